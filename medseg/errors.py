@@ -1,0 +1,205 @@
+"""What can go wrong, as one exception and one table of codes.
+
+Every refusal is a :class:`MedsegError`; every remark about a usable file is a :class:`Finding` with a code
+of :data:`NOTES`. Both say the same four things: the code, where it is, what was found, and the remedy.
+
+    MedsegError(Code.TRUNCATED, "scans/a.nii.gz", "gzip stream ends early", "copy the file again")
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every ``medseg`` command."""
+
+    DONE = 0
+    FAULT = 1
+    USAGE = 2
+    SOME_SET_ASIDE = 3
+    NOTHING_USABLE = 4
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class Code(StrEnum):
+    """Machine-readable reasons; :data:`MEANING` says each in words."""
+
+    # A case is set aside
+    NOT_AN_IMAGE = "NOT_AN_IMAGE"
+    NOT_SCALAR = "NOT_SCALAR"
+    TRUNCATED = "TRUNCATED"
+    FOUR_D = "FOUR_D"
+    NAN_OR_INF = "NAN_OR_INF"
+    CONSTANT = "CONSTANT"
+    SFORM_QFORM_DISAGREE = "SFORM_QFORM_DISAGREE"
+    SHEARED = "SHEARED"
+    GRID_MISMATCH = "GRID_MISMATCH"
+    LABEL_VALUE_UNKNOWN = "LABEL_VALUE_UNKNOWN"
+    LABEL_NOT_INTEGER = "LABEL_NOT_INTEGER"
+    LABEL_WITHOUT_IMAGE = "LABEL_WITHOUT_IMAGE"
+    CHANNEL_MISSING = "CHANNEL_MISSING"
+    FILE_MISSING = "FILE_MISSING"
+    FILE_UNREADABLE = "FILE_UNREADABLE"
+    DUPLICATE_CASE = "DUPLICATE_CASE"
+    TOO_SMALL = "TOO_SMALL"
+    TOO_LARGE = "TOO_LARGE"
+    # A case is used, with a note
+    SINGLETON_AXIS = "SINGLETON_AXIS"
+    ZERO_PIXEL_SIZE = "ZERO_PIXEL_SIZE"
+    SCALED = "SCALED"
+    BIG_ENDIAN = "BIG_ENDIAN"
+    OBLIQUE = "OBLIQUE"
+    FLIPPED = "FLIPPED"
+    ONE_FORM = "ONE_FORM"
+    NO_ORIENTATION = "NO_ORIENTATION"
+    FORMS_DIFFER_SLIGHTLY = "FORMS_DIFFER_SLIGHTLY"
+    LABEL_ROUNDED = "LABEL_ROUNDED"
+    OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
+    EMPTY_PREDICTION = "EMPTY_PREDICTION"
+    # The command or its recipe must be changed
+    USAGE = "USAGE"
+    RECIPE_INVALID = "RECIPE_INVALID"
+    PATH_MISSING = "PATH_MISSING"
+    STAGE_MISSING = "STAGE_MISSING"
+    WORK_IN_USE = "WORK_IN_USE"
+    SUBJECT_ON_BOTH_SIDES = "SUBJECT_ON_BOTH_SIDES"
+    SPLIT_INVALID = "SPLIT_INVALID"
+    NETWORK_UNKNOWN = "NETWORK_UNKNOWN"
+    KEYWORD_INVALID = "KEYWORD_INVALID"
+    SIZE_IMPOSSIBLE = "SIZE_IMPOSSIBLE"
+    WEIGHTS_DO_NOT_FIT = "WEIGHTS_DO_NOT_FIT"
+    NOT_A_MODEL = "NOT_A_MODEL"
+    MODEL_TAMPERED = "MODEL_TAMPERED"
+    CHECKPOINT_UNREADABLE = "CHECKPOINT_UNREADABLE"
+    EXTRA_MISSING = "EXTRA_MISSING"
+    TRACKING_UNREACHABLE = "TRACKING_UNREACHABLE"
+    NOTHING_USABLE = "NOTHING_USABLE"
+    # The machine or medseg itself
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    DISK_FULL = "DISK_FULL"
+    DOES_NOT_ADD_UP = "DOES_NOT_ADD_UP"
+    LOSS_NOT_FINITE = "LOSS_NOT_FINITE"
+
+
+MEANING: dict[Code, str] = {
+    Code.NOT_AN_IMAGE: "no reader recognises the file",
+    Code.NOT_SCALAR: "voxels hold several values each (RGB, vectors) instead of one",
+    Code.TRUNCATED: "the file ends early or its compression is damaged",
+    Code.FOUR_D: "the image has a real fourth axis (time, directions)",
+    Code.NAN_OR_INF: "some voxels are not finite numbers",
+    Code.CONSTANT: "every voxel has the same value",
+    Code.SFORM_QFORM_DISAGREE: "sform and qform place the volume's corners more than 0.1 mm apart",
+    Code.SHEARED: "the axes are more than 1° off square",
+    Code.GRID_MISMATCH: "label or channel lies on another grid than the image",
+    Code.LABEL_VALUE_UNKNOWN: "the label map holds a value outside the class list",
+    Code.LABEL_NOT_INTEGER: "the label map holds values further than 1e-3 from an integer",
+    Code.LABEL_WITHOUT_IMAGE: "a label map has no image",
+    Code.CHANNEL_MISSING: "a channel that the recipe names is absent for this case",
+    Code.FILE_MISSING: "a file that a list names does not exist",
+    Code.FILE_UNREADABLE: "the file cannot be opened (permissions, broken link)",
+    Code.DUPLICATE_CASE: "two files claim the same case and channel",
+    Code.TOO_SMALL: "an axis is shorter than two voxels",
+    Code.TOO_LARGE: "the volume has more voxels than the limit allows",
+    Code.SINGLETON_AXIS: "trailing axes of length one were dropped",
+    Code.ZERO_PIXEL_SIZE: "a pixel size of zero stands in the header of an axis that is not used",
+    Code.SCALED: "slope and intercept of the header were applied",
+    Code.BIG_ENDIAN: "the file is big-endian",
+    Code.OBLIQUE: "the axes are rotated against the scanner's",
+    Code.FLIPPED: "the axes are flipped or permuted against RAS+",
+    Code.ONE_FORM: "only one of sform and qform is coded; it was used",
+    Code.NO_ORIENTATION: "no orientation is stored; the array is used as it lies",
+    Code.FORMS_DIFFER_SLIGHTLY: "sform and qform differ, by at most 0.1 mm at the corners; sform was used",
+    Code.LABEL_ROUNDED: "label values within 1e-3 of integers were rounded",
+    Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on; the result needs review",
+    Code.EMPTY_PREDICTION: "the model found no foreground; the result needs review",
+    Code.USAGE: "the command line does not make sense",
+    Code.RECIPE_INVALID: "the recipe has unknown keys, wrong types or clashing values",
+    Code.PATH_MISSING: "a file or folder that was named does not exist",
+    Code.STAGE_MISSING: "an earlier stage has not been run in this work folder",
+    Code.WORK_IN_USE: "another medseg command is running on this work folder",
+    Code.SUBJECT_ON_BOTH_SIDES: "a subject is in two roles of one fold",
+    Code.SPLIT_INVALID: "the splits name cases that do not exist, or leave a role empty",
+    Code.NETWORK_UNKNOWN: "the network's name is not in the table of networks",
+    Code.KEYWORD_INVALID: "a network or function does not take this keyword or value",
+    Code.SIZE_IMPOSSIBLE: "the network cannot take an input of this size",
+    Code.WEIGHTS_DO_NOT_FIT: "the weights do not fit the network",
+    Code.NOT_A_MODEL: "the folder is not a medseg model folder",
+    Code.MODEL_TAMPERED: "a model file's sha256 is not the one model.json records",
+    Code.CHECKPOINT_UNREADABLE: "a checkpoint cannot be read or belongs to another training",
+    Code.EXTRA_MISSING: "the command needs packages of an extra that is not installed",
+    Code.TRACKING_UNREACHABLE: "the tracking server does not answer",
+    Code.NOTHING_USABLE: "no input could be used",
+    Code.OUT_OF_MEMORY: "the machine or device ran out of memory",
+    Code.DISK_FULL: "no space is left on the disk",
+    Code.DOES_NOT_ADD_UP: "inputs and results do not add up: a bug in medseg",
+    Code.LOSS_NOT_FINITE: "the training loss became NaN or infinite",
+}
+
+NOTES: frozenset[Code] = frozenset(
+    {
+        Code.SINGLETON_AXIS,
+        Code.ZERO_PIXEL_SIZE,
+        Code.SCALED,
+        Code.BIG_ENDIAN,
+        Code.OBLIQUE,
+        Code.FLIPPED,
+        Code.ONE_FORM,
+        Code.NO_ORIENTATION,
+        Code.FORMS_DIFFER_SLIGHTLY,
+        Code.LABEL_ROUNDED,
+        Code.OUT_OF_DOMAIN,
+        Code.EMPTY_PREDICTION,
+    }
+)
+"""Codes of remarks about cases that are used all the same."""
+
+_EXIT = {
+    Code.NOTHING_USABLE: ExitCode.NOTHING_USABLE,
+    Code.OUT_OF_MEMORY: ExitCode.FAULT,
+    Code.DISK_FULL: ExitCode.FAULT,
+    Code.DOES_NOT_ADD_UP: ExitCode.FAULT,
+    Code.LOSS_NOT_FINITE: ExitCode.FAULT,
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One remark about a file: why its case is set aside, or a note if ``code`` is one of :data:`NOTES`."""
+
+    code: Code
+    where: str
+    found: str
+    remedy: str
+
+    @property
+    def is_note(self) -> bool:
+        """Whether the case is used all the same."""
+        return self.code in NOTES
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.where}: {self.found}; {self.remedy}"
+
+
+class MedsegError(Exception):
+    """A refusal with its code, place, finding and remedy; printed as one line, never as a traceback."""
+
+    def __init__(self, code: Code, where: object, found: str, remedy: str) -> None:
+        self.finding = Finding(code, str(where), found, remedy)
+        super().__init__(str(self.finding))
+
+    @property
+    def code(self) -> Code:
+        """The reason, machine-readable."""
+        return self.finding.code
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The command's exit code if this error ends it."""
+        return _EXIT.get(self.code, ExitCode.USAGE)
+
+    def __reduce__(self) -> tuple[type[MedsegError], tuple[Code, str, str, str]]:
+        f = self.finding
+        return MedsegError, (f.code, f.where, f.found, f.remedy)

@@ -1,0 +1,1 @@
+"""Stitching, prediction, model folders and one-file segmentation."""

@@ -1,0 +1,1 @@
+"""Paths to cases, or to coded rows."""

@@ -1,0 +1,1 @@
+"""Bytes to volumes and back: one reader a format, one table of readers."""

@@ -1,0 +1,1 @@
+"""Losses by pixel and by overlap, and where class weights come from."""

@@ -1,0 +1,1 @@
+"""Slabs, windows, drawing and augmenting."""

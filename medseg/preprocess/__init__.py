@@ -1,0 +1,1 @@
+"""Geometry, grey values and the store of prepared arrays."""

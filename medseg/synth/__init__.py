@@ -1,0 +1,1 @@
+"""Synthetic subjects from tissue maps."""

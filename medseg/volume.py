@@ -1,0 +1,212 @@
+"""The nouns: grid, volume, case and class list. Immutable data with cheap properties; no input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.errors import Code, Finding, MedsegError
+
+Array = npt.NDArray[Any]
+Plane = Literal["axial", "coronal", "sagittal"]
+
+PLANE_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""The spatial axis (of X, Y, Z in RAS+) that runs across the slices of each plane."""
+
+VOID = 255
+"""Class index of voxels that loss, sampling, weights and metrics ignore."""
+
+SAME_GRID_MM = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where an array lies: ``shape`` (X, Y, Z) and ``affine`` (4, 4) from voxel index to RAS+ in ``unit``."""
+
+    shape: tuple[int, int, int]
+    affine: Array
+    unit: Literal["mm", "px"] = "mm"
+
+    @cached_property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel edge lengths along X, Y, Z in :attr:`unit`."""
+        lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return (float(lengths[0]), float(lengths[1]), float(lengths[2]))
+
+    @property
+    def voxel_size(self) -> float:
+        """A voxel's volume in mm³, or a pixel's area in px."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def corners(self) -> Array:
+        """Positions of the eight corner voxels' centres, (8, 3) float64 in :attr:`unit`."""
+        ends = np.array(list(product(*[(0, n - 1) for n in self.shape])), dtype=np.float64)
+        return ends @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+
+def corner_distance(a: Grid, b: Grid) -> float:
+    """Largest distance between corresponding corner voxels, in the grids' unit."""
+    return float(np.linalg.norm(a.corners() - b.corners(), axis=1).max())
+
+
+def same_grid(a: Grid, b: Grid, tolerance: float = SAME_GRID_MM) -> bool:
+    """Whether both have one shape and all eight corner voxels within ``tolerance`` (mm or px)."""
+    return a.shape == b.shape and a.unit == b.unit and corner_distance(a, b) <= tolerance
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An array (C, X, Y, Z) of any real dtype on a grid; ``source`` is what a writer needs of its file."""
+
+    array: Array
+    grid: Grid
+    source: Any = None
+    notes: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.array.ndim != 4 or self.array.shape[1:] != self.grid.shape:
+            raise ValueError(f"array {self.array.shape} is not (C, X, Y, Z) on a grid of {self.grid.shape}")
+
+    def with_array(self, array: Array) -> Volume:
+        """The same place with other voxels, (C, X, Y, Z)."""
+        return Volume(array, self.grid, self.source, self.notes)
+
+
+@dataclass(frozen=True)
+class Class:
+    """One row of a class list: the ``value`` in label files, its name and its colour (RGB, 0-255)."""
+
+    value: int
+    name: str
+    colour: tuple[int, int, int]
+
+
+# Hues that stay apart for colour-blind readers (after Okabe & Ito, 2008); the background is black.
+_COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+)
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """Value → name and colour. Index i of the program is row i; row 0 is the background."""
+
+    classes: tuple[Class, ...]
+    void_value: int | None = None
+
+    def __post_init__(self) -> None:
+        values = [c.value for c in self.classes]
+        names = [c.name for c in self.classes]
+        if len(set(values)) < len(values) or len(set(names)) < len(names):
+            raise ValueError(f"class values and names must be unique, got {values} and {names}")
+        if not 2 <= len(values) <= VOID:
+            raise ValueError(f"a class list has 2 to {VOID} rows, got {len(values)}")
+        if self.void_value in values:
+            raise ValueError(f"the void value {self.void_value} is also a class")
+
+    @classmethod
+    def from_names(
+        cls,
+        names: Mapping[int, str],
+        colours: Mapping[int, tuple[int, int, int]] | None = None,
+        void_value: int | None = None,
+    ) -> ClassList:
+        """Build from value → name; classes without a colour get one of a fixed series."""
+        given = colours or {}
+        rows = []
+        for i, value in enumerate(sorted(names)):
+            default = (0, 0, 0) if i == 0 else _COLOURS[(i - 1) % len(_COLOURS)]
+            rows.append(Class(value, names[value], given.get(value, default)))
+        return cls(tuple(rows), void_value)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names by index, background first."""
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """File values by index."""
+        return tuple(c.value for c in self.classes)
+
+    def to_indices(self, values: Array, where: str) -> Array:
+        """File values (any shape, integer dtype) → indices uint8, void → 255.
+
+        Raises LABEL_VALUE_UNKNOWN naming the values that are not in the list.
+        """
+        present = np.unique(values)
+        known = {c.value: i for i, c in enumerate(self.classes)}
+        if self.void_value is not None:
+            known[self.void_value] = VOID
+        unknown = [int(v) for v in present if int(v) not in known]
+        if unknown:
+            raise MedsegError(
+                Code.LABEL_VALUE_UNKNOWN,
+                where,
+                f"value {', '.join(map(str, unknown[:8]))} beside the class list's {sorted(known)}",
+                "correct the label map or add the value to data.classes",
+            )
+        lookup = np.array([known[int(v)] for v in present], dtype=np.uint8)
+        if len(present) == 1:
+            return np.full(values.shape, lookup[0], dtype=np.uint8)
+        low, high = int(present[0]), int(present[-1])
+        if high - low > 65_535:
+            return lookup[np.searchsorted(present, values)]
+        table = np.zeros(high - low + 1, dtype=np.uint8)
+        table[present.astype(np.int64) - low] = lookup
+        return table[values.astype(np.int64, copy=False) - low]
+
+    def to_values(self, indices: Array) -> Array:
+        """Indices uint8 → file values in the smallest integer type that holds them all; 255 → void."""
+        values = np.zeros(256, dtype=np.int64)
+        values[: len(self)] = self.values
+        values[VOID] = self.void_value if self.void_value is not None else 0
+        held = [*self.values, *([] if self.void_value is None else [self.void_value])]
+        return values.astype(smallest_integer(held))[indices]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Rows of ``labels.json``: value, name, colour."""
+        return [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
+
+    @classmethod
+    def from_json(cls, rows: Iterable[Mapping[str, Any]], void_value: int | None = None) -> ClassList:
+        """Undo :meth:`to_json`."""
+        return cls(
+            tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in rows), void_value
+        )
+
+
+def smallest_integer(values: Iterable[int]) -> np.dtype[Any]:
+    """The smallest of uint8, int16, int32 (NIfTI viewers read all three) that holds every value."""
+    held = list(values)
+    for dtype in (np.uint8, np.int16, np.int32):
+        limits = np.iinfo(dtype)
+        if limits.min <= min(held) and max(held) <= limits.max:
+            return np.dtype(dtype)
+    raise ValueError(f"label values {min(held)} to {max(held)} do not fit 32 bits")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is segmented at once: channels on one grid, and a label map of indices if there is one."""
+
+    name: str
+    subject: str
+    image: Volume
+    label: Volume | None = None
+    notes: tuple[Finding, ...] = field(default=())
