@@ -36,6 +36,7 @@ class Code(StrEnum):
     CONSTANT = "CONSTANT"
     SFORM_QFORM_DISAGREE = "SFORM_QFORM_DISAGREE"
     SHEARED = "SHEARED"
+    AFFINE_INVALID = "AFFINE_INVALID"
     GRID_MISMATCH = "GRID_MISMATCH"
     LABEL_VALUE_UNKNOWN = "LABEL_VALUE_UNKNOWN"
     LABEL_NOT_INTEGER = "LABEL_NOT_INTEGER"
@@ -93,6 +94,7 @@ MEANING: dict[Code, str] = {
     Code.CONSTANT: "every voxel has the same value",
     Code.SFORM_QFORM_DISAGREE: "sform and qform place the volume's corners more than 0.1 mm apart",
     Code.SHEARED: "the axes are more than 1° off square",
+    Code.AFFINE_INVALID: "a voxel size is zero or the affine is not a number: the voxels have no place",
     Code.GRID_MISMATCH: "label or channel lies on another grid than the image",
     Code.LABEL_VALUE_UNKNOWN: "the label map holds a value outside the class list",
     Code.LABEL_NOT_INTEGER: "the label map holds values further than 1e-3 from an integer",

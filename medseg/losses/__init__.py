@@ -1,1 +1,55 @@
-"""Losses by pixel and by overlap, and where class weights come from."""
+"""Losses by pixel and by overlap, and where class weights come from: the table, and what builds a row of it.
+
+A loss maps logits ``(B, K, H, W)``, or a list of such heads under deep supervision, and labels
+``(B, H, W)`` to a scalar; :class:`medseg.losses.base.Loss` says the rest. This module imports no torch, so
+that names can be checked where start-up time matters.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from medseg.errors import Code, MedsegError
+
+if TYPE_CHECKING:
+    from medseg.losses.base import Loss
+
+LOSSES: dict[str, str] = {
+    "ce": "medseg.losses.pixel:CrossEntropy",
+    "focal": "medseg.losses.pixel:Focal",
+    "dice": "medseg.losses.overlap:SoftDice",
+    "iou": "medseg.losses.overlap:SoftIoU",
+    "ce_dice": "medseg.losses.overlap:CEDice",
+    "unetpp": "medseg.losses.overlap:UNetPP",
+}
+"""Name in a recipe -> ``module:Class``."""
+
+
+def build(name: str, class_weights: Sequence[float] | None = None, **keywords: Any) -> Loss:
+    """Build the loss of a name.
+
+    :param class_weights: K weights, one a class, for the losses that know them; without, all classes weigh 1.
+    :param keywords: the class's own.
+    :raises MedsegError: ``KEYWORD_INVALID`` for an unknown name, keyword or value.
+    """
+    if name not in LOSSES:
+        raise MedsegError(
+            Code.KEYWORD_INVALID,
+            "loss",
+            f"there is no loss {name!r}",
+            f"use one of {', '.join(sorted(LOSSES))}",
+        )
+    module, _, attribute = LOSSES[name].partition(":")
+    cls: type[Loss] = getattr(import_module(module), attribute)
+    if class_weights is not None:
+        keywords["class_weights"] = class_weights
+    known = inspect.signature(cls).parameters
+    for key in keywords.keys() - known.keys():
+        listed = ", ".join(f"{p.name}={p.default!r}" for p in known.values())
+        raise MedsegError(
+            Code.KEYWORD_INVALID, f"loss {name}", f"unknown keyword {key!r}", f"it takes {listed}"
+        )
+    return cls(**keywords)

@@ -1,0 +1,19 @@
+"""The `medseg` command: groups of commands, and how every command ends.
+
+Heavy imports stand inside the commands, so that `medseg --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from medseg.cli.app import app
+from medseg.cli.ending import end_well
+
+# Each module adds its commands to the app, in the order of the help page.
+from medseg.cli import run, segment, scores, folders, look  # noqa: F401 isort:skip
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(end_well(app))

@@ -1,0 +1,52 @@
+"""The typer application, and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="medseg",
+    help="Segment volumetric MRI: scan folders in; networks, label maps, scores and reports out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeName = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a packaged recipe (`medseg info`)."),
+]
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", metavar="D", help="The data folder; overrides `data.path`.")
+]
+WorkFolder = Annotated[
+    Path | None, typer.Option("--work", metavar="W", help="The work folder; default `./work/<recipe>`.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=c", help="Override a key of the recipe; repeatable."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and results.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every case.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from medseg import __version__
+
+        typer.echo(f"medseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of `medseg` itself; see `medseg COMMAND --help` for each command's."""

@@ -1,0 +1,56 @@
+"""`medseg init`, `medseg check`, `medseg export`: folders in, folders out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.app import Quiet, app
+from medseg.cli.ending import needs_extra
+from medseg.errors import ExitCode
+
+
+@app.command(rich_help_panel="Data and models")
+def init(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder of scans that nobody described.")],
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe.")] = False,
+) -> None:
+    """Look at a folder, guess layout, channels and classes, write a commented recipe."""
+    from pipelines import init as pipeline
+
+    guess = pipeline.run(data, out, force=force)
+    typer.echo(f"{out}: {guess.n_cases} cases, layout {guess.layout}, {len(guess.classes or {})} classes")
+    typer.echo(f"read it, then: medseg run {out}")
+
+
+@app.command(rich_help_panel="Data and models")
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of scans.")],
+    recipe: Annotated[
+        str | None, typer.Option(metavar="R", help="A recipe: its patterns and class list are used.")
+    ] = None,
+) -> ExitCode:
+    """Read everything, change nothing, print a verdict for every case."""
+    import sys
+
+    from pipelines import check as pipeline
+    from pipelines.reporter import Reporter
+
+    return pipeline.run(folder, recipe, Reporter(stream=sys.stdout))
+
+
+@app.command(rich_help_panel="Data and models")
+def export(
+    work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder with a trained model.")],
+    folder: Annotated[Path, typer.Argument(metavar="MODEL_FOLDER", help="Where the model folder goes.")],
+    quiet: Quiet = False,
+) -> None:
+    """Copy a work folder's model, checked, to a folder of its own."""
+    needs_extra("train")
+    from pipelines import export as pipeline
+    from pipelines.reporter import Reporter
+
+    pipeline.run(work, folder, Reporter(quiet=quiet))

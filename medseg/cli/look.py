@@ -1,0 +1,47 @@
+"""`medseg ui`, `medseg info`, `medseg doctor`: looking at runs and at the installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.app import app
+from medseg.cli.ending import needs_extra
+from medseg.errors import ExitCode
+
+
+@app.command(rich_help_panel="Look at results")
+def ui(
+    work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder, wherever it was copied to.")],
+    port: Annotated[int, typer.Option(metavar="P", help="The port on this machine.")] = 5000,
+) -> None:
+    """Open the MLflow UI on a work folder's runs; Ctrl-C stops it."""
+    needs_extra("train")
+    from pipelines import ui as pipeline
+
+    pipeline.run(work, port)
+
+
+@app.command(rich_help_panel="About this installation")
+def info(
+    full: Annotated[bool, typer.Option("--full", help="Also every network, built and counted.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Versions, device, extras, packaged recipes; with --full the networks."""
+    from pipelines import info as pipeline
+
+    pipeline.run(full=full, as_json=json)
+
+
+@app.command(rich_help_panel="About this installation")
+def doctor(
+    model: Annotated[
+        list[Path] | None, typer.Option(metavar="M", help="Model folders whose hashes are checked.")
+    ] = None,
+) -> ExitCode:
+    """Check disk, memory, device, extras, MLflow's version and model hashes; a line each."""
+    from pipelines import doctor as pipeline
+
+    return pipeline.run(tuple(model or ()))

@@ -1,0 +1,86 @@
+"""`medseg demo`, `medseg run`, and one command a stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.app import DataFolder, Quiet, RecipeName, Settings, Verbose, WorkFolder, app
+from medseg.cli.ending import log_file, needs_extra
+from medseg.errors import ExitCode
+
+FoldChoice = Annotated[
+    str | None, typer.Option("--fold", metavar="K|all", help="The fold to train, or all; default 0.")
+]
+
+
+@app.command(rich_help_panel="Pipeline")
+def demo(
+    work: WorkFolder = None, settings: Settings = None, quiet: Quiet = False, verbose: Verbose = False
+) -> ExitCode:
+    """Make synthetic subjects and run every stage on them: no data, no network needed."""
+    needs_extra("train")
+    from pipelines import demo as pipeline
+
+    say = _reporter(work or Path("work/demo"), quiet, verbose)
+    return pipeline.run(work or Path("work/demo"), settings or [], say)
+
+
+@app.command(rich_help_panel="Pipeline")
+def run(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    work: WorkFolder = None,
+    settings: Settings = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it anew.")
+    ] = None,
+    fold: FoldChoice = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Run every stage of a recipe; a stage whose inputs and settings are unchanged is skipped."""
+    needs_extra("train")
+    from pipelines import run as pipeline
+
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+    return pipeline.run(request, _reporter(request.work_folder(), quiet, verbose), start=start)
+
+
+def _one_stage(stage: str) -> None:
+    def command(
+        recipe: RecipeName,
+        data: DataFolder = None,
+        work: WorkFolder = None,
+        settings: Settings = None,
+        fold: FoldChoice = None,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> ExitCode:
+        needs_extra("train")
+        from pipelines import run as pipeline
+
+        request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+        return pipeline.run(request, _reporter(request.work_folder(), quiet, verbose), only=stage)
+
+    app.command(stage, help=_STAGE_HELP[stage], rich_help_panel="Stages")(command)
+
+
+_STAGE_HELP = {
+    "ingest": "Read and check every scan; list what is usable, what is set aside and why, and the splits.",
+    "preprocess": "Bring usable cases into the arrays that training reads.",
+    "train": "Train, resuming where an earlier run stopped; export the model folder.",
+    "predict": "Label the test and unlabelled cases on their own grids.",
+    "report": "Write the self-contained report.",
+}
+for _stage in ("ingest", "preprocess", "train", "predict", "report"):
+    _one_stage(_stage)
+
+
+def _reporter(work: Path, quiet: bool, verbose: bool):  # type: ignore[no-untyped-def]
+    from pipelines.reporter import Reporter
+
+    log_file[:] = [work / "medseg.log"]
+    return Reporter(quiet=quiet, verbose=verbose, log=work / "medseg.log")

@@ -1,0 +1,69 @@
+"""`medseg evaluate` and `medseg compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.app import DataFolder, Quiet, Settings, Verbose, WorkFolder, app
+from medseg.cli.ending import needs_extra
+from medseg.errors import ExitCode
+
+
+@app.command(rich_help_panel="Stages")
+def evaluate(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="[RECIPE]", help="The recipe whose predictions are scored.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(metavar="A", help="A folder of reference label maps.")] = None,
+    pred: Annotated[Path | None, typer.Option(metavar="B", help="A folder of label maps to score.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="O", help="With --truth: where scores go; default B/evaluation.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="With --truth: tolerance of the surface Dice, mm.")] = 1.0,
+    data: DataFolder = None,
+    work: WorkFolder = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Score predictions: a recipe's stage, or two folders of label maps (--truth A --pred B)."""
+    needs_extra("train")
+    from medseg.errors import Code, MedsegError
+    from pipelines.reporter import Reporter
+
+    if recipe is None and truth is not None and pred is not None:
+        from pipelines import scores
+
+        say = Reporter(quiet=quiet, verbose=verbose)
+        return scores.run(truth, pred, out or pred / "evaluation", say, tolerance=tolerance)
+    if recipe is None or truth is not None or pred is not None:
+        raise MedsegError(
+            Code.USAGE,
+            "medseg evaluate",
+            "neither a recipe nor both folders",
+            "RECIPE, or --truth A --pred B",
+        )
+    from pipelines import run as pipeline
+
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()))
+    say = Reporter(quiet=quiet, verbose=verbose, log=request.work_folder() / "medseg.log")
+    return pipeline.run(request, say, only="evaluate")
+
+
+@app.command(rich_help_panel="Look at results")
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="W1 W2…", help="Work folders; the first is the base.")
+    ],
+    metric: Annotated[list[str] | None, typer.Option(help="Metrics to show; default dice, hd95.")] = None,
+    role: Annotated[str, typer.Option(help="Which cases: test, val or train.")] = "test",
+    csv: Annotated[Path | None, typer.Option(help="Also write every difference here.")] = None,
+) -> None:
+    """Work folders side by side: paired differences with intervals, and what each run took."""
+    needs_extra("train")
+    from pipelines import comparing
+
+    comparing.run(folders, tuple(metric or ("dice", "hd95")), role, csv)

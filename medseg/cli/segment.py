@@ -1,0 +1,50 @@
+"""`medseg segment`: needs the core alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from medseg.cli.app import Quiet, Verbose, app
+from medseg.cli.ending import log_file
+from medseg.errors import ExitCode
+
+
+@app.command(rich_help_panel="Use a trained model")
+def segment(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Scans, or folders of scans.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for label maps and summary.csv.")],
+    model: Annotated[
+        Path, typer.Option("--model", metavar="M", help="A model folder (`work/<recipe>/model`).")
+    ],
+    mode: Annotated[
+        Literal["dense", "vote"] | None,
+        typer.Option(help="Whole slices, or votes of overlapping windows; default: as the model says."),
+    ] = None,
+    margin_map: Annotated[
+        bool, typer.Option("--margin-map", help="Also write how sure each voxel is (first minus second).")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="`cpu`, `cuda`, `cuda:1`, …; auto takes a GPU if present.")
+    ] = "auto",
+    labels_too: Annotated[
+        bool,
+        typer.Option("--include-labels", help="Also take files named like label maps (`_seg`, `_mask`, …)."),
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Label scans with a trained model; run again, what is done is skipped.
+
+    Writes `OUT/<case>.nii.gz` on the scan's own grid, `<case>.json`, `labels.json`, `summary.csv`,
+    `quarantine.csv` and `run.json`. Exit code 3: some inputs were set aside (see `quarantine.csv`).
+    """
+    from pipelines import segment as pipeline
+    from pipelines.reporter import Reporter
+
+    log_file[:] = [out / "medseg.log"]
+    settings = pipeline.Settings(model, mode, margin_map, device, labels_too)
+    say = Reporter(quiet=quiet, verbose=verbose, log=out / "medseg.log")
+    return pipeline.run(inputs, out, settings, say)

@@ -1,0 +1,149 @@
+"""The score table in a few numbers: per class, over classes and over the set, with bootstrap intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from medseg.evaluate import overlap
+from medseg.evaluate.table import METRICS, MISSING, ScoreRow
+from medseg.volume import Array
+
+FEWEST_SUBJECTS = 5
+"""With fewer subjects no interval is given."""
+
+_LEVELS = (2.5, 97.5)
+_BLOCK = 1 << 22
+_LARGE_IS_BAD = {"hd95", "assd"}
+
+Scored = tuple[str, str, float | None]
+"""Case, subject, value."""
+
+
+def summarise(
+    rows: Sequence[ScoreRow],
+    matrices: Mapping[str, Array],
+    *,
+    seed: int = 0,
+    draws: int = 10_000,
+    costs: tuple[float, float] = (1.0, 1.0),
+) -> dict[str, Any]:
+    """The content of ``summary.json``.
+
+    ``matrices`` holds the confusion matrix (K, K) of each set (the rows' role); ``costs`` are c₀ of false
+    positives and c₁ of false negatives. Each set has ``classes`` (name → metric → statistics),
+    ``over_classes`` (the same for each case's mean over its classes) and ``over_set``. Statistics are mean,
+    median, sd, ci95 (bootstrap over subjects, ``draws`` draws), n, n_undefined and the worst case.
+    """
+    sets = {}
+    for role in sorted({row.role for row in rows}):
+        held = [row for row in rows if row.role == role]
+        sets[role] = _summarise_set(held, matrices.get(role), seed, draws, costs)
+    return {
+        "bootstrap": {"unit": "subject", "draws": draws, "seed": seed, "fewest_subjects": FEWEST_SUBJECTS},
+        "costs": {"false_positive": costs[0], "false_negative": costs[1]},
+        "sets": sets,
+    }
+
+
+def _summarise_set(
+    rows: Sequence[ScoreRow],
+    matrix: Array | None,
+    seed: int,
+    draws: int,
+    costs: tuple[float, float],
+) -> dict[str, Any]:
+    names = dict.fromkeys(row.class_name for row in rows)  # in order of first appearance
+    by_class = {name: [row for row in rows if row.class_name == name] for name in names}
+    by_case = _by_case(rows)
+    return {
+        "cases": len(by_case),
+        "subjects": len({row.subject for row in rows}),
+        "missing": sorted({row.case for row in rows if row.note == MISSING}),
+        "length_unit": rows[0].length_unit,
+        "size_unit": rows[0].size_unit,
+        "classes": {
+            name: {
+                metric: statistics(metric, [_scored(row, metric) for row in held], seed=seed, draws=draws)
+                for metric in METRICS
+            }
+            for name, held in by_class.items()
+        },
+        "over_classes": {
+            metric: statistics(metric, [_over_classes(case, metric) for case in by_case], seed, draws)
+            for metric in METRICS
+        },
+        "over_set": {} if matrix is None else _plain(overlap.over_set(matrix, *costs)),
+    }
+
+
+def _scored(row: ScoreRow, metric: str) -> Scored:
+    return row.case, row.subject, getattr(row, metric)
+
+
+def _by_case(rows: Sequence[ScoreRow]) -> list[list[ScoreRow]]:
+    """Rows of each (fold, case), in that order."""
+    ordered = sorted(rows, key=lambda row: (row.fold, row.case))
+    return [list(group) for _, group in groupby(ordered, key=lambda row: (row.fold, row.case))]
+
+
+def _over_classes(case: Sequence[ScoreRow], metric: str) -> Scored:
+    """A case's mean over the classes for which the metric is defined."""
+    defined = [value for row in case if (value := getattr(row, metric)) is not None]
+    return case[0].case, case[0].subject, float(np.mean(defined)) if defined else None
+
+
+def statistics(metric: str, scored: Sequence[Scored], seed: int = 0, draws: int = 10_000) -> dict[str, Any]:
+    """Statistics of one metric over the cases for which it is defined, with both counts beside them."""
+    defined = [(case, subject, value) for case, subject, value in scored if value is not None]
+    counts = {"n": len(defined), "n_undefined": len(scored) - len(defined)}
+    if not defined:
+        return {**dict.fromkeys(("mean", "median", "sd", "ci95")), **counts, "worst": None}
+    values = np.array([value for _, _, value in defined])
+    found = interval(values, [subject for _, subject, _ in defined], seed=seed, draws=draws)
+    case, _, value = min(defined, key=lambda row: _goodness(metric, row[2]))
+    return {
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+        "ci95": None if found is None else list(found),
+        **counts,
+        "worst": {"case": case, "value": value},
+    }
+
+
+def _goodness(metric: str, value: float) -> float:
+    """Rises as the value gets better."""
+    if metric == "size_error_percent":
+        return -abs(value)
+    return -value if metric in _LARGE_IS_BAD else value
+
+
+def interval(
+    values: Array, subjects: Sequence[str], *, seed: int = 0, draws: int = 10_000
+) -> tuple[float, float] | None:
+    """Percentile bootstrap 95 % interval of the mean, drawing whole subjects with replacement.
+
+    ``values`` (N,) float64 belong to ``subjects``, whose values stay together. None below five subjects.
+    """
+    names, index = np.unique(np.asarray(subjects), return_inverse=True)
+    if len(names) < FEWEST_SUBJECTS:
+        return None
+    sums = np.bincount(index, weights=values)
+    counts = np.bincount(index)
+    generator = np.random.default_rng(seed)
+    block = max(1, _BLOCK // len(names))
+    means = []
+    for start in range(0, draws, block):
+        drawn = generator.integers(len(names), size=(min(block, draws - start), len(names)))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    low, high = np.percentile(np.concatenate(means), _LEVELS)
+    return float(low), float(high)
+
+
+def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in values.items()}

@@ -1,0 +1,213 @@
+"""The score table: one row per case and foreground class, as ``scores.csv`` holds it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.evaluate import overlap, surface
+from medseg.files import read_csv, write_csv
+from medseg.volume import VOID, Array, ClassList, Grid
+
+METRICS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "size_error_percent")
+"""The columns that are summarised and compared."""
+
+MISSING = "missing prediction"
+"""The note of a row whose case has no prediction."""
+
+_MM3_PER_ML = 1000.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One case of the reference list; ``role`` is its set in that fold: train, val or test."""
+
+    case: str
+    subject: str
+    fold: int = 0
+    role: str = "test"
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One class of one case; None where a number is undefined.
+
+    Overlaps and ``nsd`` lie in 0 to 1, ``hd95`` and ``assd`` are in ``length_unit`` (mm or px), sizes in
+    ``size_unit`` (ml or px) without void, and ``size_error_percent`` is 100·(size − reference)/reference.
+    """
+
+    fold: int
+    case: str
+    subject: str
+    role: str
+    class_name: str
+    dice: float | None
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    hd95: float | None
+    assd: float | None
+    nsd: float | None
+    length_unit: str
+    size: float | None
+    reference_size: float
+    size_unit: str
+    size_error_percent: float | None
+    note: str = ""
+
+
+_RENAMED = {"role": "set", "class_name": "class"}
+_TEXT = {"case", "subject", "role", "class_name", "length_unit", "size_unit", "note"}
+COLUMNS = tuple(_RENAMED.get(f.name, f.name) for f in fields(ScoreRow))
+"""Header of ``scores.csv``."""
+
+
+def score(
+    entry: Entry,
+    truth: Array,
+    prediction: Array | None,
+    grid: Grid,
+    classes: ClassList,
+    tolerance: float = 1.0,
+) -> list[ScoreRow]:
+    """Score one case: a row per class of the list, background excluded.
+
+    ``truth`` and ``prediction`` are class indices (X, Y, Z) on ``grid``, void (255) in the truth left out;
+    ``tolerance`` of the NSD is in the grid's unit. Without a prediction (None) Dice and IoU are 0 for every
+    class, so that the case stays in every mean. Raises what :func:`overlap.confusion` raises.
+    """
+    matrix = overlap.confusion(truth, prediction, len(classes), where=entry.case)
+    if prediction is None:
+        return [_missing_row(entry, name, size, grid) for name, size in _reference_sizes(matrix, classes)]
+    guess = np.where(truth == VOID, 0, prediction)
+    box = surface.bounding_box((truth > 0) | (guess > 0), margin=1)
+    columns = _overlaps(matrix)
+    rows = []
+    for index, name in enumerate(classes.names[1:], start=1):
+        of_surface = _surface_metrics(truth[box] == index, guess[box] == index, grid.spacing, tolerance)
+        of_overlap = {metric: _plain(values[index]) for metric, values in columns.items()}
+        rows.append(_row(entry, name, grid, {**of_overlap, **of_surface, **_sizes(matrix, index, grid)}))
+    return rows
+
+
+def _overlaps(matrix: Array) -> dict[str, Array]:
+    return {
+        "dice": overlap.dice(matrix),
+        "iou": overlap.iou(matrix),
+        "precision": overlap.precision(matrix),
+        "recall": overlap.recall(matrix),
+    }
+
+
+def _surface_metrics(
+    truth: Array, prediction: Array, spacing: tuple[float, ...], tolerance: float
+) -> dict[str, float | None]:
+    """HD95, ASSD and NSD of two masks by the rules for empty sets."""
+    found = surface.distances(truth, prediction, spacing)
+    if found is not None:
+        return {"hd95": found.hd95, "assd": found.assd, "nsd": found.nsd(tolerance)}
+    return {"hd95": None, "assd": None, "nsd": 0.0 if truth.any() else None}
+
+
+def _sizes(matrix: Array, index: int, grid: Grid) -> dict[str, float | None]:
+    """Sizes of one class and the error between them; the error is undefined without a reference."""
+    reference, predicted = int(matrix[index].sum()), int(matrix[:, index].sum())
+    error = 100.0 * (predicted - reference) / reference if reference else None
+    return {
+        "size": predicted * _voxel(grid),
+        "reference_size": reference * _voxel(grid),
+        "size_error_percent": error,
+    }
+
+
+def _voxel(grid: Grid) -> float:
+    """A voxel's volume in ml, or a pixel's area in px."""
+    return grid.voxel_size / (_MM3_PER_ML if grid.unit == "mm" else 1.0)
+
+
+def _reference_sizes(matrix: Array, classes: ClassList) -> list[tuple[str, int]]:
+    return [(name, int(matrix[i].sum())) for i, name in enumerate(classes.names) if i > 0]
+
+
+def _missing_row(entry: Entry, name: str, voxels: int, grid: Grid) -> ScoreRow:
+    in_truth = 0.0 if voxels else None
+    values = dict.fromkeys(("precision", "hd95", "assd", "size", "size_error_percent"))
+    return _row(
+        entry,
+        name,
+        grid,
+        {
+            **values,
+            "dice": 0.0,
+            "iou": 0.0,
+            "recall": in_truth,
+            "nsd": in_truth,
+            "reference_size": voxels * _voxel(grid),
+        },
+        note=MISSING,
+    )
+
+
+def _row(entry: Entry, name: str, grid: Grid, values: Mapping[str, Any], note: str = "") -> ScoreRow:
+    return ScoreRow(
+        fold=entry.fold,
+        case=entry.case,
+        subject=entry.subject,
+        role=entry.role,
+        class_name=name,
+        length_unit=grid.unit,
+        size_unit="ml" if grid.unit == "mm" else "px",
+        note=note,
+        **values,
+    )
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def write(path: Path, rows: Iterable[ScoreRow]) -> None:
+    """Write ``scores.csv``; undefined numbers are empty cells."""
+    write_csv(
+        path, COLUMNS, ({_RENAMED.get(k, k): value for k, value in asdict(row).items()} for row in rows)
+    )
+
+
+def read(path: Path) -> list[ScoreRow]:
+    """Read ``scores.csv`` as :func:`write` wrote it, numbers exactly."""
+    return [_from_cells(cells) for cells in read_csv(path)]
+
+
+def _from_cells(cells: Mapping[str, str]) -> ScoreRow:
+    values: dict[str, Any] = {}
+    for field in fields(ScoreRow):
+        cell = cells[_RENAMED.get(field.name, field.name)]
+        if field.name in _TEXT:
+            values[field.name] = cell
+        else:
+            values[field.name] = float(cell) if cell else None
+    return ScoreRow(**{**values, "fold": int(cells["fold"])})
+
+
+def write_confusion(path: Path, matrices: Mapping[str, Array], classes: ClassList) -> None:
+    """Write ``confusion.csv``: a row per set and true class, a column of voxels per predicted class."""
+    rows = [
+        {"set": role, "truth": name, **dict(zip(classes.names, map(int, matrix[i]), strict=True))}
+        for role, matrix in matrices.items()
+        for i, name in enumerate(classes.names)
+    ]
+    write_csv(path, ("set", "truth", *classes.names), rows)
+
+
+def read_confusion(path: Path) -> dict[str, Array]:
+    """Read ``confusion.csv``: set → (K, K) int64, rows = truth."""
+    counts: dict[str, list[list[int]]] = {}
+    for cells in read_csv(path):
+        names = list(cells)[2:]
+        counts.setdefault(cells["set"], []).append([int(cells[name]) for name in names])
+    return {role: np.array(rows, dtype=np.int64) for role, rows in counts.items()}

@@ -1,0 +1,127 @@
+"""What turns a batch of slabs into logits: a network, or several members together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from medseg.errors import Code, MedsegError
+from medseg.volume import Plane
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a predictor takes and gives.
+
+    It sees slabs of ``channels``·``depth`` slices along ``plane``, whose height and width are multiples of
+    ``step``, and gives ``classes`` logits a pixel; ``context`` is the border in pixels that its output lacks
+    on each side (0 for same padding).
+    """
+
+    plane: Plane
+    depth: int
+    channels: int
+    classes: int
+    step: int
+    context: int = 0
+
+
+class Predictor(Protocol):
+    """Anything callable with a spec: a network here, an exported graph elsewhere."""
+
+    @property
+    def spec(self) -> Spec:
+        """What it takes and gives."""
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32, on the predictor's device."""
+
+
+class NetworkPredictor:
+    """A torch network as a predictor: on its device, in evaluation mode, under autocast below fp32.
+
+    The network itself is moved and switched to evaluation; training must switch it back.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: Spec,
+        device: str | torch.device = "cpu",
+        precision: Precision = "auto",
+        *,
+        channels_last: bool = False,
+    ) -> None:
+        self.spec = spec
+        self._device = torch.device(device)
+        self._low = autocast_dtype(precision, self._device)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        # torch's stubs know `to` with a memory format only beside a device
+        self._network = network.to(self._device).to(memory_format=self._format).eval()  # type: ignore[call-overload]
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32."""
+        moved = batch.to(self._device, memory_format=self._format)
+        with torch.autocast(self._device.type, self._low, enabled=self._low is not None):
+            logits: Tensor = self._network(moved)
+        return logits.float()
+
+
+class Members:
+    """Several predictors as one: the log of their mean probability, or of their share of votes.
+
+    Both are logits like any other: their soft-max is the mean, or the share, again. A tie of votes goes to
+    the lowest class index, as arg-max does with every tie. Raises KEYWORD_INVALID for members that do not
+    take and give the same.
+    """
+
+    def __init__(self, predictors: Sequence[Predictor], rule: Literal["mean", "vote"] = "mean") -> None:
+        self.spec = _common_spec([predictor.spec for predictor in predictors])
+        self._predictors = tuple(predictors)
+        self._share = _probabilities if rule == "mean" else _votes
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32; -inf for a class nobody voted for."""
+        first, *others = self._predictors
+        total = self._share(first(batch))
+        for predictor in others:
+            total += self._share(predictor(batch))
+        return (total / len(self._predictors)).log()
+
+
+def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """The lower type of a precision key, None for fp32; ``auto`` is bf16 or fp16 on a GPU, fp32 on a CPU."""
+    if precision == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _common_spec(specs: Sequence[Spec]) -> Spec:
+    """The members' spec, with the least step that suits all."""
+    step = math.lcm(*(spec.step for spec in specs))
+    common = {replace(spec, step=step) for spec in specs}
+    if len(common) != 1:
+        raise MedsegError(
+            Code.KEYWORD_INVALID,
+            "members",
+            f"{len(specs)} members with {len(common)} different specs: {sorted(map(str, common))}",
+            "combine one or more members of one plane, slab depth, channels and classes",
+        )
+    return common.pop()
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.softmax(dim=1)
+
+
+def _votes(logits: Tensor) -> Tensor:
+    return torch.zeros_like(logits).scatter_(1, logits.argmax(dim=1, keepdim=True), 1.0)

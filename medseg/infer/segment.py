@@ -1,0 +1,188 @@
+"""One scan in, one label map out: what the command, the predict stage and the MLflow model share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg import files
+from medseg.errors import Code, Finding, MedsegError
+from medseg.infer import predict
+from medseg.infer.modelfolder import Model
+from medseg.ingest import checks
+from medseg.io import nifti
+from medseg.preprocess import geometry, intensity
+from medseg.volume import ClassList, Volume
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A case's label map in file values on the scan's own grid, and what is told about it."""
+
+    labels: Volume
+    margin: Volume | None
+    sizes: dict[str, float]
+    quality: float
+    quality_kind: str
+    seconds: dict[str, float]
+    notes: tuple[Finding, ...]
+    label_path: Path | None = None
+    margin_path: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `<case>.json` holds of it."""
+        return {
+            "sizes": {k: round(v, 4) for k, v in self.sizes.items()},
+            "size_unit": _size_unit(self.labels),
+            "quality": round(self.quality, 6),
+            "quality_kind": self.quality_kind,
+            "needs_review": bool({f.code for f in self.notes} & {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN}),
+            "notes": [{"code": str(f.code), "found": f.found} for f in self.notes],
+            "seconds": {k: round(v, 2) for k, v in self.seconds.items()},
+        }
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=time.monotonic)
+
+    def lap(self, step: str) -> None:
+        now = time.monotonic()
+        self.seconds[step] = now - self.last
+        self.last = now
+
+
+def segment(
+    channels: Mapping[str, Path],
+    model: Model,
+    *,
+    mode: str | None = None,
+    margin: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Read a case's channels, label it, and bring the labels back to the scan's own grid.
+
+    `margin` also keeps the per-voxel margin map (float32). Raises MedsegError with the case's code.
+    """
+    clock = _Clock()
+    about = model.description
+    scan, notes = _read(channels, about.channels)
+    clock.lap("read")
+    notes += check_domain(scan, about.domain)
+    if about.n4:
+        scan = intensity.correct_bias(scan)
+    prepared, record = geometry.apply(scan, about.geometry())
+    scaling = intensity.measure(prepared, about.foreground, about.intensity)
+    ready = intensity.Ready(prepared.array, prepared.grid, scaling)
+    clock.lap("preprocess")
+    made = predict.label(ready, model.predictor, about.how(mode), margin=margin, progress=progress)
+    clock.lap("predict")
+    indices = geometry.undo(_on(prepared, made.labels), record)
+    labels = indices.with_array(about.class_list().to_values(indices.array))
+    back = geometry.undo(_on(prepared, made.margin), record) if made.margin is not None else None
+    clock.lap("undo")
+    sizes = measure_sizes(labels, about.class_list())
+    if not any(sizes.values()):
+        notes.append(
+            Finding(
+                Code.EMPTY_PREDICTION, str(next(iter(channels.values()))), "no foreground", "look at the scan"
+            )
+        )
+    source = scan.source
+    placed = Volume(labels.array, scan.grid, source)
+    return Result(
+        placed,
+        None if back is None else Volume(back.array.astype(np.float32), scan.grid, source),
+        sizes,
+        made.quality,
+        made.quality_kind,
+        clock.seconds,
+        tuple(notes),
+    )
+
+
+def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, list[Finding]]:
+    """The wanted channels in their order, and notes; raises the first reason not to use them."""
+    if missing := [name for name in wanted if name not in channels]:
+        where = next(iter(channels.values()), Path())
+        found = f"no file for {', '.join(missing)}"
+        remedy = f"name the files <case>_<channel>, channels being {', '.join(wanted)}"
+        raise MedsegError(Code.CHANNEL_MISSING, where, found, remedy)
+    scan, findings = checks.read_image({name: channels[name] for name in wanted})
+    if scan is None:
+        f = next(f for f in findings if not f.is_note)
+        raise MedsegError(f.code, f.where, f.found, f.remedy)
+    return scan, list(findings)
+
+
+def segment_file(
+    channels: Mapping[str, Path],
+    model: Model,
+    out: Path,
+    *,
+    mode: str | None = None,
+    margin: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """:func:`segment`, written to `out` (a `.nii.gz`), the margin map beside it as `<case>_margin.nii.gz`."""
+    made = segment(channels, model, mode=mode, margin=margin, progress=progress)
+    started = time.monotonic()
+    margin_path = None
+    if made.margin is not None:
+        margin_path = out.with_name(out.name.removesuffix(".nii.gz") + "_margin.nii.gz")
+        nifti.write(made.margin, margin_path)
+    nifti.write(made.labels, out)
+    seconds = {**made.seconds, "write": time.monotonic() - started}
+    return Result(
+        made.labels,
+        made.margin,
+        made.sizes,
+        made.quality,
+        made.quality_kind,
+        seconds,
+        made.notes,
+        out,
+        margin_path,
+    )
+
+
+def write_label_names(folder: Path, classes: ClassList) -> None:
+    """`labels.json`: value, name, colour of every class."""
+    files.write_json(folder / "labels.json", classes.to_json())
+
+
+def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:
+    """Volume of each foreground class in ml (or px for images), by name; `labels` holds file values."""
+    values, counts = np.unique(labels.array, return_counts=True)
+    found = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    unit = labels.grid.voxel_size / (1000.0 if labels.grid.unit == "mm" else 1.0)
+    return {c.name: found.get(c.value, 0) * unit for c in classes.classes[1:]}
+
+
+def check_domain(scan: Volume, domain: Mapping[str, Any]) -> list[Finding]:
+    """OUT_OF_DOMAIN if a voxel edge is more than half again outside the range seen in training (mm)."""
+    low, high = domain.get("spacing_min_mm"), domain.get("spacing_max_mm")
+    if low is None or high is None:
+        return []
+    spacing = scan.grid.spacing
+    for size, least, most in zip(sorted(spacing), sorted(low), sorted(high), strict=True):
+        if not least / 1.5 <= size <= most * 1.5:
+            found = f"voxels of {' × '.join(f'{s:.2f}' for s in spacing)} mm; trained on {low} to {high}"
+            return [Finding(Code.OUT_OF_DOMAIN, "grid", found, "review the result")]
+    return []
+
+
+def _on(volume: Volume, array: Any) -> Volume:
+    return Volume(array[None], volume.grid)
+
+
+def _size_unit(labels: Volume) -> str:
+    return "ml" if labels.grid.unit == "mm" else "px"

@@ -1,0 +1,235 @@
+"""A case's files → its arrays, or the coded reasons why it is set aside; a bad case never raises.
+
+Voxels are looked at slab by slab, so that no check makes a second volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.errors import Code, Finding, MedsegError
+from medseg.ingest.patterns import CaseFiles
+from medseg.io import placement, scans
+from medseg.volume import Array, Case, ClassList, Grid, Volume, corner_distance, same_grid
+
+LABEL_TOLERANCE = 1e-3
+"""How far a label value may lie from an integer."""
+
+_SLAB_VOXELS = 2**20
+_LABEL_LIMIT = 2**31  # larger values are beyond every class list, and beyond a safe cast
+
+
+def read_case(
+    paths: CaseFiles, classes: ClassList, *, max_voxels: int = placement.MAX_VOXELS
+) -> tuple[Case | None, list[Finding]]:
+    """Read and check all files of a case.
+
+    Returns the case, its label map as indices uint8 (1, X, Y, Z) on the image's own grid, and notes; or None
+    and every reason found. Neither channels nor label map are read twice.
+    """
+    image, findings = read_image(paths.channels, max_voxels=max_voxels)
+    label = None
+    if paths.label is not None:
+        label, more = read_label(paths.label, classes, image.grid if image else None, max_voxels=max_voxels)
+        findings += more
+    if image is None or not all(finding.is_note for finding in findings):
+        return None, findings
+    return Case(paths.name, paths.subject, image, label, tuple(findings)), findings
+
+
+def read_image(
+    channels: Mapping[str, Path], *, max_voxels: int = placement.MAX_VOXELS
+) -> tuple[Volume | None, list[Finding]]:
+    """Read channels, each from its file, into one volume (C, X, Y, Z) on the first one's grid.
+
+    Channels that share a path are the fourth axis of that file. Returns None and the reasons, or the volume
+    and notes: codes of the readers, GRID_MISMATCH, CHANNEL_MISSING, NAN_OR_INF, CONSTANT. The dtype is the
+    files' own if they agree, else one that holds all; a single file is not copied.
+    """
+    volumes: list[Volume] = []
+    findings: list[Finding] = []
+    for path in dict.fromkeys(channels.values()):
+        names = [name for name, other in channels.items() if other == path]
+        try:
+            volume = scans.read(path, channels_last=len(names) > 1, max_voxels=max_voxels)
+        except MedsegError as error:
+            findings.append(error.finding)
+            continue
+        findings += [*volume.notes, *_count_mismatch(volume, names, path), *_voxel_faults(volume, path)]
+        if volumes:
+            findings += _grid_mismatch(volume.grid, volumes[0].grid, path)
+        volumes.append(volume)
+    if not volumes or not all(finding.is_note for finding in findings):
+        return None, findings
+    return _stacked(volumes, tuple(findings)), findings
+
+
+def read_label(
+    path: Path, classes: ClassList, grid: Grid | None, *, max_voxels: int = placement.MAX_VOXELS
+) -> tuple[Volume | None, list[Finding]]:
+    """Read a label map as indices uint8 (1, X, Y, Z), placed on ``grid`` if it lies on it.
+
+    Returns None and the reasons, or the label map and notes: codes of the readers, GRID_MISMATCH, NAN_OR_INF,
+    LABEL_NOT_INTEGER, LABEL_ROUNDED, LABEL_VALUE_UNKNOWN. Without ``grid`` the place is not compared.
+    """
+    try:
+        volume = scans.read(path, max_voxels=max_voxels)
+    except MedsegError as error:
+        return None, [error.finding]
+    findings = list(volume.notes)
+    if grid is not None:
+        findings += _grid_mismatch(volume.grid, grid, path)
+    values, faults = _label_values(volume.array[0], path)
+    findings += faults
+    if values.size:
+        try:
+            classes.to_indices(values, str(path))  # all values of the map at once, so that all are named
+        except MedsegError as error:
+            findings.append(error.finding)
+    if not all(finding.is_note for finding in findings):
+        return None, findings
+    indices = _indices(volume.array[0], classes, str(path))
+    return Volume(indices[None], grid or volume.grid, volume.source, tuple(findings)), findings
+
+
+def label_values(paths: Iterable[Path]) -> list[int]:
+    """The values that a few label maps hold, sorted; files that cannot be read add none."""
+    held: set[int] = set()
+    for path in paths:
+        try:
+            volume = scans.read(path)
+        except MedsegError:
+            continue
+        values, faults = _label_values(volume.array[0], path)
+        if all(fault.is_note for fault in faults):
+            held.update(values.tolist())
+    return sorted(held)
+
+
+# Places
+
+
+def _count_mismatch(volume: Volume, names: list[str], path: Path) -> list[Finding]:
+    if len(volume.array) == len(names):
+        return []
+    found = f"{len(volume.array)} channels, the recipe names {len(names)}: {', '.join(names)}"
+    return [Finding(Code.CHANNEL_MISSING, str(path), found, "name the file's channels in their order")]
+
+
+def _grid_mismatch(grid: Grid, image: Grid, path: Path) -> list[Finding]:
+    if same_grid(grid, image):
+        return []
+    if grid.shape != image.shape:
+        found = f"shape {grid.shape}, the image has {image.shape}"
+    else:
+        found = f"corners up to {corner_distance(grid, image):.3g} {image.unit} from the image's"
+    return [Finding(Code.GRID_MISMATCH, str(path), found, "resample it onto the image's grid")]
+
+
+def _stacked(volumes: list[Volume], notes: tuple[Finding, ...]) -> Volume:
+    """One volume of all channels. Empties ``volumes`` as it goes, so that each array is freed once copied."""
+    first = volumes[0]
+    if len(volumes) == 1:
+        return Volume(first.array, first.grid, first.source, notes)
+    count = sum(len(volume.array) for volume in volumes)
+    dtype = _common_dtype([volume.array.dtype for volume in volumes])
+    out = np.moveaxis(np.empty((*first.grid.shape, count), dtype, order="F"), -1, 0)
+    filled = 0
+    while volumes:
+        array = volumes.pop(0).array
+        out[filled : filled + len(array)] = array
+        filled += len(array)
+    return Volume(out, first.grid, first.source, notes)
+
+
+def _common_dtype(dtypes: list[np.dtype[Any]]) -> np.dtype[Any]:
+    """The one dtype, or one that holds all; float32 where a floating type meets another type."""
+    if len(set(dtypes)) == 1:
+        return dtypes[0]
+    common = np.result_type(*dtypes)
+    return np.dtype(np.float32) if common.kind == "f" else common
+
+
+# Voxels
+
+
+def _slabs(array: Array) -> Iterator[tuple[int, Array]]:
+    """(first index, view) of slabs along the last axis of (X, Y, Z), each of about a million voxels."""
+    thickness = max(1, _SLAB_VOXELS // max(1, array.shape[0] * array.shape[1]))
+    for start in range(0, array.shape[2], thickness):
+        yield start, array[:, :, start : start + thickness]
+
+
+def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
+    """NAN_OR_INF or CONSTANT, of each channel."""
+    findings = []
+    for i, channel in enumerate(volume.array):
+        which = f"channel {i}: " if len(volume.array) > 1 else ""
+        if fault := _not_finite(channel, path, which):
+            findings.append(fault)
+            continue
+        low = min(slab.min() for _, slab in _slabs(channel))
+        high = max(slab.max() for _, slab in _slabs(channel))
+        if low == high:
+            found = f"{which}every voxel is {low:g}"
+            findings.append(Finding(Code.CONSTANT, str(path), found, "export the scan again"))
+    return findings
+
+
+def _not_finite(array: Array, path: Path, which: str = "") -> Finding | None:
+    """NAN_OR_INF with the count and the first voxel in order of (z, y, x), or None."""
+    if array.dtype.kind != "f":
+        return None
+    count, first = 0, None
+    for start, slab in _slabs(array):
+        bad = ~np.isfinite(slab)
+        count += int(bad.sum())
+        if first is None and bad.any():
+            z, y, x = np.argwhere(bad.T)[0]
+            first = (int(x), int(y), int(z) + start)
+    if first is None:
+        return None
+    found = f"{which}{count} voxels, the first at {first}"
+    return Finding(Code.NAN_OR_INF, str(path), found, "replace them, for example by the background's value")
+
+
+def _label_values(array: Array, path: Path) -> tuple[Array, list[Finding]]:
+    """The values of a label map (X, Y, Z), sorted int64, and what is wrong; no values if no integers."""
+    if fault := _not_finite(array, path):
+        return np.empty(0, np.int64), [fault]
+    held: set[int] = set()
+    far, worst, example = 0, 0.0, 0.0
+    for _, slab in _slabs(array):
+        values, counts = np.unique(slab, return_counts=True)
+        away = np.abs(values.astype(np.float64) - np.rint(values)) if values.dtype.kind == "f" else 0 * counts
+        far += int(counts[away > LABEL_TOLERANCE].sum())
+        if away.max() > worst:
+            worst, example = float(away.max()), float(values[away.argmax()])
+        held.update(_integers(values).tolist())
+    if far:
+        found = f"{far} voxels, for example {example:g}"
+        remedy = "was it interpolated? resample it by nearest neighbour"
+        return np.empty(0, np.int64), [Finding(Code.LABEL_NOT_INTEGER, str(path), found, remedy)]
+    notes = []
+    if worst > 0:
+        found = f"up to {worst:.1e} from an integer, for example {example:.6g}"
+        notes = [Finding(Code.LABEL_ROUNDED, str(path), found, "nothing to do")]
+    return np.array(sorted(held), np.int64), notes
+
+
+def _integers(values: Array) -> Array:
+    """Values rounded to int64; those beyond 32 bits become ±2³¹, which no class list holds."""
+    return np.clip(np.rint(values.astype(np.float64)), -_LABEL_LIMIT, _LABEL_LIMIT).astype(np.int64)
+
+
+def _indices(array: Array, classes: ClassList, where: str) -> Array:
+    """Label values (X, Y, Z) → class indices uint8, X fastest in memory."""
+    out = np.empty(array.shape, np.uint8, order="F")
+    for start, slab in _slabs(array):
+        whole = slab if slab.dtype.kind in "iu" else _integers(slab)
+        out[:, :, start : start + slab.shape[2]] = classes.to_indices(whole, where)
+    return out

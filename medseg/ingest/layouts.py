@@ -1,0 +1,375 @@
+"""The layouts of scan folders: each looks at the files and proposes patterns; matching is the same for all.
+
+plain      images/ beside labels/, or images and label maps side by side in one folder
+subjects   one folder per subject
+decathlon  dataset.json with imagesTr, labelsTr and perhaps imagesTs (also nnU-Net's form of it)
+bids       sub-*/[ses-*/]anat, label maps under derivatives/
+patterns   as the recipe writes them
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from medseg import files
+from medseg.errors import Code, MedsegError
+from medseg.ingest.patterns import (
+    CaseFiles,
+    Found,
+    Patterns,
+    Stray,
+    match,
+    natural_key,
+    scans_under,
+    without_suffix,
+)
+from medseg.io import scans
+
+__all__ = ["CaseFiles", "Found", "Guess", "Layout", "Patterns", "Stray", "find", "guess", "natural_key"]
+
+Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns"]
+
+_IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "scans", "volumes"}
+_LABEL_FOLDERS = {"labels", "label", "labelstr", "labelsts", "masks", "mask", "segs", "seg"} | {
+    *("segmentations", "segmentation", "annotations", "truth", "gt"),
+}
+# Words in a file's name that make it a label map, the surest first.
+_LABEL_WORDS = ("seg", "dseg", "label", "truth", "gt", "annotation", "lesion", "roi", "mask", "brainmask")
+_MODALITY = re.compile(r"(?:^|_)([A-Za-z0-9]+w|T2star|FLAIR|bold)(?=_|$)")
+_BIDS_SCAN = re.compile(r"(?:sub-[^/]+)/(?:ses-[^/]+/)?(anat/)?(sub-[^/]+)_([A-Za-z0-9]+)")
+_BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)_(.+)")
+_BIDS_SUBJECT = r"sub-[^/_]+"
+_DATASET = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a folder looks like: the start of a recipe. ``classes`` is value → name where a file says it."""
+
+    layout: str
+    channels: dict[str, str]
+    label: str | None
+    classes: dict[int, str] | None
+    n_cases: int
+    n_labelled: int
+
+
+def find(
+    root: Path, layout: Layout = "auto", channels: Mapping[str, str] | None = None, label: str | None = None
+) -> Found:
+    """Find the cases below ``root``. Patterns that are given replace those that the layout would guess.
+
+    With ``channels`` given and no layout but auto, the patterns alone count: without ``label`` nothing is
+    labelled. Raises PATH_MISSING, NOTHING_USABLE (no scan at all), RECIPE_INVALID.
+    """
+    tree = scans_under(root)
+    if not tree:
+        known = " ".join(scans.SUFFIXES)
+        raise MedsegError(Code.NOTHING_USABLE, root, "no scan", f"name a folder with files of {known}")
+    if layout not in get_args(Layout):
+        names = ", ".join(get_args(Layout))
+        raise MedsegError(Code.RECIPE_INVALID, "data.layout", repr(layout), f"choose one of {names}")
+    if layout == "patterns" or (layout == "auto" and channels):
+        return match(root, tree, Patterns(dict(channels or {}), label), "patterns")
+    name = _detect(root, tree) if layout == "auto" else layout
+    patterns = _LAYOUTS[name](root, tree)
+    patterns = replace(patterns, channels=channels or patterns.channels, label=label or patterns.label)
+    found = match(root, tree, patterns, name)
+    return _with_listed(root, found) if name == "decathlon" else found
+
+
+def guess(root: Path) -> Guess:
+    """Look at a folder that nobody described: its layout, patterns and, where a file says them, classes.
+
+    Raises what :func:`find` raises.
+    """
+    found = find(root)
+    labelled = sum(case.label is not None for case in found.cases)
+    classes = _classes(_dataset(root)) if found.layout == "decathlon" else None
+    return Guess(
+        found.layout,
+        dict(found.patterns.channels),
+        found.patterns.label,
+        classes,
+        len(found.cases),
+        labelled,
+    )
+
+
+def _detect(root: Path, tree: list[str]) -> str:
+    tops = {path.split("/")[0].lower() for path in tree if "/" in path}
+    if (root / _DATASET).is_file() and "imagestr" in tops:
+        return "decathlon"
+    if any(_BIDS_SCAN.fullmatch(without_suffix(path)) for path in tree):
+        return "bids"
+    nested = sum("/" in path for path in tree)
+    if tops & _IMAGE_FOLDERS or nested * 2 < len(tree):
+        return "plain"
+    return "subjects"
+
+
+# plain
+
+
+def _plain(_root: Path, tree: list[str]) -> Patterns:
+    folders = sorted({path.split("/")[0] for path in tree if "/" in path})
+    images = [f for f in folders if f.lower() in _IMAGE_FOLDERS]
+    labels = [f for f in folders if f.lower() in _LABEL_FOLDERS]
+    if not images:
+        return _side_by_side(tree)
+    image_stems, image_form = _inside(tree, images)
+    label_stems, label_form = _inside(tree, labels) if labels else (set(), "")
+    image_affix, label_affix = _pair(image_stems, label_stems)
+    label = label_form.replace("{}", _around_case(label_affix)) if labels else None
+    return Patterns({"image": image_form.replace("{}", _around_case(image_affix))}, label)
+
+
+def _side_by_side(tree: list[str]) -> Patterns:
+    """Images and label maps in one folder: ``{case}`` beside ``{case}_seg``."""
+    stems = {without_suffix(path).rpartition("/")[2] for path in tree}
+    depth = "**/" if any("/" in path for path in tree) else ""
+    suffix = _common_suffix(tree)
+    labels = {stem for stem in stems if _label_rank(stem) is not None}
+    image_affix, label_affix = _pair(stems - labels, labels)
+    if not _stripped(stems - labels, image_affix) & _stripped(labels, label_affix):
+        return Patterns({"image": f"{depth}{{case}}{suffix}"})
+    label = f"{depth}{_around_case(label_affix)}{suffix}"
+    return Patterns({"image": f"{depth}{_around_case(image_affix)}{suffix}"}, label)
+
+
+def _inside(tree: list[str], folders: list[str]) -> tuple[set[str], str]:
+    """Stems of the scans inside ``folders``, and the pattern of their paths with ``{}`` for the name."""
+    paths = [path for path in tree if path.split("/")[0] in folders and "/" in path]
+    start = folders[0] if len(folders) == 1 else f"{_common_start(folders)}*"
+    depth = "**/" if any(path.count("/") > 1 for path in paths) else ""
+    stems = {without_suffix(path).rpartition("/")[2] for path in paths}
+    return stems, f"{start}/{depth}{{}}{_common_suffix(paths)}"
+
+
+def _common_start(names: list[str]) -> str:
+    first, last = min(names), max(names)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:same]
+
+
+def _common_suffix(paths: Iterable[str]) -> str:
+    """The suffix that all have, or nothing, which a pattern takes as any."""
+    suffixes = {path[len(without_suffix(path)) :] for path in paths}
+    return suffixes.pop() if len(suffixes) == 1 else ""
+
+
+def _around_case(affix: tuple[str, str]) -> str:
+    return f"{affix[0]}{{case}}{affix[1]}"
+
+
+def _pair(images: set[str], labels: set[str]) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The (prefix, suffix) of image and of label names under which most of them become equal.
+
+    Equal counts: the shortest. ``volume-7`` and ``segmentation-7`` → ("volume-", ""), ("segmentation-", "").
+    """
+
+    def merit(pair: tuple[tuple[str, str], tuple[str, str]]) -> tuple[int, int]:
+        common = _stripped(images, pair[0]) & _stripped(labels, pair[1])
+        return -len(common), sum(len(part) for affix in pair for part in affix)
+
+    return min(((a, b) for a in _affixes(images) for b in _affixes(labels)), key=merit)
+
+
+def _affixes(stems: set[str]) -> list[tuple[str, str]]:
+    """Beginnings and ends, cut at _ - or ., that at least half of the names share; first of all, none."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for stem in stems:
+        cuts = [hit.start() for hit in re.finditer(r"[_\-.]", stem)]
+        counts.update({(stem[: cut + 1], "") for cut in cuts[:2]} | {("", stem[cut:]) for cut in cuts[-2:]})
+    shared = (affix for affix, count in counts.items() if count * 2 >= len(stems))
+    return [("", ""), *sorted(shared)]
+
+
+def _stripped(stems: set[str], affix: tuple[str, str]) -> set[str]:
+    head, tail = affix
+    return {s[len(head) : len(s) - len(tail)] for s in stems if s.startswith(head) and s.endswith(tail)}
+
+
+def _label_rank(stem: str) -> int | None:
+    """How surely a name is a label map's (0 surest), or None."""
+    words = re.split(r"[^a-z]+", stem.lower())
+    ranks = [i for i, key in enumerate(_LABEL_WORDS) for word in words if word.startswith(key)]
+    return min(ranks, default=None)
+
+
+# subjects
+
+
+def _subjects(_root: Path, tree: list[str]) -> Patterns:
+    """One folder per subject, at the level where the folders' contents look most alike."""
+    counts = max((_templates(tree, level) for level in range(3)), key=_most)  # the first of equals
+    most = _most(counts)
+    if most < 2:
+        return _side_by_side(tree)
+    suffix = _common_suffix(tree)
+    ranked = [(_label_rank(_last(template)), template) for template in counts]
+    labels = sorted((rank, -counts[t], t) for rank, t in ranked if rank is not None)
+    images = sorted(t for rank, t in ranked if rank is None and counts[t] * 2 >= most)
+    if not images:
+        images = [max(counts, key=lambda t: (counts[t], t))]
+    names = _channel_names(images)
+    channels = {name: template + suffix for name, template in zip(names, images, strict=True)}
+    return Patterns(channels, labels[0][2] + suffix if labels else None)
+
+
+def _templates(tree: list[str], level: int) -> Counter[str]:
+    """Paths with the folder at ``level`` written as {case}, wherever its name stands; counted."""
+    counts: Counter[str] = Counter()
+    for path in tree:
+        parts = without_suffix(path).split("/")
+        if len(parts) > level + 1:
+            rest = [part.replace(parts[level], "{case}") for part in parts[level:]]
+            counts["/".join([*["*"] * level, *rest])] += 1
+    return counts
+
+
+def _most(counts: Counter[str]) -> int:
+    return max(counts.values(), default=0)
+
+
+def _last(template: str) -> str:
+    return template.rpartition("/")[2].replace("{case}", "")
+
+
+def _channel_names(templates: list[str]) -> list[str]:
+    """``{case}_t1``, ``{case}_flair`` → t1, flair; a single channel is called image."""
+    if len(templates) == 1:
+        return ["image"]
+    names = [re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$", "", _last(t)) or "image" for t in templates]
+    return names if len(set(names)) == len(names) else templates
+
+
+# decathlon
+
+
+def _decathlon(root: Path, tree: list[str]) -> Patterns:
+    """Several modalities are the fourth axis of one file, or files ``{case}_0000``, ``{case}_0001`` …"""
+    dataset = _dataset(root)
+    names = _modalities(dataset)
+    tops = sorted({path.split("/")[0] for path in tree if "/" in path})
+    images, image_form = _inside(tree, [top for top in tops if top.lower() in {"imagestr", "imagests"}])
+    label_folders = [top for top in tops if top.lower() in {"labelstr", "labelsts"}]
+    labels, label_form = _inside(tree, label_folders) if label_folders else (set(), "")
+    unnumbered = {stem[:-5] for stem in images if re.search(r"_\d{4}$", stem)}
+    numbered = "channel_names" in dataset or (bool(unnumbered & labels) and not images & labels)
+    ends = [f"_{i:04d}" if numbered else "" for i in range(len(names))]
+    channels = {n: image_form.replace("{}", "{case}" + end) for n, end in zip(names, ends, strict=True)}
+    return Patterns(channels, label_form.replace("{}", "{case}") if labels else None)
+
+
+def _dataset(root: Path) -> dict[str, Any]:
+    """The content of dataset.json, or nothing where there is none; RECIPE_INVALID if it is no JSON object."""
+    path = root / _DATASET
+    try:
+        content = files.read_json(path)
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise MedsegError(Code.RECIPE_INVALID, path, str(error), "correct the JSON") from error
+    if not isinstance(content, dict):
+        raise MedsegError(Code.RECIPE_INVALID, path, type(content).__name__, "write a JSON object")
+    return content
+
+
+def _modalities(dataset: dict[str, Any]) -> list[str]:
+    """Names of the channels in the order of their numbers: ``{"0": "FLAIR", "1": "T1"}``."""
+    named = dataset.get("channel_names") or dataset.get("modality") or {"0": "image"}
+    names = [str(named[key]) for key in sorted(named, key=int)]
+    return names if len(set(names)) == len(names) else [f"{name}_{i}" for i, name in enumerate(names)]
+
+
+def _classes(dataset: dict[str, Any]) -> dict[int, str] | None:
+    """Value → name from ``{"0": "background"}`` (Decathlon) or ``{"background": 0}`` (nnU-Net)."""
+    labels = dataset.get("labels")
+    if not isinstance(labels, dict) or not labels:
+        return None
+    if all(str(key).isdigit() for key in labels):
+        return {int(key): str(name) for key, name in labels.items()}
+    if all(isinstance(value, int) for value in labels.values()):
+        return {value: str(name) for name, value in labels.items()}
+    return None
+
+
+def _with_listed(root: Path, found: Found) -> Found:
+    """Add images that dataset.json lists in other folders; a listed image that is absent is a stray."""
+    dataset = _dataset(root)
+    entries = [*dataset.get("training", []), *dataset.get("test", [])]
+    known = {case.name for case in found.cases} | {stray.case for stray in found.strays}
+    cases, strays, ignored = list(found.cases), list(found.strays), list(found.ignored)
+    for entry in entries:
+        listed = entry if isinstance(entry, dict) else {"image": entry}
+        image = root / str(listed.get("image", ""))
+        name = scans.stem(image)
+        if name in known:
+            continue
+        known.add(name)
+        if image in ignored:
+            label = root / str(listed["label"]) if "label" in listed else None
+            ignored = [path for path in ignored if path not in (image, label)]
+            cases.append(CaseFiles(name, name, dict.fromkeys(found.patterns.channels, image), label))
+        else:
+            remedy = f"copy the file, or take it out of {_DATASET}"
+            strays.append(Stray(Code.FILE_MISSING, str(image), f"listed in {_DATASET}", remedy, name))
+    cases.sort(key=lambda case: natural_key(case.name))
+    return replace(found, cases=cases, strays=strays, ignored=ignored)
+
+
+# bids
+
+
+def _bids(_root: Path, tree: list[str]) -> Patterns:
+    hits = [hit for path in tree if (hit := _BIDS_SCAN.fullmatch(without_suffix(path)))]
+    if not hits:
+        raise MedsegError(
+            Code.RECIPE_INVALID, "data.layout", "bids without sub-*/anat", "choose another layout"
+        )
+    counts = Counter(hit[3] for hit in hits)
+    modality = "T1w" if "T1w" in counts else max(counts, key=lambda m: (counts[m], m))
+    suffix = _common_suffix(tree)
+    anat = "anat/" if any(hit[1] for hit in hits) else ""
+    image = f"{{subject}}/**/{anat}{{case}}_{modality}{suffix}"
+    cases = sorted({hit[2] for hit in hits if hit[3] == modality}, key=len, reverse=True)
+    templates = Counter(t for path in tree if (t := _derivative(without_suffix(path), cases)))
+    labels = sorted((_bids_rank(t, modality), -counted, t) for t, counted in templates.items())
+    return Patterns({modality: image}, labels[0][2] + suffix if labels else None, _BIDS_SUBJECT)
+
+
+def _derivative(path: str, cases: list[str]) -> str | None:
+    """A label map under derivatives as a template, or None if it is none."""
+    folder, _, name = path.rpartition("/")
+    subject = re.search(r"/(sub-[^/_]+)(/ses-[^/]+)?(?=/|$)", folder)
+    hit = _BIDS_NAME.fullmatch(name)
+    if not path.startswith("derivatives/") or not subject or not hit:
+        return None
+    case = next((case for case in cases if name.startswith(f"{case}_")), hit[1])
+    if _label_rank(name[len(case) :]) is None:
+        return None
+    inner = folder[subject.end() :].lstrip("/")
+    start = f"{folder[: subject.start()]}/{{subject}}/**/"
+    return f"{start}{inner}{'/' if inner else ''}{{case}}{name[len(case) :]}"
+
+
+def _bids_rank(template: str, modality: str) -> tuple[int, int]:
+    """Sureness of a label template; those drawn on another modality come after."""
+    name = _last(template)
+    named = {hit[1] for hit in _MODALITY.finditer(name)}
+    rank = _label_rank(name)
+    return (0 if not named or modality in named else 1), len(_LABEL_WORDS) if rank is None else rank
+
+
+_LAYOUTS: dict[str, Callable[[Path, list[str]], Patterns]] = {
+    "plain": _plain,
+    "subjects": _subjects,
+    "decathlon": _decathlon,
+    "bids": _bids,
+}

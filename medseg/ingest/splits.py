@@ -1,0 +1,211 @@
+"""Which case is trained on, validated with and tested on in each fold; no subject in two roles of a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import numpy as np
+
+from medseg import files
+from medseg.errors import Code, MedsegError
+from medseg.ingest.patterns import CaseFiles, natural_key
+
+Role = Literal["train", "val", "test", "unlabelled"]
+
+COLUMNS = ("fold", "case", "subject", "role")
+_LABELLED: tuple[Role, ...] = ("train", "val", "test")
+_RANGE = ".."
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """One case's role in one fold (counted from 0)."""
+
+    fold: int
+    case: str
+    subject: str
+    role: Role
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Rows of ``splits.csv``, and names to tell the user about.
+
+    ``set_aside``: the split names them, but they are in quarantine. ``unlabelled``: named, but without a
+    label map, so they are predicted only. ``left_out``: labelled, but in no role of any fold.
+    """
+
+    rows: tuple[SplitRow, ...]
+    set_aside: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def given(
+    cases: Sequence[CaseFiles],
+    folds: Sequence[Mapping[str, Sequence[str]]],
+    set_aside: Collection[str] = (),
+) -> Splits:
+    """The splits as written: each fold names its train, val and test cases.
+
+    An entry is a case's name, a pattern with ``*`` or ``?``, or a range ``first..last`` in natural order.
+    ``set_aside`` are the names of cases in quarantine: naming one is no fault. Raises SPLIT_INVALID,
+    SUBJECT_ON_BOTH_SIDES.
+    """
+    if not folds:
+        raise _invalid("no fold", "write at least one, or ask for random ones")
+    by_name = {case.name: case for case in cases}
+    known = sorted({*by_name, *set_aside}, key=natural_key)
+    rows: list[SplitRow] = []
+    named: set[str] = set()
+    for fold, entries in enumerate(folds):
+        chosen = _chosen(fold, entries, known)
+        named.update(*chosen.values())
+        for role, names in chosen.items():
+            usable = [by_name[n] for n in names if n in by_name and by_name[n].label is not None]
+            if names and not usable:
+                raise _invalid(
+                    f"fold {fold}: no usable case in {role}", "name others, or mend those set aside"
+                )
+            rows += [SplitRow(fold, case.name, case.subject, role) for case in usable]
+        rows += _unlabelled_rows(fold, cases)
+        if not chosen["train"]:
+            raise _invalid(f"fold {fold}: train names no case", "name the cases to train on")
+    check(rows)
+    labelled = {name for name, case in by_name.items() if case.label is not None}
+    return Splits(
+        tuple(rows),
+        set_aside=_sorted(named - by_name.keys()),
+        unlabelled=_sorted(named & by_name.keys() - labelled),
+        left_out=_sorted(labelled - named),
+    )
+
+
+def random_folds(
+    cases: Sequence[CaseFiles], *, folds: int = 1, val_share: float, test_share: float, seed: int
+) -> Splits:
+    """Splits drawn by subject from ``seed``; the order in which ``cases`` are listed does not matter.
+
+    One fold: shares of the labelled subjects for val and test (at least one each where the share is above 0),
+    the rest train. Several folds: each subject is tested in exactly one (``test_share`` is not used), val is
+    drawn anew from the others. Raises SPLIT_INVALID if there are too few subjects.
+    """
+    subjects = sorted({case.subject for case in cases if case.label is not None}, key=natural_key)
+    order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
+    n_val, n_test = _count(val_share, len(order)), _count(test_share, len(order))
+    if not 1 <= folds <= len(order):
+        raise _invalid(f"{folds} folds of {len(order)} labelled subjects", "ask for at most one a subject")
+    rows: list[SplitRow] = []
+    for fold in range(folds):
+        tested = order[fold::folds] if folds > 1 else order[:n_test]
+        rest = [subject for subject in order if subject not in tested]
+        drawn = np.random.default_rng([seed, fold]).permutation(len(rest))[:n_val]
+        validated = {rest[i] for i in drawn}
+        for case in sorted(cases, key=lambda case: natural_key(case.name)):
+            role = _role(case, set(tested), validated)
+            rows.append(SplitRow(fold, case.name, case.subject, role))
+    check(rows)
+    return Splits(tuple(rows))
+
+
+def check(rows: Iterable[SplitRow]) -> None:
+    """Refuse splits that would flatter or cannot be trained.
+
+    Raises SUBJECT_ON_BOTH_SIDES if a subject is in two of train, val and test in one fold; SPLIT_INVALID if a
+    fold has no training case or a role is unknown.
+    """
+    roles: dict[tuple[int, str], set[str]] = {}
+    trained: dict[int, bool] = {}
+    for row in rows:
+        if row.role not in get_args(Role):
+            raise _invalid(
+                f"fold {row.fold}: role {row.role!r}", f"choose one of {', '.join(get_args(Role))}"
+            )
+        trained[row.fold] = trained.get(row.fold, False) or row.role == "train"
+        if row.role != "unlabelled":
+            roles.setdefault((row.fold, row.subject), set()).add(row.role)
+    for fold, has_training in trained.items():
+        if not has_training:
+            raise _invalid(f"fold {fold}: no case to train on", "name labelled cases, or use smaller shares")
+    both = [(fold, subject, held) for (fold, subject), held in roles.items() if len(held) > 1]
+    if both:
+        fold, subject, held = both[0]
+        found = f"{len(both)} subjects, the first in fold {fold}: {subject} in {' and '.join(sorted(held))}"
+        remedy = "put all cases of a subject into one role"
+        raise MedsegError(Code.SUBJECT_ON_BOTH_SIDES, "splits", found, remedy)
+
+
+def write(path: Path, rows: Iterable[SplitRow]) -> None:
+    """Write ``splits.csv``."""
+    files.write_csv(path, COLUMNS, (asdict(row) for row in rows))
+
+
+def read(path: Path) -> list[SplitRow]:
+    """Read ``splits.csv`` and check it; SPLIT_INVALID for other columns, and what :func:`check` raises."""
+    try:
+        rows = [
+            SplitRow(int(row["fold"]), row["case"], row["subject"], cast("Role", row["role"]))
+            for row in files.read_csv(path)
+        ]
+    except (KeyError, ValueError) as error:
+        raise MedsegError(
+            Code.SPLIT_INVALID, path, str(error), f"give the columns {', '.join(COLUMNS)}"
+        ) from error
+    check(rows)
+    return rows
+
+
+def _invalid(found: str, remedy: str) -> MedsegError:
+    return MedsegError(Code.SPLIT_INVALID, "splits", found, remedy)
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=natural_key))
+
+
+def _chosen(fold: int, entries: Mapping[str, Sequence[str]], known: list[str]) -> dict[Role, list[str]]:
+    """The names in each role of a fold, each once, in natural order."""
+    if wrong := set(entries) - set(_LABELLED):
+        raise _invalid(f"fold {fold}: {', '.join(sorted(wrong))}", f"use {', '.join(_LABELLED)}")
+    chosen: dict[Role, list[str]] = {}
+    for role in _LABELLED:
+        names: set[str] = set()
+        for entry in entries.get(role, ()):
+            hits = _expand(entry, known)
+            if not hits:
+                raise _invalid(f"fold {fold}, {role}: no case {entry!r}", "correct the name")
+            names.update(hits)
+        chosen[role] = sorted(names, key=natural_key)
+    return chosen
+
+
+def _expand(entry: str, known: list[str]) -> list[str]:
+    """The known names that an entry means: itself, those its pattern matches, or those in its range."""
+    if entry in known:
+        return [entry]
+    if _RANGE in entry:
+        first, last = (natural_key(end.strip()) for end in entry.split(_RANGE, 1))
+        return [name for name in known if first <= natural_key(name) <= last]
+    return [name for name in known if fnmatchcase(name, entry)]
+
+
+def _unlabelled_rows(fold: int, cases: Iterable[CaseFiles]) -> list[SplitRow]:
+    return [SplitRow(fold, case.name, case.subject, "unlabelled") for case in cases if case.label is None]
+
+
+def _count(share: float, subjects: int) -> int:
+    if not 0 <= share < 1:
+        raise _invalid(f"share {share:g}", "give at least 0 and less than 1")
+    return max(1, round(share * subjects)) if share > 0 else 0
+
+
+def _role(case: CaseFiles, tested: Collection[str], validated: Collection[str]) -> Role:
+    if case.label is None:
+        return "unlabelled"
+    if case.subject in tested:
+        return "test"
+    return "val" if case.subject in validated else "train"

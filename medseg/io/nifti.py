@@ -1,0 +1,170 @@
+"""NIfTI-1, NIfTI-2 (.nii, .nii.gz) and FreeSurfer (.mgh, .mgz) to volumes; label maps and margins to NIfTI.
+
+The headers are parsed by nibabel; the voxels are read in chunks, so that a scan is in memory once, in its own
+dtype, and the compression's checksum is always verified. The header's unit of length is taken as mm.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import nibabel as nib
+import numpy as np
+
+from medseg import files
+from medseg.io import headers, placement
+from medseg.volume import Array, Grid, Volume
+
+SUFFIXES = (".nii.gz", ".nii", ".mgh", ".mgz")
+WRITTEN_SUFFIXES = (".nii.gz", ".nii")
+
+_Stream = IO[bytes] | gzip.GzipFile
+
+_CHUNK = 2**20  # voxels, or bytes
+_MAX_DEFLATE = 1040  # no deflate stream expands further than 1032:1
+_GZIP_LEVEL = 6  # label maps: half of level 1's size, a tenth of level 9's time
+_PLACE_FIELDS = (
+    *("qform_code", "sform_code", "xyzt_units", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
+# NIfTI has neither float16 nor bool.
+_STORED_AS: dict[str, np.dtype[Any]] = {"float16": np.dtype(np.float32), "bool": np.dtype(np.uint8)}
+
+
+def can_read(path: Path) -> bool:
+    """Whether the file's name ends as NIfTI or FreeSurfer volumes do."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement.MAX_VOXELS) -> Volume:
+    """Read a scan or label map as (C, X, Y, Z) in the dtype on disk (native byte order) or scaled to float32.
+
+    ``channels_last`` takes a fourth axis as channels; otherwise C = 1. The array lies in memory as on disk,
+    X fastest. ``source`` is the NIfTI header, or None for FreeSurfer files. Where no orientation is coded,
+    the axes are taken as R, A, S with the header's voxel sizes and the origin at voxel 0.
+
+    Raises FILE_MISSING, FILE_UNREADABLE, NOT_AN_IMAGE, TRUNCATED, NOT_SCALAR, FOUR_D, TOO_SMALL, TOO_LARGE,
+    SFORM_QFORM_DISAGREE, AFFINE_INVALID, SHEARED.
+    """
+    with _opened(path) as (stream, most_bytes):
+        about = headers.describe(
+            stream.read(headers.LONGEST), path, channels_last=channels_last, max_voxels=max_voxels
+        )
+        needed = about.offset + about.voxels * about.dtype.itemsize
+        if needed > most_bytes:  # before memory is taken for it
+            raise headers.truncated(path, f"{needed} bytes announced, at most {most_bytes} there")
+        stream.seek(about.offset)
+        voxels = _read_voxels(stream, about)
+        while stream.read(_CHUNK):  # gzip compares its checksum only at the end
+            pass
+    array = voxels.reshape((*about.shape, about.channels), order="F")
+    return Volume(np.moveaxis(array, -1, 0), Grid(about.shape, about.affine), about.source, about.notes)
+
+
+def write(volume: Volume, path: Path) -> None:
+    """Write a one-channel volume as .nii or .nii.gz, whole or not at all, the same bytes each time.
+
+    Sform, qform, their codes and the units are copied from ``volume.source`` where that is the header of a
+    NIfTI file with the grid's affine; otherwise the affine is coded as scanner coordinates. float16 is stored
+    as float32, bool as uint8.
+    """
+    if len(volume.array) != 1 or not path.name.endswith(WRITTEN_SUFFIXES):
+        raise ValueError(f"one channel goes into a .nii or .nii.gz, got {volume.array.shape} for {path.name}")
+    array = volume.array[0]
+    dtype = _STORED_AS.get(array.dtype.name, array.dtype).newbyteorder("<")
+    header = _header_to_write(volume, dtype)
+    with files.written_aside(path) as part, part.open("wb") as file:
+        if path.suffix == ".nii":
+            _write_stream(file, header, array)
+            return
+        # No name and no time in the gzip header: the same volume gives the same bytes.
+        with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
+            _write_stream(stream, header, array)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[_Stream, int]]:
+    """Give ``path`` as a stream of plain bytes, and how many it can hold at most.
+
+    Whether it is compressed is told by its first bytes, not by its name. What goes wrong while reading
+    leaves as FILE_MISSING, FILE_UNREADABLE or TRUNCATED.
+    """
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            compressed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if compressed:
+                with gzip.GzipFile(fileobj=file) as stream:
+                    yield stream, size * _MAX_DEFLATE
+            else:
+                yield file, size
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise headers.truncated(path, str(error)) from error
+    except OSError as error:
+        raise placement.refusal_to_open(path, error) from error
+
+
+def _read_voxels(stream: _Stream, about: headers.Description) -> Array:
+    """All voxels, flat, in native byte order; scaled to float32 where the header says so."""
+    size = about.dtype.itemsize
+    out = np.empty(about.voxels, np.float32 if about.scaling else about.dtype.newbyteorder("="))
+    for start in range(0, about.voxels, _CHUNK):
+        part = out[start : start + _CHUNK]
+        block = stream.read(part.size * size)
+        if len(block) < part.size * size:
+            raise EOFError(f"{start + len(block) // size} of {about.voxels} voxels there")
+        raw = np.frombuffer(block, about.dtype)
+        if about.scaling:
+            slope, inter = about.scaling
+            with np.errstate(over="ignore", invalid="ignore"):  # the check of voxels finds what is not finite
+                part[:] = raw.astype(np.float64) * slope + inter
+        else:
+            part[:] = raw
+    return out
+
+
+def _header_to_write(volume: Volume, dtype: np.dtype[Any]) -> Any:
+    """A fresh little-endian header for ``dtype`` that holds the place and nothing else of the source."""
+    source, grid = volume.source, volume.grid
+    kind = nib.Nifti2Header if isinstance(source, nib.Nifti2Header) else nib.Nifti1Header
+    header = kind(endianness="<")
+    header.set_data_shape(grid.shape)
+    header.set_data_dtype(dtype)
+    header["vox_offset"] = header.single_vox_offset
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    if isinstance(source, nib.Nifti1Header) and _places_at(source, grid):
+        header["pixdim"][:4] = source["pixdim"][:4]
+        for name in _PLACE_FIELDS:
+            header[name] = source[name]
+    else:
+        _code_affine(header, grid)
+    return header
+
+
+def _places_at(source: Any, grid: Grid) -> bool:
+    affine = headers.affine_of(source, grid.shape)
+    return affine is not None and np.allclose(affine, grid.affine, rtol=1e-6, atol=1e-4)
+
+
+def _code_affine(header: Any, grid: Grid) -> None:
+    """Store the grid's affine as sform and, where it is a rotation with voxel sizes, as qform too."""
+    header.set_xyzt_units("mm")
+    header["pixdim"][1:4] = grid.spacing
+    header.set_sform(grid.affine, code=1)
+    header.set_qform(grid.affine, code=1)  # sheared axes are squared by nibabel
+    qform = headers.affine_of(header, grid.shape)
+    if qform is None:
+        header["qform_code"] = 0
+
+
+def _write_stream(stream: _Stream, header: Any, array: Array) -> None:
+    """Header, four bytes that say "no extensions", voxels slice by slice with X fastest."""
+    stream.write(header.binaryblock + bytes(header.single_vox_offset - len(header.binaryblock)))
+    for z in range(array.shape[2]):
+        stream.write(array[:, :, z].astype(header.get_data_dtype(), copy=False).tobytes(order="F"))

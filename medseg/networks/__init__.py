@@ -1,0 +1,122 @@
+"""Networks: the table of names, and the one function that builds a row of it.
+
+A network maps ``(B, C, H, W)`` float to logits ``(B, K, H, W)``; :class:`medseg.networks.contract.Network`
+says the rest. Adding one takes a file with a class, a line in :data:`NETWORKS` and a row in the shared test.
+Any 2-D network of MONAI is reached as ``monai.networks.nets:<Name>``; no other dotted name is ever imported.
+
+This module imports no torch, so that names can be checked where start-up time matters.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from medseg.errors import Code, MedsegError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medseg.networks.contract import Network
+
+NETWORKS: dict[str, str] = {
+    "usegnet": "medseg.networks.usegnet:USegNet",
+    "segnet": "medseg.networks.segnet:SegNet",
+    "segnet_small": "medseg.networks.segnet:SegNetSmall",
+    "segnet_basic": "medseg.networks.segnet_basic:SegNetBasic",
+    "fcn_basic": "medseg.networks.segnet_basic:FCNBasic",
+    "unet": "medseg.networks.unet:UNet",
+    "unet_kumar": "medseg.networks.unet_kumar:UNetKumar",
+    "unetpp": "medseg.networks.unetpp:UNetPlusPlus",
+    "fcn32s": "medseg.networks.fcn:FCN32s",
+    "fcn16s": "medseg.networks.fcn:FCN16s",
+    "fcn8s": "medseg.networks.fcn:FCN8s",
+    "deeplab_largefov": "medseg.networks.deeplab:DeepLabLargeFOV",
+    "deeplab_aspp": "medseg.networks.deeplab:DeepLabASPP",
+}
+"""Name in a recipe or model folder -> ``module:Class``."""
+
+MONAI_PREFIX = "monai.networks.nets:"
+
+
+def check_name(name: str) -> None:
+    """Raise ``NETWORK_UNKNOWN`` unless ``name`` is in the table or has the form of a MONAI network.
+
+    Needs no torch. Whether MONAI has such a network is seen by :func:`build`.
+    """
+    if name not in NETWORKS and not (name.startswith(MONAI_PREFIX) and _monai_name(name).isidentifier()):
+        raise MedsegError(
+            Code.NETWORK_UNKNOWN,
+            "network",
+            f"there is no network {name!r}",
+            f"use one of {', '.join(sorted(NETWORKS))}, or {MONAI_PREFIX}<Name>",
+        )
+
+
+def build(name: str, in_channels: int, classes: int, *, seed: int | None = None, **keywords: Any) -> Network:
+    """Build the network of a name with fresh weights.
+
+    :param in_channels: C of the input ``(B, C, H, W)``; for slabs of depth D, channels · D.
+    :param classes: K of the logits ``(B, K, H, W)``.
+    :param seed: same seed, same weights, and torch's global generator is left as it was; without one, the
+        weights come from torch's default generator.
+    :param keywords: the class's own; :func:`keywords_of` lists them.
+    :raises MedsegError: ``NETWORK_UNKNOWN``, ``KEYWORD_INVALID``, ``EXTRA_MISSING`` (MONAI is not installed).
+    """
+    check_name(name)
+    if name in NETWORKS:
+        cls = _load(name)
+        values = _checked(name, cls, {"in_channels": in_channels, "classes": classes, **keywords})
+        return _seeded(seed, cls, values)
+    from medseg.networks.monai_door import MonaiNetwork, monai_class
+
+    values = {"in_channels": in_channels, "classes": classes, **keywords}
+    return _seeded(seed, MonaiNetwork, {"kind": monai_class(_monai_name(name)), **values})
+
+
+def keywords_of(name: str) -> dict[str, Any]:
+    """Keywords of a network of the table with their defaults."""
+    check_name(name)
+    parameters = inspect.signature(_load(name)).parameters
+    return {key: p.default for key, p in parameters.items() if key not in ("in_channels", "classes")}
+
+
+def _monai_name(name: str) -> str:
+    return name.removeprefix(MONAI_PREFIX)
+
+
+def _load(name: str) -> type[Network]:
+    module, _, attribute = NETWORKS[name].partition(":")
+    cls: type[Network] = getattr(import_module(module), attribute)
+    return cls
+
+
+def _checked(name: str, cls: type[Network], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords converted to the types that the constructor's hints state."""
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    defaults = keywords_of(name)
+    listed = ", ".join(f"{key}={value!r}" for key, value in defaults.items()) or "no keywords"
+    values = {}
+    for key, value in keywords.items():
+        if key not in hints or key == "return":
+            raise MedsegError(Code.KEYWORD_INVALID, name, f"unknown keyword {key!r}", f"it takes {listed}")
+        try:
+            values[key] = TypeAdapter(hints[key]).validate_python(value)
+        except ValidationError as problem:
+            message = problem.errors()[0]["msg"]
+            found = f"{key}={value!r}: {message}"
+            raise MedsegError(Code.KEYWORD_INVALID, name, found, f"it takes {listed}") from None
+    return values
+
+
+def _seeded(seed: int | None, cls: type[Network], values: Mapping[str, Any]) -> Network:
+    if seed is None:
+        return cls(**values)
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return cls(**values)

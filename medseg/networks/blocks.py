@@ -1,0 +1,62 @@
+"""The pieces that encoder-decoder networks share."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def conv(
+    inputs: int, outputs: int, *, kernel: int = 3, batch_norm: bool = True, **options: Any
+) -> nn.Sequential:
+    """Convolution with bias, batch normalisation, ReLU; the size is kept unless ``padding`` says otherwise.
+
+    Parameters: k² · Cin · Cout + Cout, and 2 · Cout for the normalisation.
+    """
+    options.setdefault("padding", options.get("dilation", 1) * (kernel - 1) // 2)
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, **options)]
+    if batch_norm:
+        layers.append(nn.BatchNorm2d(outputs))
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def convs(*channels: int, batch_norm: bool = True, **options: Any) -> nn.Sequential:
+    """Several :func:`conv` in a row: ``convs(3, 64, 64)`` is 3→64, 64→64."""
+    return nn.Sequential(*(conv(a, b, batch_norm=batch_norm, **options) for a, b in pairwise(channels)))
+
+
+class Pool(nn.Module):
+    """2×2 max-pooling that also returns where the maxima were.
+
+    An odd side is rounded up: its last window holds one row or column less. Of equal values the first in
+    raster order wins.
+    """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) -> maxima and their flat positions in H·W, both (B, C, ⌈H/2⌉, ⌈W/2⌉)."""
+        pooled: tuple[Tensor, Tensor] = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
+        return pooled
+
+
+class Unpool(nn.Module):
+    """The counterpart of :class:`Pool`: each value goes back to where its maximum was, zeros elsewhere.
+
+    The windows do not overlap, so no two values meet and the result is deterministic; torch's
+    ``max_unpool2d`` is refused under deterministic algorithms.
+    """
+
+    def forward(self, x: Tensor, index: Tensor, size: torch.Size) -> Tensor:
+        """(B, C, h, w) values and flat positions -> (B, C, H, W), where ``size`` ends with (H, W)."""
+        flat = x.new_zeros(*x.shape[:2], size[-2] * size[-1])
+        return flat.scatter(2, index.flatten(2), x.flatten(2)).view(*x.shape[:2], *size[-2:])
+
+
+def resized(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
+    """``x`` (B, C, h, w) by bilinear interpolation to the (H, W) that ``size`` ends with."""
+    if x.shape[-2:] == size[-2:]:
+        return x
+    return F.interpolate(x, size=size[-2:], mode="bilinear", align_corners=False)

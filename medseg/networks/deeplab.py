@@ -1,0 +1,91 @@
+"""DeepLab on VGG16: LargeFOV and atrous spatial pyramid pooling (Chen et al. 2015, 2017)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medseg.networks.vgg import VGG16
+from medseg.networks.blocks import resized
+from medseg.networks.contract import Count, Network, Share, he_
+
+Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+Rates = Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
+class DeepLabASPP(Network):
+    """VGG16 at output stride 8; one branch of 3×3 and two 1×1 convolutions a rate; their scores are summed.
+
+    With four rates it has 37,877,652 parameters from 3 channels to 21 classes.
+
+    :param width: channels of VGG16's first level.
+    :param hidden: channels of each branch's layers fc6 and fc7.
+    :param rates: dilation of each branch's 3×3 convolution; (2, 4, 8, 12) is the paper's ASPP-S.
+    :param scales: the image is also seen at these sizes, and of their scores the largest counts.
+    """
+
+    step = 8
+
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        width: Count = 64,
+        hidden: Count = 1024,
+        rates: Rates = (6, 12, 18, 24),
+        scales: Scales = (1.0,),
+        dropout: Share = 0.5,
+    ) -> None:
+        super().__init__(in_channels, classes)
+        self.scales = scales
+        self.body = VGG16(in_channels, width=width, output_stride=8)
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(self.body.widths[4], hidden, 3, padding=rate, dilation=rate),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Conv2d(hidden, hidden, 1),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Conv2d(hidden, classes, 1),
+            )
+            for rate in rates
+        )
+        self.apply(he_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W)."""
+        self.require(x)
+        full: list[Tensor] = []
+        for scale in self.scales:
+            size = tuple(8 * max(1, round(side * scale / 8)) for side in x.shape[-2:])
+            features = self.body(resized(x, size))[-1]  # (B, 8 · width, H / 8, W / 8) of this scale
+            scores = torch.stack([branch(features) for branch in self.branches]).sum(0)
+            full.append(resized(scores, x.shape))  # (B, K, H, W)
+        return torch.stack(full).amax(0)
+
+    def published_names(self) -> dict[str, str]:
+        """VGG16's 13 convolutions."""
+        return self.body.published_names("body")
+
+
+class DeepLabLargeFOV(DeepLabASPP):
+    """A single branch of rate 12: 20,505,429 parameters from 3 channels to 21 classes."""
+
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        width: Count = 64,
+        hidden: Count = 1024,
+        scales: Scales = (1.0,),
+        dropout: Share = 0.5,
+    ) -> None:
+        super().__init__(
+            in_channels, classes, width=width, hidden=hidden, rates=(12,), scales=scales, dropout=dropout
+        )

@@ -1,0 +1,112 @@
+"""DeepLab v3 (Chen, Papandreou, Schroff, Adam 2017) and v3+ (Chen, Zhu, Papandreou, Schroff, Adam 2018)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from medseg.networks.backbones import BodyName, make_body
+from medseg.networks.blocks import conv, resized
+from medseg.networks.contract import Count, Network, he_
+
+
+LOW_CHANNELS = 48
+"""To which the details of stride 4 are reduced, so that they do not outweigh the pyramid."""
+
+
+class ASPP(nn.Module):
+    """1×1, three 3×3 with rates, and the image's mean; concatenated and reduced by 1×1.
+
+    From 2048 to 256 channels it has 15,535,104 parameters. A training batch needs two images at least, since
+    the mean leaves one value an image to normalise.
+    """
+
+    def __init__(self, inputs: int, outputs: int, rates: tuple[int, ...]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [
+                conv(inputs, outputs, kernel=1, bias=False),
+                *(conv(inputs, outputs, dilation=rate, bias=False) for rate in rates),
+            ]
+        )
+        self.image = conv(inputs, outputs, kernel=1, bias=False)
+        self.project = conv((len(rates) + 2) * outputs, outputs, kernel=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H, W)."""
+        mean = self.image(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
+        return self.project(torch.cat([*(branch(x) for branch in self.branches), mean], 1))  # type: ignore[no-any-return]
+
+
+class DeepLabV3(Network):
+    """A body with rates in place of its last strides, and the spatial pyramid :class:`ASPP`.
+
+    :param width: channels of the body's first level; 64 is the published size.
+    :param hidden: channels of the pyramid.
+    :param output_stride: image size over feature size; at 8 the pyramid's rates 6, 12, 18 are doubled.
+    """
+
+    paper = "Chen, Papandreou, Schroff, Adam 2017"
+
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        body: BodyName = "resnet50",
+        width: Count = 64,
+        hidden: Count = 256,
+        output_stride: Literal[8, 16] = 16,
+    ) -> None:
+        super().__init__(in_channels, classes)
+        self.step = output_stride
+        self.body = make_body(body, in_channels, width=width, output_stride=output_stride)
+        rates = tuple(rate * 16 // output_stride for rate in (6, 12, 18))
+        self.aspp = ASPP(self.body.widths[4], hidden, rates)
+        self.head = nn.Conv2d(hidden, classes, 1)
+        self.apply(he_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W)."""
+        self.require(x)
+        features = self.body(x)[4]  # (B, widths[4], H / output stride, W / output stride)
+        return resized(self.head(self.aspp(features)), x.shape)
+
+    def published_names(self) -> dict[str, str]:
+        """The body's layers."""
+        return self.body.published_names("body")
+
+
+class DeepLabV3Plus(DeepLabV3):
+    """:class:`DeepLabV3` with a decoder that adds the body's details at stride 4."""
+
+    paper = "Chen, Zhu, Papandreou, Schroff, Adam 2018"
+
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        body: BodyName = "resnet50",
+        width: Count = 64,
+        hidden: Count = 256,
+        output_stride: Literal[8, 16] = 16,
+    ) -> None:
+        super().__init__(
+            in_channels, classes, body=body, width=width, hidden=hidden, output_stride=output_stride
+        )
+        self.low = conv(self.body.widths[1], LOW_CHANNELS, kernel=1, bias=False)
+        self.decoder = nn.Sequential(
+            conv(hidden + LOW_CHANNELS, hidden, bias=False), conv(hidden, hidden, bias=False)
+        )
+        self.apply(he_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W)."""
+        self.require(x)
+        levels = self.body(x)
+        low = self.low(levels[1])  # (B, 48, H / 4, W / 4)
+        high = resized(self.aspp(levels[4]), low.shape)  # (B, hidden, H / 4, W / 4)
+        return resized(self.head(self.decoder(torch.cat((high, low), 1))), x.shape)

@@ -1,0 +1,108 @@
+"""Fully convolutional networks on VGG16 (Long, Shelhamer, Darrell 2015)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medseg.errors import Code, MedsegError
+from medseg.networks.vgg import VGG16
+from medseg.networks.contract import Count, Network, Share, he_
+from medseg.networks.upsample import Bilinear, BilinearTransposed
+from medseg.networks.weights import conv_names
+
+FULL_NAMES = ("classifier.0", "classifier.3")
+"""The fully connected layers that become fc6 and fc7."""
+
+
+class FCN32s(Network):
+    """VGG16 made convolutional, its scores enlarged 32 times by bilinear interpolation.
+
+    Any size is taken: the input is padded with zeros, right and below, to multiples of 32 and the scores are
+    cut back. All convolutions keep the size (the original pads the image by 100 pixels instead). From 3
+    channels to 21 classes, without the learned enlarging kernels, 134,346,581 parameters; FCN-16s 134,357,354
+    and FCN-8s 134,362,751.
+
+    :param width: channels of VGG16's first level.
+    :param hidden: channels of the two layers that were fully connected.
+    """
+
+    skips = 0
+
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        width: Count = 64,
+        hidden: Count = 4096,
+        dropout: Share = 0.5,
+    ) -> None:
+        super().__init__(in_channels, classes)
+        self.body = VGG16(in_channels, width=width)
+        self.top = nn.Sequential(
+            nn.Conv2d(self.body.widths[4], hidden, 7, padding=3),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(hidden, hidden, 1),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
+        self.score = ZeroConv(hidden, classes, 1)
+        self.skip_scores = nn.ModuleList(
+            ZeroConv(self.body.widths[3 - i], classes, 1) for i in range(self.skips)
+        )
+        self.ups = nn.ModuleList(BilinearTransposed(classes, 2) for _ in range(self.skips))
+        self.enlarge = Bilinear(32 >> self.skips)
+        self.apply(he_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W)."""
+        self.require(x)
+        height, width = x.shape[-2:]
+        *_, pool3, pool4, pool5 = self.body(F.pad(x, (0, -width % 32, 0, -height % 32)))
+        scores = self.score(self.top(pool5))  # (B, K, H / 32, W / 32)
+        for up, score, pool in zip(self.ups, self.skip_scores, (pool4, pool3), strict=False):
+            scores = up(scores) + score(pool)  # (B, K, H / 16, W / 16), then / 8
+        return self.enlarge(scores)[:, :, :height, :width]  # type: ignore[no-any-return]
+
+    def start_from(self, coarser: FCN32s) -> None:
+        """Take over the weights of the net with fewer skips; the new skip starts at zero, its kernel
+        bilinear.
+
+        So the first scores equal the coarser net's, enlarged in this net's steps.
+
+        :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` unless the coarser net's weights are some of this net's.
+        """
+        own, given = self.state_dict(), coarser.state_dict()
+        misfits = [key for key, t in given.items() if key not in own or own[key].shape != t.shape]
+        if misfits:
+            remedy = "start from the net with fewer skips and the same keywords"
+            raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(self).__name__, ", ".join(misfits), remedy)
+        self.load_state_dict(given, strict=False)
+
+    def published_names(self) -> dict[str, str]:
+        """VGG16's 13 convolutions and its first two fully connected layers."""
+        return self.body.published_names("body") | conv_names(self.top, "top", FULL_NAMES)
+
+
+class FCN16s(FCN32s):
+    """:class:`FCN32s` with the scores of level 4 added after a learned doubling."""
+
+    skips = 1
+
+
+class FCN8s(FCN32s):
+    """:class:`FCN16s` with the scores of level 3 added after a second doubling."""
+
+    skips = 2
+
+
+class ZeroConv(nn.Conv2d):
+    """A convolution whose weights start at zero."""
+
+    def reset_parameters(self) -> None:
+        """Set weights and bias to zero."""
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)

@@ -1,0 +1,96 @@
+"""ResNet (He, Zhang, Ren, Sun 2016) as a body, in torchvision's names."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medseg.networks.contract import Body
+
+BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+"""Residual blocks of the four stages, by the number of layers."""
+
+
+class ResNet(Body):
+    """Stem and four stages of residual blocks.
+
+    With its classifier for 1000 classes it has torchvision's 11,689,512 (18 layers), 25,557,032 (50) and
+    44,549,160 (101) parameters. At output stride 16 the last stage has rate 2, at 8 the last two 2 and 4.
+    """
+
+    def __init__(
+        self, in_channels: int, *, layers: int = 50, width: int = 64, output_stride: int = 32
+    ) -> None:
+        super().__init__()
+        block = Basic if layers == 18 else Bottleneck
+        self.widths = [width, *(width * 2**stage * block.expansion for stage in range(4))]
+        self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        entry, reached, rate = width, 4, 1
+        for stage, count in enumerate(BLOCKS[layers]):
+            stride = 1 if stage == 0 or reached == output_stride else 2
+            rate = rate * 2 if stage and stride == 1 else rate
+            reached *= stride
+            inner = width * 2**stage
+            first = block(entry, inner, stride, rate)
+            entry = inner * block.expansion
+            rest = [block(entry, inner, 1, rate) for _ in range(count - 1)]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, C, H, W) -> stem and stages, (B, widths[i], H / 2^(i+1), W / 2^(i+1)) up to the output stride."""
+        levels = [F.relu(self.bn1(self.conv1(x)))]
+        x = self.maxpool(levels[0])
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            levels.append(x)
+        return levels
+
+
+class Basic(nn.Module):
+    """Two 3×3 convolutions and the identity."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, inner: int, stride: int, rate: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, inner, 3, stride, rate, rate, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, 1, rate, rate, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.downsample = _shortcut(inputs, inner, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, inner, H / stride, W / stride)."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions and the identity; the 3×3 one has the stride."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, inner: int, stride: int, rate: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, rate, rate, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, 4 * inner, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * inner)
+        self.downsample = _shortcut(inputs, 4 * inner, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, 4 · inner, H / stride, W / stride)."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+
+
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """The identity where the shapes allow it, otherwise a 1×1 convolution."""
+    if inputs == outputs and stride == 1:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))

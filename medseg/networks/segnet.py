@@ -1,0 +1,24 @@
+"""SegNet (Badrinarayanan, Kendall, Cipolla 2017), in VGG16's size and reduced to its first levels."""
+
+from __future__ import annotations
+
+from medseg.networks.contract import Count
+from medseg.networks.usegnet import Depth, USegNet
+
+
+class SegNet(USegNet):
+    """VGG16's convolutions and their mirror image, joined by the pooling positions alone: U-SegNet with no
+    skip.
+
+    The last convolution is the classifier. From 3 channels to 11 classes it has 29,449,355 parameters.
+    """
+
+    def __init__(self, in_channels: Count, classes: Count, *, width: Count = 64, depth: Depth = 5) -> None:
+        super().__init__(in_channels, classes, width=width, depth=depth, skips=0)
+
+
+class SegNetSmall(SegNet):
+    """The SegNet that U-SegNet's paper compares with: three levels, 3,475,396 parameters from 3 to 4."""
+
+    def __init__(self, in_channels: Count, classes: Count, *, width: Count = 64, depth: Depth = 3) -> None:
+        super().__init__(in_channels, classes, width=width, depth=depth)

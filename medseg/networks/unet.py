@@ -1,0 +1,83 @@
+"""U-Net (Ronneberger, Fischer, Brox 2015)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medseg.networks.blocks import convs
+from medseg.networks.contract import Count, Network, Share, he_
+from medseg.networks.upsample import Way, doubler
+
+Depth = Annotated[int, Field(ge=1, le=6)]
+
+
+class UNet(Network):
+    """A contracting path, an expanding path, and a skip at every level.
+
+    The paper's form is ``padding="valid", batch_norm=False, dropout=0.5``: 31,030,658 parameters from 1
+    channel to 2 classes, 572×572 in, 388×388 out. With valid padding each pass eats 6 · 2^depth − 4 pixels a
+    side and the sides must be −4 modulo 2^depth, so that every pooling sees an even number of pixels.
+
+    :param width: channels of the first level; each level doubles them.
+    :param depth: poolings.
+    :param padding: ``same`` keeps the size; ``valid`` convolves where the kernel fits.
+    :param dropout: share dropped at the end of the contracting path, after its last two levels.
+    :param up: how the expanding path enlarges features (:mod:`medseg.networks.upsample`).
+    """
+
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        width: Count = 64,
+        depth: Depth = 4,
+        padding: Literal["same", "valid"] = "same",
+        batch_norm: bool = True,
+        dropout: Share = 0.0,
+        up: Way = "transposed",
+    ) -> None:
+        super().__init__(in_channels, classes)
+        w = [width * 2**level for level in range(depth + 1)]
+        pad = 1 if padding == "same" else 0
+        self.step = 2**depth
+        self.residue = 0 if pad else -4 % self.step
+        self.context = 0 if pad else 6 * self.step - 4
+        contracting = [
+            convs(w[i - 1] if i else in_channels, w[i], w[i], batch_norm=batch_norm, padding=pad)
+            for i in range(depth + 1)
+        ]
+        for level in contracting[-2:]:
+            level.append(nn.Dropout(dropout))
+        self.encoders = nn.ModuleList(contracting[:-1])
+        self.pool = nn.MaxPool2d(2)
+        self.bottom = contracting[-1]
+        self.ups = nn.ModuleList(doubler(up, w[i + 1], w[i]) for i in range(depth))
+        self.decoders = nn.ModuleList(
+            convs(2 * w[i], w[i], w[i], batch_norm=batch_norm, padding=pad) for i in range(depth)
+        )
+        self.head = nn.Conv2d(width, classes, 1)
+        self.apply(he_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H − 2 · context, W − 2 · context)."""
+        self.require(x)
+        skips: list[Tensor] = []
+        for encoder in self.encoders:
+            skips.append(encoder(x))  # (B, width · 2^i, H / 2^i, W / 2^i)
+            x = self.pool(skips[-1])
+        x = self.bottom(x)  # (B, width · 2^depth, H / 2^depth, W / 2^depth)
+        for i in reversed(range(len(skips))):
+            x = self.ups[i](x)  # (B, width · 2^i, H / 2^i, W / 2^i)
+            x = self.decoders[i](torch.cat((centre(skips[i], x.shape), x), 1))
+        return self.head(x)  # type: ignore[no-any-return]
+
+
+def centre(x: Tensor, size: torch.Size) -> Tensor:
+    """The middle of ``x`` (B, C, H, W) with the height and width that ``size`` ends with."""
+    top, left = (x.shape[-2] - size[-2]) // 2, (x.shape[-1] - size[-1]) // 2
+    return x[:, :, top : top + size[-2], left : left + size[-1]]

@@ -1,0 +1,125 @@
+"""The ways to enlarge features: bed of nails, nearest, bilinear, transposed convolution, sub-pixel.
+
+Un-pooling, the sixth way, needs the positions of a pooling and stands in :mod:`medseg.networks.blocks`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Way = Literal["transposed", "transposed_bilinear", "subpixel", "bilinear", "nearest", "bed_of_nails"]
+
+
+def doubler(way: Way, inputs: int, outputs: int) -> nn.Module:
+    """A module (B, inputs, H, W) -> (B, outputs, 2H, 2W).
+
+    ``transposed`` learns a 2×2 kernel at stride 2 (U-Net's). ``transposed_bilinear`` changes the channels by
+    1×1 and learns a 4×4 kernel that starts as bilinear interpolation; ``subpixel`` learns a 3×3 kernel whose
+    outputs are interleaved and that starts as nearest-neighbour. The rest change the channels by 1×1 and
+    learn nothing else.
+    """
+    if way == "transposed":
+        return nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
+    if way == "subpixel":
+        return nn.Sequential(IcnrConv(inputs, outputs * 4, 3, padding=1), nn.PixelShuffle(2))
+    enlarge = {
+        "transposed_bilinear": BilinearTransposed(outputs, 2),
+        "bilinear": nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+        "nearest": nn.Upsample(scale_factor=2, mode="nearest"),
+        "bed_of_nails": BedOfNails(2),
+    }
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1), enlarge[way])
+
+
+class BedOfNails(nn.Module):
+    """Each value goes to the top left of its ``factor`` × ``factor`` block, zeros elsewhere."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, factor · H, factor · W)."""
+        f = self.factor
+        nails = x.new_zeros(*x.shape[:2], x.shape[2] * f, x.shape[3] * f)
+        nails[:, :, ::f, ::f] = x
+        return nails
+
+
+class BilinearTransposed(nn.ConvTranspose2d):
+    """A learned transposed convolution over all channels that starts as bilinear interpolation by ``factor``.
+
+    Inside, at least ``factor`` pixels from the border, it starts equal to interpolation without aligned
+    corners; at the border it takes zeros from outside.
+
+    :param kernel: its size; by default the smallest, 2 · factor − factor mod 2. A larger one starts with
+        zeros
+        around.
+    """
+
+    def __init__(self, channels: int, factor: int, kernel: int | None = None) -> None:
+        size = kernel or bilinear_size(factor)
+        super().__init__(
+            channels, channels, size, stride=factor, padding=(size - factor + 1) // 2, bias=False
+        )
+
+    def reset_parameters(self) -> None:
+        """Set the bilinear kernel on the diagonal of the channels, zeros elsewhere."""
+        taps = bilinear_kernel(bilinear_size(self.stride[0]))
+        around = (self.kernel_size[0] - len(taps)) // 2
+        taps = F.pad(taps, (around, around))
+        nn.init.zeros_(self.weight)
+        with torch.no_grad():
+            for channel in range(self.in_channels):
+                self.weight[channel, channel] = torch.outer(taps, taps)
+
+
+class Bilinear(nn.Module):
+    """:class:`BilinearTransposed` that never learns and has no parameters."""
+
+    kernel: Tensor
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        taps = bilinear_kernel(bilinear_size(factor))
+        self.factor = factor
+        self.register_buffer("kernel", torch.outer(taps, taps), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, factor · H, factor · W)."""
+        channels = x.shape[1]
+        weight = self.kernel.to(x.dtype).expand(channels, 1, -1, -1)
+        return F.conv_transpose2d(x, weight, stride=self.factor, padding=self.factor // 2, groups=channels)
+
+
+class IcnrConv(nn.Conv2d):
+    """A convolution that feeds ``PixelShuffle(2)``; its kernels start four times alike, as He et al. draw
+    one.
+
+    So the shuffled output starts as the nearest-neighbour enlargement of a smaller convolution.
+    """
+
+    def reset_parameters(self) -> None:
+        """Draw a kernel a shuffled channel and repeat it for its four pixels."""
+        fan_in = self.in_channels * self.kernel_size[0] * self.kernel_size[1]
+        alike = torch.empty(self.out_channels // 4, *self.weight.shape[1:]).normal_(std=(2 / fan_in) ** 0.5)
+        with torch.no_grad():
+            self.weight.copy_(alike.repeat_interleave(4, 0))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+def bilinear_size(factor: int) -> int:
+    """Taps of the bilinear kernel that enlarges by ``factor``."""
+    return 2 * factor - factor % 2
+
+
+def bilinear_kernel(size: int) -> Tensor:
+    """The 1-D kernel of bilinear interpolation, float32 (size,): size 3 is ½, 1, ½; size 4 is ¼, ¾, ¾, ¼."""
+    factor = (size + 1) // 2
+    centre = factor - 1 if size % 2 else factor - 0.5
+    return 1 - (torch.arange(size, dtype=torch.float32) - centre).abs() / factor

@@ -1,0 +1,88 @@
+"""Filling a network from published weights that lie in a file, under torchvision's names."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from medseg.errors import Code, MedsegError
+from medseg.networks.contract import Network
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a state dict (name -> tensor, on the CPU) from ``.safetensors``, or torch's own format as plain
+    data.
+
+    :raises MedsegError: ``PATH_MISSING``; ``WEIGHTS_DO_NOT_FIT`` if the file is damaged or holds anything
+        else.
+    """
+    if not path.is_file():
+        raise MedsegError(Code.PATH_MISSING, path, "there is no such file", "name a weight file")
+    try:
+        tensors = (
+            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        )
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as problem:
+        found = f"it is no file of plain tensors ({str(problem).splitlines()[0]})"
+        remedy = "save the state dict alone, best as .safetensors"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, found, remedy) from None
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        remedy = "save the state dict alone, best as .safetensors"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, "it holds more than a state dict", remedy)
+    return tensors
+
+
+def fill(network: Network, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Copy published weights into the layers of ``network`` that have them, in place; nothing on a misfit.
+
+    The first layer adapts to other than three channels: each gets the mean over the published three, scaled
+    so that a grey image keeps its response. Fully connected weights become convolutions of the same extent.
+
+    :returns: names of the network's tensors that stay as they were.
+    :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` with every key and shape that does not fit.
+    """
+    own = network.state_dict()
+    names = network.published_names()
+    filled: dict[str, Tensor] = {}
+    misfits = [] if names else ["it has no layers with published weights"]
+    for ours, theirs in names.items():
+        found = tensors.get(theirs)
+        fitted = None if found is None else _fitted(found, own[ours].shape)
+        if fitted is not None:
+            filled[ours] = fitted
+        else:
+            has = "absent" if found is None else str(tuple(found.shape))
+            misfits.append(f"{theirs} is {has}, {ours} needs {tuple(own[ours].shape)}")
+    if misfits:
+        remedy = "use weights of the same body in torchvision's names, and the published width"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, "; ".join(misfits), remedy)
+    network.load_state_dict(filled, strict=False)
+    return [key for key in own if key not in filled]
+
+
+def conv_names(module: nn.Module, prefix: str, published: tuple[str, ...]) -> dict[str, str]:
+    """Pair the parameters of ``module``'s convolutions, in order, with those of the ``published`` layers."""
+    ours = [name for name, layer in module.named_modules(prefix=prefix) if isinstance(layer, nn.Conv2d)]
+    return {
+        f"{a}.{kind}": f"{b}.{kind}"
+        for a, b in zip(ours, published, strict=False)
+        for kind in ("weight", "bias")
+    }
+
+
+def _fitted(tensor: Tensor, shape: torch.Size) -> Tensor | None:
+    """The tensor in this shape if it is equal, a fully connected layer's, or the first layer's; else none."""
+    if tensor.shape == shape:
+        return tensor
+    if tensor.ndim == 2 and len(shape) == 4 and tensor.shape == (shape[0], math.prod(shape[1:])):
+        return tensor.view(shape)
+    if tensor.ndim == len(shape) == 4 and tensor.shape == (shape[0], 3, *shape[2:]):
+        return (tensor.mean(1, keepdim=True) * (3 / shape[1])).expand(shape)
+    return None

@@ -1,0 +1,210 @@
+"""Random changes of training patches: drawn once as numbers, then applied in batches on the device.
+
+Geometry (flips; rotation, scale and shift as one resampling) is applied to patches and labels together,
+labels by nearest neighbour. Grey-value changes are a function of patches alone: they cannot reach a label.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Pair = tuple[int, int]
+Floats = npt.NDArray[np.float64]
+
+_STREAM = 1  # keeps these numbers apart from those of drawing, which are seeded by (seed, t)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far each change may go; zero or empty is off. Image axes are "h" (rows) and "w" (columns).
+
+    Rotation is uniform in ±``rotate_degrees``; magnification log-uniform from 1/(1 + ``scale``) to 1 +
+    ``scale``; shift uniform in ±``shift_px`` along both axes; each axis of ``flip`` is mirrored in half of
+    the patches. On scaled grey values: the deviation from the patch's mean is multiplied by a factor uniform
+    in 1 ± ``contrast``; a number uniform in ±``brightness`` is added; the patch's range is bent by an
+    exponent log-uniform from 1/(1 + ``gamma``) to 1 + ``gamma``; Gaussian noise is added whose standard
+    deviation is uniform from 0 to ``noise``. All channels of a patch change alike, noise apart.
+    """
+
+    flip: tuple[Literal["h", "w"], ...] = ()
+    rotate_degrees: float = 0.0
+    scale: float = 0.0
+    shift_px: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    gamma: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def resamples(self) -> bool:
+        """Whether patches are cut from larger fields."""
+        return self.rotate_degrees > 0 or self.scale > 0 or self.shift_px > 0
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The numbers of one batch, one a patch: (B,), ``shift_px`` (B, 2) as rows, columns."""
+
+    flip_h: npt.NDArray[np.bool_]
+    flip_w: npt.NDArray[np.bool_]
+    rotate_radians: Floats
+    magnify: Floats
+    shift_px: Floats
+    contrast: Floats
+    brightness: Floats
+    gamma: Floats
+    noise: Floats
+    noise_seed: npt.NDArray[np.int64]
+
+    def of(self, rows: slice) -> Draws:
+        """Those of some patches."""
+        return Draws(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Augmenter:
+    """Augments batch t by (seed, t): fields (B, C·D, h', w') become windows (B, C·D, h, w)."""
+
+    settings: Augmentation
+    window: Pair
+    batch: int
+    seed: int
+
+    @property
+    def field(self) -> Pair:
+        """The size (h', w') that patches must be cut at."""
+        return field_size(self.window, self.settings)
+
+    def __call__(
+        self, patches: Tensor, labels: Tensor, t: int, rows: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """Patches float32 and labels uint8 (B, h', w') of batch ``t``, or those of its ``rows``."""
+        generator = np.random.default_rng((self.seed, t, _STREAM))
+        draws = draw(self.settings, self.batch, generator).of(rows)
+        patches, labels = move(patches, labels, draws, self.window)
+        return change_grey(patches, draws), labels
+
+
+def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> Draws:
+    """Draw all numbers of a batch; as many are drawn whatever is off."""
+
+    def uniform(reach: float, *shape: int) -> Floats:
+        return generator.uniform(-1, 1, (batch, *shape)) * reach
+
+    return Draws(
+        flip_h=(generator.random(batch) < 0.5) & ("h" in settings.flip),
+        flip_w=(generator.random(batch) < 0.5) & ("w" in settings.flip),
+        rotate_radians=uniform(math.radians(settings.rotate_degrees)),
+        magnify=np.exp(uniform(math.log1p(settings.scale))),
+        shift_px=uniform(settings.shift_px, 2),
+        contrast=1 + uniform(settings.contrast),
+        brightness=uniform(settings.brightness),
+        gamma=np.exp(uniform(math.log1p(settings.gamma))),
+        noise=generator.random(batch) * settings.noise,
+        noise_seed=generator.integers(2**62, size=batch),
+    )
+
+
+def field_size(window: Pair, settings: Augmentation) -> Pair:
+    """The smallest field (h', w') that holds every pixel any draw may ask for; the window if none moves.
+
+    It exceeds the window by even numbers, so that both have one centre.
+    """
+    if not settings.resamples:
+        return window
+    h, w = window
+    return _side(h, w, settings), _side(w, h, settings)
+
+
+def _side(along: int, across: int, settings: Augmentation) -> int:
+    # A rectangle turned by a is along·cos a + across·sin a long; that is largest at tan a = across / along.
+    angle = min(math.radians(settings.rotate_degrees), math.atan2(across, along))
+    turned = along * math.cos(angle) + across * math.sin(angle)
+    side = math.ceil(turned * (1 + settings.scale) + 2 * settings.shift_px) + 2
+    return side + (side - along) % 2
+
+
+def move(patches: Tensor, labels: Tensor, draws: Draws, window: Pair) -> tuple[Tensor, Tensor]:
+    """Resample (B, C·D, h', w') and labels (B, h', w') to the window at the centre, then flip.
+
+    Patches bilinearly, labels by nearest neighbour. Where nothing turns, scales or shifts, the window is cut
+    out, bit for bit.
+    """
+    if _resampling(draws):
+        field = patches.shape[-2], patches.shape[-1]
+        grid = _sampling_grid(draws, field, window).to(patches.device)
+        indices = F.grid_sample(labels.unsqueeze(1).float(), grid, "nearest", "border", align_corners=False)
+        patches = F.grid_sample(patches, grid, "bilinear", "border", align_corners=False)
+        labels = indices.squeeze(1).to(labels.dtype)
+    else:
+        patches, labels = centre(patches, window), centre(labels, window)
+    for axis, flips in ((-2, draws.flip_h), (-1, draws.flip_w)):
+        chosen = torch.from_numpy(flips).to(patches.device)
+        patches = torch.where(chosen.view(-1, 1, 1, 1), patches.flip(axis), patches)
+        labels = torch.where(chosen.view(-1, 1, 1), labels.flip(axis), labels)
+    return patches, labels
+
+
+def change_grey(patches: Tensor, draws: Draws) -> Tensor:
+    """Contrast, brightness, gamma and noise on (B, C·D, h, w) float32, in this order."""
+    if (draws.contrast != 1).any():
+        mean = patches.mean(dim=(1, 2, 3), keepdim=True)
+        patches = (patches - mean) * _each(draws.contrast, patches) + mean
+    if draws.brightness.any():
+        patches = patches + _each(draws.brightness, patches)
+    if (draws.gamma != 1).any():
+        patches = _bend(patches, _each(draws.gamma, patches))
+    if draws.noise.any():
+        patches = patches + _each(draws.noise, patches) * _white_noise(patches, draws.noise_seed)
+    return patches
+
+
+def centre(array: Tensor, size: Pair) -> Tensor:
+    """The middle (…, h, w) of (…, H, W), as a view."""
+    top, left = ((n - m) // 2 for n, m in zip(array.shape[-2:], size, strict=True))
+    return array[..., top : top + size[0], left : left + size[1]]
+
+
+def _resampling(draws: Draws) -> bool:
+    return bool(draws.rotate_radians.any() or (draws.magnify != 1).any() or draws.shift_px.any())
+
+
+def _sampling_grid(draws: Draws, field: Pair, window: Pair) -> Tensor:
+    """Where in the field each pixel of the window is read, (B, h, w, 2) float32 as torch wants it: x, y."""
+    i, j = (np.arange(n) - (n - 1) / 2 for n in window)  # px from the centre, which is the field's too
+    rows, columns = i[None, :, None], j[None, None, :]
+    cosine = (np.cos(draws.rotate_radians) / draws.magnify)[:, None, None]
+    sine = (np.sin(draws.rotate_radians) / draws.magnify)[:, None, None]
+    y = cosine * rows - sine * columns + draws.shift_px[:, 0, None, None]
+    x = sine * rows + cosine * columns + draws.shift_px[:, 1, None, None]
+    # torch's -1 and 1 are the outer edges of the first and last pixel (align_corners=False).
+    grid = np.stack([2 * x / field[1], 2 * y / field[0]], axis=-1)
+    return torch.from_numpy(grid.astype(np.float32))
+
+
+def _each(values: npt.NDArray[Any], patches: Tensor) -> Tensor:
+    """One number a patch, (B, 1, 1, 1)."""
+    return torch.from_numpy(values).to(patches.device, patches.dtype).view(-1, 1, 1, 1)
+
+
+def _bend(patches: Tensor, exponent: Tensor) -> Tensor:
+    """Each patch's range, mapped to 0…1, to the power of its exponent, and back; a flat patch stays."""
+    low, high = patches.amin(dim=(1, 2, 3), keepdim=True), patches.amax(dim=(1, 2, 3), keepdim=True)
+    span = (high - low).clamp_min(torch.finfo(patches.dtype).tiny)
+    return ((patches - low) / span) ** exponent * span + low
+
+
+def _white_noise(patches: Tensor, seeds: npt.NDArray[np.int64]) -> Tensor:
+    """Standard normal noise shaped like the patches; each patch's own seed, so that no other matters."""
+    generator = torch.Generator(patches.device)
+    shape, device = patches.shape[1:], patches.device
+    drawn = [torch.randn(shape, generator=generator.manual_seed(int(s)), device=device) for s in seeds]
+    return torch.stack(drawn)

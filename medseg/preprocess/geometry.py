@@ -1,0 +1,283 @@
+"""Where voxels lie: to RAS+, to another spacing, into a box; and all of it undone with one record.
+
+    ready, record = apply(scan, plan)
+    labels = undo(labels_on_the_ready_grid, record)     # on the scan's own grid again
+
+Reorienting and cropping are views. Resampling keeps the array's own axes (an oblique scan stays oblique)
+and the centre of the volume; it makes a second array: linear for grey values, nearest for labels, where a
+point half-way between two voxels takes the lower index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - its users' name for it
+from nibabel.orientations import inv_ornt_aff, io_orientation
+
+from medseg.errors import Code, MedsegError
+from medseg.preprocess.intensity import Box, Foreground, box
+from medseg.volume import Array, Grid, Volume, corner_distance, same_grid
+
+Orientation = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""For each axis of the file: the RAS+ axis it runs along (0, 1, 2) and its sense (1 or -1)."""
+
+# Spacings that agree to this part are one: over 256 voxels that is 1/80 of a voxel at either end.
+_SAME_SPACING = 1e-4
+# Rounding errors must not decide which of two equally near voxels is taken.
+_HALF = 0.5 + 1e-6
+
+
+@dataclass(frozen=True)
+class GeometryPlan:
+    """What :func:`apply` does after reorienting: resample to ``spacing_mm``, crop to the foreground.
+
+    ``crop_margin`` is in voxels of the resampled grid; ``foreground`` is the rule that finds the box.
+    """
+
+    spacing_mm: tuple[float, float, float] | None = None
+    crop: bool = False
+    crop_margin: int = 8
+    foreground: Foreground = "auto"
+
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None and (len(self.spacing_mm) != 3 or min(self.spacing_mm) <= 0):
+            raise MedsegError(
+                Code.KEYWORD_INVALID, "spacing_mm", str(self.spacing_mm), "give three lengths above 0 mm"
+            )
+        if self.crop_margin < 0:
+            raise MedsegError(
+                Code.KEYWORD_INVALID, "crop_margin", str(self.crop_margin), "give 0 or more voxels"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What :func:`undo` needs: the scan's own grid, its orientation, the grid in RAS+ at the new spacing
+    before cropping (``whole``), and the box cut out of that.
+    """
+
+    original: Grid
+    orientation: Orientation
+    whole: Grid
+    box: Box
+
+    @property
+    def ready(self) -> Grid:
+        """The grid that :func:`apply` arrives at."""
+        return _cropped_grid(self.whole, self.box)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and exact floats."""
+        return {
+            "original": grid_to_json(self.original),
+            "orientation": [list(pair) for pair in self.orientation],
+            "whole": grid_to_json(self.whole),
+            "box": [list(pair) for pair in self.box],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Record:
+        """Undo :meth:`to_json`."""
+        return cls(
+            grid_from_json(value["original"]),
+            _three_pairs(value["orientation"]),
+            grid_from_json(value["whole"]),
+            _three_pairs(value["box"]),
+        )
+
+
+def grid_to_json(grid: Grid) -> dict[str, Any]:
+    """Shape, affine (rows) and unit; floats survive exactly."""
+    return {"shape": list(grid.shape), "affine": grid.affine.tolist(), "unit": grid.unit}
+
+
+def grid_from_json(value: Mapping[str, Any]) -> Grid:
+    """Undo :func:`grid_to_json`."""
+    x, y, z = (int(n) for n in value["shape"])
+    return Grid((x, y, z), np.array(value["affine"], dtype=np.float64), value["unit"])
+
+
+def apply(volume: Volume, plan: GeometryPlan) -> tuple[Volume, Record]:
+    """Bring a scan (C, X, Y, Z) to RAS+, then to the plan's spacing (float32), then into its box.
+
+    Without resampling the result is a view of ``volume.array``. Source and notes are kept.
+    """
+    orientation = _orientation(volume.grid)
+    ras = _placed(volume, _to_ras(volume.array, orientation), _ras_grid(volume.grid, orientation))
+    whole = _at_spacing(ras, plan.spacing_mm)
+    cut = _with_margin(box(whole, plan.foreground), plan.crop_margin, whole.grid) if plan.crop else None
+    record = Record(volume.grid, orientation, whole.grid, cut or _everything(whole.grid))
+    return _placed(volume, _cut(whole.array, record.box), record.ready), record
+
+
+def apply_to_labels(labels: Volume, record: Record) -> Volume:
+    """Bring a label map (L, X, Y, Z) on the scan's own grid the scan's way, by nearest neighbour.
+
+    Raises GRID_MISMATCH for a label map on another grid.
+    """
+    _require(labels.grid, record.original, "label map")
+    ras = _to_ras(labels.array, record.orientation)
+    whole = _nearest(ras, _ras_grid(record.original, record.orientation), record.whole)
+    return _placed(labels, _cut(whole, record.box), record.ready)
+
+
+def undo(labels: Volume, record: Record) -> Volume:
+    """Bring labels or a margin map (L, X, Y, Z) back onto exactly the scan's own grid, in their dtype.
+
+    Zero outside the box; nearest neighbour where the scan was resampled. Raises GRID_MISMATCH for a map
+    that does not lie on the grid that :func:`apply` arrived at.
+    """
+    _require(labels.grid, record.ready, "result")
+    whole = _pasted(labels.array, record)
+    ras = _nearest(whole, record.whole, _ras_grid(record.original, record.orientation))
+    return _placed(labels, _from_ras(ras, record.orientation), record.original)
+
+
+def _placed(like: Volume, array: Array, grid: Grid) -> Volume:
+    return Volume(array, grid, like.source, like.notes)
+
+
+def _require(found: Grid, wanted: Grid, what: str) -> None:
+    if same_grid(found, wanted):
+        return
+    apart = "" if found.shape != wanted.shape else f", {corner_distance(found, wanted):.3g} apart at a corner"
+    raise MedsegError(
+        Code.GRID_MISMATCH,
+        what,
+        f"a grid of {found.shape} {found.unit} where {wanted.shape} {wanted.unit} is needed{apart}",
+        "give a map on the image's grid",
+    )
+
+
+def _three_pairs(rows: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    a, b, c = ((int(first), int(second)) for first, second in rows)
+    return a, b, c
+
+
+def _orientation(grid: Grid) -> Orientation:
+    return _three_pairs(io_orientation(grid.affine))
+
+
+def _ras_grid(grid: Grid, orientation: Orientation) -> Grid:
+    x, y, z = (grid.shape[axis] for axis in _file_axes(orientation))
+    return Grid((x, y, z), grid.affine @ inv_ornt_aff(np.array(orientation), grid.shape), grid.unit)
+
+
+def _file_axes(orientation: Orientation) -> list[int]:
+    """For R, A, S in turn: the file's axis that runs along it."""
+    ras_axes = [axis for axis, _ in orientation]
+    return [ras_axes.index(axis) for axis in range(3)]
+
+
+def _flips(orientation: Orientation) -> tuple[slice, ...]:
+    return (slice(None), *(slice(None, None, sense) for _, sense in orientation))
+
+
+def _to_ras(array: Array, orientation: Orientation) -> Array:
+    """View an array (C, then the file's axes) as (C, R, A, S)."""
+    return array[_flips(orientation)].transpose(0, *(axis + 1 for axis in _file_axes(orientation)))
+
+
+def _from_ras(array: Array, orientation: Orientation) -> Array:
+    """Undo :func:`_to_ras`."""
+    return array.transpose(0, *(axis + 1 for axis, _ in orientation))[_flips(orientation)]
+
+
+def _everything(grid: Grid) -> Box:
+    x, y, z = grid.shape
+    return (0, x), (0, y), (0, z)
+
+
+def _with_margin(cut: Box, margin: int, grid: Grid) -> Box:
+    sides = zip(cut, grid.shape, strict=True)
+    x, y, z = ((max(0, start - margin), min(n, stop + margin)) for (start, stop), n in sides)
+    return x, y, z
+
+
+def _cut(array: Array, cut: Box) -> Array:
+    return array[(slice(None), *(slice(start, stop) for start, stop in cut))]
+
+
+def _cropped_grid(grid: Grid, cut: Box) -> Grid:
+    affine = grid.affine.copy()
+    affine[:3, 3] += grid.affine[:3, :3] @ np.array([start for start, _ in cut], dtype=np.float64)
+    x, y, z = (stop - start for start, stop in cut)
+    return Grid((x, y, z), affine, grid.unit)
+
+
+def _pasted(array: Array, record: Record) -> Array:
+    if record.box == _everything(record.whole):
+        return array
+    whole = np.zeros((len(array), *record.whole.shape), dtype=array.dtype)
+    _cut(whole, record.box)[...] = array
+    return whole
+
+
+def _at_spacing(volume: Volume, spacing: tuple[float, float, float] | None) -> Volume:
+    if spacing is None or np.allclose(spacing, volume.grid.spacing, rtol=_SAME_SPACING, atol=0):
+        return volume
+    grid = _grid_at_spacing(volume.grid, spacing)
+    array = np.empty((len(volume.array), *grid.shape), dtype=np.float32)
+    for channel, out in zip(volume.array, array, strict=True):
+        out[...] = _linear(channel, volume.grid, grid)
+    return _placed(volume, array, grid)
+
+
+def _grid_at_spacing(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
+    """The grid of ``spacing`` with the same axes and centre, and as nearly the same extent as fits.
+
+    Its outermost voxels' centres lie inside the old grid's outermost voxels: nothing is extrapolated.
+    """
+    old = np.array(grid.shape, dtype=np.float64)
+    factor = np.array(spacing) / np.array(grid.spacing)
+    new = np.maximum(1, np.rint(old / factor))
+    affine = grid.affine.copy()
+    affine[:3, :3] *= factor
+    affine[:3, 3] += grid.affine[:3, :3] @ ((old - 1) / 2 - factor * (new - 1) / 2)
+    x, y, z = (int(n) for n in new)
+    return Grid((x, y, z), affine, grid.unit)
+
+
+def _linear(channel: Array, source: Grid, target: Grid) -> Array:
+    """Resample (X, Y, Z) between two grids of one centre and the same axes; float32."""
+    values = np.ascontiguousarray(channel.transpose(2, 1, 0), dtype=np.float32)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing(source.spacing)
+    image.SetOrigin(_centred_origin(source))
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize(target.shape)
+    resampler.SetOutputSpacing(target.spacing)
+    resampler.SetOutputOrigin(_centred_origin(target))
+    resampler.SetInterpolator(sitk.sitkLinear)
+    result: Array = sitk.GetArrayFromImage(resampler.Execute(image))
+    return result.transpose(2, 1, 0)
+
+
+def _centred_origin(grid: Grid) -> list[float]:
+    """Where voxel (0, 0, 0) lies along the grid's own axes when its centre is the origin."""
+    return [-(n - 1) / 2 * length for n, length in zip(grid.shape, grid.spacing, strict=True)]
+
+
+def _nearest(array: Array, source: Grid, target: Grid) -> Array:
+    """Resample (L, X, Y, Z) between two grids of one centre and the same axes; any dtype, values as they are.
+
+    The axes are separate, so an index along each is all there is to compute.
+    """
+    if source.shape == target.shape and np.allclose(
+        source.spacing, target.spacing, rtol=_SAME_SPACING, atol=0
+    ):
+        return array
+    channels = np.arange(len(array))
+    taken: Array = array[np.ix_(channels, *(_nearest_along(axis, source, target) for axis in range(3)))]
+    return taken
+
+
+def _nearest_along(axis: int, source: Grid, target: Grid) -> Array:
+    old, new = source.shape[axis], target.shape[axis]
+    factor = target.spacing[axis] / source.spacing[axis]
+    position = (np.arange(new) - (new - 1) / 2) * factor + (old - 1) / 2
+    return np.asarray(np.ceil(position - _HALF).clip(0, old - 1), np.intp)

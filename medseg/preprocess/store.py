@@ -1,0 +1,173 @@
+"""Prepared cases on disk: arrays in their own dtype that training maps into memory, and one record beside.
+
+A case's folder appears whole or not at all. Arrays are in Fortran order: the channels of an axial slice lie
+together, and slices one after the other, so that a slab is one short run of the file; and a scan file lies
+the same way, so that it is copied straight through.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg import files
+from medseg.errors import Code, MedsegError
+from medseg.preprocess.geometry import Record, grid_from_json, grid_to_json
+from medseg.preprocess.intensity import Ready, Scaling
+from medseg.volume import VOID, Array
+
+POSITIONS_PER_CLASS = 10_000
+"""As many voxels of each class are kept for drawing patches around."""
+
+_RECORD = "record.json"
+_OWN = ("image", "label", "positions")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A case as :func:`open` finds it; ``ready.array``, ``label`` and ``extras`` are read-only memory maps.
+
+    ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``positions`` (N, 4) int16 has rows of
+    class index, x, y, z; ``counts`` is the number of voxels of each class index that occurs, void left out.
+    """
+
+    name: str
+    subject: str
+    ready: Ready
+    label: Array | None
+    positions: npt.NDArray[np.int16]
+    record: Record
+    extras: dict[str, Array]
+    counts: dict[int, int]
+
+
+def write(
+    folder: Path,
+    name: str,
+    subject: str,
+    ready: Ready,
+    label: Array | None,
+    record: Record,
+    seed: int,
+    extras: Mapping[str, Array] | None = None,
+) -> Path:
+    """Write a case as ``folder/name``, replacing an older one; give that path.
+
+    ``label`` is (X, Y, Z) uint8 on ``ready.grid``; ``extras`` (weight maps and the like) are arrays whose
+    last three axes are X, Y, Z, by name. The positions are drawn by (``seed``, ``name``).
+    """
+    given = dict(extras or {})
+    if set(given) & set(_OWN):
+        raise MedsegError(
+            Code.KEYWORD_INVALID, name, f"extra arrays {sorted(given)}", f"avoid the names {_OWN}"
+        )
+    case, part = folder / name, folder / f".part-{name}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    counts = {} if label is None else count(label)
+    arrays = {"image": ready.array, **({} if label is None else {"label": label}), **given}
+    for key, array in arrays.items():
+        _save(part / f"{key}.npy", array)
+    generator = np.random.default_rng((seed, zlib.crc32(name.encode())))
+    np.save(part / "positions.npy", draw_positions(label, counts, generator))
+    about = {
+        "name": name,
+        "subject": subject,
+        "grid": grid_to_json(ready.grid),
+        "scaling": asdict(ready.scaling),
+        "geometry": record.to_json(),
+        "counts": {str(index): n for index, n in counts.items()},
+        "extras": sorted(given),
+        "sha256": {path.name: files.sha256(path) for path in sorted(part.glob("*.npy"))},
+    }
+    files.write_json(part / _RECORD, about)
+    _put_in_place(part, case)
+    return case
+
+
+def open(case: Path) -> Prepared:  # noqa: A001 - read as store.open
+    """Map a prepared case's arrays, read-only. Raises STAGE_MISSING where there is no such case."""
+    if not (case / _RECORD).is_file():
+        raise MedsegError(Code.STAGE_MISSING, case, "no prepared case is there", "run medseg preprocess")
+    about: dict[str, Any] = files.read_json(case / _RECORD)
+    scaling = Scaling(tuple(about["scaling"]["shift"]), tuple(about["scaling"]["scale"]))
+    return Prepared(
+        about["name"],
+        about["subject"],
+        Ready(_map(case / "image.npy"), grid_from_json(about["grid"]), scaling),
+        _map(case / "label.npy") if (case / "label.npy").is_file() else None,
+        np.load(case / "positions.npy"),
+        Record.from_json(about["geometry"]),
+        {key: _map(case / f"{key}.npy") for key in about["extras"]},
+        {int(index): n for index, n in about["counts"].items()},
+    )
+
+
+def count(label: Array) -> dict[int, int]:
+    """Voxels of each class index that occurs in ``label`` (X, Y, Z) uint8, void left out."""
+    totals = np.zeros(VOID + 1, dtype=np.int64)
+    for z in range(label.shape[2]):
+        totals += np.bincount(label[:, :, z].ravel(), minlength=VOID + 1)
+    return {int(index): int(totals[index]) for index in np.flatnonzero(totals[:VOID])}
+
+
+def draw_positions(
+    label: Array | None, counts: Mapping[int, int], generator: np.random.Generator
+) -> npt.NDArray[np.int16]:
+    """Up to 10,000 voxels of each class, without replacement: (N, 4) int16 rows of class index, x, y, z.
+
+    None without labels. Ranks are drawn first and looked up slice by slice, so that no list of all voxels
+    is ever made.
+    """
+    rows = [np.empty((0, 4), np.int16)]
+    if label is None:
+        return rows[0]
+    for index, total in counts.items():
+        drawn = min(total, POSITIONS_PER_CLASS)
+        ranks = np.sort(generator.choice(total, drawn, replace=False, shuffle=False))
+        rows.extend(_look_up(label, index, ranks))
+    return np.concatenate(rows)
+
+
+def _look_up(label: Array, index: int, ranks: Array) -> list[npt.NDArray[np.int16]]:
+    """Rows for the voxels of class ``index`` with these ranks, counted along x and y within each z."""
+    rows, before = [], 0
+    for z in range(label.shape[2]):
+        x, y = np.nonzero(label[:, :, z] == index)
+        first, last = np.searchsorted(ranks, (before, before + len(x)))
+        chosen = ranks[first:last] - before
+        columns = (np.full(len(chosen), index), x[chosen], y[chosen], np.full(len(chosen), z))
+        rows.append(np.stack(columns, axis=1).astype(np.int16))
+        before += len(x)
+    return rows
+
+
+def _save(path: Path, array: Array) -> None:
+    """Write slice by slice along the last axis: a volume in another order is never copied as a whole."""
+    dtype = array.dtype.newbyteorder("=")
+    out = np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=array.shape, fortran_order=True)
+    for z in range(array.shape[-1]):
+        out[..., z] = array[..., z]
+    out.flush()
+
+
+def _map(path: Path) -> Array:
+    mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
+def _put_in_place(part: Path, case: Path) -> None:
+    """Rename ``part`` to ``case``. An old case is renamed away first: it is never seen half deleted."""
+    old = case.with_name(f".part-old-{case.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if case.exists():
+        case.rename(old)
+    part.rename(case)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,178 @@
+"""One self-contained page about a run: it opens offline and refers to nothing outside itself."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from medseg.evaluate.table import METRICS, ScoreRow
+from medseg.files import write_text
+from medseg.report import canvas
+from medseg.report.charts import METRIC_NAMES
+
+_TEMPLATE = "page.html.j2"
+# A chart of full width fills the page's column.
+_ENLARGED = 1.2
+_LENGTHS = ("hd95", "assd")
+_OVER_SET = {
+    "G": "pixel accuracy G",
+    "C": "class-average accuracy C",
+    "mIoU": "mean IoU",
+    "fwIoU": "frequency-weighted IoU",
+    "size_weighted_dice": "size-weighted Dice",
+    "weighted_error": "weighted error (voxels)",
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the large numbers on top: what it is, its value, and a word beside it."""
+
+    name: str
+    value: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture (PNG bytes) with a heading and a sentence that says how to read it."""
+
+    title: str
+    png: bytes
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """A case's overlay (PNG bytes), its set (or ``unlabelled``) and a remark such as its quality figure."""
+
+    case: str
+    role: str
+    png: bytes
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page says, as plain values.
+
+    ``facts`` are the groups under "What was run" (heading → name → value), ``recipe`` its YAML text,
+    ``summary`` the content of ``summary.json``, ``scores`` the rows of ``scores.csv`` and ``set_aside`` those
+    of ``quarantine.csv`` (case, file, code, found, remedy). Charts stand under "Scores" (``spread``),
+    "Training" and "Where the time went" (``times``).
+    """
+
+    title: str
+    lead: str
+    facts: Mapping[str, Mapping[str, str]]
+    recipe: str
+    summary: Mapping[str, Any]
+    scores: Sequence[ScoreRow]
+    command: str = ""
+    set_aside: Sequence[Mapping[str, str]] = ()
+    tiles: Sequence[Tile] = ()
+    training: Sequence[Chart] = ()
+    spread: Sequence[Chart] = ()
+    times: Sequence[Chart] = ()
+    cases: Sequence[CaseView] = ()
+
+
+def write(path: Path, report: Report) -> None:
+    """Write the page to ``path``, whole or not at all."""
+    write_text(path, render(report))
+
+
+def render(report: Report) -> str:
+    """The page's HTML; every text is escaped, pictures are data URIs."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture"] = _data_uri
+    environment.filters["width"] = _shown_width
+    environment.filters["number"] = number
+    return environment.get_template(_TEMPLATE).render(
+        report=report,
+        metrics=METRICS,
+        heads={role: _heads(found) for role, found in report.summary["sets"].items()},
+        over_set=_OVER_SET,
+        scores=worst_first(report.scores),
+        cases=_cases(report),
+        drawn={view.case for view in report.cases},
+        score_heads=_heads({"length_unit": report.scores[0].length_unit if report.scores else "mm"}),
+        size_unit=report.scores[0].size_unit if report.scores else "ml",
+    )
+
+
+def _data_uri(png: bytes) -> Markup:
+    return Markup("data:image/png;base64,") + base64.b64encode(png).decode()
+
+
+def _shown_width(png: bytes) -> int:
+    """Width in CSS pixels at which a chart's text has its size; the PNG header holds the pixels."""
+    return round(int.from_bytes(png[16:20], "big") / canvas.DPI * 96 * _ENLARGED)
+
+
+def number(value: float | None, metric: str = "") -> str:
+    """A number with the digits that mean something; a dash where it is undefined."""
+    if value is None:
+        return "–"
+    if metric in _LENGTHS:
+        return f"{value:.2f}"
+    if metric == "size":
+        return f"{value:,.2f}"
+    if metric == "size_error_percent":
+        return f"{round(value, 1) + 0.0:+.1f}".replace("+0.0", "0.0")  # adding 0.0 turns -0.0 into 0.0
+    return f"{value:,.0f}" if metric == "weighted_error" else f"{value:.3f}"
+
+
+def _heads(found: Mapping[str, Any]) -> dict[str, str]:
+    """Column headings of the metrics, with the unit of lengths."""
+    return {m: METRIC_NAMES[m] + (f" ({found['length_unit']})" if m in _LENGTHS else "") for m in METRICS}
+
+
+def worst_first(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """Rows by rising Dice, then by falling HD95; what is undefined comes last."""
+
+    def badness(row: ScoreRow) -> tuple[bool, float, float, str]:
+        dice = 1.0 if row.dice is None else row.dice
+        return row.dice is None, dice, -(row.hd95 or 0.0), row.case
+
+    return sorted(rows, key=badness)
+
+
+def case_order(scores: Sequence[ScoreRow]) -> dict[str, float]:
+    """Case → mean Dice over its classes, worst first; cases without any defined Dice are left out."""
+    held: dict[str, list[float]] = {}
+    for row in scores:
+        if row.dice is not None:
+            held.setdefault(row.case, []).append(row.dice)
+    means = {case: sum(values) / len(values) for case, values in held.items()}
+    return dict(sorted(means.items(), key=lambda item: (item[1], item[0])))
+
+
+@dataclass(frozen=True)
+class _Card:
+    view: CaseView
+    mean: float | None
+    rows: tuple[ScoreRow, ...]
+
+
+def _cases(report: Report) -> list[_Card]:
+    """The cases' cards, worst mean Dice first, those without a Dice last in the order given."""
+    means = case_order(report.scores)
+    ranks = {case: rank for rank, case in enumerate(means)}
+    ordered = sorted(report.cases, key=lambda view: ranks.get(view.case, len(ranks)))
+    return [
+        _Card(view, means.get(view.case), tuple(row for row in report.scores if row.case == view.case))
+        for view in ordered
+    ]

@@ -1,0 +1,124 @@
+"""A model folder as an MLflow model: code and safetensors, no pickle; registrable, loadable by URI.
+
+log(run, folder, register="ibsr18")      # then, anywhere: mlflow.pyfunc.load_model("models:/ibsr18/1")
+
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import medseg
+from medseg import files
+from medseg.tracking import store
+from medseg.tracking.run import Run
+
+_CODE = Path(__file__).with_name("served.py")
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Where MLflow keeps a model: URIs for `mlflow.pyfunc.load_model`; version and its URI if registered."""
+
+    uri: str
+    run_uri: str
+    version: int | None
+    registered_uri: str | None
+
+
+def log(run: Run, folder: Path, *, name: str = "model", register: str | None = None) -> Logged | None:
+    """Log the model folder `folder` with `run`, and register it as `register` if named.
+
+    None if the run is not tracked, or the store is lost.
+    """
+    if not run.id:
+        return None
+    return run.link.ask(lambda client: _log(client, run, folder, name, register), default=None)
+
+
+def _log(client: Any, run: Run, folder: Path, name: str, register: str | None) -> Logged:
+    from mlflow.entities import LoggedModelOutput
+
+    model = client.create_logged_model(run.experiment_id, name, source_run_id=run.id)
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch) / "model"
+        _save(saved, folder, run.id, model.model_id)
+        client.log_model_artifacts(model.model_id, str(saved))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run.id, [LoggedModelOutput(model.model_id, step=0)])
+    version = None if register is None else _register(client, register, run, model)
+    return Logged(
+        uri=f"models:/{model.model_id}",
+        run_uri=f"runs:/{run.id}/{name}",
+        version=version,
+        registered_uri=None if version is None else f"models:/{register}/{version}",
+    )
+
+
+def _save(path: Path, folder: Path, run_id: str, model_id: str) -> None:
+    """An MLflow model folder; requirements and signature are said, never inferred."""
+    import mlflow
+    import pandas as pd
+    from mlflow.models import Model
+
+    about = files.read_json(folder / "model.json")["description"]
+    columns = input_columns(about["channels"])
+    mlflow.pyfunc.save_model(
+        path=str(path),
+        python_model=str(_CODE),
+        artifacts={"model": str(folder.resolve())},
+        signature=_signature(columns, [row["name"] for row in about["classes"][1:]]),
+        input_example=pd.DataFrame([{column: f"path/to/{column}.nii.gz" for column in columns}]),
+        pip_requirements=[f"medseg=={medseg.__version__}", f"mlflow=={mlflow.__version__}"],
+        mlflow_model=Model(run_id=run_id, model_id=model_id),
+    )
+
+
+def input_columns(channels: Sequence[str]) -> list[str]:
+    """The columns of paths in the table that the model takes: one a channel, `image` if there is only one."""
+    return ["image"] if len(channels) == 1 else list(channels)
+
+
+def _signature(columns: Sequence[str], classes: Sequence[str]) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    told = ["image", "label_map", "code", "note"]
+    sizes = [ColSpec(DataType.double, f"size_{name}", required=False) for name in classes]
+    last = [
+        ColSpec(DataType.string, "size_unit", required=False),
+        ColSpec(DataType.double, "quality", required=False),
+    ]
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, column) for column in columns]),
+        outputs=Schema([*(ColSpec(DataType.string, column) for column in told), *sizes, *last]),
+        params=ParamSchema(
+            [
+                ParamSpec("out", DataType.string, "segmentations"),
+                ParamSpec("device", DataType.string, "cpu"),
+            ]
+        ),
+    )
+
+
+def _register(client: Any, name: str, run: Run, model: Any) -> int:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # A sqlite store would look a `models:/` URI up in whatever store MLflow thinks is active.
+    local = store.is_local(str(run.link.uri))
+    source = model.artifact_location if local else f"models:/{model.model_id}"
+    version = int(client.create_model_version(name, source, run.id, model_id=model.model_id).version)
+    # What the model's own page says of it.
+    told = json.dumps([{"name": name, "version": str(version)}])
+    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": told})
+    return version

@@ -1,0 +1,204 @@
+"""Where runs are kept: a sqlite store inside the work folder, or any MLflow server by its URI.
+
+The store of a work folder is `W/mlflow.db` with its files in `W/mlartifacts`. MLflow writes absolute paths
+into it; :func:`relocate` makes a copied or moved folder whole again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from medseg.errors import Code, MedsegError
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+
+_SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+# MLflow's own defaults wait minutes for a server that is gone; a training must not.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+_IMPATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+
+_ABSOLUTE = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+    ("model_versions", "source"),
+)
+
+
+def client(uri: str) -> Any:
+    """An MlflowClient of the store at `uri`, which a sqlite store is opened by. See :func:`prepare`."""
+    silence()
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def silence() -> None:
+    """Switch MLflow's telemetry off and its long waits down; called before each first import of it."""
+    os.environ.update(_SILENCE)
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+
+
+def local_uri(work: Path) -> str:
+    """The URI of a work folder's own store. Raises USAGE if the path cannot stand in a URI."""
+    path = work.resolve()
+    if set("?%") & set(str(path)):
+        raise MedsegError(
+            Code.USAGE,
+            path,
+            "`?` and `%` cannot stand in the path of an MLflow store",
+            "choose another --work",
+        )
+    return f"sqlite:///{path / DATABASE}"
+
+
+def artifact_root(work: Path) -> str:
+    """The URI under which a work folder's own store keeps its files."""
+    return (work.resolve() / ARTIFACTS).as_uri()
+
+
+def is_local(uri: str) -> bool:
+    """Whether `uri` names a sqlite store, not a server."""
+    return uri.startswith("sqlite:")
+
+
+def prepare(work: Path) -> str:
+    """Create, migrate and relocate the work folder's own store, once, under a lock; returns its URI."""
+    uri = local_uri(work)
+    with _locked(work):
+        relocate(work)
+        _migrate(work, uri)
+    return uri
+
+
+def _migrate(work: Path, uri: str) -> None:
+    silence()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        asked = client(uri)
+        default = asked.search_experiments(filter_string="name = 'Default'")
+    except MlflowException as error:
+        if "out-of-date database schema" not in str(error):
+            raise
+        _upgrade(work, uri)
+        return
+    if default and default[0].experiment_id == "0":
+        # MLflow's own empty experiment: its files would lie in whatever folder one stands in.
+        asked.delete_experiment("0")
+
+
+def _upgrade(work: Path, uri: str) -> None:
+    command = [sys.executable, "-P", "-m", "mlflow", "db", "upgrade", uri]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **_SILENCE}, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise MedsegError(
+            Code.TRACKING_UNREACHABLE, work / DATABASE, last, "move the file away to begin a new one"
+        )
+
+
+def relocate(work: Path) -> int:
+    """Point the store of a copied or moved work folder at the files beside it; returns the rows changed.
+
+    MLflow keeps absolute paths in four tables. Every one that ends in `…/mlartifacts` or lies below it gets
+    the folder's present place in front; anything else is left alone.
+    """
+    database = work / DATABASE
+    if not database.is_file():
+        return 0
+    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
+        return sum(_repoint(connection, table, column, work) for table, column in _ABSOLUTE)
+
+
+def _repoint(connection: sqlite3.Connection, table: str, column: str, work: Path) -> int:
+    root = artifact_root(work)
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    if column not in columns:
+        return 0
+    rows = connection.execute(
+        f"SELECT DISTINCT {column} FROM {table} WHERE {column} LIKE 'file:%'"
+    ).fetchall()
+    moved = [(new, old) for (old,) in rows if (new := _moved(old, root)) != old]
+    for pair in moved:
+        connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", pair)
+    return len(moved)
+
+
+def _moved(location: str, root: str) -> str:
+    # Below the root lie run ids, "models" and model ids only, so the last "/mlartifacts" is the root's own.
+    _, found, below = location.rpartition(f"/{ARTIFACTS}")
+    return root + below if found and (not below or below.startswith("/")) else location
+
+
+def check(uri: str) -> None:
+    """Ask the store at `uri` for an answer, within seconds. Raises TRACKING_UNREACHABLE."""
+    silence()
+    from mlflow.exceptions import MlflowException
+
+    with _environment(_IMPATIENCE):
+        try:
+            client(uri).search_experiments(max_results=1)
+        except (MlflowException, OSError) as error:
+            raise unreachable(uri, error) from None
+
+
+def unreachable(uri: str, error: Exception) -> MedsegError:
+    """The refusal that names a store without the password its URI may hold."""
+    remedy = "start the server, correct tracking.uri, or leave it out to keep the runs in the work folder"
+    return MedsegError(Code.TRACKING_UNREACHABLE, without_password(uri), reason(error), remedy)
+
+
+def reason(error: Exception) -> str:
+    """What an error of MLflow says, as one line of at most 200 characters without passwords."""
+    return without_password(" ".join(str(error).split()))[:200]
+
+
+def without_password(text: str) -> str:
+    """`text` without the `user:password@` of the URIs in it."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
+
+
+def path_of(location: str) -> Path:
+    """The path that a `file:` URI names."""
+    return Path(unquote(urlsplit(location).path))
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / ".mlflow.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,128 @@
+"""The MLflow pages of a work folder, wherever it was copied to: served on this machine, for this machine."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import Code, MedsegError
+from medseg.tracking import store
+
+HOST = "127.0.0.1"
+LOG = "mlflow-server.log"
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves four idle processes
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server; `address` opens on the runs of the folder's experiment."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself; its exit status."""
+        return self.process.wait()
+
+    def stop(self) -> None:
+        """End the server and the workers it started."""
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is not None:
+                return
+            os.killpg(self.process.pid, sign)
+            try:
+                self.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def serve(work: Path, port: int = 5000, *, patience: float = 90.0) -> Server:
+    """Serve the store of `work` at `port` and return once it answers.
+
+    Raises STAGE_MISSING without a store, USAGE if the port is taken, TRACKING_UNREACHABLE if the server
+    ends or has not answered after `patience` seconds.
+    """
+    if not (work / store.DATABASE).is_file():
+        remedy = "train first; if the recipe names tracking.uri, open that address instead"
+        raise MedsegError(Code.STAGE_MISSING, work, f"no {store.DATABASE} in this folder", remedy)
+    _refuse_busy(port)
+    uri = store.prepare(work)
+    address = f"http://{HOST}:{port}/{runs_page(uri)}"
+    with (work / LOG).open("wb") as log:
+        process = subprocess.Popen(
+            _command(uri, work, port),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **_ENVIRONMENT},
+            cwd=work,
+            start_new_session=True,
+        )
+    server = Server(address, process)
+    try:
+        _await(server, port, work / LOG, patience)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def runs_page(uri: str) -> str:
+    """The part of the address, after the host, of the training runs of the newest experiment at `uri`."""
+    found = store.client(uri).search_experiments(order_by=["last_update_time DESC"], max_results=1)
+    query = "workflowType=machine_learning"
+    return f"#/experiments/{found[0].experiment_id}/runs?{query}" if found else f"#/experiments?{query}"
+
+
+def _command(uri: str, work: Path, port: int) -> list[str]:
+    return [
+        *(sys.executable, "-P", "-m", "mlflow", "server"),
+        *("--backend-store-uri", uri),
+        *("--artifacts-destination", store.artifact_root(work)),
+        *("--host", HOST, "--port", str(port), "--workers", "1"),
+        *("--allowed-hosts", f"{HOST}:{port},localhost:{port}"),
+    ]
+
+
+def _refuse_busy(port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((HOST, port))
+        except OSError as error:
+            raise MedsegError(
+                Code.USAGE, f"port {port}", f"not free ({error.strerror})", "choose another with --port"
+            ) from None
+
+
+def _await(server: Server, port: int, log: Path, patience: float) -> None:
+    last = time.monotonic() + patience
+    while not _answers(port):
+        ended = server.process.poll()
+        if ended is not None or time.monotonic() > last:
+            found = "no answer in time" if ended is None else f"the server ended with status {ended}"
+            raise MedsegError(Code.TRACKING_UNREACHABLE, f"port {port}", found, f"look into {log}")
+        time.sleep(0.2)
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)  # never through a proxy
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

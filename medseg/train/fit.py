@@ -1,0 +1,297 @@
+"""The training loop: set up or resume, train an epoch, validate, keep, and yield what came of it.
+
+Training can be stopped at any moment. A signal ends it after the step under way, with a checkpoint of that
+very step; a kill loses the epoch under way. Either way, running :func:`fit` again goes on and, on a CPU with
+the same number of threads, ends with the same weights bit for bit: every random number of step t is seeded
+by (seed, t), torch's own generators being put back after each step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from medseg import files
+from medseg.errors import Code, MedsegError
+from medseg.train import optim, state
+from medseg.train.ahead import ahead
+from medseg.train.device import deterministic, open_fabric, resolved_precision, seeded
+from medseg.train.plan import Epoch, FitPlan
+from medseg.train.stop import Stopped, StopWish, listening
+
+Draw = Callable[[int, slice], tuple[Any, Any]]
+"""(t, rows) -> rows of batch t: patches (B, C·D, h', w') float32 and labels (B, h', w') uint8, arrays."""
+
+Augment = Callable[[Tensor, Tensor, int, slice], tuple[Tensor, Tensor]]
+"""(patches, labels, t, rows) -> both (…, h, w), on the device they are on."""
+
+Logits = Tensor | list[Tensor]
+
+LAST, BEST, HISTORY = "last.ckpt", "best.ckpt", "history.csv"
+
+
+def fit(
+    network: nn.Module,
+    draw: Draw,
+    loss: Callable[[Logits, Tensor], Tensor],
+    plan: FitPlan,
+    *,
+    folder: Path,
+    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    augment: Augment | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> Iterator[Epoch]:
+    """Train ``network`` in place and yield each epoch as it ends; on resume, first those already done.
+
+    ``folder`` gets ``last.ckpt`` after each epoch, ``best.ckpt`` (weights) whenever ``validate`` gives a
+    better score, or each epoch without validation, and ``history.csv``. ``validate`` gets the network in
+    evaluation mode, without gradients, and is called in the first process alone. ``on_step`` gets the steps
+    done, those planned, and the loss.
+
+    With several processes (:mod:`medseg.train.processes`) each trains on its share of each batch and
+    gradients are averaged. That equals one process on the whole batch for losses that are means over
+    pixels of equal weight; Dice, Σw and batch norm's statistics are each share's own.
+
+    :raises MedsegError: ``CHECKPOINT_UNREADABLE``, ``LOSS_NOT_FINITE``, ``OUT_OF_MEMORY``,
+        ``KEYWORD_INVALID``.
+    :raises Stopped: after SIGINT or SIGTERM, once the checkpoint is written.
+    """
+    # Set up, or go on where the last checkpoint stands
+    optim.check_phases(plan.all_phases, plan.epochs, network)
+    run = _set_up(network, draw, loss, plan, folder=folder, augment=augment)
+    now = run.state
+    yield from map(Epoch.from_row, list(now.history))
+
+    while now.epoch < plan.epochs and not now.stopped_early:
+        with deterministic(run.fabric.device), listening() as wish:
+            clock = time.perf_counter() - now.seconds
+            phase, first_epoch = optim.phase_at(plan.all_phases, now.epoch)
+            optim.enter(phase, network, run.optimiser)
+            steps = range(now.step, (now.epoch + 1) * plan.steps_per_epoch)
+
+            # Train
+            with closing(ahead(run.draw, steps)) as batches:
+                for t, batch in batches:
+                    run.set_rates(phase, t - first_epoch * plan.steps_per_epoch)
+                    value = run.step(t, *batch)
+                    now.step, now.loss_steps = t + 1, now.loss_steps + 1
+                    now.loss_sum += value
+                    now.seconds = time.perf_counter() - clock
+                    if on_step is not None:
+                        on_step(now.step, plan.steps, value)
+                    if signum := run.agreed_signal(wish):
+                        run.save()
+                        raise Stopped(now.step, signum)
+            lr = run.set_rates(phase, now.step - 1 - first_epoch * plan.steps_per_epoch)
+
+            # Validate
+            val = None
+            due = (now.epoch + 1) % plan.validate_every == 0 or now.epoch + 1 == plan.epochs
+            if validate is not None and due:
+                run.save()
+                val = run.validate(validate, wish)
+            is_best = run.judge(val) if val is not None else validate is None
+
+            # Keep
+            now.epoch += 1
+            now.seconds = time.perf_counter() - clock
+            mean = now.loss_sum / now.loss_steps
+            epoch = Epoch(now.epoch, now.step, mean, lr, now.seconds, val, is_best, now.stopped_early)
+            now.history.append(epoch.to_row())
+            now.loss_sum, now.loss_steps, now.seconds = 0.0, 0, 0.0
+            if is_best:
+                run.save_best(epoch)
+            run.save()
+            run.write_history()
+            if signum := run.agreed_signal(wish):
+                raise Stopped(now.step, signum)
+        yield epoch
+
+
+@dataclass
+class _Run:
+    """What the loop works with; see :func:`fit`."""
+
+    fabric: Fabric
+    network: nn.Module
+    model: nn.Module  # the network as Fabric wraps it: precision, processes
+    optimiser: torch.optim.Optimizer
+    stepper: Any  # the optimiser as Fabric wraps it
+    loss: Callable[[Logits, Tensor], Tensor]
+    source: Draw
+    augment: Augment | None
+    plan: FitPlan
+    folder: Path
+    rows: slice  # this process's share of a batch
+    settings: dict[str, Any]  # which training this is
+    state: state.State = field(default_factory=state.State)
+
+    def draw(self, t: int) -> tuple[Tensor, Tensor]:
+        patches, labels = self.source(t, self.rows)
+        return torch.as_tensor(patches), torch.as_tensor(labels)
+
+    def set_rates(self, phase: optim.Phase, step: int) -> float:
+        """Rates at a step of the phase."""
+        total, warmup = phase.epochs * self.plan.steps_per_epoch, self.plan.warmup_steps
+        factor = optim.schedule_factor(self.plan.schedule, step, total, warmup)
+        return optim.set_rates(self.optimiser, factor)
+
+    def step(self, t: int, patches: Tensor, labels: Tensor) -> float:
+        """Train on batch ``t``; give the loss, the processes' mean."""
+        try:
+            loss = self._loss(t, patches, labels)
+            value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
+            if not math.isfinite(value):
+                raise _broken(t, f"the loss is {value}")
+            self.stepper.zero_grad()
+            self.fabric.backward(loss)
+            if self.plan.clip is not None:
+                self.fabric.clip_gradients(
+                    self.model, self.stepper, max_norm=self.plan.clip, error_if_nonfinite=False
+                )
+            self.stepper.step()
+        except torch.cuda.OutOfMemoryError as problem:
+            raise MedsegError(
+                Code.OUT_OF_MEMORY,
+                f"training, step {t}",
+                str(problem).partition(".")[0],
+                "lower train.batch or sampling.window",
+            ) from problem
+        return value
+
+    def agreed_signal(self, wish: StopWish) -> int:
+        """The signal that any process got, or 0: all of them stop at one step."""
+        if self.fabric.world_size == 1:
+            return wish.signum
+        signums = self.fabric.all_gather(torch.tensor(wish.signum, device=self.fabric.device))
+        return int(signums.max())
+
+    def validate(self, function: Callable[[nn.Module], dict[str, float]], wish: StopWish) -> dict[str, float]:
+        """Score the network. All is saved, so a signal need not wait."""
+        if signum := self.agreed_signal(wish):
+            raise Stopped(self.state.step, signum)
+        wish.at_once = self.state.step
+        self.network.eval()
+        val: dict[str, float] | None = None
+        if self.fabric.is_global_zero:
+            with torch.no_grad(), seeded(self.fabric.device, self.plan.seed, self.state.step):
+                val = function(self.network)
+        agreed: dict[str, float] = self.fabric.broadcast(val)
+        wish.at_once = None
+        return agreed
+
+    def judge(self, val: dict[str, float]) -> bool:
+        """Whether this validation is the best; too many in a row that are not end the training."""
+        key, now = self.plan.keep_best_by, self.state
+        if key not in val:
+            raise MedsegError(
+                Code.KEYWORD_INVALID, "keep_best_by", f"{key!r}", f"use one of {', '.join(sorted(val))}"
+            )
+        score = -math.inf if math.isnan(val[key]) else float(val[key])
+        if now.best is None or score > now.best:
+            now.best, now.waited = score, 0
+            return True
+        now.waited += 1
+        now.stopped_early = 0 < self.plan.patience <= now.waited
+        return False
+
+    def save(self) -> None:
+        """Write ``last.ckpt``; refuse to replace a good one by weights that are not finite."""
+        if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+            raise _broken(self.state.step, "some weights are not finite")
+        if self.fabric.is_global_zero:
+            moments = optim.state_by_name(self.optimiser, self.network)
+            scaler = self.fabric.strategy.precision.state_dict()
+            kept = state.Checkpoint(self.state, self.network.state_dict(), moments, scaler, self.settings)
+            state.write(self.folder / LAST, kept)
+
+    def save_best(self, epoch: Epoch) -> None:
+        if self.fabric.is_global_zero:
+            state.write_network(self.folder / BEST, self.network.state_dict(), epoch.to_row())
+
+    def write_history(self) -> None:
+        """Write ``history.csv``: one row an epoch, validation's figures under ``val/…``."""
+        rows: list[dict[str, Any]] = [_flat(row) for row in self.state.history]
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        if self.fabric.is_global_zero:
+            files.write_csv(self.folder / HISTORY, columns, rows)
+
+    def resume(self) -> None:
+        """Take over ``last.ckpt`` if there is one."""
+        path = self.folder / LAST
+        if not path.exists():
+            return
+        kept = state.read(path, self.settings)
+        self.network.load_state_dict(dict(kept.network))
+        optim.load_by_name(self.optimiser, self.network, kept.optimiser)
+        self.fabric.strategy.precision.load_state_dict(dict(kept.scaler))
+        self.state = kept.state
+        if self.state.history:
+            self.write_history()
+
+    def _loss(self, t: int, patches: Tensor, labels: Tensor) -> Tensor:
+        device, key = self.fabric.device, (self.plan.seed, t, self.fabric.global_rank)
+        patches, labels = patches.to(device), labels.to(device)
+        if self.augment is not None:
+            patches, labels = self.augment(patches, labels, t, self.rows)
+        if self.plan.channels_last:
+            patches = patches.contiguous(memory_format=torch.channels_last)
+        with seeded(device, *key):
+            logits: Logits = self.model(patches)
+        return self.loss(logits, _fitted(labels, logits))
+
+
+def _set_up(
+    network: nn.Module,
+    draw: Draw,
+    loss: Callable[[Logits, Tensor], Tensor],
+    plan: FitPlan,
+    *,
+    folder: Path,
+    augment: Augment | None,
+) -> _Run:
+    fabric = open_fabric(plan)
+    if plan.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if isinstance(loss, nn.Module):
+        loss = loss.to(fabric.device)
+    optimiser = optim.build(plan.optimiser, network)
+    model, stepper = fabric.setup(network, optimiser)
+    rows = slice(fabric.global_rank, None, fabric.world_size)
+    precision = resolved_precision(plan, fabric.device.type)
+    settings = {**plan.settings(network), "precision": precision}
+    run = _Run(fabric, network, model, optimiser, stepper, loss, draw, augment, plan, folder, rows, settings)
+    run.resume()
+    return run
+
+
+def _broken(t: int, found: str) -> MedsegError:
+    remedy = "lower train.lr or set train.clip, then delete the fold's folder and train again"
+    return MedsegError(Code.LOSS_NOT_FINITE, f"training, step {t}", found, remedy)
+
+
+def _fitted(labels: Tensor, logits: Logits) -> Tensor:
+    """The labels that a network of valid convolutions predicts: the middle (B, H', W') of (B, H, W)."""
+    height, width = (logits if isinstance(logits, Tensor) else logits[0]).shape[-2:]
+    top, left = (labels.shape[-2] - height) // 2, (labels.shape[-1] - width) // 2
+    return labels[..., top : top + height, left : left + width]
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of ``history.csv``; truth values as 0 and 1."""
+    row = dict(row)
+    val = row.pop("val") or {}
+    row["epoch"] = row.pop("number")
+    row = {key: int(v) if isinstance(v, bool) else v for key, v in row.items()}
+    first = ("epoch", "step", "train_loss", "lr", "seconds")
+    ordered = {key: row.pop(key) for key in first}
+    return {**ordered, **row, **{f"val/{key}": v for key, v in val.items()}}

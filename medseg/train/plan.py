@@ -1,0 +1,91 @@
+"""How a network is trained, and what comes out of it: plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+from torch import nn
+
+from medseg import files
+from medseg.train.optim import Optimiser, Phase, Schedule
+
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How long, how fast, in which precision, and what counts as best.
+
+    Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
+    limits the gradient's norm. ``precision`` auto is fp32 on a CPU and bf16 on a GPU, fp16 where that lacks
+    it. ``device`` is auto, cpu, cuda, cuda:1 or mps. ``patience`` counts validations without a better
+    ``keep_best_by``, a key of what validation gives, higher being better; 0 never stops early. ``identity``
+    is whatever else makes two trainings different (data, recipe); its values are plain.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    lr: float = 1e-3
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    schedule: Schedule = "poly"
+    warmup_steps: int = 0
+    phases: tuple[Phase, ...] = ()
+    clip: float | None = None
+    precision: Precision = "auto"
+    device: str = "auto"
+    processes: int = 1
+    channels_last: bool = False
+    validate_every: int = 1
+    patience: int = 0
+    keep_best_by: str = "dice_mean"
+    seed: int = 0
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """All steps of the training."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def all_phases(self) -> tuple[Phase, ...]:
+        """The phases; one over everything if none are given."""
+        return self.phases or (Phase(self.epochs, self.lr),)
+
+    def settings(self, network: nn.Module) -> dict[str, Any]:
+        """What must be equal for a checkpoint to be resumed: all but the device, and the network's shapes."""
+        values = asdict(self)
+        del values["device"]
+        shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
+        return {**values, **values.pop("identity"), "network": files.sha256_of_value(shapes)}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished epoch: its number (from 1), the steps done so far, the mean loss over its steps.
+
+    ``lr`` is the highest layer's rate at its last step; ``val`` what validation gave, if there was one;
+    ``seconds`` includes validation; ``resumed`` says that it was trained before a resume.
+    """
+
+    number: int
+    step: int
+    train_loss: float
+    lr: float
+    seconds: float
+    val: dict[str, float] | None
+    is_best: bool
+    stopped_early: bool
+    resumed: bool = False
+
+    def to_row(self) -> dict[str, Any]:
+        """Plain values, from which :meth:`from_row` makes it again."""
+        values = asdict(self)
+        del values["resumed"]
+        return values
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """An epoch of a training that is being resumed."""
+        return cls(**row, resumed=True)

@@ -1,0 +1,135 @@
+"""Where a training stands, and checkpoints that are whole or absent.
+
+Nothing of a random generator is stored: every number of step t is seeded by (seed, t). Checkpoints are
+torch's own files, read with ``weights_only=True``: nothing in them can run code.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medseg import files
+from medseg.errors import Code, MedsegError
+
+FORMAT = 1
+
+
+@dataclass
+class State:
+    """Counters of a training: ``step`` steps and ``epoch`` whole epochs are done.
+
+    ``loss_sum``, ``loss_steps`` and ``seconds`` run over the current epoch; ``best`` is the best validation
+    score so far, ``waited`` the validations since; ``history`` has one row a finished epoch.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    waited: int = 0
+    stopped_early: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a training needs to go on; ``settings`` say which training it is of."""
+
+    state: State
+    network: Mapping[str, Tensor]
+    optimiser: Mapping[str, Mapping[str, Any]]
+    scaler: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all."""
+    _save(
+        path,
+        {
+            "format": FORMAT,
+            "state": asdict(checkpoint.state),
+            "network": dict(checkpoint.network),
+            "optimiser": dict(checkpoint.optimiser),
+            "scaler": dict(checkpoint.scaler),
+            "settings": dict(checkpoint.settings),
+        },
+    )
+
+
+def write_network(path: Path, network: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write weights alone, and a few numbers about them, whole or not at all."""
+    _save(path, {"format": FORMAT, "network": dict(network), "about": dict(about)})
+
+
+def read(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
+    """Read a checkpoint of the training with these settings.
+
+    :raises MedsegError: ``CHECKPOINT_UNREADABLE`` if the file is damaged, of another format, or of a training
+        with other settings, which are named.
+    """
+    content = _load(path)
+    try:
+        found = Checkpoint(
+            State(**content["state"]),
+            content["network"],
+            content["optimiser"],
+            content["scaler"],
+            content["settings"],
+        )
+    except (KeyError, TypeError) as problem:
+        raise _unreadable(path, f"an entry is missing or unknown ({problem})") from problem
+    other = differences(found.settings, settings)
+    if other:
+        raise MedsegError(
+            Code.CHECKPOINT_UNREADABLE,
+            path,
+            f"it belongs to a training with other settings: {'; '.join(other)}",
+            "put the settings back, or delete the folder to start again",
+        )
+    return found
+
+
+def read_network(path: Path) -> dict[str, Tensor]:
+    """The weights in ``last.ckpt`` or ``best.ckpt``, on the CPU. Raises ``CHECKPOINT_UNREADABLE``."""
+    content = _load(path)
+    if "network" not in content:
+        raise _unreadable(path, "it holds no network")
+    network: dict[str, Tensor] = content["network"]
+    return network
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Each key whose value is not the same in both, with both values."""
+    keys = sorted(old.keys() | new.keys())
+    return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
+
+
+def _save(path: Path, content: dict[str, Any]) -> None:
+    with files.written_aside(path) as part:
+        torch.save(content, part)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as problem:
+        raise _unreadable(path, f"{type(problem).__name__} in reading it") from problem
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _unreadable(path, f"it is not of format {FORMAT}")
+    return content
+
+
+def _unreadable(path: Path, found: str) -> MedsegError:
+    return MedsegError(
+        Code.CHECKPOINT_UNREADABLE, path, found, "delete it to start again, or put a good copy in its place"
+    )

@@ -1,0 +1,61 @@
+"""`medseg check`: reads everything in a folder, changes nothing, says what is usable and what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg.config import load
+from medseg.errors import Code, ExitCode, Finding, MedsegError
+from medseg.ingest import checks, layouts
+from medseg.io import scans
+from medseg.volume import ClassList
+from pipelines.reporter import Reporter
+
+
+def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
+    """Print a verdict for every case; with a recipe its patterns and class list hold, without one every scan is read."""
+    if not folder.is_dir():
+        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name a folder of scans")
+    if recipe_name is None:
+        verdicts = _every_scan(folder, say)
+    else:
+        recipe = load.load(recipe_name, data=folder)
+        found = layouts.find(folder, recipe.data.layout, recipe.data.channels, recipe.data.label)
+        verdicts = _every_case(found, recipe.data.class_list(), say)
+    usable = sum(all(f.is_note for f in findings) for findings in verdicts)
+    aside = len(verdicts) - usable
+    say.line(f"{len(verdicts)} inputs: {usable} usable, {aside} would be set aside")
+    if not usable:
+        return ExitCode.NOTHING_USABLE
+    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+
+
+def _every_scan(folder: Path, say: Reporter) -> list[list[Finding]]:
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and scans.is_scan(p))
+    verdicts = []
+    for path in paths:
+        _, findings = checks.read_image({"image": path})
+        verdicts.append(findings)
+        _say(say, str(path.relative_to(folder)), findings)
+    return verdicts
+
+
+def _every_case(found: layouts.Found, classes: ClassList, say: Reporter) -> list[list[Finding]]:
+    verdicts: list[list[Finding]] = [[stray] for stray in found.strays]
+    for stray in found.strays:
+        _say(say, Path(stray.where).name, [stray])
+    for files in found.cases:
+        _, findings = checks.read_case(files, classes)
+        verdicts.append(findings)
+        _say(say, files.name, findings)
+    return verdicts
+
+
+def _say(say: Reporter, name: str, findings: list[Finding]) -> None:
+    wrong = [f for f in findings if not f.is_note]
+    if wrong:
+        for f in wrong:
+            say.line(f"  set aside  {name}: {f.code}: {f.found}; {f.remedy}")
+    else:
+        notes = " ".join(sorted({str(f.code) for f in findings}))
+        say.line(f"  usable     {name} {notes}".rstrip())

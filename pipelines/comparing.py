@@ -1,0 +1,59 @@
+"""`medseg compare`: tables of paired differences and of costs, on the terminal and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from medseg import files
+from medseg.errors import Code, MedsegError
+from medseg.evaluate.compare import Comparison, Cost, Difference, compare
+from medseg.evaluate.table import METRICS
+
+
+def run(folders: Sequence[Path], metrics: Sequence[str], role: str, csv: Path | None) -> None:
+    """Print the comparison of work folders; `csv` gets every metric."""
+    if unknown := set(metrics) - set(METRICS):
+        raise MedsegError(Code.USAGE, "--metric", ", ".join(sorted(unknown)), f"one of {', '.join(METRICS)}")
+    found = compare(folders, roles=(role,))
+    console = Console()
+    console.print(_scores(found, metrics))
+    console.print(_costs(found.costs))
+    if csv is not None:
+        columns = [f.name for f in fields(Difference)]
+        files.write_csv(csv, columns, [_cells(d) for d in found.differences])
+
+
+def _cells(difference: Difference) -> dict[str, object]:
+    row = asdict(difference)
+    row["ci95"] = " ".join(map(str, difference.ci95)) if difference.ci95 else None
+    return row
+
+
+def _scores(found: Comparison, metrics: Sequence[str]) -> Table:
+    table = Table(title="Paired differences (other − first)")
+    for name in ("other", "metric", "class", "first", "other ", "difference", "95 % interval", "cases"):
+        table.add_column(name, justify="left" if name in ("other", "metric", "class") else "right")
+    for d in found.differences:
+        if d.metric in metrics:
+            interval = f"[{d.ci95[0]:+.4f}, {d.ci95[1]:+.4f}]" if d.ci95 else "below five subjects"
+            cases = f"{d.pairs}" + (f" ({d.unpaired} unpaired)" if d.unpaired else "")
+            numbers = (f"{d.mean_first:.4f}", f"{d.mean_other:.4f}", f"{d.difference:+.4f}")
+            table.add_row(d.other, d.metric, d.class_name, *numbers, interval, cases)
+    return table
+
+
+def _costs(costs: Sequence[Cost]) -> Table:
+    table = Table(title="What each run took")
+    table.add_column("folder")
+    for name in ("epochs", "s per epoch", "s per scan", "parameters"):
+        table.add_column(name, justify="right")
+    for c in costs:
+        seconds = [f"{s:.1f}" if s is not None else "–" for s in (c.seconds_per_epoch, c.seconds_per_scan)]
+        parameters = f"{c.parameters:,}" if c.parameters is not None else "–"
+        table.add_row(c.folder, str(c.epochs or "–"), *seconds, parameters)
+    return table

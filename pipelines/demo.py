@@ -1,0 +1,27 @@
+"""`medseg demo`: synthetic subjects, then every stage on them; ends with scores, report and the UI command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.errors import ExitCode
+from medseg.synth import folder as synth
+from pipelines import run as pipeline
+from pipelines.reporter import Reporter
+from pipelines.workfolder import Work
+
+SUBJECTS = 12
+
+
+def run(work: Path, settings: Sequence[str], say: Reporter) -> ExitCode:
+    """Write `work/subjects`, then run the packaged recipe `demo` on it in `work`."""
+    data = work / "subjects"
+    with say.progress("making subjects", SUBJECTS) as bar:
+        synth.write(data, subjects=SUBJECTS, progress=lambda done, _: bar.to(done))
+    say.line(f"{SUBJECTS} synthetic subjects in {data}")
+    ended = pipeline.run(pipeline.Request("demo", data, work, tuple(settings)), say)
+    say.line(f"report: {Work(work).report / 'report.html'}")
+    say.line(f"runs:   medseg ui {work}")
+    say.line(f"use it: medseg segment SCANS OUT --model {Work(work).model}")
+    return ended

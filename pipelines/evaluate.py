@@ -1,0 +1,96 @@
+"""Evaluate: walks the reference list (every labelled case whose role is predicted) and scores it on its own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg import files
+from medseg.evaluate import overlap, summary, table
+from medseg.evaluate.table import Entry, ScoreRow
+from medseg.volume import Array
+from pipelines.ingested import cases, roles
+from pipelines.scores import read_labels, summary_lines
+from pipelines.stage import Job
+
+VERSION = 1
+
+Reference = tuple[Entry, Path, Path]
+"""Who is scored, from which label file, against which prediction."""
+
+
+def run(job: Job) -> None:
+    """Score, summarise, and hand the means to tracking."""
+    job.needs(job.work.predictions / "stage.json", "predict")
+    listed = list(references(job))
+    used = {
+        "evaluate": job.recipe.evaluate.model_dump(mode="json"),
+        "classes": job.recipe.data.class_list().to_json(),
+        "references": [
+            [e.fold, e.case, e.role, files.stamp(label), _content(path)] for e, label, path in listed
+        ],
+    }
+    with job.stage("evaluate", VERSION, used) as must_run:
+        if must_run:
+            _score_all(job, listed)
+    _say(job)
+
+
+def references(job: Job) -> Iterator[Reference]:
+    """Every labelled case with a role that `predict.roles` names, in the folds that were trained."""
+    by_name = cases(job.work.ingest)
+    members = files.read_json(job.work.model / "model.json")["members"]
+    folds = sorted(int(m["name"].removeprefix("fold")) for m in members)
+    for role in roles(job.work.ingest):
+        if role.fold in folds and role.role in job.recipe.predict.roles and by_name[role.case]["label"]:
+            folder = job.work.fold_predictions(role.fold, len(folds))
+            entry = Entry(role.case, role.subject, role.fold, role.role)
+            yield entry, Path(by_name[role.case]["label"]), folder / f"{role.case}.nii.gz"
+
+
+def _content(path: Path) -> str:
+    return files.sha256(path) if path.is_file() else "missing"
+
+
+def _score_all(job: Job, listed: list[Reference]) -> None:
+    classes = job.recipe.data.class_list()
+    rows: list[ScoreRow] = []
+    matrices: dict[str, Array] = {}
+    with job.say.progress("scoring", len(listed)) as bar:
+        for n, (entry, reference, predicted) in enumerate(listed, 1):
+            truth = read_labels(reference, classes)
+            prediction = None
+            if predicted.is_file():
+                prediction = read_labels(predicted, classes, truth.grid).array[0]
+            array = truth.array[0]
+            rows += table.score(
+                entry, array, prediction, truth.grid, classes, job.recipe.evaluate.nsd_tolerance
+            )
+            counted = overlap.confusion(array, prediction, len(classes), where=entry.case)
+            matrices[entry.role] = matrices.get(entry.role, np.zeros_like(counted)) + counted
+            bar.to(n, entry.case)
+    out = job.work.evaluation
+    table.write(out / "scores.csv", rows)
+    table.write_confusion(out / "confusion.csv", matrices, classes)
+    files.write_json(out / "summary.json", summary.summarise(rows, matrices))
+
+
+def _say(job: Job) -> None:
+    told = files.read_json(job.work.evaluation / "summary.json")
+    for line in summary_lines(told):
+        job.say.line(line)
+    job.tracked.run.summary(means(told))
+
+
+def means(told: dict[str, Any]) -> dict[str, float]:
+    """`test/dice/csf` → mean, for every set, metric and class of a summary, and over classes as `mean`."""
+    found = {}
+    for name, held in told["sets"].items():
+        for class_name, metrics in [*held["classes"].items(), ("mean", held["over_classes"])]:
+            for metric in table.METRICS:
+                if metrics[metric]["mean"] is not None:
+                    found[f"{name}/{metric}/{class_name}"] = metrics[metric]["mean"]
+    return found

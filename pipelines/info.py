@@ -1,0 +1,88 @@
+"""`medseg info`: versions, device, extras, recipes; with --full every network, built and counted."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import sys
+from typing import Any
+
+import torch
+import yaml
+
+import medseg
+from medseg import networks
+from medseg.config.load import packaged
+
+CORE = ("torch", "numpy", "nibabel", "SimpleITK", "scipy", "scikit-image", "pydantic", "safetensors")
+TRAIN = ("mlflow", "monai", "lightning-fabric", "matplotlib", "jinja2", "psutil", "nilearn")
+
+
+def run(*, full: bool, as_json: bool) -> None:
+    """Print what `gather` finds, as lines or as JSON."""
+    told = gather(full=full)
+    text = json.dumps(told, indent=2) if as_json else "\n".join(_lines(told))
+    sys.stdout.write(text + "\n")
+
+
+def gather(*, full: bool) -> dict[str, Any]:
+    """Plain values: medseg, python, device, packages (name → version or None), recipes, networks if `full`."""
+    told: dict[str, Any] = {
+        "medseg": medseg.__version__,
+        "python": platform.python_version(),
+        "device": device(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in (*CORE, *TRAIN)},
+        "recipes": {path.stem: _description(path) for path in sorted(packaged().glob("*.yaml"))},
+    }
+    if full:
+        told["networks"] = [networks.describe(name) for name in sorted(networks.NETWORKS)]
+    else:
+        told["networks"] = sorted(networks.NETWORKS)
+    return told
+
+
+def device() -> str:
+    """The device that `auto` chooses, in words."""
+    if torch.cuda.is_available():
+        return f"cuda ({torch.cuda.get_device_name(0)})"
+    return f"cpu ({platform.processor() or platform.machine()})"
+
+
+def version(name: str) -> str | None:
+    """An installed package's version, None if it is absent."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _description(path: Any) -> str:
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return str(tree.get("description", ""))
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    absent = [name for name in TRAIN if told["packages"][name] is None]
+    lines = [
+        f"medseg {told['medseg']}, Python {told['python']}, {told['device']}, {told['threads']} threads",
+        "packages: " + ", ".join(f"{k} {v}" for k, v in told["packages"].items() if v),
+    ]
+    if absent:
+        lines.append(f"extra [train] incomplete, without {', '.join(absent)}: pip install 'medseg[train]'")
+    lines.append("recipes:")
+    lines += [f"  {name:<28} {text}" for name, text in told["recipes"].items()]
+    lines.append("networks:")
+    for row in told["networks"]:
+        if isinstance(row, str):
+            lines.append(f"  {row}")
+        else:
+            lines.append(
+                f"  {row['name']:<24} {row['parameters']:>12,} parameters ({row['channels']} channels, "
+                f"{row['classes']} classes), receptive field {row['receptive_field']}, {row['paper']}"
+            )
+            if row["keywords"]:
+                lines.append("    " + ", ".join(f"{k}={v!r}" for k, v in row["keywords"].items()))
+    return lines

@@ -1,0 +1,34 @@
+"""Reading back what ingest wrote: cases, their files, their roles. Shared by the stages after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg import files
+from medseg.ingest import splits
+from medseg.ingest.patterns import CaseFiles
+from medseg.ingest.splits import SplitRow
+
+
+def case_files(row: dict[str, str]) -> CaseFiles:
+    """A row of cases.csv as the paths it was read from."""
+    channels = {name: Path(path) for name, path in json.loads(row["channels"]).items()}
+    return CaseFiles(row["case"], row["subject"], channels, Path(row["label"]) if row["label"] else None)
+
+
+def cases(ingest: Path) -> dict[str, dict[str, str]]:
+    """Rows of cases.csv by case name."""
+    return {row["case"]: row for row in files.read_csv(ingest / "cases.csv")}
+
+
+def roles(ingest: Path) -> list[SplitRow]:
+    """Rows of splits.csv."""
+    return splits.read(ingest / "splits.csv")
+
+
+def used_cases(ingest: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of cases.csv that have one of the `wanted` roles in some fold, in the order of cases.csv."""
+    names = {r.case for r in roles(ingest) if r.role in wanted}
+    return [row for row in files.read_csv(ingest / "cases.csv") if row["case"] in names]

@@ -1,0 +1,75 @@
+"""`medseg init`: looks at a folder that nobody described and writes a commented recipe for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg import files
+from medseg.errors import Code, MedsegError
+from medseg.ingest import layouts
+from medseg.ingest.layouts import Guess
+
+
+def run(data: Path, out: Path, *, force: bool) -> Guess:
+    """Write `out`, a recipe for the scans in `data`. Raises USAGE if `out` is there and not `force`."""
+    if not data.is_dir():
+        raise MedsegError(Code.PATH_MISSING, data, "no such folder", "name the folder of scans")
+    if out.exists() and not force:
+        raise MedsegError(Code.USAGE, out, "the file exists", "choose another --out, or --force")
+    guess = layouts.guess(data)
+    files.write_text(out, recipe_text(out.stem, data, guess))
+    return guess
+
+
+def recipe_text(name: str, data: Path, guess: Guess) -> str:
+    """The recipe as commented YAML."""
+    channels = "\n".join(f'    {k}: "{v}"' for k, v in guess.channels.items())
+    label = f'  label: "{guess.label}"' if guess.label else "  # label: no label files were found"
+    names = guess.classes or {0: "background", 1: "label_1"}
+    classes = "\n".join(f"    {value}: {_safe(text)}" for value, text in sorted(names.items()))
+    return f"""# Made by `medseg init {data}`: {guess.n_cases} cases, layout {guess.layout}.
+# Read it once, then: medseg run {name}.yaml
+name: {name}
+
+data:
+  path: {data.absolute()}
+  layout: {guess.layout}          # auto | plain | subjects | decathlon | bids | patterns
+  channels:              # name: pattern, relative to path; {{case}} and {{subject}} are read from the file names
+{channels}
+{label}
+  classes:               # value in the label files: name
+{classes}
+  splits: {{folds: 5, val: 0.2, test: 0.2, seed: 0}}   # by subject; or lists: train: [..], val: [..], test: [..]
+
+preprocess:
+  foreground: auto       # auto | all | a number (grey values above it)
+  # spacing_mm: [1.0, 1.0, 1.0]   # resample; leave out to keep each scan's own
+  crop: true             # to the foreground, plus crop_margin voxels
+  n4: false              # bias-field correction; a minute a scan
+
+sampling:
+  plane: axial           # axial | coronal | sagittal: choose the one with the finest pixels
+  depth: 3               # slices a slab: the middle one is labelled
+  window: [40, 40]       # pixels of a training patch
+
+network:
+  name: usegnet          # `medseg info --full` lists them
+
+loss:
+  name: ce_dice
+  class_weights: none    # none | median_frequency | a list, background first
+
+train:
+  epochs: 20
+  steps_per_epoch: 100
+  batch: 64
+  augment: {{flip: [], rotate_degrees: 10, scale: 0.1, contrast: 0.2, brightness: 0.2, noise: 0.05}}
+
+predict:
+  mode: dense            # dense (fast) | vote (the U-SegNet paper's majority vote of windows)
+"""
+
+
+def _safe(text: str) -> str:
+    """A class name as a YAML scalar."""
+    return text if text.replace("_", "").replace(" ", "").isalnum() and text[0].isalpha() else repr(text)

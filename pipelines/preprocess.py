@@ -1,0 +1,73 @@
+"""Preprocess: usable cases → memory-mapped arrays that training reads; a case whose inputs are unchanged is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from medseg import files
+from medseg.config.recipe import Recipe
+from medseg.errors import MedsegError
+from medseg.ingest import checks
+from medseg.ingest.patterns import CaseFiles
+from medseg.preprocess import geometry, intensity, store
+from medseg.preprocess.geometry import GeometryPlan
+from medseg.volume import Case
+from pipelines.ingested import case_files, used_cases
+from pipelines.stage import Job, remove_others
+
+VERSION = 1
+
+
+def run(job: Job) -> None:
+    """Prepare every case that some fold trains or validates on."""
+    job.needs(job.work.ingest / "stage.json", "ingest")
+    rows = used_cases(job.work.ingest, ("train", "val"))
+    keys = {row["case"]: _key(job.recipe, case_files(row)) for row in rows}
+    with job.stage("preprocess", VERSION, keys) as must_run:
+        if not must_run:
+            return
+        remove_others(job.work.prepared, list(keys))
+        with job.say.progress("preparing", len(rows)) as bar:
+            for n, row in enumerate(rows, 1):
+                _prepare(job, case_files(row), keys[row["case"]])
+                bar.to(n, row["case"])
+
+
+def _key(recipe: Recipe, case: CaseFiles) -> str:
+    used: dict[str, Any] = {
+        "version": VERSION,
+        "preprocess": recipe.preprocess.model_dump(mode="json"),
+        "classes": recipe.data.class_list().to_json(),
+        "void": recipe.data.void,
+        "channels": {k: files.stamp(p) for k, p in case.channels.items()},
+        "label": files.stamp(case.label) if case.label else None,
+    }
+    return files.sha256_of_value(used)
+
+
+def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
+    folder = job.work.prepared / paths.name
+    done = folder / "key.json"
+    if done.is_file() and files.read_json(done) == key:
+        return
+    case, findings = checks.read_case(paths, job.recipe.data.class_list())
+    if case is None:
+        reason = next(f for f in findings if not f.is_note)
+        raise MedsegError(
+            reason.code, reason.where, f"{reason.found} (it was usable at ingest)", "run medseg ingest again"
+        )
+    write_prepared(job.work.prepared, case, job.recipe)
+    files.write_json(done, key)
+
+
+def write_prepared(folder: Path, case: Case, recipe: Recipe) -> None:
+    """Bias field, geometry, the scaling of grey values; then the arrays, whole or not at all."""
+    how = recipe.preprocess
+    image = intensity.correct_bias(case.image) if how.n4 else case.image
+    plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground)
+    prepared, record = geometry.apply(image, plan)
+    label = geometry.apply_to_labels(case.label, record).array[0] if case.label is not None else None
+    scaling = intensity.measure(prepared, how.foreground, how.intensity)
+    ready = intensity.Ready(prepared.array, prepared.grid, scaling)
+    store.write(folder, case.name, case.subject, ready, label, record, recipe.train.seed)

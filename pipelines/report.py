@@ -1,0 +1,198 @@
+"""Report: gathers what the other stages wrote into one page that opens offline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import medseg
+from medseg import files
+from medseg.errors import Code, MedsegError
+from medseg.evaluate import table
+from medseg.evaluate.table import ScoreRow
+from medseg.ingest import checks
+from medseg.report import charts, html, pictures
+from medseg.report.html import CaseView, Chart, Report, Tile
+from medseg.volume import Array, Volume
+from pipelines.info import device, version
+from pipelines.ingested import case_files, cases
+from pipelines.scores import read_labels
+from pipelines.stage import STAGES, Job
+
+VERSION = 1
+MOST_CASES = 40
+
+
+def run(job: Job) -> None:
+    """Write `report/report.html` and log it with the tables."""
+    job.needs(job.work.evaluation / "stage.json", "evaluate")
+    used = {name: _finished(job, name) for name in STAGES[:-1]}
+    with job.stage("report", VERSION, used) as must_run:
+        if must_run:
+            html.write(job.work.report / "report.html", _gather(job))
+            _log(job)
+    job.say.line(f"  report: {job.work.report / 'report.html'}")
+
+
+def _finished(job: Job, stage: str) -> Any:
+    record = job.work.stage_folder(stage) / "stage.json"
+    return files.read_json(record) if record.is_file() else None
+
+
+def _log(job: Job) -> None:
+    run = job.tracked.run
+    run.artifact(job.work.report / "report.html")
+    for folder, kind in ((job.work.evaluation, "evaluation"), (job.work.ingest, "ingest")):
+        run.artifact(folder, kind)
+    for history in job.work.root.glob("train/*/history.csv"):
+        run.artifact(history, f"train/{history.parent.name}")
+
+
+def _gather(job: Job) -> Report:
+    scores = table.read(job.work.evaluation / "scores.csv")
+    told = files.read_json(job.work.evaluation / "summary.json")
+    model = files.read_json(job.work.model / "model.json")
+    return Report(
+        title=job.recipe.name,
+        lead=job.recipe.description,
+        facts=_facts(job, model),
+        recipe=job.work.recipe.read_text(encoding="utf-8"),
+        summary=told,
+        scores=scores,
+        set_aside=files.read_csv(job.work.ingest / "quarantine.csv"),
+        tiles=_tiles(told, model),
+        training=_training(job),
+        spread=_spread(job, scores),
+        times=[_times(job)],
+        cases=list(_views(job, scores)),
+    )
+
+
+def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
+    data = files.read_json(job.work.ingest / "dataset.json")
+    train, description = job.recipe.train, model["description"]
+    record = _finished(job, "evaluate") or {}
+    return {
+        "Data": {
+            "name": data["name"],
+            "layout": data["layout"],
+            "channels": ", ".join(data["channels"]),
+            "classes": ", ".join(c["name"] for c in data["classes"]),
+            "cases": f"{data['usable']} usable, {data['labelled']} labelled, {data['set_aside']} set aside",
+        },
+        "Model": {
+            "network": f"{description['network']} {description['keywords'] or ''}".strip(),
+            "parameters": f"{model['parameters']:,}",
+            "members": ", ".join(m["name"] for m in model["members"]),
+            "input": f"{description['plane']} slabs of {description['depth']} slices",
+            "prediction": description["mode"],
+        },
+        "Training": {
+            "steps": f"{train.epochs} epochs × {train.steps_per_epoch} steps of {train.batch}",
+            "optimiser": f"{train.optimiser}, rate {train.lr:g}, {train.schedule}",
+            "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
+            "seed": str(train.seed),
+            "precision": train.precision,
+        },
+        "Run": {
+            "finished": str(record.get("finished", "")),
+            "medseg": medseg.__version__,
+            "torch": str(version("torch")),
+            "device": device(),
+            "command": f"medseg run {job.recipe.name} --data {job.recipe.data.path} --work {job.work.root}",
+        },
+    }
+
+
+def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
+    tiles = []
+    for name, held in told["sets"].items():
+        mean = held["over_classes"]["dice"]
+        if mean["mean"] is not None:
+            tiles.append(Tile(f"mean Dice, {name}", f"{mean['mean']:.3f}", f"{held['cases']} cases"))
+        for class_name, metrics in held["classes"].items():
+            if metrics["dice"]["mean"] is not None and len(tiles) < 5:
+                tiles.append(Tile(f"Dice {class_name}", f"{metrics['dice']['mean']:.3f}", name))
+    tiles.append(Tile("parameters", f"{model['parameters'] / 1e6:.2f} M", model["description"]["network"]))
+    return tiles
+
+
+def _training(job: Job) -> list[Chart]:
+    made = []
+    for path in sorted(job.work.root.glob("train/*/history.csv")):
+        rows = files.read_csv(path)
+        if rows:
+            png = charts.learning_curves(rows)
+            made.append(Chart(f"Fold {path.parent.name}", png, "Loss, validation Dice and rate by epoch."))
+    return made
+
+
+def _spread(job: Job, scores: list[ScoreRow]) -> list[Chart]:
+    classes = job.recipe.data.class_list()
+    colours = {c.name: c.colour for c in classes.classes}
+    boxes = charts.box_plots(scores, colours=colours)
+    made = [Chart("Spread over cases", boxes, "Each point is a case.")]
+    for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
+        picture = charts.confusion_picture(matrix, classes.names)
+        made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; shares of each true class."))
+    return made
+
+
+def _times(job: Job) -> Chart:
+    stages = {
+        name: float(record["seconds"]) for name in STAGES[:-1] if (record := _finished(job, name)) is not None
+    }
+    told = [
+        files.read_json(p) for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in _NOT_CASES
+    ]
+    steps: dict[str, float] = {}
+    for case in told:
+        for step, seconds in case["seconds"].items():
+            steps[step] = steps.get(step, 0.0) + seconds / len(told)
+    png = charts.time_bars({"whole run": stages, "one scan": steps} if steps else {"whole run": stages})
+    return Chart("Where the time went", png, "Stages of this run; the steps of one scan, on average.")
+
+
+_NOT_CASES = {"stage.json", "labels.json"}
+
+
+def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
+    """Overlays of predicted cases: the worst scored first, then unlabelled ones; at most `MOST_CASES`."""
+    by_name = cases(job.work.ingest)
+    wanted = [*html.case_order(scores)]
+    predicted = {p.name.removesuffix(".nii.gz"): p for p in _label_maps(job)}
+    wanted += [name for name in predicted if name not in wanted]
+    roles = {row.case: row.role for row in scores}
+    for name in wanted[:MOST_CASES]:
+        image, _ = checks.read_image(case_files(by_name[name]).channels)
+        if image is None:
+            raise MedsegError(
+                Code.FILE_UNREADABLE, name, "it was usable at ingest", "run medseg ingest again"
+            )
+        truth = _labels(job, by_name[name]["label"], image)
+        prediction = _labels(job, predicted.get(name), image)
+        png = pictures.overlay(image, job.recipe.data.class_list(), truth=truth, prediction=prediction)
+        yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(predicted.get(name)))
+
+
+def _label_maps(job: Job) -> list[Path]:
+    found = sorted(job.work.predictions.rglob("*.nii.gz"))
+    return [p for p in found if not p.name.endswith("_margin.nii.gz")]
+
+
+def _labels(job: Job, path: Path | str | None, image: Volume) -> Array | None:
+    if not path:
+        return None
+    array: Array = np.asarray(read_labels(Path(path), job.recipe.data.class_list(), image.grid).array[0])
+    return array
+
+
+def _remark(label_map: Path | None) -> str:
+    if label_map is None:
+        return "no prediction"
+    told = files.read_json(label_map.with_name(label_map.name.replace(".nii.gz", ".json")))
+    codes = " ".join(n["code"] for n in told["notes"])
+    return f"quality {told['quality']:.3f} ({told['quality_kind']}) {codes}".strip()

@@ -1,0 +1,108 @@
+"""What a command says while it works: bars on a terminal, plain lines elsewhere, and everything in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+_PLAIN_EVERY_S = 15.0
+
+
+@dataclass
+class Reporter:
+    """Prints lines to `stream` unless quiet, and appends them with the time to `log` when one is set."""
+
+    quiet: bool = False
+    verbose: bool = False
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+    log: Path | None = None
+
+    def __post_init__(self) -> None:
+        self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
+
+    def line(self, text: str) -> None:
+        """One line for the user."""
+        self.to_log(text)
+        if not self.quiet:
+            self._console.print(text, markup=False)
+
+    def detail(self, text: str) -> None:
+        """A line that only `--verbose` shows; the log always has it."""
+        self.to_log(text)
+        if self.verbose and not self.quiet:
+            self._console.print(text, markup=False, style="dim")
+
+    def to_log(self, text: str) -> None:
+        """A line (or traceback) for the log file alone."""
+        if self.log is not None:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Advance]:
+        """A bar with count and time left on a terminal; elsewhere a plain line every 15 s."""
+        if self.quiet or not self._console.is_terminal:
+            yield _PlainProgress(self, title, total)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            yield _Bar(bar, bar.add_task(title, total=total, note=""))
+
+
+class Advance:
+    """Tells a progress display how far the work is."""
+
+    def to(self, done: int, note: str = "") -> None:
+        """`done` of the total are done; `note` is shown beside the count."""
+
+
+@dataclass
+class _Bar(Advance):
+    bar: Progress
+    task: TaskID
+
+    def to(self, done: int, note: str = "") -> None:
+        self.bar.update(self.task, completed=done, note=note)
+
+
+@dataclass
+class _PlainProgress(Advance):
+    reporter: Reporter
+    title: str
+    total: int
+    started: float = field(default_factory=time.monotonic)
+    last: float = field(default_factory=time.monotonic)
+
+    def to(self, done: int, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self.last < _PLAIN_EVERY_S or done == 0:
+            return
+        self.last = now
+        left = (now - self.started) / done * (self.total - done)
+        self.reporter.line(f"{self.title} {done}/{self.total}, {seconds_in_words(left)} left {note}".rstrip())
+
+
+def seconds_in_words(seconds: float) -> str:
+    """`75` → `1 min 15 s`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,122 @@
+"""`medseg evaluate --truth A --pred B`: two folders of label maps, no recipe; the truth folder is the reference list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg import files
+from medseg.errors import Code, ExitCode, Finding, MedsegError
+from medseg.evaluate import compare, overlap, summary, table
+from medseg.evaluate.table import Entry, ScoreRow
+from medseg.ingest import checks
+from medseg.volume import Array, ClassList, Grid, Volume
+from pipelines.reporter import Reporter
+
+QUARANTINE_COLUMNS = ("case", "file", "code", "found", "remedy")
+
+
+def run(truth: Path, prediction: Path, out: Path, say: Reporter, *, tolerance: float = 1.0) -> ExitCode:
+    """Score every label map of `truth`; a case whose truth cannot be read is set aside, by name."""
+    pairs = compare.folder_pairs(truth, prediction)
+    classes = _class_list(truth, prediction, pairs)
+    rows: list[ScoreRow] = []
+    aside: list[dict[str, Any]] = []
+    total = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    with say.progress("scoring", len(pairs)) as bar:
+        for n, pair in enumerate(pairs, 1):
+            try:
+                reference = read_labels(pair.truth, classes)
+            except MedsegError as error:
+                aside.append(_aside(pair.case, error.finding))
+                continue
+            try:
+                predicted = _predicted(pair.prediction, classes, reference.grid)
+            except MedsegError as error:  # an unusable prediction counts as a missing one, and is named
+                aside.append(_aside(pair.case, error.finding))
+                predicted = None
+            array = reference.array[0]
+            rows += table.score(
+                Entry(pair.case, pair.case), array, predicted, reference.grid, classes, tolerance
+            )
+            total += overlap.confusion(array, predicted, len(classes), where=pair.case)
+            bar.to(n, pair.case)
+    if not rows:
+        raise MedsegError(
+            Code.NOTHING_USABLE, truth, f"{len(aside)} label maps, none readable", "see the codes"
+        )
+    table.write(out / "scores.csv", rows)
+    table.write_confusion(out / "confusion.csv", {"test": total}, classes)
+    told = summary.summarise(rows, {"test": total})
+    files.write_json(out / "summary.json", told)
+    files.write_csv(out / "quarantine.csv", QUARANTINE_COLUMNS, aside)
+    for line in summary_lines(told):
+        say.line(line)
+    for row in aside:
+        say.line(f"  set aside: {row['code']} {row['file']}: {row['found']}; {row['remedy']}")
+    say.line(f"scores: {out / 'scores.csv'}")
+    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+
+
+def read_labels(path: Path, classes: ClassList, grid: Grid | None = None) -> Volume:
+    """A label map in class indices, (1, X, Y, Z) uint8; on `grid`, or GRID_MISMATCH. Raises the file's code."""
+    volume, findings = checks.read_label(path, classes, grid)
+    if volume is None:
+        f = next(f for f in findings if not f.is_note)
+        raise MedsegError(f.code, f.where, f.found, f.remedy)
+    return volume
+
+
+def summary_lines(told: dict[str, Any]) -> list[str]:
+    """The summary as a few lines: each class's Dice and HD95, and the mean over classes."""
+    lines = []
+    for name, held in told["sets"].items():
+        missing = f", {len(held['missing'])} without prediction" if held["missing"] else ""
+        lines.append(f"  {name}: {held['cases']} cases{missing}")
+        unit = held["length_unit"]
+        for class_name, metrics in held["classes"].items():
+            hd95 = in_words(metrics["hd95"], digits=2)
+            lines.append(f"    {class_name:<14} Dice {in_words(metrics['dice'])}   HD95 {hd95} {unit}")
+        lines.append(f"    {'over classes':<14} Dice {in_words(held['over_classes']['dice'])}")
+    return lines
+
+
+def in_words(statistics: dict[str, Any], digits: int = 4) -> str:
+    """`0.9142 [0.9021, 0.9250] n 12 (1 undefined)`."""
+    mean, interval = statistics["mean"], statistics["ci95"]
+    if mean is None:
+        return f"undefined (n 0, {statistics['n_undefined']} undefined)"
+    text = f"{mean:.{digits}f}"
+    if interval is not None:
+        text += f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    undefined = f" ({statistics['n_undefined']} undefined)" if statistics["n_undefined"] else ""
+    return f"{text} n {statistics['n']}{undefined}"
+
+
+def _predicted(path: Path | None, classes: ClassList, grid: Grid) -> Array | None:
+    return None if path is None else read_labels(path, classes, grid).array[0]
+
+
+def _class_list(truth: Path, prediction: Path, pairs: list[compare.Pair]) -> ClassList:
+    """labels.json of either folder; without one, the values found in the truth, named by their numbers."""
+    for folder in (prediction, truth):
+        if (folder / "labels.json").is_file():
+            return ClassList.from_json(files.read_json(folder / "labels.json"))
+    values = {0, *checks.label_values(pair.truth for pair in pairs)}
+    if len(values) < 2:
+        raise MedsegError(
+            Code.NOTHING_USABLE, truth, "no label map holds a foreground value", "check the folder"
+        )
+    return ClassList.from_names({v: "background" if v == 0 else f"label {v}" for v in values})
+
+
+def _aside(case: str, finding: Finding) -> dict[str, Any]:
+    return {
+        "case": case,
+        "file": finding.where,
+        "code": str(finding.code),
+        "found": finding.found,
+        "remedy": finding.remedy,
+    }

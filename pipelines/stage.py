@@ -1,0 +1,75 @@
+"""A job, and the rule that a stage whose inputs and settings still hash the same is skipped."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from medseg import files
+from medseg.config.recipe import Recipe
+from medseg.errors import Code, MedsegError
+from pipelines.reporter import Reporter, seconds_in_words
+from pipelines.tracked import Tracked
+from pipelines.workfolder import Work
+
+STAGES = ("ingest", "preprocess", "train", "predict", "evaluate", "report")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recipe applied in one work folder."""
+
+    recipe: Recipe
+    work: Work
+    say: Reporter
+    tracked: Tracked
+    folds: tuple[int, ...] | None = None
+    """Folds to train now; None trains fold 0 alone."""
+
+    def needs(self, path: Path, stage: str) -> Path:
+        """`path`, or STAGE_MISSING naming the stage that makes it."""
+        if not path.exists():
+            remedy = f"medseg {stage} {self.recipe.name} --work {self.work.root}"
+            raise MedsegError(Code.STAGE_MISSING, path, f"stage {stage} has not been run", remedy)
+        return path
+
+    @contextmanager
+    def stage(self, name: str, version: int, used: Any) -> Iterator[bool]:
+        """Give True if the stage must run, False if nothing it used has changed since it last ended well.
+
+        `used` is a JSON-like value of everything the stage depends on: its part of the recipe, its inputs.
+        """
+        record = self.work.stage_folder(name) / "stage.json"
+        key = files.sha256_of_value({"stage": name, "version": version, "used": used})
+        if record.is_file() and files.read_json(record)["hash"] == key:
+            self.say.line(f"{name}: up to date")
+            yield False
+            return
+        record.unlink(missing_ok=True)
+        started = time.monotonic()
+        yield True
+        seconds = time.monotonic() - started
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        done = {
+            "stage": name,
+            "version": version,
+            "hash": key,
+            "seconds": round(seconds, 1),
+            "finished": finished,
+        }
+        files.write_json(record, done)
+        self.say.line(f"{name}: done in {seconds_in_words(seconds)}")
+
+
+def remove_others(folder: Path, keep: Sequence[str]) -> None:
+    """Delete sub-folders of `folder` that are not in `keep` (cases that left the data)."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and path.name not in keep:
+                shutil.rmtree(path)

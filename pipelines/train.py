@@ -1,0 +1,221 @@
+"""Train: each fold asked for, resumed where it stands; then the model folder with all folds' members."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import torch
+
+from medseg import files
+from medseg.infer import modelfolder
+from medseg.ingest.splits import SplitRow
+from medseg.patches.augment import centre
+from medseg.tracking import pyfunc
+from medseg.tracking.run import DataSet, Run
+from medseg.train import state
+from medseg.train.device import seeded
+from medseg.train.fit import BEST, LAST, fit
+from medseg.train.plan import Epoch
+from medseg.train.processes import fit_in_processes
+from pipelines import ingested
+from pipelines.reporter import seconds_in_words
+from pipelines.stage import Job
+from pipelines.training import BEST_BY, FoldTraining
+
+VERSION = 1
+DONE = "done.json"
+
+
+def run(job: Job) -> None:
+    """Train what is not trained yet, then export every finished fold of this training as a member."""
+    job.needs(job.work.prepared / "stage.json", "preprocess")
+    folds = job.folds or (0,)
+    keys = {fold: FoldTraining(job.recipe, job.work, fold).key() for fold in folds}
+    used = {
+        "keys": keys,
+        "export": job.recipe.predict.model_dump(mode="json", exclude={"roles", "margin_map"}),
+    }
+    with job.stage("train", VERSION, used) as must_run:
+        if must_run:
+            for fold in folds:
+                _train_fold(job, fold, keys[fold], len(folds))
+            _export(job)
+
+
+def _train_fold(job: Job, fold: int, key: str, folds: int) -> None:
+    training = FoldTraining(job.recipe, job.work, fold)
+    folder = job.work.train(fold)
+    if _is_done(job, fold, key):
+        return
+    _make_room(job, fold, key)
+    files.write_json(folder / "key.json", key)
+    run = job.tracked.fold(fold, folds)
+    run.data(_data_set(job, fold))
+    run.watch()
+    _say_plan(job, training)
+    started = time.monotonic()
+    for epoch in _epochs(job, training):
+        _tell(job, training, run, epoch)
+    weights = files.sha256(folder / BEST)
+    files.write_json(folder / DONE, {"key": key, "weights": weights})
+    job.say.line(f"  fold {fold}: trained in {seconds_in_words(time.monotonic() - started)}")
+    job.tracked.end_fold(fold)
+
+
+def _is_done(job: Job, fold: int, key: str) -> bool:
+    done = job.work.train(fold) / DONE
+    return done.is_file() and files.read_json(done)["key"] == key
+
+
+def _make_room(job: Job, fold: int, key: str) -> None:
+    """A folder of another training is emptied; the same training goes on in it."""
+    folder = job.work.train(fold)
+    mark = folder / "key.json"
+    if folder.is_dir() and not (mark.is_file() and files.read_json(mark) == key):
+        job.say.line(f"  fold {fold}: data or settings have changed, training starts from its first step")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
+    plan = training.plan()
+    with job.say.progress("training", plan.steps) as bar:
+        speed = _Speed(training.recipe.train.batch)
+
+        def on_step(step: int, _total: int, loss: float) -> None:
+            bar.to(step, f"loss {loss:.3f}, {speed.per_second():.0f} patches/s")
+
+        if plan.processes > 1:
+            fresh = FoldTraining(training.recipe, training.work, training.fold)  # open arrays do not travel
+            yield from fit_in_processes(fresh.arguments, plan.processes, on_step)
+        else:
+            yield from fit(**training.arguments(), on_step=on_step)
+
+
+class _Speed:
+    """Patches a second, smoothed over about twenty steps."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._last = time.monotonic()
+        self._seconds = 0.0
+
+    def per_second(self) -> float:
+        now = time.monotonic()
+        spent, self._last = now - self._last, now
+        self._seconds = spent if self._seconds == 0 else 0.95 * self._seconds + 0.05 * spent
+        return self._batch / max(self._seconds, 1e-9)
+
+
+def _say_plan(job: Job, training: FoldTraining) -> None:
+    """Before the first step: steps, the time they will take by three trial steps, and the disk they need."""
+    plan, network = training.plan(), training.network()
+    count = sum(p.numel() for p in network.parameters())
+    done = job.work.train(training.fold) / LAST
+    steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
+    job.say.line(f"  fold {training.fold}: {job.recipe.network.name}, {count:,} parameters; {steps}")
+    weights = training.class_weights()
+    if weights:
+        job.say.line(f"  class weights {dict(zip(job.recipe.data.class_list().names, weights, strict=True))}")
+    if done.exists():
+        job.say.line("  going on from the last checkpoint")
+        return
+    seconds = _trial_seconds(training)
+    disk = count * 4 * (4 if plan.optimiser.name == "adamw" else 3) / 1e6
+    told = seconds_in_words(seconds * plan.steps / plan.processes)
+    job.say.line(f"  about {told} and validation; {disk:.0f} MB of checkpoints")
+
+
+def _trial_seconds(training: FoldTraining) -> float:
+    """Seconds of a step, from three on a network that is thrown away (the first warms up)."""
+    arguments = training.arguments()
+    network, plan = arguments["network"], arguments["plan"]
+    device = "cuda" if plan.device == "auto" and torch.cuda.is_available() else plan.device
+    device = "cpu" if device == "auto" else device
+    network.to(device)
+    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(plan.precision)
+    loss = arguments["loss"].to(device)
+    seconds = []
+    with seeded(torch.device(device), plan.seed):
+        for t in range(3):
+            started = time.monotonic()
+            patches, labels = (torch.as_tensor(a).to(device) for a in arguments["draw"](t))
+            patches, labels = arguments["augment"](patches, labels, t)
+            if plan.channels_last:
+                network.to(memory_format=torch.channels_last)
+                patches = patches.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.partition(":")[0], low, enabled=low is not None):
+                logits = network(patches)
+            head = logits if isinstance(logits, torch.Tensor) else logits[0]
+            size = (head.shape[-2], head.shape[-1])
+            loss(logits, centre(labels, size)).backward()
+            seconds.append(time.monotonic() - started)
+    return min(seconds[1:])
+
+
+def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
+    """One finished epoch, to the user and to tracking; a resumed one is already told."""
+    values: dict[str, float | None] = {
+        "train/loss": epoch.train_loss,
+        "train/lr": epoch.lr,
+        "train/seconds": epoch.seconds,
+        **{f"val/{k}": v for k, v in (epoch.val or {}).items()},
+    }
+    run.metrics(values, epoch.number)
+    if epoch.resumed:
+        return
+    if epoch.val is not None and training.overlay.is_file():
+        picture = matplotlib.image.imread(io.BytesIO(training.overlay.read_bytes()))
+        pixels = np.round(np.asarray(picture)[..., :3] * 255).astype(np.uint8)
+        run.image("val/overlay", pixels, epoch.number)
+    told = ", ".join(f"{k.removeprefix('dice/')} {v:.4f}" for k, v in (epoch.val or {}).items())
+    mark = " (best)" if epoch.is_best else ""
+    job.say.line(
+        f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
+        + (f"; validation Dice {told}{mark}" if told else "")
+    )
+
+
+def _data_set(job: Job, fold: int) -> DataSet:
+    about = files.read_json(job.work.ingest / "dataset.json")
+    rows: list[SplitRow] = [r for r in ingested.roles(job.work.ingest) if r.fold == fold]
+    counts = {role: sum(r.role == role for r in rows) for role in ("train", "val", "test", "unlabelled")}
+    digest = files.sha256_of_value([[r.case, r.role] for r in rows])
+    columns = {**dict.fromkeys(about["channels"], "scan"), "label": "label map"}
+    return DataSet(job.recipe.name, digest[:16], job.recipe.data.path or job.work.root, columns, counts)
+
+
+def _export(job: Job) -> None:
+    """Every fold whose weights are of the present training becomes a member of `W/model`."""
+    members: dict[str, Any] = {}
+    trained: dict[str, Any] = {}
+    first: FoldTraining | None = None
+    for done in sorted(job.work.root.glob(f"train/*/{DONE}"), key=lambda p: int(p.parent.name)):
+        training = FoldTraining(job.recipe, job.work, int(done.parent.name))
+        if files.read_json(done)["key"] != training.key():
+            continue
+        first = first or training
+        members[f"fold{training.fold}"] = state.read_network(done.parent / BEST)
+        trained[f"fold{training.fold}"] = _about(job, training)
+    if first is None:
+        raise RuntimeError("no trained fold to export")
+    description = first.description().model_copy(update={"trained": trained})
+    modelfolder.export(job.work.model, members, description)
+    pyfunc.log(job.tracked.run, job.work.model)
+
+
+def _about(job: Job, training: FoldTraining) -> dict[str, Any]:
+    history = files.read_csv(job.work.train(training.fold) / "history.csv")
+    best = max((float(r[f"val/{BEST_BY}"]) for r in history if r.get(f"val/{BEST_BY}")), default=None)
+    return {
+        "cases": len(training.trained),
+        "epochs": len(history),
+        "seed": job.recipe.train.seed,
+        "best validation Dice": best,
+    }

@@ -1,0 +1,248 @@
+"""One fold's training, put together from the recipe: cases, network, loss, plan, whole-volume validation.
+
+Everything is made anew from plain values, so that several processes can each make their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from medseg import files, losses, networks
+from medseg.config.recipe import Recipe
+from medseg.evaluate import overlap
+from medseg.infer import modelfolder, predict
+from medseg.infer.modelfolder import Description
+from medseg.infer.predictor import NetworkPredictor
+from medseg.losses.base import Loss
+from medseg.losses.weights import median_frequency
+from medseg.networks.contract import Network
+from medseg.patches.augment import Augmentation, Augmenter
+from medseg.patches.draw import Drawer
+from medseg.preprocess import store
+from medseg.preprocess.store import Prepared
+from medseg.report import pictures
+from medseg.train.optim import Optimiser, Phase
+from medseg.train.plan import FitPlan
+from medseg.volume import Volume
+from pipelines import ingested
+from pipelines.workfolder import Work
+
+BEST_BY = "dice/mean"
+
+
+@dataclass(frozen=True)
+class FoldTraining:
+    """A fold of a recipe in a work folder."""
+
+    recipe: Recipe
+    work: Work
+    fold: int
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of :func:`medseg.train.fit.fit`, but for `on_step`."""
+        if self.recipe.train.threads:
+            torch.set_num_threads(self.recipe.train.threads)
+        return {
+            "network": self.network(),
+            "draw": self.drawer,
+            "loss": self.loss(),
+            "plan": self.plan(),
+            "folder": self.work.train(self.fold),
+            "validate": self.validation() if self.validated else None,
+            "augment": self.augmenter,
+        }
+
+    @cached_property
+    def trained(self) -> list[Prepared]:
+        """Prepared training cases."""
+        return self._open("train")
+
+    @cached_property
+    def validated(self) -> list[Prepared]:
+        """Prepared validation cases; the first `train.validate_cases` if that is set."""
+        cases = self._open("val")
+        return cases[: self.recipe.train.validate_cases or None]
+
+    def _open(self, role: str) -> list[Prepared]:
+        rows = ingested.roles(self.work.ingest)
+        names = [r.case for r in rows if r.fold == self.fold and r.role == role]
+        return [store.open(self.work.prepared / name) for name in names]
+
+    def key(self) -> str:
+        """The hash of everything that decides the weights."""
+        tree = self.recipe.model_dump(mode="json")
+        where = ("device", "threads")  # where it runs is not what it is
+        train = {k: v for k, v in tree["train"].items() if k not in where}
+        used = {part: tree[part] for part in ("sampling", "network", "loss")}
+        cases = [
+            [c.name, files.sha256(self.work.prepared / c.name / "record.json")]
+            for c in (*self.trained, *self.validated)
+        ]
+        return files.sha256_of_value([used, train, self.recipe.data.class_list().to_json(), self.fold, cases])
+
+    def network(self) -> Network:
+        """The network with fresh weights, the same for the same seed."""
+        keywords = self.recipe.network.keywords
+        return networks.build(
+            self.recipe.network.name, self.channels, self.classes, seed=self.recipe.train.seed, **keywords
+        )
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input: the image's times the slab's depth."""
+        return len(self.trained[0].ready.array) * self.recipe.sampling.depth
+
+    @property
+    def classes(self) -> int:
+        """Classes, background included."""
+        return len(self.recipe.data.classes)
+
+    @cached_property
+    def augmenter(self) -> Augmenter:
+        """Random changes of batch t."""
+        train, window = self.recipe.train, self.recipe.sampling.window
+        settings = Augmentation(**train.augment.model_dump())
+        return Augmenter(settings, window, train.batch, train.seed)
+
+    @cached_property
+    def drawer(self) -> Drawer:
+        """Batch t, cut large enough for the augmenter."""
+        how, train = self.recipe.sampling, self.recipe.train
+        return Drawer(
+            self.trained,
+            how.plane,
+            how.depth,
+            how.window,
+            train.batch,
+            train.seed,
+            how.class_share,
+            self.augmenter.field,
+        )
+
+    def loss(self) -> Loss:
+        """The recipe's loss, its class weights from the training cases where asked for."""
+        weights = self.class_weights()
+        return losses.build(self.recipe.loss.name, weights, **self.recipe.loss.keywords)
+
+    def class_weights(self) -> list[float] | None:
+        """Given, by median frequency over the training cases, or None."""
+        asked = self.recipe.loss.class_weights
+        if asked == "none":
+            return None
+        if asked == "median_frequency":
+            counts = [[c.counts.get(k, 0) for k in range(self.classes)] for c in self.trained]
+            return [round(float(w), 6) for w in median_frequency(np.array(counts))]
+        return list(asked)
+
+    def plan(self) -> FitPlan:
+        """The recipe's training section as the loop takes it."""
+        t = self.recipe.train
+        return FitPlan(
+            epochs=t.epochs,
+            steps_per_epoch=t.steps_per_epoch,
+            lr=t.lr,
+            optimiser=Optimiser(t.optimiser, t.weight_decay, t.momentum),
+            schedule=t.schedule,
+            warmup_steps=t.warmup_steps,
+            phases=tuple(Phase(p.epochs, p.lr, p.layers) for p in t.phases),
+            clip=t.clip,
+            precision=t.precision,
+            device=t.device,
+            processes=t.processes,
+            channels_last=t.channels_last,
+            validate_every=t.validate_every,
+            patience=t.patience,
+            keep_best_by=BEST_BY,
+            seed=t.seed,
+            identity={"training": self.key()},
+        )
+
+    def validation(self) -> Callable[[nn.Module], dict[str, float]]:
+        """Dice per class and their mean from whole volumes, as `predict` makes them, on the prepared grids."""
+        names = self.recipe.data.class_list().names
+        about, train = self.description(), self.recipe.train
+        spec = modelfolder.spec(about, self.network())
+
+        def validate(network: nn.Module) -> dict[str, float]:
+            device = next(network.parameters()).device
+            predictor = NetworkPredictor(
+                network, spec, device, train.precision, channels_last=train.channels_last
+            )
+            dice = []
+            for n, case in enumerate(self.validated):
+                labels = predict.label(case.ready, predictor, about.how()).labels
+                if n == 0 and self.recipe.tracking.overlays:
+                    self._draw(case, labels)
+                dice.append(overlap.dice(overlap.confusion(_label(case), labels, len(names))))
+            means = _means(np.array(dice)[:, 1:])
+            found = {f"dice/{name}": float(m) for name, m in zip(names[1:], means, strict=True)}
+            return {**found, BEST_BY: float(np.nanmean(means))}
+
+        return validate
+
+    def _draw(self, case: Prepared, labels: Any) -> None:
+        image = Volume(case.ready.array, case.ready.grid)
+        picture = pictures.overlay(
+            image, self.recipe.data.class_list(), truth=np.asarray(case.label), prediction=labels
+        )
+        files.write_bytes(self.overlay, picture)
+
+    @property
+    def overlay(self) -> Path:
+        """The picture of the first validation case at the latest validation."""
+        return self.work.train(self.fold) / "overlay.png"
+
+    def description(self) -> Description:
+        """What the model folder says of this training's network."""
+        r = self.recipe
+        return Description(
+            name=r.name,
+            network=r.network.name,
+            keywords=r.network.keywords,
+            channels=tuple(r.data.channels) or ("image",),
+            plane=r.sampling.plane,
+            depth=r.sampling.depth,
+            classes=tuple(r.data.class_list().to_json()),
+            foreground=r.preprocess.foreground,
+            spacing_mm=r.preprocess.spacing_mm,
+            crop=r.preprocess.crop,
+            crop_margin=r.preprocess.crop_margin,
+            n4=r.preprocess.n4,
+            intensity=r.preprocess.intensity,
+            mode=r.predict.mode,
+            window=r.predict.window or r.sampling.window,
+            stride=r.predict.stride,
+            batch=r.predict.batch,
+            combine=r.predict.members,
+            domain=self._domain(),
+            trained={},
+        )
+
+    def _domain(self) -> dict[str, Any]:
+        """Voxel edges (mm, on the scans' own grids) seen in training."""
+        spacings = np.array([c.record.original.spacing for c in self.trained])
+        return {
+            "cases": len(self.trained),
+            "spacing_min_mm": [round(float(s), 6) for s in spacings.min(axis=0)],
+            "spacing_max_mm": [round(float(s), 6) for s in spacings.max(axis=0)],
+        }
+
+
+def _label(case: Prepared) -> Any:
+    if case.label is None:
+        raise ValueError(f"validation case {case.name} has no label")
+    return np.asarray(case.label)
+
+
+def _means(dice: Any) -> Any:
+    """Means over cases (N, K) → (K,), a class that no case has left out as NaN."""
+    counted = np.isfinite(dice).sum(axis=0)
+    return np.divide(np.nansum(dice, axis=0), counted, out=np.full(len(counted), np.nan), where=counted > 0)

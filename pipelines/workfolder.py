@@ -1,0 +1,93 @@
+"""The work folder: the name of everything in it, and the lock that one command at a time holds."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import Code, MedsegError
+
+
+@dataclass(frozen=True)
+class Work:
+    """Names of everything in a work folder."""
+
+    root: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe as resolved."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def log(self) -> Path:
+        """The log file, with tracebacks."""
+        return self.root / "medseg.log"
+
+    @property
+    def ingest(self) -> Path:
+        """cases.csv, quarantine.csv, dataset.json, splits.csv."""
+        return self.root / "ingest"
+
+    @property
+    def prepared(self) -> Path:
+        """A folder of arrays a case."""
+        return self.root / "prepared"
+
+    @property
+    def tracking(self) -> Path:
+        """Which MLflow run this folder's training is told to."""
+        return self.root / "tracking.json"
+
+    def train(self, fold: int) -> Path:
+        """Checkpoints and history of one fold."""
+        return self.root / "train" / str(fold)
+
+    @property
+    def model(self) -> Path:
+        """The exported model folder."""
+        return self.root / "model"
+
+    @property
+    def predictions(self) -> Path:
+        """Label maps of cases predicted once."""
+        return self.root / "predictions"
+
+    def fold_predictions(self, fold: int, folds: int) -> Path:
+        """Label maps of one fold's labelled cases; a folder of its own when several folds are trained."""
+        return self.predictions / f"fold{fold}" if folds > 1 else self.predictions
+
+    @property
+    def evaluation(self) -> Path:
+        """scores.csv, summary.json, confusion.csv."""
+        return self.root / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        """report.html."""
+        return self.root / "report"
+
+    def stage_folder(self, stage: str) -> Path:
+        """Where a stage's stage.json lies."""
+        names = {"preprocess": "prepared", "predict": "predictions", "evaluate": "evaluation"}
+        return self.root / names.get(stage, stage)
+
+
+@contextmanager
+def only_one(work: Work) -> Iterator[None]:
+    """Hold the work folder's lock, or WORK_IN_USE. The lock goes with the process, however it ends."""
+    work.root.mkdir(parents=True, exist_ok=True)
+    with (work.root / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MedsegError(
+                Code.WORK_IN_USE,
+                work.root,
+                "another medseg command holds this work folder",
+                "wait for it to end",
+            ) from None
+        yield

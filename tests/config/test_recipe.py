@@ -1,0 +1,123 @@
+"""A recipe is read whole, refused whole, and says everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from medseg.config import load
+from medseg.config.load import RecipeProblems
+from medseg.config.recipe import Fold, RandomSplit
+from medseg.errors import Code, MedsegError
+
+SMALL = {"name": "small", "data": {"path": "scans", "classes": {0: "background", 1: "lesion"}}}
+
+
+def written(folder: Path, tree: object) -> str:
+    path = folder / "recipe.yaml"
+    path.write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree))
+    return str(path)
+
+
+def test_defaults_fill_what_a_small_recipe_leaves_out(tmp_path: Path) -> None:
+    recipe = load.load(written(tmp_path, SMALL))
+    assert recipe.network.name == "usegnet"
+    assert recipe.data.class_list().names == ("background", "lesion")
+    assert recipe.data.splits == RandomSplit()
+
+
+def test_paths_in_a_file_are_relative_to_it_and_data_overrides(tmp_path: Path) -> None:
+    path = written(tmp_path, SMALL)
+    assert load.load(path).data.path == tmp_path / "scans"
+    assert load.load(path, data=tmp_path / "other").data.path == tmp_path / "other"
+
+
+def test_set_reaches_any_depth_and_is_yaml(tmp_path: Path) -> None:
+    recipe = load.load(
+        written(tmp_path, SMALL), ["train.augment.flip=[h]", "train.lr=0.5", "network.name=unet"]
+    )
+    assert recipe.train.augment.flip == ("h",)
+    assert recipe.train.lr == 0.5
+    assert recipe.network.name == "unet"
+
+
+def test_a_list_of_roles_is_one_fold(tmp_path: Path) -> None:
+    tree = {**SMALL, "data": {**SMALL["data"], "splits": {"train": ["a"], "val": ["b"], "test": ["c"]}}}  # type: ignore[dict-item]
+    assert load.load(written(tmp_path, tree)).data.splits == (Fold(train=("a",), val=("b",), test=("c",)),)
+
+
+def test_every_problem_is_reported_at_once_with_key_value_and_remedy(tmp_path: Path) -> None:
+    tree = {
+        **SMALL,
+        "train": {"epohcs": 5, "lr": -1},
+        "sampling": {"depth": 2},
+        "predict": {"mode": "magic"},
+        "network": {"name": "usegnet"},
+    }
+    with pytest.raises(RecipeProblems) as caught:
+        load.load(written(tmp_path, tree), ["nonsense"])
+    lines = [str(p) for p in caught.value.problems]
+    assert len(lines) == 5
+    assert any("train.epohcs" in line and "did you mean epochs?" in line for line in lines)
+    assert any("train.lr: -1" in line for line in lines)
+    assert any("sampling.depth: 2" in line and "odd" in line for line in lines)
+    assert any("predict.mode: 'magic'" in line for line in lines)
+    assert any("--set nonsense" in line for line in lines)
+    assert all(line.startswith("RECIPE_INVALID") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"loss": {"class_weights": [1.0, 2.0, 3.0]}}, "3 values for 2 classes"),
+        ({"predict": {"mode": "vote", "stride": [41, 10]}}, "leaves gaps"),
+        ({"train": {"epochs": 3, "phases": [{"layers": ["*"], "lr": 0.1, "epochs": 2}]}}, "last 2 epochs"),
+    ],
+)
+def test_clashing_values_are_refused(tmp_path: Path, part: dict[str, object], words: str) -> None:
+    with pytest.raises(RecipeProblems) as caught:
+        load.load(written(tmp_path, {**SMALL, **part}))
+    assert words in str(caught.value.problems[0])
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    tree = {**SMALL, "data": {"classes": {0: "background", 1: "background"}}}
+    with pytest.raises(RecipeProblems, match="RECIPE_INVALID"):
+        load.load(written(tmp_path, tree))
+
+
+@pytest.mark.parametrize(
+    "name", ["subprocess:Popen", "os:system", "monai.networks.nets:__import__('os')", "nope"]
+)
+def test_a_network_outside_the_table_is_refused_before_anything_is_imported(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(RecipeProblems) as caught:
+        load.load(written(tmp_path, {**SMALL, "network": {"name": name}}))
+    assert caught.value.problems[0].code == Code.NETWORK_UNKNOWN
+
+
+@pytest.mark.parametrize(("text", "words"), [("- a\n- b\n", "no keys"), ("a: [", "not YAML")])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(MedsegError, match=words):
+        load.load(written(tmp_path, text))
+
+
+def test_an_unknown_name_lists_the_packaged_recipes() -> None:
+    with pytest.raises(MedsegError, match="demo"):
+        load.load("no_such_recipe")
+
+
+def test_every_packaged_recipe_loads() -> None:
+    names = [p.stem for p in load.packaged().glob("*.yaml")]
+    assert "demo" in names
+    for name in names:
+        assert load.load(name).name == name
+
+
+def test_the_resolved_recipe_loads_again_as_itself(tmp_path: Path) -> None:
+    recipe = load.load("demo", data=tmp_path)
+    load.save(recipe, tmp_path / "saved.yaml")
+    assert load.load(str(tmp_path / "saved.yaml")) == recipe

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from medseg.errors import Code, MedsegError
+from medseg.evaluate import compare, table
+from medseg.evaluate.table import ScoreRow
+from medseg.files import write_csv, write_json
+
+
+def row(case: str, class_name: str, dice: float | None, role: str = "test") -> ScoreRow:
+    return ScoreRow(
+        fold=0,
+        case=case,
+        subject=case,
+        role=role,
+        class_name=class_name,
+        dice=dice,
+        iou=None,
+        precision=None,
+        recall=None,
+        hd95=None,
+        assd=None,
+        nsd=None,
+        length_unit="mm",
+        size=1.0,
+        reference_size=1.0,
+        size_unit="ml",
+        size_error_percent=None,
+    )
+
+
+def work(folder: Path, rows: list[ScoreRow]) -> Path:
+    table.write(folder / "evaluation" / "scores.csv", rows)
+    return folder
+
+
+FIRST = [row("a", "GM", 0.5), row("a", "WM", 0.6), row("b", "GM", 0.7), row("b", "WM", None)]
+OTHER = [row("a", "GM", 0.6), row("a", "WM", 0.9), row("b", "GM", 0.7), row("b", "WM", 0.8)]
+
+
+def test_paired_differences_by_hand(tmp_path: Path):
+    found = compare.compare([work(tmp_path / "w1", FIRST), work(tmp_path / "w2", OTHER)]).differences
+    by_class = {d.class_name: d for d in found}
+    assert [d.metric for d in found] == ["dice"] * 3  # what nobody has is not compared
+    assert by_class["GM"].difference == pytest.approx(0.05)
+    assert (by_class["GM"].mean_first, by_class["GM"].mean_other) == pytest.approx((0.6, 0.65))
+    assert (by_class["GM"].pairs, by_class["GM"].unpaired) == (2, 0)
+    assert by_class["WM"].difference == pytest.approx(0.3)
+    assert (by_class["WM"].pairs, by_class["WM"].unpaired) == (1, 1)
+    # Case b is compared by GM alone, which both have: (0.2 + 0.0) / 2.
+    assert by_class["over classes"].difference == pytest.approx(0.1)
+    assert (by_class["GM"].first, by_class["GM"].other, by_class["GM"].ci95) == ("w1", "w2", None)
+
+
+def test_five_subjects_give_an_interval():
+    first = [row(f"c{i}", "GM", 0.5 + i / 100) for i in range(6)]
+    other = [replace(r, dice=r.dice + 0.1 + i / 1000) for i, r in enumerate(first) if r.dice is not None]
+    found = compare.differences(("x", first), ("y", other))[0]
+    assert found.ci95 is not None
+    low, high = found.ci95
+    assert 0.1 <= low < found.difference < high <= 0.105
+
+
+def test_only_the_named_roles_are_paired(tmp_path: Path):
+    rows = [row("a", "GM", 0.5), row("b", "GM", 0.1, role="val")]
+    folders = [work(tmp_path / name, rows) for name in ("w1", "w2")]
+    assert {d.pairs for d in compare.compare(folders).differences} == {1}
+    both = compare.compare(folders, roles=("test", "val")).differences
+    assert [d.role for d in both if d.class_name == "GM"] == ["test", "val"]
+
+
+def test_every_further_folder_is_held_against_the_first(tmp_path: Path):
+    folders = [work(tmp_path / name, FIRST) for name in ("w1", "w2", "w3")]
+    found = compare.compare(folders).differences
+    assert {(d.first, d.other) for d in found} == {("w1", "w2"), ("w1", "w3")}
+    assert {d.difference for d in found} == {0.0}
+
+
+def test_equal_names_are_told_apart_by_their_paths(tmp_path: Path):
+    folders = [work(tmp_path / name / "run", FIRST) for name in ("x", "y")]
+    assert [c.folder for c in compare.compare(folders).costs] == [str(folder) for folder in folders]
+
+
+def test_costs_are_read_where_they_stand(tmp_path: Path):
+    write_csv(tmp_path / "train" / "0" / "history.csv", ("epoch", "seconds"), [
+        {"epoch": 0, "seconds": 2.0}, {"epoch": 1, "seconds": 4.0},
+    ])  # fmt: skip
+    write_json(tmp_path / "predictions" / "a.json", {"seconds": {"read": 1.0, "predict": 3.0}})
+    write_json(tmp_path / "predictions" / "fold1" / "b.json", {"seconds": {"read": 2.0, "predict": 4.0}})
+    write_json(tmp_path / "predictions" / "labels.json", [{"value": 0}])
+    write_json(tmp_path / "model" / "model.json", {"parameters": 3_483_652})
+    assert compare.cost(tmp_path, "w") == compare.Cost("w", 2, 3.0, 5.0, 3_483_652)
+
+
+def test_an_empty_folder_has_no_costs(tmp_path: Path):
+    assert compare.cost(tmp_path, "w") == compare.Cost("w", None, None, None, None)
+
+
+def test_one_folder_is_refused(tmp_path: Path):
+    with pytest.raises(MedsegError) as refusal:
+        compare.compare([tmp_path])
+    assert refusal.value.code is Code.USAGE
+
+
+def test_a_folder_without_scores_is_refused(tmp_path: Path):
+    with pytest.raises(MedsegError) as refusal:
+        compare.compare([work(tmp_path / "w1", FIRST), tmp_path / "w2"])
+    assert refusal.value.code is Code.STAGE_MISSING
+    assert "w2" in refusal.value.finding.where
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_folders_are_matched_by_case(tmp_path: Path):
+    truth, guess = tmp_path / "truth", tmp_path / "guess"
+    touch(truth / "a" / "a.nii.gz", truth / "a" / "a_seg.nii.gz", truth / "b_label.nii", truth / "c.mha")
+    touch(truth / "notes.txt", truth / ".hidden.nii.gz")
+    touch(
+        guess / "a.nii.gz", guess / "a_margin.nii.gz", guess / "a.json", guess / "c.nii.gz", guess / "d.nii"
+    )
+    assert compare.folder_pairs(truth, guess) == [
+        compare.Pair("a", truth / "a" / "a_seg.nii.gz", guess / "a.nii.gz"),
+        compare.Pair("b", truth / "b_label.nii", None),
+        compare.Pair("c", truth / "c.mha", guess / "c.nii.gz"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ((), Code.NOTHING_USABLE),
+        (("a.nii", "a.nii.gz"), Code.DUPLICATE_CASE),
+        (("a_seg.nii", "x/a_label.nii"), Code.DUPLICATE_CASE),
+    ],
+)
+def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path, names, code):
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "guess").mkdir()
+    touch(*(tmp_path / "truth" / name for name in names))
+    with pytest.raises(MedsegError) as refusal:
+        compare.folder_pairs(tmp_path / "truth", tmp_path / "guess")
+    assert refusal.value.code is code
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
+    with pytest.raises(MedsegError) as refusal:
+        compare.folder_pairs(tmp_path / "nowhere", tmp_path)
+    assert refusal.value.code is Code.PATH_MISSING

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from medseg.errors import Code, MedsegError
+from medseg.evaluate import overlap
+from tests.oracles import metrics as oracle
+
+
+def digits(text: str) -> np.ndarray:
+    return np.array([int(c) for c in text], dtype=np.uint8)
+
+
+M1 = overlap.confusion(digits("0000011122"), digits("0000111220"), 3)
+M2 = np.array([[4, 1], [2, 3]])  # TN FP / FN TP
+NAN = float("nan")
+
+
+def test_m1_matrix():
+    assert M1.tolist() == [[4, 1, 0], [0, 2, 1], [1, 0, 1]]
+    assert M1.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (overlap.recall, [0.8, 2 / 3, 0.5]),
+        (overlap.precision, [0.8, 2 / 3, 0.5]),
+        (overlap.iou, [2 / 3, 0.5, 1 / 3]),
+        (overlap.dice, [0.8, 2 / 3, 0.5]),
+    ],
+)
+def test_m1_per_class(function, expected):
+    assert function(M1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (overlap.pixel_accuracy, 0.7),
+        (overlap.class_accuracy, 0.655556),
+        (overlap.mean_iou, 0.5),
+        (overlap.frequency_weighted_iou, 0.55),
+        (overlap.size_weighted_dice, 0.6),
+    ],
+)
+def test_m1_over_the_set(function, expected):
+    assert function(M1) == pytest.approx(expected, abs=1e-6)
+
+
+def test_m1_size_weighted_dice_with_background():
+    assert overlap.size_weighted_dice(M1, background=True) == pytest.approx(0.7)
+
+
+def test_m2():
+    assert overlap.pixel_accuracy(M2) == pytest.approx(0.7)
+    assert overlap.precision(M2)[1] == pytest.approx(0.75)
+    assert overlap.recall(M2)[1] == pytest.approx(0.6)
+    dice, iou = overlap.dice(M2)[1], overlap.iou(M2)[1]
+    assert dice == pytest.approx(2 / 3)
+    assert iou == pytest.approx(0.5)
+    assert iou == pytest.approx(dice / (2 - dice))
+    assert overlap.weighted_error(M2, 3.0, 10.0)[1] == pytest.approx(3 * 1 + 10 * 2)
+
+
+def test_over_set_names_every_number():
+    found = overlap.over_set(M1, 1.0, 2.0)
+    assert found == pytest.approx(
+        {
+            "G": 0.7,
+            "C": 0.655556,
+            "mIoU": 0.5,
+            "fwIoU": 0.55,
+            "size_weighted_dice": 0.6,
+            "weighted_error": (1 + 2 * 1) + (1 + 2 * 1),
+        },
+        abs=1e-6,
+    )
+
+
+def test_a_class_in_neither_is_undefined_and_left_out_of_means():
+    matrix = np.array([[5, 0, 0], [0, 0, 0], [0, 0, 5]])
+    for function in (overlap.dice, overlap.iou, overlap.precision, overlap.recall):
+        assert function(matrix) == pytest.approx([1.0, NAN, 1.0], nan_ok=True)
+    assert overlap.mean_iou(matrix) == overlap.class_accuracy(matrix) == 1.0
+
+
+def test_a_class_in_the_prediction_only_counts_in_miou_but_not_in_class_accuracy():
+    matrix = np.array([[5, 5], [0, 0]])
+    assert overlap.iou(matrix) == pytest.approx([0.5, 0.0])
+    assert overlap.precision(matrix)[1] == 0.0
+    assert np.isnan(overlap.recall(matrix)[1])
+    assert overlap.mean_iou(matrix) == 0.25
+    assert overlap.class_accuracy(matrix) == 0.5
+
+
+def test_an_empty_matrix_is_undefined_everywhere():
+    empty = np.zeros((2, 2), dtype=np.int64)
+    found = overlap.over_set(empty)
+    assert found.pop("weighted_error") == 0
+    assert all(np.isnan(value) for value in found.values())
+
+
+def test_void_is_left_out_whatever_the_prediction_says():
+    truth, prediction = digits("0011"), digits("0110")
+    truth[3] = 255
+    assert overlap.confusion(truth, prediction, 2).tolist() == [[1, 1], [0, 1]]
+    prediction[3] = 255
+    assert overlap.confusion(truth, prediction, 2).tolist() == [[1, 1], [0, 1]]
+
+
+def test_a_missing_prediction_counts_as_background():
+    assert overlap.confusion(digits("0011"), None, 2).tolist() == [[2, 0], [2, 0]]
+
+
+def test_other_integer_types_are_taken():
+    truth, prediction = digits("0012").astype(np.int64), digits("0112").astype(np.int16)
+    assert overlap.confusion(truth, prediction, 3).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_matrices_of_cases_add_up_to_the_matrix_of_the_set():
+    generator = np.random.default_rng(0)
+    truth, prediction = generator.integers(0, 4, (2, 6, 7, 8, 9), dtype=np.uint8)
+    parts = sum(overlap.confusion(t, p, 4) for t, p in zip(truth, prediction, strict=True))
+    assert np.array_equal(parts, overlap.confusion(truth, prediction, 4))
+
+
+def test_more_voxels_than_one_chunk():
+    truth = np.zeros((1 << 20) + 3, dtype=np.uint8)
+    truth[-1] = 1
+    assert overlap.confusion(truth, truth, 2).tolist() == [[(1 << 20) + 2, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("wrong", [3, 255, 300])
+def test_an_index_outside_the_class_list_is_refused(wrong):
+    truth, prediction = np.array([0, 1, 2]), np.array([0, 1, wrong])
+    with pytest.raises(MedsegError) as refusal:
+        overlap.confusion(truth, prediction, 3, where="a")
+    assert refusal.value.code is Code.LABEL_VALUE_UNKNOWN
+    assert refusal.value.finding.where == "a"
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(MedsegError) as refusal:
+        overlap.confusion(digits("0011"), digits("001"), 2)
+    assert refusal.value.code is Code.GRID_MISMATCH
+
+
+labels = hnp.arrays(np.uint8, (3, 4, 2), elements=st.sampled_from([0, 1, 2, 3]))
+truths = hnp.arrays(np.uint8, (3, 4, 2), elements=st.sampled_from([0, 1, 2, 3, 255]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(truths, labels)
+def test_counting_voxel_by_voxel_agrees(truth, prediction):
+    matrix = overlap.confusion(truth, prediction, 4)
+    for index in range(4):
+        expected = oracle.overlaps(truth, prediction, index)
+        for name, value in expected.items():
+            found = getattr(overlap, name)(matrix)[index]
+            assert found == pytest.approx(NAN if value is None else value, nan_ok=True)
+        tp, fp, fn, tn = oracle.counts(truth, prediction, index)
+        assert overlap.true_positives(matrix)[index] == tp
+        assert overlap.false_positives(matrix)[index] == fp
+        assert overlap.false_negatives(matrix)[index] == fn
+        assert matrix.sum() == tp + fp + fn + tn

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.errors import Code, MedsegError
+from medseg.evaluate import overlap, surface, table
+from medseg.volume import VOID, ClassList, Grid
+
+CLASSES = ClassList.from_names({0: "background", 1: "CSF", 2: "GM", 3: "WM"})
+ENTRY = table.Entry("case1", "subject1", fold=2, role="val")
+
+
+def grid(shape=(6, 6, 6), spacing=(1.0, 2.0, 0.5), unit="mm") -> Grid:
+    return Grid(shape, np.diag([*spacing, 1.0]), unit)
+
+
+def labels(*boxes: tuple[int, tuple[slice, ...]], shape=(6, 6, 6)) -> np.ndarray:
+    out = np.zeros(shape, dtype=np.uint8)
+    for index, box in boxes:
+        out[box] = index
+    return out
+
+
+CUBE = (slice(1, 3),) * 3  # eight voxels
+SHIFTED = (slice(2, 4), slice(1, 3), slice(1, 3))
+ELSEWHERE = (slice(4, 6),) * 3
+
+
+def by_class(truth, prediction, **keywords) -> dict[str, dict]:
+    rows = table.score(ENTRY, truth, prediction, grid(), CLASSES, **keywords)
+    return {row.class_name: asdict(row) for row in rows}
+
+
+def test_one_row_per_foreground_class_with_the_entry_s_names():
+    rows = table.score(ENTRY, labels((1, CUBE)), labels((1, CUBE)), grid(), CLASSES)
+    assert [row.class_name for row in rows] == ["CSF", "GM", "WM"]
+    assert {(row.fold, row.case, row.subject, row.role) for row in rows} == {(2, "case1", "subject1", "val")}
+    assert {(row.length_unit, row.size_unit, row.note) for row in rows} == {("mm", "ml", "")}
+
+
+def test_a_shifted_cube_by_hand():
+    row = by_class(labels((1, CUBE)), labels((1, SHIFTED)))["CSF"]
+    assert (row["dice"], row["iou"], row["precision"], row["recall"]) == (0.5, 4 / 12, 0.5, 0.5)
+    # Every voxel of a 2×2×2 cube is surface; half of each lies on the other, half is one voxel (1 mm) away.
+    assert (row["hd95"], row["assd"], row["nsd"]) == (1.0, 0.5, 1.0)
+    assert row["size"] == row["reference_size"] == pytest.approx(8 * 1.0 / 1000)
+    assert row["size_error_percent"] == 0.0
+
+
+def test_the_tolerance_is_a_keyword():
+    row = by_class(labels((1, CUBE)), labels((1, SHIFTED)), tolerance=0.9)["CSF"]
+    assert row["nsd"] == 0.5
+
+
+UNDEFINED_BOTH = dict.fromkeys(("dice", "iou", "precision", "recall", "hd95", "assd", "nsd"))
+
+
+def test_a_class_in_neither_is_absent():
+    row = by_class(labels((1, CUBE)), labels((1, CUBE)))["GM"]
+    assert {name: row[name] for name in UNDEFINED_BOTH} == UNDEFINED_BOTH
+    assert (row["size"], row["reference_size"], row["size_error_percent"]) == (0.0, 0.0, None)
+
+
+def test_a_class_in_the_truth_only():
+    row = by_class(labels((2, CUBE)), labels((1, CUBE)))["GM"]
+    assert (row["dice"], row["iou"], row["recall"], row["nsd"]) == (0.0, 0.0, 0.0, 0.0)
+    assert (row["precision"], row["hd95"], row["assd"]) == (None, None, None)
+    assert row["size_error_percent"] == -100.0
+
+
+def test_a_class_in_the_prediction_only():
+    row = by_class(labels((2, CUBE)), labels((1, CUBE)))["CSF"]
+    assert (row["dice"], row["iou"], row["precision"]) == (0.0, 0.0, 0.0)
+    assert (row["recall"], row["hd95"], row["assd"], row["nsd"]) == (None, None, None, None)
+    assert (row["reference_size"], row["size_error_percent"]) == (0.0, None)
+
+
+def test_two_empty_maps():
+    row = by_class(labels(), labels())["WM"]
+    assert {name: row[name] for name in UNDEFINED_BOTH} == UNDEFINED_BOTH
+
+
+def test_a_missing_prediction_is_dice_0_in_every_row():
+    rows = by_class(labels((1, CUBE)), None)
+    assert [row["dice"] for row in rows.values()] == [0.0, 0.0, 0.0]
+    assert {row["note"] for row in rows.values()} == {"missing prediction"}
+    assert (rows["CSF"]["recall"], rows["CSF"]["nsd"]) == (0.0, 0.0)
+    assert (rows["WM"]["recall"], rows["WM"]["nsd"]) == (None, None)
+    assert rows["CSF"]["reference_size"] == pytest.approx(0.008)
+    assert rows["CSF"]["size"] is rows["CSF"]["hd95"] is None
+
+
+def test_void_counts_nowhere():
+    truth, prediction = labels((1, CUBE), (VOID, ELSEWHERE)), labels((1, CUBE), (1, ELSEWHERE))
+    row = by_class(truth, prediction)["CSF"]
+    assert (row["dice"], row["hd95"], row["size_error_percent"]) == (1.0, 0.0, 0.0)
+
+
+def test_an_image_is_scored_in_pixels():
+    square = (slice(1, 4), slice(1, 4), slice(0, 1))
+    truth = labels((1, square), shape=(6, 6, 1))
+    of_image = grid((6, 6, 1), (1.0, 1.0, 1.0), "px")
+    row = table.score(ENTRY, truth, truth, of_image, CLASSES)[0]
+    assert (row.length_unit, row.size_unit, row.size, row.hd95) == ("px", "px", 9.0, 0.0)
+
+
+def test_scoring_on_the_joint_box_changes_nothing():
+    generator = np.random.default_rng(5)
+    truth, prediction = np.zeros((2, 14, 12, 10), dtype=np.uint8)
+    truth[2:9, 3:11, 0:7] = generator.integers(0, 4, (7, 8, 7))
+    prediction[3:9, 3:12, 1:7] = generator.integers(0, 4, (6, 9, 6))
+    rows = table.score(ENTRY, truth, prediction, grid(truth.shape), CLASSES)
+    for index, row in enumerate(rows, start=1):
+        whole = surface.distances(truth == index, prediction == index, (1.0, 2.0, 0.5))
+        assert whole is not None
+        assert (row.hd95, row.assd, row.nsd) == pytest.approx((whole.hd95, whole.assd, whole.nsd(1.0)))
+
+
+def test_a_prediction_on_another_grid_is_refused_by_the_case_s_name():
+    with pytest.raises(MedsegError) as refusal:
+        table.score(ENTRY, labels(), labels(shape=(6, 6, 5)), grid(), CLASSES)
+    assert refusal.value.code is Code.GRID_MISMATCH
+    assert refusal.value.finding.where == "case1"
+
+
+def test_the_csv_has_the_columns_of_the_design_and_reads_back_exactly(tmp_path: Path):
+    rows = table.score(ENTRY, labels((1, CUBE), (3, ELSEWHERE)), labels((1, SHIFTED)), grid(), CLASSES)
+    path = tmp_path / "scores.csv"
+    table.write(path, rows)
+    header = path.read_text().splitlines()[0]
+    assert header == (
+        "fold,case,subject,set,class,dice,iou,precision,recall,hd95,assd,nsd,length_unit,"
+        "size,reference_size,size_unit,size_error_percent,note"
+    )
+    assert table.read(path) == rows
+
+
+def test_confusion_csv_reads_back(tmp_path: Path):
+    truth, prediction = labels((1, CUBE)), labels((1, SHIFTED))
+    matrices = {"test": overlap.confusion(truth, prediction, 4), "val": overlap.confusion(truth, None, 4)}
+    table.write_confusion(tmp_path / "confusion.csv", matrices, CLASSES)
+    found = table.read_confusion(tmp_path / "confusion.csv")
+    assert found.keys() == matrices.keys()
+    assert all(np.array_equal(found[role], matrices[role]) for role in matrices)
+
+
+@pytest.mark.data
+def test_a_real_brain_against_itself_shifted_by_a_voxel(data: Path):
+    import nibabel
+
+    path = data / "ibsr18" / "IBSR_06" / "IBSR_06_seg.nii.gz"
+    if not path.is_file():
+        pytest.skip("ibsr18 is not among the data")
+    image = nibabel.load(path)
+    truth = np.squeeze(np.asarray(image.dataobj)).astype(np.uint8)
+    of_scan = Grid(truth.shape, image.affine)
+    for row in table.score(ENTRY, truth, np.roll(truth, 1, axis=0), of_scan, CLASSES):
+        assert row.size_error_percent == 0.0
+        assert row.dice is not None and 0.5 < row.dice < 1
+        assert row.hd95 == pytest.approx(of_scan.spacing[0])
+        assert row.nsd == 1.0

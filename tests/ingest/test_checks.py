@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg.errors import Code, Finding
+from medseg.ingest import checks
+from medseg.ingest.patterns import CaseFiles
+from medseg.volume import Array, ClassList
+
+Save = Callable[..., Path]
+
+
+def codes(findings: list[Finding]) -> list[Code]:
+    return [finding.code for finding in findings]
+
+
+def case_of(image: Path, label: Path | None = None) -> CaseFiles:
+    return CaseFiles("case", "subject", {"image": image}, label)
+
+
+@pytest.fixture(autouse=True)
+def thin_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make small arrays span several slabs."""
+    monkeypatch.setattr(checks, "_SLAB_VOXELS", 24)
+
+
+def label_of(array: Array) -> Array:
+    return np.where(array % 3 == 0, 4, array % 2).astype(np.uint8)
+
+
+def test_good_case(save: Save, ramp: Array, classes: ClassList) -> None:
+    label = label_of(ramp)
+    case, findings = checks.read_case(case_of(save(ramp), save(label, "label.nii.gz")), classes)
+    assert findings == []
+    assert case is not None
+    assert (case.name, case.subject) == ("case", "subject")
+    np.testing.assert_array_equal(case.image.array[0], ramp)
+    assert case.label is not None
+    assert case.label.array.dtype == np.uint8
+    np.testing.assert_array_equal(case.label.array[0], np.where(label == 4, 2, label))
+
+
+def test_case_without_label(save: Save, ramp: Array, classes: ClassList) -> None:
+    case, findings = checks.read_case(case_of(save(ramp)), classes)
+    assert case is not None
+    assert case.label is None
+    assert findings == []
+
+
+def test_void_becomes_255(save: Save, ramp: Array, classes: ClassList) -> None:
+    label = label_of(ramp)
+    label[0, 0, 0] = 255
+    volume, _ = checks.read_label(save(label), classes, None)
+    assert volume is not None
+    assert volume.array[0, 0, 0, 0] == 255
+
+
+def test_label_takes_the_images_own_grid(save: Save, ramp: Array, classes: ClassList) -> None:
+    shifted = np.eye(4)
+    shifted[0, 3] = 0.09
+    paths = case_of(save(ramp), save(label_of(ramp), "label.nii.gz", shifted))
+    case, findings = checks.read_case(paths, classes)
+    assert case is not None
+    assert case.label is not None
+    assert case.label.grid is case.image.grid
+    assert findings == []
+
+
+@pytest.mark.parametrize("shift", [0.11, 5.0])
+def test_label_elsewhere(save: Save, ramp: Array, classes: ClassList, shift: float) -> None:
+    shifted = np.eye(4)
+    shifted[0, 3] = shift
+    case, findings = checks.read_case(case_of(save(ramp), save(label_of(ramp), "l.nii.gz", shifted)), classes)
+    assert case is None
+    assert codes(findings) == [Code.GRID_MISMATCH]
+    assert f"{shift:.3g} mm" in findings[0].found
+
+
+def test_label_of_another_shape(save: Save, ramp: Array, classes: ClassList) -> None:
+    paths = case_of(save(ramp), save(label_of(ramp)[:, :, :4], "l.nii.gz"))
+    case, findings = checks.read_case(paths, classes)
+    assert case is None
+    assert codes(findings) == [Code.GRID_MISMATCH]
+    assert "(3, 4, 4)" in findings[0].found
+
+
+def test_label_values_near_integers_are_rounded(save: Save, ramp: Array, classes: ClassList) -> None:
+    label = label_of(ramp).astype(np.float32)
+    label[label == 4] = 4.0009
+    volume, findings = checks.read_label(save(label), classes, None)
+    assert codes(findings) == [Code.LABEL_ROUNDED]
+    assert "4.0009" in findings[0].found
+    assert volume is not None
+    np.testing.assert_array_equal(volume.array[0], np.where(label_of(ramp) == 4, 2, label_of(ramp)))
+
+
+def test_label_values_far_from_integers(save: Save, ramp: Array, classes: ClassList) -> None:
+    label = label_of(ramp).astype(np.float32)
+    label[1, 2, 3] = 0.5
+    label[2, 2, 3] = 1.0015
+    volume, findings = checks.read_label(save(label), classes, None)
+    assert volume is None
+    assert codes(findings) == [Code.LABEL_NOT_INTEGER]
+    assert findings[0].found == "2 voxels, for example 0.5"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int64, np.float32])
+def test_all_unknown_values_are_named(save: Save, ramp: Array, classes: ClassList, dtype: type) -> None:
+    label = label_of(ramp).astype(dtype)
+    label[0, 0, 0], label[2, 3, 4] = 7, 9  # in different slabs
+    volume, findings = checks.read_label(save(label), classes, None)
+    assert volume is None
+    assert codes(findings) == [Code.LABEL_VALUE_UNKNOWN]
+    assert "7, 9" in findings[0].found
+
+
+def test_enormous_label_value_is_unknown_without_a_warning(
+    save: Save, ramp: Array, classes: ClassList
+) -> None:
+    label = ramp.astype(np.float32) * np.float32(1e30)
+    assert codes(checks.read_label(save(label), classes, None)[1]) == [Code.LABEL_VALUE_UNKNOWN]
+
+
+def test_label_with_nan(save: Save, ramp: Array, classes: ClassList) -> None:
+    label = label_of(ramp).astype(np.float32)
+    label[0, 0, 0] = np.nan
+    assert codes(checks.read_label(save(label), classes, None)[1]) == [Code.NAN_OR_INF]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_not_finite(save: Save, ramp: Array, classes: ClassList, value: float) -> None:
+    array = ramp.astype(np.float32)
+    array[1, 2, 3] = array[0, 0, 4] = value
+    case, findings = checks.read_case(case_of(save(array)), classes)
+    assert case is None
+    assert codes(findings) == [Code.NAN_OR_INF]
+    assert findings[0].found == "2 voxels, the first at (1, 2, 3)"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_constant_image(save: Save, classes: ClassList, dtype: type) -> None:
+    _, findings = checks.read_case(case_of(save(np.full((3, 4, 5), 7, dtype))), classes)
+    assert codes(findings) == [Code.CONSTANT]
+    assert findings[0].found == "every voxel is 7"
+
+
+def test_one_voxel_that_differs_is_not_constant(save: Save, classes: ClassList) -> None:
+    array = np.zeros((3, 4, 5), np.uint8)
+    array[2, 3, 4] = 1
+    assert checks.read_case(case_of(save(array)), classes)[0] is not None
+
+
+def test_bad_image_and_bad_label_are_both_reported(save: Save, ramp: Array, classes: ClassList) -> None:
+    label = label_of(ramp)
+    label[0, 0, 0] = 9
+    absent = Path("absent.nii.gz")
+    case, findings = checks.read_case(case_of(absent, save(label)), classes)
+    assert case is None
+    assert codes(findings) == [Code.FILE_MISSING, Code.LABEL_VALUE_UNKNOWN]
+
+
+def test_absent_label_file(save: Save, ramp: Array, classes: ClassList) -> None:
+    case, findings = checks.read_case(case_of(save(ramp), Path("absent.nii.gz")), classes)
+    assert case is None
+    assert codes(findings) == [Code.FILE_MISSING]
+
+
+def test_one_channel_is_not_copied(save: Save, ramp: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.np, "empty", lambda *_, **__: pytest.fail("a copy was made"))
+    monkeypatch.setattr("medseg.io.nifti.np.empty", np.zeros)
+    image, findings = checks.read_image({"image": save(ramp)})
+    assert image is not None
+    assert findings == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        *(("int16", "int16", "int16"), ("uint8", "int16", "int16"), ("int16", "float32", "float32")),
+        *(
+            ("int32", "float32", "float32"),
+            ("float64", "float64", "float64"),
+            ("uint8", "float64", "float32"),
+        ),
+    ],
+)
+def test_channels_are_stacked_in_their_order(
+    save: Save, ramp: Array, first: str, second: str, expected: str
+) -> None:
+    channels = {
+        "t1": save(ramp.astype(first), "t1.nii.gz"),
+        "t2": save(ramp[::-1].astype(second), "t2.nii.gz"),
+    }
+    image, findings = checks.read_image(channels)
+    assert findings == []
+    assert image is not None
+    assert image.array.dtype == np.dtype(expected)
+    np.testing.assert_array_equal(image.array, np.stack([ramp, ramp[::-1]]))
+    assert all(channel.flags.f_contiguous for channel in image.array)
+
+
+def test_channels_on_two_grids(save: Save, ramp: Array) -> None:
+    shifted = np.eye(4)
+    shifted[2, 3] = 1
+    channels = {"t1": save(ramp, "t1.nii.gz"), "t2": save(ramp, "t2.nii.gz", shifted)}
+    image, findings = checks.read_image(channels)
+    assert image is None
+    assert codes(findings) == [Code.GRID_MISMATCH]
+    assert findings[0].where.endswith("t2.nii.gz")
+
+
+def four_d(path: Path, array: Array) -> Path:
+    image = nib.Nifti1Image(array, np.eye(4))
+    image.set_qform(np.eye(4), code=2)
+    nib.save(image, path)
+    return path
+
+
+def test_channels_that_share_a_file_are_its_fourth_axis(tmp_path: Path, ramp: Array) -> None:
+    path = four_d(tmp_path / "a.nii", np.stack([ramp, -ramp], axis=-1))
+    image, findings = checks.read_image({"flair": path, "t1": path})
+    assert findings == []
+    assert image is not None
+    np.testing.assert_array_equal(image.array, np.stack([ramp, -ramp]))
+
+
+def test_a_fourth_axis_of_another_length(tmp_path: Path, ramp: Array) -> None:
+    path = four_d(tmp_path / "a.nii", np.stack([ramp, -ramp, ramp], axis=-1))
+    image, findings = checks.read_image({"flair": path, "t1": path})
+    assert image is None
+    assert codes(findings) == [Code.CHANNEL_MISSING]
+    assert "3 channels, the recipe names 2: flair, t1" in findings[0].found
+
+
+def test_a_fourth_axis_that_nobody_named(tmp_path: Path, ramp: Array) -> None:
+    assert codes(
+        checks.read_image({"image": four_d(tmp_path / "a.nii", np.stack([ramp, -ramp], axis=-1))})[1]
+    ) == [Code.FOUR_D]
+
+
+def test_fault_in_one_of_several_channels_names_it(ramp: Array, tmp_path: Path) -> None:
+    path = four_d(tmp_path / "a.nii", np.stack([ramp, np.full_like(ramp, 3)], axis=-1))
+    _, findings = checks.read_image({"a": path, "b": path})
+    assert [finding.found for finding in findings] == ["channel 1: every voxel is 3"]
+
+
+def test_limit_of_voxels(save: Save, ramp: Array, classes: ClassList) -> None:
+    paths = case_of(save(ramp), save(label_of(ramp), "l.nii.gz"))
+    assert codes(checks.read_case(paths, classes, max_voxels=59)[1]) == [Code.TOO_LARGE] * 2
+    assert checks.read_case(paths, classes, max_voxels=60)[0] is not None
+
+
+def test_notes_stand_on_the_case(tmp_path: Path, ramp: Array, classes: ClassList) -> None:
+    nib.save(nib.Nifti1Image(ramp[..., None], np.diag([-1, 1, 1, 1])), tmp_path / "a.nii")
+    case, findings = checks.read_case(case_of(tmp_path / "a.nii"), classes)
+    assert case is not None
+    assert codes(findings) == [Code.SINGLETON_AXIS, Code.ONE_FORM, Code.FLIPPED]
+    assert case.notes == tuple(findings)
+    assert case.image.notes == tuple(findings)
+
+
+def test_label_values_of_a_few_files(save: Save, ramp: Array, tmp_path: Path) -> None:
+    (tmp_path / "bad.nii").write_bytes(b"bad")
+    paths = [
+        save(label_of(ramp), "a.nii.gz"),
+        save(np.full((3, 4, 5), 7.0002, np.float32), "b.nii.gz"),
+        save(np.full((3, 4, 5), 2.5, np.float32), "c.nii.gz"),
+        tmp_path / "bad.nii",
+    ]
+    assert checks.label_values(paths) == [0, 1, 4, 7]

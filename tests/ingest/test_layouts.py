@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medseg.errors import Code, MedsegError
+from medseg.ingest import layouts
+from medseg.ingest.layouts import Found
+
+Touch = Callable[..., Path]
+
+
+def pairs(found: Found, root: Path) -> dict[str, tuple[list[str], str | None]]:
+    """Case name → (channel paths, label path), relative to the root."""
+    return {
+        case.name: (
+            [path.relative_to(root).as_posix() for path in case.channels.values()],
+            case.label.relative_to(root).as_posix() if case.label else None,
+        )
+        for case in found.cases
+    }
+
+
+def strays(found: Found) -> list[tuple[str, Code]]:
+    return [(stray.case, stray.code) for stray in found.strays]
+
+
+# Patterns
+
+
+def test_patterns_make_cases_in_natural_order(touch: Touch) -> None:
+    root = touch("p10/p10.nii.gz", "p2/p2.nii.gz", "p2/p2_seg.nii.gz", "p2/p2_old.nii.gz", "readme.txt")
+    found = layouts.find(root, "patterns", {"t1": "{case}/{case}.nii.gz"}, "{case}/{case}_seg.nii.gz")
+    assert pairs(found, root) == {
+        "p2": (["p2/p2.nii.gz"], "p2/p2_seg.nii.gz"),
+        "p10": (["p10/p10.nii.gz"], None),
+    }
+    assert list(pairs(found, root)) == ["p2", "p10"]
+    assert found.ignored == [root / "p2/p2_old.nii.gz"]
+    assert found.strays == []
+    assert found.cases[0].subject == "p2"
+
+
+def test_explicit_channels_make_auto_mean_patterns(touch: Touch) -> None:
+    root = touch("images/a.nii", "labels/a.nii")
+    found = layouts.find(root, "auto", {"t1": "images/{case}"})
+    assert found.layout == "patterns"
+    assert pairs(found, root) == {"a": (["images/a.nii"], None)}
+
+
+def test_hidden_and_half_written_files_are_not_there(touch: Touch) -> None:
+    root = touch("a.nii", ".part-b.nii", "._a.nii", ".cache/c.nii")
+    assert list(pairs(layouts.find(root, "patterns", {"t1": "{case}"}), root)) == ["a"]
+
+
+def test_the_pattern_that_says_most_gets_the_file(touch: Touch) -> None:
+    root = touch("a.nii", "a_t2.nii", "a_seg.nii")
+    found = layouts.find(root, "patterns", {"t1": "{case}", "t2": "{case}_t2"}, "{case}_seg")
+    assert pairs(found, root) == {"a": (["a.nii", "a_t2.nii"], "a_seg.nii")}
+
+
+def test_wildcards(touch: Touch) -> None:
+    root = touch("x/y/a/t1_raw.nii", "b/t1.nii")
+    found = layouts.find(root, "patterns", {"t1": "**/{case}/t1*"})
+    assert list(pairs(found, root)) == ["a", "b"]
+
+
+def test_special_characters_mean_themselves(touch: Touch) -> None:
+    root = touch("a+(1).nii", "aa(1).nii")
+    assert list(pairs(layouts.find(root, "patterns", {"t1": "{case}+(1)"}), root)) == ["a"]
+
+
+def test_subject_and_case(touch: Touch) -> None:
+    root = touch("s1/ses1/t1.nii", "s1/ses2/t1.nii", "s2/s2_ses1/t1.nii")
+    found = layouts.find(root, "patterns", {"t1": "{subject}/{case}/t1"})
+    assert [(case.name, case.subject) for case in found.cases] == [
+        *(("s1_ses1", "s1"), ("s1_ses2", "s1"), ("s2_ses1", "s2")),
+    ]
+
+
+def test_missing_channels_labels_without_image_and_duplicates_are_strays(touch: Touch) -> None:
+    root = touch(
+        *("t1/a.nii", "t2/a.nii", "t1/b.nii", "label/b.nii", "label/c.nii"),
+        *("t1/d.nii", "t1/d.nii.gz", "t2/d.nii"),
+    )
+    found = layouts.find(root, "patterns", {"t1": "t1/{case}", "t2": "t2/{case}"}, "label/{case}")
+    assert list(pairs(found, root)) == ["a"]
+    assert strays(found) == [
+        *(("b", Code.CHANNEL_MISSING), ("c", Code.LABEL_WITHOUT_IMAGE), ("d", Code.DUPLICATE_CASE)),
+    ]
+    assert found.strays[0].found == "no t2"
+    assert found.strays[1].where == str(root / "label/c.nii")
+    assert "d.nii.gz" in found.strays[2].found
+
+
+def test_one_pattern_for_several_channels_is_one_file(touch: Touch) -> None:
+    root = touch("a.nii")
+    (case,) = layouts.find(root, "patterns", {"flair": "{case}", "t1": "{case}"}).cases
+    assert case.channels == {"flair": root / "a.nii", "t1": root / "a.nii"}
+
+
+@pytest.mark.parametrize(
+    ("channels", "label"),
+    [
+        ({}, "{case}"),
+        ({"t1": "images/*"}, None),
+        ({"t1": "{id}"}, None),
+        ({"t1": "{subject}/{case}"}, "labels/{case}"),
+        ({"t1": "{}"}, None),
+    ],
+)
+def test_patterns_that_cannot_work(touch: Touch, channels: dict[str, str], label: str | None) -> None:
+    with pytest.raises(MedsegError) as caught:
+        layouts.find(touch("a.nii"), "patterns", channels, label)
+    assert caught.value.code is Code.RECIPE_INVALID
+
+
+def test_links_are_followed_once(touch: Touch) -> None:
+    root = touch("real/a.nii")
+    (root / "real" / "loop").symlink_to(root)
+    (root / "other").symlink_to(root / "real")
+    assert len(layouts.find(root, "patterns", {"t1": "**/{case}"}).cases) == 1
+
+
+def test_absent_and_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(MedsegError) as caught:
+        layouts.find(tmp_path / "absent")
+    assert caught.value.code is Code.PATH_MISSING
+    with pytest.raises(MedsegError) as caught:
+        layouts.find(tmp_path)
+    assert caught.value.code is Code.NOTHING_USABLE
+
+
+def test_unknown_layout(touch: Touch) -> None:
+    with pytest.raises(MedsegError, match="decathlon"):
+        layouts.find(touch("a.nii"), "decatlon")  # type: ignore[arg-type]
+
+
+@given(st.lists(st.from_regex(r"[a-z]{0,2}[0-9]{0,3}[a-z]?", fullmatch=True), max_size=8))
+def test_natural_order_is_total(names: list[str]) -> None:
+    ordered = sorted(names, key=layouts.natural_key)
+    assert ordered == sorted(reversed(names), key=layouts.natural_key)
+
+
+def test_natural_order_of_numbers() -> None:
+    assert sorted(["a10", "a9", "a1b", "b", "a01"], key=layouts.natural_key) == [
+        "a01",
+        "a1b",
+        "a9",
+        "a10",
+        "b",
+    ]
+
+
+# Guesses: (files, layout, channels, label pattern, cases, labelled)
+
+GUESSES: list[tuple[str, list[str], str, dict[str, str], str | None, int, int]] = [
+    (
+        "images beside labels",
+        ["images/a.nii.gz", "images/b.nii.gz", "labels/a.nii.gz"],
+        *("plain", {"image": "images/{case}.nii.gz"}, "labels/{case}.nii.gz", 2, 1),
+    ),
+    (
+        "other words, mixed suffixes, a suffix to the name",
+        ["image/a.nii", "image/b.mha", "masks/a_mask.nii", "masks/b_mask.nii"],
+        *("plain", {"image": "image/{case}"}, "masks/{case}_mask.nii", 2, 2),
+    ),
+    (
+        "prefixes",
+        ["images/volume-0.nii", "images/volume-1.nii", "seg/segmentation-0.nii", "seg/segmentation-1.nii"],
+        *("plain", {"image": "images/volume-{case}.nii"}, "seg/segmentation-{case}.nii", 2, 2),
+    ),
+    (
+        "no dataset.json",
+        ["imagesTr/h_1.nii", "imagesTr/h_2.nii", "imagesTs/h_3.nii", "labelsTr/h_1.nii", "labelsTr/h_2.nii"],
+        *("plain", {"image": "imagesT*/{case}.nii"}, "labelsTr/{case}.nii", 3, 2),
+    ),
+    (
+        "deeper",
+        ["images/x/a.nii", "images/y/b.nii", "labels/x/a.nii"],
+        *("plain", {"image": "images/**/{case}.nii"}, "labels/**/{case}.nii", 2, 1),
+    ),
+    ("images alone", ["images/a.nii"], "plain", {"image": "images/{case}.nii"}, None, 1, 0),
+    (
+        "one folder",
+        ["a.nii.gz", "a_seg.nii.gz", "b.nii.gz", "b_seg.nii.gz", "c.nii.gz"],
+        *("plain", {"image": "{case}.nii.gz"}, "{case}_seg.nii.gz", 3, 2),
+    ),
+    ("scans alone", ["a.nii", "b.mgz"], "plain", {"image": "{case}"}, None, 2, 0),
+    (
+        "subjects named after their folder",
+        ["s1/s1.nii", "s1/s1_seg.nii", "s2/s2.nii"],
+        *("subjects", {"image": "{case}/{case}.nii"}, "{case}/{case}_seg.nii", 2, 1),
+    ),
+    (
+        "subjects with plain names",
+        ["s1/anat/T1.nii", "s1/anat/labels.nii", "s2/anat/T1.nii", "s2/anat/labels.nii"],
+        *("subjects", {"image": "{case}/anat/T1.nii"}, "{case}/anat/labels.nii", 2, 2),
+    ),
+    (
+        "several contrasts",
+        [f"b{i}/b{i}_{kind}.nii" for i in (1, 2) for kind in ("t1", "flair", "seg")],
+        *("subjects", {"flair": "{case}/{case}_flair.nii", "t1": "{case}/{case}_t1.nii"}),
+        *("{case}/{case}_seg.nii", 2, 2),
+    ),
+    (
+        "subjects one level down",
+        ["train/s1/s1.nii", "train/s1/s1_seg.nii", "test/s2/s2.nii"],
+        *("subjects", {"image": "*/{case}/{case}.nii"}, "*/{case}/{case}_seg.nii", 2, 1),
+    ),
+    (
+        "one subject alone",
+        ["s1/s1.nii", "s1/s1_seg.nii"],
+        *("subjects", {"image": "**/{case}.nii"}, "**/{case}_seg.nii", 1, 1),
+    ),
+    (
+        "bids with sessions",
+        [
+            *("sub-1/ses-a/anat/sub-1_ses-a_T1w.nii", "sub-1/ses-b/anat/sub-1_ses-b_T1w.nii"),
+            *("sub-2/anat/sub-2_T1w.nii", "sub-2/anat/sub-2_T2w.nii"),
+            "derivatives/manual/sub-1/ses-a/anat/sub-1_ses-a_dseg.nii",
+            "derivatives/manual/sub-1/ses-a/anat/sub-1_ses-a_desc-brain_mask.nii",
+            "derivatives/manual/sub-2/anat/sub-2_dseg.nii",
+            "derivatives/fmriprep/sub-2/anat/sub-2_T1w.nii",
+        ],
+        *("bids", {"T1w": "{subject}/**/anat/{case}_T1w.nii"}),
+        *("derivatives/manual/{subject}/**/anat/{case}_dseg.nii", 3, 2),
+    ),
+    (
+        "bids without T1w",
+        ["sub-1/anat/sub-1_FLAIR.nii"],
+        *("bids", {"FLAIR": "{subject}/**/anat/{case}_FLAIR.nii"}, None, 1, 0),
+    ),
+]
+
+
+@pytest.mark.parametrize("row", GUESSES, ids=lambda row: row[0])
+def test_guesses(touch: Touch, row: tuple[Any, ...]) -> None:
+    _, names, layout, channels, label, cases, labelled = row
+    guess = layouts.guess(touch(*names))
+    assert (guess.layout, guess.channels, guess.label) == (layout, channels, label)
+    assert (guess.n_cases, guess.n_labelled) == (cases, labelled)
+    assert guess.classes is None
+
+
+@pytest.mark.parametrize("row", GUESSES, ids=lambda row: row[0])
+def test_what_is_guessed_finds_the_same_when_written_down(touch: Touch, row: tuple[Any, ...]) -> None:
+    root = touch(*row[1])
+    found = layouts.find(root)
+    again = layouts.find(root, found.layout, found.patterns.channels, found.patterns.label)  # type: ignore[arg-type]
+    assert again == found
+    files = len(found.ignored) + len(found.strays)
+    files += sum(len(case.channels) + (case.label is not None) for case in found.cases)
+    assert files == len(row[1])
+
+
+def test_bids_subjects_and_sessions(touch: Touch) -> None:
+    root = touch("sub-1/ses-a/anat/sub-1_ses-a_T1w.nii", "sub-1/ses-b/anat/sub-1_ses-b_T1w.nii")
+    assert [(case.name, case.subject) for case in layouts.find(root).cases] == [
+        *(("sub-1_ses-a", "sub-1"), ("sub-1_ses-b", "sub-1")),
+    ]
+
+
+def test_bids_label_pattern_of_ones_own(touch: Touch) -> None:
+    root = touch("sub-1/anat/sub-1_T1w.nii", "derivatives/l/sub-1/anat/sub-1_T1w_x.nii")
+    found = layouts.find(root, "bids", label="derivatives/**/{subject}/**/{case}_T1w_x")
+    assert found.cases[0].label == root / "derivatives/l/sub-1/anat/sub-1_T1w_x.nii"
+
+
+def test_bids_without_such_folders(touch: Touch) -> None:
+    with pytest.raises(MedsegError, match="RECIPE_INVALID"):
+        layouts.find(touch("a.nii"), "bids")
+
+
+# Decathlon
+
+
+def with_dataset(root: Path, **content: Any) -> Path:
+    (root / "dataset.json").write_text(json.dumps(content))
+    return root
+
+
+def test_decathlon(touch: Touch) -> None:
+    root = touch("imagesTr/h_1.nii.gz", "imagesTs/h_2.nii.gz", "labelsTr/h_1.nii.gz")
+    with_dataset(root, modality={"0": "MRI"}, labels={"0": "background", "1": "Anterior"})
+    guess = layouts.guess(root)
+    assert (guess.layout, guess.channels) == ("decathlon", {"MRI": "imagesT*/{case}.nii.gz"})
+    assert (guess.label, guess.classes) == ("labelsTr/{case}.nii.gz", {0: "background", 1: "Anterior"})
+    assert (guess.n_cases, guess.n_labelled) == (2, 1)
+
+
+def test_decathlon_with_several_modalities_is_one_file(touch: Touch) -> None:
+    root = touch("imagesTr/b_1.nii.gz", "labelsTr/b_1.nii.gz")
+    with_dataset(root, modality={"1": "T1w", "0": "FLAIR"})
+    (case,) = layouts.find(root).cases
+    assert case.channels == dict.fromkeys(["FLAIR", "T1w"], root / "imagesTr/b_1.nii.gz")
+    assert list(case.channels) == ["FLAIR", "T1w"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"channel_names": {"0": "T1", "1": "T2"}}, {"modality": {"0": "T1", "1": "T2"}}],
+    ids=["channel_names", "modality"],
+)
+def test_numbered_files_are_channels(touch: Touch, content: dict[str, Any]) -> None:
+    root = touch("imagesTr/b_1_0000.nii.gz", "imagesTr/b_1_0001.nii.gz", "labelsTr/b_1.nii.gz")
+    with_dataset(root, **content, labels={"background": 0, "tumour": 1})
+    found = layouts.find(root)
+    assert pairs(found, root) == {
+        "b_1": (["imagesTr/b_1_0000.nii.gz", "imagesTr/b_1_0001.nii.gz"], "labelsTr/b_1.nii.gz")
+    }
+    assert list(found.cases[0].channels) == ["T1", "T2"]
+    assert layouts.guess(root).classes == {0: "background", 1: "tumour"}
+
+
+def test_labels_as_regions_are_not_guessed(touch: Touch) -> None:
+    root = with_dataset(touch("imagesTr/a.nii"), labels={"background": 0, "whole": [1, 2]})
+    assert layouts.guess(root).classes is None
+
+
+def test_listed_files_that_are_absent_or_elsewhere(touch: Touch) -> None:
+    root = touch("imagesTr/a.nii", "more/b.nii", "more/b_l.nii", "labelsTr/a.nii")
+    with_dataset(
+        root,
+        training=[
+            {"image": "./imagesTr/a.nii", "label": "./labelsTr/a.nii"},
+            {"image": "./more/b.nii", "label": "./more/b_l.nii"},
+            {"image": "./imagesTr/c.nii", "label": "./labelsTr/c.nii"},
+        ],
+        test=["./imagesTs/d.nii"],
+    )
+    found = layouts.find(root)
+    assert pairs(found, root) == {
+        "a": (["imagesTr/a.nii"], "labelsTr/a.nii"),
+        "b": (["more/b.nii"], "more/b_l.nii"),
+    }
+    assert strays(found) == [("c", Code.FILE_MISSING), ("d", Code.FILE_MISSING)]
+    assert found.ignored == []
+
+
+def test_files_that_are_not_listed_count_all_the_same(touch: Touch) -> None:
+    root = touch("imagesTr/a.nii", "imagesTr/b.nii", "labelsTr/a.nii", "labelsTr/c.nii")
+    with_dataset(root, training=[{"image": "./imagesTr/a.nii", "label": "./labelsTr/a.nii"}])
+    found = layouts.find(root)
+    assert list(pairs(found, root)) == ["a", "b"]
+    assert strays(found) == [("c", Code.LABEL_WITHOUT_IMAGE)]
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_broken_dataset_json(touch: Touch, text: str) -> None:
+    root = touch("imagesTr/a.nii")
+    (root / "dataset.json").write_text(text)
+    with pytest.raises(MedsegError) as caught:
+        layouts.find(root)
+    assert caught.value.code is Code.RECIPE_INVALID
+    assert caught.value.finding.where.endswith("dataset.json")

@@ -1,0 +1,154 @@
+"""The contract, asked of every row of the table: a new network adds one row here."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medseg.errors import Code, MedsegError
+from medseg.networks import NETWORKS, build
+from medseg.networks.contract import Network
+from medseg.networks.upsample import Way
+
+
+@dataclass(frozen=True)
+class Row:
+    """A small variant of a network: 3 channels, 4 classes, and a size (H, W) that it takes."""
+
+    name: str
+    size: tuple[int, int]
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join([self.name, *(f"{key}={value}" for key, value in self.keywords.items())])
+
+
+ROWS = [
+    Row("usegnet", (20, 13), {"width": 2}),
+    Row("usegnet", (16, 24), {"width": 2, "depth": 4, "skips": 2}),
+    Row("segnet", (33, 40), {"width": 2}),
+    Row("segnet_small", (20, 13), {"width": 2}),
+    Row("unet", (16, 32), {"width": 2}),
+    Row("unet", (188, 204), {"width": 2, "padding": "valid", "batch_norm": False, "dropout": 0.5}),
+    *(Row("unet", (24, 20), {"width": 2, "depth": 2, "up": up}) for up in get_args(Way)[1:]),
+    Row("unet_kumar", (16, 24), {"width": 2}),
+    Row("unetpp", (16, 32), {"width": 2}),
+    Row("unetpp", (8, 12), {"width": 2, "depth": 2, "mode": "fast", "batch_norm": False}),
+    Row("unetpp", (8, 12), {"width": 2, "depth": 2, "sigmoid": True}),
+    Row("unetpp", (8, 12), {"width": 2, "depth": 2, "deep_supervision": False}),
+    *(Row("segnet_basic", (19, 16), {"width": 2, "decoder": d}) for d in ("full", "addition", "single")),
+    Row("fcn_basic", (16, 32), {"width": 2}),
+    Row("fcn_basic", (16, 32), {"width": 2, "addition": False}),
+    Row("fcn_basic", (16, 32), {"width": 2, "reduction": False}),
+    Row("fcn_basic", (16, 32), {"width": 2, "learned": False}),
+    *(Row(f"fcn{s}s", (33, 40), {"width": 2, "hidden": 4}) for s in (32, 16, 8)),
+    Row("deeplab_largefov", (24, 16), {"width": 2, "hidden": 4}),
+    Row("deeplab_aspp", (32, 40), {"width": 2, "hidden": 4, "scales": [0.5, 0.75, 1]}),
+]
+
+
+def made(row: Row, seed: int = 0) -> Network:
+    return build(row.name, 3, 4, seed=seed, **row.keywords)
+
+
+def batch(row: Row) -> Tensor:
+    return torch.randn(2, 3, *row.size, generator=torch.Generator().manual_seed(1))
+
+
+def heads(output: Tensor | list[Tensor]) -> list[Tensor]:
+    return [output] if isinstance(output, Tensor) else output
+
+
+def gradients(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    torch.manual_seed(0)  # dropout
+    sum((h * h).sum() for h in heads(network(x))).backward()
+    return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+
+
+def without_zeros(network: nn.Module) -> nn.Module:
+    """Shift every parameter, so that no layer that starts at zero hides those before it."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for p in network.parameters():
+            p += 0.05 * torch.randn(p.shape, generator=generator)
+    return network
+
+
+@pytest.fixture(autouse=True)
+def deterministic() -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.use_deterministic_algorithms(True)
+        yield
+        torch.use_deterministic_algorithms(False)
+
+
+every_row = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+def test_every_name_of_the_table_has_a_row() -> None:
+    assert {row.name for row in ROWS} == set(NETWORKS)
+
+
+@every_row
+def test_logits_have_the_size_that_step_and_context_say(row: Row) -> None:
+    network, x = made(row), batch(row)
+    expected = (2, 4, row.size[0] - 2 * network.context, row.size[1] - 2 * network.context)
+    assert all(h.shape == expected for h in heads(network.train()(x)))
+    logits = network.eval()(x)
+    assert logits.shape == expected and logits.dtype == torch.float32
+    assert all(network.size_from(side) == side for side in row.size)
+
+
+@every_row
+def test_gradients_reach_every_parameter_and_repeat_bit_for_bit(row: Row) -> None:
+    network = without_zeros(made(row)).train()
+    twin, x = copy.deepcopy(network), batch(row)
+    found, again = gradients(network, x), gradients(twin, x)
+    assert found.keys() == dict(network.named_parameters()).keys()
+    assert all(bool((g != 0).any()) for g in found.values())
+    assert all(torch.equal(found[key], again[key]) for key in found)
+
+
+@every_row
+def test_state_dict_restores_another_instance(row: Row) -> None:
+    network, other, x = made(row).eval(), made(row, seed=9).eval(), batch(row)
+    without_zeros(network)
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(network(x), other(x))
+
+
+@every_row
+def test_same_seed_same_weights_and_the_global_generator_is_left_alone(row: Row) -> None:
+    before = torch.random.get_rng_state()
+    one, two = made(row).state_dict(), made(row).state_dict()
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@every_row
+def test_channels_last_gives_the_same_logits(row: Row) -> None:
+    network, x = without_zeros(made(row)).eval(), batch(row)
+    plain = network(x)
+    turned = network.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(turned, plain, rtol=1e-4, atol=1e-4)
+
+
+@every_row
+def test_impossible_input_is_refused_with_the_size_to_use(row: Row) -> None:
+    network = made(row).eval()
+    with pytest.raises(MedsegError) as channels:
+        network(batch(row)[:, :2])
+    assert channels.value.code is Code.SIZE_IMPOSSIBLE
+    assert "2 channels, the network takes 3" in str(channels.value)
+    if network.step == 1:
+        return
+    height, width = row.size
+    with pytest.raises(MedsegError) as size:
+        network(torch.zeros(1, 3, height + 1, width))
+    assert size.value.code is Code.SIZE_IMPOSSIBLE
+    assert f"pad it to {height + network.step}×{width}" in str(size.value)

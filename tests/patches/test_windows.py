@@ -1,0 +1,83 @@
+"""The covering grid: the paper's figures, coverage without gaps, mirroring."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medseg.errors import Code, MedsegError
+from medseg.patches import windows
+from tests.oracles import voting as oracle
+
+
+def test_the_papers_grid() -> None:
+    rows, columns = windows.covering_starts(256, 40, 10), windows.covering_starts(128, 40, 10)
+    assert (len(rows), rows[-2:]) == (23, [210, 216])
+    assert (len(columns), columns[-2:]) == (10, [80, 88])
+    grid = windows.covering_grid((256, 128), (40, 40), (10, 10))
+    assert grid.shape == (230, 2)
+    coverage = np.zeros((256, 128), int)
+    for row, column in grid:
+        coverage[row : row + 40, column : column + 40] += 1
+    assert (coverage.min(), coverage[0, 0], coverage.max()) == (1, 1, 25)
+    assert (coverage[30:210, 30:80] == 16).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "expected"),
+    [(4, 2, 2, [0, 2]), (5, 2, 2, [0, 2, 3]), (3, 3, 1, [0]), (2, 5, 1, [0]), (6, 4, 4, [0, 2])],
+)
+def test_starts_by_hand(size: int, window: int, stride: int, expected: list[int]) -> None:
+    assert windows.covering_starts(size, window, stride) == expected
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.data())
+def test_starts_equal_the_oracle_and_leave_no_gap(size: int, window: int, data: st.DataObject) -> None:
+    stride = data.draw(st.integers(1, window))
+    starts = windows.covering_starts(size, window, stride)
+    assert starts == oracle.covering_starts(size, window, stride)
+    seen = {start + i for start in starts for i in range(window)}
+    assert seen == set(range(max(size, window)))
+
+
+def test_the_grid_runs_row_by_row() -> None:
+    grid = windows.covering_grid((4, 3), (2, 2), (2, 1))
+    assert grid.tolist() == [[0, 0], [0, 1], [2, 0], [2, 1]]
+
+
+@pytest.mark.parametrize(("window", "stride"), [(4, 5), (4, 0), (0, 1), (4, -1)])
+def test_a_gap_is_refused(window: int, stride: int) -> None:
+    with pytest.raises(MedsegError) as refused:
+        windows.covering_starts(20, window, stride)
+    assert refused.value.code == Code.KEYWORD_INVALID
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "expected"),
+    [
+        ([1, 2, 3], 5, [1, 2, 3, 2, 1]),
+        ([1, 2, 3], 8, [1, 2, 3, 2, 1, 2, 3, 2]),  # to and fro
+        ([7], 3, [7, 7, 7]),
+        ([1, 2, 3], 2, [1, 2, 3]),
+    ],
+)
+def test_mirroring_by_hand(values: list[int], width: int, expected: list[int]) -> None:
+    array = np.array(values).reshape(1, 1, -1)
+    assert windows.mirrored(array, (1, width)).ravel().tolist() == expected
+    assert windows.mirrored(array.swapaxes(1, 2), (width, 1)).ravel().tolist() == expected
+
+
+def test_a_large_enough_array_is_not_copied() -> None:
+    array = np.zeros((3, 8, 8))
+    assert windows.mirrored(array, (8, 4)) is array
+
+
+def test_cut_gives_the_pixels_of_each_window() -> None:
+    array = np.arange(2 * 4 * 5).reshape(2, 4, 5)
+    starts = windows.covering_grid((4, 5), (3, 2), (1, 2))
+    patches = windows.cut(array, starts, (3, 2))
+    assert patches.shape == (len(starts), 2, 3, 2)
+    for patch, (row, column) in zip(patches, starts, strict=True):
+        assert np.array_equal(patch, array[:, row : row + 3, column : column + 2])

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medseg.evaluate.table import ScoreRow
+from medseg.report import charts
+
+
+def row(class_name: str, dice: float | None) -> ScoreRow:
+    return ScoreRow(
+        fold=0,
+        case="a",
+        subject="a",
+        role="test",
+        class_name=class_name,
+        dice=dice,
+        iou=dice,
+        precision=dice,
+        recall=dice,
+        hd95=None,
+        assd=None,
+        nsd=dice,
+        length_unit="mm",
+        size=1.0,
+        reference_size=1.0,
+        size_unit="ml",
+        size_error_percent=None if dice is None else 100 * (dice - 1),
+    )
+
+
+def is_picture(png: bytes) -> bool:
+    image = Image.open(BytesIO(png))
+    drawn = np.asarray(image.convert("L"))
+    return image.format == "PNG" and len(png) < 200_000 and drawn.min() < drawn.max()
+
+
+def test_learning_curves_of_cells_as_a_csv_file_holds_them():
+    history = [
+        {"epoch": "0", "seconds": "3", "train/loss": "1.5", "val/dice/GM": "", "lr": "0.001"},
+        {"epoch": "1", "seconds": "3", "train/loss": "1.1", "val/dice/GM": "0.8", "lr": "0.0005"},
+    ]
+    assert is_picture(charts.learning_curves(history))
+    assert charts._lines(history, "loss") == {"train/loss": [(0.0, 1.5), (1.0, 1.1)]}
+    assert charts._lines(history, "dice") == {"GM": [(1.0, 0.8)]}
+    assert charts._lines(history, "lr") == {"lr": [(0.0, 0.001), (1.0, 0.0005)]}
+
+
+@pytest.mark.parametrize("epochs", [1, 200])
+def test_learning_curves_of_any_length(epochs):
+    history = [{"epoch": e, "train_loss": 1 / (e + 1), "val_loss": None} for e in range(epochs)]
+    assert is_picture(charts.learning_curves(history))
+
+
+def test_box_plots_leave_out_what_is_undefined():
+    rows = [row("GM", 0.9), row("GM", 0.8), row("WM", None), row("CSF", 0.7)]
+    assert is_picture(charts.box_plots(rows, colours={"GM": (86, 180, 233)}))
+    assert charts.box_plots(rows) == charts.box_plots(rows)
+
+
+def test_time_bars():
+    assert is_picture(
+        charts.time_bars({"whole run": {"train": 800.0, "predict": 90.0}, "scan": {"read": 0.0}})
+    )
+
+
+def test_confusion_picture_with_an_empty_row():
+    assert is_picture(charts.confusion_picture(np.array([[9, 1], [0, 0]]), ("background", "GM")))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.424, "0.42 s"),
+        (37.4, "37 s"),
+        (60, "1 min"),
+        (725, "12 min 5 s"),
+        (3599.7, "1 h"),
+        (12_000, "3 h 20 min"),
+    ],
+)
+def test_duration(seconds, text):
+    assert charts.duration(seconds) == text

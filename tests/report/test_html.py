@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.evaluate import summary
+from medseg.evaluate.table import MISSING, ScoreRow
+from medseg.report import charts, html
+
+PNG = charts.confusion_picture(np.eye(2, dtype=np.int64), ("background", "GM"))
+
+
+def row(
+    case: str, class_name: str, dice: float | None, hd95: float | None = None, note: str = ""
+) -> ScoreRow:
+    return ScoreRow(
+        fold=0,
+        case=case,
+        subject=case,
+        role="test",
+        class_name=class_name,
+        dice=dice,
+        iou=dice,
+        precision=dice,
+        recall=dice,
+        hd95=hd95,
+        assd=hd95,
+        nsd=dice,
+        length_unit="mm",
+        size=1234.5,
+        reference_size=1300.0,
+        size_unit="ml",
+        size_error_percent=-5.04,
+        note=note,
+    )
+
+
+ROWS = [
+    row("good", "GM", 0.91, 1.0),
+    row("good", "WM", 0.93, 1.5),
+    row("fair", "GM", 0.81, 2.0),
+    row("fair", "WM", None),
+    row("lost", "GM", 0.0, note=MISSING),
+    row("lost", "WM", 0.0, note=MISSING),
+]
+
+
+def report(**changes) -> html.Report:
+    matrices = {"test": np.array([[9, 1], [0, 5]])}
+    values = {
+        "title": "a run",
+        "lead": "A network on scans.",
+        "facts": {"Versions": {"medseg": "0.1.0"}},
+        "recipe": "data:\n  path: scans\n",
+        "summary": summary.summarise(ROWS, matrices),
+        "scores": ROWS,
+        "command": "medseg run a",
+        "set_aside": [
+            {"case": "b", "file": "b.nii", "code": "TRUNCATED", "found": "ends early", "remedy": "copy again"}
+        ],
+        "tiles": [html.Tile("mean Dice", "0.7")],
+        "training": [html.Chart("Curves", PNG, "Loss.")],
+        "spread": [html.Chart("Boxes", PNG)],
+        "times": [html.Chart("Times", PNG)],
+        "cases": [html.CaseView(case, "test", PNG) for case in ("new", "good", "fair", "lost")],
+    }
+    return html.Report(**{**values, **changes})
+
+
+class Page(HTMLParser):
+    """Collects text, references, ids and tags, and checks that tags close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [value for name, value in attrs if name in ("src", "href", "action", "data")]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def page(**changes) -> Page:
+    return Page(html.render(report(**changes)))
+
+
+def test_the_page_is_well_formed_and_complete_in_itself():
+    text = html.render(report())
+    found = Page(text)
+    assert found.open == []
+    assert all(reference.startswith(("data:", "#")) for reference in found.references)
+    assert not re.search(r"https?://|url\(|@import|<iframe|\bfetch\(", text)
+    assert len(set(found.ids)) == len(found.ids)
+    assert {r[1:] for r in found.references if r.startswith("#")} <= set(found.ids)
+
+
+def test_everything_that_was_given_stands_on_it():
+    words = page().words
+    for text in ("a run", "A network on scans.", "medseg run a", "path: scans", "TRUNCATED", "ends early"):
+        assert text in words
+    for heading in ("What was run", "Scores", "Training", "Where the time went", "Cases set aside"):
+        assert heading in words
+
+
+def test_counts_stand_beside_the_means_and_missing_cases_are_named():
+    words = page().words
+    assert "1 without a prediction, scored Dice 0: lost" in words
+    assert "n 2 · 1 undefined" in words
+
+
+def test_the_score_table_and_the_cases_are_sorted_worst_first():
+    assert [(r.case, r.class_name) for r in html.worst_first(ROWS)] == [
+        ("lost", "GM"),
+        ("lost", "WM"),
+        ("fair", "GM"),
+        ("good", "GM"),
+        ("good", "WM"),
+        ("fair", "WM"),
+    ]
+    cases = [i for i in page().ids if i.startswith("case-")]
+    assert cases == ["case-lost", "case-fair", "case-good", "case-new"]
+
+
+def test_equal_dice_is_sorted_by_distance():
+    rows = [row("near", "GM", 0.5, 1.0), row("far", "GM", 0.5, 9.0)]
+    assert [r.case for r in html.worst_first(rows)] == ["far", "near"]
+
+
+@pytest.mark.parametrize("evil", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>'])
+def test_text_is_escaped(evil):
+    plain = page()
+    found = page(
+        title=evil,
+        lead=evil,
+        recipe=evil,
+        command=evil,
+        facts={evil: {evil: evil}},
+        scores=[row(evil, evil, 0.5)],
+        set_aside=[dict.fromkeys(("case", "file", "code", "found", "remedy"), evil)],
+        tiles=[html.Tile(evil, evil, evil)],
+        training=[html.Chart(evil, PNG, evil)],
+        cases=[html.CaseView(evil, evil, PNG, evil)],
+    )
+    assert found.tags.count("script") == plain.tags.count("script") == 1
+    assert all(reference.startswith(("data:", "#")) for reference in found.references)
+    assert found.words.count(evil) > 10
+
+
+def test_a_run_without_labels_training_or_pictures():
+    nothing = dict.fromkeys(("scores", "set_aside", "tiles", "training", "spread", "times", "cases"), ())
+    found = page(summary=summary.summarise([], {}), **nothing)
+    assert "No case with a reference was scored." in found.words
+    assert "img" not in found.tags
+    assert {r[1:] for r in found.references if r.startswith("#")} <= set(found.ids)
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "text"),
+    [
+        (None, "dice", "–"),
+        (0.90333, "dice", "0.903"),
+        (2.345, "hd95", "2.35"),
+        (-5.04, "size_error_percent", "-5.0"),
+        (1.25, "size_error_percent", "+1.2"),
+        (-0.04, "size_error_percent", "0.0"),
+        (0.04, "size_error_percent", "0.0"),
+        (10.04, "size_error_percent", "+10.0"),
+        (1234.5, "size", "1,234.50"),
+        (58720.0, "weighted_error", "58,720"),
+    ],
+)
+def test_number(value, metric, text):
+    assert html.number(value, metric) == text
+
+
+def test_the_file_is_written_whole(tmp_path: Path):
+    html.write(tmp_path / "report" / "report.html", report())
+    assert (tmp_path / "report" / "report.html").read_text(encoding="utf-8") == html.render(report())
+    assert [p.name for p in (tmp_path / "report").iterdir()] == ["report.html"]
