@@ -13,7 +13,7 @@ from pipelines.reporter import Reporter
 
 
 def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
-    """Print a verdict for every case; with a recipe its patterns and class list hold, without one every scan is read."""
+    """Print a verdict for every case that a recipe finds in `folder`, or for every scan without one."""
     if not folder.is_dir():
         raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name a folder of scans")
     if recipe_name is None:

@@ -1,4 +1,4 @@
-"""`medseg demo`: synthetic subjects, then every stage on them; ends with scores, report and the UI command."""
+"""`medseg demo`: synthetic subjects, every stage on them, then scores, report and the UI command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluate: walks the reference list (every labelled case whose role is predicted) and scores it on its own grid."""
+"""Evaluate: every labelled case whose role is predicted is scored on its own grid; a missing one counts 0."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def run(*, full: bool, as_json: bool) -> None:
 
 
 def gather(*, full: bool) -> dict[str, Any]:
-    """Plain values: medseg, python, device, packages (name → version or None), recipes, networks if `full`."""
+    """Plain values: versions (None where a package is absent), device, recipes, networks."""
     told: dict[str, Any] = {
         "medseg": medseg.__version__,
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""Ingest: files → cases.csv, or quarantine.csv with a code; splits.csv; dataset.json. Every input is one or the other."""
+"""Ingest: every input becomes a row of cases.csv, or of quarantine.csv with a code; then the splits."""
 
 from __future__ import annotations
 

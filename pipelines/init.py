@@ -34,12 +34,12 @@ name: {name}
 data:
   path: {data.absolute()}
   layout: {guess.layout}          # auto | plain | subjects | decathlon | bids | patterns
-  channels:              # name: pattern, relative to path; {{case}} and {{subject}} are read from the file names
+  channels:              # name: pattern below path; {{case}} and {{subject}} are read from the names
 {channels}
 {label}
   classes:               # value in the label files: name
 {classes}
-  splits: {{folds: 5, val: 0.2, test: 0.2, seed: 0}}   # by subject; or lists: train: [..], val: [..], test: [..]
+  splits: {{folds: 5, val: 0.2, test: 0.2, seed: 0}}   # or train: [..], val: [..], test: [..]
 
 preprocess:
   foreground: auto       # auto | all | a number (grey values above it)

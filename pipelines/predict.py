@@ -26,7 +26,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Task:
-    """One case to predict, with the members that may see it; they were not trained on it if it is a test case."""
+    """One case to predict, and the members that do it; a test case's were not trained on it."""
 
     case: CaseFiles
     members: tuple[str, ...]
@@ -34,7 +34,7 @@ class Task:
 
 
 def run(job: Job) -> None:
-    """Predict test cases with their fold's member, unlabelled ones with all members, as `predict.roles` asks."""
+    """Predict test cases with their fold's member, unlabelled ones with all members."""
     job.needs(job.work.model / "model.json", "train")
     tasks = plan(job)
     model = files.read_json(job.work.model / "model.json")
@@ -48,7 +48,7 @@ def run(job: Job) -> None:
 
 
 def plan(job: Job) -> list[Task]:
-    """What is predicted by whom. Several folds' label maps of labelled cases lie in `predictions/fold<k>/`."""
+    """What is predicted by whom, by `predict.roles`."""
     by_name = cases(job.work.ingest)
     trained = _trained_folds(job)
     wanted = job.recipe.predict.roles
@@ -58,11 +58,13 @@ def plan(job: Job) -> list[Task]:
             continue
         out = job.work.fold_predictions(role.fold, len(trained)) / f"{role.case}.nii.gz"
         tasks.append(Task(case_files(by_name[role.case]), (f"fold{role.fold}",), out))
-    if "unlabelled" in wanted:
-        members = tuple(f"fold{k}" for k in trained)
-        for name in _unlabelled(roles(job.work.ingest)):
-            tasks.append(Task(case_files(by_name[name]), members, job.work.predictions / f"{name}.nii.gz"))
-    return tasks
+    if "unlabelled" not in wanted:
+        return tasks
+    members = tuple(f"fold{k}" for k in trained)
+    return tasks + [
+        Task(case_files(by_name[name]), members, job.work.predictions / f"{name}.nii.gz")
+        for name in _unlabelled(roles(job.work.ingest))
+    ]
 
 
 def _trained_folds(job: Job) -> list[int]:

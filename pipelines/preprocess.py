@@ -1,4 +1,4 @@
-"""Preprocess: usable cases → memory-mapped arrays that training reads; a case whose inputs are unchanged is kept."""
+"""Preprocess: usable cases → memory-mapped arrays for training; a case whose inputs are unchanged is kept."""
 
 from __future__ import annotations
 

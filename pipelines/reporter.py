@@ -1,4 +1,4 @@
-"""What a command says while it works: bars on a terminal, plain lines elsewhere, and everything in a log file."""
+"""What a command says while it works: bars on a terminal, plain lines elsewhere, all of it in a log file."""
 
 from __future__ import annotations
 

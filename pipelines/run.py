@@ -1,4 +1,4 @@
-"""The whole recipe: resolves it, takes the work folder's lock, runs the stages in order under one tracked run."""
+"""The whole recipe: resolve it, lock the work folder, run the stages in order under one tracked run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medseg evaluate --truth A --pred B`: two folders of label maps, no recipe; the truth folder is the reference list."""
+"""`medseg evaluate --truth A --pred B`: two folders of label maps; the truth folder is the reference list."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(truth: Path, prediction: Path, out: Path, say: Reporter, *, tolerance: f
 
 
 def read_labels(path: Path, classes: ClassList, grid: Grid | None = None) -> Volume:
-    """A label map in class indices, (1, X, Y, Z) uint8; on `grid`, or GRID_MISMATCH. Raises the file's code."""
+    """A label map in class indices, (1, X, Y, Z) uint8, on `grid` if one is given. Raises the file's code."""
     volume, findings = checks.read_label(path, classes, grid)
     if volume is None:
         f = next(f for f in findings if not f.is_note)

@@ -166,7 +166,7 @@ class FoldTraining:
         )
 
     def validation(self) -> Callable[[nn.Module], dict[str, float]]:
-        """Dice per class and their mean from whole volumes, as `predict` makes them, on the prepared grids."""
+        """Dice per class and their mean from whole volumes, on the prepared grids."""
         names = self.recipe.data.class_list().names
         about, train = self.description(), self.recipe.train
         spec = modelfolder.spec(about, self.network())

@@ -55,8 +55,8 @@ def end_well(app: typer.Typer) -> int:
         for problem in getattr(error, "problems", (error.finding,)):
             _say(str(problem))
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        return _interrupted(ExitCode.INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        return _interrupted(getattr(stop, "exit_code", ExitCode.INTERRUPTED))
     except Terminated:
         return _interrupted(ExitCode.TERMINATED)
     except BrokenPipeError:
@@ -72,7 +72,7 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _interrupted(code: ExitCode) -> int:
+def _interrupted(code: int) -> int:
     command = shlex.join(["medseg", *sys.argv[1:]])
     _say(f"stopped; what is done is kept. Go on with: {command}")
     return code

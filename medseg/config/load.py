@@ -16,7 +16,7 @@ from medseg.config.recipe import Recipe
 from medseg.errors import Code, Finding, MedsegError
 
 
-class RecipeProblems(MedsegError):
+class RecipeError(MedsegError):
     """All that is wrong with one recipe: a line each."""
 
     def __init__(self, where: Path, problems: Sequence[Finding]) -> None:
@@ -48,7 +48,7 @@ def load(recipe: str, settings: Sequence[str] = (), data: Path | None = None) ->
     """Read a recipe, with `settings` (`a.b=c`) and the data folder of the command line applied.
 
     Paths in the file are relative to it; `data` is relative to where one stands.
-    Raises RecipeProblems with every problem, PATH_MISSING when there is no such file.
+    Raises RecipeError with every problem, PATH_MISSING when there is no such file.
     """
     path = locate(recipe)
     tree = _read_yaml(path)
@@ -77,7 +77,7 @@ def validate(tree: Any, path: Path, problems: Sequence[Finding] = ()) -> Recipe:
             what = error.finding
             found.append(Finding(what.code, f"{path}: network.name", what.found, what.remedy))
     if found or made is None:
-        raise RecipeProblems(path, found)
+        raise RecipeError(path, found)
     return made
 
 

@@ -45,7 +45,7 @@ class RandomSplit(_Part):
 
 
 class Data(_Part):
-    """Where the scans lie, which files are channels and labels, what the label values mean, who is in which role."""
+    """Where the scans lie, which files are channels and labels, what label values mean, who has which role."""
 
     path: Path | None = None
     layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns"] = "auto"
@@ -113,7 +113,7 @@ class Sampling(_Part):
 
 
 class Network(_Part):
-    """A row of the table of networks (`medseg info --full`) or `monai.networks.nets:<Name>`, and its keywords."""
+    """A row of `medseg info --full`, or `monai.networks.nets:<Name>`, and its keywords."""
 
     name: str = "usegnet"
     keywords: dict[str, Any] = Field(default_factory=dict)

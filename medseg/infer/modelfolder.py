@@ -1,4 +1,4 @@
-"""A model folder: `model.json`, one or several members (safetensors), `card.md`. Nothing in it can run code."""
+"""A model folder: `model.json`, members (safetensors), `card.md`. Nothing in it can run code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 class Description(BaseModel):
-    """All that is needed to use the members, as plain values; `model.json` is this and the members' hashes."""
+    """All that is needed to use the members; `model.json` is this and their hashes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

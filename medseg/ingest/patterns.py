@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg import files
 from medseg.errors import Code, Finding, MedsegError
 from medseg.io import scans
 
@@ -88,7 +87,7 @@ def scans_under(root: Path) -> list[str]:
             continue
         seen.add(real)
         paths = (Path(folder, name) for name in names)
-        found += [p.relative_to(root).as_posix() for p in paths if scans.is_scan(p) and not files.is_part(p)]
+        found += [p.relative_to(root).as_posix() for p in paths if scans.is_scan(p)]
     return sorted(found, key=natural_key)
 
 

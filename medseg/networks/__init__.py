@@ -35,7 +35,15 @@ NETWORKS: dict[str, str] = {
     "fcn16s": "medseg.networks.fcn:FCN16s",
     "fcn8s": "medseg.networks.fcn:FCN8s",
     "deeplab_largefov": "medseg.networks.deeplab:DeepLabLargeFOV",
+    "fcn_alexnet": "medseg.networks.fcn_classic:FCNAlexNet",
+    "fcn_googlenet": "medseg.networks.fcn_classic:FCNGoogLeNet",
+    "deconvnet": "medseg.networks.deconvnet:DeconvNet",
     "deeplab_aspp": "medseg.networks.deeplab:DeepLabASPP",
+    "deeplab_v3": "medseg.networks.deeplab_v3:DeepLabV3",
+    "deeplab_v3plus": "medseg.networks.deeplab_v3:DeepLabV3Plus",
+    "pspnet": "medseg.networks.pyramid:PSPNet",
+    "upernet": "medseg.networks.pyramid:UPerNet",
+    "icnet": "medseg.networks.icnet:ICNet",
 }
 """Name in a recipe or model folder -> ``module:Class``."""
 
@@ -82,6 +90,30 @@ def keywords_of(name: str) -> dict[str, Any]:
     check_name(name)
     parameters = inspect.signature(_load(name)).parameters
     return {key: p.default for key, p in parameters.items() if key not in ("in_channels", "classes")}
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What ``medseg info --full`` tells of a network of the table, built with its defaults from 3 to 4.
+
+    Plain values: name, keywords with defaults, channels, classes, parameters, receptive_field (side lengths
+    in px, or none for the whole image), paper. No memory is taken for weights.
+    """
+    import torch
+
+    from medseg.networks.receptive import receptive_field
+
+    with torch.device("meta"):
+        network = build(name, 3, 4)
+    field = receptive_field(network)
+    return {
+        "name": name,
+        "keywords": keywords_of(name),
+        "channels": network.in_channels,
+        "classes": network.classes,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "receptive_field": list(field.widths) if field else None,
+        "paper": network.paper,
+    }
 
 
 def _monai_name(name: str) -> str:

@@ -75,7 +75,7 @@ class Body(nn.Module):
 
     def published_names(self, prefix: str) -> dict[str, str]:
         """Names of own tensors under ``prefix`` -> torchvision's names; here the same."""
-        return {f"{prefix}.{name}": name for name in self.state_dict()}
+        return {f"{prefix}.{name}": name for name in self.state_dict() if not name.endswith("tracked")}
 
 
 def he_(module: nn.Module) -> None:

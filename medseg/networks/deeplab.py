@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medseg.networks.vgg import VGG16
 from medseg.networks.blocks import resized
 from medseg.networks.contract import Count, Network, Share, he_
+from medseg.networks.vgg import VGG16
 
 Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 Rates = Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -27,6 +27,7 @@ class DeepLabASPP(Network):
     :param scales: the image is also seen at these sizes, and of their scores the largest counts.
     """
 
+    paper = "Chen, Papandreou, Kokkinos, Murphy, Yuille 2017"
     step = 8
 
     def __init__(
@@ -75,6 +76,8 @@ class DeepLabASPP(Network):
 
 class DeepLabLargeFOV(DeepLabASPP):
     """A single branch of rate 12: 20,505,429 parameters from 3 channels to 21 classes."""
+
+    paper = "Chen, Papandreou, Kokkinos, Murphy, Yuille 2015"
 
     def __init__(
         self,

@@ -11,7 +11,6 @@ from medseg.networks.backbones import BodyName, make_body
 from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, he_
 
-
 LOW_CHANNELS = 48
 """To which the details of stride 4 are reduced, so that they do not outweigh the pyramid."""
 

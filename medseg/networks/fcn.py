@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.networks.vgg import VGG16
 from medseg.networks.contract import Count, Network, Share, he_
 from medseg.networks.upsample import Bilinear, BilinearTransposed
+from medseg.networks.vgg import VGG16
 from medseg.networks.weights import conv_names
 
 FULL_NAMES = ("classifier.0", "classifier.3")
@@ -27,6 +27,7 @@ class FCN32s(Network):
     :param hidden: channels of the two layers that were fully connected.
     """
 
+    paper = "Long, Shelhamer, Darrell 2015"
     skips = 0
 
     def __init__(

@@ -48,7 +48,7 @@ class MobileNetV2(Body):
         self.widths = [outputs[end] for end in ENDS]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> levels (B, widths[i], H / 2^(i+1), W / 2^(i+1)) up to the output stride."""
+        """(B, C, H, W) -> levels (B, widths[i], H / stride, W / stride)."""
         levels: list[Tensor] = []
         for i, layer in enumerate(self.features):
             x = layer(x)
@@ -58,7 +58,7 @@ class MobileNetV2(Body):
 
 
 class InvertedResidual(nn.Module):
-    """1×1 to more channels, 3×3 on each by itself, 1×1 to few without ReLU; the identity where shapes allow it."""
+    """1×1 to more channels, 3×3 on each by itself, 1×1 to few without ReLU; and the identity."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, rate: int) -> None:
         super().__init__()

@@ -39,11 +39,11 @@ class ResNet(Body):
             self.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> stem and stages, (B, widths[i], H / 2^(i+1), W / 2^(i+1)) up to the output stride."""
-        levels = [F.relu(self.bn1(self.conv1(x)))]
+        """(B, C, H, W) -> stem and stages (B, widths[i], H / stride, W / stride)."""
+        levels: list[Tensor] = [F.relu(self.bn1(self.conv1(x)))]
         x = self.maxpool(levels[0])
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        for stage in range(1, 5):
+            x = self.get_submodule(f"layer{stage}")(x)
             levels.append(x)
         return levels
 

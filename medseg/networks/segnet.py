@@ -13,12 +13,16 @@ class SegNet(USegNet):
     The last convolution is the classifier. From 3 channels to 11 classes it has 29,449,355 parameters.
     """
 
+    paper = "Badrinarayanan, Kendall, Cipolla 2017"
+
     def __init__(self, in_channels: Count, classes: Count, *, width: Count = 64, depth: Depth = 5) -> None:
         super().__init__(in_channels, classes, width=width, depth=depth, skips=0)
 
 
 class SegNetSmall(SegNet):
     """The SegNet that U-SegNet's paper compares with: three levels, 3,475,396 parameters from 3 to 4."""
+
+    paper = "Kumar, Nagar, Arora, Gupta 2018"
 
     def __init__(self, in_channels: Count, classes: Count, *, width: Count = 64, depth: Depth = 3) -> None:
         super().__init__(in_channels, classes, width=width, depth=depth)

@@ -31,6 +31,8 @@ class SegNetBasic(Network):
     :param bias: whether the 7×7 convolutions have one; their normalisation makes it superfluous.
     """
 
+    paper = "Badrinarayanan, Kendall, Cipolla 2017"
+
     def __init__(
         self,
         in_channels: Count,
@@ -85,6 +87,8 @@ class FCNBasic(Network):
     :param learned: enlarge by 8×8 transposed convolutions that start bilinear, otherwise by fixed
         interpolation.
     """
+
+    paper = "Badrinarayanan, Kendall, Cipolla 2017"
 
     def __init__(
         self,

@@ -29,6 +29,8 @@ class UNet(Network):
     :param up: how the expanding path enlarges features (:mod:`medseg.networks.upsample`).
     """
 
+    paper = "Ronneberger, Fischer, Brox 2015"
+
     def __init__(
         self,
         in_channels: Count,

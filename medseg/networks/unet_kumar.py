@@ -18,6 +18,7 @@ class UNetKumar(Network):
     :param width: channels of the first level; the next two have twice and four times as many.
     """
 
+    paper = "Kumar, Nagar, Arora, Gupta 2018"
     step = 8
 
     def __init__(self, in_channels: Count, classes: Count, *, width: Count = 64) -> None:

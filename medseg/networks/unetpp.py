@@ -33,6 +33,8 @@ class UNetPlusPlus(Network):
         for a single class.
     """
 
+    paper = "Zhou, Siddiquee, Tajbakhsh, Liang 2018"
+
     def __init__(
         self,
         in_channels: Count,

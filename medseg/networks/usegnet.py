@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medseg.networks.vgg import VGG16_CONVS, VGG16_NAMES, vgg16_widths
 from medseg.networks.blocks import Pool, Unpool, convs
 from medseg.networks.contract import Count, Network, he_
+from medseg.networks.vgg import VGG16_CONVS, VGG16_NAMES, vgg16_widths
 from medseg.networks.weights import conv_names
 
 Depth = Annotated[int, Field(ge=1, le=5)]
@@ -29,6 +29,8 @@ class USegNet(Network):
     :param depth: levels, each with one pooling.
     :param skips: levels with a skip, from the top; ``depth`` at most.
     """
+
+    paper = "Kumar, Nagar, Arora, Gupta 2018"
 
     def __init__(
         self, in_channels: Count, classes: Count, *, width: Count = 64, depth: Depth = 3, skips: Skips = 1

@@ -69,17 +69,17 @@ class Link:
     def keep(self, kept: Kept) -> None:
         """Add a line to the file of what was not sent."""
         with self._unsent.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+            file.write(_as_line(kept))
 
     def resend(self) -> None:
         """Send what was kept, in order. If the store is lost again the rest stays; what it refuses goes."""
         if self._client is None or not self._unsent.is_file():
             return
         self.lost = False
-        lines = self._unsent.read_text(encoding="utf-8").splitlines()
-        for done, line in enumerate(lines):
-            if not self._done(json.loads(line)) and self.lost:
-                files.write_text(self._unsent, "\n".join(lines[done:]) + "\n")
+        lines = _whole_lines(self._unsent)
+        for done, kept in enumerate(lines):
+            if not self._done(kept) and self.lost:
+                files.write_text(self._unsent, "".join(_as_line(later) for later in lines[done:]))
                 return
         self._unsent.unlink()
         self._say("answers again; what was kept is sent")
@@ -91,6 +91,19 @@ class Link:
         if what not in self._said:
             self._said.add(what)
             self._warn(f"tracking: {store.without_password(str(self.uri))} {what}")
+
+
+def _as_line(kept: Kept) -> str:
+    return json.dumps(kept, ensure_ascii=False) + "\n"
+
+
+def _whole_lines(path: Path) -> list[Kept]:
+    """What a file of kept lines says; a last line that a kill cut off is left out."""
+    found: list[Kept] = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            found.append(json.loads(line))
+    return found
 
 
 def _perform(client: Any, kept: Kept) -> bool:

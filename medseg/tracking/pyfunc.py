@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,9 @@ def _log(client: Any, run: Run, folder: Path, name: str, register: str | None) -
 
 def _save(path: Path, folder: Path, run_id: str, model_id: str) -> None:
     """An MLflow model folder; requirements and signature are said, never inferred."""
-    import mlflow
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(?s).*type hint", UserWarning)  # MLflow's, about its own code
+        import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import Model
 

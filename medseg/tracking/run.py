@@ -267,7 +267,7 @@ def _reopen(client: Any, run_id: str | None) -> bool:
     try:
         found = client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return False
         raise
     if found.info.lifecycle_stage == "deleted":

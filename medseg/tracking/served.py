@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class Segmenter(PythonModel):  # type: ignore[misc]
     """Labels the scans that a table names, through the same function as `medseg segment`."""
 
     def predict(
-        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """A row per case: its label map (a path below `params["out"]`), sizes, quality; or the code why not.
 
@@ -44,9 +44,11 @@ def _channels(row: Mapping[Any, Any], channels: Sequence[str]) -> dict[str, Path
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """A name for each file's label map; a number is added to a name that comes again."""
+    from medseg.io import scans
+
     names: list[str] = []
     for path in paths:
-        stem = path.name.split(".")[0] or path.name
+        stem = scans.stem(path)
         name, count = stem, 1
         while name in names:
             count += 1

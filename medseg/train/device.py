@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +25,12 @@ _STREAM = 2  # keeps dropout's numbers apart from those of drawing and augmentat
 def open_fabric(plan: FitPlan) -> Fabric:
     """Device, precision and, with several processes, this one's place among them.
 
-    Raises ``KEYWORD_INVALID`` for a precision the device lacks, ``ValueError`` if there are to be several processes and this is none of them.
+    Raises ``KEYWORD_INVALID`` for a precision that the device lacks, ``ValueError`` if there are to be
+    several processes and this is none of them.
     """
     if plan.processes > 1 and "LOCAL_RANK" not in os.environ:
         raise ValueError(f"{plan.processes} processes are started by train.processes.fit_in_processes")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the terminal what we asked for
     kind, _, number = plan.device.partition(":")
     kind = _best_device() if kind == "auto" else kind
     strategy: str | DDPStrategy = "auto"

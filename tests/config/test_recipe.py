@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from medseg.config import load
-from medseg.config.load import RecipeProblems
+from medseg.config.load import RecipeError
 from medseg.config.recipe import Fold, RandomSplit
 from medseg.errors import Code, MedsegError
 
@@ -56,7 +56,7 @@ def test_every_problem_is_reported_at_once_with_key_value_and_remedy(tmp_path: P
         "predict": {"mode": "magic"},
         "network": {"name": "usegnet"},
     }
-    with pytest.raises(RecipeProblems) as caught:
+    with pytest.raises(RecipeError) as caught:
         load.load(written(tmp_path, tree), ["nonsense"])
     lines = [str(p) for p in caught.value.problems]
     assert len(lines) == 5
@@ -77,14 +77,14 @@ def test_every_problem_is_reported_at_once_with_key_value_and_remedy(tmp_path: P
     ],
 )
 def test_clashing_values_are_refused(tmp_path: Path, part: dict[str, object], words: str) -> None:
-    with pytest.raises(RecipeProblems) as caught:
+    with pytest.raises(RecipeError) as caught:
         load.load(written(tmp_path, {**SMALL, **part}))
     assert words in str(caught.value.problems[0])
 
 
 def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
     tree = {**SMALL, "data": {"classes": {0: "background", 1: "background"}}}
-    with pytest.raises(RecipeProblems, match="RECIPE_INVALID"):
+    with pytest.raises(RecipeError, match="RECIPE_INVALID"):
         load.load(written(tmp_path, tree))
 
 
@@ -94,7 +94,7 @@ def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_network_outside_the_table_is_refused_before_anything_is_imported(
     tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(RecipeProblems) as caught:
+    with pytest.raises(RecipeError) as caught:
         load.load(written(tmp_path, {**SMALL, "network": {"name": name}}))
     assert caught.value.problems[0].code == Code.NETWORK_UNKNOWN
 

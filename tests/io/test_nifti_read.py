@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -379,3 +380,20 @@ def test_freesurfer_frames_and_cut_files(tmp_path: Path) -> None:
     assert refused(path, channels_last=True) is Code.TRUNCATED
     path.write_bytes(path.read_bytes()[:200])
     assert refused(path) is Code.TRUNCATED
+
+
+# Memory
+
+
+@pytest.mark.parametrize("fields", [{}, {"scl_slope": 0.5}], ids=["as it lies", "scaled"])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_one_array_is_in_memory(
+    make_nifti: MakeNifti, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], name: str
+) -> None:
+    monkeypatch.setattr(nifti, "_CHUNK", 2**14)
+    path = make_nifti(np.zeros((100, 100, 100), np.int16), name=name, **fields)
+    tracemalloc.start()
+    volume = nifti.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < volume.array.nbytes + 1_000_000

@@ -49,6 +49,15 @@ ROWS = [
     *(Row(f"fcn{s}s", (33, 40), {"width": 2, "hidden": 4}) for s in (32, 16, 8)),
     Row("deeplab_largefov", (24, 16), {"width": 2, "hidden": 4}),
     Row("deeplab_aspp", (32, 40), {"width": 2, "hidden": 4, "scales": [0.5, 0.75, 1]}),
+    Row("fcn_alexnet", (33, 40), {"width": 4, "hidden": 4}),
+    Row("fcn_googlenet", (33, 40), {"width": 4}),
+    Row("deconvnet", (224, 256), {"width": 1, "hidden": 2}),
+    Row("deeplab_v3", (32, 48), {"width": 4, "hidden": 4, "body": "resnet18"}),
+    Row("deeplab_v3", (32, 48), {"width": 4, "hidden": 4, "body": "mobilenetv2"}),
+    Row("deeplab_v3plus", (32, 40), {"width": 2, "hidden": 4, "output_stride": 8}),
+    Row("pspnet", (32, 40), {"width": 4, "body": "resnet18"}),
+    Row("upernet", (64, 32), {"width": 4, "hidden": 4, "body": "resnet18"}),
+    Row("icnet", (64, 128), {"width": 4, "hidden": 4, "body": "resnet18"}),
 ]
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from medseg.networks import build
+from medseg.networks.backbones import BodyName, make_body
 from medseg.networks.vgg import VGG16
 
 PAPER_UNETPP = {"batch_norm": False, "deep_supervision": False}
@@ -36,6 +37,8 @@ COUNTS: list[tuple[str, int, int, dict[str, Any], int]] = [
     ("segnet_basic", 3, 11, {"bias": True}, 1_416_587),
     ("deeplab_largefov", 3, 21, {}, 20_505_429),
     ("deeplab_aspp", 3, 21, {}, 37_877_652),
+    ("fcn_alexnet", 3, 21, {}, 56_954_261),
+    ("fcn_googlenet", 3, 21, {}, 5_995_077),
 ]
 
 
@@ -94,3 +97,37 @@ def test_kernel_weights_of_segnet_table_1(
     weights = parameters(built(name, 3, 11, **keywords), kernels_only=True)
     assert weights == expected
     assert published is None or weights / 1e6 == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "torchvision", "classifier"),
+    [
+        ("resnet18", 11_689_512, 512 * 1000 + 1000),
+        ("resnet50", 25_557_032, 2048 * 1000 + 1000),
+        ("resnet101", 44_549_160, 2048 * 1000 + 1000),
+        ("mobilenetv2", 3_504_872, 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000),
+    ],
+)
+def test_bodies_equal_torchvisions_classifiers_without_their_ends(
+    name: BodyName, torchvision: int, classifier: int
+) -> None:
+    with torch.device("meta"):
+        assert parameters(make_body(name, 3)) == torchvision - classifier
+
+
+def test_deeplab_v3_pyramid_and_v3plus_decoder() -> None:
+    plus = built("deeplab_v3plus", 3, 21)
+    pyramid, low, decoder, head = (
+        parameters(plus.get_submodule(n)) for n in ("aspp", "low", "decoder", "head")
+    )
+    assert pyramid == 15_535_104
+    assert pyramid + head == 15_540_501
+    assert (low, decoder, head) == (12_384, 700_928 + 590_336, 5_397)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("deconvnet", 0), ("pspnet", 0), ("upernet", 0), ("icnet", 0), ("deeplab_v3", 0), ("deeplab_v3plus", 0)],
+)
+def test_counts_that_no_paper_states_stay_as_they_are(name: str, expected: int) -> None:
+    assert parameters(built(name, 3, 21)) == expected

@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
-from medseg.networks.vgg import VGG16_NAMES
 from medseg.networks.deeplab import DeepLabLargeFOV
 from medseg.networks.fcn import FCN32s
 from medseg.networks.segnet import SegNet
 from medseg.networks.unet import UNet
 from medseg.networks.usegnet import USegNet
+from medseg.networks.vgg import VGG16_NAMES
 from medseg.networks.weights import fill, read_weights
 
 

@@ -7,14 +7,17 @@ import pytest
 
 from medseg.tracking import store
 
-# MLflow still uses what the newest SQLAlchemy deprecates.
-_OF_MLFLOW = "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
+# MLflow still uses what the newest SQLAlchemy and pandas deprecate.
+_OF_MLFLOW = (
+    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",
+    "ignore:Operation with range is deprecated:DeprecationWarning",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.filterwarnings(_OF_MLFLOW))
+            item.add_marker(pytest.mark.filterwarnings(*_OF_MLFLOW))
 
 
 @pytest.fixture(scope="session")

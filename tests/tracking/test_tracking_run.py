@@ -143,11 +143,10 @@ def test_a_finished_run_that_is_resumed_runs_again(tracker: Tracker, client: Any
     run = tracker.start("fold 0")
     run.finish("KILLED")
     tracker.start("fold 0", run_id=run.id)
-    found = client.get_run(run.id)
-    assert (found.info.status, found.info.end_time) == ("RUNNING", None)
+    assert client.get_run(run.id).info.status == "RUNNING"
 
 
-@pytest.mark.parametrize("gone", ["0" * 32, "deleted"])
+@pytest.mark.parametrize("gone", ["0" * 32, "no run id", "deleted"])
 def test_a_run_that_the_store_no_longer_has_begins_anew(tracker: Tracker, client: Any, gone: str) -> None:
     if gone == "deleted":
         gone = tracker.start("fold 0").id
@@ -179,9 +178,7 @@ def test_on_a_shared_store_only_runs_of_this_work_folder_are_killed(
     assert client.get_run(foreign.id).info.status == "RUNNING"
 
 
-def test_a_summary_has_no_step_and_a_changed_value_replaces_the_earlier(
-    tracker: Tracker, client: Any
-) -> None:
+def test_a_summary_has_no_step_and_a_changed_value_counts(tracker: Tracker, client: Any) -> None:
     run = tracker.start("fold 0")
     for value in (0.8, 0.8, 0.9):
         run.summary({"test/dice_mean": value, "test/hd95_mean": None})
@@ -214,9 +211,7 @@ def test_a_folder_and_a_file_become_artifacts(tracker: Tracker, client: Any, tmp
     assert [found.path for found in client.list_artifacts(run.id, "evaluation")] == ["evaluation/scores.csv"]
 
 
-def test_the_data_set_is_an_input_whose_source_resolves(
-    tracker: Tracker, client: Any, tmp_path: Path
-) -> None:
+def test_the_data_set_is_an_input_with_a_source(tracker: Tracker, client: Any, tmp_path: Path) -> None:
     run = tracker.start("fold 0")
     columns = {"T1": "channel", "GM": "label 2"}
     run.data(DataSet("ibsr18", "0123456789abcdef", tmp_path, columns, {"train": 12, "test": 2}))
@@ -285,9 +280,7 @@ def _unsent(work: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (work / link.UNSENT).read_text().splitlines()]
 
 
-def test_a_lost_store_is_said_once_and_what_it_missed_is_kept(
-    work: Path, gate: _Gate, said: list[str]
-) -> None:
+def test_a_lost_store_is_said_once_and_the_rest_is_kept(work: Path, gate: _Gate, said: list[str]) -> None:
     run = Tracker(store.local_uri(work), work, "demo", warn=said.append).start("fold 0")
     run.metrics({"train/loss": 3.0}, 1)
     gate.open = False
@@ -334,6 +327,8 @@ def test_what_was_kept_is_sent_by_the_next_command(
     later.start("fold 0", run_id=run.id).summary({"test/dice_mean": 0.9})
     assert later.start("fold 1").id == ""
     assert len(_unsent(work)) == 3
+    with (work / link.UNSENT).open("a") as file:
+        file.write('{"kind": "metr')  # cut off by a kill
     gate.open = True
     Tracker(uri, work, "demo", warn=said.append)
     assert client.get_run(run.id).data.metrics == {"train/loss": 1.0, "test/dice_mean": 0.9}

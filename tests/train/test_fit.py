@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,42 @@ def test_killed_and_resumed_gives_the_same_bits(
     epochs = list(run(tmp_path, network))
     assert equal(weights(network), whole[0])
     assert [_timeless(e.to_row()) for e in epochs] == whole[1]
+
+
+_SLOW = """
+import sys, time, torch
+from pathlib import Path
+from tests.train.tiny import TinyNet, draw, run
+torch.set_num_threads(1)
+def slow(t, rows):
+    time.sleep(0.03)
+    return draw(t, rows)
+print("ready", flush=True)
+list(run(Path(sys.argv[1]), TinyNet(), draw=slow))
+"""
+
+
+@pytest.mark.long
+def test_killed_at_ten_random_moments_gives_the_same_bits(
+    whole: tuple[dict[str, Tensor], list[dict[str, Any]], Path], tmp_path: Path
+) -> None:
+    moments = np.random.default_rng(0)
+    for _ in range(10):
+        command = [sys.executable, "-c", _SLOW, str(tmp_path)]
+        root = Path(__file__).parents[2]
+        with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(moments.uniform(0, 0.5))
+            process.kill()
+        for checkpoint in tmp_path.glob("*.ckpt"):
+            if not files.is_part(checkpoint):
+                state.read_network(checkpoint)
+    network = TinyNet()
+    epochs = list(run(tmp_path, network))
+    assert equal(weights(network), whole[0])
+    assert [_timeless(e.to_row()) for e in epochs] == whole[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt", "history.csv", "last.ckpt"]
 
 
 def test_a_finished_training_trains_no_more(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Pyramid pooling and two networks around it; their counts are not checked against the papers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from medseg.networks.backbones import BodyName, make_body
+from medseg.networks.blocks import conv, resized
+from medseg.networks.contract import Count, Network, Share, he_
+
+BINS = (1, 2, 3, 6)
+"""Bins a side of each pyramid level."""
+
+
+class PyramidPooling(nn.Module):
+    """Means over 1, 4, 9 and 36 parts of the image, each reduced by 1×1, enlarged and concatenated to the input.
+
+    A training batch needs two images at least, since the coarsest leaves one value an image to normalise.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.outputs = inputs + len(BINS) * outputs
+        self.levels = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(bins), conv(inputs, outputs, kernel=1, bias=False))
+            for bins in BINS
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, inputs + 4 · outputs, H, W)."""
+        return torch.cat([x, *(resized(level(x), x.shape) for level in self.levels)], 1)
+
+
+class PSPNet(Network):
+    """A body at output stride 8, pyramid pooling, 3×3 and 1×1 (Zhao, Shi, Qi, Wang, Jia 2017).
+
+    The paper's auxiliary loss inside the body is left out.
+
+    :param width: channels of the body's first level; 64 is the published size.
+    """
+
+    step = 8
+    paper = "Zhao, Shi, Qi, Wang, Jia 2017"
+
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        body: BodyName = "resnet50",
+        width: Count = 64,
+        dropout: Share = 0.1,
+    ) -> None:
+        super().__init__(in_channels, classes)
+        self.body = make_body(body, in_channels, width=width, output_stride=8)
+        features = self.body.widths[4]
+        self.pyramid = PyramidPooling(features, features // len(BINS))
+        self.head = nn.Sequential(
+            conv(self.pyramid.outputs, 8 * width, bias=False),
+            nn.Dropout(dropout),
+            nn.Conv2d(8 * width, classes, 1),
+        )
+        self.apply(he_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W)."""
+        self.require(x)
+        features = self.body(x)[4]  # (B, widths[4], H / 8, W / 8)
+        return resized(self.head(self.pyramid(features)), x.shape)
+
+    def published_names(self) -> dict[str, str]:
+        """The body's layers."""
+        return self.body.published_names("body")
+
+
+class UPerNet(Network):
+    """A body, pyramid pooling at its top, and a feature pyramid down to stride 4 (Xiao et al. 2018).
+
+    Of the paper's several tasks the one of segmenting objects.
+
+    :param width: channels of the body's first level; 64 is the published size.
+    :param hidden: channels of the feature pyramid.
+    """
+
+    step = 32
+    paper = "Xiao, Liu, Zhou, Jiang, Sun 2018"
+
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        body: BodyName = "resnet50",
+        width: Count = 64,
+        hidden: Count = 512,
+    ) -> None:
+        super().__init__(in_channels, classes)
+        self.body = make_body(body, in_channels, width=width)
+        widths = self.body.widths[1:]
+        self.pyramid = PyramidPooling(widths[3], hidden)
+        self.top = conv(self.pyramid.outputs, hidden, bias=False)
+        self.laterals = nn.ModuleList(conv(w, hidden, kernel=1, bias=False) for w in widths[:3])
+        self.smooth = nn.ModuleList(conv(hidden, hidden, bias=False) for _ in range(3))
+        self.head = nn.Sequential(conv(4 * hidden, hidden, bias=False), nn.Conv2d(hidden, classes, 1))
+        self.apply(he_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W)."""
+        self.require(x)
+        _, *levels = self.body(x)
+        y = self.top(self.pyramid(levels[3]))  # (B, hidden, H / 32, W / 32)
+        pyramid = [y]
+        for i in reversed(range(3)):
+            lateral = self.laterals[i](levels[i])  # (B, hidden, H / 2^(i+2), W / 2^(i+2))
+            y = lateral + resized(y, lateral.shape)
+            pyramid.append(self.smooth[i](y))
+        fused = torch.cat([resized(level, y.shape) for level in pyramid], 1)  # (B, 4 · hidden, H / 4, W / 4)
+        return resized(self.head(fused), x.shape)
+
+    def published_names(self) -> dict[str, str]:
+        """The body's layers."""
+        return self.body.published_names("body")
