@@ -84,7 +84,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "cases": f"{data['usable']} usable, {data['labelled']} labelled, {data['set_aside']} set aside",
         },
         "Model": {
-            "network": f"{description['network']} {description['keywords'] or ''}".strip(),
+            "network": _with_keywords(description["network"], description["keywords"]),
             "parameters": f"{model['parameters']:,}",
             "members": ", ".join(m["name"] for m in model["members"]),
             "input": f"{description['plane']} slabs of {description['depth']} slices",
@@ -105,6 +105,11 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "command": f"medseg run {job.recipe.name} --data {job.recipe.data.path} --work {job.work.root}",
         },
     }
+
+
+def _with_keywords(name: str, keywords: dict[str, Any]) -> str:
+    """`unet (width=32, depth=3)`."""
+    return f"{name} ({', '.join(f'{k}={v}' for k, v in keywords.items())})" if keywords else name
 
 
 def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:

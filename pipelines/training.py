@@ -158,6 +158,7 @@ class FoldTraining:
             device=t.device,
             processes=t.processes,
             channels_last=t.channels_last,
+            compile=t.compile,
             validate_every=t.validate_every,
             patience=t.patience,
             keep_best_by=BEST_BY,

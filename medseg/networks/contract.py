@@ -65,7 +65,7 @@ class Network(nn.Module):
 
 
 class Body(nn.Module):
-    """A classifier's layers up to its features: ``(B, C, H, W)`` -> a level each at strides 2, 4, 8, 16 and 32.
+    """A classifier up to its features: ``(B, C, H, W)`` -> a level each at strides 2, 4, 8, 16 and 32.
 
     With a smaller output stride the last levels keep that stride, and their convolutions have rates instead.
     ``widths`` are the levels' channels.

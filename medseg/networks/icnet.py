@@ -71,7 +71,7 @@ class ICNet(Network):
 
 
 class CascadeFusion(nn.Module):
-    """Joins enlarged coarse features, seen by a 3×3 convolution of rate 2, with finer ones of the same size."""
+    """Joins enlarged coarse features, seen by a 3×3 convolution of rate 2, with finer ones."""
 
     def __init__(self, coarse: int, fine: int, outputs: int) -> None:
         super().__init__()

@@ -37,11 +37,14 @@ class MobileNetV2(Body):
         outputs = [entry]
         for expansion, channels, blocks, group_stride in GROUPS:
             stride = 1 if reached == output_stride else group_stride
+            before = rate
             rate *= group_stride // stride
             reached *= stride
             for block in range(blocks):
                 exit_ = channels * width // 64
-                layers.append(InvertedResidual(entry, exit_, expansion, stride if block == 0 else 1, rate))
+                # What had the stride keeps the rate before, so that its outputs stay those of the strided net.
+                step = (stride, before) if block == 0 else (1, rate)
+                layers.append(InvertedResidual(entry, exit_, expansion, *step))
                 outputs.append(exit_)
                 entry = exit_
         self.features = nn.Sequential(*layers)

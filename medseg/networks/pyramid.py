@@ -14,7 +14,7 @@ BINS = (1, 2, 3, 6)
 
 
 class PyramidPooling(nn.Module):
-    """Means over 1, 4, 9 and 36 parts of the image, each reduced by 1×1, enlarged and concatenated to the input.
+    """Means over 1, 4, 9 and 36 parts of the image, reduced by 1×1, enlarged and concatenated to the input.
 
     A training batch needs two images at least, since the coarsest leaves one value an image to normalise.
     """

@@ -30,12 +30,14 @@ class ResNet(Body):
         entry, reached, rate = width, 4, 1
         for stage, count in enumerate(BLOCKS[layers]):
             stride = 1 if stage == 0 or reached == output_stride else 2
+            inner = width * 2**stage
+            before = rate
             rate = rate * 2 if stage and stride == 1 else rate
             reached *= stride
-            inner = width * 2**stage
-            first = block(entry, inner, stride, rate)
+            # What had the stride keeps the rate before, so that its outputs stay those of the strided net.
+            first = block(entry, inner, stride, (before, rate))
             entry = inner * block.expansion
-            rest = [block(entry, inner, 1, rate) for _ in range(count - 1)]
+            rest = [block(entry, inner, 1, (rate, rate)) for _ in range(count - 1)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -49,15 +51,15 @@ class ResNet(Body):
 
 
 class Basic(nn.Module):
-    """Two 3×3 convolutions and the identity."""
+    """Two 3×3 convolutions, the first with the stride, and the identity; ``rates`` are theirs."""
 
     expansion = 1
 
-    def __init__(self, inputs: int, inner: int, stride: int, rate: int) -> None:
+    def __init__(self, inputs: int, inner: int, stride: int, rates: tuple[int, int]) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, inner, 3, stride, rate, rate, bias=False)
+        self.conv1 = nn.Conv2d(inputs, inner, 3, stride, rates[0], rates[0], bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, 1, rate, rate, bias=False)
+        self.conv2 = nn.Conv2d(inner, inner, 3, 1, rates[1], rates[1], bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
         self.downsample = _shortcut(inputs, inner, stride)
 
@@ -72,11 +74,11 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, inner: int, stride: int, rate: int) -> None:
+    def __init__(self, inputs: int, inner: int, stride: int, rates: tuple[int, int]) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, rate, rate, bias=False)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, rates[0], rates[0], bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, 4 * inner, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * inner)

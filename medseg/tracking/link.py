@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,14 +95,15 @@ class Link:
 
 
 def _as_line(kept: Kept) -> str:
-    return json.dumps(kept, ensure_ascii=False) + "\n"
+    # The leading line end closes a line that a kill cut off.
+    return "\n" + json.dumps(kept, ensure_ascii=False) + "\n"
 
 
 def _whole_lines(path: Path) -> list[Kept]:
-    """What a file of kept lines says; a last line that a kill cut off is left out."""
+    """What a file of kept lines says, but for lines that a kill cut off and empty ones."""
     found: list[Kept] = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(json.JSONDecodeError):
             found.append(json.loads(line))
     return found
 

@@ -56,9 +56,9 @@ class Tracker:
     def __init__(self, uri: str | None, work: Path, experiment: str, *, warn: Callable[[str], None]) -> None:
         self._link = Link(uri, work / UNSENT, warn)
         self._work = _work_digest(work)
-        self._local = uri is not None and store.is_local(uri)
+        self._own = uri is not None and store.is_own(uri, work)
         self._link.resend()
-        place = store.artifact_root(work) if self._local else None
+        place = None if uri is None else store.artifacts_beside(uri)
         self._experiment = self._link.ask(lambda client: _experiment(client, experiment, place), default="")
 
     def start(
@@ -77,7 +77,7 @@ class Tracker:
         found = run_id is not None and self._link.ask(lambda client: _reopen(client, run_id), default=True)
         if not found:
             told = {**_about(), _WORK_TAG: self._work, **(tags or {})}
-            if parent is not None:
+            if parent is not None and parent.id:
                 told["mlflow.parentRunId"] = parent.id
             run_id = self._link.ask(lambda client: self._create(client, name, told), default="")
         run = Run(self._link, self._experiment, run_id or "", resumed=found)
@@ -90,7 +90,7 @@ class Tracker:
     def mark_killed(self, keep: Collection[str] = ()) -> list[str]:
         """End the runs of this work folder that a kill left RUNNING, except those to `keep`; their ids."""
         where = "attributes.status = 'RUNNING'"
-        if not self._local:
+        if not self._own:
             where += f" AND tags.`{_WORK_TAG}` = '{self._work}'"
         left: list[Any] = self._link.ask(
             lambda client: list(client.search_runs([self._experiment], where)), default=[]

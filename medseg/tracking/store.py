@@ -23,6 +23,7 @@ from medseg.errors import Code, MedsegError
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+_SQLITE = "sqlite:///"
 
 _SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 # MLflow's own defaults wait minutes for a server that is gone; a training must not.
@@ -65,7 +66,7 @@ def local_uri(work: Path) -> str:
             "`?` and `%` cannot stand in the path of an MLflow store",
             "choose another --work",
         )
-    return f"sqlite:///{path / DATABASE}"
+    return f"{_SQLITE}{path / DATABASE}"
 
 
 def artifact_root(work: Path) -> str:
@@ -75,7 +76,17 @@ def artifact_root(work: Path) -> str:
 
 def is_local(uri: str) -> bool:
     """Whether `uri` names a sqlite store, not a server."""
-    return uri.startswith("sqlite:")
+    return uri.startswith(_SQLITE)
+
+
+def is_own(uri: str, work: Path) -> bool:
+    """Whether `uri` names the store inside the work folder, which no other folder writes to."""
+    return is_local(uri) and Path(uri.removeprefix(_SQLITE)) == work.resolve() / DATABASE
+
+
+def artifacts_beside(uri: str) -> str | None:
+    """Where a new experiment of a sqlite store keeps its files; None leaves it to the server."""
+    return artifact_root(Path(uri.removeprefix(_SQLITE)).parent) if is_local(uri) else None
 
 
 def prepare(work: Path) -> str:

@@ -36,7 +36,8 @@ def open_fabric(plan: FitPlan) -> Fabric:
     strategy: str | DDPStrategy = "auto"
     if plan.processes > 1:
         # Frozen layers have no gradient for the processes to wait for.
-        strategy = DDPStrategy(timeout=_LONGEST_VALIDATION, find_unused_parameters=bool(plan.phases))
+        freezes = any(phase.layers != ("*",) for phase in plan.phases)
+        strategy = DDPStrategy(timeout=_LONGEST_VALIDATION, find_unused_parameters=freezes)
     fabric = Fabric(
         accelerator=kind,
         devices=[int(number)] if number else plan.processes,

@@ -149,7 +149,7 @@ class _Run:
         """Train on batch ``t``; give the loss, the processes' mean."""
         try:
             loss = self._loss(t, patches, labels)
-            value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
+            value = float(self.fabric.all_reduce(loss.detach().clone(), reduce_op="mean"))
             if not math.isfinite(value):
                 raise _broken(t, f"the loss is {value}")
             self.stepper.zero_grad()
@@ -172,8 +172,8 @@ class _Run:
         """The signal that any process got, or 0: all of them stop at one step."""
         if self.fabric.world_size == 1:
             return wish.signum
-        signums = self.fabric.all_gather(torch.tensor(wish.signum, device=self.fabric.device))
-        return int(signums.max())
+        signum = torch.tensor(wish.signum, device=self.fabric.device)
+        return int(self.fabric.all_reduce(signum, reduce_op="max"))
 
     def validate(self, function: Callable[[nn.Module], dict[str, float]], wish: StopWish) -> dict[str, float]:
         """Score the network. All is saved, so a signal need not wait."""
@@ -206,8 +206,7 @@ class _Run:
 
     def save(self) -> None:
         """Write ``last.ckpt``; refuse to replace a good one by weights that are not finite."""
-        if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
-            raise _broken(self.state.step, "some weights are not finite")
+        _check_finite(self.network, self.state.step)
         if self.fabric.is_global_zero:
             moments = optim.state_by_name(self.optimiser, self.network)
             scaler = self.fabric.strategy.precision.state_dict()
@@ -215,6 +214,8 @@ class _Run:
             state.write(self.folder / LAST, kept)
 
     def save_best(self, epoch: Epoch) -> None:
+        """Write ``best.ckpt``, before ``last.ckpt`` says that there is one."""
+        _check_finite(self.network, self.state.step)
         if self.fabric.is_global_zero:
             state.write_network(self.folder / BEST, self.network.state_dict(), epoch.to_row())
 
@@ -265,13 +266,19 @@ def _set_up(
     if isinstance(loss, nn.Module):
         loss = loss.to(fabric.device)
     optimiser = optim.build(plan.optimiser, network)
-    model, stepper = fabric.setup(network, optimiser)
+    module = torch.compile(network) if plan.compile else network
+    model, stepper = fabric.setup(module, optimiser)
     rows = slice(fabric.global_rank, None, fabric.world_size)
     precision = resolved_precision(plan, fabric.device.type)
     settings = {**plan.settings(network), "precision": precision}
     run = _Run(fabric, network, model, optimiser, stepper, loss, draw, augment, plan, folder, rows, settings)
     run.resume()
     return run
+
+
+def _check_finite(network: nn.Module, step: int) -> None:
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise _broken(step, "some weights are not finite")
 
 
 def _broken(t: int, found: str) -> MedsegError:

@@ -20,9 +20,10 @@ class FitPlan:
 
     Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
     limits the gradient's norm. ``precision`` auto is fp32 on a CPU and bf16 on a GPU, fp16 where that lacks
-    it. ``device`` is auto, cpu, cuda, cuda:1 or mps. ``patience`` counts validations without a better
-    ``keep_best_by``, a key of what validation gives, higher being better; 0 never stops early. ``identity``
-    is whatever else makes two trainings different (data, recipe); its values are plain.
+    it. ``device`` is auto, cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler. ``patience`` counts
+    validations without a better ``keep_best_by``, a key of what validation gives, higher being better; 0
+    never stops early. ``identity`` is whatever else makes two trainings different (data, recipe); its values
+    are plain.
     """
 
     epochs: int
@@ -37,6 +38,7 @@ class FitPlan:
     device: str = "auto"
     processes: int = 1
     channels_last: bool = False
+    compile: bool = False
     validate_every: int = 1
     patience: int = 0
     keep_best_by: str = "dice_mean"
@@ -57,8 +59,9 @@ class FitPlan:
         """What must be equal for a checkpoint to be resumed: all but the device, and the network's shapes."""
         values = asdict(self)
         del values["device"]
+        identity = values.pop("identity")
         shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
-        return {**values, **values.pop("identity"), "network": files.sha256_of_value(shapes)}
+        return {**values, **identity, "network": files.sha256_of_value(shapes)}
 
 
 @dataclass(frozen=True)

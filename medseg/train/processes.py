@@ -18,6 +18,8 @@ from contextlib import closing
 from queue import Empty
 from typing import Any
 
+import torch
+
 from medseg.errors import MedsegError
 from medseg.train.fit import fit
 from medseg.train.plan import Epoch
@@ -129,6 +131,9 @@ def _work(rank: int, port: int, make: Make, told: Any) -> None:
     else:
         if rank == 0:
             told.put(("done", None))
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _free_port() -> int:

@@ -50,10 +50,10 @@ ROWS = [
     Row("deeplab_largefov", (24, 16), {"width": 2, "hidden": 4}),
     Row("deeplab_aspp", (32, 40), {"width": 2, "hidden": 4, "scales": [0.5, 0.75, 1]}),
     Row("fcn_alexnet", (33, 40), {"width": 4, "hidden": 4}),
-    Row("fcn_googlenet", (33, 40), {"width": 4}),
+    Row("fcn_googlenet", (33, 40), {"width": 16}),
     Row("deconvnet", (224, 256), {"width": 1, "hidden": 2}),
     Row("deeplab_v3", (32, 48), {"width": 4, "hidden": 4, "body": "resnet18"}),
-    Row("deeplab_v3", (32, 48), {"width": 4, "hidden": 4, "body": "mobilenetv2"}),
+    Row("deeplab_v3", (32, 48), {"width": 16, "hidden": 4, "body": "mobilenetv2"}),
     Row("deeplab_v3plus", (32, 40), {"width": 2, "hidden": 4, "output_stride": 8}),
     Row("pspnet", (32, 40), {"width": 4, "body": "resnet18"}),
     Row("upernet", (64, 32), {"width": 4, "hidden": 4, "body": "resnet18"}),
@@ -100,6 +100,7 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
 
 def test_every_name_of_the_table_has_a_row() -> None:
+    assert all(made(row).paper for row in ROWS)
     assert {row.name for row in ROWS} == set(NETWORKS)
 
 
@@ -161,3 +162,15 @@ def test_impossible_input_is_refused_with_the_size_to_use(row: Row) -> None:
         network(torch.zeros(1, 3, height + 1, width))
     assert size.value.code is Code.SIZE_IMPOSSIBLE
     assert f"pad it to {height + network.step}×{width}" in str(size.value)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("row", {row.name: row for row in ROWS}.values(), ids=str)
+def test_exported_and_compiled_forms_agree_with_eager(row: Row) -> None:
+    network, x = without_zeros(made(row)).eval(), batch(row)
+    with torch.no_grad():
+        plain = network(x)
+        exported = torch.export.export(network, (x,)).module()(x)
+        torch.testing.assert_close(exported, plain, rtol=1e-4, atol=1e-4)
+        compiled = torch.compile(network, fullgraph=True)(x)
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
+from medseg.networks.backbones import BodyName, OutputStride, make_body
+from medseg.networks.deconvnet import DeconvNet
 from medseg.networks.deeplab import DeepLabASPP, DeepLabLargeFOV
 from medseg.networks.fcn import FCN8s, FCN16s, FCN32s
+from medseg.networks.icnet import ICNet
 from medseg.networks.segnet_basic import SegNetBasic
 from medseg.networks.unet import UNet
 from medseg.networks.unetpp import UNetPlusPlus, log_mean
@@ -174,3 +179,38 @@ def test_deeplab_fuses_scales_by_their_maximum() -> None:
 def test_segnet_basic_decoder_has_no_relu() -> None:
     decoders = SegNetBasic(3, 4, width=2).decoders
     assert not any(isinstance(layer, torch.nn.ReLU) for layer in decoders.modules())
+
+
+def test_deconvnet_needs_seven_features_a_side() -> None:
+    network = DeconvNet(1, 2, width=1, hidden=2)
+    with pytest.raises(MedsegError) as refused:
+        network(torch.zeros(2, 1, 192, 224))
+    assert "at least 224; pad it to 224×224" in str(refused.value)
+
+
+def test_icnet_gives_three_heads_in_training_and_the_finest_in_evaluation() -> None:
+    network, x = ICNet(1, 2, body="resnet18", width=4, hidden=4), image(1, 64, 64)
+    assert [head.shape for head in network(x)] == [(2, 2, 64, 64)] * 3
+    assert network.eval()(x).shape == (2, 2, 64, 64)
+
+
+@pytest.mark.parametrize("name", get_args(BodyName))
+@pytest.mark.parametrize("stride", get_args(OutputStride))
+def test_bodies_give_five_levels_up_to_the_output_stride(name: BodyName, stride: OutputStride) -> None:
+    with torch.device("meta"):
+        body = make_body(name, 3, output_stride=stride)
+        levels = body(torch.zeros(1, 3, 64, 64))
+    assert [64 // level.shape[2] for level in levels] == [min(s, stride) for s in (2, 4, 8, 16, 32)]
+    assert [level.shape[1] for level in levels] == body.widths
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2"])
+@pytest.mark.parametrize("stride", [8, 16])
+def test_rates_in_place_of_strides_keep_the_features_where_both_exist(
+    name: BodyName, stride: OutputStride
+) -> None:
+    coarse, fine = (make_body(name, 1, width=8, output_stride=s).double().eval() for s in (32, stride))
+    fine.load_state_dict(coarse.state_dict())
+    x = image(1, 96, 64).double()
+    apart = 32 // stride
+    torch.testing.assert_close(fine(x)[4][..., ::apart, ::apart], coarse(x)[4])

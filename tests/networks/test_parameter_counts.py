@@ -127,7 +127,14 @@ def test_deeplab_v3_pyramid_and_v3plus_decoder() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("deconvnet", 0), ("pspnet", 0), ("upernet", 0), ("icnet", 0), ("deeplab_v3", 0), ("deeplab_v3plus", 0)],
+    [
+        ("deconvnet", 251_805_653),
+        ("deeplab_v3", 39_048_533),
+        ("deeplab_v3plus", 40_352_181),
+        ("pspnet", 46_592_597),
+        ("upernet", 64_032_341),
+        ("icnet", 27_913_567),
+    ],
 )
 def test_counts_that_no_paper_states_stay_as_they_are(name: str, expected: int) -> None:
     assert parameters(built(name, 3, 21)) == expected

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from medseg.networks import build
+from medseg.networks import build, describe
 from medseg.networks.receptive import ReceptiveField, receptive_field
 
 
@@ -26,6 +26,8 @@ from medseg.networks.receptive import ReceptiveField, receptive_field
         ("fcn32s", {}, "body.pools.4", (212,), 32),
         ("fcn32s", {}, "score", (404,), 32),
         ("segnet_basic", {}, "pool", (106,), 16),
+        ("fcn_alexnet", {}, "score", (355,), 32),
+        ("fcn_googlenet", {}, "score", (907,), 32),
     ],
 )
 def test_field_and_stride(
@@ -63,3 +65,21 @@ def test_tracing_leaves_the_network_alone() -> None:
     assert not network.training
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     assert not network._forward_hooks
+
+
+def test_a_mean_over_the_image_sees_the_whole_of_it() -> None:
+    with torch.device("meta"):
+        network = build("deeplab_v3", 3, 4, body="resnet18")
+    assert receptive_field(network) is None
+
+
+def test_description_of_a_network_for_info() -> None:
+    assert describe("usegnet") == {
+        "name": "usegnet",
+        "keywords": {"width": 64, "depth": 3, "skips": 1},
+        "channels": 3,
+        "classes": 4,
+        "parameters": 3_483_652,
+        "receptive_field": [76, 84],
+        "paper": "Kumar, Nagar, Arora, Gupta 2018",
+    }

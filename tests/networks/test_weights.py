@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
+from medseg.networks.backbones import BodyName, make_body
 from medseg.networks.deeplab import DeepLabLargeFOV
+from medseg.networks.deeplab_v3 import DeepLabV3
 from medseg.networks.fcn import FCN32s
 from medseg.networks.segnet import SegNet
 from medseg.networks.unet import UNet
@@ -124,3 +126,15 @@ def test_network_without_published_weights_is_refused() -> None:
     with pytest.raises(MedsegError) as refused:
         fill(UNet(3, 4, width=2), vgg16())
     assert "no layers with published weights" in str(refused.value)
+
+
+@pytest.mark.parametrize("body", ["resnet18", "mobilenetv2"])
+def test_bodies_fill_from_their_own_names_with_running_statistics(body: BodyName) -> None:
+    network = DeepLabV3(1, 4, body=body, width=8, hidden=4)
+    published = {
+        key: torch.rand_like(t) for key, t in make_body(body, 3, width=8).state_dict().items() if t.ndim
+    }
+    left = fill(network, published)
+    assert not any(key.startswith("body") and not key.endswith("tracked") for key in left)
+    key = "layer4.1.bn2.running_var" if body == "resnet18" else "features.17.conv.3.running_var"
+    assert torch.equal(network.body.state_dict()[key], published[key])

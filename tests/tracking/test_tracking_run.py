@@ -167,15 +167,16 @@ def test_what_a_kill_left_running_is_killed_except_what_is_resumed(tracker: Trac
 
 
 def test_on_a_shared_store_only_runs_of_this_work_folder_are_killed(
-    work: Path, tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+    work: Path, tmp_path: Path, client: Any
 ) -> None:
     uri = store.local_uri(work)
-    monkeypatch.setattr(store, "is_local", lambda uri: False)
-    mine = Tracker(uri, work, "demo", warn=pytest.fail)
+    mine = Tracker(uri, tmp_path / "mine", "demo", warn=pytest.fail)
     other = Tracker(uri, tmp_path / "other", "demo", warn=pytest.fail)
     own, foreign = mine.start("own"), other.start("foreign")
     assert mine.mark_killed() == [own.id]
     assert client.get_run(foreign.id).info.status == "RUNNING"
+    assert foreign.experiment_id == own.experiment_id
+    assert client.get_experiment(own.experiment_id).artifact_location == store.artifact_root(work)
 
 
 def test_a_summary_has_no_step_and_a_changed_value_counts(tracker: Tracker, client: Any) -> None:
@@ -277,7 +278,7 @@ def gate(client: Any, monkeypatch: pytest.MonkeyPatch) -> _Gate:
 
 
 def _unsent(work: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (work / link.UNSENT).read_text().splitlines()]
+    return [json.loads(line) for line in (work / link.UNSENT).read_text().split("\n") if line]
 
 
 def test_a_lost_store_is_said_once_and_the_rest_is_kept(work: Path, gate: _Gate, said: list[str]) -> None:
@@ -329,9 +330,12 @@ def test_what_was_kept_is_sent_by_the_next_command(
     assert len(_unsent(work)) == 3
     with (work / link.UNSENT).open("a") as file:
         file.write('{"kind": "metr')  # cut off by a kill
+    later.start("fold 0", run_id=run.id).tags({"late": "yes"})
     gate.open = True
     Tracker(uri, work, "demo", warn=said.append)
-    assert client.get_run(run.id).data.metrics == {"train/loss": 1.0, "test/dice_mean": 0.9}
+    found = client.get_run(run.id)
+    assert found.data.metrics == {"train/loss": 1.0, "test/dice_mean": 0.9}
+    assert found.data.tags["late"] == "yes"
     assert not (work / link.UNSENT).exists()
 
 

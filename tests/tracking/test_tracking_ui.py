@@ -79,7 +79,7 @@ def _use_as_remote(uri: str, work: Path, server: ui.Server, monkeypatch: pytest.
     run.metrics({"train/loss": 0.5}, 2)
     run.finish("FAILED")
     assert len(said) == 1 and "is lost" in said[0]
-    kept = [json.loads(line) for line in (work / link.UNSENT).read_text().splitlines()]
+    kept = [json.loads(line) for line in (work / link.UNSENT).read_text().splitlines() if line]
     assert [line["kind"] for line in kept] == ["metrics", "status"]
     with pytest.raises(MedsegError) as refused:
         store.check(uri)

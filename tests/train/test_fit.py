@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,28 +133,16 @@ def test_a_signal_during_validation_stops_at_once_and_validation_is_done_again(
 
 
 def test_a_signal_without_validation_at_an_epochs_last_step(tmp_path: Path) -> None:
-    class Loss(nn.Module):
-        calls = 0
+    def squares(logits: Tensor, labels: Tensor) -> Tensor:
+        return logits.square().mean()
 
-        def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-            return logits.square().mean()
-
-    whole = TinyNet()
-    list(run(tmp_path / "whole", whole, validate=None, loss=Loss()))
+    plain = {"validate": None, "loss": squares}
+    whole, network, folder = TinyNet(), TinyNet(), tmp_path / "cut"
+    list(run(tmp_path / "whole", whole, **plain))
     for step in (4, 5):
         with pytest.raises(Stopped):
-            folder = tmp_path / "cut"
-            list(
-                run(
-                    folder,
-                    TinyNet(),
-                    validate=None,
-                    loss=Loss(),
-                    on_step=_signal_at(step, signal.SIGTERM),
-                )
-            )
-    network = TinyNet()
-    epochs = list(run(tmp_path / "cut", network, validate=None, loss=Loss()))
+            list(run(folder, TinyNet(), on_step=_signal_at(step, signal.SIGTERM), **plain))
+    epochs = list(run(folder, network, **plain))
     assert equal(weights(network), weights(whole))
     assert [e.is_best for e in epochs] == [True] * 3
     assert [e.val for e in epochs] == [None] * 3
@@ -249,14 +238,8 @@ def test_phases_resume_exactly_at_their_border(tmp_path: Path) -> None:
     list(run(tmp_path / "whole", whole, plan(phases=phases)))
     for step in (3, 4, 5):
         with pytest.raises(Stopped):
-            list(
-                run(
-                    tmp_path / "cut",
-                    TinyNet(),
-                    plan(phases=phases),
-                    on_step=_signal_at(step, signal.SIGINT),
-                )
-            )
+            on_step = _signal_at(step, signal.SIGINT)
+            list(run(tmp_path / "cut", TinyNet(), plan(phases=phases), on_step=on_step))
     list(run(tmp_path / "cut", cut, plan(phases=phases)))
     assert equal(weights(cut), weights(whole))
 
@@ -277,6 +260,20 @@ def test_other_plans_resume_exactly(tmp_path: Path, changes: dict[str, Any]) -> 
         list(run(tmp_path / "cut", TinyNet(), plan(**changes), on_step=_signal_at(6, signal.SIGTERM)))
     list(run(tmp_path / "cut", cut, plan(**changes)))
     assert equal(weights(cut), weights(whole))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("default")
+def test_a_compiled_network_trains_alike_and_resumes(tmp_path: Path) -> None:
+    whole, cut = TinyNet(norm=False), TinyNet(norm=False)
+    list(run(tmp_path / "eager", whole))
+    with pytest.raises(Stopped):
+        list(run(tmp_path / "cut", cut, plan(compile=True), on_step=_signal_at(6, signal.SIGTERM)))
+    epochs = list(run(tmp_path / "cut", cut, plan(compile=True)))
+    assert [e.resumed for e in epochs] == [True, False, False]
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(cut)[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_early_stopping_and_the_best_are_kept(tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""A model folder is used only if it is whole, known and unchanged; nothing it names is ever imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from medseg import networks
+from medseg.errors import Code, MedsegError
+from medseg.infer import modelfolder
+from medseg.infer.modelfolder import Description
+from medseg.volume import ClassList
+
+CLASSES = ClassList.from_names({0: "background", 2: "lesion"})
+
+
+def description(**changes: Any) -> Description:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "network": "usegnet",
+        "keywords": {"width": 2},
+        "channels": ("t1",),
+        "plane": "axial",
+        "depth": 3,
+        "classes": tuple(CLASSES.to_json()),
+        "foreground": "auto",
+        "spacing_mm": (1.0, 1.0, 2.0),
+        "crop": True,
+        "crop_margin": 2,
+        "n4": False,
+        "intensity": "zscore",
+        "mode": "vote",
+        "window": (16, 16),
+        "stride": (8, 8),
+        "batch": 7,
+        "combine": "mean",
+        "domain": {},
+        "trained": {"fold0": {"epochs": 3}},
+    }
+    return Description(**{**values, **changes})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    states = {f"fold{k}": networks.build("usegnet", 3, 2, seed=k, width=2).state_dict() for k in (0, 1)}
+    modelfolder.export(tmp_path / "model", states, description())
+    return tmp_path / "model"
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "model.json"
+    tree = json.loads(path.read_text())
+    tree["description"].update(changes)
+    path.write_text(json.dumps(tree))
+
+
+def test_a_folder_comes_back_as_it_was_written(folder: Path) -> None:
+    model = modelfolder.load(folder)
+    assert model.description == description()
+    assert model.description.class_list() == CLASSES
+    assert model.parameters == sum(p.numel() for p in networks.build("usegnet", 3, 2, width=2).parameters())
+    assert model.predictor(torch.zeros(1, 3, 16, 16)).shape == (1, 2, 16, 16)
+    assert "tiny" in (folder / "card.md").read_text()
+
+
+def test_one_member_can_be_picked_and_has_its_own_hash(folder: Path) -> None:
+    alone, both = modelfolder.load(folder, members=["fold1"]), modelfolder.load(folder)
+    assert alone.sha256 != both.sha256
+    slab = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(alone.predictor(slab), both.predictor(slab))
+    with pytest.raises(MedsegError) as caught:
+        modelfolder.load(folder, members=["fold7"])
+    assert caught.value.code == Code.NOT_A_MODEL
+
+
+def test_exporting_fewer_members_removes_the_others(folder: Path) -> None:
+    state = networks.build("usegnet", 3, 2, seed=0, width=2).state_dict()
+    modelfolder.export(folder, {"fold0": state}, description())
+    assert [p.name for p in folder.glob("*.safetensors")] == ["fold0.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["subprocess:Popen", "os:system", "builtins:exec", "medseg.files:sha256"])
+def test_a_name_outside_the_table_is_never_imported(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(folder, network=name, keywords={"args": "touch /tmp/never"})
+    asked: list[str] = []
+    monkeypatch.setattr(networks, "import_module", asked.append)
+    with pytest.raises(MedsegError) as caught:
+        modelfolder.load(folder)
+    assert caught.value.code == Code.NETWORK_UNKNOWN
+    assert asked == []
+
+
+def test_weights_that_were_changed_are_refused(folder: Path) -> None:
+    path = folder / "fold0.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(MedsegError) as caught:
+        modelfolder.load(folder)
+    assert caught.value.code == Code.MODEL_TAMPERED
+    path.unlink()
+    with pytest.raises(MedsegError) as caught:
+        modelfolder.load(folder)
+    assert caught.value.code == Code.MODEL_TAMPERED
+
+
+def test_a_member_outside_the_folder_is_not_reached(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "other.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(1)}, outside)
+    tree = json.loads((folder / "model.json").read_text())
+    tree["members"][0]["file"] = "../other.safetensors"
+    (folder / "model.json").write_text(json.dumps(tree))
+    with pytest.raises(MedsegError) as caught:
+        modelfolder.load(folder)
+    assert caught.value.code == Code.MODEL_TAMPERED
+
+
+def test_weights_of_another_network_are_refused(folder: Path) -> None:
+    edit(folder, keywords={"width": 3})
+    with pytest.raises(MedsegError) as caught:
+        modelfolder.load(folder)
+    assert caught.value.code == Code.WEIGHTS_DO_NOT_FIT
+
+
+@pytest.mark.parametrize(
+    "changes", [{"surprise": 1}, {"depth": "three"}, {"plane": "diagonal"}, {"mode": None}, {"stride": [1]}]
+)
+def test_a_description_of_the_wrong_form_is_refused(folder: Path, changes: dict[str, Any]) -> None:
+    edit(folder, **changes)
+    with pytest.raises(MedsegError) as caught:
+        modelfolder.load(folder)
+    assert caught.value.code == Code.NOT_A_MODEL
+    assert next(iter(changes)) in caught.value.finding.found
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 99, "members": [], "description": {}}'])
+def test_a_file_that_is_no_model_json_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(MedsegError) as caught:
+        modelfolder.load(tmp_path)
+    assert caught.value.code == Code.NOT_A_MODEL
+
+
+def test_a_folder_without_model_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MedsegError) as caught:
+        modelfolder.load(tmp_path)
+    assert caught.value.code == Code.NOT_A_MODEL

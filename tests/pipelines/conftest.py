@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medseg import networks
+from medseg.infer import modelfolder
+from medseg.infer.modelfolder import Description
+from medseg.volume import ClassList
+from pipelines.reporter import Reporter
+
+CLASSES = ClassList.from_names({0: "background", 1: "csf", 2: "gm"})
+
+
+def describe(**changes: Any) -> Description:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "network": "usegnet",
+        "keywords": {"width": 2},
+        "channels": ("t1",),
+        "plane": "axial",
+        "depth": 3,
+        "classes": tuple(CLASSES.to_json()),
+        "foreground": "auto",
+        "spacing_mm": None,
+        "crop": True,
+        "crop_margin": 2,
+        "n4": False,
+        "intensity": "zscore",
+        "mode": "dense",
+        "window": (16, 16),
+        "stride": (8, 8),
+        "batch": None,
+        "combine": "mean",
+        "domain": {},
+        "trained": {},
+    }
+    return Description(**{**values, **changes})
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """Write a model folder with random weights; keywords change its description."""
+
+    def make(folder: str = "model", members: int = 1, **changes: Any) -> Path:
+        about = describe(**changes)
+        channels = len(about.channels) * about.depth
+        states = {
+            f"fold{k}": networks.build(
+                "usegnet", channels, len(about.classes), seed=k, **about.keywords
+            ).state_dict()
+            for k in range(members)
+        }
+        modelfolder.export(tmp_path / folder, states, about)
+        return tmp_path / folder
+
+    return make
+
+
+@pytest.fixture
+def say() -> Reporter:
+    return Reporter(stream=io.StringIO())
+
+
+@pytest.fixture
+def brain() -> Any:
+    """A (20, 24, 8) int16 array: a noisy box in air."""
+    array = np.zeros((20, 24, 8), np.int16)
+    array[4:16, 5:19, 1:7] = np.random.default_rng(0).integers(50, 200, (12, 14, 6))
+    return array

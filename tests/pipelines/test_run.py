@@ -1,0 +1,227 @@
+"""A whole recipe on four tiny subjects: every stage once, then only what changed."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+
+from medseg import files
+from medseg.errors import Code, ExitCode, MedsegError
+from pipelines import run as pipeline
+from pipelines.reporter import Reporter
+from pipelines.run import Request
+from pipelines.stage import STAGES
+
+SMALL_TRAINING = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1}
+
+
+def make_subjects(folder: Path, count: int = 6) -> None:
+    """Boxes in boxes: class 1 around class 2, brighter inside; the last subject has no label."""
+    for n in range(count):
+        rng = np.random.default_rng(n)
+        label = np.zeros((20, 24, 6), np.uint8)
+        label[3:17, 4:20, 1:5] = 1
+        label[7:13, 8:16, 2:4] = 2
+        image = np.rint(label * 100 + rng.normal(0, 5, label.shape) * (label > 0)).astype(np.int16)
+        name = f"s{n}"
+        (folder / name).mkdir(parents=True)
+        nib.Nifti1Image(image, np.diag([1, 1, 2, 1])).to_filename(folder / name / f"{name}.nii.gz")
+        if n < count - 1:
+            seg = nib.Nifti1Image(label, np.diag([1, 1, 2, 1]))
+            seg.to_filename(folder / name / f"{name}_seg.nii.gz")
+
+
+def tree(**parts: Any) -> dict[str, Any]:
+    return {
+        "name": "boxes",
+        "data": {
+            "layout": "patterns",
+            "channels": {"t1": "{case}/{case}.nii.gz"},
+            "label": "{case}/{case}_seg.nii.gz",
+            "classes": {0: "background", 1: "outer", 2: "inner"},
+            "splits": [
+                {"train": ["s0", "s1"], "val": ["s2"], "test": ["s3", "s4"]},
+                {"train": ["s3", "s4"], "val": ["s2"], "test": ["s0", "s1"]},
+            ],
+        },
+        "sampling": {"window": [16, 16]},
+        "network": {"name": "usegnet", "keywords": {"width": 2}},
+        "train": SMALL_TRAINING,
+        **parts,
+    }
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    make_subjects(tmp_path / "data")
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree()))
+    return tmp_path
+
+
+def go(place: Path, *settings: str, **keywords: Any) -> tuple[ExitCode, str]:
+    """Run the recipe in `place/work`; the exit code and what was said."""
+    stream = io.StringIO()
+    fold = keywords.pop("fold", None)
+    request = Request(str(place / "boxes.yaml"), place / "data", place / "work", settings, fold)
+    ended = pipeline.run(request, Reporter(stream=stream, log=place / "work/medseg.log"), **keywords)
+    return ended, stream.getvalue()
+
+
+OFF = "tracking.enabled=false"
+
+
+def test_a_run_writes_what_the_work_folder_promises_and_tracks_it(place: Path) -> None:
+    ended, said = go(place)
+    assert ended == ExitCode.DONE
+    work = place / "work"
+    for path in (
+        "recipe.yaml",
+        "ingest/cases.csv",
+        "ingest/quarantine.csv",
+        "ingest/dataset.json",
+        "ingest/splits.csv",
+        "prepared/s0/image.npy",
+        "prepared/s0/record.json",
+        "train/0/last.ckpt",
+        "train/0/best.ckpt",
+        "train/0/history.csv",
+        "model/model.json",
+        "model/card.md",
+        "predictions/s3.nii.gz",
+        "predictions/s3.json",
+        "predictions/s5.nii.gz",
+        "predictions/labels.json",
+        "evaluation/scores.csv",
+        "evaluation/summary.json",
+        "evaluation/confusion.csv",
+        "report/report.html",
+        "mlflow.db",
+        "medseg.log",
+    ):
+        assert (work / path).is_file(), path
+    scored = {(r["case"], r["class"]) for r in files.read_csv(work / "evaluation/scores.csv")}
+    assert scored == {(case, name) for case in ("s3", "s4") for name in ("outer", "inner")}
+    assert "about" in said  # the plan, before the first step
+    before = stamps(work)
+    _, said = go(place)
+    assert said.count("up to date") == len(STAGES)
+    assert stamps(work) == before
+
+
+def stamps(work: Path) -> dict[str, int]:
+    """Modification times of all but the store, the log and the recipe, which each command writes."""
+    skip = {"mlflow.db", "medseg.log", "recipe.yaml", "tracking.json", ".lock", ".mlflow.lock"}
+    paths = [
+        p for p in work.rglob("*") if p.is_file() and p.name not in skip and "mlartifacts" not in p.parts
+    ]
+    return {str(p): p.stat().st_mtime_ns for p in paths}
+
+
+def test_changed_inputs_and_settings_redo_only_what_depends_on_them(place: Path) -> None:
+    go(place, OFF)
+    _, said = go(place, OFF, "evaluate.nsd_tolerance=2.0")
+    assert said.count("up to date") == 4  # ingest, preprocess, train, predict
+    before = stamps(place / "work")
+    shutil.copy(place / "data/s5/s5.nii.gz", place / "data/s5/copy.nii.gz")
+    nib.Nifti1Image(
+        np.asarray(nib.load(place / "data/s5/copy.nii.gz").dataobj) * np.int16(2), np.diag([1, 1, 2, 1])
+    ).to_filename(place / "data/s5/s5.nii.gz")
+    _, said = go(place, OFF, "evaluate.nsd_tolerance=2.0")
+    after = stamps(place / "work")
+    changed = {Path(p).name for p in after if after[p] != before.get(p)}
+    assert "s5.nii.gz" in changed
+    assert not changed & {"image.npy", "best.ckpt", "fold0.safetensors", "s3.nii.gz", "s4.nii.gz"}
+    _, said = go(place, OFF, "train.lr=0.01")
+    assert "training starts from its first step" in said
+
+
+def test_all_folds_are_members_and_each_tests_its_own(place: Path) -> None:
+    ended, _ = go(place, OFF, fold="all")
+    assert ended == ExitCode.DONE
+    work = place / "work"
+    members = files.read_json(work / "model/model.json")["members"]
+    assert [m["name"] for m in members] == ["fold0", "fold1"]
+    assert (work / "predictions/fold0/s3.nii.gz").is_file()
+    assert (work / "predictions/fold1/s0.nii.gz").is_file()
+    assert (work / "predictions/s5.nii.gz").is_file()
+    assert files.read_json(work / "predictions/s5.json")["members"] == ["fold0", "fold1"]
+    rows = {(r["fold"], r["case"]) for r in files.read_csv(work / "evaluation/scores.csv")}
+    assert rows == {("0", "s3"), ("0", "s4"), ("1", "s0"), ("1", "s1")}
+
+
+def test_a_damaged_case_is_set_aside_and_the_run_goes_on(place: Path) -> None:
+    broken = place / "data/s4/s4.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:200])
+    ended, said = go(place, OFF)
+    assert ended == ExitCode.SOME_SET_ASIDE
+    assert "TRUNCATED" in said
+    (row,) = files.read_csv(place / "work/ingest/quarantine.csv")
+    assert (row["case"], row["code"]) == ("s4", "TRUNCATED")
+    assert {r["case"] for r in files.read_csv(place / "work/evaluation/scores.csv")} == {"s3"}
+
+
+def test_a_missing_prediction_is_a_row_with_dice_zero(place: Path) -> None:
+    go(place, OFF)
+    (place / "work/predictions/s3.nii.gz").unlink()
+    go(place, OFF, only="evaluate")
+    rows = files.read_csv(place / "work/evaluation/scores.csv")
+    assert {r["dice"] for r in rows if r["case"] == "s3"} == {"0.0"}
+    assert len(rows) == 4
+
+
+def test_stages_out_of_order_name_the_one_to_run(place: Path) -> None:
+    for stage in STAGES[1:]:
+        with pytest.raises(MedsegError) as caught:
+            go(place, OFF, only=stage)
+        assert caught.value.code == Code.STAGE_MISSING
+        assert "medseg " in caught.value.finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("keywords", "code"),
+    [
+        ({"fold": "7"}, Code.USAGE),
+        ({"start": "nowhere"}, Code.USAGE),
+    ],
+)
+def test_choices_that_do_not_exist_are_refused(place: Path, keywords: dict[str, str], code: Code) -> None:
+    with pytest.raises(MedsegError) as caught:
+        go(place, OFF, **keywords)
+    assert caught.value.code == code
+
+
+def test_a_wrong_network_keyword_is_refused_before_anything_runs(place: Path) -> None:
+    with pytest.raises(MedsegError) as caught:
+        go(place, OFF, "network.keywords={widht: 3}")
+    assert caught.value.code == Code.KEYWORD_INVALID
+    assert not (place / "work").exists()
+
+
+def test_an_unreachable_tracking_server_is_known_before_the_first_stage(place: Path) -> None:
+    with pytest.raises(MedsegError) as caught:
+        go(place, "tracking.uri=http://127.0.0.1:9")
+    assert caught.value.code == Code.TRACKING_UNREACHABLE
+    assert not (place / "work/ingest").exists()
+
+
+def test_an_empty_data_folder_is_nothing_usable(place: Path) -> None:
+    shutil.rmtree(place / "data")
+    (place / "data").mkdir()
+    with pytest.raises(MedsegError) as caught:
+        go(place, OFF)
+    assert caught.value.code == Code.NOTHING_USABLE
+
+
+def test_from_a_stage_on_everything_is_done_anew(place: Path) -> None:
+    go(place, OFF)
+    weights = (place / "work/model/fold0.safetensors").read_bytes()
+    _, said = go(place, OFF, start="train")
+    assert said.count("up to date") == 0
+    assert (place / "work/model/fold0.safetensors").read_bytes() == weights

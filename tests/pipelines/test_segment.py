@@ -1,0 +1,208 @@
+"""`medseg segment` on a folder that mixes good scans, oddities and broken files: every input is accounted for."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg import files
+from medseg.errors import Code, ExitCode, MedsegError
+from pipelines import segment
+from pipelines.reporter import Reporter
+from pipelines.segment import Settings
+
+MakeModel = Callable[..., Path]
+STEP = np.diag([1.0, 1.0, 2.0, 1.0])
+
+
+def save(path: Path, array: Any, affine: Any = STEP, **header: Any) -> Path:
+    image = nib.Nifti1Image(array, affine)
+    image.set_sform(affine, header.get("sform", 1))
+    image.set_qform(header.get("qaffine", affine), header.get("qform", 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.to_filename(path)
+    return path
+
+
+def mixed(folder: Path, brain: Any) -> dict[str, str]:
+    """Write one scan of every kind; name → its expected code ('' for done)."""
+    rotated = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, 0.1, 0.2)) @ STEP
+    sheared = STEP.copy()
+    sheared[0, 1] = 0.3
+    moved = STEP.copy()
+    moved[0, 3] = 5.0
+    save(folder / "good.nii.gz", brain)
+    save(folder / "singleton.nii.gz", brain[..., None])
+    save(folder / "oblique.nii.gz", brain, rotated)
+    save(folder / "flipped.nii.gz", brain, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    save(folder / "sform_only.nii.gz", brain, qform=0)
+    save(folder / "no_form.nii.gz", brain, qform=0, sform=0)
+    scaled = nib.Nifti1Image(brain.astype(np.float32) * 0.5, STEP)
+    scaled.header.set_slope_inter(0.5, 1.0)
+    scaled.set_data_dtype(np.int16)
+    scaled.to_filename(folder / "scaled.nii.gz")
+    nib.Nifti1Image(brain, STEP, nib.Nifti1Header(endianness=">")).to_filename(folder / "big_endian.nii")
+    save(folder / "forms_apart.nii.gz", brain, qaffine=moved)
+    save(folder / "sheared.nii.gz", brain, sheared, qform=0)
+    holes = brain.astype(np.float32)
+    holes[5, 5, 5] = np.nan
+    save(folder / "nan.nii.gz", holes)
+    save(folder / "constant.nii.gz", np.full_like(brain, 7))
+    save(folder / "four_d.nii.gz", np.stack([brain, brain], axis=-1))
+    rgb = np.zeros(brain.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.Nifti1Image(rgb, STEP).to_filename(folder / "rgb.nii.gz")
+    whole = (folder / "good.nii.gz").read_bytes()
+    (folder / "truncated.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.nii.gz").write_bytes(gzip.compress(b"no image at all"))
+    return {
+        "good": "",
+        "singleton": "SINGLETON_AXIS",
+        "oblique": "OBLIQUE",
+        "flipped": "FLIPPED",
+        "sform_only": "ONE_FORM",
+        "no_form": "NO_ORIENTATION",
+        "scaled": "SCALED",
+        "big_endian": "BIG_ENDIAN",
+        "forms_apart": "SFORM_QFORM_DISAGREE",
+        "sheared": "SHEARED",
+        "nan": "NAN_OR_INF",
+        "constant": "CONSTANT",
+        "four_d": "FOUR_D",
+        "rgb": "NOT_SCALAR",
+        "truncated": "TRUNCATED",
+        "text": "NOT_AN_IMAGE",
+    }
+
+
+GOOD = 8
+
+
+def test_every_input_is_segmented_or_set_aside_with_its_code(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    expected = mixed(tmp_path / "in", brain)
+    out = tmp_path / "out"
+    ended = segment.run([tmp_path / "in"], out, Settings(make_model()), say)
+    assert ended == ExitCode.SOME_SET_ASIDE
+    rows = {r["case"]: r for r in files.read_csv(out / "summary.csv")}
+    assert rows.keys() == expected.keys()
+    for name, code in expected.items():
+        assert code in rows[name]["code"], rows[name]
+    aside = {r["case"]: r["code"] for r in files.read_csv(out / "quarantine.csv")}
+    assert len(aside) == len(expected) - GOOD
+    assert files.read_json(out / "run.json")["inputs"] == len(expected)
+    for name in expected:
+        assert (out / f"{name}.nii.gz").exists() == (name not in aside)
+
+
+def test_label_maps_lie_on_their_scans_own_grid(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    mixed(tmp_path / "in", brain)
+    out = tmp_path / "out"
+    segment.run([tmp_path / "in"], out, Settings(make_model(), margin=True), say)
+    for made in (p for p in out.glob("*.nii.gz") if "_margin" not in p.name):
+        (source,) = (tmp_path / "in").glob(made.name.removesuffix(".gz") + "*")
+        scan, label = nib.load(source), nib.load(made)
+        assert label.shape == scan.shape[:3]
+        assert label.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(label.affine, scan.affine)
+        for form in ("sform_code", "qform_code"):
+            assert label.header[form] == scan.header[form]
+        margin = nib.load(out / made.name.replace(".nii.gz", "_margin.nii.gz"))
+        assert 0 <= np.asarray(margin.dataobj).min() <= np.asarray(margin.dataobj).max() <= 1
+
+
+def test_a_second_run_skips_what_is_done_and_redoes_what_changed(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    for name in "abc":
+        save(tmp_path / "in" / f"{name}.nii.gz", (brain + (brain > 0) * ord(name)).astype(np.int16))
+    model, out = make_model(), tmp_path / "out"
+    segment.run([tmp_path / "in"], out, Settings(model), say)
+    before = {p.name: p.read_bytes() for p in out.glob("*.nii.gz")}
+    save(tmp_path / "in" / "b.nii.gz", brain * 2)
+    (out / "c.nii.gz").write_bytes(b"damaged")
+    segment.run([tmp_path / "in"], out, Settings(model), say)
+    status = {r["case"]: r["status"] for r in files.read_csv(out / "summary.csv")}
+    assert status["a"] == "skipped"
+    assert status["b"] != "skipped"
+    assert (out / "c.nii.gz").read_bytes() == before["c.nii.gz"]
+    segment.run([tmp_path / "in"], out, Settings(model, mode="vote"), say)
+    assert all(r["status"] != "skipped" for r in files.read_csv(out / "summary.csv"))
+
+
+def test_equal_names_get_their_folder_and_label_files_are_left_out(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    save(tmp_path / "in/one/t1.nii.gz", brain)
+    save(tmp_path / "in/two/t1.nii.gz", brain)
+    save(tmp_path / "in/two/t1_seg.nii.gz", brain)
+    (tmp_path / "in/readme.txt").write_text("hello")
+    model = make_model()
+    segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say)
+    assert {r["case"] for r in files.read_csv(tmp_path / "out/summary.csv")} == {"one_t1", "two_t1"}
+    left_out = files.read_json(tmp_path / "out/run.json")["left_out"]
+    assert sorted(Path(p).name for p in left_out) == ["readme.txt", "t1_seg.nii.gz"]
+    asked = Settings(model, include_labels=True)
+    segment.run([tmp_path / "in"], tmp_path / "all", asked, say)
+    assert len(files.read_csv(tmp_path / "all/summary.csv")) == 3
+
+
+def test_two_channels_are_found_by_their_endings_and_a_missing_one_is_coded(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    for name in ("a_flair", "a_t1", "b_flair"):
+        save(tmp_path / "in" / f"{name}.nii.gz", brain)
+    model = make_model(channels=("flair", "t1"))
+    ended = segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say)
+    rows = {r["case"]: r for r in files.read_csv(tmp_path / "out/summary.csv")}
+    assert ended == ExitCode.SOME_SET_ASIDE
+    assert rows["a"]["status"].startswith("done")
+    assert rows["b"]["code"] == "CHANNEL_MISSING"
+
+
+def test_nothing_usable_ends_with_its_own_code(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    save(tmp_path / "in/constant.nii.gz", np.full_like(brain, 3))
+    model = make_model()
+    assert segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say) == ExitCode.NOTHING_USABLE
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MedsegError) as caught:
+        segment.run([tmp_path / "empty"], tmp_path / "out", Settings(model), say)
+    assert caught.value.code == Code.NOTHING_USABLE
+    with pytest.raises(MedsegError) as caught:
+        segment.run([tmp_path / "nowhere"], tmp_path / "out", Settings(model), say)
+    assert caught.value.code == Code.PATH_MISSING
+
+
+def test_a_scan_that_becomes_broken_leaves_no_old_result_behind(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    scan = save(tmp_path / "in/a.nii.gz", brain)
+    model, out = make_model(), tmp_path / "out"
+    segment.run([scan], out, Settings(model), say)
+    scan.write_bytes(scan.read_bytes()[:100])
+    segment.run([scan], out, Settings(model), say)
+    assert not (out / "a.nii.gz").exists()
+    assert not (out / "a.json").exists()
+
+
+def test_members_of_several_folds_are_combined(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    save(tmp_path / "in/a.nii.gz", brain)
+    for rule in ("mean", "vote"):
+        model = make_model(f"model_{rule}", members=3, combine=rule)
+        assert segment.run([tmp_path / "in"], tmp_path / rule, Settings(model), say) == ExitCode.DONE
+    shutil.copytree(tmp_path / "model_mean", tmp_path / "one")
+    assert (tmp_path / "mean/a.nii.gz").exists()
+    assert (tmp_path / "vote/a.nii.gz").exists()
