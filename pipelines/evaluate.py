@@ -33,7 +33,8 @@ def run(job: Job) -> None:
             [e.fold, e.case, e.role, files.stamp(label), _content(path)] for e, label, path in listed
         ],
     }
-    with job.stage("evaluate", VERSION, used) as must_run:
+    makes = [job.work.evaluation / name for name in ("scores.csv", "summary.json", "confusion.csv")]
+    with job.stage("evaluate", VERSION, used, makes) as must_run:
         if must_run:
             _score_all(job, listed)
     _say(job)
@@ -86,11 +87,11 @@ def _say(job: Job) -> None:
 
 
 def means(told: dict[str, Any]) -> dict[str, float]:
-    """`test/dice/csf` → mean, for every set, metric and class of a summary, and over classes as `mean`."""
+    """`test/dice_csf` → mean, for every set, metric and class of a summary, and over classes as `mean`."""
     found = {}
     for name, held in told["sets"].items():
         for class_name, metrics in [*held["classes"].items(), ("mean", held["over_classes"])]:
             for metric in table.METRICS:
                 if metrics[metric]["mean"] is not None:
-                    found[f"{name}/{metric}/{class_name}"] = metrics[metric]["mean"]
+                    found[f"{name}/{metric}_{class_name}"] = metrics[metric]["mean"]
     return found

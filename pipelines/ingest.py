@@ -31,7 +31,8 @@ def run(job: Job) -> None:
         "files": [[files.stamp(p) for p in _paths(c)] for c in found.cases],
         "strays": [str(s) for s in found.strays],
     }
-    with job.stage("ingest", VERSION, used) as must_run:
+    makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
+    with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:
             usable, cases, quarantine = _read_all(job, found.cases)
             quarantine = [_row(s.case, s, root) for s in found.strays] + quarantine

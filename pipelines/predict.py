@@ -41,7 +41,7 @@ def run(job: Job) -> None:
     settings = job.recipe.predict.model_dump(mode="json")
     hashes = {m["name"]: m["sha256"] for m in model["members"]}
     keys = {str(t.out): _key(t, model["description"], hashes, settings) for t in tasks}
-    with job.stage("predict", VERSION, keys) as must_run:
+    with job.stage("predict", VERSION, keys, [t.out for t in tasks]) as must_run:
         if must_run:
             _predict_all(job, tasks, keys)
             _remove_stale(job.work.predictions, tasks)

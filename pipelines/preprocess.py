@@ -24,7 +24,8 @@ def run(job: Job) -> None:
     job.needs(job.work.ingest / "stage.json", "ingest")
     rows = used_cases(job.work.ingest, ("train", "val"))
     keys = {row["case"]: _key(job.recipe, case_files(row)) for row in rows}
-    with job.stage("preprocess", VERSION, keys) as must_run:
+    makes = [job.work.prepared / name / "key.json" for name in keys]
+    with job.stage("preprocess", VERSION, keys, makes) as must_run:
         if not must_run:
             return
         remove_others(job.work.prepared, list(keys))

@@ -30,11 +30,12 @@ def run(job: Job) -> None:
     """Write `report/report.html` and log it with the tables."""
     job.needs(job.work.evaluation / "stage.json", "evaluate")
     used = {name: _finished(job, name) for name in STAGES[:-1]}
-    with job.stage("report", VERSION, used) as must_run:
+    page = job.work.report / "report.html"
+    with job.stage("report", VERSION, used, [page]) as must_run:
         if must_run:
-            html.write(job.work.report / "report.html", _gather(job))
+            html.write(page, _gather(job))
             _log(job)
-    job.say.line(f"  report: {job.work.report / 'report.html'}")
+    job.say.line(f"  report: {page}")
 
 
 def _finished(job: Job, stage: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,14 +40,16 @@ class Job:
         return path
 
     @contextmanager
-    def stage(self, name: str, version: int, used: Any) -> Iterator[bool]:
+    def stage(self, name: str, version: int, used: Any, makes: Iterable[Path]) -> Iterator[bool]:
         """Give True if the stage must run, False if nothing it used has changed since it last ended well.
 
         `used` is a JSON-like value of everything the stage depends on: its part of the recipe, its inputs.
+        `makes` are files it leaves behind: if one is gone, it runs again.
         """
         record = self.work.stage_folder(name) / "stage.json"
         key = files.sha256_of_value({"stage": name, "version": version, "used": used})
-        if record.is_file() and files.read_json(record)["hash"] == key:
+        unchanged = record.is_file() and files.read_json(record)["hash"] == key
+        if unchanged and all(path.is_file() for path in makes):
             self.say.line(f"{name}: up to date")
             yield False
             return

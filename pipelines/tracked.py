@@ -16,6 +16,7 @@ from pipelines.workfolder import Work
 
 _TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
 """Parts of a recipe that make another training, and so another run, when they change."""
+_MACHINE = ("device", "threads", "processes", "compile", "validate_cases", "channels_last")
 
 
 class Tracked:
@@ -66,13 +67,14 @@ def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
         children.unlink(missing_ok=True)
     folds = files.read_json(children).values() if children.is_file() else ()
     tracker.mark_killed(keep=[i for i in (run_id, *folds) if i])
-    run = tracker.start(recipe.name, params=_params(tree), run_id=run_id)
+    about = {"mlflow.note.content": recipe.description, "medseg.recipe": key[:16]}
+    run = tracker.start(recipe.name, params=_params(tree), tags=about, run_id=run_id)
     files.write_json(
         work.tracking, {"run_id": run.id, "experiment_id": run.experiment_id, "uri": uri, "key": key}
     )
     opened = Tracked(tracker, run, children)
     with run:
-        run.artifact(work.recipe, "config")
+        run.artifact(work.recipe)
         try:
             yield opened
         except BaseException as error:
@@ -90,6 +92,6 @@ def _uri(recipe: Recipe, work: Work) -> str | None:
 
 
 def _params(tree: dict[str, Any]) -> dict[str, Any]:
-    """What stands in the run's parameter table: the recipe without paths and long lists."""
-    kept = {k: v for k, v in tree.items() if k not in ("data", "tracking", "name", "description")}
-    return {**kept, "data": {k: v for k, v in tree["data"].items() if k in ("layout", "channels", "classes")}}
+    """What stands in the run's parameter table: what people vary. The whole recipe is an artifact."""
+    train = {k: v for k, v in tree["train"].items() if k not in _MACHINE and v not in (None, [], 0)}
+    return {**{part: tree[part] for part in ("preprocess", "sampling", "network", "loss")}, "train": train}

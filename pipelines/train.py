@@ -41,7 +41,7 @@ def run(job: Job) -> None:
         "keys": keys,
         "export": job.recipe.predict.model_dump(mode="json", exclude={"roles", "margin_map"}),
     }
-    with job.stage("train", VERSION, used) as must_run:
+    with job.stage("train", VERSION, used, [job.work.model / "model.json"]) as must_run:
         if must_run:
             for fold in folds:
                 _train_fold(job, fold, keys[fold], len(folds))
@@ -58,6 +58,9 @@ def _train_fold(job: Job, fold: int, key: str, folds: int) -> None:
     run = job.tracked.fold(fold, folds)
     run.data(_data_set(job, fold))
     run.watch()
+    if training.validated and job.recipe.tracking.overlays and not (folder / LAST).exists():
+        training.draw()  # MLflow's slider starts at step 0
+        _show(training, run, 0)
     _say_plan(job, training)
     started = time.monotonic()
     for epoch in _epochs(job, training):
@@ -163,23 +166,29 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
     """One finished epoch, to the user and to tracking; a resumed one is already told."""
     values: dict[str, float | None] = {
         "train/loss": epoch.train_loss,
-        "train/lr": epoch.lr,
+        "train/learning_rate": epoch.lr,
         "train/seconds": epoch.seconds,
         **{f"val/{k}": v for k, v in (epoch.val or {}).items()},
     }
     run.metrics(values, epoch.number)
     if epoch.resumed:
         return
-    if epoch.val is not None and training.overlay.is_file():
-        picture = matplotlib.image.imread(io.BytesIO(training.overlay.read_bytes()))
-        pixels = np.round(np.asarray(picture)[..., :3] * 255).astype(np.uint8)
-        run.image("val/overlay", pixels, epoch.number)
-    told = ", ".join(f"{k.removeprefix('dice/')} {v:.4f}" for k, v in (epoch.val or {}).items())
+    if epoch.val is not None:
+        _show(training, run, epoch.number)
+    told = ", ".join(f"{k.removeprefix('dice_')} {v:.4f}" for k, v in (epoch.val or {}).items())
     mark = " (best)" if epoch.is_best else ""
     job.say.line(
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
         + (f"; validation Dice {told}{mark}" if told else "")
     )
+
+
+def _show(training: FoldTraining, run: Run, step: int) -> None:
+    """Add the overlay of the first validation case to the run's image series."""
+    if training.overlay.is_file():
+        picture = matplotlib.image.imread(io.BytesIO(training.overlay.read_bytes()))
+        pixels = np.round(np.asarray(picture)[..., :3] * 255).astype(np.uint8)
+        run.image(training.validated[0].name, pixels, step)
 
 
 def _data_set(job: Job, fold: int) -> DataSet:

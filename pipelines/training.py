@@ -31,11 +31,11 @@ from medseg.preprocess.store import Prepared
 from medseg.report import pictures
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
-from medseg.volume import Volume
+from medseg.volume import Array, Volume
 from pipelines import ingested
 from pipelines.workfolder import Work
 
-BEST_BY = "dice/mean"
+BEST_BY = "dice_mean"
 
 
 @dataclass(frozen=True)
@@ -181,16 +181,19 @@ class FoldTraining:
             for n, case in enumerate(self.validated):
                 labels = predict.label(case.ready, predictor, about.how()).labels
                 if n == 0 and self.recipe.tracking.overlays:
-                    self._draw(case, labels)
+                    self.draw(labels)
                 dice.append(overlap.dice(overlap.confusion(_label(case), labels, len(names))))
             means = _means(np.array(dice)[:, 1:])
-            found = {f"dice/{name}": float(m) for name, m in zip(names[1:], means, strict=True)}
+            found = {f"dice_{name}": float(m) for name, m in zip(names[1:], means, strict=True)}
             return {**found, BEST_BY: float(np.nanmean(means))}
 
         return validate
 
-    def _draw(self, case: Prepared, labels: Any) -> None:
+    def draw(self, labels: Array | None = None) -> None:
+        """Write the first validation case's overlay with predicted `labels` (X, Y, Z), or none yet."""
+        case = self.validated[0]
         image = Volume(case.ready.array, case.ready.grid)
+        labels = np.zeros(case.ready.grid.shape, np.uint8) if labels is None else labels
         picture = pictures.overlay(
             image, self.recipe.data.class_list(), truth=np.asarray(case.label), prediction=labels
         )

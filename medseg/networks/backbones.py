@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from medseg.networks.contract import Body
 from medseg.networks.mobilenet import MobileNetV2
@@ -10,6 +12,8 @@ from medseg.networks.resnet import ResNet
 
 BodyName = Literal["resnet18", "resnet50", "resnet101", "mobilenetv2"]
 OutputStride = Literal[8, 16, 32]
+BodyWidth = Annotated[int, Field(ge=4)]
+"""Channels of the first level; below 4 MobileNetV2 would have none."""
 
 
 def make_body(name: BodyName, in_channels: int, *, width: int = 64, output_stride: OutputStride = 32) -> Body:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.backbones import BodyName, make_body
+from medseg.networks.backbones import BodyName, BodyWidth, make_body
 from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, he_
 
@@ -55,7 +55,7 @@ class DeepLabV3(Network):
         classes: Count,
         *,
         body: BodyName = "resnet50",
-        width: Count = 64,
+        width: BodyWidth = 64,
         hidden: Count = 256,
         output_stride: Literal[8, 16] = 16,
     ) -> None:
@@ -89,7 +89,7 @@ class DeepLabV3Plus(DeepLabV3):
         classes: Count,
         *,
         body: BodyName = "resnet50",
-        width: Count = 64,
+        width: BodyWidth = 64,
         hidden: Count = 256,
         output_stride: Literal[8, 16] = 16,
     ) -> None:

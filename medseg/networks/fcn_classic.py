@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,7 +37,8 @@ class _FCN32s(Network):
 class FCNAlexNet(_FCN32s):
     """The original AlexNet, with its convolutions in two groups: 56,954,261 parameters from 3 to 21.
 
-    :param width: 64 stands for the published channels of the five convolutions, 32 for half of them.
+    :param width: 64 stands for the published channels of the five convolutions, 32 for half of them; a
+        multiple of 4, so that two groups share them evenly.
     :param hidden: channels of the two layers that were fully connected.
     """
 
@@ -43,7 +47,7 @@ class FCNAlexNet(_FCN32s):
         in_channels: Count,
         classes: Count,
         *,
-        width: Count = 64,
+        width: Annotated[int, Field(ge=4, multiple_of=4)] = 64,
         hidden: Count = 4096,
         dropout: Share = 0.5,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.backbones import BodyName, make_body
+from medseg.networks.backbones import BodyName, BodyWidth, make_body
 from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, he_
 from medseg.networks.pyramid import PyramidPooling
@@ -33,7 +33,7 @@ class ICNet(Network):
         classes: Count,
         *,
         body: BodyName = "resnet50",
-        width: Count = 64,
+        width: BodyWidth = 64,
         hidden: Count = 128,
     ) -> None:
         super().__init__(in_channels, classes)

@@ -42,7 +42,7 @@ class MobileNetV2(Body):
             reached *= stride
             for block in range(blocks):
                 exit_ = channels * width // 64
-                # What had the stride keeps the rate before, so that its outputs stay those of the strided net.
+                # What had the stride keeps the rate before: its outputs stay those of the strided net.
                 step = (stride, before) if block == 0 else (1, rate)
                 layers.append(InvertedResidual(entry, exit_, expansion, *step))
                 outputs.append(exit_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.backbones import BodyName, make_body
+from medseg.networks.backbones import BodyName, BodyWidth, make_body
 from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, Share, he_
 
@@ -49,7 +49,7 @@ class PSPNet(Network):
         classes: Count,
         *,
         body: BodyName = "resnet50",
-        width: Count = 64,
+        width: BodyWidth = 64,
         dropout: Share = 0.1,
     ) -> None:
         super().__init__(in_channels, classes)
@@ -92,7 +92,7 @@ class UPerNet(Network):
         classes: Count,
         *,
         body: BodyName = "resnet50",
-        width: Count = 64,
+        width: BodyWidth = 64,
         hidden: Count = 512,
     ) -> None:
         super().__init__(in_channels, classes)

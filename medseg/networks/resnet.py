@@ -34,7 +34,7 @@ class ResNet(Body):
             before = rate
             rate = rate * 2 if stage and stride == 1 else rate
             reached *= stride
-            # What had the stride keeps the rate before, so that its outputs stay those of the strided net.
+            # What had the stride keeps the rate before: its outputs stay those of the strided net.
             first = block(entry, inner, stride, (before, rate))
             entry = inner * block.expansion
             rest = [block(entry, inner, 1, (rate, rate)) for _ in range(count - 1)]

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medseg.errors import Code, MedsegError
 from medseg.networks.blocks import Pool, Unpool, convs
 from medseg.networks.contract import Count, Network, he_
 from medseg.networks.vgg import VGG16_CONVS, VGG16_NAMES, vgg16_widths
@@ -36,6 +37,9 @@ class USegNet(Network):
         self, in_channels: Count, classes: Count, *, width: Count = 64, depth: Depth = 3, skips: Skips = 1
     ) -> None:
         super().__init__(in_channels, classes)
+        if skips > depth:
+            found, remedy = f"skips={skips} at depth={depth}", f"use at most {depth} skips"
+            raise MedsegError(Code.KEYWORD_INVALID, "usegnet", found, remedy)
         widths = vgg16_widths(width, depth)
         above = [width, *widths]
         levels = range(depth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     """Draw training against epochs: panels of loss, Dice and learning rate, as far as the history has them.
 
     ``history`` holds one mapping per epoch, as ``history.csv`` does: ``epoch``, and numbers (or cells of
-    text, empty where nothing was measured) under names such as ``train/loss``, ``val/dice/GM``, ``lr``.
+    text, empty where nothing was measured) under names such as ``train/loss``, ``val/dice_GM``, ``lr``.
     Returns PNG.
     """
     panels = [(kind, lines) for kind in _PANELS if (lines := _lines(history, kind))]
@@ -70,7 +71,7 @@ def _lines(history: Sequence[Mapping[str, Any]], kind: str) -> dict[str, list[tu
         for name, cell in row.items():
             if kind in name.lower().replace("_", "/").split("/") and cell not in ("", None):
                 found.setdefault(name, []).append((float(row.get("epoch", number)), float(cell)))
-    return {name.removeprefix(f"val/{kind}/"): points for name, points in found.items()}
+    return {re.sub(f"^val/{kind}[/_]", "", name): points for name, points in found.items()}
 
 
 def box_plots(

@@ -40,8 +40,8 @@ def is_picture(png: bytes) -> bool:
 
 def test_learning_curves_of_cells_as_a_csv_file_holds_them():
     history = [
-        {"epoch": "0", "seconds": "3", "train/loss": "1.5", "val/dice/GM": "", "lr": "0.001"},
-        {"epoch": "1", "seconds": "3", "train/loss": "1.1", "val/dice/GM": "0.8", "lr": "0.0005"},
+        {"epoch": "0", "seconds": "3", "train/loss": "1.5", "val/dice_GM": "", "lr": "0.001"},
+        {"epoch": "1", "seconds": "3", "train/loss": "1.1", "val/dice_GM": "0.8", "lr": "0.0005"},
     ]
     assert is_picture(charts.learning_curves(history))
     assert charts._lines(history, "loss") == {"train/loss": [(0.0, 1.5), (1.0, 1.1)]}

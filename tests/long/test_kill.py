@@ -1,0 +1,151 @@
+"""Killed (−9) at random moments and run again: no half file, and the same bytes as an uninterrupted run."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+import yaml
+
+from medseg import files
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
+
+KILLS = 10
+RECIPE: dict[str, Any] = {
+    "name": "boxes",
+    "data": {
+        "layout": "patterns",
+        "channels": {"t1": "{case}/{case}.nii.gz"},
+        "label": "{case}/{case}_seg.nii.gz",
+        "classes": {0: "background", 1: "outer", 2: "inner"},
+        "splits": {"train": ["s0", "s1", "s2"], "val": ["s3"], "test": ["s4", "s5"]},
+    },
+    "sampling": {"window": [32, 32]},
+    "network": {"name": "usegnet", "keywords": {"width": 8}},
+    "train": {
+        "epochs": 4,
+        "steps_per_epoch": 12,
+        "batch": 8,
+        "threads": 1,
+        "augment": {"flip": ["h"], "rotate_degrees": 10, "noise": 0.05},
+    },
+}
+
+
+def make_subjects(folder: Path, count: int) -> None:
+    for n in range(count):
+        rng = np.random.default_rng(n)
+        label = np.zeros((48, 56, 20), np.uint8)
+        label[8:40, 8:48, 3:17] = 1
+        label[16:30, 18 + n : 34 + n, 6:14] = 2
+        image = np.rint(label * 100 + rng.normal(0, 20, label.shape) * (label > 0)).astype(np.int16)
+        (folder / f"s{n}").mkdir(parents=True)
+        nib.Nifti1Image(image, np.eye(4)).to_filename(folder / f"s{n}/s{n}.nii.gz")
+        nib.Nifti1Image(label, np.eye(4)).to_filename(folder / f"s{n}/s{n}_seg.nii.gz")
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "medseg", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def finish(*arguments: str) -> float:
+    """Run to the end; the seconds it took."""
+    started = time.monotonic()
+    process = start(*arguments)
+    _, said = process.communicate()
+    assert process.returncode == 0, said.decode()
+    return time.monotonic() - started
+
+
+def kill_at_random_moments(arguments: list[str], seconds: float, folder: Path) -> int:
+    """Start and kill ten times; how many kills hit a command that was still running."""
+    rng = random.Random(0)
+    hits = 0
+    for _ in range(KILLS):
+        process = start(*arguments)
+        time.sleep(rng.uniform(0.1, 0.95) * seconds)
+        hits += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert_no_half_file(folder)
+    return hits
+
+
+def assert_no_half_file(folder: Path) -> None:
+    """Every file under its final name can be read to its end."""
+    for path in folder.rglob("*"):
+        if not path.is_file() or any(part.startswith(".part-") for part in path.parts):
+            continue
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".csv":
+            rows = files.read_csv(path)
+            assert all(None not in row and None not in row.values() for row in rows), path
+        elif path.suffix == ".npy":
+            np.load(path)
+        elif path.suffix == ".ckpt":
+            torch.load(path, weights_only=True)
+        elif path.suffix == ".safetensors":
+            safetensors.numpy.load_file(path)
+        elif path.suffix == ".gz":
+            gzip.decompress(path.read_bytes())
+        elif path.suffix == ".html":
+            assert path.read_text().rstrip().endswith("</html>")
+
+
+def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for g in patterns for p in sorted(folder.glob(g))}
+
+
+RESULTS = ("model/*.safetensors", "predictions/*.nii.gz", "evaluation/scores.csv", "evaluation/summary.json")
+
+
+def test_a_run_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> None:
+    make_subjects(tmp_path / "data", 6)
+    recipe = tmp_path / "boxes.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    call = ["run", str(recipe), "--data", str(tmp_path / "data"), "--work"]
+    seconds = finish(*call, str(tmp_path / "whole"))
+    hits = kill_at_random_moments([*call, str(tmp_path / "killed")], seconds, tmp_path / "killed")
+    finish(*call, str(tmp_path / "killed"))
+    expected = contents(tmp_path / "whole", *RESULTS)
+    assert len(expected) == 5
+    assert contents(tmp_path / "killed", *RESULTS) == expected
+    assert hits > 0
+
+
+def test_segmenting_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> None:
+    make_subjects(tmp_path / "data", 12)
+    recipe = tmp_path / "boxes.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    finish(
+        "run", str(recipe), "--data", str(tmp_path / "data"), "--work", str(tmp_path / "work"),
+        "--set", "train.epochs=1", "--set", "tracking.enabled=false",
+    )  # fmt: skip
+    call = ["segment", str(tmp_path / "data"), "--model", str(tmp_path / "work/model"), "--mode", "vote"]
+    seconds = finish(*call, "--margin-map", str(tmp_path / "whole"))
+    killed = tmp_path / "killed"
+    hits = kill_at_random_moments([*call, "--margin-map", str(killed)], seconds, killed)
+    finish(*call, "--margin-map", str(killed))
+    expected = contents(tmp_path / "whole", "*.nii.gz", "labels.json", "quarantine.csv")
+    assert len(expected) == 12 * 2 + 2
+    assert contents(killed, "*.nii.gz", "labels.json", "quarantine.csv") == expected
+    assert hits > 0
