@@ -86,15 +86,17 @@ class _PlainProgress(Advance):
     reporter: Reporter
     title: str
     total: int
-    started: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
+    began: tuple[float, int] | None = None
 
     def to(self, done: int, note: str = "") -> None:
         now = time.monotonic()
-        if now - self.last < _PLAIN_EVERY_S or done == 0:
+        if self.began is None:  # work that is resumed does not begin at 0
+            self.began = (now, done)
+        if now - self.last < _PLAIN_EVERY_S or done == self.began[1]:
             return
         self.last = now
-        left = (now - self.started) / done * (self.total - done)
+        left = (now - self.began[0]) / (done - self.began[1]) * (self.total - done)
         self.reporter.line(f"{self.title} {done}/{self.total}, {seconds_in_words(left)} left {note}".rstrip())
 
 

@@ -10,8 +10,8 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-import click
 import typer
 
 from medseg.errors import Code, ExitCode, MedsegError
@@ -26,6 +26,8 @@ log_file: list[Path] = []
 
 class Terminated(BaseException):
     """SIGTERM arrived."""
+
+    exit_code = ExitCode.TERMINATED
 
 
 def needs_extra(extra: str) -> None:
@@ -45,27 +47,34 @@ def end_well(app: typer.Typer) -> int:
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         result = app(standalone_mode=False)
+        if result == ExitCode.INTERRUPTED:  # what typer makes of KeyboardInterrupt
+            return _interrupted(ExitCode.INTERRUPTED)
         return int(result) if isinstance(result, int) else 0
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         return end.exit_code
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
     except MedsegError as error:
         for problem in getattr(error, "problems", (error.finding,)):
             _say(str(problem))
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort) as stop:
-        return _interrupted(getattr(stop, "exit_code", ExitCode.INTERRUPTED))
-    except Terminated:
-        return _interrupted(ExitCode.TERMINATED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         return ExitCode.FAULT
     except OSError as error:
         return _os_error(error)
     except Exception as error:
-        return _fault(error)
+        return _usage(error) if callable(getattr(error, "show", None)) else _fault(error)
+    except BaseException as stop:  # Terminated, or a training that was stopped by a signal
+        if not hasattr(stop, "exit_code"):
+            raise
+        return _interrupted(stop.exit_code)
+
+
+def _usage(error: Any) -> int:
+    """A wrong option or argument, as click and typer raise it."""
+    error.show()
+    return ExitCode.USAGE
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> None:

@@ -45,7 +45,7 @@ class RandomSplit(_Part):
 
 
 class Data(_Part):
-    """Where the scans lie, which files are channels and labels, what label values mean, who has which role."""
+    """Where the scans lie, which files are channels and labels, what values mean, who has which role."""
 
     path: Path | None = None
     layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns"] = "auto"

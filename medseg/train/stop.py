@@ -11,7 +11,7 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(BaseException):
     """Training stopped on a signal after ``step`` steps; ``last.ckpt`` resumes it exactly."""
 
     def __init__(self, step: int, signum: int) -> None:

@@ -142,10 +142,10 @@ def test_same_seed_same_weights_and_the_global_generator_is_left_alone(row: Row)
 
 @every_row
 def test_channels_last_gives_the_same_logits(row: Row) -> None:
-    network, x = without_zeros(made(row)).eval(), batch(row)
+    network, x = without_zeros(made(row)).double().eval(), batch(row).double()
     plain = network(x)
     turned = network.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(turned, plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(turned, plain, rtol=1e-9, atol=1e-9)
 
 
 @every_row
@@ -168,10 +168,10 @@ def test_impossible_input_is_refused_with_the_size_to_use(row: Row) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own
 @pytest.mark.parametrize("row", {row.name: row for row in ROWS}.values(), ids=str)
 def test_exported_and_compiled_forms_agree_with_eager(row: Row) -> None:
-    network, x = without_zeros(made(row)).eval(), batch(row)
+    network, x = without_zeros(made(row)).double().eval(), batch(row).double()
     with torch.no_grad():
         plain = network(x)
         exported = torch.export.export(network, (x,)).module()(x)
-        torch.testing.assert_close(exported, plain, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(exported, plain, rtol=1e-9, atol=1e-9)
         compiled = torch.compile(network, fullgraph=True)(x)
-        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(compiled, plain, rtol=1e-9, atol=1e-9)

@@ -1,4 +1,4 @@
-"""`medseg segment` on a folder that mixes good scans, oddities and broken files: every input is accounted for."""
+"""`medseg segment` on good scans, oddities and broken files together: every input is accounted for."""
 
 from __future__ import annotations
 
