@@ -1,4 +1,4 @@
-"""What a run leaves in MLflow: one run a recipe, folds nested in it, killed ones marked, the model loadable."""
+"""What a run leaves in MLflow: one run a recipe, folds nested, killed ones marked, the model loadable."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def load_model(uri: str, run_id: str):  # type: ignore[no-untyped-def]
         mlflow.set_tracking_uri(before)
 
 
-def test_a_run_that_a_kill_left_running_is_marked_and_the_same_training_goes_on_in_its_own(place: Path) -> None:
+def test_a_killed_run_is_marked_and_the_same_training_goes_on_in_its_own(place: Path) -> None:
     go(place)
     first = files.read_json(place / "work/tracking.json")["run_id"]
     client = store.client(store.prepare(place / "work"))
