@@ -1,4 +1,4 @@
-"""`medseg check` and `medseg init` on folders nobody described; label faults as a training folder shows them."""
+"""`medseg check` and `medseg init` on folders nobody described; label faults in a training folder."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from medseg.tracking import store
 from pipelines import run as pipeline
 from pipelines.reporter import Reporter
 from pipelines.run import Request
-from tests.pipelines.test_run import make_subjects, tree
+from tests.boxes import make_subjects
+from tests.pipelines.test_run import tree
 
 
 def go(place: Path, *settings: str, fold: str | None = None) -> None:
@@ -26,7 +27,7 @@ def go(place: Path, *settings: str, fold: str | None = None) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    make_subjects(tmp_path / "data")
+    make_subjects(tmp_path / "data", labelled=5, unlabelled=1)
     (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree()))
     return tmp_path
 
