@@ -41,6 +41,7 @@ def _key(recipe: Recipe, case: CaseFiles) -> str:
         "preprocess": recipe.preprocess.model_dump(mode="json"),
         "classes": recipe.data.class_list().to_json(),
         "void": recipe.data.void,
+        "seed": recipe.train.seed,
         "channels": {k: files.stamp(p) for k, p in case.channels.items()},
         "label": files.stamp(case.label) if case.label else None,
     }
