@@ -39,12 +39,14 @@ def run(job: Job) -> None:
             _must_add_up(len(found.cases) + len(found.strays), cases, quarantine)
             files.write_csv(out / "quarantine.csv", QUARANTINE_COLUMNS, quarantine)
             _must_be_some(root, cases, quarantine)
-            made = _split(recipe, usable, quarantine)
             files.write_csv(out / "cases.csv", CASE_COLUMNS, cases)
+            _say(job)
+            made = _split(recipe, usable, quarantine)
             splits.write(out / "splits.csv", made.rows)
             _say_unused(job, made)
             files.write_json(out / "dataset.json", _dataset(recipe, root, found.layout, cases, quarantine))
-    _say(job)
+        else:
+            _say(job)
 
 
 def data_folder(recipe: Recipe) -> Path:

@@ -148,8 +148,8 @@ def _trial_seconds(training: FoldTraining) -> float:
     with seeded(torch.device(device), plan.seed):
         for t in range(3):
             started = time.monotonic()
-            patches, labels = (torch.as_tensor(a).to(device) for a in arguments["draw"](t))
-            patches, labels = arguments["augment"](patches, labels, t)
+            patches, labels, *more = (torch.as_tensor(a).to(device) for a in arguments["draw"](t))
+            patches, labels, *more = arguments["augment"](patches, labels, t, slice(None), *more)
             if plan.channels_last:
                 network.to(memory_format=torch.channels_last)
                 patches = patches.contiguous(memory_format=torch.channels_last)
@@ -157,7 +157,7 @@ def _trial_seconds(training: FoldTraining) -> float:
                 logits = network(patches)
             head = logits if isinstance(logits, torch.Tensor) else logits[0]
             size = (head.shape[-2], head.shape[-1])
-            loss(logits, centre(labels, size)).backward()
+            loss(logits, *(centre(array, size) for array in (labels, *more))).backward()
             seconds.append(time.monotonic() - started)
     return min(seconds[1:])
 

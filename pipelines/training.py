@@ -27,7 +27,7 @@ from medseg.losses.weights import median_frequency
 from medseg.networks.contract import Network
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.draw import Drawer
-from medseg.preprocess import store
+from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import Prepared
 from medseg.report import pictures
 from medseg.train.optim import Optimiser, Phase
@@ -132,6 +132,8 @@ class FoldTraining:
             train.seed,
             how.class_share,
             self.augmenter.field,
+            () if self.recipe.loss.weight_map is None else (weightmap.NAME,),
+            self.augmenter.boxes,
         )
 
     def loss(self) -> Loss:

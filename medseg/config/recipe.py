@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from medseg import losses
 from medseg.volume import ClassList, Plane
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -119,12 +120,30 @@ class Network(_Part):
     keywords: dict[str, Any] = Field(default_factory=dict)
 
 
+class WeightMap(_Part):
+    """U-Net's weight between two close cells: at most `w0`, fading over `sigma_px` pixels of a slice."""
+
+    w0: Annotated[float, Field(gt=0, le=10_000)] = 10.0
+    sigma_px: Positive = 5.0
+
+
 class Loss(_Part):
-    """The loss, its class weights (none, by median frequency of the training set, or given), its keywords."""
+    """The loss, its class weights (none, by median frequency of the training set, or given), its keywords.
+
+    With a weight map, a pixel's weight is its class's plus the map's.
+    """
 
     name: str = "ce_dice"
     class_weights: Literal["none", "median_frequency"] | tuple[float, ...] = "none"
+    weight_map: WeightMap | None = None
     keywords: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _map_has_its_place(self) -> Self:
+        if self.weight_map is not None and self.name not in losses.TAKE_WEIGHT_MAPS:
+            takers = ", ".join(losses.TAKE_WEIGHT_MAPS)
+            raise ValueError(f"loss.weight_map: {self.name} takes none; use one of {takers}")
+        return self
 
 
 class Augment(_Part):
@@ -138,6 +157,7 @@ class Augment(_Part):
     brightness: Annotated[float, Field(ge=0)] = 0.0
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0
     noise: Annotated[float, Field(ge=0)] = 0.0
+    elastic_px: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Phase(_Part):

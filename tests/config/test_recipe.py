@@ -73,6 +73,10 @@ def test_every_problem_is_reported_at_once_with_key_value_and_remedy(tmp_path: P
     [
         ({"loss": {"class_weights": [1.0, 2.0, 3.0]}}, "3 values for 2 classes"),
         ({"predict": {"mode": "vote", "stride": [41, 10]}}, "leaves gaps"),
+        ({"loss": {"name": "dice", "weight_map": {}}}, "dice takes none; use one of ce, ce_dice, focal"),
+        ({"loss": {"weight_map": {"sigma_px": 0}}}, "greater than 0"),
+        ({"loss": {"weight_map": {"w0": 1e6}}}, "less than or equal to 10000"),
+        ({"train": {"augment": {"elastic_px": -1}}}, "greater than or equal to 0"),
         ({"train": {"epochs": 3, "phases": [{"layers": ["*"], "lr": 0.1, "epochs": 2}]}}, "last 2 epochs"),
     ],
 )

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -20,6 +19,7 @@ import torch
 import yaml
 
 from medseg import files
+from tests.boxes import LARGE, make_subjects
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
@@ -43,18 +43,6 @@ RECIPE: dict[str, Any] = {
         "augment": {"flip": ["h"], "rotate_degrees": 10, "noise": 0.05},
     },
 }
-
-
-def make_subjects(folder: Path, count: int) -> None:
-    for n in range(count):
-        rng = np.random.default_rng(n)
-        label = np.zeros((48, 56, 20), np.uint8)
-        label[8:40, 8:48, 3:17] = 1
-        label[16:30, 18 + n : 34 + n, 6:14] = 2
-        image = np.rint(label * 100 + rng.normal(0, 20, label.shape) * (label > 0)).astype(np.int16)
-        (folder / f"s{n}").mkdir(parents=True)
-        nib.Nifti1Image(image, np.eye(4)).to_filename(folder / f"s{n}/s{n}.nii.gz")
-        nib.Nifti1Image(label, np.eye(4)).to_filename(folder / f"s{n}/s{n}_seg.nii.gz")
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:
@@ -119,7 +107,7 @@ RESULTS = ("model/*.safetensors", "predictions/*.nii.gz", "evaluation/scores.csv
 
 
 def test_a_run_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> None:
-    make_subjects(tmp_path / "data", 6)
+    make_subjects(tmp_path / "data", 6, form=LARGE, noise=20)
     recipe = tmp_path / "boxes.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
     call = ["run", str(recipe), "--data", str(tmp_path / "data"), "--work"]
@@ -133,7 +121,7 @@ def test_a_run_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> Non
 
 
 def test_segmenting_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> None:
-    make_subjects(tmp_path / "data", 12)
+    make_subjects(tmp_path / "data", 12, form=LARGE, noise=20)
     recipe = tmp_path / "boxes.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
     finish(

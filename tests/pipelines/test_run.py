@@ -18,24 +18,9 @@ from pipelines import run as pipeline
 from pipelines.reporter import Reporter
 from pipelines.run import Request
 from pipelines.stage import STAGES
+from tests.boxes import make_subjects
 
 SMALL_TRAINING = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1}
-
-
-def make_subjects(folder: Path, count: int = 6) -> None:
-    """Boxes in boxes: class 1 around class 2, brighter inside; the last subject has no label."""
-    for n in range(count):
-        rng = np.random.default_rng(n)
-        label = np.zeros((20, 24, 6), np.uint8)
-        label[3:17, 4:20, 1:5] = 1
-        label[7:13, 8:16, 2:4] = 2
-        image = np.rint(label * 100 + rng.normal(0, 5, label.shape) * (label > 0)).astype(np.int16)
-        name = f"s{n}"
-        (folder / name).mkdir(parents=True)
-        nib.Nifti1Image(image, np.diag([1, 1, 2, 1])).to_filename(folder / name / f"{name}.nii.gz")
-        if n < count - 1:
-            seg = nib.Nifti1Image(label, np.diag([1, 1, 2, 1]))
-            seg.to_filename(folder / name / f"{name}_seg.nii.gz")
 
 
 def tree(**parts: Any) -> dict[str, Any]:
@@ -60,7 +45,7 @@ def tree(**parts: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    make_subjects(tmp_path / "data")
+    make_subjects(tmp_path / "data", labelled=5, unlabelled=1)
     (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree()))
     return tmp_path
 
