@@ -115,25 +115,22 @@ class FoldTraining:
 
     @cached_property
     def drawer(self) -> Drawer:
-        """Batch t, cut large enough for the augmenter.
-
-        What is placed in the slice is the network's output; the border that its valid convolutions eat is
-        mirrored where it reaches beyond, as in prediction.
-        """
+        """Batch t, cut large enough for the augmenter."""
         how, train = self.recipe.sampling, self.recipe.train
         with torch.device("meta"):
-            border = 2 * self.network().context
+            context = self.network().context
         return Drawer(
             self.trained,
             how.plane,
             how.depth,
-            (how.window[0] - border, how.window[1] - border),
+            how.window,
             train.batch,
             train.seed,
             how.class_share,
             self.augmenter.field,
             () if self.recipe.loss.weight_map is None else (weightmap.NAME,),
             self.augmenter.boxes,
+            context,
         )
 
     def loss(self) -> Loss:

@@ -84,11 +84,11 @@ def test_a_valid_network_is_trained_and_used_in_tiles(place: Path) -> None:
     assert told["quality_kind"] == "probability"
     assert labels(work.predictions / "s3.nii.gz").shape == (20, 25, 4)
 
-    # the output's windows lie in the slice; what the network takes in is cut around them
+    # what is predicted lies in the slice; what the network takes in reaches beyond it
     drawer = FoldTraining(load.load(str(work.recipe)), work, 0).drawer
     patches, truth = drawer(0)
-    assert (drawer.window, patches.shape, truth.shape) == ((10, 8), (2, 3, 26, 24), (2, 26, 24))
-    assert {place.row for t in range(40) for place in drawer.places(t)} >= {0, 10}
+    assert (drawer.context, patches.shape, truth.shape) == (8, (2, 3, 26, 24), (2, 26, 24))
+    assert {place.row for t in range(40) for place in drawer.places(t)} >= {-8, 2}
 
     # the command gives the stage's label map, and refuses what the network cannot do
     say = Reporter(stream=io.StringIO())
@@ -99,6 +99,17 @@ def test_a_valid_network_is_trained_and_used_in_tiles(place: Path) -> None:
     assert segment.run([scan], place / "dense", dense, say) == ExitCode.NOTHING_USABLE
     (aside,) = files.read_csv(place / "dense/quarantine.csv")
     assert "tiles" in aside["remedy"]
+
+
+def test_a_valid_network_is_trained_on_bent_slices(place: Path) -> None:
+    bent = {
+        "epochs": 1,
+        "steps_per_epoch": 2,
+        "batch": 2,
+        "augment": {"elastic_px": 1.0, "rotate_degrees": 9},
+    }
+    ended, _ = go(place, train={**bent, "threads": 1}, loss={"weight_map": {}})
+    assert ended == ExitCode.DONE
 
 
 def test_windows_blended_by_gaussian_weights(place: Path) -> None:
