@@ -81,7 +81,8 @@ train:
   augment: {{flip: [], rotate_degrees: 10, scale: 0.1, contrast: 0.2, brightness: 0.2, noise: 0.05}}
 
 predict:
-  mode: dense            # dense (fast) | vote (the U-SegNet paper's majority vote of windows)
+  mode: dense            # dense (fast) | vote (the U-SegNet paper's majority vote of windows) | gaussian
+                         # (blended windows) | tiles (U-Net's overlap-tiles, for networks with padding: valid)
 """
 
 

@@ -17,6 +17,7 @@ from pipelines import evaluate, ingest, predict, preprocess, report, train
 from pipelines.reporter import Reporter
 from pipelines.stage import STAGES, Job
 from pipelines.tracked import tracked
+from pipelines.training import check_sizes
 from pipelines.workfolder import Work, only_one
 
 RUN: dict[str, Callable[[Job], None]] = {
@@ -74,10 +75,13 @@ def _stages(start: str | None, only: str | None) -> Sequence[str]:
 
 
 def _check_network(recipe: Recipe) -> None:
-    """Build the network without memory, so that a wrong keyword is known before anything runs."""
+    """Build the network without memory, so that wrong keywords and sizes are known before anything runs."""
     channels = max(1, len(recipe.data.channels)) * recipe.sampling.depth
     with torch.device("meta"):
-        networks.build(recipe.network.name, channels, len(recipe.data.classes), **recipe.network.keywords)
+        network = networks.build(
+            recipe.network.name, channels, len(recipe.data.classes), **recipe.network.keywords
+        )
+    check_sizes(recipe, network)
 
 
 def _folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:

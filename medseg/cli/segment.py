@@ -20,8 +20,11 @@ def segment(
         Path, typer.Option("--model", metavar="M", help="A model folder (`work/<recipe>/model`).")
     ],
     mode: Annotated[
-        Literal["dense", "vote"] | None,
-        typer.Option(help="Whole slices, or votes of overlapping windows; default: as the model says."),
+        Literal["dense", "vote", "tiles", "gaussian"] | None,
+        typer.Option(
+            help="Whole slices, votes of overlapping windows, overlap-tiles (valid convolutions), or windows "
+            "blended by Gaussian weights; default: as the model says."
+        ),
     ] = None,
     margin_map: Annotated[
         bool, typer.Option("--margin-map", help="Also write how sure each voxel is (first minus second).")

@@ -196,11 +196,19 @@ class Train(_Part):
 
 
 class Predict(_Part):
-    """How label maps are made: whole slices, or votes of a covering grid of windows."""
+    """How label maps are made: whole slices, a covering grid of windows that vote or are blended by Gaussian
+    weights, or overlap-tiles (for networks of valid convolutions).
 
-    mode: Literal["dense", "vote"] = "dense"
+    `window` is `sampling.window` unless given. Without `stride`, voting windows are at most 10 px apart,
+    blended ones overlap by half, tiles by as little as can be. A `tile` is what the network takes in; without
+    it a batch of tiles takes at most `memory_mb`.
+    """
+
+    mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
     window: Pair | None = None
-    stride: Pair = (10, 10)
+    stride: Pair | None = None
+    tile: Count | Pair | None = None
+    memory_mb: Count = 1024
     batch: Count | None = None
     members: Literal["mean", "vote"] = "mean"
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
@@ -244,9 +252,8 @@ class Recipe(_Part):
         planned = sum(p.epochs for p in self.train.phases)
         if self.train.phases and planned != self.train.epochs:
             raise ValueError(f"train.phases last {planned} epochs, train.epochs says {self.train.epochs}")
-        window = self.predict.window or self.sampling.window
-        if self.predict.mode == "vote" and any(
-            s > w for s, w in zip(self.predict.stride, window, strict=True)
-        ):
-            raise ValueError(f"predict.stride {self.predict.stride} leaves gaps between windows of {window}")
+        window, stride = self.predict.window or self.sampling.window, self.predict.stride
+        in_windows = self.predict.mode in ("vote", "gaussian")
+        if in_windows and stride and any(s > w for s, w in zip(stride, window, strict=True)):
+            raise ValueError(f"predict.stride {stride} leaves gaps between windows of {window}")
         return self

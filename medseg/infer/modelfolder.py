@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
-from medseg.infer.predict import Dense, Voting
+from medseg.infer.predict import Dense, Gaussian, How, Tiles, Voting
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
+from medseg.networks import footprint
 from medseg.networks.contract import Network
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Foreground
@@ -44,9 +45,11 @@ class Description(BaseModel):
     crop_margin: int
     n4: bool
     intensity: Literal["zscore", "none"]
-    mode: Literal["dense", "vote"]
+    mode: Literal["dense", "vote", "tiles", "gaussian"]
     window: tuple[int, int]
-    stride: tuple[int, int]
+    stride: tuple[int, int] | None
+    tile: int | tuple[int, int] | None = None
+    memory_mb: int = Tiles.memory_mb
     batch: int | None
     combine: Literal["mean", "vote"]
     domain: dict[str, Any]
@@ -60,11 +63,18 @@ class Description(BaseModel):
         """What is done to a scan's geometry before the network sees it."""
         return GeometryPlan(self.spacing_mm, self.crop, self.crop_margin, self.foreground)
 
-    def how(self, mode: str | None = None) -> Dense | Voting:
+    def how(self, mode: str | None = None) -> How:
         """The stitching rule of this model, or of the `mode` asked for."""
-        if (mode or self.mode) == "vote":
-            return Voting(self.window, self.stride, self.batch or 64)
-        return Dense(self.batch or 4)
+        match mode or self.mode:
+            case "vote":
+                stride = self.stride or (min(10, self.window[0]), min(10, self.window[1]))
+                return Voting(self.window, stride, self.batch or Voting.batch)
+            case "gaussian":
+                return Gaussian(self.window, self.stride, self.batch or Gaussian.batch)
+            case "tiles":
+                return Tiles(self.tile, self.memory_mb, self.batch or Tiles.batch, self.stride)
+            case _:
+                return Dense(self.batch or Dense.batch)
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,16 @@ def spec(description: Description, network: Network) -> Spec:
         classes=len(description.classes),
         step=int(network.step),
         context=int(network.context),
+        residue=int(network.residue),
+        smallest=int(network.smallest),
+        bytes_per_pixel=bytes_per_pixel(description) if network.context else 0.0,
     )
+
+
+def bytes_per_pixel(description: Description) -> float:
+    """Memory that the network's forward pass needs at most, for each pixel of its input."""
+    with torch.device("meta"):
+        return footprint.bytes_per_pixel(_network(description))
 
 
 def _not_a_model(where: Path, found: str) -> MedsegError:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from medseg.errors import Code, MedsegError
-from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
+from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec, checked_logits
 from medseg.infer.stitch import VoteStitcher
+from medseg.infer.tiles import Gaussian, Tiles, blended, check_tiles, tiled
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
 from medseg.preprocess.intensity import Ready
@@ -25,6 +26,7 @@ from medseg.volume import Array
 
 __all__ = [
     "Dense",
+    "Gaussian",
     "How",
     "Members",
     "NetworkPredictor",
@@ -32,7 +34,9 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Spec",
+    "Tiles",
     "Voting",
+    "check",
     "label",
 ]
 
@@ -53,7 +57,7 @@ class Voting:
     batch: int = 64
 
 
-How = Dense | Voting
+How = Dense | Voting | Tiles | Gaussian
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +90,10 @@ def label(
 
     Every slice goes through the network, empty ones too. Raises CHANNEL_MISSING for another number of
     channels than the predictor takes, SIZE_IMPOSSIBLE for windows or outputs of a wrong size, NAN_OR_INF
-    for logits that are not numbers.
+    for logits that are not numbers, and what :func:`check` does.
     """
     _check_channels(ready, predictor.spec)
+    check(how, predictor.spec)
     shape, plane = ready.grid.shape, predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")
     margins = np.zeros(shape, np.float16, order="F") if margin else None
@@ -108,25 +113,32 @@ def label(
 
 
 def _label_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[_Slice]:
-    return _dense(ready, predictor, how) if isinstance(how, Dense) else _vote(ready, predictor, how)
+    match how:
+        case Dense():
+            return _dense(ready, predictor, how)
+        case Voting():
+            return _vote(ready, predictor, how)
+        case Tiles():
+            return map(_decide_slice, tiled(ready, predictor, how))
+        case Gaussian():
+            return map(_decide_slice, blended(ready, predictor, how))
 
 
 def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[_Slice]:
     spec = predictor.spec
     height, width = slice_shape(ready.grid.shape, spec.plane)
-    padded = (_round_up(height, spec.step), _round_up(width, spec.step))
+    padded = (spec.size_from(height), spec.size_from(width))
     of = slices(ready.grid.shape, spec.plane)
     for first in range(0, of, how.batch):
         indices = range(first, min(first + how.batch, of))
         slabs = [mirrored(read_slab(ready, spec.plane, index, spec.depth), padded) for index in indices]
-        logits = _logits(predictor, np.stack(slabs))[..., :height, :width]
+        logits = checked_logits(predictor, np.stack(slabs))[..., :height, :width]
         labels, margins = _decide(logits)
         yield from zip(labels.cpu().numpy(), margins.cpu().numpy(), strict=True)
 
 
 def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
     spec = predictor.spec
-    _check_window(how.window, spec.step)
     shape = slice_shape(ready.grid.shape, spec.plane)
     starts = covering_grid(shape, how.window, how.stride)
     for index in range(slices(ready.grid.shape, spec.plane)):
@@ -134,7 +146,7 @@ def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
         votes = VoteStitcher(shape, how.window, how.stride, spec.classes)
         for first in range(0, len(starts), how.batch):
             some = starts[first : first + how.batch]
-            logits = _logits(predictor, cut(slab, some, how.window))
+            logits = checked_logits(predictor, cut(slab, some, how.window))
             votes.add(logits.argmax(dim=1).to(torch.uint8).cpu().numpy(), some)
         yield votes.result()
 
@@ -148,25 +160,29 @@ def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
     return best.squeeze(1).to(torch.uint8), (first - second).squeeze(1)
 
 
-def _logits(predictor: Predictor, batch: Array) -> Tensor:
-    logits = predictor(torch.from_numpy(batch))
-    wanted = (len(batch), predictor.spec.classes, *batch.shape[2:])
-    if tuple(logits.shape) != wanted:
-        raise MedsegError(
-            Code.SIZE_IMPOSSIBLE,
-            "network output",
-            f"{tuple(logits.shape)} for an input of {batch.shape}",
-            f"the network must give {wanted}: same padding, and as many classes as its spec says",
-        )
-    if torch.isnan(logits).any():
-        raise MedsegError(
-            Code.NAN_OR_INF, "network output", "logits that are not numbers", "predict with precision fp32"
-        )
-    return logits
+def _decide_slice(logits: Tensor) -> _Slice:
+    labels, margins = _decide(logits[None])
+    return labels[0].cpu().numpy(), margins[0].cpu().numpy()
 
 
-def _round_up(size: int, step: int) -> int:
-    return -(-size // step) * step
+def check(how: How, spec: Spec) -> None:
+    """What can be known of a stitching rule before any scan is read.
+
+    Raises KEYWORD_INVALID for a rule that does not suit the network's padding or memory, SIZE_IMPOSSIBLE for
+    windows, tiles or strides that the network cannot take.
+    """
+    if isinstance(how, Tiles):
+        check_tiles(how, spec)
+        return
+    if spec.context:
+        raise MedsegError(
+            Code.KEYWORD_INVALID,
+            "predict.mode",
+            f"{type(how).__name__.lower()}, but the network's output lacks {spec.context} px on each side",
+            "use tiles, the mode for networks of valid convolutions",
+        )
+    if not isinstance(how, Dense):
+        _check_window(how.window, spec)
 
 
 def _check_channels(ready: Ready, spec: Spec) -> None:
@@ -179,9 +195,12 @@ def _check_channels(ready: Ready, spec: Spec) -> None:
         )
 
 
-def _check_window(window: tuple[int, int], step: int) -> None:
-    if any(w % step for w in window):
-        usable = tuple(_round_up(w, step) for w in window)
+def _check_window(window: tuple[int, int], spec: Spec) -> None:
+    usable = spec.size_from(window[0]), spec.size_from(window[1])
+    if usable != window:
         raise MedsegError(
-            Code.SIZE_IMPOSSIBLE, "window", f"{window} at a step of {step}", f"use a window such as {usable}"
+            Code.SIZE_IMPOSSIBLE,
+            "window",
+            f"{window} at a step of {spec.step}",
+            f"use a window such as {usable}",
         )

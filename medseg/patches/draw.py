@@ -33,7 +33,7 @@ EVERY = slice(None)
 
 
 class Place(NamedTuple):
-    """Where a patch is cut: case, slice, and the window's first row and column in that slice."""
+    """Where a patch is cut: case, slice, and the window's first row and column, negative beyond the slice."""
 
     case: int
     slice: int
@@ -46,7 +46,9 @@ class Drawer:
     """Draws batches of ``batch`` patches from prepared, labelled cases.
 
     ``depth`` is the slab's number of slices (odd); ``window`` (h, w) and ``field`` (h', w') are in pixels, a
-    field being larger than its window by an even number; without one it is the window.
+    field being larger than its window by an even number; without one it is the window. ``context`` is the
+    border of the window on each side for which a network of valid convolutions gives nothing: what is placed
+    in the slice is the window without it.
 
     ``extras`` names arrays of the cases that are cut beside the labels. ``boxes`` gives, for batch t and each
     patch's window (B, 2, 2) as its start and its slice's size, the first row and column of its field (B, 2)
@@ -63,6 +65,7 @@ class Drawer:
     field: Pair | None = None
     extras: tuple[str, ...] = ()
     boxes: Callable[[int, Index], tuple[Index, Pair]] | None = None
+    context: int = 0
 
     def __post_init__(self) -> None:
         if not self.cases:
@@ -122,17 +125,18 @@ class Drawer:
     def _place(self, generator: np.random.Generator) -> Place:
         case = int(generator.integers(len(self.cases)))
         slices, *size = _stack_shape(self.cases[case].ready.grid.shape, self.plane)
-        last = [max(0, n - w) for n, w in zip(size, self.window, strict=True)]
+        placed = np.subtract(self.window, 2 * self.context)
+        last = [max(0, n - w) for n, w in zip(size, placed, strict=True)]
         classes = self._voxels[case]
         if generator.random() < self.class_share and classes:
             of_class = classes[generator.integers(len(classes))]
             voxel = of_class[generator.integers(len(of_class))]
             index, *pixel = _stack_shape(tuple(voxel.tolist()), self.plane)
-            start = np.clip(pixel - generator.integers(self.window), 0, last)
+            start = np.clip(pixel - generator.integers(placed), 0, last)
         else:
             index = int(generator.integers(slices))
             start = generator.integers(np.add(last, 1))
-        return Place(case, index, int(start[0]), int(start[1]))
+        return Place(case, index, int(start[0]) - self.context, int(start[1]) - self.context)
 
     def _placement(self, t: int, places: list[Place]) -> tuple[Index, Pair]:
         """Where each window lies, how large its slice is, where its field starts (B, 3, 2); fields' size."""
