@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import yaml
 from medseg import files
 from medseg.config import load
 from medseg.errors import Code, ExitCode, MedsegError
+from medseg.ingest import layouts
 from pipelines import check, init
+from pipelines import ingest as ingest_stage
 from pipelines import run as pipeline
 from pipelines.reporter import Reporter
 from pipelines.run import Request
@@ -83,6 +86,73 @@ def test_ingest_sets_label_faults_aside_with_their_codes(faults: Path) -> None:
     assert "LABEL_ROUNDED" in usable["nearly"]
 
 
+def ingest(faults: Path, *settings: str) -> tuple[ExitCode, str]:
+    stream = io.StringIO()
+    given = ("tracking.enabled=false", *settings)
+    request = Request(str(faults / "faults.yaml"), None, faults / "work", given)
+    return pipeline.run(request, Reporter(stream=stream), only="ingest"), stream.getvalue()
+
+
+def test_scans_that_no_pattern_matches_are_named(faults: Path, brain: Any) -> None:
+    for name in ("elsewhere/late.nii.gz", "top.nii.gz"):
+        save(faults / "data" / name, brain)
+    for ended, said in (ingest(faults), ingest(faults)):
+        assert ended == ExitCode.SOME_SET_ASIDE
+        assert "2 scans match no pattern: elsewhere/late.nii.gz, top.nii.gz" in said
+    assert "up to date" in said
+    told = files.read_json(faults / "work/ingest/dataset.json")
+    assert told["ignored"] == ["elsewhere/late.nii.gz", "top.nii.gz"]
+    stream = io.StringIO()
+    check.run(faults / "data", str(faults / "faults.yaml"), Reporter(stream=stream))
+    assert "2 scans match no pattern: elsewhere/late.nii.gz, top.nii.gz" in stream.getvalue()
+
+
+@pytest.mark.parametrize("lost", ["ignored", "cases", "strays"])
+def test_a_scan_that_gets_lost_between_folder_and_rows_stops_ingest(
+    faults: Path, brain: Any, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    save(faults / "data/elsewhere/late.nii.gz", brain)
+    find = layouts.find
+    monkeypatch.setattr(
+        layouts, "find", lambda *a, **k: replace(whole := find(*a, **k), **{lost: getattr(whole, lost)[1:]})
+    )
+    with pytest.raises(MedsegError) as caught:
+        ingest(faults)
+    assert caught.value.code == Code.DOES_NOT_ADD_UP
+    assert "scans in no row: " in caught.value.finding.found
+    assert not (faults / "work/ingest/cases.csv").exists()
+
+
+def test_a_case_without_a_row_stops_ingest(faults: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_all = ingest_stage._read_all
+    monkeypatch.setattr(ingest_stage, "_read_all", lambda *a: (*read_all(*a)[:2], []))
+    with pytest.raises(MedsegError) as caught:
+        ingest(faults)
+    assert caught.value.code == Code.DOES_NOT_ADD_UP
+    assert "8 inputs, 3 usable + 1 set aside" in caught.value.finding.found
+
+
+def test_a_split_that_fails_names_the_cases_set_aside(faults: Path) -> None:
+    with pytest.raises(MedsegError) as caught:
+        ingest(faults, "data.splits={train: [good1], test: [unknown]}")
+    assert caught.value.code == Code.SPLIT_INVALID
+    assert "unknown (LABEL_VALUE_UNKNOWN)" in caught.value.finding.found
+
+
+def test_a_work_folder_inside_the_data_is_no_data(faults: Path) -> None:
+    make = Request(str(faults / "faults.yaml"), None, faults / "data/work", ("tracking.enabled=false",))
+    save(faults / "data/work/predictions/good1.nii.gz", np.zeros((4, 4, 4), np.uint8))
+    pipeline.run(make, Reporter(stream=io.StringIO()), only="ingest")
+    assert files.read_json(faults / "data/work/ingest/dataset.json")["ignored"] == []
+
+
+def test_a_recipe_for_another_layout_is_refused(faults: Path) -> None:
+    with pytest.raises(MedsegError) as caught:
+        check.run(faults / "data/images", "hippocampus_quick", Reporter(stream=io.StringIO()))
+    assert caught.value.code == Code.RECIPE_INVALID
+    assert "imagesTr" in caught.value.finding.found
+
+
 def test_check_says_the_same_and_changes_nothing(faults: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in faults.rglob("*")}
     stream = io.StringIO()
@@ -100,6 +170,11 @@ def test_check_without_a_recipe_reads_every_scan(tmp_path: Path, brain: Any) -> 
     stream = io.StringIO()
     assert check.run(tmp_path, None, Reporter(stream=stream)) == ExitCode.SOME_SET_ASIDE
     assert "CONSTANT" in stream.getvalue()
+    (tmp_path / "link.nii").symlink_to(tmp_path / "gone.nii")
+    (tmp_path / "folder.nii.gz").mkdir()
+    check.run(tmp_path, None, Reporter(stream=stream))
+    assert "4 inputs: 1 usable, 3 would be set aside" in stream.getvalue()
+    assert stream.getvalue().count("FILE_UNREADABLE") == 2
     (tmp_path / "a.nii.gz").unlink()
     assert check.run(tmp_path, None, Reporter(stream=stream)) == ExitCode.NOTHING_USABLE
     with pytest.raises(MedsegError) as caught:
