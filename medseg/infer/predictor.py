@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
 from medseg.networks.contract import side_from
+from medseg.networks.precision import resolved
 from medseg.volume import Array, Plane
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -106,12 +107,8 @@ class Members:
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The lower type of a precision key, None for fp32; ``auto`` is bf16 or fp16 on a GPU, fp32 on a CPU."""
-    if precision == "auto":
-        if device.type != "cuda":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    """The lower type of a precision key on a device, None for fp32."""
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[resolved(precision, device.type)]
 
 
 def _common_spec(specs: Sequence[Spec]) -> Spec:
