@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.app import Quiet, Verbose, app
-from medseg.cli.ending import log_file
+from medseg.cli.app import Quiet, Verbose, app, reporter
 from medseg.errors import ExitCode
 
 
@@ -45,9 +44,6 @@ def segment(
     `quarantine.csv` and `run.json`. Exit code 3: some inputs were set aside (see `quarantine.csv`).
     """
     from pipelines import segment as pipeline
-    from pipelines.reporter import Reporter
 
-    log_file[:] = [out / "medseg.log"]
     settings = pipeline.Settings(model, mode, margin_map, device, labels_too)
-    say = Reporter(quiet=quiet, verbose=verbose, log=out / "medseg.log")
-    return pipeline.run(inputs, out, settings, say)
+    return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

@@ -83,5 +83,58 @@ def test_a_killed_run_is_marked_and_the_same_training_goes_on_in_its_own(place: 
     second = files.read_json(place / "work/tracking.json")["run_id"]
     assert second != first
     assert client.get_run(first).info.status == "KILLED"
-    steps = [m.step for m in client.get_metric_history(second, "train/loss")]
+    steps = [m.step for m in client.get_metric_history(ids(place)[1]["0"], "train/loss")]
     assert steps == [1]
+
+
+def ids(place: Path) -> tuple[str, dict[str, str]]:
+    """The recipe's run and those of its folds."""
+    work = place / "work"
+    folds = work / "tracking_folds.json"
+    run_id = files.read_json(work / "tracking.json")["run_id"]
+    return run_id, files.read_json(folds) if folds.is_file() else {}
+
+
+def test_folds_of_several_commands_each_have_their_curves(place: Path) -> None:
+    go(place, fold="0")
+    first = ids(place)
+    go(place, fold="1")
+    assert ids(place)[0] == first[0]
+    folds = ids(place)[1]
+    assert folds.keys() == {"0", "1"}
+    assert folds["0"] == first[1]["0"]
+    client = store.client(store.prepare(place / "work"))
+    for run_id in folds.values():
+        assert [m.step for m in client.get_metric_history(run_id, "train/loss")] == [1]
+    assert "train/loss" not in client.get_run(first[0]).data.metrics
+
+
+def test_a_fold_that_a_kill_left_running_is_marked_by_a_command_on_another(place: Path) -> None:
+    go(place, fold="0")
+    killed = ids(place)[1]["0"]
+    client = store.client(store.prepare(place / "work"))
+    client.update_run(killed, status="RUNNING")
+    go(place, fold="1")
+    assert client.get_run(killed).info.status == "KILLED"
+
+
+def test_where_data_lie_and_training_runs_makes_no_other_run(place: Path) -> None:
+    go(place)
+    before = ids(place)
+    request = Request(str(place / "boxes.yaml"), None, place / "work")
+    pipeline.run(request, Reporter(stream=io.StringIO()), only="evaluate")
+    go(place, "train.threads=2", "train.device=cpu")
+    go(place, "tracking.enabled=false")
+    go(place)
+    assert ids(place) == before
+    client = store.client(store.prepare(place / "work"))
+    experiment = files.read_json(place / "work/tracking.json")["experiment_id"]
+    assert len(client.search_runs([experiment])) == 2  # the recipe's and its fold's
+
+
+def test_a_copied_folder_goes_on_in_the_run_that_was_copied(place: Path) -> None:
+    go(place)
+    shutil.copytree(place / "work", place / "copy")
+    request = Request(str(place / "boxes.yaml"), place / "data", place / "copy")
+    pipeline.run(request, Reporter(stream=io.StringIO()))
+    assert files.read_json(place / "copy/tracking.json") == files.read_json(place / "work/tracking.json")
