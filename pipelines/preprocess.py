@@ -7,7 +7,7 @@ from typing import Any
 
 from medseg import files
 from medseg.config.recipe import Recipe
-from medseg.errors import MedsegError
+from medseg.errors import MedsegError, refusal
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
 from medseg.preprocess import geometry, intensity, store, weightmap
@@ -56,7 +56,7 @@ def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
         return
     case, findings = checks.read_case(paths, job.recipe.data.class_list())
     if case is None:
-        reason = next(f for f in findings if not f.is_note)
+        reason = refusal(findings).finding
         raise MedsegError(
             reason.code, reason.where, f"{reason.found} (it was usable at ingest)", "run medseg ingest again"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,7 @@ def init(
 
     guess = pipeline.run(data, out, force=force)
     typer.echo(f"{out}: {guess.n_cases} cases, layout {guess.layout}, {len(guess.classes or {})} classes")
-    typer.echo(f"read it, then: medseg run {out}")
+    typer.echo(f"read it, then: {shlex.join(['medseg', 'run', str(out)])}")
 
 
 @app.command(rich_help_panel="Data and models")
