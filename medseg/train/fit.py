@@ -4,6 +4,10 @@ Training can be stopped at any moment. A signal ends it after the step under way
 very step; a kill loses the epoch under way. Either way, running :func:`fit` again goes on and, on a CPU with
 the same number of threads, ends with the same weights bit for bit: every random number of step t is seeded
 by (seed, t), torch's own generators being put back after each step.
+
+With several processes (:mod:`medseg.train.processes`) each trains on its share of each batch and gradients
+are averaged. That equals one process on the whole batch for losses that are means over pixels of equal
+weight; Dice, Σw and batch norm's statistics are each share's own.
 """
 
 from __future__ import annotations
@@ -59,10 +63,6 @@ def fit(
     better score, or each epoch without validation, and ``history.csv``. ``validate`` gets the network in
     evaluation mode, without gradients, and is called in the first process alone. ``on_step`` gets the steps
     done, those planned, and the loss.
-
-    With several processes (:mod:`medseg.train.processes`) each trains on its share of each batch and
-    gradients are averaged. That equals one process on the whole batch for losses that are means over
-    pixels of equal weight; Dice, Σw and batch norm's statistics are each share's own.
 
     :raises MedsegError: ``CHECKPOINT_UNREADABLE``, ``LOSS_NOT_FINITE``, ``OUT_OF_MEMORY``,
         ``KEYWORD_INVALID``.

@@ -102,7 +102,9 @@ def test_one_case_in_two_roles() -> None:
 
 def test_subject_may_change_sides_between_folds_and_have_unlabelled_scans() -> None:
     cases = [case("a_1", "a"), case("a_2", "a", labelled=False), case("b")]
-    splits.given(cases, [{"train": ["a_1"], "test": ["b"]}, {"train": ["b"], "test": ["a_1"]}])
+    made = splits.given(cases, [{"train": ["a_1"], "test": ["b"]}, {"train": ["b"], "test": ["a_1"]}])
+    roles = {(row.fold, row.case): row.role for row in made.rows}
+    assert (roles[0, "a_1"], roles[1, "a_1"], roles[1, "a_2"]) == ("train", "test", "unlabelled")
 
 
 def test_check_refuses_unknown_roles() -> None:
