@@ -17,6 +17,7 @@ from pipelines.scores import read_labels, summary_lines
 from pipelines.stage import Job
 
 VERSION = 1
+BY_CLASS = ("dice", "hd95")
 
 Reference = tuple[Entry, Path, Path]
 """Who is scored, from which label file, against which prediction."""
@@ -86,11 +87,17 @@ def _say(job: Job) -> None:
 
 
 def means(told: dict[str, Any]) -> dict[str, float]:
-    """`test/dice_csf` → mean, for every set, metric and class of a summary, and over classes as `mean`."""
+    """`test/dice_csf` → mean: every metric over classes as `mean`, and those of `BY_CLASS` for each class.
+
+    All others stand in the tables that the run keeps as artifacts; as charts they would hide these.
+    """
     found = {}
     for name, held in told["sets"].items():
-        for class_name, metrics in [*held["classes"].items(), ("mean", held["over_classes"])]:
-            for metric in table.METRICS:
-                if metrics[metric]["mean"] is not None:
-                    found[f"{name}/{metric}_{class_name}"] = metrics[metric]["mean"]
+        shown = [(metric, "mean", held["over_classes"]) for metric in table.METRICS]
+        shown += [
+            (m, class_name, held["classes"][class_name]) for m in BY_CLASS for class_name in held["classes"]
+        ]
+        for metric, class_name, metrics in shown:
+            if metrics[metric]["mean"] is not None:
+                found[f"{name}/{metric}_{class_name}"] = metrics[metric]["mean"]
     return found
