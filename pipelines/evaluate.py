@@ -94,9 +94,7 @@ def means(told: dict[str, Any]) -> dict[str, float]:
     found = {}
     for name, held in told["sets"].items():
         shown = [(metric, "mean", held["over_classes"]) for metric in table.METRICS]
-        shown += [
-            (m, class_name, held["classes"][class_name]) for m in BY_CLASS for class_name in held["classes"]
-        ]
+        shown += [(metric, *item) for metric in BY_CLASS for item in held["classes"].items()]
         for metric, class_name, metrics in shown:
             if metrics[metric]["mean"] is not None:
                 found[f"{name}/{metric}_{class_name}"] = metrics[metric]["mean"]
