@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ def monai_class(name: str) -> type[nn.Module]:
         ``torch.nn.Module`` whose constructor takes ``spatial_dims``, ``in_channels`` and ``out_channels``.
     """
     where = f"monai.networks.nets:{name}"
+    # MONAI imports MLflow where it is installed, and MLflow would tell its makers so
+    os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
     try:
         from monai.networks import nets
     except ImportError:

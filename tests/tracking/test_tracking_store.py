@@ -26,12 +26,26 @@ def test_importing_the_room_imports_no_mlflow_and_leaves_the_environment() -> No
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_telemetry_is_off_once_mlflow_is_imported(work: Path) -> None:
-    store.client(store.local_uri(work))
-    assert (os.environ["MLFLOW_DISABLE_TELEMETRY"], os.environ["DO_NOT_TRACK"]) == ("true", "true")
-    from mlflow.telemetry.client import get_telemetry_client
-
-    assert get_telemetry_client() is None
+@pytest.mark.parametrize(
+    "importing",
+    [
+        "from medseg.tracking import store; store.client('sqlite:///:memory:')",
+        "from medseg.networks.monai_door import monai_class; monai_class('BasicUNet')",
+    ],
+    ids=["tracking", "monai"],
+)
+def test_telemetry_is_off_once_mlflow_is_imported(importing: str) -> None:
+    code = (
+        f"import sys; {importing}\n"
+        "assert 'mlflow' in sys.modules\n"
+        "from mlflow.telemetry.client import get_telemetry_client\n"
+        "assert get_telemetry_client() is None"
+    )
+    names = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI")  # any of them would do it for us
+    environment = {k: v for k, v in os.environ.items() if k not in names and not k.startswith("PYTEST")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_fresh_store_holds_no_experiment_and_leaves_nothing_where_one_stands(
