@@ -56,7 +56,7 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
             _forget(work, stages)
         load.save(recipe, work.recipe)
         run = held.enter_context(tracked(recipe, work, say))
-        job = Job(recipe, work, say, run, _folds(recipe, request.fold))
+        job = Job(recipe, work, say, run, chosen_folds(recipe, request.fold))
         for stage in stages:
             RUN[stage](job)
     aside = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
@@ -80,7 +80,8 @@ def _check_network(recipe: Recipe) -> None:
         networks.build(recipe.network.name, channels, len(recipe.data.classes), **recipe.network.keywords)
 
 
-def _folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:
+def chosen_folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:
+    """What `--fold` names: a number, `all`, or by default the first. Raises USAGE for any other."""
     how = recipe.data.splits
     count = how.folds if isinstance(how, RandomSplit) else len(how)
     if wanted is None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from medseg.infer.crf import Crf
 from medseg.volume import ClassList, Plane
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -176,12 +177,16 @@ class Train(_Part):
 
 
 class Predict(_Part):
-    """How label maps are made: whole slices, or votes of a covering grid of windows."""
+    """How label maps are made: whole slices, or votes of a covering grid of windows.
+
+    `crf` refines the probabilities of whole slices: weights, widths and steps of a dense CRF, or null.
+    """
 
     mode: Literal["dense", "vote"] = "dense"
     window: Pair | None = None
     stride: Pair = (10, 10)
     batch: Count | None = None
+    crf: Crf | None = None
     members: Literal["mean", "vote"] = "mean"
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     margin_map: bool = False
@@ -191,6 +196,12 @@ class Evaluate(_Part):
     """Tolerance of the surface Dice (mm, or px for images)."""
 
     nsd_tolerance: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Report(_Part):
+    """Classes, by name, whose Grad-CAM pictures the report shows for every case."""
+
+    explain: tuple[str, ...] = ()
 
 
 class Tracking(_Part):
@@ -214,6 +225,7 @@ class Recipe(_Part):
     train: Train = Train()
     predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
+    report: Report = Report()
     tracking: Tracking = Tracking()
 
     @model_validator(mode="after")
@@ -229,4 +241,15 @@ class Recipe(_Part):
             s > w for s, w in zip(self.predict.stride, window, strict=True)
         ):
             raise ValueError(f"predict.stride {self.predict.stride} leaves gaps between windows of {window}")
+        return self
+
+    @model_validator(mode="after")
+    def _additions_fit(self) -> Self:
+        if self.predict.crf is not None and self.predict.mode == "vote":
+            raise ValueError("predict.crf refines probabilities, not votes: set predict.mode to dense")
+        names = self.data.class_list().names
+        if unknown := [name for name in self.report.explain if name not in names]:
+            raise ValueError(
+                f"report.explain: no class {', '.join(unknown)}; the classes are {', '.join(names)}"
+            )
         return self

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
+from medseg.infer.crf import Crf
 from medseg.infer.predict import Dense, Voting
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
 from medseg.networks.contract import Network
@@ -48,6 +49,7 @@ class Description(BaseModel):
     window: tuple[int, int]
     stride: tuple[int, int]
     batch: int | None
+    crf: Crf | None = None
     combine: Literal["mean", "vote"]
     domain: dict[str, Any]
     trained: dict[str, Any]
@@ -64,7 +66,7 @@ class Description(BaseModel):
         """The stitching rule of this model, or of the `mode` asked for."""
         if (mode or self.mode) == "vote":
             return Voting(self.window, self.stride, self.batch or 64)
-        return Dense(self.batch or 4)
+        return Dense(self.batch or 4, self.crf)
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,28 @@ def _description(value: Any, where: Path) -> Description:
         ) from None
 
 
+def load_network(folder: Path, member: str) -> tuple[Description, Network]:
+    """One member's network with its weights, on the CPU, in evaluation mode; for looking inside it.
+
+    Raises as :func:`load` does.
+    """
+    tree = _read(folder)
+    description = _description(tree["description"], folder / "model.json")
+    row = next((r for r in tree["members"] if r["name"] == member), None)
+    if row is None:
+        raise _not_a_model(folder, f"no member {member}")
+    network = _filled(folder, row, description)
+    return description, network.eval()
+
+
 def _member(
     folder: Path, row: Mapping[str, str], description: Description, device: str, precision: Precision
 ) -> NetworkPredictor:
+    network = _filled(folder, row, description)
+    return NetworkPredictor(network, spec(description, network), device, precision, channels_last=True)
+
+
+def _filled(folder: Path, row: Mapping[str, str], description: Description) -> Network:
     path = folder / Path(row["file"]).name
     if not path.is_file() or files.sha256(path) != row["sha256"]:
         raise MedsegError(
@@ -163,7 +184,7 @@ def _member(
     except RuntimeError as error:
         text = " ".join(str(error).split())[:300]
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, text, "export the model again") from None
-    return NetworkPredictor(network, spec(description, network), device, precision, channels_last=True)
+    return network
 
 
 def _network(description: Description) -> Network:
@@ -202,7 +223,7 @@ Labels {names} in {" + ".join(description.channels)} scans, slice by slice ({des
 {description.depth} slices a slab).
 
 - network: {description.network} {description.keywords or ""}, {parameters:,} parameters, {members} member(s)
-- prediction: {description.mode}
+- prediction: {description.mode}{" and a dense CRF" if description.crf else ""}
 - use: `medseg segment SCANS OUT --model THIS_FOLDER`
 
 ## Trained

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from medseg.errors import Code, MedsegError
+from medseg.infer import crf as dense_crf
+from medseg.infer.crf import Crf
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
 from medseg.infer.stitch import VoteStitcher
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
@@ -39,9 +41,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Dense:
-    """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step."""
+    """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step.
+
+    With a ``crf`` each slice's probabilities are refined by it, guided by the grey values of channel 0.
+    """
 
     batch: int = 4
+    crf: Crf | None = None
 
 
 @dataclass(frozen=True)
@@ -116,10 +122,14 @@ def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[_Slice]:
     height, width = slice_shape(ready.grid.shape, spec.plane)
     padded = (_round_up(height, spec.step), _round_up(width, spec.step))
     of = slices(ready.grid.shape, spec.plane)
+    greys = dense_crf.greys(ready) if how.crf else None
     for first in range(0, of, how.batch):
         indices = range(first, min(first + how.batch, of))
         slabs = [mirrored(read_slab(ready, spec.plane, index, spec.depth), padded) for index in indices]
         logits = _logits(predictor, np.stack(slabs))[..., :height, :width]
+        if how.crf and greys:
+            shown = plane_view(ready.array[0], spec.plane)
+            logits = _refined(logits, [greys.guide(shown[index]) for index in indices], how.crf)
         labels, margins = _decide(logits)
         yield from zip(labels.cpu().numpy(), margins.cpu().numpy(), strict=True)
 
@@ -137,6 +147,13 @@ def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
             logits = _logits(predictor, cut(slab, some, how.window))
             votes.add(logits.argmax(dim=1).to(torch.uint8).cpu().numpy(), some)
         yield votes.result()
+
+
+def _refined(logits: Tensor, guides: list[Array], crf: Crf) -> Tensor:
+    """Logits (B, K, H, W) → the log of the CRF's marginals, on the CPU."""
+    probabilities = logits.softmax(dim=1).cpu().numpy()
+    made = [dense_crf.refine(p, guide, crf) for p, guide in zip(probabilities, guides, strict=True)]
+    return torch.from_numpy(np.stack(made)).log()
 
 
 def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
