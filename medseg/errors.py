@@ -8,6 +8,7 @@ of :data:`NOTES`. Both say the same four things: the code, where it is, what was
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -45,6 +46,7 @@ class Code(StrEnum):
     FILE_MISSING = "FILE_MISSING"
     FILE_UNREADABLE = "FILE_UNREADABLE"
     DUPLICATE_CASE = "DUPLICATE_CASE"
+    REFERENCE_MISSING = "REFERENCE_MISSING"
     TOO_SMALL = "TOO_SMALL"
     TOO_LARGE = "TOO_LARGE"
     # A case is used, with a note
@@ -103,6 +105,7 @@ MEANING: dict[Code, str] = {
     Code.FILE_MISSING: "a file that a list names does not exist",
     Code.FILE_UNREADABLE: "the file cannot be opened (permissions, broken link)",
     Code.DUPLICATE_CASE: "two files claim the same case and channel",
+    Code.REFERENCE_MISSING: "a predicted label map has no reference to be scored against",
     Code.TOO_SMALL: "an axis is shorter than two voxels",
     Code.TOO_LARGE: "the volume has more voxels than the limit allows",
     Code.SINGLETON_AXIS: "trailing axes of length one were dropped",
@@ -205,3 +208,9 @@ class MedsegError(Exception):
     def __reduce__(self) -> tuple[type[MedsegError], tuple[Code, str, str, str]]:
         f = self.finding
         return MedsegError, (f.code, f.where, f.found, f.remedy)
+
+
+def refusal(findings: Iterable[Finding]) -> MedsegError:
+    """The first of a case's findings that sets it aside, as an error; there must be one."""
+    reason = next(finding for finding in findings if not finding.is_note)
+    return MedsegError(reason.code, reason.where, reason.found, reason.remedy)

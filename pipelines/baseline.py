@@ -19,7 +19,7 @@ from medseg import files
 from medseg.baselines import fcm
 from medseg.config import load
 from medseg.config.recipe import Recipe, Tracking
-from medseg.errors import Code, ExitCode, MedsegError
+from medseg.errors import Code, ExitCode, MedsegError, refusal
 from medseg.infer.segment import Result, measure_sizes, write_label_names
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
@@ -61,6 +61,7 @@ def run(request: Request, say: Reporter) -> ExitCode:
         raise MedsegError(
             Code.USAGE, work.root, "the work folder of a trained network", "name another with --work"
         )
+    ingest.data_folder(recipe)
     with only_one(work):
         load.save(recipe, work.recipe)
         with tracked(recipe, work, say) as run:
@@ -155,8 +156,7 @@ def _cluster(recipe: Recipe, task: Task, order: tuple[int, ...]) -> Result:
     started = time.monotonic()
     image, findings = checks.read_image(task.case.channels)
     if image is None:
-        f = next(f for f in findings if not f.is_note)
-        raise MedsegError(f.code, f.where, f.found, f.remedy)
+        raise refusal(findings)
     read = time.monotonic()
     made = fcm.label(_ready(image, recipe), order, rule=recipe.preprocess.foreground)
     classes = recipe.data.class_list()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from medseg.config import load
 from medseg.errors import Code, ExitCode, Finding, MedsegError
-from medseg.ingest import checks, layouts
-from medseg.io import scans
+from medseg.ingest import checks, layouts, quarantine
+from medseg.ingest.patterns import scans_under
 from medseg.volume import ClassList
 from pipelines.reporter import Reporter
 
@@ -22,6 +22,8 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
         recipe = load.load(recipe_name, data=folder)
         found = layouts.find(folder, recipe.data.layout, recipe.data.channels, recipe.data.label)
         verdicts = _every_case(found, recipe.data.class_list(), say)
+        if found.ignored:
+            say.line(f"  {quarantine.ignored_line(found.ignored_below(folder))}")
     usable = sum(all(f.is_note for f in findings) for findings in verdicts)
     aside = len(verdicts) - usable
     say.line(f"{len(verdicts)} inputs: {usable} usable, {aside} would be set aside")
@@ -31,12 +33,11 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
 
 
 def _every_scan(folder: Path, say: Reporter) -> list[list[Finding]]:
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and scans.is_scan(p))
     verdicts = []
-    for path in paths:
-        _, findings = checks.read_image({"image": path})
+    for name in scans_under(folder):
+        _, findings = checks.read_image({"image": folder / name})
         verdicts.append(findings)
-        _say(say, str(path.relative_to(folder)), findings)
+        _say(say, name, findings)
     return verdicts
 
 

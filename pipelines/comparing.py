@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -14,15 +15,27 @@ from medseg.errors import Code, MedsegError
 from medseg.evaluate.compare import Comparison, Cost, Difference, compare
 from medseg.evaluate.table import METRICS
 
+ROLES = ("test", "val", "train")
+_WIDE = 1000
+
 
 def run(folders: Sequence[Path], metrics: Sequence[str], role: str, csv: Path | None) -> None:
     """Print the comparison of work folders; `csv` gets every metric."""
     if unknown := set(metrics) - set(METRICS):
         raise MedsegError(Code.USAGE, "--metric", ", ".join(sorted(unknown)), f"one of {', '.join(METRICS)}")
+    if role not in ROLES:
+        raise MedsegError(Code.USAGE, "--role", f"there is no role {role!r}", f"one of {', '.join(ROLES)}")
     found = compare(folders, roles=(role,))
+    if not found.differences:
+        raise MedsegError(
+            Code.USAGE, "--role", f"the folders share no scored case of role {role}", "name another role"
+        )
     console = Console()
-    console.print(_scores(found, metrics))
-    console.print(_costs(found.costs))
+    if not console.is_terminal:  # a file or another program takes whole lines
+        console = Console(width=_WIDE)
+    for table in (_scores(found, metrics), _costs(found.costs)):
+        table.box = table.box if console.is_terminal else box.ASCII
+        console.print(table)
     if csv is not None:
         columns = [f.name for f in fields(Difference)]
         files.write_csv(csv, columns, [_cells(d) for d in found.differences])

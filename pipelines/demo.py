@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,6 @@ def run(work: Path, settings: Sequence[str], say: Reporter) -> ExitCode:
         synth.write(data, subjects=SUBJECTS, progress=lambda done, _: bar.to(done))
     say.line(f"{SUBJECTS} synthetic subjects in {data}")
     ended = pipeline.run(pipeline.Request("demo", data, work, tuple(settings)), say)
-    say.line(f"report: {Work(work).report / 'report.html'}")
-    say.line(f"runs:   medseg ui {work}")
-    say.line(f"use it: medseg segment SCANS OUT --model {Work(work).model}")
+    say.line(f"runs:   {shlex.join(['medseg', 'ui', str(work)])}")
+    say.line(f"use it: {shlex.join(['medseg', 'segment', 'SCANS', 'OUT', '--model', str(Work(work).model)])}")
     return ended

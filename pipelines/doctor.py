@@ -11,7 +11,8 @@ from pathlib import Path
 
 from medseg.errors import ExitCode, MedsegError
 from medseg.infer import modelfolder
-from pipelines.info import TRAIN, device, version
+from pipelines.device import choose, in_words
+from pipelines.info import TRAIN, version
 
 LOW_DISK_GB = 5.0
 LOW_MEMORY_GB = 4.0
@@ -44,7 +45,7 @@ def look(models: Sequence[Path]) -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 1e9
     remedy = "" if memory > LOW_MEMORY_GB else "close other programs, or lower train.batch"
     yield Finding("memory", f"{memory:.1f} GB free", remedy)
-    yield Finding("device", device())
+    yield Finding("device", in_words(choose("auto")))
     absent = [name for name in TRAIN if version(name) is None]
     if absent:
         yield Finding("extra [train]", f"without {', '.join(absent)}", "pip install 'medseg[train]'")

@@ -24,7 +24,6 @@ Reference = tuple[Entry, Path, Path]
 
 def run(job: Job) -> None:
     """Score, summarise, and hand the means to tracking."""
-    job.needs(job.work.predictions / "stage.json", "predict")
     score(job, list(references(job)))
 
 
@@ -87,7 +86,7 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
 def _say(job: Job) -> None:
     told = files.read_json(job.work.evaluation / "summary.json")
     for line in summary_lines(told):
-        job.say.line(line)
+        job.say.result(line)
     job.tracked.run.summary(means(told))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg import files
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, refusal
 from medseg.infer import explain, modelfolder, predict
 from medseg.infer.modelfolder import Description
 from medseg.infer.predictor import NetworkPredictor
@@ -38,10 +38,11 @@ def run(
     """
     row = _row(work, case)
     about, network = modelfolder.load_network(work.model, _member(work, case))
+    device = choose(device)
     indices = {name: _class_index(about, name) for name in class_names}
     layer = explain.chosen_layer(network, layer)
     ready, _ = prepare(_scan(row, about), about)
-    labels = _labels(ready, network, about, choose(device))
+    labels = _labels(ready, network, about, device)
     made = {}
     for name, index in indices.items():
         predicted = plane_view(labels == index, about.plane)
@@ -86,8 +87,7 @@ def _scan(row: dict[str, str], about: Description) -> Volume:
     channels = case_files(row).channels
     scan, findings = checks.read_image({name: channels[name] for name in about.channels})
     if scan is None:
-        f = next(f for f in findings if not f.is_note)
-        raise MedsegError(f.code, f.where, f.found, f.remedy)
+        raise refusal(findings)
     return scan
 
 

@@ -15,6 +15,7 @@ import yaml
 import medseg
 from medseg import networks
 from medseg.config.load import packaged
+from pipelines.device import choose, in_words
 
 CORE = ("torch", "numpy", "nibabel", "SimpleITK", "scipy", "scikit-image", "pydantic", "safetensors")
 TRAIN = ("mlflow", "monai", "lightning-fabric", "matplotlib", "jinja2", "psutil", "nilearn")
@@ -32,7 +33,7 @@ def gather(*, full: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
         "medseg": medseg.__version__,
         "python": platform.python_version(),
-        "device": device(),
+        "device": in_words(choose("auto")),
         "threads": torch.get_num_threads(),
         "packages": {name: version(name) for name in (*CORE, *TRAIN)},
         "recipes": {path.stem: _description(path) for path in sorted(packaged().glob("*.yaml"))},
@@ -42,13 +43,6 @@ def gather(*, full: bool) -> dict[str, Any]:
     else:
         told["networks"] = sorted(networks.NETWORKS)
     return told
-
-
-def device() -> str:
-    """The device that `auto` chooses, in words."""
-    if torch.cuda.is_available():
-        return f"cuda ({torch.cuda.get_device_name(0)})"
-    return f"cpu ({platform.processor() or platform.machine()})"
 
 
 def version(name: str) -> str | None:

@@ -9,42 +9,47 @@ from typing import Any
 
 from medseg import files
 from medseg.config.recipe import RandomSplit, Recipe
-from medseg.errors import Code, Finding, MedsegError
-from medseg.ingest import checks, layouts, splits
-from medseg.ingest.patterns import CaseFiles
+from medseg.errors import Code, Finding, MedsegError, refusal
+from medseg.ingest import checks, layouts, quarantine, splits
+from medseg.ingest.patterns import CaseFiles, Found, scans_under
 from medseg.ingest.splits import Splits
 from medseg.volume import Case
 from pipelines.stage import Job
 
 VERSION = 1
 CASE_COLUMNS = ("case", "subject", "labelled", "channels", "label", "shape", "spacing", "unit", "notes")
-QUARANTINE_COLUMNS = ("case", "file", "code", "found", "remedy")
 
 
 def run(job: Job) -> None:
-    """Read every file, check it, and write what is usable, what is not and why, and who is in which role."""
+    """Read every file, check it, and write what is usable, what is not and why, and who is in which role.
+
+    Every scan of the folder is accounted for: usable, set aside, or matched by no pattern, which is said too.
+    """
     recipe, out = job.recipe, job.work.ingest
     root = data_folder(recipe)
-    found = layouts.find(root, recipe.data.layout, recipe.data.channels, recipe.data.label)
+    found = layouts.find(root, recipe.data.layout, recipe.data.channels, recipe.data.label, job.work.root)
     used = {
         "data": recipe.data.model_dump(mode="json"),
         "files": [[files.stamp(p) for p in _paths(c)] for c in found.cases],
         "strays": [str(s) for s in found.strays],
+        "ignored": found.ignored_below(root),
     }
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
     with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:
-            usable, cases, quarantine = _read_all(job, found.cases)
-            quarantine = [_row(s.case, s, root) for s in found.strays] + quarantine
-            _must_add_up(len(found.cases) + len(found.strays), cases, quarantine)
-            files.write_csv(out / "quarantine.csv", QUARANTINE_COLUMNS, quarantine)
-            _must_be_some(root, cases, quarantine)
-            made = _split(recipe, usable, quarantine)
+            usable, cases, aside = _read_all(job, found.cases)
+            aside = [quarantine.row(s.case, s, root=root) for s in found.strays] + aside
+            _must_add_up([root / p for p in scans_under(root, job.work.root)], found, cases, aside)
+            quarantine.write(out / "quarantine.csv", aside)
             files.write_csv(out / "cases.csv", CASE_COLUMNS, cases)
+            _say(job, found.ignored_below(root))
+            _must_be_some(root, cases, aside)
+            made = _split(recipe, usable, aside)
             splits.write(out / "splits.csv", made.rows)
             _say_unused(job, made)
-            files.write_json(out / "dataset.json", _dataset(recipe, root, found.layout, cases, quarantine))
-    _say(job)
+            files.write_json(out / "dataset.json", _dataset(recipe, root, found, cases, aside))
+        else:
+            _say(job, files.read_json(out / "dataset.json")["ignored"])
 
 
 def data_folder(recipe: Recipe) -> Path:
@@ -62,23 +67,22 @@ def _paths(case: CaseFiles) -> list[Path]:
 
 def _read_all(
     job: Job, found: Sequence[CaseFiles]
-) -> tuple[list[CaseFiles], list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[CaseFiles], list[dict[str, Any]], list[quarantine.Row]]:
     """Usable cases, their rows of cases.csv, and rows of quarantine.csv."""
     classes = job.recipe.data.class_list()
     usable: list[CaseFiles] = []
     cases: list[dict[str, Any]] = []
-    quarantine: list[dict[str, Any]] = []
+    aside: list[quarantine.Row] = []
     with job.say.progress("reading", len(found)) as bar:
         for n, each in enumerate(found, 1):
             case, findings = checks.read_case(each, classes)
             if case is None:
-                reason = next(f for f in findings if not f.is_note)
-                quarantine.append(_row(each.name, reason, job.recipe.data.path))
+                aside.append(quarantine.row(each.name, refusal(findings).finding, root=job.recipe.data.path))
             else:
                 usable.append(each)
                 cases.append(_usable(each, case, findings))
             bar.to(n, each.name)
-    return usable, cases, quarantine
+    return usable, cases, aside
 
 
 def _usable(each: CaseFiles, case: Case, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -96,45 +100,44 @@ def _usable(each: CaseFiles, case: Case, findings: Sequence[Finding]) -> dict[st
     }
 
 
-def _row(case: str, finding: Finding, root: Path | None) -> dict[str, Any]:
-    where = finding.where
-    if root is not None and where.startswith(str(root)):
-        where = where[len(str(root)) :].lstrip("/")
-    return {
-        "case": case,
-        "file": where,
-        "code": str(finding.code),
-        "found": finding.found,
-        "remedy": finding.remedy,
-    }
+def _must_add_up(
+    scans: Sequence[Path], found: Found, cases: Sequence[dict[str, Any]], aside: Sequence[quarantine.Row]
+) -> None:
+    """Hold the rows against the folder itself: each of its `scans` is in a case, a stray, or ignored.
+
+    And each case and each stray has become one row.
+    """
+    lost = set(scans) - found.files()
+    inputs = sorted([c.name for c in found.cases] + [s.case for s in found.strays])
+    rows = sorted(row["case"] for row in (*cases, *aside))
+    if lost or inputs != rows:
+        told = f"{len(lost)} scans in no row{': ' if lost else ''}{quarantine.some(sorted(map(str, lost)))}"
+        told += f"; {len(inputs)} inputs, {len(cases)} usable + {len(aside)} set aside"
+        raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", told, "please report this with medseg.log")
 
 
-def _must_add_up(inputs: int, cases: Sequence[Any], quarantine: Sequence[Any]) -> None:
-    if inputs != len(cases) + len(quarantine):
-        raise MedsegError(
-            Code.DOES_NOT_ADD_UP,
-            "ingest",
-            f"{inputs} inputs, {len(cases)} usable + {len(quarantine)} set aside",
-            "please report this with medseg.log",
-        )
-
-
-def _must_be_some(root: Path, cases: Sequence[Any], quarantine: Sequence[dict[str, Any]]) -> None:
+def _must_be_some(root: Path, cases: Sequence[Any], aside: Sequence[quarantine.Row]) -> None:
     if not cases:
-        codes = ", ".join(sorted({q["code"] for q in quarantine})) or "no file matched the layout or patterns"
+        codes = ", ".join(sorted({q["code"] for q in aside})) or "no file matched the layout or patterns"
         raise MedsegError(
             Code.NOTHING_USABLE, root, codes, "see ingest/quarantine.csv, data.layout and data.channels"
         )
 
 
-def _split(recipe: Recipe, usable: Sequence[CaseFiles], quarantine: Sequence[dict[str, Any]]) -> Splits:
+def _split(recipe: Recipe, usable: Sequence[CaseFiles], aside: Sequence[quarantine.Row]) -> Splits:
+    """The splits; where they fail, the cases that were set aside are named with their codes."""
     how = recipe.data.splits
-    if isinstance(how, RandomSplit):
-        return splits.random_folds(
-            usable, folds=how.folds, val_share=how.val, test_share=how.test, seed=how.seed
-        )
-    aside = [q["case"] for q in quarantine if q["case"]]
-    return splits.given(usable, [f.model_dump() for f in how], set_aside=aside)
+    try:
+        if isinstance(how, RandomSplit):
+            return splits.random_folds(
+                usable, folds=how.folds, val_share=how.val, test_share=how.test, seed=how.seed
+            )
+        return splits.given(usable, [f.model_dump() for f in how], set_aside=[row["case"] for row in aside])
+    except MedsegError as error:
+        if not aside:
+            raise
+        f, named = error.finding, quarantine.some([f"{row['case']} ({row['code']})" for row in aside])
+        raise MedsegError(f.code, f.where, f"{f.found}; set aside: {named}", f.remedy) from error
 
 
 def _say_unused(job: Job, made: Splits) -> None:
@@ -145,32 +148,35 @@ def _say_unused(job: Job, made: Splits) -> None:
     }
     for what, names in told.items():
         if names:
-            job.say.line(f"  {what}: {', '.join(names[:10])}" + (" …" if len(names) > 10 else ""))
+            job.say.line(f"  {what}: {quarantine.some(names)}")
 
 
 def _dataset(
     recipe: Recipe,
     root: Path,
-    layout: str,
+    found: Found,
     cases: Sequence[dict[str, Any]],
-    quarantine: Sequence[dict[str, Any]],
+    aside: Sequence[quarantine.Row],
 ) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "root": str(root),
-        "layout": layout,
+        "layout": found.layout,
         "channels": list(json.loads(cases[0]["channels"])),
         "classes": recipe.data.class_list().to_json(),
         "usable": len(cases),
         "labelled": sum(c["labelled"] == "yes" for c in cases),
-        "set_aside": len(quarantine),
+        "set_aside": len(aside),
+        "ignored": found.ignored_below(root),
     }
 
 
-def _say(job: Job) -> None:
+def _say(job: Job, ignored: Sequence[str]) -> None:
     cases = files.read_csv(job.work.ingest / "cases.csv")
     aside = files.read_csv(job.work.ingest / "quarantine.csv")
     labelled = sum(c["labelled"] == "yes" for c in cases)
     job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(aside)} set aside")
     for row in aside:
-        job.say.line(f"  set aside: {row['code']} {row['file']}: {row['found']}; {row['remedy']}")
+        job.say.line(f"  {quarantine.line(row)}")
+    if ignored:
+        job.say.line(f"  {quarantine.ignored_line(ignored)}")

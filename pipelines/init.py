@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from medseg import files
 from medseg.errors import Code, MedsegError
-from medseg.ingest import layouts
+from medseg.ingest import checks, layouts
 from medseg.ingest.layouts import Guess
+
+LABELS_READ = 10
 
 
 def run(data: Path, out: Path, *, force: bool) -> Guess:
@@ -17,8 +20,20 @@ def run(data: Path, out: Path, *, force: bool) -> Guess:
     if out.exists() and not force:
         raise MedsegError(Code.USAGE, out, "the file exists", "choose another --out, or --force")
     guess = layouts.guess(data)
+    if guess.classes is None:
+        guess = replace(guess, classes=_classes(data, guess))
     files.write_text(out, recipe_text(out.stem, data, guess))
     return guess
+
+
+def _classes(data: Path, guess: Guess) -> dict[int, str] | None:
+    """Values found in the first label files, named by their numbers; None where there are no labels."""
+    if guess.label is None:
+        return None
+    found = layouts.find(data, "patterns", guess.channels, guess.label)
+    labels = [case.label for case in found.cases if case.label is not None]
+    values = {0, *checks.label_values(labels[:LABELS_READ])}
+    return {v: "background" if v == 0 else f"label_{v}" for v in sorted(values)} if len(values) > 1 else None
 
 
 def recipe_text(name: str, data: Path, guess: Guess) -> str:
@@ -39,7 +54,7 @@ data:
 {label}
   classes:               # value in the label files: name
 {classes}
-  splits: {{folds: 5, val: 0.2, test: 0.2, seed: 0}}   # or train: [..], val: [..], test: [..]
+  splits: {{folds: 1, val: 0.2, test: 0.2, seed: 0}}   # or train: [..], val: [..], test: [..]
 
 preprocess:
   foreground: auto       # auto | all | a number (grey values above it)
@@ -66,7 +81,8 @@ train:
   augment: {{flip: [], rotate_degrees: 10, scale: 0.1, contrast: 0.2, brightness: 0.2, noise: 0.05}}
 
 predict:
-  mode: dense            # dense (fast) | vote (the U-SegNet paper's majority vote of windows)
+  mode: dense            # dense (fast) | vote (the U-SegNet paper's majority vote of windows) | gaussian
+                         # (blended windows) | tiles (U-Net's overlap-tiles, for networks with padding: valid)
 """
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
-from medseg.infer import modelfolder
-from medseg.infer.modelfolder import Model
+from medseg.infer import modelfolder, results
+from medseg.infer.memory import naming_out_of_memory
+from medseg.infer.modelfolder import Model, ModelFile
 from medseg.infer.segment import segment_file, write_label_names
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
@@ -36,21 +37,23 @@ class Task:
 def run(job: Job) -> None:
     """Predict test cases with their fold's member, unlabelled ones with all members."""
     job.needs(job.work.model / "model.json", "train")
-    tasks = plan(job)
-    model = files.read_json(job.work.model / "model.json")
+    model = modelfolder.read(job.work.model)
+    tasks = plan(job, model)
     settings = job.recipe.predict.model_dump(mode="json")
-    hashes = {m["name"]: m["sha256"] for m in model["members"]}
-    keys = {str(t.out): _key(t, model["description"], hashes, settings) for t in tasks}
-    with job.stage("predict", VERSION, keys, [t.out for t in tasks]) as must_run:
+    keys = {str(t.out): _key(t, model, settings) for t in tasks}
+    table = job.work.predictions / "volumes.csv"
+    with job.stage("predict", VERSION, keys, [*(t.out for t in tasks), table]) as must_run:
         if must_run:
-            _predict_all(job, tasks, keys)
+            rows = _predict_all(job, tasks, keys)
             _remove_stale(job.work.predictions, tasks)
+            names = results.table_columns(model.description.class_list())
+            files.write_csv(table, [*names, "members"], rows)
 
 
-def plan(job: Job) -> list[Task]:
+def plan(job: Job, model: ModelFile) -> list[Task]:
     """What is predicted by whom, by `predict.roles`."""
     by_name = cases(job.work.ingest)
-    trained = _trained_folds(job)
+    trained = sorted(int(m.name.removeprefix("fold")) for m in model.members)
     wanted = job.recipe.predict.roles
     tasks = []
     for role in roles(job.work.ingest):
@@ -67,67 +70,65 @@ def plan(job: Job) -> list[Task]:
     ]
 
 
-def _trained_folds(job: Job) -> list[int]:
-    members = files.read_json(job.work.model / "model.json")["members"]
-    return sorted(int(m["name"].removeprefix("fold")) for m in members)
-
-
 def _unlabelled(rows: Sequence[SplitRow]) -> list[str]:
     return list(dict.fromkeys(r.case for r in rows if r.role == "unlabelled"))
 
 
-def _key(task: Task, description: Any, hashes: dict[str, str], settings: Any) -> str:
+def _key(task: Task, model: ModelFile, settings: Any) -> str:
+    hashes = {m.name: m.sha256 for m in model.members}
     used = {
         "version": VERSION,
         "files": {k: files.stamp(p) for k, p in task.case.channels.items()},
         "members": [hashes[m] for m in task.members],
-        "description": {k: v for k, v in description.items() if k != "trained"},
+        "description": model.description.model_dump(mode="json", exclude={"trained"}),
         "settings": settings,
     }
     return files.sha256_of_value(used)
 
 
-def _predict_all(job: Job, tasks: Sequence[Task], keys: dict[str, str]) -> None:
+def _predict_all(job: Job, tasks: Sequence[Task], keys: dict[str, str]) -> list[dict[str, Any]]:
+    """Predict what is not done yet; a row of volumes.csv a task."""
+    rows = []
     models: dict[tuple[str, ...], Model] = {}
     device = choose(job.recipe.train.device)
     with job.say.progress("predicting", len(tasks)) as bar:
         for n, task in enumerate(tasks, 1):
-            if not _is_done(task, keys[str(task.out)]):
+            key = keys[str(task.out)]
+            told = results.told_before(task.out, key, margin=job.recipe.predict.margin_map)
+            if told is None:
                 if task.members not in models:
                     models[task.members] = modelfolder.load(job.work.model, device, members=task.members)
-                _predict(job, task, models[task.members], keys[str(task.out)])
+                told = _predict(job, task, models[task.members], key)
+            rows.append(_row(task, told, job))
             bar.to(n, task.case.name)
+    return rows
 
 
-def _is_done(task: Task, key: str) -> bool:
-    about = _about(task)
-    if not (about.is_file() and task.out.is_file()):
-        return False
-    told = files.read_json(about)
-    return bool(told["made_from"] == key and told["sha256"] == files.sha256(task.out))
-
-
-def _predict(job: Job, task: Task, model: Model, key: str) -> None:
-    made = segment_file(task.case.channels, model, task.out, margin=job.recipe.predict.margin_map)
+def _predict(job: Job, task: Task, model: Model, key: str) -> dict[str, Any]:
+    with naming_out_of_memory(task.case.name, "lower predict.batch, or take train.device cpu"):
+        made = segment_file(task.case.channels, model, task.out, margin=job.recipe.predict.margin_map)
     write_label_names(task.out.parent, model.description.class_list())
-    told = {"case": task.case.name, **made.to_json(), "members": list(task.members), "made_from": key}
-    files.write_json(_about(task), {**told, "sha256": files.sha256(task.out)})
+    told = {"case": task.case.name, **made.to_json(), "members": list(task.members)}
+    results.tell(task.out, told, key)
     seconds = sum(made.seconds.values())
     job.say.detail(f"  {task.case.name}: {seconds:.1f} s, quality {made.quality:.3f}")
+    return told
 
 
-def _about(task: Task) -> Path:
-    return task.out.with_name(f"{task.case.name}.json")
+def _row(task: Task, told: dict[str, Any], job: Job) -> dict[str, Any]:
+    """The row that `medseg segment` would write in its summary, and who predicted the case."""
+    status = "done with note" if told["notes"] else "done"
+    scan, classes = next(iter(task.case.channels.values())), job.recipe.data.class_list()
+    row = results.table_row(task.case.name, scan, status, told, None, classes)
+    return {**row, "members": " ".join(task.members)}
 
 
 def _remove_stale(folder: Path, tasks: Sequence[Task]) -> None:
     """Delete what an earlier plan left: another number of folds, cases that are gone."""
-    current = {t.out for t in tasks}
+    kept = {path for t in tasks for path in (t.out, results.margin_beside(t.out))}
     for path in folder.rglob("*.nii.gz"):
-        owner = path.with_name(path.name.replace("_margin.nii.gz", ".nii.gz"))
-        if path not in current and owner not in current:
-            path.unlink()
-            path.with_name(path.name.removesuffix(".nii.gz") + ".json").unlink(missing_ok=True)
+        if path not in kept:
+            results.remove(path)
     for sub in folder.glob("fold*"):
         if not any(sub.glob("*.nii.gz")):
             shutil.rmtree(sub)

@@ -10,9 +10,9 @@ from medseg.config.recipe import Recipe
 from medseg.errors import MedsegError
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
-from medseg.preprocess import geometry, intensity, store
+from medseg.preprocess import geometry, intensity, store, weightmap
 from medseg.preprocess.geometry import GeometryPlan
-from medseg.volume import Case
+from medseg.volume import Array, Case
 from pipelines.ingested import case_files, used_cases
 from pipelines.stage import Job, remove_others
 
@@ -41,9 +41,12 @@ def _key(recipe: Recipe, case: CaseFiles) -> str:
         "preprocess": recipe.preprocess.model_dump(mode="json"),
         "classes": recipe.data.class_list().to_json(),
         "void": recipe.data.void,
+        "seed": recipe.train.seed,
         "channels": {k: files.stamp(p) for k, p in case.channels.items()},
         "label": files.stamp(case.label) if case.label else None,
     }
+    if recipe.loss.weight_map is not None:
+        used["weight_map"] = [recipe.sampling.plane, recipe.loss.weight_map.model_dump(mode="json")]
     return files.sha256_of_value(used)
 
 
@@ -71,4 +74,13 @@ def write_prepared(folder: Path, case: Case, recipe: Recipe) -> None:
     label = geometry.apply_to_labels(case.label, record).array[0] if case.label is not None else None
     scaling = intensity.measure(prepared, how.foreground, how.intensity)
     ready = intensity.Ready(prepared.array, prepared.grid, scaling)
-    store.write(folder, case.name, case.subject, ready, label, record, recipe.train.seed)
+    extras = {} if label is None else _extras(recipe, label)
+    store.write(folder, case.name, case.subject, ready, label, record, recipe.train.seed, extras)
+
+
+def _extras(recipe: Recipe, label: Array) -> dict[str, Array]:
+    """What is stored beside a label (X, Y, Z) of class indices."""
+    how = recipe.loss.weight_map
+    if how is None:
+        return {}
+    return {weightmap.NAME: weightmap.weight_map(label, recipe.sampling.plane, how.w0, how.sigma_px)}

@@ -18,7 +18,8 @@ from medseg.report import charts, html, pictures
 from medseg.report.html import CaseView, Chart, Report, Tile
 from medseg.volume import Array, Volume
 from pipelines import explaining
-from pipelines.info import device, version
+from pipelines.device import choose, in_words
+from pipelines.info import version
 from pipelines.ingested import case_files, cases
 from pipelines.scores import read_labels
 from pipelines.stage import STAGES, Job
@@ -29,15 +30,16 @@ MOST_CASES = 40
 
 def run(job: Job) -> None:
     """Write `report/report.html` and log it with the tables."""
-    job.needs(job.work.evaluation / "stage.json", "evaluate")
-    used = {name: _finished(job, name) for name in STAGES[:-1]}
-    used["report"] = job.recipe.report.model_dump(mode="json")
+    used = {
+        "stages": {name: _finished(job, name) for name in STAGES[:-1]},
+        "recipe": job.recipe.model_dump(mode="json"),
+    }
     page = job.work.report / "report.html"
     with job.stage("report", VERSION, used, [page]) as must_run:
         if must_run:
             html.write(page, _gather(job))
             _log(job)
-    job.say.line(f"  report: {page}")
+    job.say.result(f"  report: {page}")
 
 
 def _finished(job: Job, stage: str) -> Any:
@@ -104,8 +106,8 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "finished": str(record.get("finished", "")),
             "medseg": medseg.__version__,
             "torch": str(version("torch")),
-            "device": device(),
-            "command": f"medseg run {job.recipe.name} --data {job.recipe.data.path} --work {job.work.root}",
+            "device": in_words(choose("auto")),
+            "command": job.command,
         },
     }
 

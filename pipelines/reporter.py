@@ -1,4 +1,7 @@
-"""What a command says while it works: bars on a terminal, plain lines elsewhere, all of it in a log file."""
+"""What a command says: results on stdout; while it works, bars on a terminal or plain lines, on stderr.
+
+All of it is in a log file too.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,25 @@ _PLAIN_EVERY_S = 15.0
 
 @dataclass
 class Reporter:
-    """Prints lines to `stream` unless quiet, and appends them with the time to `log` when one is set."""
+    """Prints results to `results`, and lines to `stream` unless quiet; `log` gets both, with the time."""
 
     quiet: bool = False
     verbose: bool = False
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    results: TextIO = field(default_factory=lambda: sys.stdout)
     log: Path | None = None
 
     def __post_init__(self) -> None:
         self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
 
+    def result(self, text: str) -> None:
+        """A line that the command was run for, such as a score; also when quiet."""
+        self.to_log(text)
+        self.results.write(text + "\n")
+        self.results.flush()
+
     def line(self, text: str) -> None:
-        """One line for the user."""
+        """A line about the work, for the user."""
         self.to_log(text)
         if not self.quiet:
             self._console.print(text, markup=False)

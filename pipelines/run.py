@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from medseg import files, networks
+from medseg import files, losses, networks
 from medseg.config import load
-from medseg.config.recipe import RandomSplit, Recipe
+from medseg.config.load import RecipeError
+from medseg.config.recipe import Recipe
 from medseg.errors import Code, ExitCode, MedsegError
-from pipelines import evaluate, ingest, predict, preprocess, report, train
+from medseg.train import optim
+from pipelines import evaluate, ingest, predict, preprocess, report, tracked, train
+from pipelines.device import choose
 from pipelines.reporter import Reporter
-from pipelines.stage import STAGES, Job
-from pipelines.tracked import tracked
+from pipelines.stage import STAGES, Job, forget, needs_earlier
+from pipelines.training import check_sizes
 from pipelines.workfolder import Work, only_one
 
 RUN: dict[str, Callable[[Job], None]] = {
@@ -43,47 +47,110 @@ class Request:
         """`--work`, or `./work/<recipe>`."""
         return self.work or Path("work") / load.locate(self.recipe).stem
 
+    def command(self, recipe: str, work: Work) -> str:
+        """The command line that makes the work folder from a recipe, to be typed in a shell."""
+        words = ["medseg", "run", recipe, "--work", str(work.root)]
+        words += ["--data", str(self.data)] if self.data else []
+        words += [word for setting in self.settings for word in ("--set", setting)]
+        return shlex.join([*words, "--fold", self.fold] if self.fold else words)
+
 
 def run(request: Request, say: Reporter, *, start: str | None = None, only: str | None = None) -> ExitCode:
-    """Run all stages, those from `start` on anew, or `only` one. Cases set aside give SOME_SET_ASIDE."""
-    stages = _stages(start, only)
-    recipe = load.load(request.recipe, request.settings, request.data)
-    _check_network(recipe)
-    work = Work(request.work_folder())
+    """Run all stages, those from `start` on anew, or `only` one. Cases set aside give SOME_SET_ASIDE.
+
+    What can be known to go wrong is refused before the work folder is touched.
+    """
+    work, anew = Work(request.work_folder()), _stages_from(start)
+    named = load.load(request.recipe, request.settings, request.data)
+    kept = _kept(request, named, work, only)
+    recipe, source = (named, request.recipe) if kept is None else (kept, str(work.recipe))
+    folds = chosen_folds(recipe, request.fold)
+    _check_parts(recipe, load.locate(source))
+    _check_place(recipe, request.recipe, work, only)
     with ExitStack() as held:
         held.enter_context(only_one(work))
-        if start is not None:
-            _forget(work, stages)
+        if differing := load.differing(named, recipe):
+            say.line(f"{source} is used; it differs from {request.recipe} in {', '.join(differing)}")
+        for stage in anew:
+            forget(stage, work, folds)
         load.save(recipe, work.recipe)
-        run = held.enter_context(tracked(recipe, work, say))
-        job = Job(recipe, work, say, run, chosen_folds(recipe, request.fold))
-        for stage in stages:
+        run = held.enter_context(tracked.tracked(recipe, work, say))
+        job = Job(recipe, work, say, run, folds, request.command(source, work))
+        for stage in STAGES if only is None else (only,):
             RUN[stage](job)
     aside = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
     return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
 
 
-def _stages(start: str | None, only: str | None) -> Sequence[str]:
-    if only is not None:
-        return (only,)
+def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Recipe | None:
+    """The recipe that a later stage by itself goes on with: the work folder's, if it is of the same name.
+
+    It holds what `--data` and `--set` of earlier commands said. Ingest and whole runs start from the recipe
+    that is named.
+    """
+    if only in (None, "ingest") or not work.recipe.is_file():
+        return None
+    kept = load.load(str(work.recipe), request.settings, request.data)
+    return kept if kept.name == named.name else None
+
+
+def _stages_from(start: str | None) -> tuple[str, ...]:
     if start is None:
-        return STAGES
+        return ()
     if start not in STAGES:
         raise MedsegError(Code.USAGE, "--from", f"no stage {start!r}", f"one of {', '.join(STAGES)}")
     return STAGES[STAGES.index(start) :]
 
 
+def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> None:
+    """Refuse a device, data, earlier stages or a tracking server that are not there."""
+    if only in (None, "train", "predict"):
+        choose(recipe.train.device)
+    if only is None or only == "ingest":
+        ingest.data_folder(recipe)
+    else:
+        needs_earlier(only, name, work)
+    tracked.check(recipe, work)
+
+
+def _check_parts(recipe: Recipe, where: Path) -> None:
+    """Raise RecipeError with everything that only building the network and the loss can tell."""
+    problems = []
+    for check in (_check_network, _check_loss):
+        try:
+            check(recipe)
+        except MedsegError as error:
+            problems.append(error.finding)
+    if problems:
+        raise RecipeError(where, problems)
+
+
 def _check_network(recipe: Recipe) -> None:
-    """Build the network without memory, so that a wrong keyword is known before anything runs."""
+    """Build the network without memory, so that wrong keywords and sizes are known before anything runs."""
     channels = max(1, len(recipe.data.channels)) * recipe.sampling.depth
     with torch.device("meta"):
-        networks.build(recipe.network.name, channels, len(recipe.data.classes), **recipe.network.keywords)
+        network = networks.build(
+            recipe.network.name, channels, len(recipe.data.classes), **recipe.network.keywords
+        )
+    check_sizes(recipe, network)
+    phases = [optim.Phase(p.epochs, p.lr, p.layers) for p in recipe.train.phases]
+    if phases:
+        optim.check_phases(phases, recipe.train.epochs, network)
+
+
+def _check_loss(recipe: Recipe) -> None:
+    name, weights = recipe.loss.name, recipe.loss.class_weights
+    given = [1.0] * len(recipe.data.classes) if weights == "median_frequency" else weights
+    try:
+        losses.build(name, None if isinstance(given, str) else given, **recipe.loss.keywords)
+    except (TypeError, ValueError) as error:
+        remedy = "correct the values of loss.keywords"
+        raise MedsegError(Code.KEYWORD_INVALID, f"loss {name}", str(error), remedy) from None
 
 
 def chosen_folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:
     """What `--fold` names: a number, `all`, or by default the first. Raises USAGE for any other."""
-    how = recipe.data.splits
-    count = how.folds if isinstance(how, RandomSplit) else len(how)
+    count = recipe.data.n_folds()
     if wanted is None:
         return (0,)
     if wanted == "all":
@@ -91,12 +158,3 @@ def chosen_folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:
     if not wanted.isdigit() or int(wanted) >= count:
         raise MedsegError(Code.USAGE, "--fold", f"no fold {wanted!r}", f"0 to {count - 1}, or all")
     return (int(wanted),)
-
-
-def _forget(work: Work, stages: Sequence[str]) -> None:
-    """Make the stages run anew; training starts from its first step."""
-    for stage in stages:
-        (work.stage_folder(stage) / "stage.json").unlink(missing_ok=True)
-    if "train" in stages:
-        for path in work.root.glob("train/*/*"):
-            path.unlink()

@@ -14,15 +14,17 @@ from typing import Any
 import medseg
 from medseg import files
 from medseg.errors import Code, ExitCode, Finding, MedsegError
-from medseg.infer import modelfolder
+from medseg.infer import modelfolder, results
+from medseg.infer.memory import naming_out_of_memory
 from medseg.infer.modelfolder import Model
 from medseg.infer.segment import segment_file, write_label_names
-from medseg.io import scans
+from medseg.ingest import names, quarantine
+from medseg.ingest.patterns import files_under
+from medseg.io import placement, scans
 from pipelines.device import choose
 from pipelines.reporter import Reporter
 
-LABEL_ENDINGS = ("_seg", "_label", "_labels", "_mask", "_margin")
-QUARANTINE_COLUMNS = ("case", "file", "code", "found", "remedy")
+LESS_MEMORY = "free some memory, take --device cpu, or lower batch or memory_mb in model.json"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,20 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """What the command was given: cases, all their files, and the files that were left out."""
+
+    cases: tuple[Input, ...]
+    files: tuple[Path, ...]
+    left_out: tuple[Path, ...]
+
+    @property
+    def named_like_labels(self) -> int:
+        """How many of the files left out are scans by their suffix, but label maps by their name."""
+        return sum(scans.is_scan(path) and names.is_label(scans.stem(path)) for path in self.left_out)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of one input."""
 
@@ -57,7 +73,8 @@ class Outcome:
 def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `inputs` (files or folders) into `out`."""
     model = modelfolder.load(settings.model, choose(settings.device))
-    cases, left_out = find_inputs(inputs, model.description.channels, settings)
+    found = find_inputs(inputs, model.description.channels, out, settings)
+    cases = found.cases
     if not cases:
         where = ", ".join(map(str, inputs))
         raise MedsegError(
@@ -70,101 +87,110 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
             outcomes[case.case] = _one(case, model, out, settings)
             _say(say, case, outcomes[case.case])
             bar.to(n, case.case)
-    return _conclude(cases, outcomes, left_out, out, settings, model, say)
+    return _conclude(found, outcomes, out, settings, model, say)
 
 
-def find_inputs(
-    inputs: Sequence[Path], channels: Sequence[str], settings: Settings
-) -> tuple[list[Input], list[Path]]:
+def find_inputs(inputs: Sequence[Path], channels: Sequence[str], out: Path, settings: Settings) -> Inputs:
     """Cases among files and folders, and the files of those folders that were left out.
 
     A file that was named is always a case. In folders, files named like label maps are left out unless
-    asked for. A model with several channels takes `<case>_<channel>` files of one folder.
+    asked for; what lies in `out` is not looked at. A model with several channels takes `<case>_<channel>`
+    files of one folder. Raises PATH_MISSING, and USAGE where results would lie among the scans.
     """
     found: list[Path] = []
     left_out: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            for file in sorted(p for p in path.rglob("*") if p.is_file()):
-                wanted = scans.is_scan(file) and not files.is_part(file) and not file.name.startswith(".")
-                named_label = scans.stem(file).lower().endswith(LABEL_ENDINGS)
-                (found if wanted and (settings.include_labels or not named_label) else left_out).append(file)
-        elif path.exists():
+            if path.resolve() == out.resolve():
+                raise _among_scans(out, f"label maps would lie among the scans of {path}")
+            for file in (path / name for name in files_under(path, out)):
+                wanted = scans.is_scan(file) and (
+                    settings.include_labels or not names.is_label(scans.stem(file))
+                )
+                (found if wanted else left_out).append(file)
+        elif path.exists() or path.is_symlink():
             found.append(path)
         else:
             raise MedsegError(Code.PATH_MISSING, path, "no such file or folder", "check the path")
-    grouped = _by_case(list(dict.fromkeys(found)), channels)
-    return [Input(name, next(iter(c.values())), c) for name, c in _unique_names(grouped)], left_out
+    taken = tuple(dict.fromkeys(found))
+    grouped = _unique_names(_by_case(taken, channels))
+    cases = tuple(Input(name, next(iter(c.values())), c) for name, c in grouped)
+    _check_overwriting(cases, out)
+    return Inputs(cases, taken, tuple(dict.fromkeys(left_out)))
+
+
+def _check_overwriting(cases: Sequence[Input], out: Path) -> None:
+    for case in cases:
+        label = _label(case, out)
+        if label.exists() and any(path.exists() and label.samefile(path) for path in case.channels.values()):
+            raise _among_scans(label, "the label map would overwrite its scan")
+
+
+def _among_scans(where: Path, found: str) -> MedsegError:
+    return MedsegError(Code.USAGE, where, found, "name another folder for OUT")
+
+
+def _label(case: Input, out: Path) -> Path:
+    return out / f"{case.case}.nii.gz"
 
 
 def _by_case(found: Sequence[Path], channels: Sequence[str]) -> list[tuple[str, dict[str, Path]]]:
+    """(name, files by channel) of each case; a second file for a channel begins a case of the same name."""
     if len(channels) == 1:
         return [(scans.stem(path), {channels[0]: path}) for path in found]
-    cases: dict[tuple[Path, str], dict[str, Path]] = defaultdict(dict)
+    cases: dict[tuple[Path, str], list[dict[str, Path]]] = defaultdict(lambda: [{}])
     for path in found:
         stem = scans.stem(path)
         ending = next((c for c in channels if stem.lower().endswith(f"_{c.lower()}")), None)
-        if ending is None:
-            cases[(path.parent, stem)] = {channels[0]: path}
-        else:
-            cases[(path.parent, stem[: -len(ending) - 1])][ending] = path
-    return [(name, c) for (_, name), c in cases.items()]
+        name = stem if ending is None else stem[: -len(ending) - 1]
+        channel = ending or channels[0]
+        if channel in cases[(path.parent, name)][-1]:
+            cases[(path.parent, name)].append({})
+        cases[(path.parent, name)][-1][channel] = path
+    return [(name, held) for (_, name), same in cases.items() for held in same]
 
 
 def _unique_names(cases: Sequence[tuple[str, dict[str, Path]]]) -> list[tuple[str, dict[str, Path]]]:
     """Equal names from different folders get the folder in front; what is still equal gets a number."""
     often = Counter(name for name, _ in cases)
-    named = []
+    unique: dict[str, dict[str, Path]] = {}
     for name, channels in cases:
         parent = next(iter(channels.values())).absolute().parent.name
-        named.append((f"{parent}_{name}" if often[name] > 1 else name, channels))
-    seen: Counter[str] = Counter()
-    unique = []
-    for name, channels in named:
-        seen[name] += 1
-        unique.append((name if seen[name] == 1 else f"{name}_{seen[name]}", channels))
-    return unique
+        wanted = f"{parent}_{name}" if often[name] > 1 else name
+        free = (wanted, *(f"{wanted}_{n}" for n in range(2, len(cases) + 2)))
+        unique[next(each for each in free if each not in unique)] = channels
+    return list(unique.items())
 
 
 def _one(case: Input, model: Model, out: Path, settings: Settings) -> Outcome:
-    label, about = out / f"{case.case}.nii.gz", out / f"{case.case}.json"
+    label = _label(case, out)
     try:
         key = _key(case, model, settings)
-        if (told := _told_before(label, about, key)) is not None:
+        if (told := results.told_before(label, key, margin=settings.margin)) is not None:
             return Outcome("skipped", told)
-        made = segment_file(case.channels, model, label, mode=settings.mode, margin=settings.margin)
+        with naming_out_of_memory(case.file, LESS_MEMORY):
+            made = segment_file(case.channels, model, label, mode=settings.mode, margin=settings.margin)
     except MedsegError as error:
-        about.unlink(missing_ok=True)
-        label.unlink(missing_ok=True)
+        results.remove(label)
         return Outcome("set aside", {}, error.finding)
-    told = {"case": case.case, "file": str(case.file), **made.to_json(), "made_from": key}
-    files.write_json(about, {**told, "sha256": files.sha256(label)})
+    told = {"case": case.case, "file": str(case.file), **made.to_json()}
+    results.tell(label, told, key)
     return Outcome("done with note" if made.notes else "done", told)
 
 
 def _key(case: Input, model: Model, settings: Settings) -> str:
-    try:
-        content = {name: files.sha256(path) for name, path in case.channels.items()}
-    except PermissionError:
-        raise MedsegError(
-            Code.FILE_UNREADABLE, case.file, "permission denied", "make the file readable"
-        ) from None
+    content = {}
+    for name, path in case.channels.items():
+        try:
+            content[name] = files.sha256(path)
+        except OSError as error:
+            raise placement.refusal_to_open(path, error) from error
     return files.sha256_of_value([content, model.sha256, settings.mode, settings.margin])
-
-
-def _told_before(label: Path, about: Path, key: str) -> dict[str, Any] | None:
-    """What was told of a result that is there, whole, from the same input, model and settings."""
-    if not (label.is_file() and about.is_file()):
-        return None
-    told: dict[str, Any] = files.read_json(about)
-    whole = told["made_from"] == key and told["sha256"] == files.sha256(label)
-    return told if whole else None
 
 
 def _say(say: Reporter, case: Input, outcome: Outcome) -> None:
     if outcome.finding is not None:
-        f = outcome.finding
-        say.line(f"  set aside: {f.code} {case.file}: {f.found}; {f.remedy}")
+        say.line(f"  {quarantine.line(quarantine.row(case.case, outcome.finding, case.file))}")
     else:
         codes = " ".join(n["code"] for n in outcome.told["notes"])
         seconds = sum(outcome.told["seconds"].values())
@@ -172,23 +198,21 @@ def _say(say: Reporter, case: Input, outcome: Outcome) -> None:
 
 
 def _conclude(
-    cases: Sequence[Input],
+    found: Inputs,
     outcomes: Mapping[str, Outcome],
-    left_out: Sequence[Path],
     out: Path,
     settings: Settings,
     model: Model,
     say: Reporter,
 ) -> ExitCode:
-    rows = [_summary_row(case, outcomes[case.case], model) for case in cases]
-    aside = [_quarantine_row(case, f) for case in cases if (f := outcomes[case.case].finding)]
+    _must_add_up(found, outcomes, out)
+    cases, classes = found.cases, model.description.class_list()
+    ended = [(case, outcomes[case.case]) for case in cases]
+    rows = [results.table_row(c.case, c.file, o.status, o.told, o.finding, classes) for c, o in ended]
+    aside = [quarantine.row(c.case, o.finding, c.file) for c, o in ended if o.finding is not None]
     counts = Counter(o.status for o in outcomes.values())
-    if sum(counts.values()) != len(cases):
-        raise MedsegError(
-            Code.DOES_NOT_ADD_UP, out, f"{len(cases)} inputs, {dict(counts)}", "please report this"
-        )
-    files.write_csv(out / "summary.csv", list(rows[0]), rows)
-    files.write_csv(out / "quarantine.csv", QUARANTINE_COLUMNS, aside)
+    files.write_csv(out / "summary.csv", results.table_columns(classes), rows)
+    quarantine.write(out / "quarantine.csv", aside)
     told = {
         "medseg": medseg.__version__,
         "model": str(settings.model),
@@ -196,9 +220,11 @@ def _conclude(
         "mode": settings.mode or model.description.mode,
         "inputs": len(cases),
         "counts": dict(sorted(counts.items())),
-        "left_out": [str(p) for p in left_out],
+        "left_out": [str(p) for p in found.left_out],
     }
     files.write_json(out / "run.json", told)
+    if found.left_out:
+        say.line(_left_out_line(found, out))
     words = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
     say.line(f"{len(cases)} inputs: {words}. Summary: {out / 'summary.csv'}")
     if len(aside) == len(cases):
@@ -206,29 +232,18 @@ def _conclude(
     return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
 
 
-def _summary_row(case: Input, outcome: Outcome, model: Model) -> dict[str, Any]:
-    told, finding = outcome.told, outcome.finding
-    names = [c["name"] for c in model.description.classes[1:]]
-    unit = told.get("size_unit", "ml")
-    notes = told.get("notes", [])
-    return {
-        "case": case.case,
-        "file": str(case.file),
-        "status": outcome.status,
-        "code": str(finding.code) if finding else " ".join(n["code"] for n in notes),
-        "note": finding.found if finding else "; ".join(n["found"] for n in notes),
-        **{f"{name}_{unit}": told.get("sizes", {}).get(name) for name in names},
-        "quality": told.get("quality"),
-        "needs_review": told.get("needs_review"),
-        "seconds": round(sum(told["seconds"].values()), 2) if told else None,
-    }
+def _must_add_up(found: Inputs, outcomes: Mapping[str, Outcome], out: Path) -> None:
+    """Each file that was found belongs to a case, and each case has its outcome."""
+    used = {path for case in found.cases for path in case.channels.values()}
+    ended = [case.case for case in found.cases if case.case in outcomes]
+    if used != set(found.files) or len(ended) != len(outcomes) or len(ended) != len(found.cases):
+        told = (
+            f"{len(found.files)} files, {len(used)} of them in {len(found.cases)} cases, {len(ended)} ended"
+        )
+        raise MedsegError(Code.DOES_NOT_ADD_UP, out, told, "please report this with medseg.log")
 
 
-def _quarantine_row(case: Input, finding: Finding) -> dict[str, Any]:
-    return {
-        "case": case.case,
-        "file": str(case.file),
-        "code": str(finding.code),
-        "found": finding.found,
-        "remedy": finding.remedy,
-    }
+def _left_out_line(found: Inputs, out: Path) -> str:
+    count, labels = len(found.left_out), found.named_like_labels
+    taken = f" ({labels} named like label maps: --include-labels takes them)" if labels else ""
+    return f"{count} file{'' if count == 1 else 's'} left out{taken}, see {out / 'run.json'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,8 @@ from pipelines.tracked import Tracked
 from pipelines.workfolder import Work
 
 STAGES = ("ingest", "preprocess", "train", "predict", "evaluate", "report")
+_CASES = {"preprocess": "prepared/*/key.json", "predict": "predictions/**/*.json"}
+"""Files by which a stage knows the cases that it has done."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,13 @@ class Job:
     tracked: Tracked
     folds: tuple[int, ...] | None = None
     """Folds to train now; None trains fold 0 alone."""
+    command: str = ""
+    """What makes this work folder when it is typed again."""
 
     def needs(self, path: Path, stage: str) -> Path:
         """`path`, or STAGE_MISSING naming the stage that makes it."""
         if not path.exists():
-            remedy = f"medseg {stage} {self.recipe.name} --work {self.work.root}"
-            raise MedsegError(Code.STAGE_MISSING, path, f"stage {stage} has not been run", remedy)
+            raise _not_run(path, stage, self.recipe.name, self.work)
         return path
 
     @contextmanager
@@ -67,6 +71,31 @@ class Job:
         }
         files.write_json(record, done)
         self.say.line(f"{name}: done in {seconds_in_words(seconds)}")
+
+
+def needs_earlier(stage: str, recipe: str, work: Work) -> None:
+    """STAGE_MISSING unless the stage before `stage` has ended well in this work folder."""
+    before = STAGES[STAGES.index(stage) - 1]
+    made = work.model / "model.json" if before == "train" else work.stage_folder(before) / "stage.json"
+    if not made.exists():
+        raise _not_run(made, before, recipe, work)
+
+
+def forget(stage: str, work: Work, folds: Sequence[int]) -> None:
+    """Make a stage do everything anew, and training start from its first step, in these folds."""
+    (work.stage_folder(stage) / "stage.json").unlink(missing_ok=True)
+    if stage in _CASES:
+        for path in list(work.root.glob(_CASES[stage])):
+            path.unlink()
+    if stage == "train":
+        for fold in folds:
+            if work.train(fold).is_dir():
+                shutil.rmtree(work.train(fold))
+
+
+def _not_run(path: Path, stage: str, recipe: str, work: Work) -> MedsegError:
+    remedy = shlex.join(["medseg", stage, recipe, "--work", str(work.root)])
+    return MedsegError(Code.STAGE_MISSING, path, f"stage {stage} has not been run", remedy)
 
 
 def remove_others(folder: Path, keep: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from medseg import files
@@ -16,21 +15,24 @@ from pipelines.workfolder import Work
 
 _TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
 """Parts of a recipe that make another training, and so another run, when they change."""
+_PLACES = {"data": ("path",), "train": ("device", "threads")}
+"""What in them does not: where the data lie and where the training runs."""
 _MACHINE = ("device", "threads", "processes", "compile", "validate_cases", "channels_last")
 
 
 class Tracked:
-    """The recipe's run, and a nested one for each fold when several are trained."""
+    """The recipe's run, and a nested one for each fold where the recipe has several."""
 
-    def __init__(self, tracker: Tracker, run: Run, children: Path) -> None:
+    def __init__(self, tracker: Tracker, run: Run, work: Work, *, nested: bool) -> None:
         self.run = run
         self._tracker = tracker
-        self._children = children
+        self._children = work.tracked_folds
+        self._nested = nested
         self._open: dict[int, Run] = {}
 
-    def fold(self, fold: int, folds: int) -> Run:
-        """The run that fold's training is told to: the recipe's own if it is the only one."""
-        if folds == 1:
+    def fold(self, fold: int, _trained_now: int = 1) -> Run:
+        """The run that fold's training is told to: the recipe's own if the recipe has one fold."""
+        if not (self._nested and self.run.id):
             return self.run
         if fold not in self._open:
             known = files.read_json(self._children) if self._children.is_file() else {}
@@ -50,29 +52,25 @@ class Tracked:
             child.__exit__(type(error), error, None)
 
 
+def check(recipe: Recipe, work: Work) -> None:
+    """Whether runs can be tracked: USAGE for a work folder without a URI, TRACKING_UNREACHABLE."""
+    if recipe.tracking.enabled:
+        if recipe.tracking.uri is None:
+            store.local_uri(work.root)
+        else:
+            store.check(recipe.tracking.uri)
+
+
 @contextmanager
 def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
     """Open the run of this recipe in this work folder, going on with it if its training is the same.
 
-    A server is asked first (TRACKING_UNREACHABLE). Runs that a kill left RUNNING are marked KILLED.
+    Runs that a kill left RUNNING are marked KILLED.
     """
-    uri = _uri(recipe, work)
+    uri = (recipe.tracking.uri or store.prepare(work.root)) if recipe.tracking.enabled else None
     tracker = Tracker(uri, work.root, recipe.name, warn=say.line)
-    tree = recipe.model_dump(mode="json")
-    key = files.sha256_of_value([uri, {part: tree[part] for part in _TRAINED_BY}])
-    known = files.read_json(work.tracking) if work.tracking.is_file() else {}
-    run_id = known.get("run_id") if known.get("key") == key else None
-    children = work.root / "tracking_folds.json"
-    if run_id is None:
-        children.unlink(missing_ok=True)
-    folds = files.read_json(children).values() if children.is_file() else ()
-    tracker.mark_killed(keep=[i for i in (run_id, *folds) if i])
-    about = {"mlflow.note.content": recipe.description, "medseg.recipe": key[:16]}
-    run = tracker.start(recipe.name, params=_params(tree), tags=about, run_id=run_id)
-    files.write_json(
-        work.tracking, {"run_id": run.id, "experiment_id": run.experiment_id, "uri": uri, "key": key}
-    )
-    opened = Tracked(tracker, run, children)
+    run = _start(tracker, recipe, work) if recipe.tracking.enabled else tracker.start(recipe.name)
+    opened = Tracked(tracker, run, work, nested=recipe.data.n_folds() > 1)
     with run:
         run.artifact(work.recipe)
         try:
@@ -82,13 +80,26 @@ def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
             raise
 
 
-def _uri(recipe: Recipe, work: Work) -> str | None:
-    if not recipe.tracking.enabled:
-        return None
-    if recipe.tracking.uri is None:
-        return store.prepare(work.root)
-    store.check(recipe.tracking.uri)
-    return recipe.tracking.uri
+def _start(tracker: Tracker, recipe: Recipe, work: Work) -> Run:
+    """The run of this training, and the note of it in the work folder."""
+    tree = recipe.model_dump(mode="json")
+    key = files.sha256_of_value([recipe.tracking.uri, _training(tree)])
+    known = files.read_json(work.tracking) if work.tracking.is_file() else {}
+    run_id = known.get("run_id") if known.get("key") == key else None
+    if run_id is None:
+        work.tracked_folds.unlink(missing_ok=True)
+    tracker.mark_killed(keep=[run_id] if run_id else [])
+    about = {"mlflow.note.content": recipe.description, "medseg.recipe": key[:16]}
+    run = tracker.start(recipe.name, params=_params(tree), tags=about, run_id=run_id)
+    files.write_json(work.tracking, {"run_id": run.id, "experiment_id": run.experiment_id, "key": key})
+    return run
+
+
+def _training(tree: dict[str, Any]) -> dict[str, Any]:
+    """What of a recipe decides which training it is."""
+    return {
+        part: {k: v for k, v in tree[part].items() if k not in _PLACES.get(part, ())} for part in _TRAINED_BY
+    }
 
 
 def _params(tree: dict[str, Any]) -> dict[str, Any]:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import io
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib.image
 import numpy as np
-import torch
 
 from medseg import files
 from medseg.infer import modelfolder
 from medseg.ingest.splits import SplitRow
-from medseg.patches.augment import centre
 from medseg.tracking import pyfunc
 from medseg.tracking.run import DataSet, Run
 from medseg.train import state
-from medseg.train.device import seeded
 from medseg.train.fit import BEST, LAST, fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
@@ -30,6 +31,7 @@ from pipelines.training import BEST_BY, FoldTraining
 
 VERSION = 1
 DONE = "done.json"
+TRIAL_STEPS = 4
 
 
 def run(job: Job) -> None:
@@ -117,7 +119,7 @@ class _Speed:
 
 
 def _say_plan(job: Job, training: FoldTraining) -> None:
-    """Before the first step: steps, the time they will take by three trial steps, and the disk they need."""
+    """Before the first step: steps, the time they will take by a few trial steps, the disk they need."""
     plan, network = training.plan(), training.network()
     count = sum(p.numel() for p in network.parameters())
     done = job.work.train(training.fold) / LAST
@@ -136,30 +138,15 @@ def _say_plan(job: Job, training: FoldTraining) -> None:
 
 
 def _trial_seconds(training: FoldTraining) -> float:
-    """Seconds of a step, from three on a network that is thrown away (the first warms up)."""
+    """Seconds of a step, from a few steps of the same loop on a network that is thrown away."""
     arguments = training.arguments()
-    network, plan = arguments["network"], arguments["plan"]
-    device = "cuda" if plan.device == "auto" and torch.cuda.is_available() else plan.device
-    device = "cpu" if device == "auto" else device
-    network.to(device)
-    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(plan.precision)
-    loss = arguments["loss"].to(device)
-    seconds = []
-    with seeded(torch.device(device), plan.seed):
-        for t in range(3):
-            started = time.monotonic()
-            patches, labels = (torch.as_tensor(a).to(device) for a in arguments["draw"](t))
-            patches, labels = arguments["augment"](patches, labels, t)
-            if plan.channels_last:
-                network.to(memory_format=torch.channels_last)
-                patches = patches.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.partition(":")[0], low, enabled=low is not None):
-                logits = network(patches)
-            head = logits if isinstance(logits, torch.Tensor) else logits[0]
-            size = (head.shape[-2], head.shape[-1])
-            loss(logits, centre(labels, size)).backward()
-            seconds.append(time.monotonic() - started)
-    return min(seconds[1:])
+    short = replace(arguments["plan"], epochs=1, steps_per_epoch=TRIAL_STEPS, phases=(), processes=1)
+    moments: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = {**arguments, "plan": short, "folder": Path(scratch), "validate": None}
+        for _ in fit(**trial, on_step=lambda *_: moments.append(time.monotonic())):
+            pass
+    return min(after - before for before, after in pairwise(moments))
 
 
 def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:

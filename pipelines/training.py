@@ -17,6 +17,7 @@ from torch import nn
 
 from medseg import files, losses, networks
 from medseg.config.recipe import Recipe
+from medseg.errors import Code, MedsegError
 from medseg.evaluate import overlap
 from medseg.infer import modelfolder, predict
 from medseg.infer.modelfolder import Description
@@ -26,7 +27,7 @@ from medseg.losses.weights import median_frequency
 from medseg.networks.contract import Network
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.draw import Drawer
-from medseg.preprocess import store
+from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import Prepared
 from medseg.report import pictures
 from medseg.train.optim import Optimiser, Phase
@@ -116,6 +117,8 @@ class FoldTraining:
     def drawer(self) -> Drawer:
         """Batch t, cut large enough for the augmenter."""
         how, train = self.recipe.sampling, self.recipe.train
+        with torch.device("meta"):
+            context = self.network().context
         return Drawer(
             self.trained,
             how.plane,
@@ -125,6 +128,9 @@ class FoldTraining:
             train.seed,
             how.class_share,
             self.augmenter.field,
+            () if self.recipe.loss.weight_map is None else (weightmap.NAME,),
+            self.augmenter.boxes,
+            context,
         )
 
     def loss(self) -> Loss:
@@ -207,7 +213,12 @@ class FoldTraining:
 
     def description(self) -> Description:
         """What the model folder says of this training's network."""
-        r = self.recipe
+        return self.described(self.recipe, self._domain())
+
+    @staticmethod
+    def described(recipe: Recipe, domain: dict[str, Any]) -> Description:
+        """What a model folder says of a network trained by this recipe on scans of this domain."""
+        r = recipe
         return Description(
             name=r.name,
             network=r.network.name,
@@ -225,10 +236,12 @@ class FoldTraining:
             mode=r.predict.mode,
             window=r.predict.window or r.sampling.window,
             stride=r.predict.stride,
+            tile=r.predict.tile,
+            memory_mb=r.predict.memory_mb,
             batch=r.predict.batch,
             crf=r.predict.crf,
             combine=r.predict.members,
-            domain=self._domain(),
+            domain=domain,
             trained={},
         )
 
@@ -240,6 +253,24 @@ class FoldTraining:
             "spacing_min_mm": [round(float(s), 6) for s in spacings.min(axis=0)],
             "spacing_max_mm": [round(float(s), 6) for s in spacings.max(axis=0)],
         }
+
+
+def check_sizes(recipe: Recipe, network: Network) -> None:
+    """Refuse what the recipe's network cannot be trained on, or predicted by, before anything runs.
+
+    Raises SIZE_IMPOSSIBLE, with the size to use, and KEYWORD_INVALID.
+    """
+    window = recipe.sampling.window
+    usable = network.size_from(window[0]), network.size_from(window[1])
+    if usable != window:
+        raise MedsegError(
+            Code.SIZE_IMPOSSIBLE,
+            "sampling.window",
+            f"{window[0]}×{window[1]} px is no input of {recipe.network.name}",
+            f"use [{usable[0]}, {usable[1]}]",
+        )
+    about = FoldTraining.described(recipe, {})
+    predict.check(about.how(), modelfolder.spec(about, network))
 
 
 def _label(case: Prepared) -> Any:

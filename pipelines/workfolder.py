@@ -42,6 +42,11 @@ class Work:
         """Which MLflow run this folder's training is told to."""
         return self.root / "tracking.json"
 
+    @property
+    def tracked_folds(self) -> Path:
+        """Which MLflow run each fold's training is told to, where a recipe has several."""
+        return self.root / "tracking_folds.json"
+
     def train(self, fold: int) -> Path:
         """Checkpoints and history of one fold."""
         return self.root / "train" / str(fold)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from medseg.cli.ending import log_file
+
+if TYPE_CHECKING:
+    from pipelines.reporter import Reporter
 
 app = typer.Typer(
     name="medseg",
@@ -31,8 +36,19 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="a.b=c", help="Override a key of the recipe; repeatable."),
 ]
+FoldChoice = Annotated[
+    str | None, typer.Option("--fold", metavar="K|all", help="The fold to train, or all; default 0.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and results.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every case.")]
+
+
+def reporter(work: Path, *, quiet: bool, verbose: bool = False) -> Reporter:
+    """What the command says; `work/medseg.log` gets it too, and the traceback of a fault."""
+    from pipelines.reporter import Reporter
+
+    log_file[:] = [work / "medseg.log"]
+    return Reporter(quiet=quiet, verbose=verbose, log=work / "medseg.log")
 
 
 def _version(wanted: bool) -> None:

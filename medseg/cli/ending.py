@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import shlex
@@ -19,6 +20,18 @@ from medseg.errors import Code, ExitCode, MedsegError
 _EXTRA_PACKAGES = {
     "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn"),
 }
+
+_WRONG_PATH = {
+    errno.EEXIST: "name a path that is free",
+    errno.ENOTDIR: "name a path whose folders are folders",
+    errno.EISDIR: "name a file, not a folder",
+    errno.EACCES: "change its permissions or name another path",
+    errno.EPERM: "change its permissions or name another path",
+    errno.EROFS: "name a path on a disk that can be written",
+}
+"""Errors of the system that another path mends, with what to do."""
+
+_MEMORY_KEYS = "train.batch (training) or predict.batch (prediction)"
 
 log_file: list[Path] = []
 """Where the running command logs (at most one entry); tracebacks go there."""
@@ -63,16 +76,20 @@ def end_well(app: typer.Typer) -> int:
         return ExitCode.FAULT
     except OSError as error:
         return _os_error(error)
+    except (MemoryError, RuntimeError) as error:
+        return _out_of_memory(error) if _is_out_of_memory(error) else _other(error)
     except Exception as error:
-        return _usage(error) if callable(getattr(error, "show", None)) else _fault(error)
+        return _other(error)
     except BaseException as stop:  # Terminated, or a training that was stopped by a signal
         if not hasattr(stop, "exit_code"):
             raise
         return _interrupted(stop.exit_code)
 
 
-def _usage(error: Any) -> int:
-    """A wrong option or argument, as click and typer raise it."""
+def _other(error: Any) -> int:
+    """A wrong option or argument, as click and typer raise it; otherwise a fault of ours."""
+    if not callable(getattr(error, "show", None)):
+        return _fault(error)
     error.show()
     return ExitCode.USAGE
 
@@ -88,10 +105,27 @@ def _interrupted(code: int) -> int:
 
 
 def _os_error(error: OSError) -> int:
-    if error.errno == 28:
-        _say(f"{Code.DISK_FULL} {error.filename or 'disk'}: no space left; free some and run again")
+    where = error.filename2 or error.filename
+    if error.errno == errno.ENOSPC:
+        _say(f"{Code.DISK_FULL} {where or 'disk'}: no space left; free some and run again")
         return ExitCode.FAULT
+    if error.errno in _WRONG_PATH and where is not None:
+        _say(f"{Code.USAGE} {where}: {error.strerror}; {_WRONG_PATH[error.errno]}")
+        return ExitCode.USAGE
     return _fault(error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or torch could not allocate; torch is not imported for it."""
+    torch = sys.modules.get("torch")
+    of_torch = torch is not None and isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, MemoryError) or of_torch or "can't allocate memory" in str(error)
+
+
+def _out_of_memory(error: Exception) -> int:
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    _say(f"{Code.OUT_OF_MEMORY} medseg: {first}; close other programs, or lower {_MEMORY_KEYS}")
+    return ExitCode.FAULT
 
 
 def _fault(error: Exception) -> int:

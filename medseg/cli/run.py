@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import DataFolder, Quiet, RecipeName, Settings, Verbose, WorkFolder, app
-from medseg.cli.ending import log_file, needs_extra
+from medseg.cli.app import (
+    DataFolder,
+    FoldChoice,
+    Quiet,
+    RecipeName,
+    Settings,
+    Verbose,
+    WorkFolder,
+    app,
+    reporter,
+)
+from medseg.cli.ending import needs_extra
 from medseg.errors import ExitCode
-
-FoldChoice = Annotated[
-    str | None, typer.Option("--fold", metavar="K|all", help="The fold to train, or all; default 0.")
-]
 
 
 @app.command(rich_help_panel="Pipeline")
@@ -24,8 +30,8 @@ def demo(
     needs_extra("train")
     from pipelines import demo as pipeline
 
-    say = _reporter(work or Path("work/demo"), quiet, verbose)
-    return pipeline.run(work or Path("work/demo"), settings or [], say)
+    folder = work or Path("work/demo")
+    return pipeline.run(folder, settings or [], reporter(folder, quiet=quiet, verbose=verbose))
 
 
 @app.command(rich_help_panel="Pipeline")
@@ -46,7 +52,8 @@ def run(
     from pipelines import run as pipeline
 
     request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
-    return pipeline.run(request, _reporter(request.work_folder(), quiet, verbose), start=start)
+    say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
+    return pipeline.run(request, say, start=start)
 
 
 @app.command(rich_help_panel="Pipeline")
@@ -67,7 +74,7 @@ def baseline(
     from pipelines.run import Request
 
     request = Request(recipe, data, work, tuple(settings or ()), fold)
-    return pipeline.run(request, _reporter(pipeline.work_folder(request), quiet, verbose))
+    return pipeline.run(request, reporter(pipeline.work_folder(request), quiet=quiet, verbose=verbose))
 
 
 def _one_stage(stage: str) -> None:
@@ -84,7 +91,8 @@ def _one_stage(stage: str) -> None:
         from pipelines import run as pipeline
 
         request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
-        return pipeline.run(request, _reporter(request.work_folder(), quiet, verbose), only=stage)
+        say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
+        return pipeline.run(request, say, only=stage)
 
     app.command(stage, help=_STAGE_HELP[stage], rich_help_panel="Stages")(command)
 
@@ -98,10 +106,3 @@ _STAGE_HELP = {
 }
 for _stage in ("ingest", "preprocess", "train", "predict", "report"):
     _one_stage(_stage)
-
-
-def _reporter(work: Path, quiet: bool, verbose: bool):  # type: ignore[no-untyped-def]
-    from pipelines.reporter import Reporter
-
-    log_file[:] = [work / "medseg.log"]
-    return Reporter(quiet=quiet, verbose=verbose, log=work / "medseg.log")

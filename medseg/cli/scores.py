@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import DataFolder, Quiet, Settings, Verbose, WorkFolder, app
+from medseg.cli.app import DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder, app, reporter
 from medseg.cli.ending import needs_extra
-from medseg.errors import ExitCode
+from medseg.errors import Code, ExitCode, MedsegError
 
 
 @app.command(rich_help_panel="Stages")
@@ -26,16 +26,15 @@ def evaluate(
     data: DataFolder = None,
     work: WorkFolder = None,
     settings: Settings = None,
+    fold: FoldChoice = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
     """Score predictions: a recipe's stage, or two folders of label maps (--truth A --pred B)."""
     needs_extra("train")
-    from medseg.errors import Code, MedsegError
-    from pipelines.reporter import Reporter
-
     if recipe is None and truth is not None and pred is not None:
         from pipelines import scores
+        from pipelines.reporter import Reporter
 
         say = Reporter(quiet=quiet, verbose=verbose)
         return scores.run(truth, pred, out or pred / "evaluation", say, tolerance=tolerance)
@@ -48,8 +47,8 @@ def evaluate(
         )
     from pipelines import run as pipeline
 
-    request = pipeline.Request(recipe, data, work, tuple(settings or ()))
-    say = Reporter(quiet=quiet, verbose=verbose, log=request.work_folder() / "medseg.log")
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+    say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
     return pipeline.run(request, say, only="evaluate")
 
 

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.app import Quiet, Verbose, app
-from medseg.cli.ending import log_file
+from medseg.cli.app import Quiet, Verbose, app, reporter
 from medseg.errors import ExitCode
 
 
@@ -20,8 +19,11 @@ def segment(
         Path, typer.Option("--model", metavar="M", help="A model folder (`work/<recipe>/model`).")
     ],
     mode: Annotated[
-        Literal["dense", "vote"] | None,
-        typer.Option(help="Whole slices, or votes of overlapping windows; default: as the model says."),
+        Literal["dense", "vote", "tiles", "gaussian"] | None,
+        typer.Option(
+            help="Whole slices, votes of overlapping windows, overlap-tiles (valid convolutions), or windows "
+            "blended by Gaussian weights; default: as the model says."
+        ),
     ] = None,
     margin_map: Annotated[
         bool, typer.Option("--margin-map", help="Also write how sure each voxel is (first minus second).")
@@ -42,9 +44,6 @@ def segment(
     `quarantine.csv` and `run.json`. Exit code 3: some inputs were set aside (see `quarantine.csv`).
     """
     from pipelines import segment as pipeline
-    from pipelines.reporter import Reporter
 
-    log_file[:] = [out / "medseg.log"]
     settings = pipeline.Settings(model, mode, margin_map, device, labels_too)
-    say = Reporter(quiet=quiet, verbose=verbose, log=out / "medseg.log")
-    return pipeline.run(inputs, out, settings, say)
+    return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

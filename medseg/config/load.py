@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from medseg import files, networks
-from medseg.config.recipe import Recipe
+from medseg import files
+from medseg.config.recipe import Clash, ClashError, Recipe
 from medseg.errors import Code, Finding, MedsegError
+
+Keys = tuple[str | int, ...]
+"""The way to a part of a recipe's tree."""
 
 
 class RecipeError(MedsegError):
@@ -47,38 +50,47 @@ def locate(recipe: str) -> Path:
 def load(recipe: str, settings: Sequence[str] = (), data: Path | None = None) -> Recipe:
     """Read a recipe, with `settings` (`a.b=c`) and the data folder of the command line applied.
 
-    Paths in the file are relative to it; `data` is relative to where one stands.
-    Raises RecipeError with every problem, PATH_MISSING when there is no such file.
+    A path in the file is relative to it, one of the command line to where one stands. Raises RecipeError
+    with every problem, PATH_MISSING when there is no such file.
     """
     path = locate(recipe)
     tree = _read_yaml(path)
+    _at(tree, path.absolute().parent)
     problems = [p for text in settings if (p := _apply_setting(tree, text))]
-    section = tree.get("data")
-    if isinstance(section, dict):
-        if data is not None:
-            section["path"] = str(data.absolute())
-        elif isinstance(section.get("path"), str):
-            section["path"] = str(Path(os.path.normpath(path.absolute().parent / section["path"])))
+    if data is not None and isinstance(tree.get("data"), dict):
+        tree["data"]["path"] = str(data)
+    _at(tree, Path.cwd())
     return validate(tree, path, problems)
 
 
 def validate(tree: Any, path: Path, problems: Sequence[Finding] = ()) -> Recipe:
     """A recipe from a parsed tree; `path` stands in the messages."""
-    found = list(problems)
-    made = None
     try:
         made = Recipe.model_validate(tree)
     except ValidationError as error:
-        found += [_problem(path, dict(e)) for e in error.errors(include_url=False)]
-    if made is not None:
-        try:
-            networks.check_name(made.network.name)
-        except MedsegError as error:
-            what = error.finding
-            found.append(Finding(what.code, f"{path}: network.name", what.found, what.remedy))
-    if found or made is None:
-        raise RecipeError(path, found)
+        wrong = [dict(e) for e in error.errors(include_url=False)]
+        found = [*_one_a_key([_problem(path, e) for e in wrong if not _clashes(e)])]
+        clashes = [c for e in wrong for c in _clashes(e)] or _clashes_beside(tree, wrong)
+        found += [Finding(Code.RECIPE_INVALID, f"{path}: {c.keys[0]}", c.found, c.remedy) for c in clashes]
+        raise RecipeError(path, [*problems, *found]) from None
+    if problems:
+        raise RecipeError(path, problems)
     return made
+
+
+def differing(one: Recipe, other: Recipe) -> list[str]:
+    """Keys, as `section.key`, whose values differ."""
+    held = _by_key(other)
+    return [key for key, value in _by_key(one).items() if held[key] != value]
+
+
+def _by_key(recipe: Recipe) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for part, section in recipe.model_dump(mode="json").items():
+        values |= (
+            {f"{part}.{k}": v for k, v in section.items()} if isinstance(section, dict) else {part: section}
+        )
+    return values
 
 
 def save(recipe: Recipe, path: Path) -> None:
@@ -117,6 +129,13 @@ def _apply_setting(tree: dict[str, Any], text: str) -> Finding | None:
     return None
 
 
+def _at(tree: dict[str, Any], place: Path) -> None:
+    """Make a relative `data.path` absolute, seen from `place`."""
+    section = tree.get("data")
+    if isinstance(section, dict) and isinstance(section.get("path"), str):
+        section["path"] = os.path.normpath(place / section["path"])
+
+
 def _problem(path: Path, error: dict[str, Any]) -> Finding:
     """One pydantic error as a finding: key path, the value given, what to do."""
     location = [str(step) for step in error["loc"] if not _is_union_branch(str(step))]
@@ -125,14 +144,65 @@ def _problem(path: Path, error: dict[str, Any]) -> Finding:
         return Finding(Code.RECIPE_INVALID, where, "unknown key", _nearest(location))
     if error["type"] == "missing":
         return Finding(Code.RECIPE_INVALID, where, "missing", "add the key")
+    if error["type"] == "refused":
+        return Finding(Code(error["ctx"]["code"]), where, error["ctx"]["found"], error["ctx"]["remedy"])
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error["input"]
-    value = (
-        repr(given)
-        if isinstance(given, str | int | float | bool | list | tuple | type(None))
-        else "this part"
-    )
+    plain = isinstance(given, str | int | float | bool | list | tuple | dict | type(None))
+    value = repr(given) if plain else "this part"
     return Finding(Code.RECIPE_INVALID, where, value[:120], message[:1].lower() + message[1:])
+
+
+def _one_a_key(problems: Sequence[Finding]) -> Iterator[Finding]:
+    """Problems with those of one key made one: pydantic tells of each kind that the value might have been."""
+    remedies: dict[tuple[Code, str, str], list[str]] = {}
+    for p in problems:
+        remedies.setdefault((p.code, p.where, p.found), []).append(p.remedy)
+    for (code, where, found), told in remedies.items():
+        yield Finding(code, where, found, ", or ".join(dict.fromkeys(told)))
+
+
+def _clashes(error: dict[str, Any]) -> tuple[Clash, ...]:
+    cause = error.get("ctx", {}).get("error")
+    return cause.clashes if isinstance(cause, ClashError) else ()
+
+
+def _clashes_beside(tree: Any, wrong: Sequence[dict[str, Any]]) -> list[Clash]:
+    """What clashes among the values that are right by themselves, seen by leaving out those that are not."""
+    removed = {_deepest(tree, error["loc"]) for error in wrong}
+    rest = _without(tree, removed)
+    try:
+        Recipe.model_validate(rest)
+    except ValidationError as error:
+        found = [c for e in error.errors(include_url=False) for c in _clashes(dict(e))]
+        return [c for c in found if not any(_overlap(key, gone) for key in c.keys for gone in removed)]
+    return []
+
+
+def _deepest(tree: Any, location: Sequence[str | int]) -> Keys:
+    """The part of a location that the tree holds."""
+    node, held = tree, []
+    for step in location:
+        if not (isinstance(node, dict) and step in node):
+            break
+        held.append(step)
+        node = node[step]
+    return tuple(held)
+
+
+def _without(tree: Any, removed: Collection[Keys], above: Keys = ()) -> Any:
+    """A copy of the tree without some keys."""
+    if not isinstance(tree, dict):
+        return tree
+    kept = {key: (*above, key) for key in tree if (*above, key) not in removed}
+    return {key: _without(tree[key], removed, here) for key, here in kept.items()}
+
+
+def _overlap(key: str, gone: Keys) -> bool:
+    """Whether one key is the other or lies inside it."""
+    steps = tuple(key.split("."))
+    length = min(len(steps), len(gone))
+    return steps[:length] == gone[:length]
 
 
 def _is_union_branch(step: str) -> bool:

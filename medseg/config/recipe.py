@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from medseg import losses, networks
+from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
 from medseg.volume import ClassList, Plane
 
@@ -15,6 +21,25 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Pair = tuple[Count, Count]
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Values that are right each by itself but not together: the `keys` they stand at, the first to blame."""
+
+    keys: tuple[str, ...]
+    found: str
+    remedy: str
+
+
+class ClashError(ValueError):
+    """Everything in a recipe that clashes."""
+
+    def __init__(self, clashes: tuple[Clash, ...]) -> None:
+        super().__init__("; ".join(f"{c.keys[0]}: {c.found}; {c.remedy}" for c in clashes))
+        self.clashes = clashes
 
 
 class _Part(BaseModel):
@@ -81,13 +106,20 @@ class Data(_Part):
         colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
         return ClassList.from_names(names, colours, self.void)
 
+    def n_folds(self) -> int:
+        """How many folds the splits make."""
+        return self.splits.folds if isinstance(self.splits, RandomSplit) else len(self.splits)
+
 
 def _is_random(value: dict[str, Any]) -> bool:
     return all(isinstance(v, int | float) for v in value.values())
 
 
 class Preprocess(_Part):
-    """From the scan's own grid and grey values to what networks see."""
+    """From the scan's own grid and grey values to what networks see.
+
+    `foreground` is `auto`, `all`, or `above: x` (also written as the number alone): grey values above x.
+    """
 
     foreground: Literal["auto", "all"] | float = "auto"
     spacing_mm: tuple[Positive, Positive, Positive] | None = None
@@ -95,6 +127,11 @@ class Preprocess(_Part):
     crop: bool = True
     crop_margin: Annotated[int, Field(ge=0)] = 8
     intensity: Literal["zscore", "none"] = "zscore"
+
+    @field_validator("foreground", mode="before")
+    @classmethod
+    def _above(cls, value: Any) -> Any:
+        return value["above"] if isinstance(value, dict) and value.keys() == {"above"} else value
 
 
 class Sampling(_Part):
@@ -119,13 +156,48 @@ class Network(_Part):
     name: str = "usegnet"
     keywords: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            networks.check_name(value)
+        except MedsegError as error:
+            raise refusal(error.code, error.finding.found, error.finding.remedy) from None
+        return value
+
+
+class WeightMap(_Part):
+    """U-Net's weight between two close cells: at most `w0`, fading over `sigma_px` pixels of a slice."""
+
+    w0: Annotated[float, Field(gt=0, le=10_000)] = 10.0
+    sigma_px: Positive = 5.0
+
 
 class Loss(_Part):
-    """The loss, its class weights (none, by median frequency of the training set, or given), its keywords."""
+    """The loss, its class weights (none, by median frequency of the training set, or given), its keywords.
+
+    With a weight map, a pixel's weight is its class's plus the map's.
+    """
 
     name: str = "ce_dice"
     class_weights: Literal["none", "median_frequency"] | tuple[float, ...] = "none"
+    weight_map: WeightMap | None = None
     keywords: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in losses.LOSSES:
+            known = ", ".join(sorted(losses.LOSSES))
+            raise refusal(Code.KEYWORD_INVALID, f"there is no loss {value!r}", f"use one of {known}")
+        return value
+
+    @model_validator(mode="after")
+    def _map_has_its_place(self) -> Self:
+        if self.weight_map is not None and self.name not in losses.TAKE_WEIGHT_MAPS:
+            takers = ", ".join(losses.TAKE_WEIGHT_MAPS)
+            raise ValueError(f"loss.weight_map: {self.name} takes none; use one of {takers}")
+        return self
 
 
 class Augment(_Part):
@@ -139,6 +211,7 @@ class Augment(_Part):
     brightness: Annotated[float, Field(ge=0)] = 0.0
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0
     noise: Annotated[float, Field(ge=0)] = 0.0
+    elastic_px: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Phase(_Part):
@@ -175,16 +248,29 @@ class Train(_Part):
     patience: Annotated[int, Field(ge=0)] = 0
     augment: Augment = Augment()
 
+    @field_validator("device")
+    @classmethod
+    def _device_has_a_name(cls, value: str) -> str:
+        if not _DEVICE.fullmatch(value):
+            raise ValueError("use auto, cpu, cuda, cuda:1 (or another number) or mps")
+        return value
+
 
 class Predict(_Part):
-    """How label maps are made: whole slices, or votes of a covering grid of windows.
+    """How label maps are made: whole slices, a covering grid of windows that vote or are blended by Gaussian
+    weights, or overlap-tiles (for networks of valid convolutions).
 
-    `crf` refines the probabilities of whole slices: weights, widths and steps of a dense CRF, or null.
+    `window` is `sampling.window` unless given. Without `stride`, voting windows are at most 10 px apart,
+    blended ones overlap by half, tiles by as little as can be. A `tile` is what the network takes in; without
+    it a batch of tiles takes at most `memory_mb`. `crf` refines each slice's probabilities: weights, widths
+    and steps of a dense CRF, or null.
     """
 
-    mode: Literal["dense", "vote"] = "dense"
+    mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
     window: Pair | None = None
-    stride: Pair = (10, 10)
+    stride: Pair | None = None
+    tile: Count | Pair | None = None
+    memory_mb: Count = 1024
     batch: Count | None = None
     crf: Crf | None = None
     members: Literal["mean", "vote"] = "mean"
@@ -230,26 +316,36 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _values_agree(self) -> Self:
-        weights, classes = self.loss.class_weights, len(self.data.classes)
-        if isinstance(weights, tuple) and len(weights) != classes:
-            raise ValueError(f"loss.class_weights has {len(weights)} values for {classes} classes")
-        planned = sum(p.epochs for p in self.train.phases)
-        if self.train.phases and planned != self.train.epochs:
-            raise ValueError(f"train.phases last {planned} epochs, train.epochs says {self.train.epochs}")
-        window = self.predict.window or self.sampling.window
-        if self.predict.mode == "vote" and any(
-            s > w for s, w in zip(self.predict.stride, window, strict=True)
-        ):
-            raise ValueError(f"predict.stride {self.predict.stride} leaves gaps between windows of {window}")
+        if clashes := tuple(self._clashes()):
+            raise ClashError(clashes)
         return self
 
-    @model_validator(mode="after")
-    def _additions_fit(self) -> Self:
+    def _clashes(self) -> Iterator[Clash]:
+        weights, classes = self.loss.class_weights, len(self.data.classes)
+        if isinstance(weights, tuple) and len(weights) != classes:
+            found = f"{len(weights)} values for {classes} classes"
+            yield Clash(("loss.class_weights", "data.classes"), found, "give one a class, background first")
+        train, planned = self.train, sum(p.epochs for p in self.train.phases)
+        if train.phases and planned != train.epochs:
+            found = f"they last {planned} epochs, train.epochs says {train.epochs}"
+            yield Clash(("train.phases", "train.epochs"), found, "make both equal")
+        window, stride = self.predict.window or self.sampling.window, self.predict.stride
+        in_windows = self.predict.mode in ("vote", "gaussian")
+        if in_windows and stride and any(s > w for s, w in zip(stride, window, strict=True)):
+            keys = ("predict.stride", "predict.window", "predict.mode", "sampling.window")
+            yield Clash(keys, f"{list(stride)} leaves gaps between windows of {list(window)}", "lower it")
+        if train.precision == "fp16" and train.device == "cpu":
+            yield Clash(("train.precision", "train.device"), "fp16 on a cpu", "use fp32 or bf16")
         if self.predict.crf is not None and self.predict.mode == "vote":
-            raise ValueError("predict.crf refines probabilities, not votes: set predict.mode to dense")
+            found = "a CRF refines probabilities, not votes"
+            yield Clash(("predict.crf", "predict.mode"), found, "set predict.mode to dense")
         names = self.data.class_list().names
         if unknown := [name for name in self.report.explain if name not in names]:
-            raise ValueError(
-                f"report.explain: no class {', '.join(unknown)}; the classes are {', '.join(names)}"
-            )
-        return self
+            known = f"name some of {', '.join(names)}"
+            yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", known)
+
+
+def refusal(code: Code, found: str, remedy: str) -> PydanticCustomError:
+    """What a validator raises to refuse a value with a code of its own."""
+    context = {"code": code, "found": found, "remedy": remedy}
+    return PydanticCustomError("refused", "{code} {found}; {remedy}", context)

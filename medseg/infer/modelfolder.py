@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
-from medseg.infer.predict import Dense, Voting
+from medseg.infer.predict import Dense, Gaussian, How, Tiles, Voting
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
+from medseg.networks import footprint
 from medseg.networks.contract import Network
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Foreground
 from medseg.volume import ClassList, Plane
 
 FORMAT = 1
+
+Count = Annotated[int, Field(ge=1)]
+Triple = tuple[float, float, float]
+
+
+class _ClassRow(BaseModel):
+    """What a row of `classes` must hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: int
+    name: str
+    colour: tuple[int, int, int]
+
+
+class _Domain(BaseModel):
+    """What is known of a training's scans: how many, and their voxel edges along the axes of their arrays."""
+
+    model_config = ConfigDict(extra="allow")
+
+    cases: int | None = None
+    spacing_min_mm: Triple | None = None
+    spacing_max_mm: Triple | None = None
 
 
 class Description(BaseModel):
@@ -37,7 +60,7 @@ class Description(BaseModel):
     keywords: dict[str, Any]
     channels: tuple[str, ...]
     plane: Plane
-    depth: int
+    depth: Count
     classes: tuple[dict[str, Any], ...]
     foreground: Foreground
     spacing_mm: tuple[float, float, float] | None
@@ -45,14 +68,30 @@ class Description(BaseModel):
     crop_margin: int
     n4: bool
     intensity: Literal["zscore", "none"]
-    mode: Literal["dense", "vote"]
-    window: tuple[int, int]
-    stride: tuple[int, int]
-    batch: int | None
+    mode: Literal["dense", "vote", "tiles", "gaussian"]
+    window: tuple[Count, Count]
+    stride: tuple[Count, Count] | None
+    tile: int | tuple[int, int] | None = None
+    memory_mb: int = Tiles.memory_mb
+    batch: Count | None
     crf: Crf | None = None
     combine: Literal["mean", "vote"]
     domain: dict[str, Any]
     trained: dict[str, Any]
+
+    @field_validator("classes")
+    @classmethod
+    def _are_a_class_list(cls, rows: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for row in rows:
+            _ClassRow.model_validate(row)
+        ClassList.from_json(rows)
+        return rows
+
+    @field_validator("domain")
+    @classmethod
+    def _is_a_domain(cls, domain: dict[str, Any]) -> dict[str, Any]:
+        _Domain.model_validate(domain)
+        return domain
 
     def class_list(self) -> ClassList:
         """Value → name, colour."""
@@ -62,11 +101,34 @@ class Description(BaseModel):
         """What is done to a scan's geometry before the network sees it."""
         return GeometryPlan(self.spacing_mm, self.crop, self.crop_margin, self.foreground)
 
-    def how(self, mode: str | None = None) -> Dense | Voting:
+    def how(self, mode: str | None = None) -> How:
         """The stitching rule of this model, or of the `mode` asked for."""
-        if (mode or self.mode) == "vote":
-            return Voting(self.window, self.stride, self.batch or 64)
-        return Dense(self.batch or 4, self.crf)
+        match mode or self.mode:
+            case "vote":
+                stride = self.stride or (min(10, self.window[0]), min(10, self.window[1]))
+                return Voting(self.window, stride, self.batch or Voting.batch)
+            case "gaussian":
+                return Gaussian(self.window, self.stride, self.batch or Gaussian.batch, self.crf)
+            case "tiles":
+                return Tiles(self.tile, self.memory_mb, self.batch or Tiles.batch, self.stride, self.crf)
+            case _:
+                return Dense(self.batch or Dense.batch, self.crf)
+
+
+class Member(BaseModel):
+    """One file of weights: a fold's, or a plane's."""
+
+    name: str
+    file: str
+    sha256: str
+
+
+class ModelFile(BaseModel):
+    """What is used of `model.json`."""
+
+    parameters: int
+    members: Annotated[tuple[Member, ...], Field(min_length=1)]
+    description: Description
 
 
 @dataclass(frozen=True)
@@ -115,35 +177,40 @@ def load(
     Raises NOT_A_MODEL, MODEL_TAMPERED, NETWORK_UNKNOWN (a name outside the table is never imported),
     KEYWORD_INVALID or WEIGHTS_DO_NOT_FIT.
     """
-    tree = _read(folder)
-    description = _description(tree["description"], folder / "model.json")
-    rows = [r for r in tree["members"] if members is None or r["name"] in members]
-    if not rows:
+    tree = _tree(folder)
+    held = _checked(tree, folder / "model.json")
+    chosen = [m for m in held.members if members is None or m.name in members]
+    if not chosen:
         raise _not_a_model(folder, f"no member among {members}")
-    predictors = [_member(folder, row, description, device, precision) for row in rows]
-    predictor = predictors[0] if len(predictors) == 1 else Members(predictors, description.combine)
-    key = files.sha256_of_value([tree["description"], rows])
-    return Model(description, predictor, key, int(tree["parameters"]))
+    about = held.description
+    predictors = [_load_member(folder, member, about, device, precision) for member in chosen]
+    predictor = predictors[0] if len(predictors) == 1 else Members(predictors, about.combine)
+    key = files.sha256_of_value([tree["description"], [member.model_dump() for member in chosen]])
+    return Model(about, predictor, key, held.parameters)
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> ModelFile:
+    """Read `model.json` alone, without the weights; raises NOT_A_MODEL."""
+    return _checked(_tree(folder), folder / "model.json")
+
+
+def _tree(folder: Path) -> dict[str, Any]:
     path = folder / "model.json"
     if not path.is_file():
         raise _not_a_model(folder, "no model.json")
     try:
-        tree: dict[str, Any] = files.read_json(path)
-        found = tree["format"]
-        tree["members"], tree["description"], tree["parameters"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        tree = files.read_json(path)
+    except ValueError as error:
         raise _not_a_model(path, f"not readable: {error!r}") from None
+    found = tree.get("format") if isinstance(tree, dict) else None
     if found != FORMAT:
         raise _not_a_model(path, f"format {found}, this medseg reads {FORMAT}")
-    return tree
+    return dict(tree)
 
 
-def _description(value: Any, where: Path) -> Description:
+def _checked(tree: Mapping[str, Any], where: Path) -> ModelFile:
     try:
-        return Description.model_validate(value)
+        return ModelFile.model_validate(tree)
     except ValidationError as error:
         wrong = {".".join(map(str, e["loc"])) for e in error.errors()}
         raise _not_a_model(
@@ -156,25 +223,23 @@ def load_network(folder: Path, member: str) -> tuple[Description, Network]:
 
     Raises as :func:`load` does.
     """
-    tree = _read(folder)
-    description = _description(tree["description"], folder / "model.json")
-    row = next((r for r in tree["members"] if r["name"] == member), None)
+    held = read(folder)
+    row = next((m for m in held.members if m.name == member), None)
     if row is None:
         raise _not_a_model(folder, f"no member {member}")
-    network = _filled(folder, row, description)
-    return description, network.eval()
+    return held.description, _filled(folder, row, held.description).eval()
 
 
-def _member(
-    folder: Path, row: Mapping[str, str], description: Description, device: str, precision: Precision
+def _load_member(
+    folder: Path, member: Member, description: Description, device: str, precision: Precision
 ) -> NetworkPredictor:
-    network = _filled(folder, row, description)
+    network = _filled(folder, member, description)
     return NetworkPredictor(network, spec(description, network), device, precision, channels_last=True)
 
 
-def _filled(folder: Path, row: Mapping[str, str], description: Description) -> Network:
-    path = folder / Path(row["file"]).name
-    if not path.is_file() or files.sha256(path) != row["sha256"]:
+def _filled(folder: Path, member: Member, description: Description) -> Network:
+    path = folder / Path(member.file).name
+    if not path.is_file() or files.sha256(path) != member.sha256:
         raise MedsegError(
             Code.MODEL_TAMPERED, path, "missing, or its sha256 differs from model.json", "export it again"
         )
@@ -205,24 +270,51 @@ def spec(description: Description, network: Network) -> Spec:
         classes=len(description.classes),
         step=int(network.step),
         context=int(network.context),
+        residue=int(network.residue),
+        smallest=int(network.smallest),
+        bytes_per_pixel=bytes_per_pixel(description) if network.context else 0.0,
     )
+
+
+def bytes_per_pixel(description: Description) -> float:
+    """Memory that the network's forward pass needs at most, for each pixel of its input."""
+    with torch.device("meta"):
+        return footprint.bytes_per_pixel(_network(description))
 
 
 def _not_a_model(where: Path, found: str) -> MedsegError:
     return MedsegError(Code.NOT_A_MODEL, where, found, "give a folder made by medseg train or medseg export")
 
 
+def merged_domain(domains: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The domain of a model of several members: a scan is inside if it is inside that of any member.
+
+    Voxel edges reach from the least to the largest of all members; `cases` is the most that one was trained
+    on, as members share cases. A bound that a member does not know is left out.
+    """
+    held = [_Domain.model_validate(domain) for domain in domains]
+    least = [domain.spacing_min_mm for domain in held]
+    most = [domain.spacing_max_mm for domain in held]
+    merged: dict[str, Any] = {"cases": max((d.cases for d in held if d.cases is not None), default=None)}
+    if None not in least and None not in most:
+        merged["spacing_min_mm"] = [min(edges) for edges in zip(*least, strict=True)]
+        merged["spacing_max_mm"] = [max(edges) for edges in zip(*most, strict=True)]
+    return {key: value for key, value in merged.items() if value is not None}
+
+
 def card(description: Description, parameters: int, members: int) -> str:
     """`card.md`: what the model is, what it was trained on, what it expects, in words."""
     names = ", ".join(c["name"] for c in description.classes[1:])
-    trained = "\n".join(f"- {k}: {v}" for k, v in description.trained.items())
-    domain = "\n".join(f"- {k}: {v}" for k, v in description.domain.items())
+    keywords = f" ({_words(description.keywords)})" if description.keywords else ""
+    plural = "" if members == 1 else "s"
+    trained = "\n".join(f"- {member}: {_words(told)}" for member, told in description.trained.items())
+    domain = "\n".join(f"- {line}" for line in _domain_lines(description.domain))
     return f"""# {description.name}
 
 Labels {names} in {" + ".join(description.channels)} scans, slice by slice ({description.plane},
 {description.depth} slices a slab).
 
-- network: {description.network} {description.keywords or ""}, {parameters:,} parameters, {members} member(s)
+- network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
 - prediction: {description.mode}{" and a dense CRF" if description.crf else ""}
 - use: `medseg segment SCANS OUT --model THIS_FOLDER`
 
@@ -236,3 +328,24 @@ What the training scans were like; scans unlike them come back with a note and n
 
 Not a medical device: every label map needs a qualified reader's review.
 """
+
+
+def _words(value: Any) -> str:
+    """A value as a reader writes it: `epochs 20, best validation Dice 0.9123`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(held)}" for key, held in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " × ".join(map(_words, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "unknown" if value is None else str(value)
+
+
+def _domain_lines(domain: Mapping[str, Any]) -> list[str]:
+    """How many scans there were, and from which to which voxel size."""
+    known = _Domain.model_validate(domain)
+    lines = [] if known.cases is None else [f"{known.cases} training cases"]
+    least, most = (_words(known.spacing_min_mm), _words(known.spacing_max_mm))
+    if known.spacing_min_mm is not None and known.spacing_max_mm is not None:
+        lines.append(f"voxels of {least} mm" if least == most else f"voxels from {least} to {most} mm")
+    return lines or ["not recorded"]

@@ -18,15 +18,17 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.infer import crf as dense_crf
 from medseg.infer.crf import Crf
-from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
+from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec, checked_logits
 from medseg.infer.stitch import VoteStitcher
+from medseg.infer.tiles import Gaussian, Tiles, blended, check_tiles, tiled
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
 from medseg.preprocess.intensity import Ready
-from medseg.volume import Array
+from medseg.volume import Array, Plane
 
 __all__ = [
     "Dense",
+    "Gaussian",
     "How",
     "Members",
     "NetworkPredictor",
@@ -34,7 +36,9 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Spec",
+    "Tiles",
     "Voting",
+    "check",
     "label",
 ]
 
@@ -59,7 +63,7 @@ class Voting:
     batch: int = 64
 
 
-How = Dense | Voting
+How = Dense | Voting | Tiles | Gaussian
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +96,10 @@ def label(
 
     Every slice goes through the network, empty ones too. Raises CHANNEL_MISSING for another number of
     channels than the predictor takes, SIZE_IMPOSSIBLE for windows or outputs of a wrong size, NAN_OR_INF
-    for logits that are not numbers.
+    for logits that are not numbers, and what :func:`check` does.
     """
     _check_channels(ready, predictor.spec)
+    check(how, predictor.spec)
     shape, plane = ready.grid.shape, predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")
     margins = np.zeros(shape, np.float16, order="F") if margin else None
@@ -114,29 +119,42 @@ def label(
 
 
 def _label_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[_Slice]:
-    return _dense(ready, predictor, how) if isinstance(how, Dense) else _vote(ready, predictor, how)
+    match how:
+        case Voting():
+            return _vote(ready, predictor, how)
+        case Dense():
+            scores = _dense(ready, predictor, how)
+        case Tiles():
+            scores = tiled(ready, predictor, how)
+        case Gaussian():
+            scores = blended(ready, predictor, how)
+    if how.crf is not None:
+        scores = _refined(scores, ready, predictor.spec.plane, how.crf)
+    return map(_decide, scores)
 
 
-def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[_Slice]:
+def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[Tensor]:
+    """Logits (K, H, W) float32 of each slice, from whole slices."""
     spec = predictor.spec
     height, width = slice_shape(ready.grid.shape, spec.plane)
-    padded = (_round_up(height, spec.step), _round_up(width, spec.step))
+    padded = (spec.size_from(height), spec.size_from(width))
     of = slices(ready.grid.shape, spec.plane)
-    greys = dense_crf.greys(ready) if how.crf else None
     for first in range(0, of, how.batch):
         indices = range(first, min(first + how.batch, of))
         slabs = [mirrored(read_slab(ready, spec.plane, index, spec.depth), padded) for index in indices]
-        logits = _logits(predictor, np.stack(slabs))[..., :height, :width]
-        if how.crf and greys:
-            shown = plane_view(ready.array[0], spec.plane)
-            logits = _refined(logits, [greys.guide(shown[index]) for index in indices], how.crf)
-        labels, margins = _decide(logits)
-        yield from zip(labels.cpu().numpy(), margins.cpu().numpy(), strict=True)
+        yield from checked_logits(predictor, np.stack(slabs))[..., :height, :width]
+
+
+def _refined(scores: Iterator[Tensor], ready: Ready, plane: Plane, crf: Crf) -> Iterator[Tensor]:
+    """Logits (K, H, W) of each slice → the log of the CRF's marginals, on the CPU."""
+    greys, shown = dense_crf.greys(ready), plane_view(ready.array[0], plane)
+    for logits, values in zip(scores, shown, strict=True):
+        probabilities = logits.softmax(dim=0).cpu().numpy()
+        yield torch.from_numpy(dense_crf.refine(probabilities, greys.guide(values), crf)).log()
 
 
 def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
     spec = predictor.spec
-    _check_window(how.window, spec.step)
     shape = slice_shape(ready.grid.shape, spec.plane)
     starts = covering_grid(shape, how.window, how.stride)
     for index in range(slices(ready.grid.shape, spec.plane)):
@@ -144,46 +162,38 @@ def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
         votes = VoteStitcher(shape, how.window, how.stride, spec.classes)
         for first in range(0, len(starts), how.batch):
             some = starts[first : first + how.batch]
-            logits = _logits(predictor, cut(slab, some, how.window))
+            logits = checked_logits(predictor, cut(slab, some, how.window))
             votes.add(logits.argmax(dim=1).to(torch.uint8).cpu().numpy(), some)
         yield votes.result()
 
 
-def _refined(logits: Tensor, guides: list[Array], crf: Crf) -> Tensor:
-    """Logits (B, K, H, W) → the log of the CRF's marginals, on the CPU."""
-    probabilities = logits.softmax(dim=1).cpu().numpy()
-    made = [dense_crf.refine(p, guide, crf) for p, guide in zip(probabilities, guides, strict=True)]
-    return torch.from_numpy(np.stack(made)).log()
+def _decide(logits: Tensor) -> _Slice:
+    """Logits (K, H, W) → labels (H, W) uint8, ties to the lowest index, and probability margins (H, W)."""
+    best = logits.argmax(dim=0, keepdim=True)
+    probabilities = logits.softmax(dim=0)
+    first = probabilities.gather(0, best)
+    second = probabilities.scatter_(0, best, -1.0).amax(dim=0, keepdim=True)
+    return best[0].to(torch.uint8).cpu().numpy(), (first - second)[0].cpu().numpy()
 
 
-def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B, K, H, W) → labels (B, H, W) uint8, ties to the lowest index, and probability margins."""
-    best = logits.argmax(dim=1, keepdim=True)
-    probabilities = logits.softmax(dim=1)
-    first = probabilities.gather(1, best)
-    second = probabilities.scatter_(1, best, -1.0).amax(dim=1, keepdim=True)
-    return best.squeeze(1).to(torch.uint8), (first - second).squeeze(1)
+def check(how: How, spec: Spec) -> None:
+    """What can be known of a stitching rule before any scan is read.
 
-
-def _logits(predictor: Predictor, batch: Array) -> Tensor:
-    logits = predictor(torch.from_numpy(batch))
-    wanted = (len(batch), predictor.spec.classes, *batch.shape[2:])
-    if tuple(logits.shape) != wanted:
+    Raises KEYWORD_INVALID for a rule that does not suit the network's padding or memory, SIZE_IMPOSSIBLE for
+    windows, tiles or strides that the network cannot take.
+    """
+    if isinstance(how, Tiles):
+        check_tiles(how, spec)
+        return
+    if spec.context:
         raise MedsegError(
-            Code.SIZE_IMPOSSIBLE,
-            "network output",
-            f"{tuple(logits.shape)} for an input of {batch.shape}",
-            f"the network must give {wanted}: same padding, and as many classes as its spec says",
+            Code.KEYWORD_INVALID,
+            "predict.mode",
+            f"{type(how).__name__.lower()}, but the network's output lacks {spec.context} px on each side",
+            "use tiles, the mode for networks of valid convolutions",
         )
-    if torch.isnan(logits).any():
-        raise MedsegError(
-            Code.NAN_OR_INF, "network output", "logits that are not numbers", "predict with precision fp32"
-        )
-    return logits
-
-
-def _round_up(size: int, step: int) -> int:
-    return -(-size // step) * step
+    if not isinstance(how, Dense):
+        _check_window(how.window, spec)
 
 
 def _check_channels(ready: Ready, spec: Spec) -> None:
@@ -196,9 +206,12 @@ def _check_channels(ready: Ready, spec: Spec) -> None:
         )
 
 
-def _check_window(window: tuple[int, int], step: int) -> None:
-    if any(w % step for w in window):
-        usable = tuple(_round_up(w, step) for w in window)
+def _check_window(window: tuple[int, int], spec: Spec) -> None:
+    usable = spec.size_from(window[0]), spec.size_from(window[1])
+    if usable != window:
         raise MedsegError(
-            Code.SIZE_IMPOSSIBLE, "window", f"{window} at a step of {step}", f"use a window such as {usable}"
+            Code.SIZE_IMPOSSIBLE,
+            "window",
+            f"{window} at a step of {spec.step}",
+            f"use a window such as {usable}",
         )

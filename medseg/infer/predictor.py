@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
-from medseg.volume import Plane
+from medseg.networks.contract import side_from
+from medseg.networks.precision import resolved
+from medseg.volume import Array, Plane
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -20,9 +22,10 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 class Spec:
     """What a predictor takes and gives.
 
-    It sees slabs of ``channels``·``depth`` slices along ``plane``, whose height and width are multiples of
-    ``step``, and gives ``classes`` logits a pixel; ``context`` is the border in pixels that its output lacks
-    on each side (0 for same padding).
+    It sees slabs of ``channels``·``depth`` slices along ``plane``, whose height and width are ``residue``
+    modulo ``step`` and at least ``smallest``, and gives ``classes`` logits a pixel; ``context`` is the border
+    in pixels that its output lacks on each side (0 for same padding). One forward pass takes at most
+    ``bytes_per_pixel`` of memory for each pixel of its input, 0 where that is not known.
     """
 
     plane: Plane
@@ -31,6 +34,13 @@ class Spec:
     classes: int
     step: int
     context: int = 0
+    residue: int = 0
+    smallest: int = 1
+    bytes_per_pixel: float = 0.0
+
+    def size_from(self, size: int) -> int:
+        """The smallest side length (px) from ``size`` upwards that the predictor takes."""
+        return side_from(size, self)
 
 
 class Predictor(Protocol):
@@ -97,18 +107,16 @@ class Members:
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The lower type of a precision key, None for fp32; ``auto`` is bf16 or fp16 on a GPU, fp32 on a CPU."""
-    if precision == "auto":
-        if device.type != "cuda":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    """The lower type of a precision key on a device, None for fp32."""
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[resolved(precision, device.type)]
 
 
 def _common_spec(specs: Sequence[Spec]) -> Spec:
     """The members' spec, with the least step that suits all."""
     step = math.lcm(*(spec.step for spec in specs))
-    common = {replace(spec, step=step) for spec in specs}
+    needed = max((spec.bytes_per_pixel for spec in specs), default=0.0)
+    smallest = max((spec.smallest for spec in specs), default=1)
+    common = {replace(spec, step=step, smallest=smallest, bytes_per_pixel=needed) for spec in specs}
     if len(common) != 1:
         raise MedsegError(
             Code.KEYWORD_INVALID,
@@ -117,6 +125,28 @@ def _common_spec(specs: Sequence[Spec]) -> Spec:
             "combine one or more members of one plane, slab depth, channels and classes",
         )
     return common.pop()
+
+
+def checked_logits(predictor: Predictor, batch: Array) -> Tensor:
+    """Logits (B, K, H', W') of slabs (B, C·D, H, W) float32; H' and W' lack the context on each side.
+
+    Raises SIZE_IMPOSSIBLE for outputs of another shape, NAN_OR_INF for logits that are not numbers.
+    """
+    logits = predictor(torch.from_numpy(batch))
+    spec = predictor.spec
+    wanted = (len(batch), spec.classes, *(n - 2 * spec.context for n in batch.shape[2:]))
+    if tuple(logits.shape) != wanted:
+        raise MedsegError(
+            Code.SIZE_IMPOSSIBLE,
+            "network output",
+            f"{tuple(logits.shape)} for an input of {batch.shape}",
+            f"the network must give {wanted}: the padding and the classes that its spec says",
+        )
+    if torch.isnan(logits).any():
+        raise MedsegError(
+            Code.NAN_OR_INF, "network output", "logits that are not numbers", "predict with precision fp32"
+        )
+    return logits
 
 
 def _probabilities(logits: Tensor) -> Tensor:

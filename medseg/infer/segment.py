@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from medseg import files
-from medseg.errors import Code, Finding, MedsegError
-from medseg.infer import predict
+from medseg.errors import Code, Finding, MedsegError, refusal
+from medseg.infer import predict, results
 from medseg.infer.modelfolder import Description, Model
 from medseg.ingest import checks
 from medseg.io import nifti
@@ -123,8 +123,7 @@ def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, 
         raise MedsegError(Code.CHANNEL_MISSING, where, found, remedy)
     scan, findings = checks.read_image({name: channels[name] for name in wanted})
     if scan is None:
-        f = next(f for f in findings if not f.is_note)
-        raise MedsegError(f.code, f.where, f.found, f.remedy)
+        raise refusal(findings)
     return scan, list(findings)
 
 
@@ -137,12 +136,17 @@ def segment_file(
     margin: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """:func:`segment`, written to `out` (a `.nii.gz`), the margin map beside it as `<case>_margin.nii.gz`."""
+    """:func:`segment`, written to `out` (a `.nii.gz`), the margin map beside it as `<case>_margin.nii.gz`.
+
+    A margin map that an earlier result left is removed if none is asked for.
+    """
     made = segment(channels, model, mode=mode, margin=margin, progress=progress)
     started = time.monotonic()
     margin_path = None
-    if made.margin is not None:
-        margin_path = out.with_name(out.name.removesuffix(".nii.gz") + "_margin.nii.gz")
+    if made.margin is None:
+        results.margin_beside(out).unlink(missing_ok=True)
+    else:
+        margin_path = results.margin_beside(out)
         nifti.write(made.margin, margin_path)
     nifti.write(made.labels, out)
     seconds = {**made.seconds, "write": time.monotonic() - started}

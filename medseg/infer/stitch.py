@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from medseg.patches.windows import Pair, Starts
 
@@ -49,3 +51,58 @@ def _counter(window: Pair, stride: Pair) -> np.dtype[np.unsignedinteger[npt.NBit
     """
     most = math.prod(-(-w // s) + 1 for w, s in zip(window, stride, strict=True))
     return np.min_scalar_type(most)
+
+
+class TileStitcher:
+    """Outputs of a network put side by side on one slice (H, W), for tiles that agree where they overlap.
+
+    What reaches beyond the slice (where it was mirrored) is cut off.
+    """
+
+    def __init__(self, shape: Pair, classes: int) -> None:
+        self._logits = torch.full((classes, *shape), torch.nan)
+
+    def add(self, logits: Tensor, starts: Starts) -> None:
+        """Put logits (N, K, h, w) at ``starts`` (N, 2) row, column."""
+        height, width = self._logits.shape[1:]
+        for tile, (row, column) in zip(logits, starts.tolist(), strict=True):
+            inside = tile[:, : height - row, : width - column]
+            self._logits[:, row : row + tile.shape[1], column : column + tile.shape[2]] = inside
+
+    def result(self) -> Tensor:
+        """Logits (K, H, W) float32; NaN where no tile was put."""
+        return self._logits
+
+
+class GaussianStitcher:
+    """Probabilities of windows over one slice (H, W), each weighted by a Gaussian around its centre.
+
+    The standard deviation is an eighth of the window along each axis. What windows say beyond the slice
+    (where it was mirrored up to the window) is cut off.
+    """
+
+    def __init__(self, shape: Pair, window: Pair, classes: int) -> None:
+        self._shape = shape
+        self._weight = gaussian(window)
+        canvas = [max(n, w) for n, w in zip(shape, window, strict=True)]
+        self._sums = torch.zeros(classes, *canvas)
+        self._weights = torch.zeros(*canvas)
+
+    def add(self, logits: Tensor, starts: Starts) -> None:
+        """Add the soft-max of logits (N, K, h, w) at ``starts`` (N, 2) row, column."""
+        height, width = self._weight.shape
+        weighted = logits.softmax(dim=1).cpu() * self._weight
+        for window, (row, column) in zip(weighted, starts.tolist(), strict=True):
+            self._sums[:, row : row + height, column : column + width] += window
+            self._weights[row : row + height, column : column + width] += self._weight
+
+    def result(self) -> Tensor:
+        """The log of the weighted mean probabilities, (K, H, W) float32: logits like any other."""
+        height, width = self._shape
+        return (self._sums / self._weights)[:, :height, :width].log()
+
+
+def gaussian(window: Pair) -> Tensor:
+    """Weights (h, w) float32 of a window's pixels: 1 at its centre, σ an eighth of each side."""
+    rows, columns = (torch.exp(-((torch.arange(n) - (n - 1) / 2) ** 2) / (2 * (n / 8) ** 2)) for n in window)
+    return rows[:, None] * columns[None, :]

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 from medseg import files
 from medseg.errors import Code, MedsegError
+from medseg.ingest.names import LABEL_WORDS, label_rank
 from medseg.ingest.patterns import (
     CaseFiles,
     Found,
@@ -38,13 +39,13 @@ _IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "sca
 _LABEL_FOLDERS = {"labels", "label", "labelstr", "labelsts", "masks", "mask", "segs", "seg"} | {
     *("segmentations", "segmentation", "annotations", "truth", "gt"),
 }
-# Words in a file's name that make it a label map, the surest first.
-_LABEL_WORDS = ("seg", "dseg", "label", "truth", "gt", "annotation", "lesion", "roi", "mask", "brainmask")
 _MODALITY = re.compile(r"(?:^|_)([A-Za-z0-9]+w|T2star|FLAIR|bold)(?=_|$)")
-_BIDS_SCAN = re.compile(r"(?:sub-[^/]+)/(?:ses-[^/]+/)?(anat/)?(sub-[^/]+)_([A-Za-z0-9]+)")
+_BIDS_SCAN = re.compile(r"sub-[^/]+/(?:ses-[^/]+/)?(anat/)?(sub-[^/]+)_([A-Za-z0-9]+)")
+_BIDS_SUFFIX = re.compile(r"[A-Za-z0-9]+w|T2star|FLAIR|PD|angio|MP2RAGE|UNIT1")
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)_(.+)")
 _BIDS_SUBJECT = r"sub-[^/_]+"
 _DATASET = "dataset.json"
+_OTHER_LAYOUT = "name the right data folder, or choose another layout"
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,20 @@ class Guess:
 
 
 def find(
-    root: Path, layout: Layout = "auto", channels: Mapping[str, str] | None = None, label: str | None = None
+    root: Path,
+    layout: Layout = "auto",
+    channels: Mapping[str, str] | None = None,
+    label: str | None = None,
+    without: Path | None = None,
 ) -> Found:
-    """Find the cases below ``root``. Patterns that are given replace those that the layout would guess.
+    """Find the cases below ``root``, except in ``without``, where results are written.
+
+    Patterns that are given replace those that the layout would guess.
 
     With ``channels`` given and no layout but auto, the patterns alone count: without ``label`` nothing is
     labelled. Raises PATH_MISSING, NOTHING_USABLE (no scan at all), RECIPE_INVALID.
     """
-    tree = scans_under(root)
+    tree = scans_under(root, without)
     if not tree:
         known = " ".join(scans.SUFFIXES)
         raise MedsegError(Code.NOTHING_USABLE, root, "no scan", f"name a folder with files of {known}")
@@ -105,7 +112,7 @@ def _detect(root: Path, tree: list[str]) -> str:
     tops = {path.split("/")[0].lower() for path in tree if "/" in path}
     if (root / _DATASET).is_file() and "imagestr" in tops:
         return "decathlon"
-    if any(_BIDS_SCAN.fullmatch(without_suffix(path)) for path in tree):
+    if _is_bids(tree):
         return "bids"
     nested = sum("/" in path for path in tree)
     if tops & _IMAGE_FOLDERS or nested * 2 < len(tree):
@@ -134,7 +141,7 @@ def _side_by_side(tree: list[str]) -> Patterns:
     stems = {without_suffix(path).rpartition("/")[2] for path in tree}
     depth = "**/" if any("/" in path for path in tree) else ""
     suffix = _common_suffix(tree)
-    labels = {stem for stem in stems if _label_rank(stem) is not None}
+    labels = {stem for stem in stems if label_rank(stem) is not None}
     image_affix, label_affix = _pair(stems - labels, labels)
     if not _stripped(stems - labels, image_affix) & _stripped(labels, label_affix):
         return Patterns({"image": f"{depth}{{case}}{suffix}"})
@@ -195,13 +202,6 @@ def _stripped(stems: set[str], affix: tuple[str, str]) -> set[str]:
     return {s[len(head) : len(s) - len(tail)] for s in stems if s.startswith(head) and s.endswith(tail)}
 
 
-def _label_rank(stem: str) -> int | None:
-    """How surely a name is a label map's (0 surest), or None."""
-    words = re.split(r"[^a-z]+", stem.lower())
-    ranks = [i for i, key in enumerate(_LABEL_WORDS) for word in words if word.startswith(key)]
-    return min(ranks, default=None)
-
-
 # subjects
 
 
@@ -212,7 +212,7 @@ def _subjects(_root: Path, tree: list[str]) -> Patterns:
     if most < 2:
         return _side_by_side(tree)
     suffix = _common_suffix(tree)
-    ranked = [(_label_rank(_last(template)), template) for template in counts]
+    ranked = [(label_rank(_last(template)), template) for template in counts]
     labels = sorted((rank, -counts[t], t) for rank, t in ranked if rank is not None)
     images = sorted(t for rank, t in ranked if rank is None and counts[t] * 2 >= most)
     if not images:
@@ -257,7 +257,12 @@ def _decathlon(root: Path, tree: list[str]) -> Patterns:
     dataset = _dataset(root)
     names = _modalities(dataset)
     tops = sorted({path.split("/")[0] for path in tree if "/" in path})
-    images, image_form = _inside(tree, [top for top in tops if top.lower() in {"imagestr", "imagests"}])
+    image_folders = [top for top in tops if top.lower() in {"imagestr", "imagests"}]
+    if not image_folders:
+        raise MedsegError(
+            Code.RECIPE_INVALID, "data.layout", f"decathlon without scans in {root}/imagesTr", _OTHER_LAYOUT
+        )
+    images, image_form = _inside(tree, image_folders)
     label_folders = [top for top in tops if top.lower() in {"labelstr", "labelsts"}]
     labels, label_form = _inside(tree, label_folders) if label_folders else (set(), "")
     unnumbered = {stem[:-5] for stem in images if re.search(r"_\d{4}$", stem)}
@@ -327,11 +332,28 @@ def _with_listed(root: Path, found: Found) -> Found:
 # bids
 
 
-def _bids(_root: Path, tree: list[str]) -> Patterns:
-    hits = [hit for path in tree if (hit := _BIDS_SCAN.fullmatch(without_suffix(path)))]
+def _is_bids(tree: list[str]) -> bool:
+    """Scans in sub-*/anat; or in sub-*, if no label map lies beside them as it does in subjects' folders."""
+    hits = _bids_scans(tree)
+    names = (_last(without_suffix(path)) for path in tree if path.startswith("sub-"))
+    labels_beside = any(label_rank(name) is not None for name in names)
+    return any(hit[1] for hit in hits) or (bool(hits) and not labels_beside)
+
+
+def _bids_scans(tree: list[str]) -> list[re.Match[str]]:
+    """The scans' hits: (anat/, subject and entities, modality). A label map's suffix is no modality.
+
+    Outside of anat/ the modality must be one that BIDS knows.
+    """
+    hits = (hit for path in tree if (hit := _BIDS_SCAN.fullmatch(without_suffix(path))))
+    return [h for h in hits if label_rank(h[3]) is None and (h[1] or _BIDS_SUFFIX.fullmatch(h[3]))]
+
+
+def _bids(root: Path, tree: list[str]) -> Patterns:
+    hits = _bids_scans(tree)
     if not hits:
         raise MedsegError(
-            Code.RECIPE_INVALID, "data.layout", "bids without sub-*/anat", "choose another layout"
+            Code.RECIPE_INVALID, "data.layout", f"bids without scans in {root}/sub-*/anat", _OTHER_LAYOUT
         )
     counts = Counter(hit[3] for hit in hits)
     modality = "T1w" if "T1w" in counts else max(counts, key=lambda m: (counts[m], m))
@@ -352,7 +374,7 @@ def _derivative(path: str, cases: list[str]) -> str | None:
     if not path.startswith("derivatives/") or not subject or not hit:
         return None
     case = next((case for case in cases if name.startswith(f"{case}_")), hit[1])
-    if _label_rank(name[len(case) :]) is None:
+    if label_rank(name[len(case) :]) is None:
         return None
     inner = folder[subject.end() :].lstrip("/")
     start = f"{folder[: subject.start()]}/{{subject}}/**/"
@@ -363,8 +385,8 @@ def _bids_rank(template: str, modality: str) -> tuple[int, int]:
     """Sureness of a label template; those drawn on another modality come after."""
     name = _last(template)
     named = {hit[1] for hit in _MODALITY.finditer(name)}
-    rank = _label_rank(name)
-    return (0 if not named or modality in named else 1), len(_LABEL_WORDS) if rank is None else rank
+    rank = label_rank(name)
+    return (0 if not named or modality in named else 1), len(LABEL_WORDS) if rank is None else rank
 
 
 _LAYOUTS: dict[str, Callable[[Path, list[str]], Patterns]] = {

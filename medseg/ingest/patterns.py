@@ -18,7 +18,6 @@ from medseg.io import scans
 
 _TOKEN = re.compile(r"\{\w*\}|\*\*/|\*|[^{*]+|.")
 _ANY_NAME = r"[^/]+"
-_LABEL = "label"
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,10 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Stray(Finding):
-    """Why files that belong to ``case`` do not make a case."""
+    """Why ``files``, those there are, that belong to ``case`` do not make a case."""
 
     case: str
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,18 @@ class Found:
     patterns: Patterns
     ignored: list[Path]
 
+    def ignored_below(self, root: Path) -> list[str]:
+        """The ignored scans relative to ``root``, with slashes."""
+        return [path.relative_to(root).as_posix() for path in self.ignored]
+
+    def files(self) -> set[Path]:
+        """Every file that belongs to a case or a stray, or is ignored."""
+        held = {path for stray in self.strays for path in stray.files} | set(self.ignored)
+        for case in self.cases:
+            held.update(case.channels.values())
+            held.update([] if case.label is None else [case.label])
+        return held
+
 
 @dataclass
 class _Claims:
@@ -72,23 +84,34 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
-def scans_under(root: Path) -> list[str]:
-    """All scans below ``root`` as sorted relative paths with slashes; hidden and half-written files left out.
+def files_under(root: Path, without: Path | None = None) -> list[str]:
+    """All files below ``root`` as relative paths with slashes in natural order; hidden folders left out.
 
-    Links to folders are followed, each folder once. Raises PATH_MISSING, FILE_UNREADABLE.
+    Broken links count as files, and so does a folder that is named like a scan and holds none: whoever reads
+    them says what is wrong. Links to folders are followed, each folder once; the folder ``without``, where
+    results are written, is not entered. Raises PATH_MISSING, FILE_UNREADABLE.
     """
     if not root.is_dir():
         raise MedsegError(Code.PATH_MISSING, root, "no such folder", "correct the path to the data")
-    found, seen = [], set()
+    found: list[Path] = []
+    named_like_scans: list[Path] = []
+    seen = set() if without is None else {os.path.realpath(without)}
     for folder, inner, names in os.walk(root, followlinks=True, onerror=_unreadable):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         if (real := os.path.realpath(folder)) in seen:
             inner.clear()
             continue
         seen.add(real)
-        paths = (Path(folder, name) for name in names)
-        found += [p.relative_to(root).as_posix() for p in paths if scans.is_scan(p)]
-    return sorted(found, key=natural_key)
+        found += [Path(folder, name) for name in names]
+        named_like_scans += [path for name in inner if scans.is_scan(path := Path(folder, name))]
+    holding = {parent for path in found if scans.is_scan(path) for parent in path.parents}
+    found += [path for path in named_like_scans if path not in holding]
+    return sorted((path.relative_to(root).as_posix() for path in found), key=natural_key)
+
+
+def scans_under(root: Path, without: Path | None = None) -> list[str]:
+    """The scans among :func:`files_under`, those that no reader can use too; half-written ones left out."""
+    return [path for path in files_under(root, without) if scans.is_scan(Path(path))]
 
 
 def without_suffix(path: str) -> str:
@@ -200,17 +223,20 @@ def _name(fields: Mapping[str, str]) -> tuple[str, str]:
 
 def _settle(name: str, claims: _Claims, channels: list[str]) -> CaseFiles | Stray:
     """Make the case, or say why these files are none."""
+    held = tuple(path for paths in claims.by_role.values() for path in paths)
     for role, paths in claims.by_role.items():
         if len(paths) > 1:
             found = f"{role or 'label'}: {' and '.join(map(str, paths))}"
             remedy = "remove one, or make the pattern narrower"
-            return Stray(Code.DUPLICATE_CASE, str(paths[1]), found, remedy, name)
+            return Stray(Code.DUPLICATE_CASE, str(paths[1]), found, remedy, name, held)
     label = claims.by_role.get(None, [None])[0]
     there = {c: claims.by_role[c][0] for c in channels if c in claims.by_role}
     if not there:
-        return Stray(Code.LABEL_WITHOUT_IMAGE, str(label), "no image of this case", "add the image", name)
+        found = "no image of this case"
+        return Stray(Code.LABEL_WITHOUT_IMAGE, str(label), found, "add the image", name, held)
     if len(there) < len(channels):
         absent = ", ".join(c for c in channels if c not in there)
         first = str(next(iter(there.values())))
-        return Stray(Code.CHANNEL_MISSING, first, f"no {absent}", "add the file, or drop the channel", name)
+        remedy = "add the file, or drop the channel"
+        return Stray(Code.CHANNEL_MISSING, first, f"no {absent}", remedy, name, held)
     return CaseFiles(name, claims.subject, there, label)

@@ -96,6 +96,8 @@ def random_folds(
     """
     subjects = sorted({case.subject for case in cases if case.label is not None}, key=natural_key)
     order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
+    if not order:
+        raise _invalid("no labelled case", "label some to train; to label scans use medseg segment")
     n_val, n_test = _count(val_share, len(order)), _count(test_share, len(order))
     if not 1 <= folds <= len(order):
         raise _invalid(f"{folds} folds of {len(order)} labelled subjects", "ask for at most one a subject")

@@ -54,13 +54,13 @@ def describe(block: bytes, where: Path, *, channels_last: bool, max_voxels: int)
     AFFINE_INVALID, SHEARED, in this order.
     """
     if not block:
-        raise truncated(where, "the file is empty")
+        raise placement.truncated(where, "the file is empty")
     nifti = _nifti_class(block)
     if nifti is None and not _is_mgh(block, where):
         raise _not_an_image(where, f"begins with {block[:8]!r}")
     length = nifti.template_dtype.itemsize if nifti else _MGH_DATA_OFFSET
     if len(block) < length:
-        raise truncated(where, f"the header ends after {len(block)} bytes")
+        raise placement.truncated(where, f"the header ends after {len(block)} bytes")
     header = nifti(block[:length], check=False) if nifti else MGHHeader(block[:length], check=False)
     with _faults_of_header(where):
         on_disk = tuple(int(n) for n in header.get_data_shape())
@@ -88,11 +88,6 @@ def affine_of(header: Any, shape: tuple[int, int, int]) -> Array | None:
         return _place(header, shape, Path())[0]
     except MedsegError:
         return None
-
-
-def truncated(where: Path, found: str) -> MedsegError:
-    """The refusal of a file that ends early or whose compression is damaged."""
-    return MedsegError(Code.TRUNCATED, where, found, "copy or export the file again")
 
 
 def _not_an_image(where: Path, found: str) -> MedsegError:

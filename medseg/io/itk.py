@@ -73,10 +73,6 @@ def _not_an_image(path: Path, found: str) -> MedsegError:
     return MedsegError(Code.NOT_AN_IMAGE, path, found, "export the scan as NIfTI")
 
 
-def _truncated(path: Path, found: str) -> MedsegError:
-    return MedsegError(Code.TRUNCATED, path, found, "copy or export the file again")
-
-
 def _find_payload(path: Path) -> _Payload | None:
     """Find the voxels from the text header; None if they are spread over a list of files."""
     try:
@@ -85,7 +81,7 @@ def _find_payload(path: Path) -> _Payload | None:
     except OSError as error:
         raise placement.refusal_to_open(path, error) from error
     if not head:
-        raise _truncated(path, "the file is empty")
+        raise placement.truncated(path, "the file is empty")
     if head.startswith(b"NRRD"):
         return _nrrd_payload(path, head)
     return _meta_payload(path, head)
@@ -110,7 +106,7 @@ def _nrrd_payload(path: Path, head: bytes) -> _Payload | None:
     if data:
         return _detached(path, data[1].decode(errors="replace"), compressed=compressed)
     if not end:
-        raise _truncated(path, "the header has no end")
+        raise placement.truncated(path, "the header has no end")
     return _Payload(path, end.end(), compressed)
 
 
@@ -133,11 +129,11 @@ def _check_payload(payload: _Payload, needed: int, where: Path) -> None:
             else:
                 there = payload.path.stat().st_size - payload.offset
     except zlib.error as error:
-        raise _truncated(where, str(error)) from error
+        raise placement.truncated(where, str(error)) from error
     except OSError as error:
         raise placement.refusal_to_open(payload.path, error) from error
     if there < needed:
-        raise _truncated(where, f"{there} of {needed} bytes of voxels there")
+        raise placement.truncated(where, f"{there} of {needed} bytes of voxels there")
 
 
 def _decompressed_size(blocks: Any) -> int:
@@ -165,7 +161,7 @@ def _execute(reader: Any, path: Path) -> Array:
     try:
         return np.asarray(sitk.GetArrayFromImage(reader.Execute()))
     except RuntimeError as error:
-        raise _truncated(path, _last_line(error)) from error
+        raise placement.truncated(path, _last_line(error)) from error
 
 
 def _last_line(error: RuntimeError) -> str:

@@ -57,7 +57,7 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement
         )
         needed = about.offset + about.voxels * about.dtype.itemsize
         if needed > most_bytes:  # before memory is taken for it
-            raise headers.truncated(path, f"{needed} bytes announced, at most {most_bytes} there")
+            raise placement.truncated(path, f"{needed} bytes announced, at most {most_bytes} there")
         stream.seek(about.offset)
         voxels = _read_voxels(stream, about)
         while stream.read(_CHUNK):  # gzip compares its checksum only at the end
@@ -105,7 +105,7 @@ def _opened(path: Path) -> Iterator[tuple[_Stream, int]]:
             else:
                 yield file, size
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise headers.truncated(path, str(error)) from error
+        raise placement.truncated(path, str(error)) from error
     except OSError as error:
         raise placement.refusal_to_open(path, error) from error
 

@@ -27,6 +27,9 @@ LOSSES: dict[str, str] = {
 }
 """Name in a recipe -> ``module:Class``."""
 
+TAKE_WEIGHT_MAPS = ("ce", "ce_dice", "focal")
+"""Those whose sum over pixels may be weighted by a map."""
+
 
 def build(name: str, class_weights: Sequence[float] | None = None, **keywords: Any) -> Loss:
     """Build the loss of a name.

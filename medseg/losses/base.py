@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from medseg.errors import Code, MedsegError
 
 Reduction = Literal["mean", "sum"]
+PixelReduction = Literal["mean", "pixel_mean", "sum"]
 
 
 class Loss(nn.Module, ABC):
@@ -23,19 +24,45 @@ class Loss(nn.Module, ABC):
     products with a one-hot map alone, so that the result is deterministic on every device.
     """
 
-    def forward(self, logits: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
-        """The loss, averaged over heads if there are several."""
-        return self.by_head(logits, labels).mean()
+    def forward(
+        self, logits: Tensor | Sequence[Tensor], labels: Tensor, weight_map: Tensor | None = None
+    ) -> Tensor:
+        """The loss, averaged over heads; KEYWORD_INVALID if it takes no weight map and one is given."""
+        return self.by_head(logits, labels, weight_map).mean()
 
-    def by_head(self, logits: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
+    def by_head(
+        self, logits: Tensor | Sequence[Tensor], labels: Tensor, weight_map: Tensor | None = None
+    ) -> Tensor:
         """The loss of each head, (heads,)."""
         heads = [logits] if isinstance(logits, Tensor) else list(logits)
         with torch.autocast(heads[0].device.type, enabled=False):
-            return torch.stack([self.of_head(head.float(), one_hot(labels, head.shape[1])) for head in heads])
+            return torch.stack([self._of_head(head.float(), labels, weight_map) for head in heads])
+
+    def _of_head(self, logits: Tensor, labels: Tensor, weight_map: Tensor | None) -> Tensor:
+        if weight_map is not None:
+            found = f"{type(self).__name__} takes no weight map"
+            raise MedsegError(
+                Code.KEYWORD_INVALID, "loss", found, "use a loss with a cross-entropy, or no map"
+            )
+        return self.of_head(logits, one_hot(labels, logits.shape[1]))
 
     @abstractmethod
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
         """The loss of one head from logits and one-hot truth (void: all zero), both (B, K, H, W) float32."""
+
+
+class MappedLoss(Loss):
+    """A loss that takes a weight map ``(B, H, W)``: it is added to the class weight of each pixel."""
+
+    def _of_head(self, logits: Tensor, labels: Tensor, weight_map: Tensor | None) -> Tensor:
+        truth = one_hot(labels, logits.shape[1])
+        if weight_map is None:
+            return self.of_head(logits, truth)
+        return self.of_mapped_head(logits, truth, weight_map.float())
+
+    @abstractmethod
+    def of_mapped_head(self, logits: Tensor, truth: Tensor, weight_map: Tensor) -> Tensor:
+        """As :meth:`of_head`, with a weight map (B, H, W) float32."""
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
@@ -55,12 +82,10 @@ def reduce(values: Tensor, reduction: Reduction) -> Tensor:
     return values.mean() if reduction == "mean" else values.sum()
 
 
-def check_reduction(reduction: str) -> None:
-    """Raise ``KEYWORD_INVALID`` unless it is "mean" or "sum"."""
-    if reduction not in get_args(Reduction):
-        raise MedsegError(
-            Code.KEYWORD_INVALID, "loss", f"reduction={reduction!r}", f"use one of {get_args(Reduction)}"
-        )
+def check_reduction(reduction: str, known: tuple[str, ...] = get_args(Reduction)) -> None:
+    """Raise ``KEYWORD_INVALID`` unless it is one of those known."""
+    if reduction not in known:
+        raise MedsegError(Code.KEYWORD_INVALID, "loss", f"reduction={reduction!r}", f"use one of {known}")
 
 
 def check_not_negative(name: str, value: float) -> None:

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from medseg.losses.base import Loss, Reduction, check_not_negative, check_reduction, ratio, reduce
+from medseg.losses.base import (
+    Loss,
+    MappedLoss,
+    PixelReduction,
+    Reduction,
+    check_not_negative,
+    check_reduction,
+    ratio,
+    reduce,
+)
 from medseg.losses.pixel import CrossEntropy
 
 
@@ -60,16 +69,26 @@ class SoftIoU(Loss):
         return reduce(1 - iou[self.first :], self.reduction)
 
 
-class CEDice(Loss):
-    """Weighted cross-entropy (mean over Σw) plus 1 − soft Dice (class-mean, with background, unweighted)."""
+class CEDice(MappedLoss):
+    """Weighted cross-entropy (mean over Σw) plus 1 − soft Dice (class-mean, with background, unweighted).
 
-    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
+    ``reduction`` is the cross-entropy's.
+    """
+
+    def __init__(
+        self, class_weights: Sequence[float] | None = None, reduction: PixelReduction = "mean"
+    ) -> None:
         super().__init__()
-        self.cross_entropy, self.dice = CrossEntropy(class_weights), SoftDice()
+        self.cross_entropy, self.dice = CrossEntropy(class_weights, reduction), SoftDice()
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
         """The two added."""
         return self.cross_entropy.of_head(logits, truth) + self.dice.of_head(logits, truth)
+
+    def of_mapped_head(self, logits: Tensor, truth: Tensor, weight_map: Tensor) -> Tensor:
+        """The two added; the map weighs the cross-entropy alone."""
+        mapped = self.cross_entropy.of_mapped_head(logits, truth, weight_map)
+        return mapped + self.dice.of_head(logits, truth)
 
 
 class UNetPP(Loss):
@@ -87,9 +106,11 @@ class UNetPP(Loss):
         check_not_negative("smooth", smooth)
         self.reduction, self.smooth, self.cross_entropy = reduction, smooth, CrossEntropy()
 
-    def forward(self, logits: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
+    def forward(
+        self, logits: Tensor | Sequence[Tensor], labels: Tensor, weight_map: Tensor | None = None
+    ) -> Tensor:
         """The equation, averaged or summed over heads."""
-        return reduce(self.by_head(logits, labels), self.reduction)
+        return reduce(self.by_head(logits, labels, weight_map), self.reduction)
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
         """½·CE − Dice of one head."""

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from medseg.errors import Code, MedsegError
-from medseg.losses.base import Loss, Reduction, check_not_negative, check_reduction, ratio
+from medseg.losses.base import MappedLoss, PixelReduction, check_not_negative, check_reduction, ratio
 
 
-class _PixelLoss(Loss):
-    """Σ w(y)·l(pixel), and under "mean" that over Σ w(y); without class weights all w are 1."""
+class _PixelLoss(MappedLoss):
+    """Σ w·l(pixel); under "mean" that over Σ w, under "pixel_mean" over the number of pixels.
+
+    w is the weight of the pixel's class (1 without class weights) plus, if there is one, the weight map.
+    """
 
     class_weights: Tensor | None
 
-    def __init__(self, class_weights: Sequence[float] | None = None, reduction: Reduction = "mean") -> None:
+    def __init__(
+        self, class_weights: Sequence[float] | None = None, reduction: PixelReduction = "mean"
+    ) -> None:
         super().__init__()
-        check_reduction(reduction)
+        check_reduction(reduction, get_args(PixelReduction))
         self.reduction = reduction
         self.register_buffer("class_weights", _checked(class_weights), persistent=False)
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Weighted sum or mean over the pixels that are not void; 0 if there are none."""
-        weights = self._weights_of(truth)
+        return self._weighted(logits, truth, self._weights_of(truth))
+
+    def of_mapped_head(self, logits: Tensor, truth: Tensor, weight_map: Tensor) -> Tensor:
+        """The same with the map added to the class weights."""
+        return self._weighted(logits, truth, self._weights_of(truth) + weight_map * truth.sum(dim=1))
+
+    def _weighted(self, logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
         log_p = (logits.log_softmax(dim=1) * truth).sum(dim=1)  # of the true class, 0 at void: (B, H, W)
         total = (weights * self.of_pixel(log_p)).sum()
-        return total if self.reduction == "sum" else ratio(total, weights.sum(), empty=0.0)
+        if self.reduction == "sum":
+            return total
+        return ratio(total, (weights if self.reduction == "mean" else truth).sum(), empty=0.0)
 
     @abstractmethod
     def of_pixel(self, log_p: Tensor) -> Tensor:
@@ -49,7 +63,7 @@ class _PixelLoss(Loss):
 
 
 class CrossEntropy(_PixelLoss):
-    """−Σ w(y)·log p(y) over pixels, divided by Σ w(y) under "mean"."""
+    """−Σ w·log p(y) over pixels, divided by Σ w under "mean"."""
 
     def of_pixel(self, log_p: Tensor) -> Tensor:
         """−log p."""
@@ -57,12 +71,12 @@ class CrossEntropy(_PixelLoss):
 
 
 class Focal(_PixelLoss):
-    """−Σ w(y)·(1 − p(y))^γ·log p(y) over pixels (Lin et al. 2017), divided by Σ w(y) under "mean"."""
+    """−Σ w·(1 − p(y))^γ·log p(y) over pixels (Lin et al. 2017), divided by Σ w under "mean"."""
 
     def __init__(
         self,
         class_weights: Sequence[float] | None = None,
-        reduction: Reduction = "mean",
+        reduction: PixelReduction = "mean",
         gamma: float = 2.0,
     ) -> None:
         super().__init__(class_weights, reduction)

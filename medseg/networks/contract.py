@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,6 +15,32 @@ Count = Annotated[int, Field(ge=1)]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 """A probability below one."""
+
+
+class Sides(Protocol):
+    """What says which side lengths a network takes; see :class:`Network`."""
+
+    @property
+    def step(self) -> int:
+        """Sides are equal to the residue modulo this."""
+
+    @property
+    def residue(self) -> int:
+        """What is left of a side by the step."""
+
+    @property
+    def context(self) -> int:
+        """Pixels that the output lacks on each side."""
+
+    @property
+    def smallest(self) -> int:
+        """A side that deeper levels still need."""
+
+
+def side_from(size: int, sides: Sides) -> int:
+    """The smallest side length (px) from ``size`` upwards that a network of these ``sides`` takes."""
+    size = max(size, sides.smallest, 2 * sides.context + 1)
+    return size + (sides.residue - size) % sides.step
 
 
 class Network(nn.Module):
@@ -40,8 +66,7 @@ class Network(nn.Module):
 
     def size_from(self, size: int) -> int:
         """The smallest side length (px) from ``size`` upwards that the network takes."""
-        size = max(size, self.smallest, 2 * self.context + 1)
-        return size + (self.residue - size) % self.step
+        return side_from(size, self)
 
     def require(self, x: Tensor) -> None:
         """Raise ``SIZE_IMPOSSIBLE``, with the size to use, unless the network can take ``x`` (B, C, H, W)."""

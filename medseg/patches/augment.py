@@ -1,12 +1,14 @@
 """Random changes of training patches: drawn once as numbers, then applied in batches on the device.
 
-Geometry (flips; rotation, scale and shift as one resampling) is applied to patches and labels together,
-labels by nearest neighbour. Grey-value changes are a function of patches alone: they cannot reach a label.
+Geometry (elastic deformation of the whole slice, then rotation, scale and shift of the window, as one
+resampling; then flips) is applied to patches and labels together, labels by nearest neighbour. Grey-value
+changes are a function of patches alone: they cannot reach a label.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -15,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from medseg.patches import elastic
 
 Pair = tuple[int, int]
 Floats = npt.NDArray[np.float64]
@@ -32,6 +36,9 @@ class Augmentation:
     in 1 ± ``contrast``; a number uniform in ±``brightness`` is added; the patch's range is bent by an
     exponent log-uniform from 1/(1 + ``gamma``) to 1 + ``gamma``; Gaussian noise is added whose standard
     deviation is uniform from 0 to ``noise``. All channels of a patch change alike, noise apart.
+
+    ``elastic_px`` is the standard deviation of the displacements of :mod:`medseg.patches.elastic`. The
+    paper's 10 px are for slices of 512; below a twelfth of a slice's shorter side, hardly any field folds.
     """
 
     flip: tuple[Literal["h", "w"], ...] = ()
@@ -42,6 +49,7 @@ class Augmentation:
     brightness: float = 0.0
     gamma: float = 0.0
     noise: float = 0.0
+    elastic_px: float = 0.0
 
     @property
     def resamples(self) -> bool:
@@ -51,7 +59,10 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """The numbers of one batch, one a patch: (B,), ``shift_px`` (B, 2) as rows, columns."""
+    """The numbers of one batch, one a patch: (B,), ``shift_px`` (B, 2) as rows, columns.
+
+    ``elastic_px`` holds the nodes (B, 2, 3, 3) of :func:`medseg.patches.elastic.displacement`.
+    """
 
     flip_h: npt.NDArray[np.bool_]
     flip_w: npt.NDArray[np.bool_]
@@ -63,6 +74,7 @@ class Draws:
     gamma: Floats
     noise: Floats
     noise_seed: npt.NDArray[np.int64]
+    elastic_px: Floats
 
     def of(self, rows: slice) -> Draws:
         """Those of some patches."""
@@ -71,7 +83,10 @@ class Draws:
 
 @dataclass(frozen=True)
 class Augmenter:
-    """Augments batch t by (seed, t): fields (B, C·D, h', w') become windows (B, C·D, h, w)."""
+    """Augments batch t by (seed, t): fields (B, C·D, h', w') become windows (B, C·D, h, w).
+
+    Fields are cut at the fixed size :attr:`field`, or where :attr:`boxes` says if that is not None.
+    """
 
     settings: Augmentation
     window: Pair
@@ -83,14 +98,30 @@ class Augmenter:
         """The size (h', w') that patches must be cut at."""
         return field_size(self.window, self.settings)
 
+    @property
+    def boxes(self) -> Callable[[int, npt.NDArray[np.intp]], tuple[npt.NDArray[np.intp], Pair]] | None:
+        """Where the fields of batch t lie if each is another's: see :class:`medseg.patches.draw.Drawer`."""
+        return self._boxes if self.settings.elastic_px else None
+
     def __call__(
-        self, patches: Tensor, labels: Tensor, t: int, rows: slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
-        """Patches float32 and labels uint8 (B, h', w') of batch ``t``, or those of its ``rows``."""
-        generator = np.random.default_rng((self.seed, t, _STREAM))
-        draws = draw(self.settings, self.batch, generator).of(rows)
-        patches, labels = move(patches, labels, draws, self.window)
-        return change_grey(patches, draws), labels
+        self, patches: Tensor, labels: Tensor, t: int, rows: slice = slice(None), *more: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Patches float32 and labels uint8 (B, h', w') of batch ``t``, or those of its ``rows``.
+
+        ``more`` are maps (B, h', w') float32 that lie on the patches (weights and the like), which come out
+        likewise; behind them, with elastic deformation, the placement that the drawer gave.
+        """
+        maps, placement = (more[:-1], more[-1]) if self.settings.elastic_px else (more, None)
+        draws = self._draws(t).of(rows)
+        patches, labels, *moved = move(patches, labels, draws, self.window, maps, placement)
+        return change_grey(patches, draws), labels, *moved
+
+    def _draws(self, t: int) -> Draws:
+        return draw(self.settings, self.batch, np.random.default_rng((self.seed, t, _STREAM)))
+
+    def _boxes(self, t: int, windows: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], Pair]:
+        start, shape = torch.from_numpy(windows).unbind(dim=1)
+        return elastic.box(_places_in_slice(self._draws(t), self.window, start, shape))
 
 
 def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> Draws:
@@ -110,6 +141,7 @@ def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> 
         gamma=np.exp(uniform(math.log1p(settings.gamma))),
         noise=generator.random(batch) * settings.noise,
         noise_seed=generator.integers(2**62, size=batch),
+        elastic_px=elastic.draw_nodes(settings.elastic_px, batch, generator),
     )
 
 
@@ -132,25 +164,43 @@ def _side(along: int, across: int, settings: Augmentation) -> int:
     return side + (side - along) % 2
 
 
-def move(patches: Tensor, labels: Tensor, draws: Draws, window: Pair) -> tuple[Tensor, Tensor]:
-    """Resample (B, C·D, h', w') and labels (B, h', w') to the window at the centre, then flip.
+def move(
+    patches: Tensor,
+    labels: Tensor,
+    draws: Draws,
+    window: Pair,
+    maps: Sequence[Tensor] = (),
+    placement: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """Resample (B, C·D, h', w'), labels (B, h', w') and maps (B, h', w') to the window, then flip.
 
-    Patches bilinearly, labels by nearest neighbour. Where nothing turns, scales or shifts, the window is cut
-    out, bit for bit.
+    The window is at the field's centre, or where ``placement`` says (B, 3, 2): first row and column of the
+    window in the slice, rows and columns of the slice, first row and column of the field in the slice. It is
+    needed for elastic deformation. Patches and maps are read bilinearly, labels by nearest neighbour. Where
+    nothing bends, turns, scales or shifts, the window is cut out of the field's centre, bit for bit.
     """
-    if _resampling(draws):
+    if placement is not None or _resampling(draws):
         field = patches.shape[-2], patches.shape[-1]
-        grid = _sampling_grid(draws, field, window).to(patches.device)
+        if placement is None:
+            grid = _sampling_grid(draws, field, window).to(patches.device)
+        else:
+            grid = _elastic_grid(draws, field, window, placement)
         indices = F.grid_sample(labels.unsqueeze(1).float(), grid, "nearest", "border", align_corners=False)
         patches = F.grid_sample(patches, grid, "bilinear", "border", align_corners=False)
+        maps = [
+            F.grid_sample(one.unsqueeze(1), grid, "bilinear", "border", align_corners=False).squeeze(1)
+            for one in maps
+        ]
         labels = indices.squeeze(1).to(labels.dtype)
     else:
-        patches, labels = centre(patches, window), centre(labels, window)
+        patches, labels, *maps = (centre(array, window) for array in (patches, labels, *maps))
     for axis, flips in ((-2, draws.flip_h), (-1, draws.flip_w)):
         chosen = torch.from_numpy(flips).to(patches.device)
         patches = torch.where(chosen.view(-1, 1, 1, 1), patches.flip(axis), patches)
-        labels = torch.where(chosen.view(-1, 1, 1), labels.flip(axis), labels)
-    return patches, labels
+        labels, *maps = (
+            torch.where(chosen.view(-1, 1, 1), array.flip(axis), array) for array in (labels, *maps)
+        )
+    return patches, labels, *maps
 
 
 def change_grey(patches: Tensor, draws: Draws) -> Tensor:
@@ -179,15 +229,41 @@ def _resampling(draws: Draws) -> bool:
 
 def _sampling_grid(draws: Draws, field: Pair, window: Pair) -> Tensor:
     """Where in the field each pixel of the window is read, (B, h, w, 2) float32 as torch wants it: x, y."""
-    i, j = (np.arange(n) - (n - 1) / 2 for n in window)  # px from the centre, which is the field's too
+    y, x = _offsets(draws, window)
+    # torch's -1 and 1 are the outer edges of the first and last pixel (align_corners=False).
+    grid = np.stack([2 * x / field[1], 2 * y / field[0]], axis=-1)
+    return torch.from_numpy(grid.astype(np.float32))
+
+
+def _elastic_grid(draws: Draws, field: Pair, window: Pair, placement: Tensor) -> Tensor:
+    """As :func:`_sampling_grid`, with elastic deformation, on the placement's device."""
+    start, shape, first = placement.unbind(dim=1)
+    at = _places_in_slice(draws, window, start, shape) - first.view(-1, 1, 1, 2)
+    size = torch.tensor(field, device=at.device)
+    return ((2 * at + 1) / size - 1).flip(-1)
+
+
+def _places_in_slice(draws: Draws, window: Pair, start: Tensor, shape: Tensor) -> Tensor:
+    """Where in its slice each pixel of the window is read, (B, h, w, 2) float32, row before column.
+
+    The window starts at ``start`` (B, 2) in slices of ``shape`` (B, 2). It is turned, scaled and shifted in
+    the deformed slice.
+    """
+    offsets = np.stack(_offsets(draws, window), axis=-1) + (np.array(window) - 1) / 2
+    at = torch.from_numpy(offsets.astype(np.float32)).to(start.device) + start.view(-1, 1, 1, 2)
+    nodes = torch.from_numpy(draws.elastic_px.astype(np.float32)).to(start.device)
+    return at + elastic.displacement(nodes, at, shape)
+
+
+def _offsets(draws: Draws, window: Pair) -> tuple[Floats, Floats]:
+    """Rows and columns (B, h, w) at which the window is read, px from its centre, before any bending."""
+    i, j = (np.arange(n) - (n - 1) / 2 for n in window)
     rows, columns = i[None, :, None], j[None, None, :]
     cosine = (np.cos(draws.rotate_radians) / draws.magnify)[:, None, None]
     sine = (np.sin(draws.rotate_radians) / draws.magnify)[:, None, None]
     y = cosine * rows - sine * columns + draws.shift_px[:, 0, None, None]
     x = sine * rows + cosine * columns + draws.shift_px[:, 1, None, None]
-    # torch's -1 and 1 are the outer edges of the first and last pixel (align_corners=False).
-    grid = np.stack([2 * x / field[1], 2 * y / field[0]], axis=-1)
-    return torch.from_numpy(grid.astype(np.float32))
+    return y, x
 
 
 def _each(values: npt.NDArray[Any], patches: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ place are uniform. A window that would reach beyond the slice is moved inside, w
 A slice smaller than the window is mirrored at its end, as in prediction.
 
 Augmentation by rotation or scale needs pixels from around the window: ``field`` is what is cut, centred on
-the window, and mirrored where it leaves the slice.
+the window, and mirrored where it leaves the slice. Elastic deformation needs other pixels for each patch:
+``boxes`` says which, and what is cut says where it lies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -32,7 +33,7 @@ EVERY = slice(None)
 
 
 class Place(NamedTuple):
-    """Where a patch is cut: case, slice, and the window's first row and column in that slice."""
+    """Where a patch is cut: case, slice, and the window's first row and column, negative beyond the slice."""
 
     case: int
     slice: int
@@ -45,7 +46,13 @@ class Drawer:
     """Draws batches of ``batch`` patches from prepared, labelled cases.
 
     ``depth`` is the slab's number of slices (odd); ``window`` (h, w) and ``field`` (h', w') are in pixels, a
-    field being larger than its window by an even number; without one it is the window.
+    field being larger than its window by an even number; without one it is the window. ``context`` is the
+    border of the window on each side for which a network of valid convolutions gives nothing: what is placed
+    in the slice is the window without it.
+
+    ``extras`` names arrays of the cases that are cut beside the labels. ``boxes`` gives, for batch t and each
+    patch's window (B, 2, 2) as its start and its slice's size, the first row and column of its field (B, 2)
+    and one size (h', w') for all.
     """
 
     cases: Sequence[Prepared]
@@ -56,6 +63,9 @@ class Drawer:
     seed: int
     class_share: float = 0.0
     field: Pair | None = None
+    extras: tuple[str, ...] = ()
+    boxes: Callable[[int, Index], tuple[Index, Pair]] | None = None
+    context: int = 0
 
     def __post_init__(self) -> None:
         if not self.cases:
@@ -67,13 +77,18 @@ class Drawer:
             raise ValueError(f"cases without labels cannot be drawn from: {', '.join(without)}")
         if self.depth % 2 == 0:
             raise ValueError(f"a slab has an odd number of slices, got {self.depth}")
+        lacking = [case.name for case in self.cases if set(self.extras) - case.extras.keys()]
+        if lacking:
+            raise ValueError(f"cases without all of {self.extras}: {', '.join(lacking)}")
         if any(f < w or (f - w) % 2 for f, w in zip(self._field, self.window, strict=True)):
             raise ValueError(f"field {self._field} must exceed window {self.window} by even numbers")
 
-    def __call__(self, t: int, rows: slice = EVERY) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    def __call__(self, t: int, rows: slice = EVERY) -> tuple[Array, ...]:
         """Batch ``t``: scaled patches (B, C·D, h', w') float32, labels (B, h', w') uint8 with void 255.
 
-        With ``rows`` only those of the batch are read, for a process that trains on its share of it.
+        Then each of ``extras``, (B, h', w') float32; then, with ``boxes``, the placement (B, 3, 2) that
+        :func:`medseg.patches.augment.move` takes. With ``rows`` only those of the batch are read, for a
+        process that trains on its share of it.
         """
         if self.batch % (rows.step or 1):
             raise MedsegError(
@@ -82,8 +97,12 @@ class Drawer:
                 f"{self.batch} patches for {rows.step} processes",
                 "make the batch a multiple of the processes",
             )
-        patches, labels = zip(*(self._cut(place) for place in self.places(t)[rows]), strict=True)
-        return np.stack(patches), np.stack(labels)
+        places = self.places(t)
+        placement, size = self._placement(t, places)
+        cuts = zip(places[rows], placement[rows, 2].tolist(), strict=True)
+        arrays = zip(*(self._cut(place, (row, column), size) for place, (row, column) in cuts), strict=True)
+        batch = tuple(np.stack(array) for array in arrays)
+        return batch if self.boxes is None else (*batch, placement[rows])
 
     def places(self, t: int) -> list[Place]:
         """Where batch ``t`` is cut."""
@@ -106,24 +125,36 @@ class Drawer:
     def _place(self, generator: np.random.Generator) -> Place:
         case = int(generator.integers(len(self.cases)))
         slices, *size = _stack_shape(self.cases[case].ready.grid.shape, self.plane)
-        last = [max(0, n - w) for n, w in zip(size, self.window, strict=True)]
+        placed = np.subtract(self.window, 2 * self.context)
+        last = [max(0, n - w) for n, w in zip(size, placed, strict=True)]
         classes = self._voxels[case]
         if generator.random() < self.class_share and classes:
             of_class = classes[generator.integers(len(classes))]
             voxel = of_class[generator.integers(len(of_class))]
             index, *pixel = _stack_shape(tuple(voxel.tolist()), self.plane)
-            start = np.clip(pixel - generator.integers(self.window), 0, last)
+            start = np.clip(pixel - generator.integers(placed), 0, last)
         else:
             index = int(generator.integers(slices))
             start = generator.integers(np.add(last, 1))
-        return Place(case, index, int(start[0]), int(start[1]))
+        return Place(case, index, int(start[0]) - self.context, int(start[1]) - self.context)
 
-    def _cut(self, place: Place) -> tuple[Array, Array]:
-        case = self.cases[place.case]
-        border = [(f - w) // 2 for f, w in zip(self._field, self.window, strict=True)]
-        first = place.row - border[0], place.column - border[1]
-        patch = read_field(case.ready, self.plane, place.slice, self.depth, first, self._field)
-        return patch, read_label_field(self._labels[place.case], self.plane, place.slice, first, self._field)
+    def _placement(self, t: int, places: list[Place]) -> tuple[Index, Pair]:
+        """Where each window lies, how large its slice is, where its field starts (B, 3, 2); fields' size."""
+        start = np.array([place[2:] for place in places], np.intp)
+        shapes = [self.cases[place.case].ready.grid.shape for place in places]
+        slices = np.array([_stack_shape(shape, self.plane)[1:] for shape in shapes], np.intp)
+        if self.boxes is None:
+            first, size = start - np.subtract(self._field, self.window) // 2, self._field
+        else:
+            first, size = self.boxes(t, np.stack([start, slices], axis=1))
+        return np.stack([start, slices, first], axis=1), size
+
+    def _cut(self, place: Place, first: Pair, size: Pair) -> list[Array]:
+        case, where = self.cases[place.case], (self.plane, place.slice)
+        patch = read_field(case.ready, *where, self.depth, first, size)
+        label = read_label_field(self._labels[place.case], *where, first, size)
+        extras = [read_label_field(case.extras[name], *where, first, size) for name in self.extras]
+        return [patch, label, *(extra.astype(np.float32) for extra in extras)]
 
 
 def read_field(
@@ -141,13 +172,11 @@ def read_field(
     return piece.reshape(-1, *size)
 
 
-def read_label_field(
-    label: Array, plane: Plane, index: int, first: Pair, size: Pair
-) -> npt.NDArray[np.uint8]:
-    """The same piece of a label map (X, Y, Z), (h', w') uint8."""
+def read_label_field(label: Array, plane: Plane, index: int, first: Pair, size: Pair) -> Array:
+    """The same piece of a label map or weight map (X, Y, Z), (h', w') of its dtype."""
     stack = np.moveaxis(label, PLANE_AXIS[plane], 0)
     inside = [mirrored_index(*axis) for axis in zip(first, size, stack.shape[1:], strict=True)]
-    piece: npt.NDArray[np.uint8] = _gather(stack, np.array([index]), *inside)[0]
+    piece: Array = _gather(stack, np.array([index]), *inside)[0]
     return piece
 
 

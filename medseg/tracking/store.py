@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from medseg.errors import Code, MedsegError
 
@@ -45,7 +44,7 @@ def client(uri: str) -> Any:
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what is lost is said in one line by us
     return MlflowClient(uri, registry_uri=uri)
 
 
@@ -186,11 +185,6 @@ def reason(error: Exception) -> str:
 def without_password(text: str) -> str:
     """`text` without the `user:password@` of the URIs in it."""
     return re.sub(r"://[^/@\s]*@", "://", text)
-
-
-def path_of(location: str) -> Path:
-    """The path that a `file:` URI names."""
-    return Path(unquote(urlsplit(location).path))
 
 
 @contextmanager

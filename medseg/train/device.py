@@ -15,6 +15,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
 from medseg.errors import Code, MedsegError
+from medseg.networks.precision import resolved
 from medseg.train.plan import FitPlan
 
 _AMP = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -32,7 +33,6 @@ def open_fabric(plan: FitPlan) -> Fabric:
         raise ValueError(f"{plan.processes} processes are started by train.processes.fit_in_processes")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the terminal what we asked for
     kind, _, number = plan.device.partition(":")
-    kind = _best_device() if kind == "auto" else kind
     strategy: str | DDPStrategy = "auto"
     if plan.processes > 1:
         # Frozen layers have no gradient for the processes to wait for.
@@ -56,11 +56,7 @@ def resolved_precision(plan: FitPlan, kind: str) -> str:
     """
     if plan.precision == "fp16" and kind == "cpu":
         raise MedsegError(Code.KEYWORD_INVALID, "train.precision", "fp16 on a cpu", "use fp32 or bf16")
-    if plan.precision != "auto":
-        return plan.precision
-    if kind != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return resolved(plan.precision, kind)
 
 
 @contextmanager
@@ -89,9 +85,3 @@ def seeded(device: torch.device, *key: int) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -28,11 +28,13 @@ from medseg.train.device import deterministic, open_fabric, resolved_precision, 
 from medseg.train.plan import Epoch, FitPlan
 from medseg.train.stop import Stopped, StopWish, listening
 
-Draw = Callable[[int, slice], tuple[Any, Any]]
-"""(t, rows) -> rows of batch t: patches (B, C·D, h', w') float32 and labels (B, h', w') uint8, arrays."""
+Draw = Callable[[int, slice], tuple[Any, ...]]
+"""(t, rows) -> rows of batch t: patches (B, C·D, h', w') float32, labels (B, h', w') uint8, and what else
+``augment`` takes, all arrays. Without ``augment``, what else the loss takes: a weight map (B, h', w')."""
 
-Augment = Callable[[Tensor, Tensor, int, slice], tuple[Tensor, Tensor]]
-"""(patches, labels, t, rows) -> both (…, h, w), on the device they are on."""
+Augment = Callable[..., tuple[Tensor, ...]]
+"""(patches, labels, t, rows, *more) -> patches, labels and what else the loss takes, (…, h, w), on the device
+they are on."""
 
 Logits = Tensor | list[Tensor]
 
@@ -42,7 +44,7 @@ LAST, BEST, HISTORY = "last.ckpt", "best.ckpt", "history.csv"
 def fit(
     network: nn.Module,
     draw: Draw,
-    loss: Callable[[Logits, Tensor], Tensor],
+    loss: Callable[..., Tensor],
     plan: FitPlan,
     *,
     folder: Path,
@@ -52,7 +54,8 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train ``network`` in place and yield each epoch as it ends; on resume, first those already done.
 
-    ``folder`` gets ``last.ckpt`` after each epoch, ``best.ckpt`` (weights) whenever ``validate`` gives a
+    ``loss`` gets the logits (a list of heads under deep supervision), labels and, if there is one, the weight
+    map. ``folder`` gets ``last.ckpt`` after each epoch, ``best.ckpt`` (weights) whenever ``validate`` gives a
     better score, or each epoch without validation, and ``history.csv``. ``validate`` gets the network in
     evaluation mode, without gradients, and is called in the first process alone. ``on_step`` gets the steps
     done, those planned, and the loss.
@@ -126,7 +129,7 @@ class _Run:
     model: nn.Module  # the network as Fabric wraps it: precision, processes
     optimiser: torch.optim.Optimizer
     stepper: Any  # the optimiser as Fabric wraps it
-    loss: Callable[[Logits, Tensor], Tensor]
+    loss: Callable[..., Tensor]
     source: Draw
     augment: Augment | None
     plan: FitPlan
@@ -135,9 +138,8 @@ class _Run:
     settings: dict[str, Any]  # which training this is
     state: state.State = field(default_factory=state.State)
 
-    def draw(self, t: int) -> tuple[Tensor, Tensor]:
-        patches, labels = self.source(t, self.rows)
-        return torch.as_tensor(patches), torch.as_tensor(labels)
+    def draw(self, t: int) -> tuple[Tensor, ...]:
+        return tuple(torch.as_tensor(array) for array in self.source(t, self.rows))
 
     def set_rates(self, phase: optim.Phase, step: int) -> float:
         """Rates at a step of the phase."""
@@ -145,10 +147,10 @@ class _Run:
         factor = optim.schedule_factor(self.plan.schedule, step, total, warmup)
         return optim.set_rates(self.optimiser, factor)
 
-    def step(self, t: int, patches: Tensor, labels: Tensor) -> float:
+    def step(self, t: int, *batch: Tensor) -> float:
         """Train on batch ``t``; give the loss, the processes' mean."""
         try:
-            loss = self._loss(t, patches, labels)
+            loss = self._loss(t, *batch)
             value = float(self.fabric.all_reduce(loss.detach().clone(), reduce_op="mean"))
             if not math.isfinite(value):
                 raise _broken(t, f"the loss is {value}")
@@ -239,22 +241,22 @@ class _Run:
         if self.state.history:
             self.write_history()
 
-    def _loss(self, t: int, patches: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, t: int, *batch: Tensor) -> Tensor:
         device, key = self.fabric.device, (self.plan.seed, t, self.fabric.global_rank)
-        patches, labels = patches.to(device), labels.to(device)
+        patches, labels, *more = (array.to(device) for array in batch)
         if self.augment is not None:
-            patches, labels = self.augment(patches, labels, t, self.rows)
+            patches, labels, *more = self.augment(patches, labels, t, self.rows, *more)
         if self.plan.channels_last:
             patches = patches.contiguous(memory_format=torch.channels_last)
         with seeded(device, *key):
             logits: Logits = self.model(patches)
-        return self.loss(logits, _fitted(labels, logits))
+        return self.loss(logits, *(_fitted(array, logits) for array in (labels, *more)))
 
 
 def _set_up(
     network: nn.Module,
     draw: Draw,
-    loss: Callable[[Logits, Tensor], Tensor],
+    loss: Callable[..., Tensor],
     plan: FitPlan,
     *,
     folder: Path,
@@ -287,7 +289,7 @@ def _broken(t: int, found: str) -> MedsegError:
 
 
 def _fitted(labels: Tensor, logits: Logits) -> Tensor:
-    """The labels that a network of valid convolutions predicts: the middle (B, H', W') of (B, H, W)."""
+    """The labels or weights where a network of valid convolutions predicts: the middle (B, H', W')."""
     height, width = (logits if isinstance(logits, Tensor) else logits[0]).shape[-2:]
     top, left = (labels.shape[-2] - height) // 2, (labels.shape[-1] - width) // 2
     return labels[..., top : top + height, left : left + width]

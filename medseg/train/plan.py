@@ -20,7 +20,7 @@ class FitPlan:
 
     Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
     limits the gradient's norm. ``precision`` auto is fp32 on a CPU and bf16 on a GPU, fp16 where that lacks
-    it. ``device`` is auto, cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler. ``patience`` counts
+    it. ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler. ``patience`` counts
     validations without a better ``keep_best_by``, a key of what validation gives, higher being better; 0
     never stops early. ``identity`` is whatever else makes two trainings different (data, recipe); its values
     are plain.
@@ -35,7 +35,7 @@ class FitPlan:
     phases: tuple[Phase, ...] = ()
     clip: float | None = None
     precision: Precision = "auto"
-    device: str = "auto"
+    device: str = "cpu"
     processes: int = 1
     channels_last: bool = False
     compile: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 
 from medseg.cli import ending
@@ -85,6 +87,51 @@ def test_a_full_disk_has_its_code(
     ended, said = ends(raiser(OSError(28, "No space left on device", "out.nii.gz")), capsys, monkeypatch)
     assert ended == ExitCode.FAULT
     assert said.startswith("DISK_FULL out.nii.gz")
+
+
+@pytest.mark.parametrize("number", [errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EROFS])
+def test_a_path_of_the_wrong_kind_is_a_matter_of_usage(
+    number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, said = ends(raiser(OSError(number, os.strerror(number), "the/path")), capsys, monkeypatch)
+    assert ended == ExitCode.USAGE
+    assert said.startswith("USAGE the/path: ")
+    assert said.count("\n") == 1
+
+
+def test_a_file_where_a_folder_is_wanted_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "work").write_text("")
+    ended, said = ends(lambda: (tmp_path / "work").mkdir(exist_ok=True), capsys, monkeypatch)
+    assert (ended, str(tmp_path / "work") in said) == (ExitCode.USAGE, True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+    ids=["python", "cuda", "torch on a cpu"],
+)
+def test_out_of_memory_names_the_keys_to_lower(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, said = ends(raiser(error), capsys, monkeypatch)
+    assert ended == ExitCode.FAULT
+    assert said.startswith("OUT_OF_MEMORY")
+    assert "train.batch" in said
+    assert "predict.batch" in said
+
+
+def test_another_runtime_error_is_a_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ending, "log_file", [tmp_path / "medseg.log"])
+    _, said = ends(raiser(RuntimeError("shapes differ")), capsys, monkeypatch)
+    assert said.startswith("FAULT")
 
 
 @pytest.mark.parametrize(

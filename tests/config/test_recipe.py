@@ -34,6 +34,16 @@ def test_paths_in_a_file_are_relative_to_it_and_data_overrides(tmp_path: Path) -
     assert load.load(path, data=tmp_path / "other").data.path == tmp_path / "other"
 
 
+def test_a_path_of_the_command_line_is_relative_to_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = written(tmp_path, SMALL)
+    assert load.load(path, ["data.path=../x"]).data.path == tmp_path / "x"
+    assert load.load(path, data=Path("../y")).data.path == tmp_path / "y"
+
+
 def test_set_reaches_any_depth_and_is_yaml(tmp_path: Path) -> None:
     recipe = load.load(
         written(tmp_path, SMALL), ["train.augment.flip=[h]", "train.lr=0.5", "network.name=unet"]
@@ -68,12 +78,81 @@ def test_every_problem_is_reported_at_once_with_key_value_and_remedy(tmp_path: P
     assert all(line.startswith("RECIPE_INVALID") for line in lines)
 
 
+def test_wrong_values_hide_neither_clashes_nor_unknown_names(tmp_path: Path) -> None:
+    tree = {
+        **SMALL,
+        "loss": {"name": "nope", "class_weights": [1.0, 2.0, 3.0]},
+        "network": {"name": "subprocess:Popen"},
+        "predict": {"mode": "vote", "stride": [41, 10]},
+        "train": {
+            "lr": -1,
+            "device": "banana",
+            "epochs": 3,
+            "phases": [{"layers": ["*"], "lr": 0.1, "epochs": 2}],
+        },
+    }
+    with pytest.raises(RecipeError) as caught:
+        load.load(written(tmp_path, tree))
+    told = {p.where.split(": ")[1]: p for p in caught.value.problems}
+    assert told.keys() == {
+        *("loss.name", "loss.class_weights", "network.name"),
+        *("predict.stride", "train.lr", "train.device", "train.phases"),
+    }
+    assert told["network.name"].code == Code.NETWORK_UNKNOWN
+    assert "use one of ce, ce_dice" in told["loss.name"].remedy
+    assert "cuda:1" in told["train.device"].remedy
+
+
+def test_a_clash_with_a_value_that_is_wrong_by_itself_is_not_guessed_at(tmp_path: Path) -> None:
+    tree = {**SMALL, "train": {"epochs": "many", "phases": [{"layers": ["*"], "lr": 0.1, "epochs": 2}]}}
+    with pytest.raises(RecipeError) as caught:
+        load.load(written(tmp_path, tree))
+    (problem,) = caught.value.problems
+    assert problem.where.endswith("train.epochs")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:3"])
+def test_devices_have_torchs_names(tmp_path: Path, device: str) -> None:
+    assert load.load(written(tmp_path, SMALL), [f"train.device={device}"]).train.device == device
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"), [("auto", "auto"), ("all", "all"), (3, 3.0), ({"above": -1}, -1.0)]
+)
+def test_foreground_is_a_rule_or_what_lies_above_a_number(
+    tmp_path: Path, given: object, rule: object
+) -> None:
+    tree = {**SMALL, "preprocess": {"foreground": given}}
+    assert load.load(written(tmp_path, tree)).preprocess.foreground == rule
+
+
+@pytest.mark.parametrize("given", [{"below": 3}, {"above": "x"}, "most"])
+def test_a_wrong_foreground_is_one_line_with_its_value(tmp_path: Path, given: object) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load.load(written(tmp_path, {**SMALL, "preprocess": {"foreground": given}}))
+    (problem,) = caught.value.problems
+    assert problem.where.endswith("preprocess.foreground")
+    assert problem.found == repr(given.get("above", given) if isinstance(given, dict) else given)
+
+
+def test_keys_whose_values_differ_are_named(tmp_path: Path) -> None:
+    one = load.load(written(tmp_path, SMALL))
+    other = load.load(written(tmp_path, SMALL), ["train.epochs=3", "description=x"], tmp_path)
+    assert load.differing(one, other) == ["description", "data.path", "train.epochs"]
+    assert load.differing(one, one) == []
+
+
 @pytest.mark.parametrize(
     ("part", "words"),
     [
         ({"loss": {"class_weights": [1.0, 2.0, 3.0]}}, "3 values for 2 classes"),
         ({"predict": {"mode": "vote", "stride": [41, 10]}}, "leaves gaps"),
+        ({"loss": {"name": "dice", "weight_map": {}}}, "dice takes none; use one of ce, ce_dice, focal"),
+        ({"loss": {"weight_map": {"sigma_px": 0}}}, "greater than 0"),
+        ({"loss": {"weight_map": {"w0": 1e6}}}, "less than or equal to 10000"),
+        ({"train": {"augment": {"elastic_px": -1}}}, "greater than or equal to 0"),
         ({"train": {"epochs": 3, "phases": [{"layers": ["*"], "lr": 0.1, "epochs": 2}]}}, "last 2 epochs"),
+        ({"train": {"precision": "fp16", "device": "cpu"}}, "use fp32 or bf16"),
     ],
 )
 def test_clashing_values_are_refused(tmp_path: Path, part: dict[str, object], words: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medseg.infer import crf, predict
 from medseg.infer.crf import Bilateral, Crf, Greys, Smooth, mean_field, refine
-from medseg.infer.predict import Dense, Spec
+from medseg.infer.predict import Dense, Gaussian, Spec
 from medseg.patches.slabs import plane_view
 from medseg.patches.windows import mirrored
 from medseg.preprocess.intensity import Ready, Scaling
@@ -207,3 +207,5 @@ def test_dense_prediction_refines_every_slice_guided_by_its_own_grey_values(plan
     assert refined.quality_kind == "probability"
     assert plain.quality < refined.quality <= 1
     assert refined.margin is not None and refined.margin.max() <= 1
+    blended = predict.label(ready, Noisy(plane), Gaussian((16, 16), crf=Crf()))
+    np.testing.assert_array_equal(blended.labels, refined.labels)

@@ -13,42 +13,23 @@ import torch
 from medseg import networks
 from medseg.errors import Code, MedsegError
 from medseg.infer import modelfolder
-from medseg.infer.modelfolder import Description
 from medseg.volume import ClassList
+from tests.models import describe
 
 CLASSES = ClassList.from_names({0: "background", 2: "lesion"})
-
-
-def description(**changes: Any) -> Description:
-    values: dict[str, Any] = {
-        "name": "tiny",
-        "network": "usegnet",
-        "keywords": {"width": 2},
-        "channels": ("t1",),
-        "plane": "axial",
-        "depth": 3,
-        "classes": tuple(CLASSES.to_json()),
-        "foreground": "auto",
-        "spacing_mm": (1.0, 1.0, 2.0),
-        "crop": True,
-        "crop_margin": 2,
-        "n4": False,
-        "intensity": "zscore",
-        "mode": "vote",
-        "window": (16, 16),
-        "stride": (8, 8),
-        "batch": 7,
-        "combine": "mean",
-        "domain": {},
-        "trained": {"fold0": {"epochs": 3}},
-    }
-    return Description(**{**values, **changes})
+ABOUT = describe(
+    classes=tuple(CLASSES.to_json()),
+    spacing_mm=(1.0, 1.0, 2.0),
+    mode="vote",
+    batch=7,
+    trained={"fold0": {"epochs": 3}},
+)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     states = {f"fold{k}": networks.build("usegnet", 3, 2, seed=k, width=2).state_dict() for k in (0, 1)}
-    modelfolder.export(tmp_path / "model", states, description())
+    modelfolder.export(tmp_path / "model", states, ABOUT)
     return tmp_path / "model"
 
 
@@ -61,7 +42,7 @@ def edit(folder: Path, **changes: Any) -> None:
 
 def test_a_folder_comes_back_as_it_was_written(folder: Path) -> None:
     model = modelfolder.load(folder)
-    assert model.description == description()
+    assert model.description == ABOUT
     assert model.description.class_list() == CLASSES
     assert model.parameters == sum(p.numel() for p in networks.build("usegnet", 3, 2, width=2).parameters())
     assert model.predictor(torch.zeros(1, 3, 16, 16)).shape == (1, 2, 16, 16)
@@ -80,7 +61,7 @@ def test_one_member_can_be_picked_and_has_its_own_hash(folder: Path) -> None:
 
 def test_exporting_fewer_members_removes_the_others(folder: Path) -> None:
     state = networks.build("usegnet", 3, 2, seed=0, width=2).state_dict()
-    modelfolder.export(folder, {"fold0": state}, description())
+    modelfolder.export(folder, {"fold0": state}, ABOUT)
     assert [p.name for p in folder.glob("*.safetensors")] == ["fold0.safetensors"]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from medseg.errors import Code, MedsegError
 from medseg.ingest import layouts
 from medseg.ingest.layouts import Found
+from medseg.ingest.patterns import files_under, scans_under
 
 Touch = Callable[..., Path]
 
@@ -137,6 +138,28 @@ def test_absent_and_empty_folders(tmp_path: Path) -> None:
     assert caught.value.code is Code.NOTHING_USABLE
 
 
+def test_broken_links_and_folders_named_like_scans_are_there(touch: Touch) -> None:
+    root = touch("a.nii", "b.nii/b_flair.nii", "d.nii/notes.txt")
+    (root / "c.nii.gz").mkdir()
+    (root / "link.nii").symlink_to(root / "nowhere.nii")
+    assert scans_under(root) == ["a.nii", "b.nii/b_flair.nii", "c.nii.gz", "d.nii", "link.nii"]
+    assert files_under(root) == [*scans_under(root)[:4], "d.nii/notes.txt", "link.nii"]
+
+
+def test_the_folder_of_results_is_left_out(touch: Touch) -> None:
+    root = touch("a.nii", "out/a.nii", "out/deep/a.nii")
+    (root / "link").symlink_to(root / "out")
+    assert scans_under(root, without=root / "out") == ["a.nii"]
+    assert len(layouts.find(root, without=root / "out").cases) == 1
+
+
+def test_strays_name_all_their_files(touch: Touch) -> None:
+    root = touch("t1/a.nii", "t1/a.nii.gz", "t2/a.nii", "label/a.nii")
+    found = layouts.find(root, "patterns", {"t1": "t1/{case}", "t2": "t2/{case}"}, "label/{case}")
+    assert strays(found) == [("a", Code.DUPLICATE_CASE)]
+    assert found.files() == {root / name for name in scans_under(root)}
+
+
 def test_unknown_layout(touch: Touch) -> None:
     with pytest.raises(MedsegError, match="decathlon"):
         layouts.find(touch("a.nii"), "decatlon")  # type: ignore[arg-type]
@@ -233,6 +256,26 @@ GUESSES: list[tuple[str, list[str], str, dict[str, str], str | None, int, int]] 
         *("derivatives/manual/{subject}/**/anat/{case}_dseg.nii", 3, 2),
     ),
     (
+        "subjects' folders named as in bids",
+        ["sub-1/sub-1.nii", "sub-1/sub-1_seg.nii", "sub-2/sub-2.nii", "sub-2/sub-2_seg.nii"],
+        *("subjects", {"image": "{case}/{case}.nii"}, "{case}/{case}_seg.nii", 2, 2),
+    ),
+    (
+        "subjects' folders with modalities as in bids",
+        [f"sub-{i}/sub-{i}_{kind}.nii" for i in (1, 2) for kind in ("T1w", "seg")],
+        *("subjects", {"image": "{case}/{case}_T1w.nii"}, "{case}/{case}_seg.nii", 2, 2),
+    ),
+    (
+        "bids without anat",
+        ["sub-1/ses-a/sub-1_ses-a_T1w.nii", "sub-1/ses-b/sub-1_ses-b_T1w.nii"],
+        *("bids", {"T1w": "{subject}/**/{case}_T1w.nii"}, None, 2, 0),
+    ),
+    (
+        "bids with masks beside the scans",
+        ["sub-1/anat/sub-1_T2w.nii", "sub-1/anat/sub-1_mask.nii", "sub-2/anat/sub-2_mask.nii"],
+        *("bids", {"T2w": "{subject}/**/anat/{case}_T2w.nii"}, None, 1, 0),
+    ),
+    (
         "bids without T1w",
         ["sub-1/anat/sub-1_FLAIR.nii"],
         *("bids", {"FLAIR": "{subject}/**/anat/{case}_FLAIR.nii"}, None, 1, 0),
@@ -255,9 +298,7 @@ def test_what_is_guessed_finds_the_same_when_written_down(touch: Touch, row: tup
     found = layouts.find(root)
     again = layouts.find(root, found.layout, found.patterns.channels, found.patterns.label)  # type: ignore[arg-type]
     assert again == found
-    files = len(found.ignored) + len(found.strays)
-    files += sum(len(case.channels) + (case.label is not None) for case in found.cases)
-    assert files == len(row[1])
+    assert found.files() == {root / name for name in row[1]}
 
 
 def test_bids_subjects_and_sessions(touch: Touch) -> None:
@@ -273,9 +314,12 @@ def test_bids_label_pattern_of_ones_own(touch: Touch) -> None:
     assert found.cases[0].label == root / "derivatives/l/sub-1/anat/sub-1_T1w_x.nii"
 
 
-def test_bids_without_such_folders(touch: Touch) -> None:
+@pytest.mark.parametrize("layout", ["bids", "decathlon"])
+def test_layouts_without_their_folders_are_refused(
+    touch: Touch, layout: Literal["bids", "decathlon"]
+) -> None:
     with pytest.raises(MedsegError, match="RECIPE_INVALID"):
-        layouts.find(touch("a.nii"), "bids")
+        layouts.find(touch("a.nii"), layout)
 
 
 # Decathlon

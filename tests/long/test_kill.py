@@ -5,14 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -20,6 +21,7 @@ import torch
 import yaml
 
 from medseg import files
+from tests.boxes import LARGE, make_subjects
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
@@ -45,18 +47,6 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def make_subjects(folder: Path, count: int) -> None:
-    for n in range(count):
-        rng = np.random.default_rng(n)
-        label = np.zeros((48, 56, 20), np.uint8)
-        label[8:40, 8:48, 3:17] = 1
-        label[16:30, 18 + n : 34 + n, 6:14] = 2
-        image = np.rint(label * 100 + rng.normal(0, 20, label.shape) * (label > 0)).astype(np.int16)
-        (folder / f"s{n}").mkdir(parents=True)
-        nib.Nifti1Image(image, np.eye(4)).to_filename(folder / f"s{n}/s{n}.nii.gz")
-        nib.Nifti1Image(label, np.eye(4)).to_filename(folder / f"s{n}/s{n}_seg.nii.gz")
-
-
 def start(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "medseg", *arguments],
@@ -75,18 +65,29 @@ def finish(*arguments: str) -> float:
     return time.monotonic() - started
 
 
-def kill_at_random_moments(arguments: list[str], seconds: float, folder: Path) -> int:
-    """Start and kill ten times; how many kills hit a command that was still running."""
+def kill_ten_times(call: list[str], seconds: float, folder: Path, check: Callable[[], None]) -> None:
+    """Kill running commands ten times, at moments drawn over a whole run's time, going on after each.
+
+    A command that ends before its moment is checked, and the next one begins anew; so does the last.
+    """
     rng = random.Random(0)
     hits = 0
-    for _ in range(KILLS):
-        process = start(*arguments)
-        time.sleep(rng.uniform(0.1, 0.95) * seconds)
-        hits += process.poll() is None
+    while hits < KILLS:
+        process = start(*call)
+        time.sleep(rng.uniform(0.05, 1.0) * seconds)
+        hit = process.poll() is None
         process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert_no_half_file(folder)
-    return hits
+        _, said = process.communicate()
+        if folder.exists():
+            assert_no_half_file(folder)
+        if hit:
+            hits += 1
+        else:
+            assert process.returncode == 0, said.decode()
+            check()
+            shutil.rmtree(folder)
+    finish(*call)
+    check()
 
 
 def assert_no_half_file(folder: Path) -> None:
@@ -119,21 +120,22 @@ RESULTS = ("model/*.safetensors", "predictions/*.nii.gz", "evaluation/scores.csv
 
 
 def test_a_run_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> None:
-    make_subjects(tmp_path / "data", 6)
+    make_subjects(tmp_path / "data", 6, form=LARGE, noise=20)
     recipe = tmp_path / "boxes.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
     call = ["run", str(recipe), "--data", str(tmp_path / "data"), "--work"]
     seconds = finish(*call, str(tmp_path / "whole"))
-    hits = kill_at_random_moments([*call, str(tmp_path / "killed")], seconds, tmp_path / "killed")
-    finish(*call, str(tmp_path / "killed"))
-    expected = contents(tmp_path / "whole", *RESULTS)
+    expected, killed = contents(tmp_path / "whole", *RESULTS), tmp_path / "killed"
     assert len(expected) == 5
-    assert contents(tmp_path / "killed", *RESULTS) == expected
-    assert hits > 0
+
+    def check() -> None:
+        assert contents(killed, *RESULTS) == expected
+
+    kill_ten_times([*call, str(killed)], seconds, killed, check)
 
 
 def test_segmenting_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> None:
-    make_subjects(tmp_path / "data", 12)
+    make_subjects(tmp_path / "data", 12, form=LARGE, noise=20)
     recipe = tmp_path / "boxes.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
     finish(
@@ -142,10 +144,11 @@ def test_segmenting_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -
     )  # fmt: skip
     call = ["segment", str(tmp_path / "data"), "--model", str(tmp_path / "work/model"), "--mode", "vote"]
     seconds = finish(*call, "--margin-map", str(tmp_path / "whole"))
-    killed = tmp_path / "killed"
-    hits = kill_at_random_moments([*call, "--margin-map", str(killed)], seconds, killed)
-    finish(*call, "--margin-map", str(killed))
-    expected = contents(tmp_path / "whole", "*.nii.gz", "labels.json", "quarantine.csv")
+    made = ("*.nii.gz", "labels.json", "quarantine.csv")
+    expected, killed = contents(tmp_path / "whole", *made), tmp_path / "killed"
     assert len(expected) == 12 * 2 + 2
-    assert contents(killed, "*.nii.gz", "labels.json", "quarantine.csv") == expected
-    assert hits > 0
+
+    def check() -> None:
+        assert contents(killed, *made) == expected
+
+    kill_ten_times([*call, "--margin-map", str(killed)], seconds, killed, check)

@@ -13,8 +13,7 @@ import pytest
 
 from medseg import files, networks
 from medseg.infer import modelfolder
-from medseg.infer.modelfolder import Description
-from medseg.volume import ClassList
+from tests.models import describe
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 
@@ -58,15 +57,8 @@ def installed(folder: Path, what: str) -> Path:
 
 def test_the_core_alone_segments_and_every_other_command_names_the_extra(wheel: Path, tmp_path: Path) -> None:
     medseg = installed(tmp_path, str(wheel))
-    classes = ClassList.from_names({0: "background", 1: "brain"})
-    about = Description(
-        name="tiny", network="usegnet", keywords={"width": 2}, channels=("t1",), plane="axial", depth=3,
-        classes=tuple(classes.to_json()), foreground="auto", spacing_mm=None, crop=True, crop_margin=2,
-        n4=False, intensity="zscore", mode="dense", window=(16, 16), stride=(8, 8), batch=None,
-        combine="mean", domain={}, trained={},
-    )  # fmt: skip
-    state = networks.build("usegnet", 3, 2, seed=0, width=2).state_dict()
-    modelfolder.export(tmp_path / "model", {"fold0": state}, about)
+    state = networks.build("usegnet", 3, 3, seed=0, width=2).state_dict()
+    modelfolder.export(tmp_path / "model", {"fold0": state}, describe())
     scan = np.random.default_rng(0).integers(0, 99, (24, 24, 6)).astype(np.int16)
     nib.Nifti1Image(scan, np.eye(4)).to_filename(tmp_path / "scan.nii.gz")
     run([str(medseg), "segment", "scan.nii.gz", "out", "--model", "model"], tmp_path)

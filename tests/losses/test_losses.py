@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.losses import LOSSES, build
+from medseg.losses import LOSSES, TAKE_WEIGHT_MAPS, build
 from medseg.losses.overlap import soft_dice
 from tests.oracles import losses as oracle
 
@@ -42,6 +42,9 @@ def deterministic() -> Iterator[None]:
         ("ce", {}, L1, torch.tensor([[[0, 255]]]), 0.356675),
         ("ce", {"class_weights": (1, 1, 4), "reduction": "sum"}, L1, Y1, 5.172566),
         ("ce", {"class_weights": (1, 1, 4)}, L1, Y1, 1.034513),
+        ("ce", {"class_weights": (1, 1, 4), "reduction": "pixel_mean"}, L1, Y1, 2.586283),
+        ("ce", {"reduction": "pixel_mean"}, L1, torch.tensor([[[0, 255]]]), 0.356675),
+        ("focal", {"reduction": "pixel_mean"}, L1, Y1, 0.311024),
         ("focal", {"reduction": "sum"}, L1, Y1, 0.622047),
         ("focal", {}, L1, Y1, 0.311024),
         ("focal", {"gamma": 0}, L1, Y1, 0.780324),
@@ -55,12 +58,20 @@ def deterministic() -> Iterator[None]:
         ("unetpp", {"smooth": 1.0}, L2, Y2, -0.715247),
         ("ce_dice", {}, L2, Y2, 0.436674),
         ("ce_dice", {"class_weights": (1, 3)}, L2, Y2, 0.472634),
+        ("ce_dice", {"reduction": "sum"}, L2, Y2, 4 * 0.236173 + 0.200501),
     ],
 )
 def test_worked_numbers(
     name: str, keywords: dict[str, object], logits: Tensor, labels: Tensor, expected: float
 ) -> None:
     assert build(name, **keywords)(logits, labels).item() == pytest.approx(expected, abs=2e-6)
+
+
+def test_half_a_cross_entropy_and_soft_dice() -> None:
+    """The lectures' reading of UNet++'s equation, one more than the paper's."""
+    both = build("ce")(L2, Y2) / 2 + build("dice", background=False)(L2, Y2)
+    assert both.item() == pytest.approx(0.328613, abs=2e-6)
+    assert build("unetpp")(L2, Y2).item() == pytest.approx(both.item() - 1, abs=2e-6)
 
 
 def _batch(seed: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -85,6 +96,39 @@ def test_equal_to_the_slow_oracle(seed: int, classes: int, gamma: float) -> None
     total, weight = oracle.cross_entropy(logits, labels, weights)
     expected = total / weight + 1 - both[:, 0].mean()
     assert build("ce_dice", weights)(logits, labels).item() == pytest.approx(expected, rel=1e-4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31), gamma=st.sampled_from([0.0, 2.0]))
+def test_a_weight_map_is_added_to_the_class_weights(seed: int, gamma: float) -> None:
+    logits, labels = _batch(seed, 3)
+    weights, weight_map = [0.0, 1.0, 2.5], np.random.default_rng(seed).random(labels.shape) * 10
+    total, weight = oracle.cross_entropy(logits, labels, weights, gamma, weight_map)
+    given_map, pixels = torch.from_numpy(weight_map), int((labels != 255).sum())
+    for reduction, expected in (
+        ("sum", total),
+        ("mean", total / weight),
+        ("pixel_mean", total / pixels),
+    ):
+        loss = build("focal", weights, gamma=gamma, reduction=reduction)
+        assert loss(logits, labels, given_map).item() == pytest.approx(expected, rel=1e-4)
+    total, weight = oracle.cross_entropy(logits, labels, weights, 0.0, weight_map)
+    dice = build("dice")(logits, labels).item()
+    found = build("ce_dice", weights)([logits, logits], labels, given_map).item()
+    assert found == pytest.approx(total / weight + dice, rel=1e-4)
+    assert build("ce", weights)(logits, labels, given_map).item() == pytest.approx(total / weight, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_weight_map_is_taken_or_refused_as_the_table_says(name: str) -> None:
+    logits, labels = _batch(1, 3)
+    nothing = torch.zeros(labels.shape)
+    if name in TAKE_WEIGHT_MAPS:
+        torch.testing.assert_close(build(name)(logits, labels, nothing), build(name)(logits, labels))
+        return
+    with pytest.raises(MedsegError, match="takes no weight map") as refusal:
+        build(name)(logits, labels, nothing)
+    assert refusal.value.code == Code.KEYWORD_INVALID
 
 
 def test_equal_to_torch_and_monai() -> None:
@@ -157,6 +201,8 @@ def test_unetpp_sums_over_heads() -> None:
         ("ce", {"alpha": 1}, "unknown keyword 'alpha'"),
         ("ce", {"reduction": "none"}, "reduction='none'"),
         ("dice", {"reduction": "none"}, "reduction='none'"),
+        ("dice", {"reduction": "pixel_mean"}, "reduction='pixel_mean'"),
+        ("ce_dice", {"reduction": "none"}, "reduction='none'"),
         ("ce", {"class_weights": (1, -1)}, "class_weights=-1.0"),
         ("ce", {"class_weights": (0, 0)}, "make one weight positive"),
         ("focal", {"gamma": float("nan")}, "gamma=nan"),

@@ -17,13 +17,17 @@ def probabilities(logits: Any) -> list[list[float]]:
     return [[e / sum(row) for e in row] for row in exponentials]
 
 
-def cross_entropy(logits: Any, labels: Any, weights: list[float], gamma: float = 0.0) -> tuple[float, float]:
-    """Σ −w(1−p)^γ log p and Σ w."""
+def cross_entropy(
+    logits: Any, labels: Any, weights: list[float], gamma: float = 0.0, weight_map: Any = None
+) -> tuple[float, float]:
+    """Σ −w(1−p)^γ log p and Σ w, w being the class weight plus the map (B, H, W)."""
     total = weight_total = 0.0
-    for p, y in zip(probabilities(logits), np.asarray(labels).ravel(), strict=True):
+    added = np.zeros(labels.shape) if weight_map is None else np.asarray(weight_map)
+    pixels = zip(probabilities(logits), np.asarray(labels).ravel(), added.ravel(), strict=True)
+    for p, y, extra in pixels:
         if y != VOID:
-            total -= weights[y] * (1 - p[y]) ** gamma * math.log(p[y])
-            weight_total += weights[y]
+            total -= (weights[y] + extra) * (1 - p[y]) ** gamma * math.log(p[y])
+            weight_total += weights[y] + extra
     return total, weight_total
 
 

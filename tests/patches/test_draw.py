@@ -159,6 +159,22 @@ def test_background_alone_is_drawn_from_and_a_small_slice_is_mirrored() -> None:
     np.testing.assert_array_equal(patches[0], expected)
 
 
+def test_what_a_valid_network_predicts_lies_in_the_slice_and_holds_the_drawn_class() -> None:
+    label = np.zeros((20, 12, 3), np.uint8)
+    label[0, 11, 1] = 1
+    case = _case("a", label)
+    drawer = Drawer([case], "axial", 1, (9, 8), 60, seed=0, class_share=1.0, context=2)
+    patches, labels = drawer(0)
+    middles = labels[:, 2:7, 2:6]
+    assert (middles.sum(axis=(1, 2)) == 1).all()
+    assert {(p.row, p.column) for p in drawer.places(0)} == {(-2, 6)}  # the corner's only place
+    row, column = [2, 1, 0, 1, 2, 3, 4, 5, 6], [6, 7, 8, 9, 10, 11, 10, 9]
+    expected = read_slab(case.ready, "axial", 1, 1)[:, row][:, :, column]
+    np.testing.assert_array_equal(patches[0], expected)
+    uniform = Drawer([case], "axial", 1, (9, 8), 400, seed=0, context=2).places(0)
+    assert (min(p.row for p in uniform), max(p.row for p in uniform)) == (-2, 13)
+
+
 def test_refusals() -> None:
     with pytest.raises(MedsegError) as refusal:
         Drawer([], "axial", 1, (4, 4), 2, seed=0)

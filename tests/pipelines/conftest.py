@@ -10,37 +10,8 @@ import pytest
 
 from medseg import networks
 from medseg.infer import modelfolder
-from medseg.infer.modelfolder import Description
-from medseg.volume import ClassList
 from pipelines.reporter import Reporter
-
-CLASSES = ClassList.from_names({0: "background", 1: "csf", 2: "gm"})
-
-
-def describe(**changes: Any) -> Description:
-    values: dict[str, Any] = {
-        "name": "tiny",
-        "network": "usegnet",
-        "keywords": {"width": 2},
-        "channels": ("t1",),
-        "plane": "axial",
-        "depth": 3,
-        "classes": tuple(CLASSES.to_json()),
-        "foreground": "auto",
-        "spacing_mm": None,
-        "crop": True,
-        "crop_margin": 2,
-        "n4": False,
-        "intensity": "zscore",
-        "mode": "dense",
-        "window": (16, 16),
-        "stride": (8, 8),
-        "batch": None,
-        "combine": "mean",
-        "domain": {},
-        "trained": {},
-    }
-    return Description(**{**values, **changes})
+from tests.models import describe
 
 
 @pytest.fixture

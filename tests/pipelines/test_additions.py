@@ -23,12 +23,13 @@ from pipelines.reporter import Reporter
 from pipelines.run import Request
 from pipelines.segment import Settings
 from pipelines.workfolder import Work
-from tests.pipelines.test_run import OFF, make_subjects, tree
+from tests.boxes import make_subjects
+from tests.pipelines.test_run import OFF, tree
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    make_subjects(tmp_path / "data")
+    make_subjects(tmp_path / "data", labelled=5, unlabelled=1)
     (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree()))
     return tmp_path
 
@@ -62,10 +63,10 @@ def test_the_crf_is_in_the_model_folder_and_segment_does_what_predict_does(place
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("predict={mode: vote, crf: {}}", "probabilities, not votes"),
+        ("predict={mode: vote, crf: {}}", "set predict.mode to dense"),
         ("predict.crf={w3: 1}", "predict.crf.w3"),
         ("predict.crf={sigma_beta: 0}", "predict.crf.sigma_beta"),
-        ("report.explain=[inner, core]", "no class core; the classes are background, outer, inner"),
+        ("report.explain=[inner, core]", "no class core; name some of background, outer, inner"),
     ],
 )
 def test_keys_that_make_no_sense_are_refused(place: Path, setting: str, told: str) -> None:

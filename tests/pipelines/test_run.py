@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import shutil
 from pathlib import Path
@@ -13,29 +14,16 @@ import pytest
 import yaml
 
 from medseg import files
+from medseg.config.load import RecipeError
 from medseg.errors import Code, ExitCode, MedsegError
 from pipelines import run as pipeline
 from pipelines.reporter import Reporter
 from pipelines.run import Request
 from pipelines.stage import STAGES
+from pipelines.workfolder import Work, only_one
+from tests.boxes import make_subjects
 
 SMALL_TRAINING = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1}
-
-
-def make_subjects(folder: Path, count: int = 6) -> None:
-    """Boxes in boxes: class 1 around class 2, brighter inside; the last subject has no label."""
-    for n in range(count):
-        rng = np.random.default_rng(n)
-        label = np.zeros((20, 24, 6), np.uint8)
-        label[3:17, 4:20, 1:5] = 1
-        label[7:13, 8:16, 2:4] = 2
-        image = np.rint(label * 100 + rng.normal(0, 5, label.shape) * (label > 0)).astype(np.int16)
-        name = f"s{n}"
-        (folder / name).mkdir(parents=True)
-        nib.Nifti1Image(image, np.diag([1, 1, 2, 1])).to_filename(folder / name / f"{name}.nii.gz")
-        if n < count - 1:
-            seg = nib.Nifti1Image(label, np.diag([1, 1, 2, 1]))
-            seg.to_filename(folder / name / f"{name}_seg.nii.gz")
 
 
 def tree(**parts: Any) -> dict[str, Any]:
@@ -60,7 +48,7 @@ def tree(**parts: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    make_subjects(tmp_path / "data")
+    make_subjects(tmp_path / "data", labelled=5, unlabelled=1)
     (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree()))
     return tmp_path
 
@@ -197,18 +185,110 @@ def test_choices_that_do_not_exist_are_refused(place: Path, keywords: dict[str, 
     assert caught.value.code == code
 
 
-def test_a_wrong_network_keyword_is_refused_before_anything_runs(place: Path) -> None:
-    with pytest.raises(MedsegError) as caught:
-        go(place, OFF, "network.keywords={widht: 3}")
-    assert caught.value.code == Code.KEYWORD_INVALID
+def test_wrong_keywords_are_refused_together_before_anything_runs(place: Path) -> None:
+    wrong = ("network.keywords={widht: 3}", "loss.keywords={smoth: 1}")
+    with pytest.raises(RecipeError) as caught:
+        go(place, OFF, *wrong)
+    assert [p.code for p in caught.value.problems] == [Code.KEYWORD_INVALID] * 2
+    assert ["widht" in caught.value.problems[0].found, "smoth" in caught.value.problems[1].found] == [
+        True
+    ] * 2
     assert not (place / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("loss.keywords={weight: x}", "loss ce_dice"),
+        ("train.phases=[{layers: [nowhere.*], lr: 0.1, epochs: 1}]", "nowhere"),
+    ],
+)
+def test_wrong_values_of_the_loss_and_phases_of_no_layer_are_refused(
+    place: Path, setting: str, words: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        go(place, OFF, setting)
+    (problem,) = caught.value.problems
+    assert problem.code == Code.KEYWORD_INVALID
+    assert words in str(problem)
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(place: Path) -> None:
+    with pytest.raises(MedsegError) as caught:
+        go(place, OFF, "train.device=cuda:99")
+    assert caught.value.code == Code.USAGE
+    assert "cpu" in caught.value.finding.remedy
+    assert not (place / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("only", "code"),
+    [("ingest", Code.PATH_MISSING), (None, Code.PATH_MISSING), ("train", Code.STAGE_MISSING)],
+)
+def test_a_start_that_fails_leaves_nothing(place: Path, only: str | None, code: Code) -> None:
+    shutil.rmtree(place / "data")
+    with pytest.raises(MedsegError) as caught:
+        go(place, only=only)
+    assert caught.value.code == code
+    assert not (place / "work").exists()
+
+
+def test_one_command_at_a_time_works_on_a_folder(place: Path) -> None:
+    with only_one(Work(place / "work")):
+        with pytest.raises(MedsegError) as caught:
+            go(place, OFF, only="ingest")
+        assert caught.value.code == Code.WORK_IN_USE
+        assert not (place / "work/recipe.yaml").exists()
+    go(place, OFF, only="ingest")
+
+
+def test_a_later_stage_goes_on_with_the_recipe_of_the_work_folder(place: Path) -> None:
+    go(place, OFF, "train.lr=0.02", "description=lower rate")
+    kept = (place / "work/recipe.yaml").read_text()
+    report = Request(str(place / "boxes.yaml"), None, place / "work")
+    stream = io.StringIO()
+    pipeline.run(report, Reporter(stream=stream), only="report")
+    assert "report: up to date" in stream.getvalue()
+    told = next(line for line in stream.getvalue().splitlines() if "is used" in line)
+    assert all(key in told for key in ("data.path", "description", "train.lr", "tracking.enabled"))
+    assert (place / "work/recipe.yaml").read_text() == kept
+    _, said = go(place, OFF, "predict.batch=2", only="predict")
+    assert "predict: done" in said
+    recipe = yaml.safe_load((place / "work/recipe.yaml").read_text())
+    assert (recipe["train"]["lr"], recipe["predict"]["batch"]) == (0.02, 2)
+    _, said = go(place, OFF, only="ingest")
+    assert "is used" not in said
+    assert yaml.safe_load((place / "work/recipe.yaml").read_text())["train"]["lr"] == 0.001
+
+
+def test_a_recipe_of_another_name_replaces_the_one_kept(place: Path) -> None:
+    go(place, OFF, only="ingest")
+    (place / "boxes.yaml").write_text(yaml.safe_dump({**tree(), "name": "other"}))
+    go(place, OFF, only="preprocess")
+    assert yaml.safe_load((place / "work/recipe.yaml").read_text())["name"] == "other"
+
+
+def test_the_report_names_the_command_in_words_of_a_shell(place: Path) -> None:
+    go(place, OFF, "description=two words", fold="all")
+    page = html.unescape((place / "work/report/report.html").read_text())
+    call = f"medseg run {place}/boxes.yaml --work {place}/work --data {place}/data"
+    assert f"{call} --set {OFF} --set 'description=two words' --fold all" in page
+
+
+def test_results_are_said_on_stdout_even_when_quiet(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = Request(str(place / "boxes.yaml"), place / "data", place / "work", (OFF,))
+    pipeline.run(request, Reporter(quiet=True))
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "test: 2 cases" in out
+    assert out.count("report.html") == 1
 
 
 def test_an_unreachable_tracking_server_is_known_before_the_first_stage(place: Path) -> None:
     with pytest.raises(MedsegError) as caught:
         go(place, "tracking.uri=http://127.0.0.1:9")
     assert caught.value.code == Code.TRACKING_UNREACHABLE
-    assert not (place / "work/ingest").exists()
+    assert not (place / "work").exists()
 
 
 def test_an_empty_data_folder_is_nothing_usable(place: Path) -> None:
@@ -221,7 +301,24 @@ def test_an_empty_data_folder_is_nothing_usable(place: Path) -> None:
 
 def test_from_a_stage_on_everything_is_done_anew(place: Path) -> None:
     go(place, OFF)
-    weights = (place / "work/model/fold0.safetensors").read_bytes()
-    _, said = go(place, OFF, start="train")
-    assert said.count("up to date") == 0
+    before, weights = stamps(place / "work"), (place / "work/model/fold0.safetensors").read_bytes()
+    _, said = go(place, OFF, start="preprocess")
+    assert said.count("up to date") == 1  # ingest
+    assert "have changed" not in said
+    after = stamps(place / "work")
+    kept = {str(Path(p).relative_to(place / "work")) for p in after if after[p] == before.get(p)}
+    assert {Path(p).parts[0] for p in kept} == {"ingest"}
     assert (place / "work/model/fold0.safetensors").read_bytes() == weights
+
+
+def test_from_training_on_one_fold_the_other_folds_weights_stay(place: Path) -> None:
+    go(place, OFF, fold="all")
+    before = stamps(place / "work")
+    _, said = go(place, OFF, start="train", fold="1")
+    assert said.count("up to date") == 2
+    after = stamps(place / "work")
+    anew = [
+        after[str(place / f"work/train/{k}/best.ckpt")] > before[str(place / f"work/train/{k}/best.ckpt")]
+        for k in (0, 1)
+    ]
+    assert anew == [False, True]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,9 @@ from medseg.errors import Code, ExitCode, MedsegError
 from pipelines import segment
 from pipelines.reporter import Reporter
 from pipelines.segment import Settings
+from tests.saved import STEP, save
 
 MakeModel = Callable[..., Path]
-STEP = np.diag([1.0, 1.0, 2.0, 1.0])
-
-
-def save(path: Path, array: Any, affine: Any = STEP, **header: Any) -> Path:
-    image = nib.Nifti1Image(array, affine)
-    image.set_sform(affine, header.get("sform", 1))
-    image.set_qform(header.get("qaffine", affine), header.get("qform", 1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.to_filename(path)
-    return path
 
 
 def mixed(folder: Path, brain: Any) -> dict[str, str]:
@@ -196,13 +186,37 @@ def test_a_scan_that_becomes_broken_leaves_no_old_result_behind(
     assert not (out / "a.json").exists()
 
 
-def test_members_of_several_folds_are_combined(
+def test_the_margin_map_of_an_earlier_result_goes_with_it(
     tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
 ) -> None:
-    save(tmp_path / "in/a.nii.gz", brain)
-    for rule in ("mean", "vote"):
-        model = make_model(f"model_{rule}", members=3, combine=rule)
-        assert segment.run([tmp_path / "in"], tmp_path / rule, Settings(model), say) == ExitCode.DONE
-    shutil.copytree(tmp_path / "model_mean", tmp_path / "one")
-    assert (tmp_path / "mean/a.nii.gz").exists()
-    assert (tmp_path / "vote/a.nii.gz").exists()
+    scan = save(tmp_path / "in/a.nii.gz", brain)
+    model, out = make_model(), tmp_path / "out"
+    margin = out / "a_margin.nii.gz"
+    for wanted in (True, False, True):
+        segment.run([scan], out, Settings(model, margin=wanted), say)
+        assert margin.exists() == wanted
+    margin.unlink()
+    segment.run([scan], out, Settings(model, margin=True), say)
+    assert margin.exists()
+    scan.write_bytes(scan.read_bytes()[:100])
+    segment.run([scan], out, Settings(model, margin=True), say)
+    assert not list(out.glob("a*"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"made_from": 1}', "without sizes"])
+def test_a_damaged_json_means_that_the_case_is_done_again(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter, text: str
+) -> None:
+    scan = save(tmp_path / "in/a.nii.gz", brain)
+    model, about = make_model(), tmp_path / "out/a.json"
+    segment.run([scan], about.parent, Settings(model), say)
+    whole = files.read_json(about)
+    if text == "without sizes":
+        files.write_json(about, {k: v for k, v in whole.items() if k != "sizes"})
+    else:
+        about.write_text(text)
+    assert segment.run([scan], about.parent, Settings(model), say) == ExitCode.DONE
+    assert files.read_json(about)["sizes"] == whole["sizes"]
+    segment.run([scan], about.parent, Settings(model), say)
+    (row,) = files.read_csv(about.parent / "summary.csv")
+    assert row["status"] == "skipped"

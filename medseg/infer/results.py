@@ -1,0 +1,76 @@
+"""A segmented case as files: is it there, whole, and what is told of it in tables.
+
+A result is the label map `<case>.nii.gz`, its margin map where one was asked for, and `<case>.json`, which is
+written last and says what the result was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg import files
+from medseg.errors import Finding
+from medseg.ingest import names
+from medseg.volume import ClassList
+
+_TOLD = frozenset({"sizes", "size_unit", "quality", "needs_review", "notes", "seconds"})
+
+
+def margin_beside(label: Path) -> Path:
+    """Where the margin map of a label map lies."""
+    return label.with_name(label.name.removesuffix(".nii.gz") + names.MARGIN_ENDING + ".nii.gz")
+
+
+def about_beside(label: Path) -> Path:
+    """Where it is told how a label map was made."""
+    return label.with_name(label.name.removesuffix(".nii.gz") + ".json")
+
+
+def tell(label: Path, told: Mapping[str, Any], key: str) -> None:
+    """Write what is told of a finished result, and the `key` of what it was made from."""
+    files.write_json(about_beside(label), {**told, "made_from": key, "sha256": files.sha256(label)})
+
+
+def told_before(label: Path, key: str, *, margin: bool = False) -> dict[str, Any] | None:
+    """What was told of a result that is there, whole and made from `key`; None if it must be made (again).
+
+    A file that cannot be read as what :func:`tell` writes counts as none. With `margin`, the margin map must
+    be there too.
+    """
+    if not label.is_file() or (margin and not margin_beside(label).is_file()):
+        return None
+    try:
+        told = files.read_json(about_beside(label))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(told, dict) or not told.keys() >= _TOLD or told.get("made_from") != key:
+        return None
+    return told if told.get("sha256") == files.sha256(label) else None
+
+
+def remove(label: Path) -> None:
+    """Remove a result: what is told of it first, so that no half of it counts as done."""
+    for path in (about_beside(label), label, margin_beside(label)):
+        path.unlink(missing_ok=True)
+
+
+def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
+    """The columns of `summary.csv` and `volumes.csv`; volumes stand in `unit`."""
+    sizes = [f"{name}_{unit}" for name in classes.names[1:]]
+    return [*("case", "file", "status", "code", "note"), *sizes, *("quality", "needs_review", "seconds")]
+
+
+def table_row(
+    case: str, file: Path, status: str, told: Mapping[str, Any], finding: Finding | None, classes: ClassList
+) -> dict[str, Any]:
+    """A case's row of `summary.csv` and `volumes.csv`; `told` is empty where a `finding` set it aside."""
+    notes = told.get("notes", [])
+    code = str(finding.code) if finding else " ".join(n["code"] for n in notes)
+    note = finding.found if finding else "; ".join(n["found"] for n in notes)
+    sizes = [told.get("sizes", {}).get(name) for name in classes.names[1:]]
+    seconds = round(sum(told["seconds"].values()), 2) if told else None
+    sure = (told.get("quality"), told.get("needs_review"))
+    columns = table_columns(classes, told.get("size_unit", "ml"))
+    return dict(zip(columns, (case, str(file), status, code, note, *sizes, *sure, seconds), strict=True))

@@ -1,0 +1,228 @@
+"""Slices in pieces: overlap-tiles of networks of valid convolutions, and windows blended by Gaussian weights.
+
+Overlap-tile (Ronneberger, Fischer, Brox 2015): the output lacks a border, the context, so the slice is
+mirrored by as much, without repeating the edge pixel, and further at its end up to a side that the network
+takes. This canvas in one forward pass and in tiles give the same logits, provided that every tile starts on a
+multiple of the network's step: only then do the poolings see the same pixels together. A stride is such a
+multiple, and never exceeds what a tile gives, which itself need not be one: from depth 3 on U-Net's never is,
+so that tiles of 572 px, which give 388, stand 384 apart. The last tile ends where the canvas does; canvas and
+tile have sides of the same residue, so that it too starts on a multiple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from medseg.errors import Code, MedsegError
+from medseg.infer.crf import Crf
+from medseg.infer.predictor import Predictor, Spec, checked_logits
+from medseg.infer.stitch import GaussianStitcher, TileStitcher
+from medseg.patches.draw import read_field
+from medseg.patches.slabs import read_slab, slice_shape, slices
+from medseg.patches.windows import Pair, Starts, covering_grid, covering_starts, cut, mirrored
+from medseg.preprocess.intensity import Ready
+from medseg.volume import Array
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Overlap-tiles, ``batch`` in one forward pass.
+
+    ``tile`` is the network's input in pixels, one number for both sides; without it the tiles that cost least
+    are taken among those of which a batch fits in ``memory_mb`` (MiB). ``stride`` is the pixels between
+    tiles; without it as many as can be. A ``crf`` refines each slice.
+    """
+
+    tile: int | Pair | None = None
+    memory_mb: int = 1024
+    batch: int = 4
+    stride: Pair | None = None
+    crf: Crf | None = None
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Windows on the covering grid of each slice, ``batch`` at a time, weighted by a Gaussian, averaged.
+
+    Without a ``stride`` windows overlap by half. A ``crf`` refines each slice.
+    """
+
+    window: Pair = (40, 40)
+    stride: Pair | None = None
+    batch: int = 64
+    crf: Crf | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Tiles of a slice: sides (px) of its mirrored canvas and of a tile, and the tiles' starts (N, 2).
+
+    A start is a tile's first row and column in the canvas, and those of its output in the slice.
+    """
+
+    canvas: Pair
+    tile: Pair
+    starts: Starts
+
+
+def tiled(ready: Ready, predictor: Predictor, how: Tiles) -> Iterator[Tensor]:
+    """Logits (K, H, W) float32 of each slice along the predictor's plane, by overlap-tiles.
+
+    Only the tiles of one batch, and the logits of the slices they belong to, are held at a time.
+    """
+    spec = predictor.spec
+    shape = slice_shape(ready.grid.shape, spec.plane)
+    layout = lay_out(shape, how, spec)
+    of, together = slices(ready.grid.shape, spec.plane), max(1, how.batch // len(layout.starts))
+    for first in range(0, of, together):
+        open_slices = {i: TileStitcher(shape, spec.classes) for i in range(first, min(first + together, of))}
+        places = [(i, start) for i in open_slices for start in layout.starts]
+        for n in range(0, len(places), how.batch):
+            some = places[n : n + how.batch]
+            tiles = [_read_tile(ready, spec, index, start, layout.tile) for index, start in some]
+            logits = checked_logits(predictor, np.stack(tiles))
+            for (index, start), one in zip(some, logits, strict=True):
+                open_slices[index].add(one[None], start[None])
+        yield from (stitcher.result() for stitcher in open_slices.values())
+
+
+def blended(ready: Ready, predictor: Predictor, how: Gaussian) -> Iterator[Tensor]:
+    """Logits (K, H, W) float32 of each slice along the predictor's plane, blended from windows."""
+    spec = predictor.spec
+    shape = slice_shape(ready.grid.shape, spec.plane)
+    half = (max(1, how.window[0] // 2), max(1, how.window[1] // 2))
+    starts = covering_grid(shape, how.window, how.stride or half)
+    for index in range(slices(ready.grid.shape, spec.plane)):
+        slab = mirrored(read_slab(ready, spec.plane, index, spec.depth), how.window)
+        blend = GaussianStitcher(shape, how.window, spec.classes)
+        for first in range(0, len(starts), how.batch):
+            some = starts[first : first + how.batch]
+            blend.add(checked_logits(predictor, cut(slab, some, how.window)), some)
+        yield blend.result()
+
+
+def _read_tile(ready: Ready, spec: Spec, index: int, start: npt.NDArray[np.intp], tile: Pair) -> Array:
+    first = int(start[0]) - spec.context, int(start[1]) - spec.context
+    return read_field(ready, spec.plane, index, spec.depth, first, tile)
+
+
+def lay_out(shape: Pair, how: Tiles, spec: Spec) -> Layout:
+    """How slices of ``shape`` (H, W) are tiled; raises what :func:`check_tiles` does."""
+    check_tiles(how, spec)
+    height, width = (spec.size_from(n + 2 * spec.context) for n in shape)
+    canvas = height, width
+    tile = _cheapest(canvas, how, spec) if how.tile is None else _sides(how.tile)
+    rows, columns = (
+        _starts(side, min(size, side), stride, spec)
+        for side, size, stride in zip(canvas, tile, how.stride or (None, None), strict=True)
+    )
+    grid = np.meshgrid(np.array(rows, np.intp), np.array(columns, np.intp), indexing="ij")
+    starts = np.stack(grid, axis=-1).reshape(-1, 2)
+    return Layout(canvas, (min(tile[0], height), min(tile[1], width)), starts)
+
+
+def check_tiles(how: Tiles, spec: Spec) -> None:
+    """Raise unless the network can be tiled so.
+
+    KEYWORD_INVALID for a network whose output has no border missing, and for too little memory;
+    SIZE_IMPOSSIBLE for a tile that it does not take or a stride that would show, naming the one to use.
+    """
+    if not spec.context:
+        raise MedsegError(
+            Code.KEYWORD_INVALID,
+            "predict.mode",
+            "tiles, but the network pads its convolutions: tiles would show their borders",
+            "use dense, or gaussian where a slice is too large",
+        )
+    if how.tile is None:
+        _check_memory(how, spec)
+    for side in () if how.tile is None else _sides(how.tile):
+        _check_side(side, spec)
+    for axis, stride in enumerate(how.stride or ()):
+        _check_stride(stride, None if how.tile is None else _sides(how.tile)[axis], spec)
+
+
+def _check_side(side: int, spec: Spec) -> None:
+    usable = spec.size_from(max(side, _least(spec)))
+    if usable != side:
+        raise MedsegError(
+            Code.SIZE_IMPOSSIBLE,
+            "predict.tile",
+            f"{side} px; the network takes {spec.size_from(1)} px and {spec.step} more each time, and a tile "
+            f"must give at least {spec.step} px",
+            f"use {usable}",
+        )
+
+
+def _check_stride(stride: int, side: int | None, spec: Spec) -> None:
+    most = stride if side is None else min(stride, side - 2 * spec.context)
+    usable = max(spec.step, most - most % spec.step)
+    if usable != stride:
+        gives = "" if side is None else f", and a tile of {side} px gives {side - 2 * spec.context} px"
+        raise MedsegError(
+            Code.SIZE_IMPOSSIBLE,
+            "predict.stride",
+            f"{stride} px; tiles agree only on multiples of {spec.step} px{gives}",
+            f"use {usable}, or leave the stride out",
+        )
+
+
+def _check_memory(how: Tiles, spec: Spec) -> None:
+    sides = [_least(spec)] if how.stride is None else [_least(spec, stride) for stride in how.stride]
+    least = sides[0] * sides[-1] * how.batch * spec.bytes_per_pixel / 2**20
+    if least > how.memory_mb:
+        raise MedsegError(
+            Code.KEYWORD_INVALID,
+            "predict.memory_mb",
+            f"{how.memory_mb} MiB; {how.batch} of the smallest tiles ({sides[0]}×{sides[-1]} px) take "
+            f"{least:.0f} MiB",
+            f"give at least {int(least) + 1}, or lower predict.batch",
+        )
+
+
+def _sides(tile: int | Pair) -> Pair:
+    return (tile, tile) if isinstance(tile, int) else tile
+
+
+def _least(spec: Spec, stride: int | None = None) -> int:
+    """The smallest side of a tile that gives at least ``stride`` pixels, or one step."""
+    return spec.size_from(2 * spec.context + (stride or spec.step))
+
+
+def _stride(side: int, spec: Spec) -> int:
+    """The most pixels between tiles of this side."""
+    gives = side - 2 * spec.context
+    return gives - gives % spec.step
+
+
+def _starts(canvas: int, side: int, stride: int | None, spec: Spec) -> list[int]:
+    """Where tiles start along an axis; one is enough where it is as long as the canvas."""
+    if side == canvas:
+        return [0]
+    border = 2 * spec.context
+    return covering_starts(canvas - border, side - border, stride or _stride(side, spec))
+
+
+def _cheapest(canvas: Pair, how: Tiles, spec: Spec) -> Pair:
+    """The tile whose starts have the fewest pixels to compute, among those that fit in memory."""
+    strides = how.stride or (None, None)
+    (rows, row_work), (columns, column_work) = (
+        _work(side, stride, spec) for side, stride in zip(canvas, strides, strict=True)
+    )
+    area = np.multiply.outer(rows, columns)
+    work = np.multiply.outer(row_work, column_work).astype(float)
+    work[area * how.batch * spec.bytes_per_pixel > how.memory_mb * 2**20] = np.inf
+    row, column = np.unravel_index(work.argmin(), work.shape)
+    return int(rows[row]), int(columns[column])
+
+
+def _work(canvas: int, stride: int | None, spec: Spec) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Sides that a tile can have along an axis, and pixels that all its tiles have together."""
+    sides = np.array([*range(_least(spec, stride), canvas, spec.step), canvas])
+    work = [len(_starts(canvas, int(side), stride, spec)) * side for side in sides]
+    return sides, np.array(work)

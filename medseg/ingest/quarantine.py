@@ -1,0 +1,46 @@
+"""What was set aside and why, as rows of `quarantine.csv` and as lines on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from medseg import files
+from medseg.errors import Finding
+
+COLUMNS = ("case", "file", "code", "found", "remedy")
+
+NAMED = 5
+"""How many names a line shows before it says how many more there are."""
+
+Row = dict[str, str]
+
+
+def row(case: str, finding: Finding, file: Path | None = None, root: Path | None = None) -> Row:
+    """A case set aside by `finding`; `file` is where the finding says unless given, relative to `root`."""
+    where = Path(file or finding.where)
+    if root is not None and where.is_relative_to(root):
+        where = where.relative_to(root)
+    told = {"code": str(finding.code), "found": finding.found, "remedy": finding.remedy}
+    return {"case": case, "file": str(where), **told}
+
+
+def line(row: Mapping[str, str]) -> str:
+    """A row as the user reads it on the screen."""
+    return f"set aside: {row['code']} {row['file']}: {row['found']}; {row['remedy']}"
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Write `quarantine.csv`, also without a row."""
+    files.write_csv(path, COLUMNS, rows)
+
+
+def ignored_line(names: Sequence[str]) -> str:
+    """How the user is told of scans that no pattern matches."""
+    return f"{len(names)} scans match no pattern: {some(names)}"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

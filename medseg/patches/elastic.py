@@ -1,0 +1,62 @@
+"""U-Net's elastic deformation (Ronneberger et al. 2015): a smooth field of displacements over a whole slice.
+
+The field is bicubic between 3×3 displacements: at the slice's corners, the middles of its sides and its
+centre. Only the part under a window is ever evaluated, and only the pixels that this part points at are read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Pair = tuple[int, int]
+
+NODES = 3
+_A = -0.75  # the free parameter of cubic convolution (Keys 1981), as torch's own bicubic resizing has it
+
+
+def draw_nodes(sigma_px: float, batch: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Gaussian displacements of standard deviation ``sigma_px``: (B, 2, 3, 3), rows before columns, px."""
+    return generator.standard_normal((batch, 2, NODES, NODES)) * sigma_px
+
+
+def displacement(nodes: Tensor, at: Tensor, shape: Tensor) -> Tensor:
+    """The field at places ``at`` of slices of ``shape``: (B, h, w, 2), rows before columns, px.
+
+    :param nodes: displacements (B, 2, 3, 3). :param at: places (B, h, w, 2), px from each slice's first
+    pixel; beyond the slice the field goes on as at its edge. :param shape: (B, 2), rows and columns.
+    """
+    last = (shape - 1).view(-1, 1, 1, 2)
+    along_rows, along_columns = (_node_weights(at[..., axis], last[..., axis]) for axis in (0, 1))
+    rows = torch.einsum("bhwi,bdij->bhwdj", along_rows, nodes)
+    return torch.einsum("bhwdj,bhwj->bhwd", rows, along_columns)
+
+
+def box(at: Tensor) -> tuple[npt.NDArray[np.intp], Pair]:
+    """What bilinear interpolation at places ``at`` (B, h, w, 2) reads: first pixels (B, 2), one size for all.
+
+    A first pixel may be negative: slices are mirrored outside.
+    """
+    low, high = at.amin(dim=(1, 2)).floor(), at.amax(dim=(1, 2)).floor() + 1
+    height, width = (high - low + 1).amax(dim=0).int().tolist()
+    return low.numpy().astype(np.intp), (height, width)
+
+
+def _node_weights(at: Tensor, last: Tensor) -> Tensor:
+    """How much each of the three nodes along an axis counts at ``at``: (B, h, w, 3), sums being 1.
+
+    Nodes lie at 0, ``last``/2 and ``last``. Cubic convolution reaches one node further on both sides: there,
+    the outer nodes are repeated.
+    """
+    in_nodes = at.clamp(min=torch.zeros_like(last), max=last) / last.clamp_min(1) * (NODES - 1)
+    k = _cubic((in_nodes.unsqueeze(-1) - torch.arange(-1, NODES + 1, device=at.device)).abs())
+    return torch.stack([k[..., 0] + k[..., 1], k[..., 2], k[..., 3] + k[..., 4]], dim=-1)
+
+
+def _cubic(d: Tensor) -> Tensor:
+    """Keys' kernel at distances ``d`` >= 0, in nodes."""
+    near = ((_A + 2) * d - (_A + 3)) * d * d + 1
+    far = _A * (((d - 5) * d + 8) * d - 4)
+    return torch.where(d <= 1, near, torch.where(d < 2, far, 0.0))

@@ -1,0 +1,65 @@
+"""U-Net's weight map (Ronneberger et al. 2015): narrow background between two cells weighs more.
+
+Cells are the connected foreground components of a slice, whatever their classes; pixels that touch at a
+corner alone are not connected. The map is the exponential term of the paper's weight w(x); the class balance
+w_c is the loss's class weights, to which it is added.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medseg.volume import PLANE_AXIS, VOID, Array, Plane
+
+NAME = "weight_map"
+"""Its name among a prepared case's extra arrays."""
+
+_NEGLIGIBLE = 6.0  # σ; the term is below 2e-8·w0 from there on
+
+
+def weight_map(label: Array, plane: Plane, w0: float, sigma_px: float) -> npt.NDArray[np.float16]:
+    """w0·exp(−(d1 + d2)² / 2σ²) on the background of each slice of ``plane``: (X, Y, Z) like ``label``.
+
+    d1 and d2 are the distances (px, in the slice) to the nearest and the second nearest cell. The map is 0 on
+    foreground, on void (255), and in slices of fewer than two cells.
+    """
+    weights = np.zeros(label.shape, np.float16, order="F")
+    seen = (np.moveaxis(array, PLANE_AXIS[plane], 0) for array in (label, weights))
+    for labels, out in zip(*seen, strict=True):
+        distance = _two_nearest(np.asarray(labels), reach=math.ceil(_NEGLIGIBLE * sigma_px))
+        out[...] = np.where(labels == 0, between(distance, w0, sigma_px), 0)
+    return weights
+
+
+def between(distance: Array, w0: float, sigma_px: float) -> Array:
+    """The exponential term for d1 + d2 = ``distance`` px."""
+    term: Array = w0 * np.exp(-(distance**2) / (2 * sigma_px**2))
+    return term
+
+
+def _two_nearest(labels: Array, reach: int) -> npt.NDArray[np.float64]:
+    """d1 + d2 of each pixel of a slice (H, W); infinite where a cell is beyond ``reach`` px or missing."""
+    nearest = np.full((2, *labels.shape), np.inf)
+    for cell, place in _cells((labels != 0) & (labels != VOID), reach):
+        distance = ndimage.distance_transform_edt(~cell)
+        first, second = nearest[(0, *place)], nearest[(1, *place)]
+        np.minimum(second, np.maximum(first, distance), out=second)
+        np.minimum(first, distance, out=first)
+    total: npt.NDArray[np.float64] = nearest.sum(axis=0)
+    return total
+
+
+def _cells(foreground: Array, reach: int) -> Iterator[tuple[Array, tuple[slice, slice]]]:
+    """Each connected component's mask in its box widened by ``reach``, and where that lies in the slice."""
+    numbered, count = ndimage.label(foreground)
+    if count < 2:
+        return
+    for number, box in enumerate(ndimage.find_objects(numbered), 1):
+        rows, columns = (slice(max(0, s.start - reach), s.stop + reach) for s in box)
+        place = (rows, columns)
+        yield numbered[place] == number, place

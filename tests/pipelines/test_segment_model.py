@@ -1,0 +1,160 @@
+"""What `medseg segment` makes of a model: members, domain, empty predictions, too little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from medseg import files, networks
+from medseg.errors import ExitCode
+from medseg.infer import modelfolder
+from medseg.ingest import checks
+from medseg.patches.slabs import read_slab
+from medseg.patches.windows import mirrored
+from medseg.preprocess import geometry, intensity
+from medseg.volume import Volume
+from pipelines import segment
+from pipelines.reporter import Reporter
+from pipelines.segment import Settings
+from tests.saved import save
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.mark.parametrize("rule", ["mean", "vote"])
+def test_members_of_several_folds_are_combined(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter, rule: str
+) -> None:
+    scan = save(tmp_path / "in/a.nii.gz", brain)
+    folder = make_model(members=3, combine=rule)
+    assert segment.run([scan], tmp_path / "out", Settings(folder), say) == ExitCode.DONE
+    made = np.asarray(nib.load(tmp_path / "out/a.nii.gz").dataobj)
+    shares = [member_shares(folder, f"fold{k}", scan, rule) for k in range(3)]
+    by_hand = np.argmax(shares[0] + shares[1] + shares[2], axis=0)  # the first of equals, as argmax does
+    np.testing.assert_array_equal(made, by_hand)
+    assert not any(np.array_equal(made, np.argmax(share, axis=0)) for share in shares)
+
+
+def member_shares(folder: Path, member: str, scan: Path, rule: str) -> Any:
+    """One member's probabilities, or its votes of 1 for the likeliest class: (K, X, Y, Z)."""
+    model = modelfolder.load(folder, members=[member])
+    image, _ = checks.read_image({"t1": scan})
+    assert image is not None
+    prepared, record = geometry.apply(image, model.description.geometry())
+    scaling = intensity.measure(prepared, "auto", "zscore")
+    ready = intensity.Ready(prepared.array, prepared.grid, scaling)
+    slabs = [read_slab(ready, "axial", z, 3) for z in range(prepared.grid.shape[2])]
+    height, width = slabs[0].shape[1:]
+    padded = tuple(
+        -(-size // model.predictor.spec.step) * model.predictor.spec.step for size in (height, width)
+    )
+    with torch.inference_mode():
+        logits = model.predictor(torch.from_numpy(np.stack([mirrored(slab, padded) for slab in slabs])))
+    shares = logits[..., :height, :width].softmax(dim=1).numpy()  # (Z, K, H, W)
+    if rule == "vote":
+        shares = np.eye(shares.shape[1], dtype=np.float32)[shares.argmax(axis=1)].transpose(0, 3, 1, 2)
+    volume = np.zeros((shares.shape[1], *image.grid.shape), np.float32)
+    volume[0] = 1  # what was cropped away is background
+    for k, share in enumerate(shares.transpose(1, 2, 3, 0)):
+        inside = (
+            geometry.undo(Volume(np.ones_like(share, np.uint8)[None], prepared.grid), record).array[0] > 0
+        )
+        volume[k][inside] = share.ravel()
+    return volume
+
+
+def test_a_scan_unlike_those_of_training_is_done_and_needs_review(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    domain = {"cases": 3, "spacing_min_mm": [1, 1, 2], "spacing_max_mm": [1, 1, 2]}
+    save(tmp_path / "in/like.nii.gz", brain)
+    save(tmp_path / "in/turned.nii.gz", brain, np.diag([2.0, 1.0, 1.0, 1.0]))
+    save(tmp_path / "in/thick.nii.gz", brain, np.diag([1.0, 1.0, 3.1, 1.0]))
+    segment.run([tmp_path / "in"], tmp_path / "out", Settings(make_model(domain=domain)), say)
+    rows = {r["case"]: r for r in files.read_csv(tmp_path / "out/summary.csv")}
+    assert {name: row["code"] for name, row in rows.items()} == {
+        "like": "",
+        "turned": "",
+        "thick": "OUT_OF_DOMAIN",
+    }
+    assert {name: row["needs_review"] for name, row in rows.items()} == {
+        "like": "False",
+        "turned": "False",
+        "thick": "True",
+    }
+    assert rows["thick"]["status"] == "done with note"
+
+
+def test_a_scan_without_any_foreground_found_needs_review(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    save(tmp_path / "in/a.nii.gz", brain)
+    model = make_model()
+    always_background(model)
+    assert segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say) == ExitCode.DONE
+    (row,) = files.read_csv(tmp_path / "out/summary.csv")
+    assert (row["status"], row["code"]) == ("done with note", "EMPTY_PREDICTION")
+    assert (row["needs_review"], row["quality"], row["gm_ml"]) == ("True", "0.0", "0.0")
+
+
+def always_background(folder: Path) -> None:
+    """Give the model's last layer weights that leave nothing but a bias for class 0."""
+    about = modelfolder.read(folder).description
+    state = networks.build("usegnet", 3, len(about.classes), width=2).state_dict()
+    *_, weight, bias = state
+    state[weight] = torch.zeros_like(state[weight])
+    state[bias] = torch.tensor([9.0] + [0.0] * (len(about.classes) - 1))
+    modelfolder.export(folder, {"fold0": state}, about)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+    ids=lambda error: str(error)[:12],
+)
+def test_a_scan_that_memory_is_too_small_for_is_set_aside_with_a_remedy(
+    tmp_path: Path,
+    brain: Any,
+    make_model: MakeModel,
+    say: Reporter,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Any,
+) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / "in" / f"{name}.nii.gz", brain)
+    load = modelfolder.load
+
+    def load_failing(*args: Any, **keywords: Any) -> modelfolder.Model:
+        model = load(*args, **keywords)
+        return replace(model, predictor=Failing(model.predictor, error))
+
+    monkeypatch.setattr(modelfolder, "load", load_failing)
+    ended = segment.run([tmp_path / "in"], tmp_path / "out", Settings(make_model()), say)
+    assert ended == ExitCode.SOME_SET_ASIDE
+    (row,) = files.read_csv(tmp_path / "out/quarantine.csv")
+    assert (row["case"], row["code"]) == ("a", "OUT_OF_MEMORY")
+    assert "batch" in row["remedy"]
+
+
+class Failing:
+    """A predictor whose first batch raises."""
+
+    def __init__(self, predictor: Any, error: Exception) -> None:
+        self.spec, self._predictor, self._errors = predictor.spec, predictor, [error]
+
+    def __call__(self, batch: torch.Tensor) -> Any:
+        if self._errors:
+            raise self._errors.pop()
+        return self._predictor(batch)
