@@ -24,6 +24,6 @@ def run(work: Path, folder: Path, say: Reporter) -> None:
     for name in [*names, "model.json"]:
         with files.written_aside(folder / name) as part:
             shutil.copyfile(source / name, part)
-    say.line(
+    say.result(
         f"{folder}: {model.description.network}, {model.parameters:,} parameters, sha256 {model.sha256[:12]}"
     )

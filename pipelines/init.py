@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
+
+import yaml
 
 from medseg import files
 from medseg.errors import Code, MedsegError
@@ -22,7 +26,7 @@ def run(data: Path, out: Path, *, force: bool) -> Guess:
     guess = layouts.guess(data)
     if guess.classes is None:
         guess = replace(guess, classes=_classes(data, guess))
-    files.write_text(out, recipe_text(out.stem, data, guess))
+    files.write_text(out, recipe_text(out, data, guess))
     return guess
 
 
@@ -36,18 +40,18 @@ def _classes(data: Path, guess: Guess) -> dict[int, str] | None:
     return {v: "background" if v == 0 else f"label_{v}" for v in sorted(values)} if len(values) > 1 else None
 
 
-def recipe_text(name: str, data: Path, guess: Guess) -> str:
-    """The recipe as commented YAML."""
-    channels = "\n".join(f'    {k}: "{v}"' for k, v in guess.channels.items())
-    label = f'  label: "{guess.label}"' if guess.label else "  # label: no label files were found"
+def recipe_text(out: Path, data: Path, guess: Guess) -> str:
+    """The recipe to be written to `out`, as commented YAML."""
+    channels = "\n".join(f"    {_scalar(k)}: {_scalar(v)}" for k, v in guess.channels.items())
+    label = f"  label: {_scalar(guess.label)}" if guess.label else "  # label: no label files were found"
     names = guess.classes or {0: "background", 1: "label_1"}
-    classes = "\n".join(f"    {value}: {_safe(text)}" for value, text in sorted(names.items()))
-    return f"""# Made by `medseg init {data}`: {guess.n_cases} cases, layout {guess.layout}.
-# Read it once, then: medseg run {name}.yaml
-name: {name}
+    classes = "\n".join(f"    {value}: {_scalar(text)}" for value, text in sorted(names.items()))
+    return f"""# Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
+# Read it once, then: {_command("run", out)}
+name: {_scalar(recipe_name(out))}
 
 data:
-  path: {data.absolute()}
+  path: {_scalar(str(data.absolute()))}
   layout: {guess.layout}          # auto | plain | subjects | decathlon | bids | patterns
   channels:              # name: pattern below path; {{case}} and {{subject}} are read from the names
 {channels}
@@ -57,7 +61,7 @@ data:
   splits: {{folds: 1, val: 0.2, test: 0.2, seed: 0}}   # or train: [..], val: [..], test: [..]
 
 preprocess:
-  foreground: auto       # auto | all | a number (grey values above it)
+  foreground: auto       # auto | all | {{above: x}}, grey values above x
   # spacing_mm: [1.0, 1.0, 1.0]   # resample; leave out to keep each scan's own
   crop: true             # to the foreground, plus crop_margin voxels
   n4: false              # bias-field correction; a minute a scan
@@ -86,6 +90,16 @@ predict:
 """
 
 
-def _safe(text: str) -> str:
-    """A class name as a YAML scalar."""
-    return text if text.replace("_", "").replace(" ", "").isalnum() and text[0].isalpha() else repr(text)
+def recipe_name(out: Path) -> str:
+    """A name that recipes may have, from the file's."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", out.stem).lstrip("_.-") or "recipe"
+
+
+def _scalar(text: str) -> str:
+    """A text as a YAML scalar, quoted where it must be."""
+    return yaml.safe_dump([text], default_flow_style=True, allow_unicode=True, width=2**20).strip()[1:-1]
+
+
+def _command(*words: object) -> str:
+    """A command that can be typed as it stands, on one line."""
+    return " ".join(shlex.join(["medseg", *map(str, words)]).splitlines())

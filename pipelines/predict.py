@@ -36,7 +36,6 @@ class Task:
 
 def run(job: Job) -> None:
     """Predict test cases with their fold's member, unlabelled ones with all members."""
-    job.needs(job.work.model / "model.json", "train")
     model = modelfolder.read(job.work.model)
     tasks = plan(job, model)
     settings = job.recipe.predict.model_dump(mode="json")

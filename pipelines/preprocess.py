@@ -21,7 +21,6 @@ VERSION = 1
 
 def run(job: Job) -> None:
     """Prepare every case that some fold trains or validates on."""
-    job.needs(job.work.ingest / "stage.json", "ingest")
     rows = used_cases(job.work.ingest, ("train", "val"))
     keys = {row["case"]: _key(job.recipe, case_files(row)) for row in rows}
     makes = [job.work.prepared / name / "key.json" for name in keys]

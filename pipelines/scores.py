@@ -8,55 +8,49 @@ from typing import Any
 import numpy as np
 
 from medseg import files
-from medseg.errors import Code, ExitCode, Finding, MedsegError
+from medseg.errors import Code, ExitCode, Finding, MedsegError, refusal
 from medseg.evaluate import compare, overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
-from medseg.ingest import checks
+from medseg.ingest import checks, quarantine
 from medseg.volume import Array, ClassList, Grid, Volume
 from pipelines.reporter import Reporter
 
-QUARANTINE_COLUMNS = ("case", "file", "code", "found", "remedy")
-
 
 def run(truth: Path, prediction: Path, out: Path, say: Reporter, *, tolerance: float = 1.0) -> ExitCode:
-    """Score every label map of `truth`; a case whose truth cannot be read is set aside, by name."""
-    pairs = compare.folder_pairs(truth, prediction)
+    """Score every label map of `truth`; a case whose truth cannot be read is set aside, by name.
+
+    So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one.
+    """
+    pairs, extra = compare.folder_pairs(truth, prediction)
     classes = _class_list(truth, prediction, pairs)
+    aside = [quarantine.row(case, _without_reference(path, truth)) for case, path in extra.items()]
     rows: list[ScoreRow] = []
-    aside: list[dict[str, Any]] = []
     total = np.zeros((len(classes), len(classes)), dtype=np.int64)
     with say.progress("scoring", len(pairs)) as bar:
         for n, pair in enumerate(pairs, 1):
-            try:
-                reference = read_labels(pair.truth, classes)
-            except MedsegError as error:
-                aside.append(_aside(pair.case, error.finding))
-                continue
-            try:
-                predicted = _predicted(pair.prediction, classes, reference.grid)
-            except MedsegError as error:  # an unusable prediction counts as a missing one, and is named
-                aside.append(_aside(pair.case, error.finding))
-                predicted = None
-            array = reference.array[0]
-            rows += table.score(
-                Entry(pair.case, pair.case), array, predicted, reference.grid, classes, tolerance
-            )
-            total += overlap.confusion(array, predicted, len(classes), where=pair.case)
+            truth_map, predicted, unusable = _read(pair, classes)
+            aside += [quarantine.row(pair.case, finding) for finding in unusable]
+            if truth_map is not None:
+                array, entry = truth_map.array[0], Entry(pair.case, pair.case)
+                rows += table.score(entry, array, predicted, truth_map.grid, classes, tolerance)
+                total += overlap.confusion(array, predicted, len(classes), where=pair.case)
             bar.to(n, pair.case)
     if not rows:
+        for row in aside:
+            say.line(f"  {quarantine.line(row)}")
         raise MedsegError(
-            Code.NOTHING_USABLE, truth, f"{len(aside)} label maps, none readable", "see the codes"
+            Code.NOTHING_USABLE, truth, f"{len(pairs)} label maps, none usable", "see the codes"
         )
     table.write(out / "scores.csv", rows)
     table.write_confusion(out / "confusion.csv", {"test": total}, classes)
     told = summary.summarise(rows, {"test": total})
     files.write_json(out / "summary.json", told)
-    files.write_csv(out / "quarantine.csv", QUARANTINE_COLUMNS, aside)
+    quarantine.write(out / "quarantine.csv", aside)
     for line in summary_lines(told):
-        say.line(line)
+        say.result(line)
     for row in aside:
-        say.line(f"  set aside: {row['code']} {row['file']}: {row['found']}; {row['remedy']}")
-    say.line(f"scores: {out / 'scores.csv'}")
+        say.line(f"  {quarantine.line(row)}")
+    say.result(f"scores: {out / 'scores.csv'}")
     return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
 
 
@@ -64,8 +58,7 @@ def read_labels(path: Path, classes: ClassList, grid: Grid | None = None) -> Vol
     """A label map in class indices, (1, X, Y, Z) uint8, on `grid` if one is given. Raises the file's code."""
     volume, findings = checks.read_label(path, classes, grid)
     if volume is None:
-        f = next(f for f in findings if not f.is_note)
-        raise MedsegError(f.code, f.where, f.found, f.remedy)
+        raise refusal(findings)
     return volume
 
 
@@ -95,15 +88,30 @@ def in_words(statistics: dict[str, Any], digits: int = 4) -> str:
     return f"{text} n {statistics['n']}{undefined}"
 
 
-def _predicted(path: Path | None, classes: ClassList, grid: Grid) -> Array | None:
-    return None if path is None else read_labels(path, classes, grid).array[0]
+def _read(pair: compare.Pair, classes: ClassList) -> tuple[Volume | None, Array | None, list[Finding]]:
+    """The truth, and the prediction (X, Y, Z) on its grid; None where there is none, or with the reason."""
+    try:
+        truth = read_labels(pair.truth, classes)
+    except MedsegError as error:
+        return None, None, [error.finding]
+    if pair.prediction is None:
+        return truth, None, []
+    try:
+        return truth, read_labels(pair.prediction, classes, truth.grid).array[0], []
+    except MedsegError as error:
+        return truth, None, [error.finding]
+
+
+def _without_reference(path: Path, truth: Path) -> Finding:
+    found, remedy = f"no label map of this case in {truth}", "add the reference, or take the prediction away"
+    return Finding(Code.REFERENCE_MISSING, str(path), found, remedy)
 
 
 def _class_list(truth: Path, prediction: Path, pairs: list[compare.Pair]) -> ClassList:
     """labels.json of either folder; without one, the values found in the truth, named by their numbers."""
     for folder in (prediction, truth):
         if (folder / "labels.json").is_file():
-            return ClassList.from_json(files.read_json(folder / "labels.json"))
+            return _named_classes(folder / "labels.json")
     values = {0, *checks.label_values(pair.truth for pair in pairs)}
     if len(values) < 2:
         raise MedsegError(
@@ -112,11 +120,9 @@ def _class_list(truth: Path, prediction: Path, pairs: list[compare.Pair]) -> Cla
     return ClassList.from_names({v: "background" if v == 0 else f"label {v}" for v in values})
 
 
-def _aside(case: str, finding: Finding) -> dict[str, Any]:
-    return {
-        "case": case,
-        "file": finding.where,
-        "code": str(finding.code),
-        "found": finding.found,
-        "remedy": finding.remedy,
-    }
+def _named_classes(path: Path) -> ClassList:
+    try:
+        return ClassList.from_json(files.read_json(path))
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = "correct it, or take it away: classes are then named by their values"
+        raise MedsegError(Code.USAGE, path, f"no class list: {error!r}", remedy) from error

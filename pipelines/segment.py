@@ -226,7 +226,7 @@ def _conclude(
     if found.left_out:
         say.line(_left_out_line(found, out))
     words = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
-    say.line(f"{len(cases)} inputs: {words}. Summary: {out / 'summary.csv'}")
+    say.result(f"{len(cases)} inputs: {words}. Summary: {out / 'summary.csv'}")
     if len(aside) == len(cases):
         return ExitCode.NOTHING_USABLE
     return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE

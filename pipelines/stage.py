@@ -37,12 +37,6 @@ class Job:
     command: str = ""
     """What makes this work folder when it is typed again."""
 
-    def needs(self, path: Path, stage: str) -> Path:
-        """`path`, or STAGE_MISSING naming the stage that makes it."""
-        if not path.exists():
-            raise _not_run(path, stage, self.recipe.name, self.work)
-        return path
-
     @contextmanager
     def stage(self, name: str, version: int, used: Any, makes: Iterable[Path]) -> Iterator[bool]:
         """Give True if the stage must run, False if nothing it used has changed since it last ended well.

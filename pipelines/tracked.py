@@ -30,7 +30,7 @@ class Tracked:
         self._nested = nested
         self._open: dict[int, Run] = {}
 
-    def fold(self, fold: int, _trained_now: int = 1) -> Run:
+    def fold(self, fold: int) -> Run:
         """The run that fold's training is told to: the recipe's own if the recipe has one fold."""
         if not (self._nested and self.run.id):
             return self.run

@@ -17,6 +17,7 @@ import numpy as np
 
 from medseg import files
 from medseg.infer import modelfolder
+from medseg.infer.modelfolder import Description
 from medseg.ingest.splits import SplitRow
 from medseg.tracking import pyfunc
 from medseg.tracking.run import DataSet, Run
@@ -36,7 +37,6 @@ TRIAL_STEPS = 4
 
 def run(job: Job) -> None:
     """Train what is not trained yet, then export every finished fold of this training as a member."""
-    job.needs(job.work.prepared / "stage.json", "preprocess")
     folds = job.folds or (0,)
     keys = {fold: FoldTraining(job.recipe, job.work, fold).key() for fold in folds}
     used = {
@@ -46,18 +46,18 @@ def run(job: Job) -> None:
     with job.stage("train", VERSION, used, [job.work.model / "model.json"]) as must_run:
         if must_run:
             for fold in folds:
-                _train_fold(job, fold, keys[fold], len(folds))
+                _train_fold(job, fold, keys[fold])
             _export(job)
 
 
-def _train_fold(job: Job, fold: int, key: str, folds: int) -> None:
+def _train_fold(job: Job, fold: int, key: str) -> None:
     training = FoldTraining(job.recipe, job.work, fold)
     folder = job.work.train(fold)
     if _is_done(job, fold, key):
         return
     _make_room(job, fold, key)
     files.write_json(folder / "key.json", key)
-    run = job.tracked.fold(fold, folds)
+    run = job.tracked.fold(fold)
     run.data(_data_set(job, fold))
     run.watch()
     if training.validated and job.recipe.tracking.overlays and not (folder / LAST).exists():
@@ -190,18 +190,17 @@ def _data_set(job: Job, fold: int) -> DataSet:
 def _export(job: Job) -> None:
     """Every fold whose weights are of the present training becomes a member of `W/model`."""
     members: dict[str, Any] = {}
+    descriptions: list[Description] = []
     trained: dict[str, Any] = {}
-    first: FoldTraining | None = None
     for done in sorted(job.work.root.glob(f"train/*/{DONE}"), key=lambda p: int(p.parent.name)):
         training = FoldTraining(job.recipe, job.work, int(done.parent.name))
         if files.read_json(done)["key"] != training.key():
             continue
-        first = first or training
+        descriptions.append(training.description())
         members[f"fold{training.fold}"] = state.read_network(done.parent / BEST)
         trained[f"fold{training.fold}"] = _about(job, training)
-    if first is None:
-        raise RuntimeError("no trained fold to export")
-    description = first.description().model_copy(update={"trained": trained})
+    domain = modelfolder.merged_domain([d.domain for d in descriptions])
+    description = descriptions[0].model_copy(update={"trained": trained, "domain": domain})
     modelfolder.export(job.work.model, members, description)
     pyfunc.log(job.tracked.run, job.work.model)
 

@@ -34,6 +34,7 @@ from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
 from medseg.volume import Array, Volume
 from pipelines import ingested
+from pipelines.device import choose
 from pipelines.workfolder import Work
 
 BEST_BY = "dice_mean"
@@ -161,7 +162,7 @@ class FoldTraining:
             phases=tuple(Phase(p.epochs, p.lr, p.layers) for p in t.phases),
             clip=t.clip,
             precision=t.precision,
-            device=t.device,
+            device=choose(t.device),
             processes=t.processes,
             channels_last=t.channels_last,
             compile=t.compile,

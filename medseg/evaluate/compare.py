@@ -13,6 +13,7 @@ from medseg.evaluate import table
 from medseg.evaluate.summary import interval
 from medseg.evaluate.table import METRICS, ScoreRow
 from medseg.files import read_csv, read_json
+from medseg.ingest import names
 from medseg.volume import Array
 
 OVER_CLASSES = "over classes"
@@ -26,7 +27,7 @@ class Difference:
     """One metric of one class in two work folders, over the ``pairs`` cases that both have.
 
     ``difference`` is the mean of ``other`` minus ``first``; ``ci95`` its bootstrap interval over subjects,
-    None below five; ``unpaired`` counts the values (of a case and class) that only one folder has.
+    None below five; ``unpaired`` counts the cases with a value (of the class, or of any) in one folder only.
     """
 
     first: str
@@ -161,7 +162,7 @@ def _paired(ours: _Values, theirs: _Values, name: str) -> tuple[Array, Array, li
     """Both tables' values of a class (or of each case's mean over classes) for the cases that both have.
 
     Over classes, a case's mean takes the classes for which both have the metric. Returns both (N,) float64,
-    the cases, and how many (case, class) values stand in one table only.
+    the cases, and how many other cases have a value in one table only.
     """
     ours, theirs = (
         {key: value for key, value in values.items() if name in (key[1], OVER_CLASSES)}
@@ -171,7 +172,8 @@ def _paired(ours: _Values, theirs: _Values, name: str) -> tuple[Array, Array, li
     for key in sorted(ours.keys() & theirs.keys()):
         by_case.setdefault(key[0], []).append((ours[key], theirs[key]))
     means = np.array([np.mean(pairs, axis=0) for pairs in by_case.values()]).reshape(-1, 2)
-    return means[:, 0], means[:, 1], list(by_case), len(ours.keys() ^ theirs.keys())
+    with_value = {case for case, _ in ours.keys() | theirs.keys()}
+    return means[:, 0], means[:, 1], list(by_case), len(with_value - by_case.keys())
 
 
 def cost(folder: Path, label: str) -> Cost:
@@ -207,23 +209,24 @@ class Pair:
 
 
 _SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".mgz", ".mgh", ".png", ".tif", ".tiff", ".bmp")
-_LABEL_ENDINGS = ("_seg", "_label", "_labels", "_mask", "_pred")
 
 
-def folder_pairs(truth: Path, prediction: Path) -> list[Pair]:
+def folder_pairs(truth: Path, prediction: Path) -> tuple[list[Pair], dict[str, Path]]:
     """Match two folders of label maps by case: the file's name without suffix and without `_seg`, `_label`…
 
     Subfolders are walked too. Where a folder holds both `a.nii.gz` and `a_seg.nii.gz`, the latter is the
-    label map. The truth folder is the reference list, in the order of its cases; files of the other folder
-    that match no case are left out. Raises PATH_MISSING for a folder that is not there, NOTHING_USABLE for
-    a truth folder without label maps, and DUPLICATE_CASE where two files of a folder claim one case.
+    label map. The truth folder is the reference list: a pair for each of its cases, in order; the other
+    folder's cases that it lacks are returned beside, with their files. Raises PATH_MISSING for a folder that
+    is not there, NOTHING_USABLE for a truth folder without label maps, and DUPLICATE_CASE where two files of
+    a folder claim one case.
     """
     references, guesses = _by_case(truth), _by_case(prediction)
     if not references:
         raise MedsegError(
             Code.NOTHING_USABLE, truth, "no label maps", f"name a folder with {', '.join(_SUFFIXES)} files"
         )
-    return [Pair(case, path, guesses.get(case)) for case, path in sorted(references.items())]
+    pairs = [Pair(case, path, guesses.get(case)) for case, path in sorted(references.items())]
+    return pairs, {case: path for case, path in sorted(guesses.items()) if case not in references}
 
 
 def _by_case(folder: Path) -> dict[str, Path]:
@@ -235,7 +238,7 @@ def _by_case(folder: Path) -> dict[str, Path]:
         stem = _stem(path.name)
         if stem is None:
             continue
-        case, ending = _split_ending(stem)
+        case, ending = names.split_label_ending(stem)
         held = marked if ending else plain
         if case in held:
             raise MedsegError(
@@ -254,9 +257,4 @@ def _stem(name: str) -> str | None:
     if suffix is None or name.startswith("."):
         return None
     stem = name[: -len(suffix)]
-    return None if stem.endswith("_margin") else stem
-
-
-def _split_ending(stem: str) -> tuple[str, str]:
-    ending = next((e for e in _LABEL_ENDINGS if stem.endswith(e) and stem != e), "")
-    return stem.removesuffix(ending), ending
+    return None if stem.endswith(names.MARGIN_ENDING) else stem

@@ -37,7 +37,8 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 def ignored_line(names: Sequence[str]) -> str:
     """How the user is told of scans that no pattern matches."""
-    return f"{len(names)} scans match no pattern: {some(names)}"
+    scans = "1 scan matches" if len(names) == 1 else f"{len(names)} scans match"
+    return f"{scans} no pattern: {some(names)}"
 
 
 def some(names: Sequence[str]) -> str:

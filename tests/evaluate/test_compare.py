@@ -51,9 +51,21 @@ def test_paired_differences_by_hand(tmp_path: Path):
     assert (by_class["GM"].pairs, by_class["GM"].unpaired) == (2, 0)
     assert by_class["WM"].difference == pytest.approx(0.3)
     assert (by_class["WM"].pairs, by_class["WM"].unpaired) == (1, 1)
+    assert by_class["over classes"].unpaired == 0  # both have GM of both cases
     # Case b is compared by GM alone, which both have: (0.2 + 0.0) / 2.
     assert by_class["over classes"].difference == pytest.approx(0.1)
     assert (by_class["GM"].first, by_class["GM"].other, by_class["GM"].ci95) == ("w1", "w2", None)
+
+
+def test_cases_of_one_folder_alone_are_counted_once_over_classes():
+    classes = ("GM", "WM", "CSF")
+    first = [row(f"c{i}", name, 0.5) for i in range(10) for name in classes]
+    other = [row(f"d{i}" if i > 6 else f"c{i}", name, 0.5) for i in range(9) for name in classes]
+    found = {d.class_name: d for d in compare.differences(("x", first), ("y", other))}
+    assert {name: (d.pairs, d.unpaired) for name, d in found.items()} == {
+        **dict.fromkeys(classes, (7, 5)),  # c7 to c9 of the first, d7 and d8 of the other
+        "over classes": (7, 5),
+    }
 
 
 def test_five_subjects_give_an_interval():
@@ -126,11 +138,13 @@ def test_folders_are_matched_by_case(tmp_path: Path):
     touch(
         guess / "a.nii.gz", guess / "a_margin.nii.gz", guess / "a.json", guess / "c.nii.gz", guess / "d.nii"
     )
-    assert compare.folder_pairs(truth, guess) == [
+    pairs, extra = compare.folder_pairs(truth, guess)
+    assert pairs == [
         compare.Pair("a", truth / "a" / "a_seg.nii.gz", guess / "a.nii.gz"),
         compare.Pair("b", truth / "b_label.nii", None),
         compare.Pair("c", truth / "c.mha", guess / "c.nii.gz"),
     ]
+    assert extra == {"d": guess / "d.nii"}
 
 
 @pytest.mark.parametrize(

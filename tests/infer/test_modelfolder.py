@@ -111,7 +111,12 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"surprise": 1}, {"depth": "three"}, {"plane": "diagonal"}, {"mode": None}, {"stride": [1]}]
+    "changes",
+    [
+        *({"surprise": 1}, {"depth": "three"}, {"depth": 0}, {"plane": "diagonal"}, {"mode": None}),
+        *({"stride": [1]}, {"window": [0, 8]}, {"domain": {"spacing_min_mm": "fine"}}),
+        *({"classes": [{"a": 1}]}, {"classes": [3, 4]}, {"classes": [CLASSES.to_json()[0]] * 2}),
+    ],
 )
 def test_a_description_of_the_wrong_form_is_refused(folder: Path, changes: dict[str, Any]) -> None:
     edit(folder, **changes)
@@ -119,6 +124,58 @@ def test_a_description_of_the_wrong_form_is_refused(folder: Path, changes: dict[
         modelfolder.load(folder)
     assert caught.value.code == Code.NOT_A_MODEL
     assert next(iter(changes)) in caught.value.finding.found
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("members", [{"name": "fold0", "sha256": "0"}]),
+        ("members", [{"name": "fold0", "file": 3, "sha256": "0"}]),
+        ("members", ["fold0"]),
+        ("members", []),
+        ("members", None),
+        ("parameters", "many"),
+        ("description", None),
+    ],
+)
+def test_rows_of_the_wrong_form_are_refused(folder: Path, key: str, value: Any) -> None:
+    path = folder / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    for read in (modelfolder.load, modelfolder.read):
+        with pytest.raises(MedsegError) as caught:
+            read(folder)
+        assert caught.value.code == Code.NOT_A_MODEL
+        assert key in caught.value.finding.found
+
+
+def test_domains_are_merged_to_one_that_holds_all_members_scans() -> None:
+    a = {"cases": 4, "spacing_min_mm": [1, 1, 2], "spacing_max_mm": [1, 1, 3]}
+    b = {"cases": 5, "spacing_min_mm": [0.9, 1.1, 2], "spacing_max_mm": [1, 1.2, 2]}
+    merged = {"cases": 5, "spacing_min_mm": [0.9, 1, 2], "spacing_max_mm": [1, 1.2, 3]}
+    assert modelfolder.merged_domain([a, b]) == modelfolder.merged_domain([b, a]) == merged
+    assert modelfolder.merged_domain([a]) == a
+    assert modelfolder.merged_domain([a, {"cases": 2}]) == {"cases": 4}
+    assert modelfolder.merged_domain([{}]) == {}
+
+
+def test_the_card_is_written_in_words() -> None:
+    domain = {"cases": 5, "spacing_min_mm": [0.9375, 1.0, 1.5], "spacing_max_mm": [1.0, 1.0, 3.1]}
+    trained = {"fold0": {"cases": 5, "epochs": 20, "best validation Dice": 0.91234567, "stopped": None}}
+    about = describe(domain=domain, trained=trained, keywords={"width": 2, "levels": [1, 2]})
+    card = modelfolder.card(about, 1234, 1)
+    for line in (
+        "- network: usegnet (width 2, levels 1 × 2), 1,234 parameters, 1 member",
+        "- fold0: cases 5, epochs 20, best validation Dice 0.9123, stopped unknown",
+        "- 5 training cases",
+        "- voxels from 0.9375 × 1 × 1.5 to 1 × 1 × 3.1 mm",
+    ):
+        assert line in card.splitlines()
+    assert "- voxels of 1 × 1 × 1 mm" in modelfolder.card(
+        describe(domain={"spacing_min_mm": [1, 1, 1], "spacing_max_mm": [1, 1, 1.0]}), 1, 3
+    )
+    bare = modelfolder.card(describe(keywords={}), 1, 3)
+    assert "- network: usegnet, 1 parameters, 3 members" in bare
+    assert "- not recorded" in bare
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 99, "members": [], "description": {}}'])

@@ -49,6 +49,7 @@ def test_a_row_of_the_quarantine_names_the_file_below_its_root() -> None:
 
 def test_long_lists_of_names_are_cut() -> None:
     assert quarantine.some(["a", "b"]) == "a, b"
+    assert quarantine.ignored_line(["a"]) == "1 scan matches no pattern: a"
     assert quarantine.ignored_line(list("abcdefg")) == "7 scans match no pattern: a, b, c, d, e and 2 more"
 
 

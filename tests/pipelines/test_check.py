@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from medseg import files
 from medseg.config import load
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.ingest import layouts
+from medseg.ingest.layouts import Guess
 from pipelines import check, init
 from pipelines import ingest as ingest_stage
 from pipelines import run as pipeline
@@ -194,6 +196,28 @@ def test_init_writes_a_recipe_that_loads_and_ingests(faults: Path) -> None:
         init.run(faults / "data", out, force=False)
     assert caught.value.code == Code.USAGE
     init.run(faults / "data", out, force=True)
+
+
+@pytest.mark.parametrize("name", ["my recipe.yaml", "_x: [y].yaml", "étude.yaml", "...yaml", "yes.yaml"])
+@pytest.mark.parametrize("folder", ["my data #1: x", "it's {a}, 'b'", "null", "two\nlines"])
+def test_init_writes_recipes_that_load_whatever_the_names(tmp_path: Path, name: str, folder: str) -> None:
+    data = tmp_path / folder
+    for case in ("a", "b"):
+        save(data / f"images/{case}.nii", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    init.run(data, tmp_path / name, force=False)
+    recipe = load.load(str(tmp_path / name))
+    assert recipe.data.path == data
+    text = (tmp_path / name).read_text()
+    assert f"# Read it once, then: medseg run {shlex.quote(str(tmp_path / name))}" in text
+    assert yaml.safe_load(text)["name"] == recipe.name
+
+
+def test_class_and_channel_names_are_quoted_where_they_must_be() -> None:
+    classes = {0: "no", 1: "CSF: inner", 2: "7", 3: "null", 4: "a, b", 5: "white matter"}
+    guess = Guess("plain", {"t1: x": "images/{case}.nii", "y": "*{case}"}, "l/{case}", classes, 2, 2)
+    tree = yaml.safe_load(init.recipe_text(Path("r.yaml"), Path("data"), guess))
+    assert tree["data"]["classes"] == classes
+    assert tree["data"]["channels"] == guess.channels
 
 
 def test_init_of_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:

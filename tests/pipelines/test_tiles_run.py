@@ -14,7 +14,8 @@ import yaml
 
 from medseg import files, networks
 from medseg.config import load
-from medseg.errors import Code, ExitCode, MedsegError
+from medseg.config.load import RecipeError
+from medseg.errors import Code, ExitCode
 from pipelines import run as pipeline
 from pipelines import segment
 from pipelines.reporter import Reporter
@@ -135,10 +136,11 @@ def test_windows_blended_by_gaussian_weights(place: Path) -> None:
 def test_sizes_are_refused_before_anything_runs(
     place: Path, parts: dict[str, Any], code: Code, remedy: str
 ) -> None:
-    with pytest.raises(MedsegError) as caught:
+    with pytest.raises(RecipeError) as caught:
         go(place, **parts)
-    assert caught.value.code == code
-    assert any(words in caught.value.finding.remedy for words in remedy.split("|"))
+    (problem,) = caught.value.problems
+    assert problem.code == code
+    assert any(words in problem.remedy for words in remedy.split("|"))
     assert not (place / "work").exists()
 
 
