@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,11 @@ Reference = tuple[Entry, Path, Path]
 
 def run(job: Job) -> None:
     """Score, summarise, and hand the means to tracking."""
-    listed = list(references(job))
+    score(job, list(references(job)))
+
+
+def score(job: Job, listed: list[Reference]) -> None:
+    """Score what is listed, as the stage does; also for predictions that no network made."""
     used = {
         "evaluate": job.recipe.evaluate.model_dump(mode="json"),
         "classes": job.recipe.data.class_list().to_json(),
@@ -40,11 +44,12 @@ def run(job: Job) -> None:
     _say(job)
 
 
-def references(job: Job) -> Iterator[Reference]:
-    """Every labelled case with a role that `predict.roles` names, in the folds that were trained."""
+def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Reference]:
+    """Every labelled case with a role of `predict.roles`, in `folds` or in those that were trained."""
     by_name = cases(job.work.ingest)
-    members = files.read_json(job.work.model / "model.json")["members"]
-    folds = sorted(int(m["name"].removeprefix("fold")) for m in members)
+    if folds is None:
+        members = files.read_json(job.work.model / "model.json")["members"]
+        folds = sorted(int(m["name"].removeprefix("fold")) for m in members)
     for role in roles(job.work.ingest):
         if role.fold in folds and role.role in job.recipe.predict.roles and by_name[role.case]["label"]:
             folder = job.work.fold_predictions(role.fold, len(folds))

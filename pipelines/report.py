@@ -17,6 +17,7 @@ from medseg.ingest import checks
 from medseg.report import charts, html, pictures
 from medseg.report.html import CaseView, Chart, Report, Tile
 from medseg.volume import Array, Volume
+from pipelines import explaining
 from pipelines.device import choose, in_words
 from pipelines.info import version
 from pipelines.ingested import case_files, cases
@@ -184,7 +185,15 @@ def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
         truth = _labels(job, by_name[name]["label"], image)
         prediction = _labels(job, predicted.get(name), image)
         png = pictures.overlay(image, job.recipe.data.class_list(), truth=truth, prediction=prediction)
-        yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(predicted.get(name)))
+        explained = list(_explained(job, name)) if job.recipe.report.explain else []
+        yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(predicted.get(name)), explained)
+
+
+def _explained(job: Job, case: str) -> Iterator[Chart]:
+    """Grad-CAM of the classes that the recipe names."""
+    pictures = explaining.run(job.work, case, job.recipe.report.explain, device=job.recipe.train.device)
+    for name, path in pictures.items():
+        yield Chart(f"Grad-CAM, {name}", path.read_bytes(), "Outline: predicted. Heat: what speaks for it.")
 
 
 def _label_maps(job: Job) -> list[Path]:

@@ -64,7 +64,7 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
     named = load.load(request.recipe, request.settings, request.data)
     kept = _kept(request, named, work, only)
     recipe, source = (named, request.recipe) if kept is None else (kept, str(work.recipe))
-    folds = _folds(recipe, request.fold)
+    folds = chosen_folds(recipe, request.fold)
     _check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)
     with ExitStack() as held:
@@ -148,7 +148,8 @@ def _check_loss(recipe: Recipe) -> None:
         raise MedsegError(Code.KEYWORD_INVALID, f"loss {name}", str(error), remedy) from None
 
 
-def _folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:
+def chosen_folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:
+    """What `--fold` names: a number, `all`, or by default the first. Raises USAGE for any other."""
     count = recipe.data.n_folds()
     if wanted is None:
         return (0,)

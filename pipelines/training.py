@@ -178,6 +178,7 @@ class FoldTraining:
         names = self.recipe.data.class_list().names
         about, train = self.description(), self.recipe.train
         spec = modelfolder.spec(about, self.network())
+        how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training
 
         def validate(network: nn.Module) -> dict[str, float]:
             device = next(network.parameters()).device
@@ -186,7 +187,7 @@ class FoldTraining:
             )
             dice = []
             for n, case in enumerate(self.validated):
-                labels = predict.label(case.ready, predictor, about.how()).labels
+                labels = predict.label(case.ready, predictor, how).labels
                 if n == 0 and self.recipe.tracking.overlays:
                     self.draw(labels)
                 dice.append(overlap.dice(overlap.confusion(_label(case), labels, len(names))))
@@ -239,6 +240,7 @@ class FoldTraining:
             tile=r.predict.tile,
             memory_mb=r.predict.memory_mb,
             batch=r.predict.batch,
+            crf=r.predict.crf,
             combine=r.predict.members,
             domain=domain,
             trained={},

@@ -16,7 +16,7 @@ import numpy as np
 
 from medseg.errors import Code, MedsegError
 from medseg.preprocess.intensity import Foreground, Ready, foreground
-from medseg.volume import Array
+from medseg.volume import VOID, Array
 
 LEVELS = 4096
 """Grey values told apart: where there are more, they are rounded to this many between the ends."""
@@ -64,6 +64,22 @@ def label(
     margin = np.ones(image.shape, dtype=np.float16)
     margin[inside] = first_minus_second.astype(np.float16)[inverse]
     return Clustering(labels, margin, float(np.average(first_minus_second, weights=counts)))
+
+
+def class_greys(ready: Ready, label: Array, classes: int) -> Array:
+    """Mean scaled grey value of each class in channel 0: (classes,) float64, NaN for one that does not occur.
+
+    ``label`` (X, Y, Z) uint8 holds class indices, 255 for void. Over training cases these means tell which
+    cluster is which class.
+    """
+    counts, sums = np.zeros(VOID + 1), np.zeros(VOID + 1)
+    for z in range(label.shape[2]):
+        inside = label[:, :, z].ravel()
+        counts += np.bincount(inside, minlength=VOID + 1)
+        sums += np.bincount(inside, weights=ready.array[0, :, :, z].ravel(), minlength=VOID + 1)
+    found = counts[:classes] > 0
+    means = np.divide(sums[:classes], counts[:classes], out=np.full(classes, np.nan), where=found)
+    return np.asarray((means - ready.scaling.shift[0]) / ready.scaling.scale[0])
 
 
 def fit(values: Array, counts: Array, clusters: int, fuzziness: float = 2.0, iterations: int = 300) -> Array:

@@ -24,6 +24,25 @@ def ui(
     pipeline.run(work, port)
 
 
+@app.command(rich_help_panel="Look at results")
+def explain(
+    work: Annotated[Path, typer.Argument(metavar="W", help="A work folder with a trained model.")],
+    case: Annotated[str, typer.Argument(metavar="CASE", help="A case of its `ingest/cases.csv`.")],
+    class_name: Annotated[str, typer.Option("--class", metavar="C", help="The class, by name.")],
+    layer: Annotated[
+        str | None,
+        typer.Option(metavar="L", help="A layer of the network; default: the last before its head."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="`cpu`, `cuda`, …; auto takes a GPU if present.")] = "auto",
+) -> None:
+    """Draw what the network sees of a class in a case (Grad-CAM): `W/report/explain_<case>_<class>.png`."""
+    needs_extra("train")
+    from pipelines import explaining
+    from pipelines.workfolder import Work
+
+    typer.echo(explaining.run(Work(work), case, [class_name], layer, device)[class_name])
+
+
 @app.command(rich_help_panel="About this installation")
 def info(
     full: Annotated[bool, typer.Option("--full", help="Also every network, built and counted.")] = False,

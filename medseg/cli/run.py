@@ -56,6 +56,27 @@ def run(
     return pipeline.run(request, say, start=start)
 
 
+@app.command(rich_help_panel="Pipeline")
+def baseline(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    work: Annotated[
+        Path | None, typer.Option("--work", metavar="W", help="Default `./work/<recipe>_fcm`.")
+    ] = None,
+    settings: Settings = None,
+    fold: FoldChoice = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Score fuzzy c-means on a recipe's test cases, for `medseg compare` to hold a network against."""
+    needs_extra("train")
+    from pipelines import baseline as pipeline
+    from pipelines.run import Request
+
+    request = Request(recipe, data, work, tuple(settings or ()), fold)
+    return pipeline.run(request, reporter(pipeline.work_folder(request), quiet=quiet, verbose=verbose))
+
+
 def _one_stage(stage: str) -> None:
     def command(
         recipe: RecipeName,

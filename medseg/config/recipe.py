@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from medseg import losses, networks
 from medseg.errors import Code, MedsegError
+from medseg.infer.crf import Crf
 from medseg.volume import ClassList, Plane
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -261,7 +262,8 @@ class Predict(_Part):
 
     `window` is `sampling.window` unless given. Without `stride`, voting windows are at most 10 px apart,
     blended ones overlap by half, tiles by as little as can be. A `tile` is what the network takes in; without
-    it a batch of tiles takes at most `memory_mb`.
+    it a batch of tiles takes at most `memory_mb`. `crf` refines each slice's probabilities: weights, widths
+    and steps of a dense CRF, or null.
     """
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
@@ -270,6 +272,7 @@ class Predict(_Part):
     tile: Count | Pair | None = None
     memory_mb: Count = 1024
     batch: Count | None = None
+    crf: Crf | None = None
     members: Literal["mean", "vote"] = "mean"
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     margin_map: bool = False
@@ -279,6 +282,12 @@ class Evaluate(_Part):
     """Tolerance of the surface Dice (mm, or px for images)."""
 
     nsd_tolerance: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Report(_Part):
+    """Classes, by name, whose Grad-CAM pictures the report shows for every case."""
+
+    explain: tuple[str, ...] = ()
 
 
 class Tracking(_Part):
@@ -302,6 +311,7 @@ class Recipe(_Part):
     train: Train = Train()
     predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
+    report: Report = Report()
     tracking: Tracking = Tracking()
 
     @model_validator(mode="after")
@@ -326,6 +336,13 @@ class Recipe(_Part):
             yield Clash(keys, f"{list(stride)} leaves gaps between windows of {list(window)}", "lower it")
         if train.precision == "fp16" and train.device == "cpu":
             yield Clash(("train.precision", "train.device"), "fp16 on a cpu", "use fp32 or bf16")
+        if self.predict.crf is not None and self.predict.mode == "vote":
+            found = "a CRF refines probabilities, not votes"
+            yield Clash(("predict.crf", "predict.mode"), found, "set predict.mode to dense")
+        names = self.data.class_list().names
+        if unknown := [name for name in self.report.explain if name not in names]:
+            known = f"name some of {', '.join(names)}"
+            yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", known)
 
 
 def refusal(code: Code, found: str, remedy: str) -> PydanticCustomError:

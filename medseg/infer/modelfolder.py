@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
+from medseg.infer.crf import Crf
 from medseg.infer.predict import Dense, Gaussian, How, Tiles, Voting
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
 from medseg.networks import footprint
@@ -73,6 +74,7 @@ class Description(BaseModel):
     tile: int | tuple[int, int] | None = None
     memory_mb: int = Tiles.memory_mb
     batch: Count | None
+    crf: Crf | None = None
     combine: Literal["mean", "vote"]
     domain: dict[str, Any]
     trained: dict[str, Any]
@@ -106,11 +108,11 @@ class Description(BaseModel):
                 stride = self.stride or (min(10, self.window[0]), min(10, self.window[1]))
                 return Voting(self.window, stride, self.batch or Voting.batch)
             case "gaussian":
-                return Gaussian(self.window, self.stride, self.batch or Gaussian.batch)
+                return Gaussian(self.window, self.stride, self.batch or Gaussian.batch, self.crf)
             case "tiles":
-                return Tiles(self.tile, self.memory_mb, self.batch or Tiles.batch, self.stride)
+                return Tiles(self.tile, self.memory_mb, self.batch or Tiles.batch, self.stride, self.crf)
             case _:
-                return Dense(self.batch or Dense.batch)
+                return Dense(self.batch or Dense.batch, self.crf)
 
 
 class Member(BaseModel):
@@ -216,9 +218,26 @@ def _checked(tree: Mapping[str, Any], where: Path) -> ModelFile:
         ) from None
 
 
+def load_network(folder: Path, member: str) -> tuple[Description, Network]:
+    """One member's network with its weights, on the CPU, in evaluation mode; for looking inside it.
+
+    Raises as :func:`load` does.
+    """
+    held = read(folder)
+    row = next((m for m in held.members if m.name == member), None)
+    if row is None:
+        raise _not_a_model(folder, f"no member {member}")
+    return held.description, _filled(folder, row, held.description).eval()
+
+
 def _load_member(
     folder: Path, member: Member, description: Description, device: str, precision: Precision
 ) -> NetworkPredictor:
+    network = _filled(folder, member, description)
+    return NetworkPredictor(network, spec(description, network), device, precision, channels_last=True)
+
+
+def _filled(folder: Path, member: Member, description: Description) -> Network:
     path = folder / Path(member.file).name
     if not path.is_file() or files.sha256(path) != member.sha256:
         raise MedsegError(
@@ -230,7 +249,7 @@ def _load_member(
     except RuntimeError as error:
         text = " ".join(str(error).split())[:300]
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, text, "export the model again") from None
-    return NetworkPredictor(network, spec(description, network), device, precision, channels_last=True)
+    return network
 
 
 def _network(description: Description) -> Network:
@@ -296,7 +315,7 @@ Labels {names} in {" + ".join(description.channels)} scans, slice by slice ({des
 {description.depth} slices a slab).
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
-- prediction: {description.mode}
+- prediction: {description.mode}{" and a dense CRF" if description.crf else ""}
 - use: `medseg segment SCANS OUT --model THIS_FOLDER`
 
 ## Trained

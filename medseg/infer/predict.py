@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from medseg.errors import Code, MedsegError
+from medseg.infer import crf as dense_crf
+from medseg.infer.crf import Crf
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec, checked_logits
 from medseg.infer.stitch import VoteStitcher
 from medseg.infer.tiles import Gaussian, Tiles, blended, check_tiles, tiled
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
 from medseg.preprocess.intensity import Ready
-from medseg.volume import Array
+from medseg.volume import Array, Plane
 
 __all__ = [
     "Dense",
@@ -43,9 +45,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Dense:
-    """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step."""
+    """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step.
+
+    With a ``crf`` each slice's probabilities are refined by it, guided by the grey values of channel 0.
+    """
 
     batch: int = 4
+    crf: Crf | None = None
 
 
 @dataclass(frozen=True)
@@ -114,17 +120,21 @@ def label(
 
 def _label_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[_Slice]:
     match how:
-        case Dense():
-            return _dense(ready, predictor, how)
         case Voting():
             return _vote(ready, predictor, how)
+        case Dense():
+            scores = _dense(ready, predictor, how)
         case Tiles():
-            return map(_decide_slice, tiled(ready, predictor, how))
+            scores = tiled(ready, predictor, how)
         case Gaussian():
-            return map(_decide_slice, blended(ready, predictor, how))
+            scores = blended(ready, predictor, how)
+    if how.crf is not None:
+        scores = _refined(scores, ready, predictor.spec.plane, how.crf)
+    return map(_decide, scores)
 
 
-def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[_Slice]:
+def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[Tensor]:
+    """Logits (K, H, W) float32 of each slice, from whole slices."""
     spec = predictor.spec
     height, width = slice_shape(ready.grid.shape, spec.plane)
     padded = (spec.size_from(height), spec.size_from(width))
@@ -132,9 +142,15 @@ def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[_Slice]:
     for first in range(0, of, how.batch):
         indices = range(first, min(first + how.batch, of))
         slabs = [mirrored(read_slab(ready, spec.plane, index, spec.depth), padded) for index in indices]
-        logits = checked_logits(predictor, np.stack(slabs))[..., :height, :width]
-        labels, margins = _decide(logits)
-        yield from zip(labels.cpu().numpy(), margins.cpu().numpy(), strict=True)
+        yield from checked_logits(predictor, np.stack(slabs))[..., :height, :width]
+
+
+def _refined(scores: Iterator[Tensor], ready: Ready, plane: Plane, crf: Crf) -> Iterator[Tensor]:
+    """Logits (K, H, W) of each slice → the log of the CRF's marginals, on the CPU."""
+    greys, shown = dense_crf.greys(ready), plane_view(ready.array[0], plane)
+    for logits, values in zip(scores, shown, strict=True):
+        probabilities = logits.softmax(dim=0).cpu().numpy()
+        yield torch.from_numpy(dense_crf.refine(probabilities, greys.guide(values), crf)).log()
 
 
 def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
@@ -151,18 +167,13 @@ def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
         yield votes.result()
 
 
-def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B, K, H, W) → labels (B, H, W) uint8, ties to the lowest index, and probability margins."""
-    best = logits.argmax(dim=1, keepdim=True)
-    probabilities = logits.softmax(dim=1)
-    first = probabilities.gather(1, best)
-    second = probabilities.scatter_(1, best, -1.0).amax(dim=1, keepdim=True)
-    return best.squeeze(1).to(torch.uint8), (first - second).squeeze(1)
-
-
-def _decide_slice(logits: Tensor) -> _Slice:
-    labels, margins = _decide(logits[None])
-    return labels[0].cpu().numpy(), margins[0].cpu().numpy()
+def _decide(logits: Tensor) -> _Slice:
+    """Logits (K, H, W) → labels (H, W) uint8, ties to the lowest index, and probability margins (H, W)."""
+    best = logits.argmax(dim=0, keepdim=True)
+    probabilities = logits.softmax(dim=0)
+    first = probabilities.gather(0, best)
+    second = probabilities.scatter_(0, best, -1.0).amax(dim=0, keepdim=True)
+    return best[0].to(torch.uint8).cpu().numpy(), (first - second)[0].cpu().numpy()
 
 
 def check(how: How, spec: Spec) -> None:

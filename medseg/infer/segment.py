@@ -13,11 +13,11 @@ import numpy as np
 from medseg import files
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.infer import predict, results
-from medseg.infer.modelfolder import Model
+from medseg.infer.modelfolder import Description, Model
 from medseg.ingest import checks
 from medseg.io import nifti
 from medseg.preprocess import geometry, intensity
-from medseg.volume import ClassList, Volume
+from medseg.volume import ClassList, Grid, Volume
 
 Progress = Callable[[int, int], None]
 
@@ -77,17 +77,13 @@ def segment(
     scan, notes = _read(channels, about.channels)
     clock.lap("read")
     notes += check_domain(scan, about.domain)
-    if about.n4:
-        scan = intensity.correct_bias(scan)
-    prepared, record = geometry.apply(scan, about.geometry())
-    scaling = intensity.measure(prepared, about.foreground, about.intensity)
-    ready = intensity.Ready(prepared.array, prepared.grid, scaling)
+    ready, record = prepare(scan, about)
     clock.lap("preprocess")
     made = predict.label(ready, model.predictor, about.how(mode), margin=margin, progress=progress)
     clock.lap("predict")
-    indices = geometry.undo(_on(prepared, made.labels), record)
+    indices = geometry.undo(_on(ready.grid, made.labels), record)
     labels = indices.with_array(about.class_list().to_values(indices.array))
-    back = geometry.undo(_on(prepared, made.margin), record) if made.margin is not None else None
+    back = geometry.undo(_on(ready.grid, made.margin), record) if made.margin is not None else None
     clock.lap("undo")
     sizes = measure_sizes(labels, about.class_list())
     if not any(sizes.values()):
@@ -107,6 +103,15 @@ def segment(
         clock.seconds,
         tuple(notes),
     )
+
+
+def prepare(scan: Volume, about: Description) -> tuple[intensity.Ready, geometry.Record]:
+    """A scan as the model's networks see it, and what brings label maps back to its grid."""
+    if about.n4:
+        scan = intensity.correct_bias(scan)
+    prepared, record = geometry.apply(scan, about.geometry())
+    scaling = intensity.measure(prepared, about.foreground, about.intensity)
+    return intensity.Ready(prepared.array, prepared.grid, scaling), record
 
 
 def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, list[Finding]]:
@@ -184,8 +189,8 @@ def check_domain(scan: Volume, domain: Mapping[str, Any]) -> list[Finding]:
     return []
 
 
-def _on(volume: Volume, array: Any) -> Volume:
-    return Volume(array[None], volume.grid)
+def _on(grid: Grid, array: Any) -> Volume:
+    return Volume(array[None], grid)
 
 
 def _size_unit(labels: Volume) -> str:

@@ -44,6 +44,7 @@ NETWORKS: dict[str, str] = {
     "pspnet": "medseg.networks.pyramid:PSPNet",
     "upernet": "medseg.networks.pyramid:UPerNet",
     "icnet": "medseg.networks.icnet:ICNet",
+    "pixelwise": "medseg.networks.pixelwise:Pixelwise",
 }
 """Name in a recipe or model folder -> ``module:Class``."""
 

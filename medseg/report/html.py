@@ -50,12 +50,16 @@ class Chart:
 
 @dataclass(frozen=True)
 class CaseView:
-    """A case's overlay (PNG bytes), its set (or ``unlabelled``) and a remark such as its quality figure."""
+    """A case's overlay (PNG bytes), its set (or ``unlabelled``) and a remark such as its quality figure.
+
+    ``explained`` are Grad-CAM pictures that stand below.
+    """
 
     case: str
     role: str
     png: bytes
     remark: str = ""
+    explained: Sequence[Chart] = ()
 
 
 @dataclass(frozen=True)

@@ -133,3 +133,10 @@ def test_fewer_values_than_classes_is_refused() -> None:
     with pytest.raises(MedsegError, match="2 distinct grey values for 3 classes") as refusal:
         fcm.label(ready(array))
     assert refusal.value.code is Code.CONSTANT
+
+
+def test_mean_greys_of_classes_by_hand() -> None:
+    array = np.array([[[10, 20], [30, 99]]], np.int16).reshape(2, 2, 1)
+    label = np.array([[[1, 1], [2, 255]]], np.uint8).reshape(2, 2, 1)
+    given = Ready(array[None], Grid((2, 2, 1), np.eye(4)), Scaling((5.0,), (10.0,)))
+    np.testing.assert_allclose(fcm.class_greys(given, label, 4), [np.nan, 1.0, 2.5, np.nan])

@@ -57,6 +57,7 @@ ROWS = [
     Row("deeplab_v3plus", (32, 40), {"width": 4, "hidden": 4, "output_stride": 8}),
     Row("pspnet", (32, 40), {"width": 4, "body": "resnet18"}),
     Row("upernet", (64, 32), {"width": 4, "hidden": 4, "body": "resnet18"}),
+    Row("pixelwise", (7, 12), {"width": 2, "hidden": 4}),
     Row("icnet", (64, 128), {"width": 4, "hidden": 4, "body": "resnet18"}),
 ]
 

@@ -39,6 +39,7 @@ COUNTS: list[tuple[str, int, int, dict[str, Any], int]] = [
     ("deeplab_aspp", 3, 21, {}, 37_877_652),
     ("fcn_alexnet", 3, 21, {}, 56_954_261),
     ("fcn_googlenet", 3, 21, {}, 5_995_077),
+    ("pixelwise", 3, 10, {}, 156_130),
 ]
 
 

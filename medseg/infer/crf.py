@@ -1,0 +1,272 @@
+"""Fully connected CRF after a network (Krähenbühl, Koltun 2011; DeepLab): mean field with Gaussian kernels.
+
+With pixels at p and grey or colour values I (0 to 255), Potts labels and P the network's probabilities,
+
+    K_ij = w1 · N[exp(−|p_i − p_j|²/2σα² − |I_i − I_j|²/2σβ²)] + w2 · N[exp(−|p_i − p_j|²/2σγ²)]
+    Q_i(l) ∝ P_i(l) · exp(−Σ_{j≠i} K_ij (1 − Q_j(l))),    Q⁰ = P, all pixels at once,
+
+where N divides k_ij by √(D_i D_j), D_i = Σ_j k_ij with j = i (symmetric normalisation): without it the sum
+over a flat region drowns the unary term. The kernel of w2 is separable and exact; that of w1 goes through
+:class:`Bilateral`, whose cost does not grow with the square of the pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.spatial import KDTree
+
+from medseg.volume import Array
+
+if TYPE_CHECKING:  # recipes are checked without loading the readers of grey values
+    from medseg.preprocess.intensity import Ready
+
+Weight = Annotated[float, Field(ge=0)]
+Sigma = Annotated[float, Field(gt=0)]
+Floats = npt.NDArray[np.float32]
+Filter = Callable[[Floats], Floats]
+"""Values (H, W) → Σ_j k_ij q_j, also (H, W)."""
+
+BRIGHTEST = 99.5
+"""Percentile of a volume that becomes 255."""
+
+_LEVELS = 4096
+_SPACINGS = (
+    (1 / 8, 1 / 8),
+    (1 / 8, 1 / 4),
+    (1 / 4, 1 / 4),
+    (1 / 4, 1 / 2),
+    (1 / 2, 1 / 2),
+    (1 / 2, 3 / 4),
+    (1 / 2, 1),
+)
+"""Spacings of the bilateral grid in σα and σβ, from accurate to fast."""
+_MOST_NODES = 2**22
+_MOST_PAIRS = 2**22
+_MOST_PRODUCTS = 2**26
+_REACH = 3.5
+"""Standard deviations beyond which the colour kernel between nodes counts as 0."""
+_FLOOR = 1e-20
+
+
+class Crf(BaseModel):
+    """Weights and widths of both kernels (σα, σγ in pixels, σβ in grey values), and the mean-field steps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    w1: Weight = 4.0
+    sigma_alpha: Sigma = 70.0
+    sigma_beta: Sigma = 4.0
+    w2: Weight = 3.0
+    sigma_gamma: Sigma = 3.0
+    iterations: Annotated[int, Field(ge=1)] = 10
+
+
+def refine(probabilities: Floats, guide: Array, crf: Crf) -> Floats:
+    """Mean-field marginals Q (K, H, W) from probabilities (K, H, W) and the image they are of.
+
+    ``guide`` (C, H, W) holds grey values or colours from 0 to 255.
+    """
+    height, width = probabilities.shape[1:]
+    kernels: list[tuple[float, Filter, Floats]] = []
+    if crf.w1:
+        bilateral = Bilateral(guide, crf.sigma_alpha, crf.sigma_beta)
+        kernels.append((crf.w1, bilateral, bilateral.own))
+    if crf.w2:
+        smooth = Smooth((height, width), crf.sigma_gamma)
+        kernels.append((crf.w2, smooth, smooth.own))
+    return mean_field(probabilities, [_normalised(*kernel) for kernel in kernels], crf.iterations)
+
+
+def mean_field(probabilities: Floats, kernels: list[Filter], iterations: int) -> Floats:
+    """Q (K, H, W) after ``iterations`` steps; each kernel sums q (H, W) over the other pixels, weighted.
+
+    Σ_{j≠i} K_ij (1 − Q_j(l)) differs from −Σ_{j≠i} K_ij Q_j(l) by what is the same for every label.
+    """
+    unary = np.log(np.maximum(probabilities, _FLOOR))
+    found = probabilities
+    for _ in range(iterations):
+        energy = unary.copy()
+        for label, q in enumerate(found):
+            for kernel in kernels:
+                energy[label] += kernel(q)
+        energy -= energy.max(axis=0)
+        np.exp(energy, out=energy)
+        found = energy / energy.sum(axis=0)
+    return found
+
+
+def _normalised(weight: float, kernel: Filter, own: Floats) -> Filter:
+    """``weight`` · N[k] without each pixel's own term k_ii (``own``)."""
+    root = np.asarray(1 / np.sqrt(kernel(np.ones_like(own))), np.float32)
+    selves = own * root * root
+
+    def message(q: Floats) -> Floats:
+        others: Floats = np.float32(weight) * (root * kernel(root * q) - selves * q)
+        return others
+
+    return message
+
+
+class Smooth:
+    """exp(−|p_i − p_j|²/2σ²) over a slice: one matrix along each axis, exact."""
+
+    def __init__(self, shape: tuple[int, int], sigma: float) -> None:
+        self._rows, self._columns = (_gaussian(n, 1 / sigma) for n in shape)
+        self.own: Floats = np.ones(shape, np.float32)
+
+    def __call__(self, q: Floats) -> Floats:
+        """Values (H, W) float32 → filtered (H, W)."""
+        return np.asarray(self._rows @ q @ self._columns, np.float32)
+
+
+class Bilateral:
+    """exp(−|p_i − p_j|²/2σα² − |I_i − I_j|²/2σβ²) by splatting to a grid, blurring there, and slicing.
+
+    The grid's axes are rows, columns and the guide's C channels; a pixel's value is shared linearly among
+    the 2^(2+C) nodes around it. Nodes are kept for every place in the slice, but only for colours that
+    occur. The blur is the kernel itself between nodes, narrower by the variance that sharing adds. The
+    spacing is the finest of seven whose work stays within a limit: an eighth of both σ for small slices and
+    most grey images, σα/2 and σβ for large images of many colours.
+
+    ``own`` (H, W) is each pixel's kernel with itself: 1, but for the approximation.
+    """
+
+    def __init__(self, guide: Array, sigma_alpha: float, sigma_beta: float) -> None:
+        self._shape = (guide.shape[1], guide.shape[2])
+        for place, colour in _SPACINGS:
+            # Rows and columns are whole numbers: nodes closer than a pixel would hold nothing.
+            places = [_Axis(np.arange(n), max(1.0, place * sigma_alpha), sigma_alpha) for n in self._shape]
+            channels = [_Axis(values.ravel(), colour * sigma_beta, sigma_beta) for values in guide]
+            nodes, corners = _occupied(channels)
+            tree = KDTree(nodes * [axis.step for axis in channels])
+            if _is_affordable(tree, places[0].count * places[1].count):
+                break
+        self._rows, self._columns = (axis.height * _gaussian(axis.count, axis.step) for axis in places)
+        self._colours = _between(tree) * np.float32(math.prod(axis.height for axis in channels))
+        self._share = _sharing(places, channels, corners)
+        self.own = np.outer(places[0].own(), places[1].own())
+        for axis in channels:
+            self.own *= axis.own().reshape(self._shape)
+
+    def __call__(self, q: Floats) -> Floats:
+        """Values (H, W) float32 → filtered (H, W)."""
+        nodes = (self._share.T @ q.ravel()).reshape(-1, len(self._rows), len(self._columns))
+        smooth = (self._rows @ (nodes @ self._columns)).reshape(len(nodes), -1)
+        filtered: Floats = self._share @ (self._colours @ smooth).ravel()
+        return filtered.reshape(self._shape)
+
+
+class _Axis:
+    """Nodes along one axis: where ``values`` (n,) lie between them, and the kernel between nodes.
+
+    Sharing a value linearly between two nodes is a blur of variance t(1 − t)·spacing², at the splat and
+    again at the slice; the kernel between nodes has so much less, and is ``height`` at its middle.
+    """
+
+    def __init__(self, values: Array, spacing: float, sigma: float) -> None:
+        at = (values - values.min()) / spacing
+        self.lower = np.floor(at).astype(np.int64)
+        self.upper_share: Floats = (at - self.lower).astype(np.float32)
+        self.count = int(self.lower.max()) + 2
+        spread = 2 * spacing**2 * float(np.mean(self.upper_share * (1 - self.upper_share)))
+        narrowed = math.sqrt(sigma**2 - spread)
+        self.step = spacing / narrowed
+        self.height = sigma / narrowed
+
+    def share(self, corner: int) -> Floats:
+        """What the lower (0) or upper (1) node gets of each value (n,)."""
+        return self.upper_share if corner else np.asarray(1 - self.upper_share, np.float32)
+
+    def own(self) -> Floats:
+        """The kernel of each value with itself, through the nodes (n,)."""
+        lower, upper = self.share(0), self.share(1)
+        beside = math.exp(-(self.step**2) / 2)
+        own: Floats = np.float32(self.height) * (lower**2 + upper**2 + 2 * beside * lower * upper)
+        return own
+
+
+def _gaussian(count: int, step: float) -> Floats:
+    """exp(−d²/2) between ``count`` points that lie ``step`` standard deviations apart (count, count)."""
+    places = np.arange(count) * step
+    kernel: Floats = np.exp(-((places[:, None] - places) ** 2) / 2).astype(np.float32)
+    return kernel
+
+
+def _occupied(channels: list[_Axis]) -> tuple[Array, Array]:
+    """The colour nodes in use (M, C), and which of them stand at the corners around each pixel (2^C, N)."""
+    counts = [axis.count for axis in channels]
+    keys = np.stack(
+        [
+            np.ravel_multi_index([a.lower + c for a, c in zip(channels, corner, strict=True)], counts)
+            for corner in product((0, 1), repeat=len(channels))
+        ]
+    )
+    used, corners = np.unique(keys, return_inverse=True)
+    return np.stack(np.unravel_index(used, counts), axis=1), corners.reshape(keys.shape).astype(np.int32)
+
+
+def _is_affordable(tree: KDTree, places: int) -> bool:
+    if tree.n * places > _MOST_NODES:
+        return False
+    pairs = tree.count_neighbors(tree, _REACH)
+    return bool(pairs <= _MOST_PAIRS and pairs * places <= _MOST_PRODUCTS)
+
+
+def _between(tree: KDTree) -> Any:
+    """exp(−d²/2) between colour nodes within reach, sparse (M, M) float32."""
+    apart = tree.sparse_distance_matrix(tree, _REACH, output_type="ndarray")
+    kernel = np.exp(-(apart["v"] ** 2) / 2).astype(np.float32)
+    return scipy.sparse.csr_matrix((kernel, (apart["i"], apart["j"])), shape=(tree.n, tree.n))
+
+
+def _sharing(places: list[_Axis], channels: list[_Axis], corners: Array) -> Any:
+    """How each pixel is shared among the nodes around it: sparse (N, M · rows · columns), 2^(2+C) a row."""
+    rows, columns = places
+    pixels = len(rows.lower) * len(columns.lower)
+    each = 4 * len(corners)
+    nodes = np.empty((pixels, each), np.int32)
+    shares = np.empty((pixels, each), np.float32)
+    colour_corners = product((0, 1), repeat=len(channels))
+    for n, (corner, (a, b)) in enumerate(product(colour_corners, product((0, 1), repeat=2))):
+        place = np.add.outer((rows.lower + a) * columns.count, columns.lower + b).ravel()
+        nodes[:, n] = corners[n // 4] * (rows.count * columns.count) + place
+        shares[:, n] = np.outer(rows.share(a), columns.share(b)).ravel()
+        for axis, side in zip(channels, corner, strict=True):
+            shares[:, n] *= axis.share(side)
+    starts = np.arange(pixels + 1, dtype=np.int32) * each
+    shape = (pixels, (int(corners.max()) + 1) * rows.count * columns.count)
+    return scipy.sparse.csr_matrix((shares.ravel(), nodes.ravel(), starts), shape=shape)
+
+
+@dataclass(frozen=True)
+class Greys:
+    """How a volume's values become 0 to 255: ``low`` is 0, ``high`` is 255, what lies beyond is cut off."""
+
+    low: float
+    high: float
+
+    def guide(self, values: Array) -> Floats:
+        """Values (H, W) → guide (1, H, W) of :func:`refine`."""
+        scaled = (values[None].astype(np.float32) - self.low) * (255 / (self.high - self.low))
+        greys: Floats = np.clip(scaled, 0, 255).astype(np.float32, copy=False)
+        return greys
+
+
+def greys(ready: Ready) -> Greys:
+    """From a volume's lowest value to its 99.5th percentile in channel 0, found slice by slice (±1/4096)."""
+    slices = [ready.array[0, :, :, z] for z in range(ready.grid.shape[2])]
+    low, top = float(min(s.min() for s in slices)), float(max(s.max() for s in slices))
+    if low == top:
+        return Greys(low, low + 1)
+    counts = sum(np.histogram(s, _LEVELS, (low, top))[0] for s in slices)
+    reached = int(np.searchsorted(np.cumsum(counts), BRIGHTEST / 100 * np.sum(counts)))
+    return Greys(low, low + (top - low) * (reached + 1) / _LEVELS)
