@@ -114,7 +114,8 @@ def label(
             found += int(np.count_nonzero(inside))
             if progress is not None:
                 progress(index + 1, of)
-    kind: Literal["vote share", "probability"] = "vote share" if isinstance(how, Voting) else "probability"
+    voted = isinstance(how, Voting) or (isinstance(predictor, Members) and predictor.rule == "vote")
+    kind: Literal["vote share", "probability"] = "vote share" if voted else "probability"
     return Prediction(labels, margins, certain / found if found else 0.0, kind)
 
 

@@ -95,6 +95,7 @@ class Members:
     def __init__(self, predictors: Sequence[Predictor], rule: Literal["mean", "vote"] = "mean") -> None:
         self.spec = _common_spec([predictor.spec for predictor in predictors])
         self._predictors = tuple(predictors)
+        self.rule = rule
         self._share = _probabilities if rule == "mean" else _votes
 
     def __call__(self, batch: Tensor) -> Tensor:

@@ -225,6 +225,14 @@ def test_votes_of_members_that_all_agree_are_still_usable() -> None:
     assert result.quality == 1
 
 
+def test_quality_is_named_after_what_it_is_the_margin_of() -> None:
+    three = [constant(0.1, 0.2, 0.7)] * 3
+    scan = ready(np.zeros((1, 4, 4, 2), np.float32))
+    rules: tuple[Any, ...] = ("mean", "vote")
+    kinds = {rule: predict.label(scan, Members(three, rule), Dense()).quality_kind for rule in rules}
+    assert kinds == {"mean": "probability", "vote": "vote share"}
+
+
 def test_members_take_the_step_that_suits_all_and_must_agree_otherwise() -> None:
     assert Members([constant(0.5, 0.3, 0.2, step=4), constant(0.5, 0.3, 0.2, step=6)]).spec.step == 12
     for others in ([constant(0.5, 0.5, classes=2)], [constant(0.5, 0.3, 0.2, plane="coronal")]):
