@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from medseg import files
 from medseg.errors import Code, MedsegError
 
 DATABASE = "mlflow.db"
@@ -92,9 +93,23 @@ def prepare(work: Path) -> str:
     """Create, migrate and relocate the work folder's own store, once, under a lock; returns its URI."""
     uri = local_uri(work)
     with _locked(work):
-        relocate(work)
-        _migrate(work, uri)
+        if (work / DATABASE).is_file():
+            relocate(work)
+            _migrate(work, uri)
+        else:
+            _create(work)
     return uri
+
+
+def _create(work: Path) -> None:
+    """Make the store aside: a kill amid MLflow's migrations would leave one that it cannot open again."""
+    with files.written_aside(work / DATABASE) as part:
+        part.unlink(missing_ok=True)
+        asked = client(f"{_SQLITE}{part.resolve()}")
+        default = asked.search_experiments(filter_string="name = 'Default'")
+        if default and default[0].experiment_id == "0":
+            # MLflow's own empty experiment: its files would lie in whatever folder one stands in.
+            asked.delete_experiment("0")
 
 
 def _migrate(work: Path, uri: str) -> None:
@@ -102,16 +117,11 @@ def _migrate(work: Path, uri: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        asked = client(uri)
-        default = asked.search_experiments(filter_string="name = 'Default'")
+        client(uri).search_experiments(max_results=1)
     except MlflowException as error:
         if "out-of-date database schema" not in str(error):
             raise
         _upgrade(work, uri)
-        return
-    if default and default[0].experiment_id == "0":
-        # MLflow's own empty experiment: its files would lie in whatever folder one stands in.
-        asked.delete_experiment("0")
 
 
 def _upgrade(work: Path, uri: str) -> None:

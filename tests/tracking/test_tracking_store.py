@@ -191,3 +191,11 @@ def test_a_scheme_that_mlflow_does_not_know_is_refused() -> None:
     with pytest.raises(MedsegError) as refused:
         store.check("gopher://nowhere")
     assert refused.value.code == Code.TRACKING_UNREACHABLE
+
+
+def test_a_store_that_a_kill_left_half_made_is_made_again(tmp_path: Path) -> None:
+    half = tmp_path / ".part-mlflow.db"
+    half.write_bytes(b"SQLite format 3\x00 and no more")
+    uri = store.prepare(tmp_path)
+    assert store.client(uri).search_experiments() == []
+    assert not half.exists()
