@@ -28,7 +28,10 @@ def run(folders: Sequence[Path], metrics: Sequence[str], role: str, csv: Path | 
     found = compare(folders, roles=(role,))
     if not found.differences:
         raise MedsegError(
-            Code.USAGE, "--role", f"the folders share no scored case of role {role}", "name another role"
+            Code.USAGE,
+            "compare",
+            f"the folders share no class of a scored case of role {role}",
+            "name another --role, or give both recipes the same class names",
         )
     console = Console()
     if not console.is_terminal:  # a file or another program takes whole lines
@@ -63,7 +66,7 @@ def _scores(found: Comparison, metrics: Sequence[str]) -> Table:
 def _costs(costs: Sequence[Cost]) -> Table:
     table = Table(title="What each run took")
     table.add_column("folder")
-    for name in ("epochs", "s per epoch", "s per scan", "parameters"):
+    for name in ("epochs (all folds)", "s per epoch", "s per scan", "parameters"):
         table.add_column(name, justify="right")
     for c in costs:
         seconds = [f"{s:.1f}" if s is not None else "–" for s in (c.seconds_per_epoch, c.seconds_per_scan)]

@@ -62,6 +62,8 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
     """
     work, anew = Work(request.work_folder()), _stages_from(start)
     named = load.load(request.recipe, request.settings, request.data)
+    if named.data.path is None and work.recipe.is_file():
+        named = _with_data_of(load.load(str(work.recipe)), named)
     kept = _kept(request, named, work, only)
     recipe, source = (named, request.recipe) if kept is None else (kept, str(work.recipe))
     folds = chosen_folds(recipe, request.fold)
@@ -70,7 +72,9 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
     with ExitStack() as held:
         held.enter_context(only_one(work))
         if differing := load.differing(named, recipe):
-            say.line(f"{source} is used; it differs from {request.recipe} in {', '.join(differing)}")
+            say.line(
+                f"the work folder's recipe.yaml is used; the named recipe differs in {', '.join(differing)}"
+            )
         for stage in anew:
             forget(stage, work, folds)
         load.save(recipe, work.recipe)
@@ -94,6 +98,13 @@ def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Reci
     return kept if kept.name == named.name else None
 
 
+def _with_data_of(kept: Recipe, named: Recipe) -> Recipe:
+    """The named recipe on the data that the work folder's recipe of the same name holds."""
+    if kept.name != named.name:
+        return named
+    return named.model_copy(update={"data": named.data.model_copy(update={"path": kept.data.path})})
+
+
 def _stages_from(start: str | None) -> tuple[str, ...]:
     if start is None:
         return ()
@@ -105,7 +116,9 @@ def _stages_from(start: str | None) -> tuple[str, ...]:
 def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> None:
     """Refuse a device, data, earlier stages or a tracking server that are not there."""
     if only in (None, "train", "predict"):
-        choose(recipe.train.device)
+        device = choose(recipe.train.device)
+        if device == "cpu" and recipe.train.precision == "fp16":
+            raise MedsegError(Code.KEYWORD_INVALID, "train.precision", "fp16 on a cpu", "use fp32 or bf16")
     if only is None or only == "ingest":
         ingest.data_folder(recipe)
     else:

@@ -69,10 +69,10 @@ class Job:
 
 def needs_earlier(stage: str, recipe: str, work: Work) -> None:
     """STAGE_MISSING unless the stage before `stage` has ended well in this work folder."""
-    before = STAGES[STAGES.index(stage) - 1]
-    made = work.model / "model.json" if before == "train" else work.stage_folder(before) / "stage.json"
-    if not made.exists():
-        raise _not_run(made, before, recipe, work)
+    for before in STAGES[: STAGES.index(stage)]:
+        made = work.model / "model.json" if before == "train" else work.stage_folder(before) / "stage.json"
+        if not made.exists():
+            raise _not_run(made, before, recipe, work)
 
 
 def forget(stage: str, work: Work, folds: Sequence[int]) -> None:

@@ -22,7 +22,7 @@ _EXTRA_PACKAGES = {
 }
 
 _WRONG_PATH = {
-    errno.EEXIST: "name a path that is free",
+    errno.EEXIST: "it is a file where a folder is wanted; name a folder",
     errno.ENOTDIR: "name a path whose folders are folders",
     errno.EISDIR: "name a file, not a folder",
     errno.EACCES: "change its permissions or name another path",

@@ -322,3 +322,24 @@ def test_from_training_on_one_fold_the_other_folds_weights_stay(place: Path) -> 
         for k in (0, 1)
     ]
     assert anew == [False, True]
+
+
+def test_a_precision_that_the_device_lacks_is_refused_before_anything_runs(place: Path) -> None:
+    with pytest.raises(MedsegError) as caught:
+        go(place, OFF, "train.device=cpu", "train.precision=fp16")
+    assert not (place / "work").exists()
+    assert "fp16 on a cpu" in " ".join(
+        p.found for p in getattr(caught.value, "problems", [caught.value.finding])
+    )
+
+
+def test_a_run_without_data_goes_on_with_the_work_folders(place: Path) -> None:
+    go(place, OFF)
+    request = Request(str(place / "boxes.yaml"), None, place / "work", (OFF,), None)
+    stream = io.StringIO()
+    assert pipeline.run(request, Reporter(stream=stream)) == ExitCode.DONE
+    assert stream.getvalue().count("up to date") == len(STAGES)
+    elsewhere = Request(str(place / "boxes.yaml"), None, place / "other", (OFF,), None)
+    with pytest.raises(MedsegError) as caught:
+        pipeline.run(elsewhere, Reporter(stream=stream))
+    assert caught.value.code == Code.PATH_MISSING
