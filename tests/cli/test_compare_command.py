@@ -46,7 +46,7 @@ def test_off_a_terminal_the_tables_are_whole(folders: list[str]) -> None:
     assert "…" not in done.stdout
 
 
-@pytest.mark.parametrize(("role", "words"), [("zzz", "one of test, val, train"), ("val", "another role")])
+@pytest.mark.parametrize(("role", "words"), [("zzz", "one of test, val, train"), ("val", "another --role")])
 def test_a_role_that_nothing_has_is_refused(folders: list[str], role: str, words: str) -> None:
     error = refusal("compare", *folders, "--role", role)
     assert error.code == Code.USAGE
