@@ -32,11 +32,6 @@ def written_aside(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def is_part(path: Path) -> bool:
-    """Whether ``path`` is a temporary file of :func:`written_aside`, left by a kill."""
-    return path.name.startswith(_PART)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with written_aside(path) as part:

@@ -39,7 +39,7 @@ def run(job: Job) -> None:
     model = modelfolder.read(job.work.model)
     tasks = plan(job, model)
     settings = job.recipe.predict.model_dump(mode="json")
-    keys = {str(t.out): _key(t, model, settings) for t in tasks}
+    keys = {_place(job, t): _key(t, model, settings) for t in tasks}
     table = job.work.predictions / "volumes.csv"
     with job.stage("predict", VERSION, keys, [*(t.out for t in tasks), table]) as must_run:
         if must_run:
@@ -73,6 +73,11 @@ def _unlabelled(rows: Sequence[SplitRow]) -> list[str]:
     return list(dict.fromkeys(r.case for r in rows if r.role == "unlabelled"))
 
 
+def _place(job: Job, task: Task) -> str:
+    """A label map's path below the predictions, the same wherever the work folder is copied to."""
+    return str(task.out.relative_to(job.work.predictions))
+
+
 def _key(task: Task, model: ModelFile, settings: Any) -> str:
     hashes = {m.name: m.sha256 for m in model.members}
     used = {
@@ -92,7 +97,7 @@ def _predict_all(job: Job, tasks: Sequence[Task], keys: dict[str, str]) -> list[
     device = choose(job.recipe.train.device)
     with job.say.progress("predicting", len(tasks)) as bar:
         for n, task in enumerate(tasks, 1):
-            key = keys[str(task.out)]
+            key = keys[_place(job, task)]
             told = results.told_before(task.out, key, margin=job.recipe.predict.margin_map)
             if told is None:
                 if task.members not in models:

@@ -68,7 +68,7 @@ class Job:
 
 
 def needs_earlier(stage: str, recipe: str, work: Work) -> None:
-    """STAGE_MISSING unless the stage before `stage` has ended well in this work folder."""
+    """STAGE_MISSING, naming the first, unless every stage before `stage` has ended well here."""
     for before in STAGES[: STAGES.index(stage)]:
         made = work.model / "model.json" if before == "train" else work.stage_folder(before) / "stage.json"
         if not made.exists():

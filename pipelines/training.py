@@ -214,7 +214,11 @@ class FoldTraining:
 
     def description(self) -> Description:
         """What the model folder says of this training's network."""
-        return self.described(self.recipe, self._domain())
+        ingested_as = files.read_json(self.work.ingest / "dataset.json")[
+            "channels"
+        ]  # named by the layout, too
+        about = self.described(self.recipe, self._domain())
+        return about.model_copy(update={"channels": tuple(ingested_as)})
 
     @staticmethod
     def described(recipe: Recipe, domain: dict[str, Any]) -> Description:

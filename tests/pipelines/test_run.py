@@ -334,6 +334,21 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_runs(
     assert not (place / "work").exists()
 
 
+def test_channels_that_only_the_layout_names_are_the_models(tmp_path: Path) -> None:
+    make_subjects(tmp_path / "made", labelled=3)
+    for n in range(3):
+        for kind, ending in (("imagesTr", ""), ("labelsTr", "_seg")):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(tmp_path / f"made/s{n}/s{n}{ending}.nii.gz", tmp_path / f"data/{kind}/s{n}.nii.gz")
+    files.write_json(tmp_path / "data/dataset.json", {"modality": {"0": "T1"}})
+    splits = {"train": ["s0"], "val": ["s1"], "test": ["s2"]}
+    data = {"layout": "decathlon", "classes": tree()["data"]["classes"], "splits": splits}
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree(data=data)))
+    assert go(tmp_path, OFF)[0] == ExitCode.DONE
+    assert files.read_json(tmp_path / "work/model/model.json")["description"]["channels"] == ["T1"]
+    assert {r["note"] for r in files.read_csv(tmp_path / "work/evaluation/scores.csv")} == {""}
+
+
 def test_a_run_without_data_goes_on_with_the_work_folders(place: Path) -> None:
     go(place, OFF)
     request = Request(str(place / "boxes.yaml"), None, place / "work", (OFF,), None)
