@@ -213,12 +213,10 @@ class FoldTraining:
         return self.work.train(self.fold) / "overlay.png"
 
     def description(self) -> Description:
-        """What the model folder says of this training's network."""
-        ingested_as = files.read_json(self.work.ingest / "dataset.json")[
-            "channels"
-        ]  # named by the layout, too
+        """What the model folder says of this training's network; the layout may have named the channels."""
+        found = files.read_json(self.work.ingest / "dataset.json")
         about = self.described(self.recipe, self._domain())
-        return about.model_copy(update={"channels": tuple(ingested_as)})
+        return about.model_copy(update={"channels": tuple(found["channels"])})
 
     @staticmethod
     def described(recipe: Recipe, domain: dict[str, Any]) -> Description:
