@@ -38,7 +38,8 @@ def summarise(
     ``matrices`` holds the confusion matrix (K, K) of each set (the rows' role); ``costs`` are c₀ of false
     positives and c₁ of false negatives; class 0 is the ``background``, or foreground like the others. Each
     set has ``classes`` (name → metric → statistics), ``over_classes`` (the same for each case's mean over its
-    classes) and ``over_set``. Statistics are mean, median, sd, ci95 (bootstrap over subjects, ``draws`` draws), n, n_undefined and the worst case.
+    classes) and ``over_set``. Statistics are mean, median, sd, ci95 (bootstrap over subjects, ``draws``
+    draws), n, n_undefined and the worst case.
     """
     sets = {}
     for role in sorted({row.role for row in rows}):
