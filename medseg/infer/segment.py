@@ -15,7 +15,6 @@ from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.infer import predict, results
 from medseg.infer.modelfolder import Description, Model
 from medseg.ingest import checks
-from medseg.io import nifti
 from medseg.preprocess import geometry, intensity
 from medseg.volume import ClassList, Grid, Volume
 
@@ -40,7 +39,7 @@ class Result:
         """What `<case>.json` holds of it."""
         return {
             "sizes": {k: round(v, 4) for k, v in self.sizes.items()},
-            "size_unit": _size_unit(self.labels),
+            "size_unit": results.SIZE_UNITS[self.labels.grid.unit],
             "quality": round(self.quality, 6),
             "quality_kind": self.quality_kind,
             "needs_review": bool({f.code for f in self.notes} & {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN}),
@@ -75,6 +74,7 @@ def segment(
     clock = _Clock()
     about = model.description
     scan, notes = _read(channels, about.channels)
+    _check_unit(scan, about, next(iter(channels.values())))
     clock.lap("read")
     notes += check_domain(scan, about.domain)
     ready, record = prepare(scan, about)
@@ -127,6 +127,12 @@ def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, 
     return scan, list(findings)
 
 
+def _check_unit(scan: Volume, about: Description, path: Path) -> None:
+    if scan.grid.unit != about.unit:
+        found = f"a grid in {scan.grid.unit}, the model was trained on grids in {about.unit}"
+        raise MedsegError(Code.UNIT_MISMATCH, path, found, "take a model that was trained on such files")
+
+
 def segment_file(
     channels: Mapping[str, Path],
     model: Model,
@@ -136,7 +142,7 @@ def segment_file(
     margin: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """:func:`segment`, written to `out` (a `.nii.gz`), the margin map beside it as `<case>_margin.nii.gz`.
+    """:func:`segment`, written to `out` (see :func:`results.label_map`), the margin map beside it.
 
     A margin map that an earlier result left is removed if none is asked for.
     """
@@ -147,8 +153,8 @@ def segment_file(
         results.margin_beside(out).unlink(missing_ok=True)
     else:
         margin_path = results.margin_beside(out)
-        nifti.write(made.margin, margin_path)
-    nifti.write(made.labels, out)
+        results.write_margin(made.margin, out)
+    results.write(made.labels, model.description.class_list(), out)
     seconds = {**made.seconds, "write": time.monotonic() - started}
     return Result(
         made.labels,
@@ -177,7 +183,10 @@ def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:
 
 
 def check_domain(scan: Volume, domain: Mapping[str, Any]) -> list[Finding]:
-    """OUT_OF_DOMAIN if a voxel edge is more than half again outside the range seen in training (mm)."""
+    """OUT_OF_DOMAIN if a voxel edge is more than half again outside the range seen in training (mm).
+
+    Images have no such range: nobody knows how large a pixel is.
+    """
     low, high = domain.get("spacing_min_mm"), domain.get("spacing_max_mm")
     if low is None or high is None:
         return []
@@ -191,7 +200,3 @@ def check_domain(scan: Volume, domain: Mapping[str, Any]) -> list[Finding]:
 
 def _on(grid: Grid, array: Any) -> Volume:
     return Volume(array[None], grid)
-
-
-def _size_unit(labels: Volume) -> str:
-    return "ml" if labels.grid.unit == "mm" else "px"
