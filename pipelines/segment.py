@@ -106,9 +106,9 @@ def find_inputs(
 ) -> Inputs:
     """Cases among files and folders, and the files of those folders that were left out.
 
-    A file that was named is always a case. In folders, images are left out for a model of scans, scans for
-    one of images, and files named like label maps unless asked for; what lies in `out` is not looked at. A
-    model of scans with several channels takes `<case>_<channel>` files of one folder. Raises PATH_MISSING,
+    A file that was named is always a case. In folders, pictures are left out of a model of scans, scans of
+    one of pictures, and files named like label maps unless asked for; what lies in `out` is not looked at.
+    A model of scans with several channels takes `<case>_<channel>` files of one folder. Raises PATH_MISSING,
     and USAGE where results would lie among the scans.
     """
     found: list[Path] = []
@@ -149,7 +149,7 @@ def _by_case(
 ) -> list[tuple[str, dict[str, Path]]]:
     """(name, files by channel) of each case; a second file for a channel begins a case of the same name.
 
-    An image holds all channels by itself.
+    A picture holds all channels by itself.
     """
     if len(channels) == 1 or unit == "px":
         return [(scans.stem(path), dict.fromkeys(channels, path)) for path in found]
