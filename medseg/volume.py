@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -87,7 +88,7 @@ class Class:
     colour: tuple[int, int, int]
 
 
-# Hues that stay apart for colour-blind readers (after Okabe & Ito, 2008); the background is black.
+# Hues that stay apart for colour-blind readers (after Okabe & Ito, 2008), then others; background is black.
 _COLOURS = (
     (230, 159, 0),
     (86, 180, 233),
@@ -99,12 +100,20 @@ _COLOURS = (
 )
 
 
+_GOLDEN_ANGLE = 0.381966
+
+
 @dataclass(frozen=True)
 class ClassList:
-    """Value → name and colour. Index i of the program is row i; row 0 is the background."""
+    """Value → name and colour. Index i of the program is row i; row 0 is the background if there is one.
+
+    Sets of street scenes and the like have no ``background``: every class is then foreground. Pixels of a
+    value in ``void_values`` are void.
+    """
 
     classes: tuple[Class, ...]
-    void_value: int | None = None
+    void_values: tuple[int, ...] = ()
+    background: bool = True
 
     def __post_init__(self) -> None:
         values = [c.value for c in self.classes]
@@ -113,23 +122,24 @@ class ClassList:
             raise ValueError(f"class values and names must be unique, got {values} and {names}")
         if not 2 <= len(values) <= VOID:
             raise ValueError(f"a class list has 2 to {VOID} rows, got {len(values)}")
-        if self.void_value in values:
-            raise ValueError(f"the void value {self.void_value} is also a class")
+        if both := sorted(set(self.void_values) & set(values)):
+            raise ValueError(f"the void value {both[0]} is also a class")
 
     @classmethod
     def from_names(
         cls,
         names: Mapping[int, str],
         colours: Mapping[int, tuple[int, int, int]] | None = None,
-        void_value: int | None = None,
+        void_values: tuple[int, ...] = (),
+        *,
+        background: bool = True,
     ) -> ClassList:
         """Build from value → name; classes without a colour get one of a fixed series."""
         given = colours or {}
         rows = []
-        for i, value in enumerate(sorted(names)):
-            default = (0, 0, 0) if i == 0 else _COLOURS[(i - 1) % len(_COLOURS)]
-            rows.append(Class(value, names[value], given.get(value, default)))
-        return cls(tuple(rows), void_value)
+        for i, value in enumerate(sorted(names), start=0 if background else 1):
+            rows.append(Class(value, names[value], given.get(value, _colour(i))))
+        return cls(tuple(rows), void_values, background)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -138,6 +148,16 @@ class ClassList:
     def names(self) -> tuple[str, ...]:
         """Names by index, background first."""
         return tuple(c.name for c in self.classes)
+
+    @property
+    def foreground(self) -> range:
+        """Indices of the classes that are drawn around, scored and measured: all but the background."""
+        return range(int(self.background), len(self))
+
+    @property
+    def foreground_names(self) -> tuple[str, ...]:
+        """Names of :attr:`foreground`."""
+        return self.names[int(self.background) :]
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -151,8 +171,7 @@ class ClassList:
         """
         present = np.unique(values)
         known = {c.value: i for i, c in enumerate(self.classes)}
-        if self.void_value is not None:
-            known[self.void_value] = VOID
+        known |= dict.fromkeys(self.void_values, VOID)
         unknown = [int(v) for v in present if int(v) not in known]
         if unknown:
             raise MedsegError(
@@ -175,20 +194,33 @@ class ClassList:
         """Indices uint8 → file values in the smallest integer type that holds them all; 255 → void."""
         values = np.zeros(256, dtype=np.int64)
         values[: len(self)] = self.values
-        values[VOID] = self.void_value if self.void_value is not None else 0
-        held = [*self.values, *([] if self.void_value is None else [self.void_value])]
+        values[VOID] = self.void_values[0] if self.void_values else 0
+        held = [*self.values, *self.void_values[:1]]
         return values.astype(smallest_integer(held))[indices]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Rows of ``labels.json``: value, name, colour."""
-        return [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
+        """Rows of ``labels.json``: value, name, colour; without a background, the first is marked foreground.
+
+        Void values are not told: a label map that was predicted holds none.
+        """
+        rows = [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
+        return rows if self.background else [{**rows[0], "foreground": True}, *rows[1:]]
 
     @classmethod
-    def from_json(cls, rows: Iterable[Mapping[str, Any]], void_value: int | None = None) -> ClassList:
+    def from_json(cls, rows: Iterable[Mapping[str, Any]], void_values: tuple[int, ...] = ()) -> ClassList:
         """Undo :meth:`to_json`."""
-        return cls(
-            tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in rows), void_value
-        )
+        held = list(rows)
+        classes = tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in held)
+        return cls(classes, void_values, background=not any(r.get("foreground", False) for r in held))
+
+
+def _colour(i: int) -> tuple[int, int, int]:
+    """The i-th colour of the fixed series: black, the table's, then hues a golden angle apart."""
+    if i <= len(_COLOURS):
+        return _COLOURS[i - 1] if i else (0, 0, 0)
+    rgb = colorsys.hsv_to_rgb(i * _GOLDEN_ANGLE % 1, 0.55 + 0.15 * (i % 3), 0.95 - 0.2 * (i % 2))
+    red, green, blue = (round(255 * part) for part in rgb)
+    return red, green, blue
 
 
 def smallest_integer(values: Iterable[int]) -> np.dtype[Any]:

@@ -61,6 +61,9 @@ def run(request: Request, say: Reporter) -> ExitCode:
         raise MedsegError(
             Code.USAGE, work.root, "the work folder of a trained network", "name another with --work"
         )
+    if not recipe.data.background:
+        found = "clusters of grey values need a background, and data.background is false"
+        raise MedsegError(Code.USAGE, recipe.name, found, "take a recipe of brain scans")
     ingest.data_folder(recipe)
     with only_one(work):
         load.save(recipe, work.recipe)
@@ -119,7 +122,7 @@ def darkest_first(recipe: Recipe, training: Sequence[CaseFiles]) -> tuple[int, .
             found.append(fcm.class_greys(_ready(case.image, recipe), case.label.array[0], len(classes)))
     greys = np.array(found)[:, 1:]
     counts = np.isfinite(greys).sum(axis=0)
-    if absent := [name for name, n in zip(classes.names[1:], counts, strict=True) if not n]:
+    if absent := [name for name, n in zip(classes.foreground_names, counts, strict=True) if not n]:
         raise MedsegError(
             Code.NOTHING_USABLE,
             "training cases",

@@ -81,7 +81,7 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
     out = job.work.evaluation
     table.write(out / "scores.csv", rows)
     table.write_confusion(out / "confusion.csv", matrices, classes)
-    files.write_json(out / "summary.json", summary.summarise(rows, matrices))
+    files.write_json(out / "summary.json", summary.summarise(rows, matrices, background=classes.background))
 
 
 def _say(job: Job) -> None:

@@ -43,7 +43,7 @@ def run(truth: Path, prediction: Path, out: Path, say: Reporter, *, tolerance: f
         )
     table.write(out / "scores.csv", rows)
     table.write_confusion(out / "confusion.csv", {"test": total}, classes)
-    told = summary.summarise(rows, {"test": total})
+    told = summary.summarise(rows, {"test": total}, background=classes.background)
     files.write_json(out / "summary.json", told)
     quarantine.write(out / "quarantine.csv", aside)
     for line in summary_lines(told):

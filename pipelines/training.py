@@ -132,6 +132,7 @@ class FoldTraining:
             () if self.recipe.loss.weight_map is None else (weightmap.NAME,),
             self.augmenter.boxes,
             context,
+            background=self.recipe.data.background,
         )
 
     def loss(self) -> Loss:
@@ -175,7 +176,7 @@ class FoldTraining:
 
     def validation(self) -> Callable[[nn.Module], dict[str, float]]:
         """Dice per class and their mean from whole volumes, on the prepared grids."""
-        names = self.recipe.data.class_list().names
+        classes = self.recipe.data.class_list()
         about, train = self.description(), self.recipe.train
         spec = modelfolder.spec(about, self.network())
         how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training
@@ -190,9 +191,10 @@ class FoldTraining:
                 labels = predict.label(case.ready, predictor, how).labels
                 if n == 0 and self.recipe.tracking.overlays:
                     self.draw(labels)
-                dice.append(overlap.dice(overlap.confusion(_label(case), labels, len(names))))
-            means = _means(np.array(dice)[:, 1:])
-            found = {f"dice_{name}": float(m) for name, m in zip(names[1:], means, strict=True)}
+                dice.append(overlap.dice(overlap.confusion(_label(case), labels, len(classes))))
+            means = _means(np.array(dice)[:, classes.foreground])
+            named = zip(classes.foreground_names, means, strict=True)
+            found = {f"dice_{name}": float(m) for name, m in named}
             return {**found, BEST_BY: float(np.nanmean(means))}
 
         return validate

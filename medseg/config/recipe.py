@@ -71,14 +71,18 @@ class RandomSplit(_Part):
 
 
 class Data(_Part):
-    """Where the scans lie, which files are channels and labels, what values mean, who has which role."""
+    """Where the scans lie, which files are channels and labels, what values mean, who has which role.
+
+    Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
+    """
 
     path: Path | None = None
     layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns"] = "auto"
     channels: dict[str, str] = Field(default_factory=dict)
     label: str | None = None
     classes: dict[int, ClassSpec]
-    void: int | None = None
+    background: bool = True
+    void: tuple[int, ...] = ()
     splits: RandomSplit | tuple[Fold, ...] = RandomSplit()
 
     @field_validator("classes", mode="before")
@@ -87,6 +91,13 @@ class Data(_Part):
         if isinstance(value, dict):
             return {k: {"name": v} if isinstance(v, str) else v for k, v in value.items()}
         return value
+
+    @field_validator("void", mode="before")
+    @classmethod
+    def _one_value_will_do(cls, value: Any) -> Any:
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, int) else value
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -104,7 +115,7 @@ class Data(_Part):
         """The class list: value → name, colour."""
         names = {v: c.name for v, c in self.classes.items()}
         colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
-        return ClassList.from_names(names, colours, self.void)
+        return ClassList.from_names(names, colours, self.void, background=self.background)
 
     def n_folds(self) -> int:
         """How many folds the splits make."""

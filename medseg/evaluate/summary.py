@@ -31,18 +31,20 @@ def summarise(
     seed: int = 0,
     draws: int = 10_000,
     costs: tuple[float, float] = (1.0, 1.0),
+    background: bool = True,
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
     ``matrices`` holds the confusion matrix (K, K) of each set (the rows' role); ``costs`` are c₀ of false
-    positives and c₁ of false negatives. Each set has ``classes`` (name → metric → statistics),
-    ``over_classes`` (the same for each case's mean over its classes) and ``over_set``. Statistics are mean,
-    median, sd, ci95 (bootstrap over subjects, ``draws`` draws), n, n_undefined and the worst case.
+    positives and c₁ of false negatives; class 0 is the ``background``, or foreground like the others. Each
+    set has ``classes`` (name → metric → statistics), ``over_classes`` (the same for each case's mean over its
+    classes) and ``over_set``. Statistics are mean, median, sd, ci95 (bootstrap over subjects, ``draws``
+    draws), n, n_undefined and the worst case.
     """
     sets = {}
     for role in sorted({row.role for row in rows}):
         held = [row for row in rows if row.role == role]
-        sets[role] = _summarise_set(held, matrices.get(role), seed, draws, costs)
+        sets[role] = _summarise_set(held, matrices.get(role), seed, draws, costs, background=background)
     return {
         "bootstrap": {"unit": "subject", "draws": draws, "seed": seed, "fewest_subjects": FEWEST_SUBJECTS},
         "costs": {"false_positive": costs[0], "false_negative": costs[1]},
@@ -56,6 +58,8 @@ def _summarise_set(
     seed: int,
     draws: int,
     costs: tuple[float, float],
+    *,
+    background: bool,
 ) -> dict[str, Any]:
     names = dict.fromkeys(row.class_name for row in rows)  # in order of first appearance
     by_class = {name: [row for row in rows if row.class_name == name] for name in names}
@@ -77,7 +81,7 @@ def _summarise_set(
             metric: statistics(metric, [_over_classes(case, metric) for case in by_case], seed, draws)
             for metric in METRICS
         },
-        "over_set": {} if matrix is None else _plain(overlap.over_set(matrix, *costs)),
+        "over_set": {} if matrix is None else _plain(overlap.over_set(matrix, *costs, background=background)),
     }
 
 

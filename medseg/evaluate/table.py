@@ -75,7 +75,7 @@ def score(
     classes: ClassList,
     tolerance: float = 1.0,
 ) -> list[ScoreRow]:
-    """Score one case: a row per class of the list, background excluded.
+    """Score one case: a row per class of the list, a background excluded.
 
     ``truth`` and ``prediction`` are class indices (X, Y, Z) on ``grid``, void (255) in the truth left out;
     ``tolerance`` of the NSD is in the grid's unit. Without a prediction (None) Dice and IoU are 0 for every
@@ -84,15 +84,22 @@ def score(
     matrix = overlap.confusion(truth, prediction, len(classes), where=entry.case)
     if prediction is None:
         return [_missing_row(entry, name, size, grid) for name, size in _reference_sizes(matrix, classes)]
-    guess = np.where(truth == VOID, 0, prediction)
-    box = surface.bounding_box((truth > 0) | (guess > 0), margin=1)
+    guess = np.where(truth == VOID, VOID, prediction)
+    box = surface.bounding_box(_foreground(truth, classes) | _foreground(guess, classes), margin=1)
     columns = _overlaps(matrix)
     rows = []
-    for index, name in enumerate(classes.names[1:], start=1):
+    for index in classes.foreground:
+        name = classes.names[index]
         of_surface = _surface_metrics(truth[box] == index, guess[box] == index, grid.spacing, tolerance)
         of_overlap = {metric: _plain(values[index]) for metric, values in columns.items()}
         rows.append(_row(entry, name, grid, {**of_overlap, **of_surface, **_sizes(matrix, index, grid)}))
     return rows
+
+
+def _foreground(labels: Array, classes: ClassList) -> Array:
+    """Where class indices (X, Y, Z) are of the foreground."""
+    found: Array = (labels >= classes.foreground.start) & (labels != VOID)
+    return found
 
 
 def _overlaps(matrix: Array) -> dict[str, Array]:
@@ -131,7 +138,7 @@ def _voxel(grid: Grid) -> float:
 
 
 def _reference_sizes(matrix: Array, classes: ClassList) -> list[tuple[str, int]]:
-    return [(name, int(matrix[i].sum())) for i, name in enumerate(classes.names) if i > 0]
+    return [(classes.names[i], int(matrix[i].sum())) for i in classes.foreground]
 
 
 def _missing_row(entry: Entry, name: str, voxels: int, grid: Grid) -> ScoreRow:

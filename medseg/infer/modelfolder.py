@@ -38,6 +38,7 @@ class _ClassRow(BaseModel):
     value: int
     name: str
     colour: tuple[int, int, int]
+    foreground: bool = False
 
 
 class _Domain(BaseModel):
@@ -268,6 +269,7 @@ def spec(description: Description, network: Network) -> Spec:
         depth=description.depth,
         channels=len(description.channels),
         classes=len(description.classes),
+        background=description.class_list().background,
         step=int(network.step),
         context=int(network.context),
         residue=int(network.residue),
@@ -304,7 +306,7 @@ def merged_domain(domains: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def card(description: Description, parameters: int, members: int) -> str:
     """`card.md`: what the model is, what it was trained on, what it expects, in words."""
-    names = ", ".join(c["name"] for c in description.classes[1:])
+    names = ", ".join(description.class_list().foreground_names)
     keywords = f" ({_words(description.keywords)})" if description.keywords else ""
     plural = "" if members == 1 else "s"
     trained = "\n".join(f"- {member}: {_words(told)}" for member, told in description.trained.items())

@@ -72,7 +72,7 @@ class Prediction:
 
     ``labels`` (X, Y, Z) uint8 class indices. ``margin`` (X, Y, Z) float16, first minus second of what
     ``quality_kind`` names, 0 to 1, where it was asked for. ``quality`` is the margin's mean over the
-    predicted foreground (index > 0), 0 where there is none.
+    predicted foreground, 0 where there is none.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -104,12 +104,13 @@ def label(
     labels = np.zeros(shape, np.uint8, order="F")
     margins = np.zeros(shape, np.float16, order="F") if margin else None
     certain, found, of = 0.0, 0, slices(shape, plane)
+    first = int(predictor.spec.background)
     with torch.inference_mode():
         for index, (slice_labels, slice_margin) in enumerate(_label_slices(ready, predictor, how)):
             plane_view(labels, plane)[index] = slice_labels
             if margins is not None:
                 plane_view(margins, plane)[index] = slice_margin
-            inside = slice_labels > 0
+            inside = slice_labels >= first
             certain += float(slice_margin[inside].sum(dtype=np.float64))
             found += int(np.count_nonzero(inside))
             if progress is not None:

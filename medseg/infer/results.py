@@ -58,7 +58,7 @@ def remove(label: Path) -> None:
 
 def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
     """The columns of `summary.csv` and `volumes.csv`; volumes stand in `unit`."""
-    sizes = [f"{name}_{unit}" for name in classes.names[1:]]
+    sizes = [f"{name}_{unit}" for name in classes.foreground_names]
     return [*("case", "file", "status", "code", "note"), *sizes, *("quality", "needs_review", "seconds")]
 
 
@@ -69,7 +69,7 @@ def table_row(
     notes = told.get("notes", [])
     code = str(finding.code) if finding else " ".join(n["code"] for n in notes)
     note = finding.found if finding else "; ".join(n["found"] for n in notes)
-    sizes = [told.get("sizes", {}).get(name) for name in classes.names[1:]]
+    sizes = [told.get("sizes", {}).get(name) for name in classes.foreground_names]
     seconds = round(sum(told["seconds"].values()), 2) if told else None
     sure = (told.get("quality"), told.get("needs_review"))
     columns = table_columns(classes, told.get("size_unit", "ml"))

@@ -173,7 +173,7 @@ def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:
     values, counts = np.unique(labels.array, return_counts=True)
     found = dict(zip(values.tolist(), counts.tolist(), strict=True))
     unit = labels.grid.voxel_size / (1000.0 if labels.grid.unit == "mm" else 1.0)
-    return {c.name: found.get(c.value, 0) * unit for c in classes.classes[1:]}
+    return {c.name: found.get(c.value, 0) * unit for c in classes.classes[int(classes.background) :]}
 
 
 def check_domain(scan: Volume, domain: Mapping[str, Any]) -> list[Finding]:

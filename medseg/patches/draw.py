@@ -50,6 +50,8 @@ class Drawer:
     border of the window on each side for which a network of valid convolutions gives nothing: what is placed
     in the slice is the window without it.
 
+    Class 0 is the ``background``, or drawn like the others.
+
     ``extras`` names arrays of the cases that are cut beside the labels. ``boxes`` gives, for batch t and each
     patch's window (B, 2, 2) as its start and its slice's size, the first row and column of its field (B, 2)
     and one size (h', w') for all.
@@ -66,6 +68,7 @@ class Drawer:
     extras: tuple[str, ...] = ()
     boxes: Callable[[int, Index], tuple[Index, Pair]] | None = None
     context: int = 0
+    background: bool = True
 
     def __post_init__(self) -> None:
         if not self.cases:
@@ -120,7 +123,7 @@ class Drawer:
     @cached_property
     def _voxels(self) -> list[list[Array]]:
         """For each case, the known voxels (N, 3) of each class that is drawn."""
-        return [_by_class(case.positions) for case in self.cases]
+        return [_by_class(case.positions, int(self.background)) for case in self.cases]
 
     def _place(self, generator: np.random.Generator) -> Place:
         case = int(generator.integers(len(self.cases)))
@@ -197,9 +200,9 @@ def _gather(array: Array, *indices: Index) -> Array:
     return array[..., a, b, c][..., inside[0], inside[1], inside[2]]
 
 
-def _by_class(positions: npt.NDArray[np.int16]) -> list[Array]:
+def _by_class(positions: npt.NDArray[np.int16], first: int) -> list[Array]:
     present = np.unique(positions[:, 0])
-    wanted = present[present > 0] if present.any() else present
+    wanted = present[present >= first] if (present >= first).any() else present
     return [positions[positions[:, 0] == c, 1:].astype(np.intp) for c in wanted]
 
 

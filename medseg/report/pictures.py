@@ -203,7 +203,7 @@ def errors(truth: Array, prediction: Array) -> Array:
 
 
 def _class_colours(classes: ClassList) -> dict[int, RGB]:
-    return {**{i: c.colour for i, c in enumerate(classes.classes) if i > 0}, VOID: _VOID_COLOUR}
+    return {**{i: classes.classes[i].colour for i in classes.foreground}, VOID: _VOID_COLOUR}
 
 
 def _tint(rgb: Array, labels: Array, colours: dict[int, RGB], opacity: float = _OPACITY) -> Array:
@@ -247,7 +247,7 @@ def _write_letters(axes: Any, cut: _Cut) -> None:
 
 
 def _write_legend(made: Any, classes: ClassList, shown: _Shown) -> None:
-    named = {c.name: c.colour for c in classes.classes[1:]}
+    named = {classes.names[i]: classes.classes[i].colour for i in classes.foreground}
     if "errors" in shown.columns:
         named |= ERRORS
     patches = [Patch(color=[v / 255 for v in colour], label=name) for name, colour in named.items()]

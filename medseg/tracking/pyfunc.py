@@ -18,6 +18,7 @@ import medseg
 from medseg import files
 from medseg.tracking import store
 from medseg.tracking.run import Run
+from medseg.volume import ClassList
 
 _CODE = Path(__file__).with_name("served.py")
 
@@ -75,7 +76,7 @@ def _save(path: Path, folder: Path, run_id: str, model_id: str) -> None:
         path=str(path),
         python_model=str(_CODE),
         artifacts={"model": str(folder.resolve())},
-        signature=_signature(columns, [row["name"] for row in about["classes"][1:]]),
+        signature=_signature(columns, ClassList.from_json(about["classes"]).foreground_names),
         input_example=pd.DataFrame([{column: f"path/to/{column}.nii.gz" for column in columns}]),
         pip_requirements=[f"medseg=={medseg.__version__}", f"mlflow=={mlflow.__version__}"],
         mlflow_model=Model(run_id=run_id, model_id=model_id),
