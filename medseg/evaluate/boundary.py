@@ -1,7 +1,7 @@
 """Boundary F1 (BF, after Csurka et al. 2013) of the classes of one image, as SegNet's tables report it.
 
-A class's boundary is the pixels of its mask with a 4-neighbour outside the mask; the image's border is none. A
-boundary pixel is matched if the other image's boundary of that class has a pixel within the tolerance
+A class's boundary is the pixels of its mask with a 4-neighbour outside the mask; the image's border is none.
+A boundary pixel is matched if the other label map's boundary of that class has a pixel within the tolerance
 (Euclidean). Precision is the matched share of the prediction's boundary, recall that of the truth's, BF their
 harmonic mean, 0 for a prediction without a boundary. Only classes with a boundary in the truth have a score:
 not one that is predicted only, nor one that fills its image.
