@@ -12,7 +12,7 @@ from medseg import files
 from medseg.evaluate import overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
 from medseg.volume import Array
-from pipelines.ingested import cases, roles
+from pipelines.ingested import cases, label_stamp, roles
 from pipelines.scores import read_labels, summary_lines
 from pipelines.stage import Job
 
@@ -34,7 +34,7 @@ def score(job: Job, listed: list[Reference]) -> None:
         "evaluate": job.recipe.evaluate.model_dump(mode="json"),
         "classes": job.recipe.data.class_list().to_json(),
         "references": [
-            [e.fold, e.case, e.role, files.stamp(label), _content(path)] for e, label, path in listed
+            [e.fold, e.case, e.role, label_stamp(label), _content(path)] for e, label, path in listed
         ],
     }
     makes = [job.work.evaluation / name for name in ("scores.csv", "summary.json", "confusion.csv")]
@@ -70,7 +70,7 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
             truth = read_labels(reference, classes)
             prediction = None
             if predicted.is_file():
-                prediction = read_labels(predicted, classes, truth.grid).array[0]
+                prediction = read_labels(predicted, classes.as_written(), truth.grid).array[0]
             array = truth.array[0]
             rows += table.score(
                 entry, array, prediction, truth.grid, classes, job.recipe.evaluate.nsd_tolerance

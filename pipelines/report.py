@@ -16,7 +16,7 @@ from medseg.evaluate.table import ScoreRow
 from medseg.ingest import checks
 from medseg.report import charts, html, pictures
 from medseg.report.html import CaseView, Chart, Report, Tile
-from medseg.volume import Array, Volume
+from medseg.volume import Array, ClassList, Volume
 from pipelines import explaining
 from pipelines.device import choose, in_words
 from pipelines.info import version
@@ -184,9 +184,10 @@ def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
             raise MedsegError(
                 Code.FILE_UNREADABLE, name, "it was usable at ingest", "run medseg ingest again"
             )
-        truth = _labels(job, by_name[name]["label"], image)
-        prediction = _labels(job, predicted.get(name), image)
-        png = pictures.overlay(image, job.recipe.data.class_list(), truth=truth, prediction=prediction)
+        classes = job.recipe.data.class_list()
+        truth = _labels(by_name[name]["label"], classes, image)
+        prediction = _labels(predicted.get(name), classes.as_written(), image)
+        png = pictures.overlay(image, classes, truth=truth, prediction=prediction)
         explained = list(_explained(job, name)) if job.recipe.report.explain else []
         yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(predicted.get(name)), explained)
 
@@ -203,10 +204,10 @@ def _label_maps(job: Job) -> list[Path]:
     return [p for p in found if not p.name.endswith("_margin.nii.gz")]
 
 
-def _labels(job: Job, path: Path | str | None, image: Volume) -> Array | None:
+def _labels(path: Path | str | None, classes: ClassList, image: Volume) -> Array | None:
     if not path:
         return None
-    array: Array = np.asarray(read_labels(Path(path), job.recipe.data.class_list(), image.grid).array[0])
+    array: Array = np.asarray(read_labels(Path(path), classes, image.grid).array[0])
     return array
 
 

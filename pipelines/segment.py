@@ -73,7 +73,8 @@ class Outcome:
 def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `inputs` (files or folders) into `out`."""
     model = modelfolder.load(settings.model, choose(settings.device))
-    found = find_inputs(inputs, model.description.channels, out, settings)
+    about = model.description
+    found = find_inputs(inputs, about.channels, out, settings, about.unit)
     cases = found.cases
     if not cases:
         where = ", ".join(map(str, inputs))
@@ -90,12 +91,15 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
     return _conclude(found, outcomes, out, settings, model, say)
 
 
-def find_inputs(inputs: Sequence[Path], channels: Sequence[str], out: Path, settings: Settings) -> Inputs:
+def find_inputs(
+    inputs: Sequence[Path], channels: Sequence[str], out: Path, settings: Settings, unit: scans.Unit = "mm"
+) -> Inputs:
     """Cases among files and folders, and the files of those folders that were left out.
 
-    A file that was named is always a case. In folders, files named like label maps are left out unless
-    asked for; what lies in `out` is not looked at. A model with several channels takes `<case>_<channel>`
-    files of one folder. Raises PATH_MISSING, and USAGE where results would lie among the scans.
+    A file that was named is always a case. In folders, pictures are left out of a model of scans, scans of
+    one of pictures, and files named like label maps unless asked for; what lies in `out` is not looked at.
+    A model of scans with several channels takes `<case>_<channel>` files of one folder. Raises PATH_MISSING,
+    and USAGE where results would lie among the scans.
     """
     found: list[Path] = []
     left_out: list[Path] = []
@@ -104,7 +108,7 @@ def find_inputs(inputs: Sequence[Path], channels: Sequence[str], out: Path, sett
             if path.resolve() == out.resolve():
                 raise _among_scans(out, f"label maps would lie among the scans of {path}")
             for file in (path / name for name in files_under(path, out)):
-                wanted = scans.is_scan(file) and (
+                wanted = scans.is_measured_in(unit, file) and (
                     settings.include_labels or not names.is_label(scans.stem(file))
                 )
                 (found if wanted else left_out).append(file)
@@ -113,7 +117,7 @@ def find_inputs(inputs: Sequence[Path], channels: Sequence[str], out: Path, sett
         else:
             raise MedsegError(Code.PATH_MISSING, path, "no such file or folder", "check the path")
     taken = tuple(dict.fromkeys(found))
-    grouped = _unique_names(_by_case(taken, channels))
+    grouped = _unique_names(_by_case(taken, channels, unit))
     cases = tuple(Input(name, next(iter(c.values())), c) for name, c in grouped)
     _check_overwriting(cases, out)
     return Inputs(cases, taken, tuple(dict.fromkeys(left_out)))
@@ -134,10 +138,15 @@ def _label(case: Input, out: Path) -> Path:
     return out / f"{case.case}.nii.gz"
 
 
-def _by_case(found: Sequence[Path], channels: Sequence[str]) -> list[tuple[str, dict[str, Path]]]:
-    """(name, files by channel) of each case; a second file for a channel begins a case of the same name."""
-    if len(channels) == 1:
-        return [(scans.stem(path), {channels[0]: path}) for path in found]
+def _by_case(
+    found: Sequence[Path], channels: Sequence[str], unit: scans.Unit
+) -> list[tuple[str, dict[str, Path]]]:
+    """(name, files by channel) of each case; a second file for a channel begins a case of the same name.
+
+    A picture holds all channels by itself.
+    """
+    if len(channels) == 1 or unit == "px":
+        return [(scans.stem(path), dict.fromkeys(channels, path)) for path in found]
     cases: dict[tuple[Path, str], list[dict[str, Path]]] = defaultdict(lambda: [{}])
     for path in found:
         stem = scans.stem(path)

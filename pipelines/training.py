@@ -271,10 +271,11 @@ class FoldTraining:
         return self.work.train(self.fold) / "overlay.png"
 
     def description(self) -> Description:
-        """What the model folder says of this training's network; the layout may have named the channels."""
+        """What the model folder says of this training's network; ingest found the channels and unit."""
         found = files.read_json(self.work.ingest / "dataset.json")
         about = self.described(self.recipe, self._domain())
-        return about.model_copy(update={"channels": tuple(found["channels"])})
+        known = {"channels": tuple(found["channels"]), "unit": found.get("unit", "mm")}
+        return about.model_copy(update=known)
 
     @staticmethod
     def described(recipe: Recipe, domain: dict[str, Any]) -> Description:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,6 +16,7 @@ from medseg.config.part import Part as _Part
 from medseg.config.training import Train
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
+from medseg.ingest.imagesets import ImageSet
 from medseg.volume import ClassList, Plane
 
 
@@ -46,16 +48,22 @@ class Data(_Part):
     """Where the scans lie, which files are channels and labels, what values mean, who has which role.
 
     Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
+    Label files write a class by its value, by its colour (`label_form: colours`; those of `void_colours` are
+    void) or as a grey mask (`label_form: {above: x}`, also written as the number alone: greys above x are the
+    second class). Pictures give three channels where three names share a pattern, one where a name has its
+    own. `splits: listed` takes the roles that the data set itself gives.
     """
 
     path: Path | None = None
-    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns"] = "auto"
+    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", ImageSet] = "auto"
     channels: dict[str, str] = Field(default_factory=dict)
     label: str | None = None
     classes: dict[int, ClassSpec]
     background: bool = True
     void: tuple[int, ...] = ()
-    splits: RandomSplit | tuple[Fold, ...] = RandomSplit()
+    label_form: Literal["values", "colours"] | Annotated[float, Field(ge=0)] = "values"
+    void_colours: tuple[tuple[int, int, int], ...] = ()
+    splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -70,6 +78,11 @@ class Data(_Part):
         if value is None:
             return ()
         return (value,) if isinstance(value, int) else value
+
+    @field_validator("label_form", mode="before")
+    @classmethod
+    def _above(cls, value: Any) -> Any:
+        return value["above"] if isinstance(value, dict) and value.keys() == {"above"} else value
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -87,10 +100,15 @@ class Data(_Part):
         """The class list: value → name, colour."""
         names = {v: c.name for v, c in self.classes.items()}
         colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
-        return ClassList.from_names(names, colours, self.void, background=self.background)
+        made = ClassList.from_names(names, colours, self.void, background=self.background)
+        if isinstance(self.label_form, str):
+            return replace(made, label_form=self.label_form, void_colours=self.void_colours)
+        return replace(made, label_form="above", threshold=self.label_form)
 
     def n_folds(self) -> int:
         """How many folds the splits make."""
+        if self.splits == "listed":
+            return 1
         return self.splits.folds if isinstance(self.splits, RandomSplit) else len(self.splits)
 
 

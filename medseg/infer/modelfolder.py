@@ -61,6 +61,7 @@ class Description(BaseModel):
     network: str
     keywords: dict[str, Any]
     channels: tuple[str, ...]
+    unit: Literal["mm", "px"] = "mm"
     plane: Plane
     depth: Count
     classes: tuple[dict[str, Any], ...]

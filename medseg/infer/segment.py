@@ -75,6 +75,7 @@ def segment(
     clock = _Clock()
     about = model.description
     scan, notes = _read(channels, about.channels)
+    _check_unit(scan, about, next(iter(channels.values())))
     clock.lap("read")
     notes += check_domain(scan, about.domain)
     ready, record = prepare(scan, about)
@@ -132,6 +133,12 @@ def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, 
     if scan is None:
         raise refusal(findings)
     return scan, list(findings)
+
+
+def _check_unit(scan: Volume, about: Description, path: Path) -> None:
+    if scan.grid.unit != about.unit:
+        found = f"a grid in {scan.grid.unit}, the model was trained on grids in {about.unit}"
+        raise MedsegError(Code.UNIT_MISMATCH, path, found, "take a model that was trained on such files")
 
 
 def segment_file(
