@@ -38,7 +38,7 @@ def run(job: Job) -> None:
     """Predict test cases with their fold's member, unlabelled ones with all members."""
     model = modelfolder.read(job.work.model)
     tasks = plan(job, model)
-    settings = job.recipe.predict.model_dump(mode="json")
+    settings = job.recipe.predict.used()
     keys = {_place(job, t): _key(t, model, settings) for t in tasks}
     table = job.work.predictions / "volumes.csv"
     with job.stage("predict", VERSION, keys, [*(t.out for t in tasks), table]) as must_run:
@@ -87,7 +87,7 @@ def _key(task: Task, model: ModelFile, settings: Any) -> str:
         "version": VERSION,
         "files": {k: files.stamp(p) for k, p in task.case.channels.items()},
         "members": [hashes[m] for m in task.members],
-        "description": model.description.model_dump(mode="json", exclude={"trained"}),
+        "description": model.description.model_dump(mode="json", exclude={"trained"}, exclude_unset=True),
         "settings": settings,
     }
     return files.sha256_of_value(used)

@@ -81,6 +81,8 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
     data = files.read_json(job.work.ingest / "dataset.json")
     train, description = job.recipe.train, model["description"]
     record = _finished(job, "evaluate") or {}
+    each_once = job.recipe.sampling.order == "each_once"
+    length = "every case once, in batches" if each_once else f"{train.steps_per_epoch} steps"
     return {
         "Data": {
             "name": data["name"],
@@ -97,7 +99,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "prediction": description["mode"],
         },
         "Training": {
-            "steps": f"{train.epochs} epochs × {train.steps_per_epoch} steps of {train.batch}",
+            "steps": f"{train.epochs} epochs × {length} of {train.batch}",
             "optimiser": f"{train.optimiser}, rate {train.lr:g}, {train.schedule}",
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
             "seed": str(train.seed),

@@ -27,7 +27,7 @@ from medseg.train.processes import fit_in_processes
 from pipelines import ingested
 from pipelines.reporter import seconds_in_words
 from pipelines.stage import Job
-from pipelines.training import BEST_BY, FoldTraining
+from pipelines.training import DICE, OVER_SET, FoldTraining
 
 VERSION = 1
 DONE = "done.json"
@@ -40,7 +40,7 @@ def run(job: Job) -> None:
     keys = {fold: FoldTraining(job.recipe, job.work, fold).key() for fold in folds}
     used = {
         "keys": keys,
-        "export": job.recipe.predict.model_dump(mode="json", exclude={"roles", "margin_map"}),
+        "export": {k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "margin_map")},
     }
     with job.stage("train", VERSION, used, [job.work.model / "model.json"]) as must_run:
         if must_run:
@@ -132,7 +132,7 @@ def _say_plan(job: Job, training: FoldTraining) -> None:
         return
     seconds = _trial_seconds(training)
     disk = count * 4 * (4 if plan.optimiser.name == "adamw" else 3) / 1e6
-    told = seconds_in_words(seconds * plan.steps / plan.processes)
+    told = seconds_in_words(seconds * training.relative_steps() / plan.processes)
     job.say.line(f"  about {told} and validation; {disk:.0f} MB of checkpoints")
 
 
@@ -161,12 +161,20 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         return
     if epoch.val is not None:
         _show(training, run, epoch.number)
-    told = ", ".join(f"{k.removeprefix('dice_')} {v:.4f}" for k, v in (epoch.val or {}).items())
+    told = _validated(epoch.val or {})
     mark = " (best)" if epoch.is_best else ""
     job.say.line(
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
-        + (f"; validation Dice {told}{mark}" if told else "")
+        + (f"; validation {told}{mark}" if told else "")
     )
+
+
+def _validated(val: dict[str, float]) -> str:
+    """Validation in a few words: the numbers over the set where there are any, else each class's Dice."""
+    if over_set := [f"{k} {v:.4f}" for k, v in val.items() if k in OVER_SET]:
+        return ", ".join(over_set)
+    dice = ", ".join(f"{k.removeprefix('dice_')} {v:.4f}" for k, v in val.items())
+    return f"Dice {dice}" if dice else ""
 
 
 def _show(training: FoldTraining, run: Run, step: int) -> None:
@@ -206,10 +214,11 @@ def _export(job: Job) -> None:
 
 def _about(job: Job, training: FoldTraining) -> dict[str, Any]:
     history = files.read_csv(job.work.train(training.fold) / "history.csv")
-    best = max((float(r[f"val/{BEST_BY}"]) for r in history if r.get(f"val/{BEST_BY}")), default=None)
+    key = f"val/{training.best_by}"
+    best = max((float(r[key]) for r in history if r.get(key)), default=None)
     return {
         "cases": len(training.trained),
         "epochs": len(history),
         "seed": job.recipe.train.seed,
-        "best validation Dice": best,
+        f"best validation {'Dice' if training.best_by == DICE else training.best_by}": best,
     }

@@ -18,10 +18,11 @@ from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
 from medseg.infer.predict import Dense, Gaussian, How, Tiles, Voting
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
+from medseg.infer.views import Fusion, Views
 from medseg.networks import footprint
 from medseg.networks.contract import Network
 from medseg.preprocess.geometry import GeometryPlan
-from medseg.preprocess.intensity import Foreground
+from medseg.preprocess.intensity import Foreground, Intensity
 from medseg.volume import ClassList, Plane
 
 FORMAT = 1
@@ -72,10 +73,11 @@ class Description(BaseModel):
     classes: tuple[dict[str, Any], ...]
     foreground: Foreground
     spacing_mm: tuple[float, float, float] | None
+    spacing_px: tuple[float, float] | None = None
     crop: bool
     crop_margin: int
     n4: bool
-    intensity: Literal["zscore", "none"]
+    intensity: Intensity
     mode: Literal["dense", "vote", "tiles", "gaussian"]
     window: tuple[Count, Count]
     stride: tuple[Count, Count] | None
@@ -83,6 +85,9 @@ class Description(BaseModel):
     memory_mb: int = Tiles.memory_mb
     batch: Count | None
     crf: Crf | None = None
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    scale_fusion: Fusion = "mean"
+    flip: bool = False
     combine: Literal["mean", "vote"]
     domain: dict[str, Any]
     trained: dict[str, Any]
@@ -107,11 +112,23 @@ class Description(BaseModel):
 
     def geometry(self) -> GeometryPlan:
         """What is done to a scan's geometry before the network sees it."""
-        return GeometryPlan(self.spacing_mm, self.crop, self.crop_margin, self.foreground)
+        return GeometryPlan(self.spacing_mm, self.crop, self.crop_margin, self.foreground, self.spacing_px)
+
+    @property
+    def several_views(self) -> bool:
+        """Whether networks see each slice more than once: at several scales, or mirrored."""
+        return self.scales != (1.0,) or self.flip
 
     def how(self, mode: str | None = None) -> How:
-        """The stitching rule of this model, or of the `mode` asked for."""
-        match mode or self.mode:
+        """The stitching rule of this model, or of the `mode` asked for.
+
+        Raises KEYWORD_INVALID for a mode that does not go with several views.
+        """
+        wanted = mode or self.mode
+        if self.several_views and wanted in ("vote", "tiles"):
+            found = f"mode {wanted} of a model that predicts at several scales or flips"
+            raise MedsegError(Code.KEYWORD_INVALID, "mode", found, "use dense or gaussian")
+        match wanted:
             case "vote":
                 stride = self.stride or (min(10, self.window[0]), min(10, self.window[1]))
                 return Voting(self.window, stride, self.batch or Voting.batch)
@@ -240,9 +257,13 @@ def load_network(folder: Path, member: str) -> tuple[Description, Network]:
 
 def _load_member(
     folder: Path, member: Member, description: Description, device: str, precision: Precision
-) -> NetworkPredictor:
+) -> Predictor:
     network = _filled(folder, member, description)
-    return NetworkPredictor(network, spec(description, network), device, precision, channels_last=True)
+    held = spec(description, network)
+    predictor = NetworkPredictor(network, held, device, precision, channels_last=True)
+    if not description.several_views:
+        return predictor
+    return Views(predictor, description.scales, description.scale_fusion, description.flip)
 
 
 def _filled(folder: Path, member: Member, description: Description) -> Network:
@@ -325,7 +346,7 @@ def card(description: Description, parameters: int, members: int) -> str:
 Labels {names} in {_input_words(description)}.
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
-- prediction: {description.mode}{" and a dense CRF" if description.crf else ""}
+- prediction: {_prediction(description)}
 - use: `medseg segment {what.upper()} OUT --model THIS_FOLDER`
 
 ## Trained
@@ -349,6 +370,15 @@ def _input_words(description: Description) -> str:
     if description.unit == "px":
         return f"images ({channels})"
     return f"{channels} scans, slice by slice ({description.plane},\n{description.depth} slices a slab)"
+
+
+def _prediction(description: Description) -> str:
+    views = ""
+    if description.several_views:
+        flipped = ", also mirrored" if description.flip else ""
+        scales = ", ".join(f"{scale:g}" for scale in description.scales)
+        views = f" at scales {scales}{flipped}, fused by {description.scale_fusion}"
+    return f"{description.mode}{views}{' and a dense CRF' if description.crf else ''}"
 
 
 def _words(value: Any) -> str:

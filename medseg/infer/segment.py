@@ -79,11 +79,13 @@ def segment(
     notes += check_domain(scan, about.domain)
     ready, record = prepare(scan, about)
     clock.lap("preprocess")
-    made = predict.label(ready, model.predictor, about.how(mode), margin=margin, progress=progress)
+    how = about.how(mode)
+    onto = None if isinstance(how, predict.Voting) else full_size(record, about)
+    made = predict.label(ready, model.predictor, how, margin=margin, progress=progress, onto=onto)
     clock.lap("predict")
-    indices = geometry.undo(_on(ready.grid, made.labels), record)
+    indices = _undone(made.labels, record, onto)
     labels = indices.with_array(about.class_list().to_values(indices.array))
-    back = geometry.undo(_on(ready.grid, made.margin), record) if made.margin is not None else None
+    back = _undone(made.margin, record, onto) if made.margin is not None else None
     clock.lap("undo")
     sizes = measure_sizes(labels, about.class_list())
     if not any(sizes.values()):
@@ -112,6 +114,11 @@ def prepare(scan: Volume, about: Description) -> tuple[intensity.Ready, geometry
     prepared, record = geometry.apply(scan, about.geometry())
     scaling = intensity.measure(prepared, about.foreground, about.intensity)
     return intensity.Ready(prepared.array, prepared.grid, scaling), record
+
+
+def full_size(record: geometry.Record, about: Description) -> Grid | None:
+    """An image's own grid where it was resized and nothing else: labels are decided there, at full size."""
+    return record.original if record.resized_image and about.plane == "axial" else None
 
 
 def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, list[Finding]]:
@@ -198,5 +205,8 @@ def check_domain(scan: Volume, domain: Mapping[str, Any]) -> list[Finding]:
     return []
 
 
-def _on(grid: Grid, array: Any) -> Volume:
-    return Volume(array[None], grid)
+def _undone(array: Any, record: geometry.Record, onto: Grid | None) -> Volume:
+    """A map (X, Y, Z) on the scan's own grid, from there or from where the network saw it."""
+    if onto is not None:
+        return Volume(array[None], onto)
+    return geometry.undo(Volume(array[None], record.ready), record)
