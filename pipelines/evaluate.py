@@ -11,6 +11,7 @@ import numpy as np
 from medseg import files
 from medseg.evaluate import overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
+from medseg.infer import results
 from medseg.volume import Array
 from pipelines.ingested import cases, label_stamp, roles
 from pipelines.scores import read_labels, summary_lines
@@ -51,10 +52,11 @@ def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Referen
         members = files.read_json(job.work.model / "model.json")["members"]
         folds = sorted(int(m["name"].removeprefix("fold")) for m in members)
     for role in roles(job.work.ingest):
-        if role.fold in folds and role.role in job.recipe.predict.roles and by_name[role.case]["label"]:
+        row = by_name[role.case]
+        if role.fold in folds and role.role in job.recipe.predict.roles and row["label"]:
             folder = job.work.fold_predictions(role.fold, len(folds))
             entry = Entry(role.case, role.subject, role.fold, role.role)
-            yield entry, Path(by_name[role.case]["label"]), folder / f"{role.case}.nii.gz"
+            yield entry, Path(row["label"]), results.label_map(folder, role.case, row["unit"])
 
 
 def _content(path: Path) -> str:

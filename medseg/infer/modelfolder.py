@@ -29,6 +29,7 @@ FORMAT = 1
 
 Count = Annotated[int, Field(ge=1)]
 Triple = tuple[float, float, float]
+Pair = tuple[int, int]
 
 
 class _ClassRow(BaseModel):
@@ -43,13 +44,18 @@ class _ClassRow(BaseModel):
 
 
 class _Domain(BaseModel):
-    """What is known of a training's scans: how many, and their voxel edges along the axes of their arrays."""
+    """What is known of a training's scans: how many, and their voxel edges along the axes of their arrays.
+
+    Of images, instead of edges, the least and the largest number of rows and of columns.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     cases: int | None = None
     spacing_min_mm: Triple | None = None
     spacing_max_mm: Triple | None = None
+    size_min_px: Pair | None = None
+    size_max_px: Pair | None = None
 
 
 class Description(BaseModel):
@@ -313,16 +319,17 @@ def _not_a_model(where: Path, found: str) -> MedsegError:
 def merged_domain(domains: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The domain of a model of several members: a scan is inside if it is inside that of any member.
 
-    Voxel edges reach from the least to the largest of all members; `cases` is the most that one was trained
-    on, as members share cases. A bound that a member does not know is left out.
+    Voxel edges (or sizes of images) reach from the least to the largest of all members; `cases` is the most
+    that one was trained on, as members share cases. A bound that a member does not know is left out.
     """
     held = [_Domain.model_validate(domain) for domain in domains]
-    least = [domain.spacing_min_mm for domain in held]
-    most = [domain.spacing_max_mm for domain in held]
     merged: dict[str, Any] = {"cases": max((d.cases for d in held if d.cases is not None), default=None)}
-    if None not in least and None not in most:
-        merged["spacing_min_mm"] = [min(edges) for edges in zip(*least, strict=True)]
-        merged["spacing_max_mm"] = [max(edges) for edges in zip(*most, strict=True)]
+    for kind, unit in (("spacing", "mm"), ("size", "px")):
+        least = [getattr(domain, f"{kind}_min_{unit}") for domain in held]
+        most = [getattr(domain, f"{kind}_max_{unit}") for domain in held]
+        if None not in least and None not in most:
+            merged[f"{kind}_min_{unit}"] = [min(edges) for edges in zip(*least, strict=True)]
+            merged[f"{kind}_max_{unit}"] = [max(edges) for edges in zip(*most, strict=True)]
     return {key: value for key, value in merged.items() if value is not None}
 
 
@@ -333,20 +340,20 @@ def card(description: Description, parameters: int, members: int) -> str:
     plural = "" if members == 1 else "s"
     trained = "\n".join(f"- {member}: {_words(told)}" for member, told in description.trained.items())
     domain = "\n".join(f"- {line}" for line in _domain_lines(description.domain))
+    what = _WORDS[description.unit]
     return f"""# {description.name}
 
-Labels {names} in {" + ".join(description.channels)} scans, slice by slice ({description.plane},
-{description.depth} slices a slab).
+Labels {names} in {_input_words(description)}.
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
 - prediction: {_prediction(description)}
-- use: `medseg segment SCANS OUT --model THIS_FOLDER`
+- use: `medseg segment {what.upper()} OUT --model THIS_FOLDER`
 
 ## Trained
 {trained}
 
 ## Domain
-What the training scans were like; scans unlike them come back with a note and need review.
+What the training {what} were like{_UNLIKE[description.unit]}.
 
 {domain}
 
@@ -363,6 +370,17 @@ def _prediction(description: Description) -> str:
     return f"{description.mode}{views}{' and a dense CRF' if description.crf else ''}"
 
 
+_WORDS = {"mm": "scans", "px": "images"}
+_UNLIKE = {"mm": "; scans unlike them come back with a note and need review", "px": ""}
+
+
+def _input_words(description: Description) -> str:
+    channels = " + ".join(description.channels)
+    if description.unit == "px":
+        return f"images ({channels})"
+    return f"{channels} scans, slice by slice ({description.plane},\n{description.depth} slices a slab)"
+
+
 def _words(value: Any) -> str:
     """A value as a reader writes it: `epochs 20, best validation Dice 0.9123`."""
     if isinstance(value, Mapping):
@@ -375,10 +393,15 @@ def _words(value: Any) -> str:
 
 
 def _domain_lines(domain: Mapping[str, Any]) -> list[str]:
-    """How many scans there were, and from which to which voxel size."""
+    """How many scans or images there were, and from which to which voxel size or number of pixels."""
     known = _Domain.model_validate(domain)
     lines = [] if known.cases is None else [f"{known.cases} training cases"]
-    least, most = (_words(known.spacing_min_mm), _words(known.spacing_max_mm))
-    if known.spacing_min_mm is not None and known.spacing_max_mm is not None:
-        lines.append(f"voxels of {least} mm" if least == most else f"voxels from {least} to {most} mm")
+    ranges = (
+        ("voxels", known.spacing_min_mm, known.spacing_max_mm, "mm"),
+        ("rows and columns", known.size_min_px, known.size_max_px, "px"),
+    )
+    for what, low, high, unit in ranges:
+        if low is not None and high is not None:
+            least, most = _words(low), _words(high)
+            lines.append(f"{what}{f' of {least}' if low == high else f' from {least} to {most}'} {unit}")
     return lines or ["not recorded"]

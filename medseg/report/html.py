@@ -50,7 +50,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class CaseView:
-    """A case's overlay (PNG bytes), its set (or ``unlabelled``) and a remark such as its quality figure.
+    """A case's overlay (PNG or JPEG), its set (or ``unlabelled``) and a remark such as its quality figure.
 
     ``explained`` are Grad-CAM pictures that stand below.
     """
@@ -117,8 +117,9 @@ def render(report: Report) -> str:
     )
 
 
-def _data_uri(png: bytes) -> Markup:
-    return Markup("data:image/png;base64,") + base64.b64encode(png).decode()
+def _data_uri(picture: bytes) -> Markup:
+    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "png"
+    return Markup(f"data:image/{kind};base64,") + base64.b64encode(picture).decode()
 
 
 def _shown_width(png: bytes) -> int:
