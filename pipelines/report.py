@@ -24,8 +24,9 @@ from pipelines.ingested import case_files, cases
 from pipelines.scores import read_labels
 from pipelines.stage import STAGES, Job
 
-VERSION = 1
+VERSION = 2
 MOST_CASES = 40
+MOST_BOXES = 30
 
 
 def run(job: Job) -> None:
@@ -70,7 +71,7 @@ def _gather(job: Job) -> Report:
         set_aside=files.read_csv(job.work.ingest / "quarantine.csv"),
         tiles=_tiles(told, model),
         training=_training(job),
-        spread=_spread(job, scores),
+        spread=_spread(job, scores, told),
         times=[_times(job)],
         cases=list(_views(job, scores)),
     )
@@ -122,6 +123,9 @@ def _with_keywords(name: str, keywords: dict[str, Any]) -> str:
 def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
     tiles = []
     for name, held in told["sets"].items():
+        if held["length_unit"] == "px":
+            tiles += _image_tiles(name, held)
+            continue
         mean = held["over_classes"]["dice"]
         if mean["mean"] is not None:
             tiles.append(Tile(f"mean Dice, {name}", f"{mean['mean']:.3f}", f"{held['cases']} cases"))
@@ -130,6 +134,13 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
                 tiles.append(Tile(f"Dice {class_name}", f"{metrics['dice']['mean']:.3f}", name))
     tiles.append(Tile("parameters", f"{model['parameters'] / 1e6:.2f} M", model["description"]["network"]))
     return tiles
+
+
+def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
+    """Of a set of images: the numbers over the set that papers print."""
+    shown = {key: held["over_set"][key] for key in ("mIoU", "G", "C", "BF")}
+    cases = f"{name}, {held['cases']} images"
+    return [Tile(key, f"{value:.3f}", cases) for key, value in shown.items() if value is not None]
 
 
 def _training(job: Job) -> list[Chart]:
@@ -142,14 +153,23 @@ def _training(job: Job) -> list[Chart]:
     return made
 
 
-def _spread(job: Job, scores: list[ScoreRow]) -> list[Chart]:
+def _spread(job: Job, scores: list[ScoreRow], told: dict[str, Any]) -> list[Chart]:
     classes = job.recipe.data.class_list()
     colours = {c.name: c.colour for c in classes.classes}
-    boxes = charts.box_plots(scores, colours=colours)
-    made = [Chart("Spread over cases", boxes, "Each point is a case.")]
+    made = []
+    images = {name: held for name, held in told["sets"].items() if held["length_unit"] == "px"}
+    for name, held in images.items():
+        bars = charts.class_bars(held["over_set"]["iou_by_class"], colours)
+        made.append(
+            Chart(f"IoU of each class, {name}", bars, "Over all pixels of the set; void is left out.")
+        )
+    if len(classes.foreground) <= MOST_BOXES:
+        metrics = ("iou", "bf") if images else charts.SPREAD
+        boxes = charts.box_plots(scores, metrics, colours)
+        made.append(Chart("Spread over cases", boxes, "Each point is a case."))
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
         picture = charts.confusion_picture(matrix, classes.names)
-        made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; shares of each true class."))
+        made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; per cent of each true class."))
     return made
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from medseg import files
-from medseg.infer import modelfolder
+from medseg.infer import domain, modelfolder
 from medseg.infer.modelfolder import Description
 from medseg.ingest.splits import SplitRow
 from medseg.tracking import pyfunc
@@ -206,8 +206,8 @@ def _export(job: Job) -> None:
         descriptions.append(training.description())
         members[f"fold{training.fold}"] = state.read_network(done.parent / BEST)
         trained[f"fold{training.fold}"] = _about(job, training)
-    domain = modelfolder.merged_domain([d.domain for d in descriptions])
-    description = descriptions[0].model_copy(update={"trained": trained, "domain": domain})
+    seen = domain.merged([d.domain for d in descriptions])
+    description = descriptions[0].model_copy(update={"trained": trained, "domain": seen})
     modelfolder.export(job.work.model, members, description)
     pyfunc.log(job.tracked.run, job.work.model)
 

@@ -244,9 +244,15 @@ class Predict(_Part):
 
 
 class Evaluate(_Part):
-    """Tolerance of the surface Dice (mm, or px for images)."""
+    """Tolerances of the surface Dice (mm, or px for images) and of boundary F1 (share of the diagonal).
+
+    `cost_fp` and `cost_fn` are what a false positive and a false negative cost in the weighted error.
+    """
 
     nsd_tolerance: Annotated[float, Field(ge=0)] = 1.0
+    bf_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.0075
+    cost_fp: Annotated[float, Field(ge=0)] = 1.0
+    cost_fn: Annotated[float, Field(ge=0)] = 1.0
 
 
 class Report(_Part):

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
+from medseg.infer import domain
 from medseg.infer.crf import Crf
+from medseg.infer.domain import Domain
 from medseg.infer.predict import Dense, Gaussian, How, Tiles, Voting
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
 from medseg.infer.views import Fusion, Views
@@ -28,8 +30,6 @@ from medseg.volume import ClassList, Plane
 FORMAT = 1
 
 Count = Annotated[int, Field(ge=1)]
-Triple = tuple[float, float, float]
-Pair = tuple[int, int]
 
 
 class _ClassRow(BaseModel):
@@ -41,21 +41,6 @@ class _ClassRow(BaseModel):
     name: str
     colour: tuple[int, int, int]
     foreground: bool = False
-
-
-class _Domain(BaseModel):
-    """What is known of a training's scans: how many, and their voxel edges along the axes of their arrays.
-
-    Of images, instead of edges, the least and the largest number of rows and of columns.
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    cases: int | None = None
-    spacing_min_mm: Triple | None = None
-    spacing_max_mm: Triple | None = None
-    size_min_px: Pair | None = None
-    size_max_px: Pair | None = None
 
 
 class Description(BaseModel):
@@ -103,7 +88,7 @@ class Description(BaseModel):
     @field_validator("domain")
     @classmethod
     def _is_a_domain(cls, domain: dict[str, Any]) -> dict[str, Any]:
-        _Domain.model_validate(domain)
+        Domain.model_validate(domain)
         return domain
 
     def class_list(self) -> ClassList:
@@ -316,30 +301,13 @@ def _not_a_model(where: Path, found: str) -> MedsegError:
     return MedsegError(Code.NOT_A_MODEL, where, found, "give a folder made by medseg train or medseg export")
 
 
-def merged_domain(domains: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The domain of a model of several members: a scan is inside if it is inside that of any member.
-
-    Voxel edges (or sizes of images) reach from the least to the largest of all members; `cases` is the most
-    that one was trained on, as members share cases. A bound that a member does not know is left out.
-    """
-    held = [_Domain.model_validate(domain) for domain in domains]
-    merged: dict[str, Any] = {"cases": max((d.cases for d in held if d.cases is not None), default=None)}
-    for kind, unit in (("spacing", "mm"), ("size", "px")):
-        least = [getattr(domain, f"{kind}_min_{unit}") for domain in held]
-        most = [getattr(domain, f"{kind}_max_{unit}") for domain in held]
-        if None not in least and None not in most:
-            merged[f"{kind}_min_{unit}"] = [min(edges) for edges in zip(*least, strict=True)]
-            merged[f"{kind}_max_{unit}"] = [max(edges) for edges in zip(*most, strict=True)]
-    return {key: value for key, value in merged.items() if value is not None}
-
-
 def card(description: Description, parameters: int, members: int) -> str:
     """`card.md`: what the model is, what it was trained on, what it expects, in words."""
     names = ", ".join(description.class_list().foreground_names)
-    keywords = f" ({_words(description.keywords)})" if description.keywords else ""
+    keywords = f" ({domain.words(description.keywords)})" if description.keywords else ""
     plural = "" if members == 1 else "s"
-    trained = "\n".join(f"- {member}: {_words(told)}" for member, told in description.trained.items())
-    domain = "\n".join(f"- {line}" for line in _domain_lines(description.domain))
+    trained = "\n".join(f"- {member}: {domain.words(told)}" for member, told in description.trained.items())
+    like = "\n".join(f"- {line}" for line in domain.lines(description.domain))
     what = _WORDS[description.unit]
     return f"""# {description.name}
 
@@ -355,19 +323,10 @@ Labels {names} in {_input_words(description)}.
 ## Domain
 What the training {what} were like{_UNLIKE[description.unit]}.
 
-{domain}
+{like}
 
 Not a medical device: every label map needs a qualified reader's review.
 """
-
-
-def _prediction(description: Description) -> str:
-    views = ""
-    if description.several_views:
-        flipped = ", also mirrored" if description.flip else ""
-        scales = ", ".join(f"{scale:g}" for scale in description.scales)
-        views = f" at scales {scales}{flipped}, fused by {description.scale_fusion}"
-    return f"{description.mode}{views}{' and a dense CRF' if description.crf else ''}"
 
 
 _WORDS = {"mm": "scans", "px": "images"}
@@ -381,27 +340,10 @@ def _input_words(description: Description) -> str:
     return f"{channels} scans, slice by slice ({description.plane},\n{description.depth} slices a slab)"
 
 
-def _words(value: Any) -> str:
-    """A value as a reader writes it: `epochs 20, best validation Dice 0.9123`."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(held)}" for key, held in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return " × ".join(map(_words, value))
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "unknown" if value is None else str(value)
-
-
-def _domain_lines(domain: Mapping[str, Any]) -> list[str]:
-    """How many scans or images there were, and from which to which voxel size or number of pixels."""
-    known = _Domain.model_validate(domain)
-    lines = [] if known.cases is None else [f"{known.cases} training cases"]
-    ranges = (
-        ("voxels", known.spacing_min_mm, known.spacing_max_mm, "mm"),
-        ("rows and columns", known.size_min_px, known.size_max_px, "px"),
-    )
-    for what, low, high, unit in ranges:
-        if low is not None and high is not None:
-            least, most = _words(low), _words(high)
-            lines.append(f"{what}{f' of {least}' if low == high else f' from {least} to {most}'} {unit}")
-    return lines or ["not recorded"]
+def _prediction(description: Description) -> str:
+    views = ""
+    if description.several_views:
+        flipped = ", also mirrored" if description.flip else ""
+        scales = ", ".join(f"{scale:g}" for scale in description.scales)
+        views = f" at scales {scales}{flipped}, fused by {description.scale_fusion}"
+    return f"{description.mode}{views}{' and a dense CRF' if description.crf else ''}"
