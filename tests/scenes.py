@@ -23,7 +23,7 @@ _LOOKS = {7: (70, 120, 50), 23: (150, 190, 230), 26: (200, 40, 50), 33: (180, 14
 
 
 def scene(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The n-th image (96, 128, 3) uint8 and its mask (96, 128) uint8 of class values, void at the lower edge."""
+    """The n-th image (96, 128, 3) uint8 and its mask (96, 128) uint8 of values, void at the lower edge."""
     generator = np.random.default_rng(n)
     rows, columns = np.indices(SIZE)
     horizon = 40 + int(generator.integers(-8, 9))
