@@ -27,12 +27,12 @@ METRIC_NAMES = {
 """How metrics are written."""
 
 _SHARES = {"dice", "iou", "precision", "recall", "nsd"}
-_PANELS = ("loss", "dice", "lr")
-_PANEL_NAMES = {"loss": "loss", "dice": "Dice", "lr": "learning rate"}
+_PANELS = ("loss", "dice", "miou", "lr")
+_PANEL_NAMES = {"loss": "loss", "dice": "Dice", "miou": "mean IoU", "lr": "learning rate"}
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """Draw training against epochs: panels of loss, Dice and learning rate, as far as the history has them.
+    """Draw training against epochs: panels of loss, Dice, mean IoU and rate, as far as the history has them.
 
     ``history`` holds one mapping per epoch, as ``history.csv`` does: ``epoch``, and numbers (or cells of
     text, empty where nothing was measured) under names such as ``train/loss``, ``val/dice_GM``, ``lr``.
