@@ -89,7 +89,7 @@ class FoldTraining:
         train = {k: v for k, v in recipe.train.used().items() if k not in where}
         used: dict[str, Any] = {p: getattr(recipe, p).used() for p in ("sampling", "network", "loss")}
         if recipe.data.void and recipe.loss.class_weights == "median_frequency":
-            used["class_weights"] = self.class_weights()  # void pixels did not always count in them
+            used["class_weights"] = self.class_weights()  # void counts in them, not in the records
         cases = [
             [c.name, files.sha256(self.work.prepared / c.name / "record.json")]
             for c in (*self.trained, *self.validated)
