@@ -149,7 +149,7 @@ def _training(job: Job) -> list[Chart]:
         rows = files.read_csv(path)
         if rows:
             png = charts.learning_curves(rows)
-            made.append(Chart(f"Fold {path.parent.name}", png, "Loss, validation Dice and rate by epoch."))
+            made.append(Chart(f"Fold {path.parent.name}", png, "Loss, validation scores and rate by epoch."))
     return made
 
 

@@ -34,12 +34,12 @@ SPREAD = ("dice", "hd95", "nsd", "size_error_percent")
 _SHARES = {"dice", "iou", "precision", "recall", "nsd", "bf"}
 _BARS_A_PANEL = 40
 _NUMBERS_UP_TO = 30  # classes of a confusion matrix whose cells hold numbers
-_PANELS = ("loss", "dice", "lr")
-_PANEL_NAMES = {"loss": "loss", "dice": "Dice", "lr": "learning rate"}
+_PANELS = ("loss", "dice", "miou", "lr")
+_PANEL_NAMES = {"loss": "loss", "dice": "Dice", "miou": "mean IoU", "lr": "learning rate"}
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """Draw training against epochs: panels of loss, Dice and learning rate, as far as the history has them.
+    """Draw training against epochs: panels of loss, Dice, mean IoU and rate, as far as the history has them.
 
     ``history`` holds one mapping per epoch, as ``history.csv`` does: ``epoch``, and numbers (or cells of
     text, empty where nothing was measured) under names such as ``train/loss``, ``val/dice_GM``, ``lr``.
