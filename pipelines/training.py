@@ -285,7 +285,7 @@ class FoldTraining:
             name=r.name,
             network=r.network.name,
             keywords=r.network.keywords,
-            channels=tuple(r.data.channels) or ("image",),
+            channels=r.data.channel_names(),
             plane=r.sampling.plane,
             depth=r.sampling.depth,
             classes=tuple(r.data.class_list().to_json()),
