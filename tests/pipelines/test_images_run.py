@@ -1,12 +1,8 @@
-"""Images through the same stages as scans: PNG files in, PNG masks in the set's own values out."""
+"""Colour images through the pipeline: half size, each once, growing windows, several views, mean IoU."""
 
 from __future__ import annotations
 
-import html
 import io
-import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,200 +12,243 @@ import yaml
 from PIL import Image
 
 from medseg import files
-from medseg.errors import Code, ExitCode, MedsegError
-from medseg.tracking import store
-from pipelines import explaining, scores, segment
+from medseg.config import load
+from medseg.errors import ExitCode
+from medseg.evaluate import overlap
+from medseg.infer import modelfolder, predict, segment
+from medseg.infer.predict import Dense
+from medseg.infer.segment import prepare
+from medseg.infer.views import Views
+from medseg.ingest import checks
+from medseg.losses.weights import median_frequency
+from medseg.train.fit import fit
+from medseg.train.state import read_network
 from pipelines import run as pipeline
 from pipelines.reporter import Reporter
 from pipelines.run import Request
-from pipelines.segment import Settings
-from pipelines.stage import STAGES
+from pipelines.training import FoldTraining
 from pipelines.workfolder import Work
-from tests.saved import save
-from tests.scenes import CLASSES, SIZE, VOID, make_scenes, scene
 
-TEST = ["s08", "s09", "s10", "s11"]
-PIXELS = SIZE[0] * SIZE[1]
-VOID_PIXELS = 5 * SIZE[1]
+NAMES = [f"p{n}" for n in range(7)]
+COLOURS = dict.fromkeys(("red", "green", "blue"), "images/{case}.png")
+TRAIN = {
+    "epochs": 2,
+    "batch": 3,
+    "lr": 0.01,
+    "threads": 1,
+    "resizing": [{"epochs": 1, "scale": 0.5}, {"epochs": 1, "scale": 1.0}],
+    "augment": {
+        "flip": ["w"],
+        "scale": 0.2,
+        "rotate_degrees": 5,
+        "saturation": 0.4,
+        "hue": 0.05,
+        "outside": "void",
+    },
+}
 
 
-def tree() -> dict[str, Any]:
+def tree(**parts: Any) -> dict[str, Any]:
     return {
-        "name": "scenes",
+        "name": "streets",
         "data": {
             "layout": "patterns",
-            "channels": dict.fromkeys(("red", "green", "blue"), "images/{case}"),
-            "label": "masks/{case}",
-            "classes": CLASSES,
+            "channels": COLOURS,
+            "label": "masks/{case}.png",
+            "classes": {0: "sky", 1: "road", 2: "car"},
             "background": False,
-            "void": VOID,
-            "splits": {"train": ["s00..s05"], "val": ["s06", "s07"], "test": TEST},
+            "void": 255,
+            "splits": {"train": ["p0..p3"], "val": ["p4", "p5"], "test": ["p6"]},
         },
-        "preprocess": {"foreground": "all", "crop": False},
-        "sampling": {"depth": 1, "window": [32, 32]},
-        "network": {"name": "unet", "keywords": {"width": 4, "depth": 2}},
-        "train": {"epochs": 2, "steps_per_epoch": 8, "batch": 4, "lr": 0.02, "threads": 1},
-        "predict": {"margin_map": True},
+        "preprocess": {"spacing_px": [2, 2], "intensity": "imagenet", "crop": False},
+        "sampling": {"depth": 1, "window": [16, 24], "class_share": 0, "order": "each_once"},
+        "network": {"name": "usegnet", "keywords": {"width": 2}},
+        "loss": {"name": "ce", "class_weights": "median_frequency"},
+        "train": TRAIN,
+        "predict": {"scales": [0.75, 1.0], "flip": True},
+        "tracking": {"enabled": False},
+        **parts,
     }
 
 
-def go(place: Path) -> tuple[ExitCode, str]:
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Seven pictures of 32 × 48: sky over road, a car on it, two columns of void."""
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+    for n, name in enumerate(NAMES):
+        random = np.random.default_rng(n)
+        label = np.zeros((32, 48), np.uint8)
+        label[14:] = 1
+        label[18:26, 6 + 4 * n : 16 + 4 * n] = 2
+        label[:, :2] = 255
+        colours = np.array([[120, 160, 230], [90, 90, 90], [200, 40, 40]], np.uint8)[label % 255 % 3]
+        noisy = np.clip(colours + random.normal(0, 12, colours.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(tmp_path / f"data/images/{name}.png")
+        Image.fromarray(label).save(tmp_path / f"data/masks/{name}.png")
+    return tmp_path
+
+
+def request(place: Path, value: dict[str, Any], *settings: str) -> Request:
+    (place / "streets.yaml").write_text(yaml.safe_dump(value))
+    return Request(str(place / "streets.yaml"), place / "data", place / "work", settings)
+
+
+def go(place: Path, *settings: str, only: str | None = None, **parts: Any) -> str:
     stream = io.StringIO()
-    request = Request(str(place / "scenes.yaml"), place / "data", place / "work")
-    ended = pipeline.run(request, Reporter(stream=stream))
-    return ended, stream.getvalue()
+    asked = request(place, tree(**parts), *settings)
+    assert pipeline.run(asked, Reporter(stream=stream), only=only) == ExitCode.DONE
+    return stream.getvalue()
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A finished run; the tests only look, or write beside it."""
-    path = tmp_path_factory.mktemp("scenes")
-    make_scenes(path / "data", 12)
-    (path / "scenes.yaml").write_text(yaml.safe_dump(tree()))
-    assert go(path)[0] == ExitCode.DONE
-    yield path
+def training(place: Path) -> FoldTraining:
+    return FoldTraining(load.load(str(place / "work/recipe.yaml")), Work(place / "work"), 0)
 
 
-def mask(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        assert image.mode == "P"
-        return np.asarray(image)
+def prepared(place: Path, **parts: Any) -> FoldTraining:
+    for stage in ("ingest", "preprocess"):
+        go(place, only=stage, **parts)
+    return training(place)
 
 
-def test_masks_are_in_the_sets_own_values_and_colours(place: Path) -> None:
-    predictions = place / "work/predictions"
-    assert sorted(p.stem for p in predictions.glob("s??.png")) == TEST
-    for case in TEST:
-        made = mask(predictions / f"{case}.png")
-        assert made.shape == SIZE
-        assert set(np.unique(made)) <= set(CLASSES)
-    with Image.open(predictions / "s08.png") as image:
-        palette = np.array(image.getpalette()).reshape(-1, 3)
-    for value, about in CLASSES.items():
-        assert palette[value].tolist() == about["colour"]
-
-
-def test_margins_are_shares_in_65535ths(place: Path) -> None:
-    with Image.open(place / "work/predictions/s08_margin.png") as image:
-        assert (image.mode, image.size) == ("I;16", SIZE[::-1])
-        shares = np.asarray(image) / 65535
-    told = files.read_json(place / "work/predictions/s08.json")
-    assert shares.mean() == pytest.approx(told["quality"], abs=1e-3)  # every class is foreground
-
-
-def test_sizes_and_scores_are_in_px(place: Path) -> None:
-    told = files.read_json(place / "work/predictions/s09.json")
-    assert told["size_unit"] == "px"
-    assert sum(told["sizes"].values()) == PIXELS
-    volumes = files.read_csv(place / "work/predictions/volumes.csv")
-    assert {"field_px", "hut_px"} <= volumes[0].keys()
-    rows = files.read_csv(place / "work/evaluation/scores.csv")
-    assert {(r["length_unit"], r["size_unit"]) for r in rows} == {("px", "px")}
-    for case in TEST:
-        own = [r for r in rows if r["case"] == case]
-        truth = scene(int(case[1:]))[1]
-        assert [r["class"] for r in own] == [about["name"] for about in CLASSES.values()]
-        assert [float(r["reference_size"]) for r in own] == [(truth == v).sum() for v in CLASSES]
-        assert sum(float(r["size"]) for r in own) == PIXELS - VOID_PIXELS
-
-
-def test_the_model_says_that_it_is_one_of_images(place: Path) -> None:
-    about = files.read_json(place / "work/model/model.json")["description"]
-    assert about["unit"] == "px"
-    assert about["domain"] == {"cases": 6, "size_min_px": list(SIZE), "size_max_px": list(SIZE)}
-
-
-def test_the_report_shows_images(place: Path) -> None:
-    page = html.unescape((place / "work/report/report.html").read_text(encoding="utf-8"))
-    words = re.sub(r"<style.*?</style>|<script.*?</script>|<[^>]*>", " ", page, flags=re.DOTALL)
-    assert page.count("data:image/jpeg") == len(TEST)
-    assert "images of 3 channels" in words
-    for absent in ("patient", "three planes", "(mm)", "(ml)"):
-        assert absent not in words
-
-
-def test_charts_in_mlflow_are_those_of_the_set(place: Path) -> None:
-    known = files.read_json(place / "work/tracking.json")
-    client = store.client(store.prepare(place / "work"))
-    told = client.get_run(known["run_id"]).data.metrics.keys()
-    assert {"test/mIoU", "test/G", "test/C", "test/fwIoU", "test/BF", "test/IoU_hut"} <= told
-    assert {"val/miou", "val/G", "val/C"} <= told
-    assert not {key for key in told if key.startswith("test/hd95_") and key != "test/hd95_mean"}
-    images = [a.path for a in client.list_artifacts(known["run_id"], "images")]
-    assert sum(path.endswith(".png") for path in images) == 3  # before training, and after each epoch
-
-
-def test_run_again_there_is_nothing_to_do(place: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in (place / "work/predictions").iterdir()}
-    _, said = go(place)
-    assert said.count("up to date") == len(STAGES)
-    assert {p: p.stat().st_mtime_ns for p in (place / "work/predictions").iterdir()} == before
-
-
-def test_the_command_gives_the_stages_masks(place: Path, tmp_path: Path) -> None:
-    model = place / "work/model"
-    (tmp_path / "in").mkdir()
-    for case in TEST[:2]:
-        with Image.open(place / f"data/images/{case}.png") as image:
-            image.save(tmp_path / f"in/{case}.bmp")
-    save(tmp_path / "in/brain.nii.gz", np.zeros((4, 4, 4), np.int16))
-    say = Reporter(stream=io.StringIO())
-    assert segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say) == ExitCode.DONE
-    for case in TEST[:2]:
-        made, staged = tmp_path / f"out/{case}.png", place / f"work/predictions/{case}.png"
-        assert made.read_bytes() == staged.read_bytes()
-    rows = files.read_csv(tmp_path / "out/summary.csv")
-    assert {r["status"] for r in rows} == {"done"}
-    assert float(rows[0]["sky_px"]) > 0
-    assert [Path(p).name for p in files.read_json(tmp_path / "out/run.json")["left_out"]] == ["brain.nii.gz"]
-    segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say)
-    assert {r["status"] for r in files.read_csv(tmp_path / "out/summary.csv")} == {"skipped"}
-
-
-def test_a_scan_given_to_a_model_of_images_is_set_aside(place: Path, tmp_path: Path) -> None:
-    brain = np.random.default_rng(0).integers(0, 99, (8, 8, 4)).astype(np.int16)
-    colours = np.stack([brain] * 3, axis=-1)
-    scan = save(tmp_path / "brain.nii.gz", colours)
-    image = place / "data/images/s08.png"
-    settings = Settings(place / "work/model")
-    ended = segment.run([scan, image], tmp_path / "out", settings, Reporter(stream=io.StringIO()))
-    assert ended == ExitCode.SOME_SET_ASIDE
-    (row,) = files.read_csv(tmp_path / "out/quarantine.csv")
-    assert (row["case"], row["code"]) == ("brain", "UNIT_MISMATCH")
-    assert [r["status"] for r in files.read_csv(tmp_path / "out/summary.csv")] == ["set aside", "done"]
-
-
-def test_masks_do_not_fall_over_their_images(place: Path) -> None:
-    settings, say = Settings(place / "work/model"), Reporter(stream=io.StringIO())
-    images = place / "data/images"
-    for given in ([images], [images / "s08.png"]):
-        with pytest.raises(MedsegError) as caught:
-            segment.run(given, images, settings, say)
-        assert caught.value.code == Code.USAGE
-
-
-def test_two_folders_of_masks_are_scored_with_void_left_out(place: Path, tmp_path: Path) -> None:
-    truth = tmp_path / "truth"
-    truth.mkdir()
-    for case in TEST:
-        (truth / f"{case}.png").write_bytes((place / f"data/masks/{case}.png").read_bytes())
-    say, predictions = Reporter(stream=io.StringIO()), place / "work/predictions"
-    assert scores.run(truth, predictions, tmp_path / "out", say, void=[VOID]) == ExitCode.DONE
-    by_stage, by_folder = (
-        json.loads((folder / "summary.json").read_text())["sets"]["test"]["over_set"]
-        for folder in (place / "work/evaluation", tmp_path / "out")
+def test_a_run_on_colour_images(place: Path) -> None:
+    said = go(place)
+    assert "2 epochs × 2 steps of 3 patches" in said  # four images, the last batch filled up
+    assert "validation miou" in said
+    made = training(place)
+    assert made.trained[0].ready.array.dtype == np.uint8
+    assert made.trained[0].ready.array.shape == (3, 16, 24, 1)
+    about = modelfolder.read(place / "work/model").description
+    assert (about.spacing_px, about.intensity, about.scales, about.flip) == (
+        (2, 2),
+        "imagenet",
+        (0.75, 1),
+        True,
     )
-    assert by_folder == by_stage
-    with pytest.raises(MedsegError) as caught:
-        scores.run(truth, predictions, tmp_path / "out", say, void=[7])
-    assert caught.value.code == Code.USAGE
-    with pytest.raises(MedsegError) as caught:
-        scores.run(truth, predictions, tmp_path / "out", say)
-    assert caught.value.code == Code.NOTHING_USABLE
+    assert "best validation miou" in about.trained["fold0"]
+    # what validation told of the best weights is the mean IoU of all its pixels
+    rows = files.read_csv(place / "work/train/0/history.csv")
+    best = max(rows, key=lambda row: float(row["val/miou"]))
+    assert best["is_best"] == "1"
+    assert {"val/G", "val/C", "val/dice_mean", "val/dice_car"} <= rows[0].keys()
+    network = made.network()
+    network.load_state_dict(read_network(place / "work/train/0/best.ckpt"))
+    predictor = predict.NetworkPredictor(network, modelfolder.spec(about, network))
+    total = np.zeros((3, 3), np.int64)
+    for case in made.validated:
+        total += overlap.confusion(
+            np.asarray(case.label), predict.label(case.ready, predictor, Dense()).labels, 3
+        )
+    assert float(best["val/miou"]) == pytest.approx(overlap.mean_iou(total), abs=1e-6)
+    assert float(best["val/G"]) == pytest.approx(overlap.pixel_accuracy(total), abs=1e-6)
 
 
-def test_an_image_is_explained_as_it_lies(place: Path) -> None:
-    made = explaining.run(Work(place / "work"), "s08", ["ball"], device="cpu")
-    with Image.open(made["ball"]) as image:
-        width, height = image.size
-    assert height > width  # the image above, its heat below
+def test_test_images_are_labelled_at_full_size_through_all_views(place: Path) -> None:
+    go(place)
+    model = modelfolder.load(place / "work/model")
+    assert isinstance(model.predictor, Views)
+    channels = dict.fromkeys(("red", "green", "blue"), place / "data/images/p6.png")
+    found = segment.segment(channels, model)
+    assert found.labels.array.shape == (1, 32, 48, 1)
+    scan, _ = checks.read_image(channels)
+    assert scan is not None
+    ready, record = prepare(scan, model.description)
+    full = predict.label(ready, model.predictor, Dense(), onto=record.original)
+    np.testing.assert_array_equal(found.labels.array[0], full.labels)
+    coarse = predict.label(ready, model.predictor, Dense()).labels
+    assert (full.labels != coarse.repeat(2, 0).repeat(2, 1)).any()
+    row = files.read_csv(place / "work/evaluation/scores.csv")[0]
+    assert row["case"] == "p6"
+    said = go(place, "predict.scales=[1.0]", "predict.flip=false")
+    assert "trained in" not in said and "predict: done" in said
+    assert not isinstance(modelfolder.load(place / "work/model").predictor, Views)
+
+
+def test_class_weights_count_void_as_pixels_of_the_image(place: Path) -> None:
+    made = prepared(place)
+    counts = np.array([[case.counts.get(k, 0) for k in range(3)] for case in made.trained])
+    assert counts.sum(axis=1).tolist() == [16 * 23] * 4  # one column of 24 is void
+    weights = median_frequency(counts, np.full(4, 16 * 24))
+    assert made.class_weights() == pytest.approx(weights, abs=1e-6)
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_training_that_was_killed_ends_with_the_same_weights(place: Path, tmp_path: Path, at: int) -> None:
+    made = prepared(
+        place,
+        train={**TRAIN, "batch": 2, "epochs": 3, "resizing": [*TRAIN["resizing"], TRAIN["resizing"][1]]},
+    )  # type: ignore[misc]
+    sizes: list[tuple[int, ...]] = []
+
+    def weights(folder: Path, kill: int | None = None) -> dict[str, Any]:
+        arguments = {**made.arguments(), "folder": folder, "validate": None}
+        network = arguments["network"]
+        network.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
+        for _ in fit(**arguments, on_step=stop(kill)):
+            pass
+        return {name: value.clone() for name, value in network.state_dict().items()}
+
+    whole = weights(tmp_path / "whole")
+    assert sizes == [(8, 12)] * 2 + [(16, 24)] * 4
+    with pytest.raises(KilledError):
+        weights(tmp_path / "killed", at)
+    again = weights(tmp_path / "killed")
+    assert all(np.array_equal(whole[name], again[name]) for name in whole)
+
+
+def stop(kill: int | None) -> Any:
+    def on_step(step: int, _total: int, _loss: float) -> None:
+        if step == kill:
+            raise KilledError
+
+    return on_step
+
+
+def test_the_protocol_of_segnets_table_1_can_be_written(place: Path) -> None:
+    made = prepared(
+        place,
+        preprocess={"crop": False},
+        sampling={"depth": 1, "window": [32, 48], "class_share": 0, "order": "each_once"},
+        network={"name": "segnet_basic", "keywords": {"width": 2}},
+        loss={"name": "ce", "class_weights": "median_frequency", "keywords": {"reduction": "sum"}},
+        train={
+            "epochs": 3,
+            "batch": 12,
+            "optimiser": "sgd",
+            "lr": 0.1,
+            "momentum": 0.9,
+            "schedule": "constant",
+            "weight_decay": 5e-4,
+            "augment": {"outside": "void"},
+        },
+    )
+    plan, loss = made.plan(), made.loss()
+    assert (plan.steps_per_epoch, plan.lr, plan.schedule, plan.keep_best_by) == (1, 0.1, "constant", "miou")
+    assert (plan.optimiser.name, plan.optimiser.momentum) == ("sgd", 0.9)
+    assert loss.reduction == "sum"
+    patches, labels = made.drawer(0)
+    assert patches.shape == (12, 3, 32, 48)
+    assert labels.shape == (12, 32, 48)
+
+
+@pytest.mark.parametrize(("asked", "kept"), [("auto", "miou"), ("G", "G"), ("dice_mean", "dice_mean")])
+def test_what_is_best_is_the_recipes_to_say(place: Path, asked: str, kept: str) -> None:
+    assert prepared(place, train={**TRAIN, "keep_best_by": asked}).best_by == kept
+
+
+def test_one_channel_where_three_colours_are_needed_is_refused(place: Path) -> None:
+    grey = {"channels": {"em": "images/{case}.png"}}
+    with pytest.raises(load.RecipeError) as refused:
+        go(place, data={**tree()["data"], **grey}, preprocess={"crop": False})
+    assert "colour changes of" in refused.value.problems[0].found
+
+
+def test_fusing_scales_in_the_network_is_a_keyword(place: Path) -> None:
+    deeplab = {"name": "deeplab_largefov", "keywords": {"width": 2, "hidden": 4, "scales": [0.5, 1.0]}}
+    go(place, network=deeplab, predict={})
+    network = modelfolder.load_network(place / "work/model", "fold0")[1]
+    assert network.scales == (0.5, 1.0)
