@@ -77,7 +77,9 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
             array = truth.array[0]
             tolerances = how.nsd_tolerance, how.bf_tolerance
             rows += table.score(entry, array, prediction, truth.grid, classes, *tolerances)
-            counted = overlap.confusion(array, prediction, len(classes), where=entry.case)
+            counted = overlap.confusion(
+                array, prediction, len(classes), where=entry.case, background=classes.background
+            )
             matrices[entry.role] = matrices.get(entry.role, np.zeros_like(counted)) + counted
             bar.to(n, entry.case)
     out = job.work.evaluation

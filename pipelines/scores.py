@@ -47,7 +47,9 @@ def run(
             if truth_map is not None:
                 array, entry = truth_map.array[0], Entry(pair.case, pair.case)
                 rows += table.score(entry, array, predicted, truth_map.grid, classes, tolerance)
-                total += overlap.confusion(array, predicted, len(classes), where=pair.case)
+                total += overlap.confusion(
+                    array, predicted, len(classes), where=pair.case, background=classes.background
+                )
             bar.to(n, pair.case)
     if not rows:
         for row in aside:
