@@ -59,8 +59,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if len(lines) > 1:
-            corner = "upper right" if kind == "loss" else "lower right"
-            axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4, loc=corner)
+            axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4, loc="best")
     made.tight_layout(w_pad=2.5)
     return canvas.png(made)
 

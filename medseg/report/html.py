@@ -29,7 +29,7 @@ _OVER_SET = {
     "size_weighted_dice": "size-weighted Dice",
     "weighted_error": "weighted error (voxels)",
 }
-_IMAGES_FIRST = ("iou", "bf")
+_OF_IMAGES = ("iou", "bf", "dice", "precision", "recall", "hd95", "size_error_percent")
 _MOST_ROWS = 3000
 _MOST_CLASSES = 6
 
@@ -125,10 +125,9 @@ def render(report: Report) -> str:
     )
 
 
-def _metrics(unit: str) -> list[str]:
-    """The columns of scores; images have those first that their papers print."""
-    first = _IMAGES_FIRST if unit == "px" else ()
-    return [*first, *(metric for metric in metrics_of(unit) if metric not in first)]
+def _metrics(unit: str) -> tuple[str, ...]:
+    """The columns of scores; images have those first that their papers print, and not those of scans alone."""
+    return _OF_IMAGES if unit == "px" else metrics_of(unit)
 
 
 def _data_uri(picture: bytes) -> Markup:

@@ -202,7 +202,7 @@ def test_a_page_about_images_speaks_of_images_pixels_and_iou():
 def test_images_are_ordered_by_mean_iou_and_their_columns_begin_with_it():
     assert html.case_order(IMAGES) == {"rare": pytest.approx(0.575), "plain": pytest.approx(0.6)}
     assert [i for i in image_page().ids if i.startswith("case-")] == ["case-rare", "case-plain"]
-    assert html._metrics("px")[:3] == ["iou", "bf", "dice"]
+    assert html._metrics("px")[:3] == ("iou", "bf", "dice")
     assert html._metrics("mm")[0] == "dice"
 
 
