@@ -1,4 +1,4 @@
-"""Resizing of an image, one new pixel at a time: the part of each old pixel under it, or the four around it."""
+"""Resizing of an image, one new pixel at a time: the part of each old pixel under it, or the four around."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images at another pixel size: area averages, bilinear, labels by nearest neighbour, and all of it undone."""
+"""Images at another pixel size: area averages, bilinear, labels by nearest neighbour, and all undone."""
 
 from __future__ import annotations
 
