@@ -45,7 +45,8 @@ def run(job: Job) -> None:
         if must_run:
             rows = _predict_all(job, tasks, keys)
             _remove_stale(job.work.predictions, tasks)
-            names = results.table_columns(model.description.class_list())
+            size_unit = results.SIZE_UNITS[model.description.unit]
+            names = results.table_columns(model.description.class_list(), size_unit)
             files.write_csv(table, [*names, "members"], rows)
 
 
@@ -58,15 +59,17 @@ def plan(job: Job, model: ModelFile) -> list[Task]:
     for role in roles(job.work.ingest):
         if role.fold not in trained or role.role not in wanted or role.role == "unlabelled":
             continue
-        out = job.work.fold_predictions(role.fold, len(trained)) / f"{role.case}.nii.gz"
-        tasks.append(Task(case_files(by_name[role.case]), (f"fold{role.fold}",), out))
+        row, folder = by_name[role.case], job.work.fold_predictions(role.fold, len(trained))
+        out = results.label_map(folder, role.case, row["unit"])
+        tasks.append(Task(case_files(row), (f"fold{role.fold}",), out))
     if "unlabelled" not in wanted:
         return tasks
     members = tuple(f"fold{k}" for k in trained)
-    return tasks + [
-        Task(case_files(by_name[name]), members, job.work.predictions / f"{name}.nii.gz")
-        for name in _unlabelled(roles(job.work.ingest))
-    ]
+    for name in _unlabelled(roles(job.work.ingest)):
+        row = by_name[name]
+        out = results.label_map(job.work.predictions, name, row["unit"])
+        tasks.append(Task(case_files(row), members, out))
+    return tasks
 
 
 def _unlabelled(rows: Sequence[SplitRow]) -> list[str]:
@@ -130,9 +133,9 @@ def _row(task: Task, told: dict[str, Any], job: Job) -> dict[str, Any]:
 def _remove_stale(folder: Path, tasks: Sequence[Task]) -> None:
     """Delete what an earlier plan left: another number of folds, cases that are gone."""
     kept = {path for t in tasks for path in (t.out, results.margin_beside(t.out))}
-    for path in folder.rglob("*.nii.gz"):
+    for path in results.maps(folder):
         if path not in kept:
             results.remove(path)
     for sub in folder.glob("fold*"):
-        if not any(sub.glob("*.nii.gz")):
+        if not results.maps(sub):
             shutil.rmtree(sub)

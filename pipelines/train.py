@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import tempfile
 import time
@@ -12,11 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
+from PIL import Image
 
 from medseg import files
-from medseg.infer import modelfolder
+from medseg.infer import domain, modelfolder
 from medseg.infer.modelfolder import Description
 from medseg.ingest.splits import SplitRow
 from medseg.tracking import pyfunc
@@ -181,8 +180,8 @@ def _validated(val: dict[str, float]) -> str:
 def _show(training: FoldTraining, run: Run, step: int) -> None:
     """Add the overlay of the first validation case to the run's image series."""
     if training.overlay.is_file():
-        picture = matplotlib.image.imread(io.BytesIO(training.overlay.read_bytes()))
-        pixels = np.round(np.asarray(picture)[..., :3] * 255).astype(np.uint8)
+        with Image.open(training.overlay) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
         run.image(training.validated[0].name, pixels, step)
 
 
@@ -207,8 +206,8 @@ def _export(job: Job) -> None:
         descriptions.append(training.description())
         members[f"fold{training.fold}"] = state.read_network(done.parent / BEST)
         trained[f"fold{training.fold}"] = _about(job, training)
-    domain = modelfolder.merged_domain([d.domain for d in descriptions])
-    description = descriptions[0].model_copy(update={"trained": trained, "domain": domain})
+    seen = domain.merged([d.domain for d in descriptions])
+    description = descriptions[0].model_copy(update={"trained": trained, "domain": seen})
     modelfolder.export(job.work.model, members, description)
     pyfunc.log(job.tracked.run, job.work.model)
 

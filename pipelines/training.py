@@ -34,7 +34,7 @@ from medseg.preprocess.store import Prepared
 from medseg.report import pictures
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
-from medseg.volume import Array, Volume
+from medseg.volume import VOID, Array, Volume
 from pipelines import ingested
 from pipelines.device import choose
 from pipelines.workfolder import Work
@@ -258,17 +258,17 @@ class FoldTraining:
     def draw(self, labels: Array | None = None) -> None:
         """Write the first validation case's overlay with predicted `labels` (X, Y, Z), or none yet."""
         case = self.validated[0]
-        image = Volume(case.ready.array, case.ready.grid)
-        labels = np.zeros(case.ready.grid.shape, np.uint8) if labels is None else labels
-        picture = pictures.overlay(
-            image, self.recipe.data.class_list(), truth=np.asarray(case.label), prediction=labels
-        )
+        image, classes = Volume(case.ready.array, case.ready.grid), self.recipe.data.class_list()
+        if labels is None:
+            labels = np.full(case.ready.grid.shape, 0 if classes.background else VOID, np.uint8)
+        picture = pictures.overlay(image, classes, truth=np.asarray(case.label), prediction=labels)
         files.write_bytes(self.overlay, picture)
 
     @property
     def overlay(self) -> Path:
         """The picture of the first validation case at the latest validation."""
-        return self.work.train(self.fold) / "overlay.png"
+        ending = "jpg" if self.validated[0].ready.grid.unit == "px" else "png"
+        return self.work.train(self.fold) / f"overlay.{ending}"
 
     def description(self) -> Description:
         """What the model folder says of this training's network; ingest found the channels and unit."""
@@ -285,7 +285,7 @@ class FoldTraining:
             name=r.name,
             network=r.network.name,
             keywords=r.network.keywords,
-            channels=tuple(r.data.channels) or ("image",),
+            channels=r.data.channel_names(),
             plane=r.sampling.plane,
             depth=r.sampling.depth,
             classes=tuple(r.data.class_list().to_json()),
@@ -312,10 +312,15 @@ class FoldTraining:
         )
 
     def _domain(self) -> dict[str, Any]:
-        """Voxel edges (mm, on the scans' own grids) seen in training."""
-        spacings = np.array([c.record.original.spacing for c in self.trained])
+        """Voxel edges (mm) seen in training, or images' rows and columns (px), on the scans' own grids."""
+        grids = [c.record.original for c in self.trained]
+        if all(grid.unit == "px" for grid in grids):
+            sizes = np.array([grid.shape[:2] for grid in grids])
+            bounds = {"size_min_px": sizes.min(axis=0).tolist(), "size_max_px": sizes.max(axis=0).tolist()}
+            return {"cases": len(grids), **bounds}
+        spacings = np.array([grid.spacing for grid in grids])
         return {
-            "cases": len(self.trained),
+            "cases": len(grids),
             "spacing_min_mm": [round(float(s), 6) for s in spacings.min(axis=0)],
             "spacing_max_mm": [round(float(s), 6) for s in spacings.max(axis=0)],
         }

@@ -15,7 +15,6 @@ from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.infer import predict, results
 from medseg.infer.modelfolder import Description, Model
 from medseg.ingest import checks
-from medseg.io import nifti
 from medseg.preprocess import geometry, intensity
 from medseg.volume import ClassList, Grid, Volume
 
@@ -40,7 +39,7 @@ class Result:
         """What `<case>.json` holds of it."""
         return {
             "sizes": {k: round(v, 4) for k, v in self.sizes.items()},
-            "size_unit": _size_unit(self.labels),
+            "size_unit": results.SIZE_UNITS[self.labels.grid.unit],
             "quality": round(self.quality, 6),
             "quality_kind": self.quality_kind,
             "needs_review": bool({f.code for f in self.notes} & {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN}),
@@ -150,7 +149,7 @@ def segment_file(
     margin: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """:func:`segment`, written to `out` (a `.nii.gz`), the margin map beside it as `<case>_margin.nii.gz`.
+    """:func:`segment`, written to `out` (see :func:`results.label_map`), the margin map beside it.
 
     A margin map that an earlier result left is removed if none is asked for.
     """
@@ -161,8 +160,8 @@ def segment_file(
         results.margin_beside(out).unlink(missing_ok=True)
     else:
         margin_path = results.margin_beside(out)
-        nifti.write(made.margin, margin_path)
-    nifti.write(made.labels, out)
+        results.write_margin(made.margin, out)
+    results.write(made.labels, model.description.class_list(), out)
     seconds = {**made.seconds, "write": time.monotonic() - started}
     return Result(
         made.labels,
@@ -191,7 +190,10 @@ def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:
 
 
 def check_domain(scan: Volume, domain: Mapping[str, Any]) -> list[Finding]:
-    """OUT_OF_DOMAIN if a voxel edge is more than half again outside the range seen in training (mm)."""
+    """OUT_OF_DOMAIN if a voxel edge is more than half again outside the range seen in training (mm).
+
+    Images have no such range: nobody knows how large a pixel is.
+    """
     low, high = domain.get("spacing_min_mm"), domain.get("spacing_max_mm")
     if low is None or high is None:
         return []
@@ -208,7 +210,3 @@ def _undone(array: Any, record: geometry.Record, onto: Grid | None) -> Volume:
     if onto is not None:
         return Volume(array[None], onto)
     return geometry.undo(Volume(array[None], record.ready), record)
-
-
-def _size_unit(labels: Volume) -> str:
-    return "ml" if labels.grid.unit == "mm" else "px"

@@ -1,4 +1,4 @@
-"""Resizing of an image, one new pixel at a time: the part of each old pixel under it, or the four around."""
+"""Resizing of an image, one new pixel at a time: the parts of old pixels under it, or the four around it."""
 
 from __future__ import annotations
 
