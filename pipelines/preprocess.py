@@ -37,7 +37,7 @@ def run(job: Job) -> None:
 def _key(recipe: Recipe, case: CaseFiles) -> str:
     used: dict[str, Any] = {
         "version": VERSION,
-        "preprocess": recipe.preprocess.model_dump(mode="json"),
+        "preprocess": recipe.preprocess.used(),
         "classes": recipe.data.class_list().to_json(),
         "void": recipe.data.void,
         "seed": recipe.train.seed,
@@ -72,7 +72,7 @@ def write_prepared(folder: Path, case: Case, recipe: Recipe) -> None:
     """Bias field, geometry, the scaling of grey values; then the arrays, whole or not at all."""
     how = recipe.preprocess
     image = intensity.correct_bias(case.image) if how.n4 else case.image
-    plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground)
+    plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground, how.spacing_px)
     prepared, record = geometry.apply(image, plan)
     label = geometry.apply_to_labels(case.label, record).array[0] if case.label is not None else None
     scaling = intensity.measure(prepared, how.foreground, how.intensity)
