@@ -1,4 +1,4 @@
-"""Each image set in small, laid out as it is distributed: its tree, what its masks hold, and who has which role."""
+"""Each image set in small, laid out as it is distributed: its tree, its masks, its lists and roles."""
 
 from __future__ import annotations
 
@@ -75,12 +75,16 @@ SAMPLES: dict[str, Sample] = {
         others=(f"{VOC}/JPEGImages/2007_000027.jpg", f"{VOC}/SegmentationObject/2007_000032.png"),
     ),
     "voc_aug": Sample(
-        pairs("VOC2012/JPEGImages/{}.jpg", "VOC2012/SegmentationClassAug/{}.png", a="", b="", c=""),
+        pairs(
+            "VOC2012/JPEGImages/{}.jpg",
+            "VOC2012/SegmentationClassAug/{}.png",
+            **{"a": "", "b.1": "", "c": ""},
+        ),
         mask=[0, 255, 7],
         indices=[0, VOID, 7],
-        roles={"a": "train", "b": "train", "c": "val"},
+        roles={"a": "train", "b.1": "train", "c": "val"},
         texts={
-            "VOC2012/ImageSets/Segmentation/trainaug.txt": "/JPEGImages/a.jpg /Aug/a.png\nb\n",
+            "VOC2012/ImageSets/Segmentation/trainaug.txt": "/JPEGImages/a.jpg /Aug/a.png\nb.1\n",
             "VOC2012/ImageSets/Segmentation/train.txt": "a\n",
             "VOC2012/ImageSets/Segmentation/val.txt": "c\n",
         },

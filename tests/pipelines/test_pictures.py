@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -237,3 +238,63 @@ def test_init_guesses_pictures_so_that_they_are_ingested(
     assert pipeline.run(request, Reporter(stream=io.StringIO()), only="ingest") == ExitCode.DONE
     rows = files.read_csv(tmp_path / "w/ingest/cases.csv")
     assert {row["labelled"] for row in rows} == {"yes"}
+
+
+def in_colours(root: Path) -> dict[str, Any]:
+    """Colour-coded masks with void; roles by folder."""
+    colours = np.array([(255, 0, 255), (255, 0, 0), (0, 0, 0)], np.uint8)
+    for n in range(4):
+        save(root / f"training/image_2/um_{n}.png", draw(n, (32, 48)))
+        save(root / f"training/gt_image_2/um_road_{n}.png", colours[stripes([0, 1, 2], (32, 48))])
+    return {
+        "class_file": "kitti_road",
+        "splits": {"train": ["um_0", "um_1"], "val": ["um_2"], "test": ["um_3"]},
+    }
+
+
+def of_greys(root: Path) -> dict[str, Any]:
+    """One mask an object, in greys."""
+    for case in "abcd":
+        save(root / f"{case}/images/{case}.png", draw(ord(case), (32, 48)))
+        for n in range(2):
+            save(root / f"{case}/masks/{n}.png", stripes([9, 9, 240, 9] if n else [250, 9, 9, 9], (32, 48)))
+    return {
+        "layout": "masks",
+        "channels": {"grey": "**/{case}/images/*"},
+        "label_form": {"above": 128},
+        "classes": {0: "background", 1: "object"},
+        "splits": {"train": ["a", "b"], "val": ["c"], "test": ["d"]},
+    }
+
+
+@pytest.mark.parametrize(("make", "foreground"), [(in_colours, 512), (of_greys, 768)])
+def test_all_stages_on_masks_of_other_forms_than_values(
+    tmp_path: Path, make: Callable[[Path], dict[str, Any]], foreground: int
+) -> None:
+    """Label files are read by their form, what medseg predicted by its values."""
+    tree = {
+        "name": "r",
+        "data": make(tmp_path / "data"),
+        "preprocess": {"crop": False, "foreground": "all"},
+        "sampling": {"depth": 1, "window": [16, 16]},
+        "network": {"name": "usegnet", "keywords": {"width": 2}},
+        "train": {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1},
+        **OFF,
+    }
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
+    request = Request(str(tmp_path / "r.yaml"), tmp_path / "data", tmp_path / "work", ())
+    assert pipeline.run(request, Reporter(stream=io.StringIO())) == ExitCode.DONE
+    rows = files.read_csv(tmp_path / "work/evaluation/scores.csv")
+    sizes = {row["class"]: float(row["reference_size"]) for row in rows if row["set"] == "test"}
+    assert sizes[list(sizes)[-1]] == foreground
+    assert (tmp_path / "work/report/report.html").is_file()
+    assert "done" not in "".join(
+        line for line in again(tmp_path).splitlines() if line.startswith(("ingest", "preprocess", "evaluate"))
+    )
+
+
+def again(place: Path) -> str:
+    stream = io.StringIO()
+    request = Request(str(place / "r.yaml"), place / "data", place / "work", ())
+    pipeline.run(request, Reporter(stream=stream))
+    return stream.getvalue()
