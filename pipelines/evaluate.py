@@ -13,7 +13,7 @@ from medseg.evaluate import overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
 from medseg.infer import results
 from medseg.volume import Array
-from pipelines.ingested import cases, label_stamp, roles
+from pipelines.ingested import cases, label_form, label_stamp, roles
 from pipelines.scores import OVER_SET, read_labels, summary_lines
 from pipelines.stage import Job
 from pipelines.tracked import MOST_CHARTED
@@ -39,6 +39,7 @@ def score(job: Job, listed: list[Reference]) -> None:
             [e.fold, e.case, e.role, label_stamp(label), _content(path)] for e, label, path in listed
         ],
     }
+    used |= label_form(job.recipe.data)
     makes = [job.work.evaluation / name for name in ("scores.csv", "summary.json", "confusion.csv")]
     with job.stage("evaluate", VERSION, used, makes) as must_run:
         if must_run:
