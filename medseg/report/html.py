@@ -126,7 +126,7 @@ def render(report: Report) -> str:
 
 
 def _metrics(unit: str) -> tuple[str, ...]:
-    """The columns of scores; images have those first that their papers print, and not those of scans alone."""
+    """The columns of scores; of images those first that their papers print, and none of scans alone."""
     return _OF_IMAGES if unit == "px" else metrics_of(unit)
 
 
