@@ -19,6 +19,7 @@ from pipelines.device import choose, in_words
 
 CORE = ("torch", "numpy", "nibabel", "SimpleITK", "scipy", "scikit-image", "pydantic", "safetensors")
 TRAIN = ("mlflow", "monai", "lightning-fabric", "matplotlib", "jinja2", "psutil", "nilearn")
+EXPORT = ("onnx", "onnxscript", "onnxruntime")
 
 
 def run(*, full: bool, as_json: bool) -> None:
@@ -35,7 +36,7 @@ def gather(*, full: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "device": in_words(choose("auto")),
         "threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in (*CORE, *TRAIN)},
+        "packages": {name: version(name) for name in (*CORE, *TRAIN, *EXPORT)},
         "recipes": {path.stem: _description(path) for path in sorted(packaged().glob("*.yaml"))},
     }
     if full:

@@ -30,10 +30,11 @@ from medseg.patches.draw import Drawer
 from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import Prepared
 from medseg.report import pictures
+from medseg.train.fit import LAST
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
 from medseg.volume import Array, Volume
-from pipelines import ingested
+from pipelines import ingested, starting
 from pipelines.device import choose
 from pipelines.workfolder import Work
 
@@ -53,7 +54,7 @@ class FoldTraining:
         if self.recipe.train.threads:
             torch.set_num_threads(self.recipe.train.threads)
         return {
-            "network": self.network(),
+            "network": self.begun()[0],
             "draw": self.drawer,
             "loss": self.loss(),
             "plan": self.plan(),
@@ -83,7 +84,8 @@ class FoldTraining:
         tree = self.recipe.model_dump(mode="json")
         where = ("device", "threads")  # where it runs is not what it is
         train = {k: v for k, v in tree["train"].items() if k not in where}
-        used = {part: tree[part] for part in ("sampling", "network", "loss")}
+        used = {part: tree[part] for part in ("sampling", "loss")}
+        used["network"] = starting.settings(self.recipe.network, self.fold)
         cases = [
             [c.name, files.sha256(self.work.prepared / c.name / "record.json")]
             for c in (*self.trained, *self.validated)
@@ -96,6 +98,16 @@ class FoldTraining:
         return networks.build(
             self.recipe.network.name, self.channels, self.classes, seed=self.recipe.train.seed, **keywords
         )
+
+    def begun(self) -> tuple[Network, str | None]:
+        """The network as the first step finds it, and what it starts from in words.
+
+        Where a checkpoint stands, the loop takes its weights from there.
+        """
+        network = self.network()
+        if (self.work.train(self.fold) / LAST).exists():
+            return network, None
+        return network, starting.begin(network, self.recipe.network, self.work, self.fold)
 
     @property
     def channels(self) -> int:

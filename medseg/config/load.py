@@ -18,6 +18,9 @@ from medseg.errors import Code, Finding, MedsegError
 Keys = tuple[str | int, ...]
 """The way to a part of a recipe's tree."""
 
+_PATHS = (("data", "path"), ("network", "weights", "file"), ("network", "start_from"))
+"""Keys that hold a path."""
+
 
 class RecipeError(MedsegError):
     """All that is wrong with one recipe: a line each."""
@@ -130,10 +133,13 @@ def _apply_setting(tree: dict[str, Any], text: str) -> Finding | None:
 
 
 def _at(tree: dict[str, Any], place: Path) -> None:
-    """Make a relative `data.path` absolute, seen from `place`."""
-    section = tree.get("data")
-    if isinstance(section, dict) and isinstance(section.get("path"), str):
-        section["path"] = os.path.normpath(place / section["path"])
+    """Make relative paths of the recipe absolute, seen from `place`."""
+    for *sections, key in _PATHS:
+        section: Any = tree
+        for step in sections:
+            section = section.get(step) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = os.path.normpath(place / section[key])
 
 
 def _problem(path: Path, error: dict[str, Any]) -> Finding:

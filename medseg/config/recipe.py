@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from medseg import losses, networks
+from medseg.config.weights import Weights
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
 from medseg.volume import ClassList, Plane
@@ -151,10 +152,18 @@ class Sampling(_Part):
 
 
 class Network(_Part):
-    """A row of `medseg info --full`, or `monai.networks.nets:<Name>`, and its keywords."""
+    """A row of `medseg info --full`, or `monai.networks.nets:<Name>`, and its keywords.
+
+    Its first weights are drawn by `train.seed`, unless its body's published `weights` are named, or a model
+    folder to `start_from`: FCN-16s and 8s start as the coarser net that lies there; any other network takes
+    every tensor whose name and shape agree, but for those whose names match `start_fresh` (globs).
+    """
 
     name: str = "usegnet"
     keywords: dict[str, Any] = Field(default_factory=dict)
+    weights: Weights | None = None
+    start_from: Path | None = None
+    start_fresh: tuple[str, ...] = ()
 
     @field_validator("name")
     @classmethod
@@ -336,6 +345,12 @@ class Recipe(_Part):
             yield Clash(keys, f"{list(stride)} leaves gaps between windows of {list(window)}", "lower it")
         if train.precision == "fp16" and train.device == "cpu":
             yield Clash(("train.precision", "train.device"), "fp16 on a cpu", "use fp32 or bf16")
+        if self.network.weights is not None and self.network.start_from is not None:
+            keys = ("network.weights", "network.start_from")
+            yield Clash(keys, "both say what training starts from", "keep one of them")
+        if self.network.start_fresh and self.network.start_from is None:
+            keys = ("network.start_fresh", "network.start_from")
+            yield Clash(keys, "without start_from every tensor starts fresh", "name a model folder there")
         if self.predict.crf is not None and self.predict.mode == "vote":
             found = "a CRF refines probabilities, not votes"
             yield Clash(("predict.crf", "predict.mode"), found, "set predict.mode to dense")
