@@ -165,6 +165,14 @@ class Network(_Part):
     start_from: Path | None = None
     start_fresh: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _starts_from_one_place(self) -> Self:
+        if self.weights is not None and self.start_from is not None:
+            raise ValueError("weights and start_from both say what training starts from; keep one of them")
+        if self.start_fresh and self.start_from is None:
+            raise ValueError("start_fresh leaves out some of what start_from gives; name a model there")
+        return self
+
     @field_validator("name")
     @classmethod
     def _known(cls, value: str) -> str:
@@ -345,12 +353,6 @@ class Recipe(_Part):
             yield Clash(keys, f"{list(stride)} leaves gaps between windows of {list(window)}", "lower it")
         if train.precision == "fp16" and train.device == "cpu":
             yield Clash(("train.precision", "train.device"), "fp16 on a cpu", "use fp32 or bf16")
-        if self.network.weights is not None and self.network.start_from is not None:
-            keys = ("network.weights", "network.start_from")
-            yield Clash(keys, "both say what training starts from", "keep one of them")
-        if self.network.start_fresh and self.network.start_from is None:
-            keys = ("network.start_fresh", "network.start_from")
-            yield Clash(keys, "without start_from every tensor starts fresh", "name a model folder there")
         if self.predict.crf is not None and self.predict.mode == "vote":
             found = "a CRF refines probabilities, not votes"
             yield Clash(("predict.crf", "predict.mode"), found, "set predict.mode to dense")

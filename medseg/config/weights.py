@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Weights(BaseModel):
-    """Published weights of the network's body, under torchvision's names: a file (`.safetensors`, or `.pth` of
-    plain tensors), or a URL.
+    """Published weights of the network's body, under torchvision's names: a file (`.safetensors`, or `.pth`
+    of plain tensors), or a URL.
 
     A URL needs the `sha256` of what lies there; it is downloaded once, into the work folder's `weights/`. A
     file's is checked where it is given.

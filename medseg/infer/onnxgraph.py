@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 
 
 def write(path: Path, network: Network, window: tuple[int, int]) -> bool:
-    """Write ``network``, which is put in evaluation mode, to ``path``; say whether its sides H and W are free.
+    """Write ``network``, put in evaluation mode, to ``path``; say whether its sides H and W are free.
 
     The batch is always free. Sides are free, within what the network takes, where its form can be captured
     so; otherwise they are those of ``window`` (px). Needs the extra ``[export]``.

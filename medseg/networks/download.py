@@ -46,7 +46,9 @@ def download(url: str, sha256: str, folder: Path) -> Path:
                 shutil.copyfileobj(answer, file)
             require_sha256(part, sha256, url)
     except _BROKEN as problem:
-        remedy = "check the address and the connection, or download it by hand and name it as network.weights.file"
+        if isinstance(problem, urllib.error.HTTPError):
+            problem.close()
+        remedy = "check the address, or get the file by hand and name it as network.weights.file"
         raise MedsegError(Code.DOWNLOAD_FAILED, url, _first_line(problem), remedy) from None
     return path
 

@@ -57,8 +57,9 @@ def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> Star
             tensors[name] = for_channels(given[name], network.in_channels)
             adapted.append(name)
     if not any(tensor.ndim > 1 for tensor in tensors.values()):
-        where, found = type(network).__name__, f"no layer of {type(trained).__name__} has the same name and shape"
-        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, where, found, "start from a network with the same layers")
+        found = f"no layer of {type(trained).__name__} has the same name and shape"
+        remedy = "start from a network with the same layers"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, found, remedy)
     return Start(tensors, tuple(adapted), tuple(name for name in own if name not in tensors))
 
 
