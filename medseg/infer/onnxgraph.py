@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def _attempt(network: Network, window: tuple[int, int], *, free: bool) -> tuple[
 
 
 def _captured(network: Network, window: tuple[int, int], *, free: bool) -> bytes:
-    example = torch.zeros(2, network.in_channels, *window)
+    example = torch.zeros(2, network.in_channels, *(_traced(window, network) if free else window))
     sides = {2: _side("h", network), 3: _side("w", network)} if free else {}
     batch = torch.export.Dim("batch", min=1)
     with warnings.catch_warnings(), _quiet():
@@ -76,13 +77,21 @@ def _captured(network: Network, window: tuple[int, int], *, free: bool) -> bytes
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what the exporter logs: of packages it does without, and of refusals that it raises."""
+    """Keep to itself what the exporter tells: of packages it does without, and of refusals that it raises."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
+    nowhere = StringIO()
     try:
-        yield
+        with redirect_stdout(nowhere), redirect_stderr(nowhere):
+            yield
     finally:
         logging.disable(before)
+
+
+def _traced(window: tuple[int, int], network: Network) -> tuple[int, int]:
+    """Two different sides whose deepest features are wider than a pixel: torch takes a 1 for a constant."""
+    height = network.size_from(max(window[0], 2 * network.step + network.context))
+    return height, network.size_from(max(window[1], height + 1))
 
 
 def _side(name: str, network: Network) -> Any:
