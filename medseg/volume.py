@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, Literal
@@ -18,6 +19,9 @@ Plane = Literal["axial", "coronal", "sagittal"]
 
 PLANE_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The spatial axis (of X, Y, Z in RAS+) that runs across the slices of each plane."""
+
+Colour = tuple[int, int, int]
+LabelForm = Literal["values", "colours", "above"]
 
 VOID = 255
 """Class index of voxels that loss, sampling, weights and metrics ignore."""
@@ -84,10 +88,10 @@ class Class:
 
     value: int
     name: str
-    colour: tuple[int, int, int]
+    colour: Colour
 
 
-# Hues that stay apart for colour-blind readers (after Okabe & Ito, 2008); the background is black.
+# Hues that stay apart for colour-blind readers (after Okabe & Ito, 2008), then others; background is black.
 _COLOURS = (
     (230, 159, 0),
     (86, 180, 233),
@@ -99,12 +103,29 @@ _COLOURS = (
 )
 
 
+_GOLDEN_ANGLE = 0.381966
+
+
 @dataclass(frozen=True)
 class ClassList:
-    """Value → name and colour. Index i of the program is row i; row 0 is the background."""
+    """Value → name and colour. Index i of the program is row i; row 0 is the background if there is one.
+
+    Sets of street scenes and the like have no ``background``: every class is then foreground. Pixels of a
+    value in ``void_values`` are void. ``merged`` holds pairs: a value of label files and the class's value
+    that it counts as.
+
+    ``label_form`` says how label files write classes: by their ``values``, by their ``colours`` (RGB; those
+    of ``void_colours`` are void), or as a grey mask, ``above`` the ``threshold`` the last class, else the
+    first.
+    """
 
     classes: tuple[Class, ...]
-    void_value: int | None = None
+    void_values: tuple[int, ...] = ()
+    background: bool = True
+    label_form: LabelForm = "values"
+    threshold: float = 0.0
+    void_colours: tuple[Colour, ...] = ()
+    merged: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         values = [c.value for c in self.classes]
@@ -113,23 +134,36 @@ class ClassList:
             raise ValueError(f"class values and names must be unique, got {values} and {names}")
         if not 2 <= len(values) <= VOID:
             raise ValueError(f"a class list has 2 to {VOID} rows, got {len(values)}")
-        if self.void_value in values:
-            raise ValueError(f"the void value {self.void_value} is also a class")
+        if both := sorted(set(self.void_values) & set(values)):
+            raise ValueError(f"the void value {both[0]} is also a class")
+        taken = {*values, *self.void_values}
+        if wrong := [pair for pair in self.merged if pair[0] in taken or pair[1] not in values]:
+            raise ValueError(
+                f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}: it must be new, that a class"
+            )
+        colours = [*(c.colour for c in self.classes), *self.void_colours]
+        if self.label_form == "colours" and len(set(colours)) < len(colours):
+            raise ValueError("classes written by their colours need one each, and void others")
+        if self.void_colours and not self.void_values:
+            raise ValueError("void colours need a void value that stands for them")
+        if self.label_form == "above" and len(values) != 2:
+            raise ValueError(f"a grey mask tells two classes apart, the list has {len(values)}")
 
     @classmethod
     def from_names(
         cls,
         names: Mapping[int, str],
         colours: Mapping[int, tuple[int, int, int]] | None = None,
-        void_value: int | None = None,
+        void_values: tuple[int, ...] = (),
+        *,
+        background: bool = True,
     ) -> ClassList:
         """Build from value → name; classes without a colour get one of a fixed series."""
         given = colours or {}
         rows = []
-        for i, value in enumerate(sorted(names)):
-            default = (0, 0, 0) if i == 0 else _COLOURS[(i - 1) % len(_COLOURS)]
-            rows.append(Class(value, names[value], given.get(value, default)))
-        return cls(tuple(rows), void_value)
+        for i, value in enumerate(sorted(names), start=0 if background else 1):
+            rows.append(Class(value, names[value], given.get(value, _colour(i))))
+        return cls(tuple(rows), void_values, background)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -140,9 +174,23 @@ class ClassList:
         return tuple(c.name for c in self.classes)
 
     @property
+    def foreground(self) -> range:
+        """Indices of the classes that are drawn around, scored and measured: all but the background."""
+        return range(int(self.background), len(self))
+
+    @property
+    def foreground_names(self) -> tuple[str, ...]:
+        """Names of :attr:`foreground`."""
+        return self.names[int(self.background) :]
+
+    @property
     def values(self) -> tuple[int, ...]:
         """File values by index."""
         return tuple(c.value for c in self.classes)
+
+    def as_written(self) -> ClassList:
+        """The list by which label maps that medseg wrote are read: they hold the classes' values."""
+        return replace(self, label_form="values", threshold=0.0, void_colours=(), merged=())
 
     def to_indices(self, values: Array, where: str) -> Array:
         """File values (any shape, integer dtype) → indices uint8, void → 255.
@@ -151,8 +199,8 @@ class ClassList:
         """
         present = np.unique(values)
         known = {c.value: i for i, c in enumerate(self.classes)}
-        if self.void_value is not None:
-            known[self.void_value] = VOID
+        known |= dict.fromkeys(self.void_values, VOID)
+        known |= {value: known[into] for value, into in self.merged}
         unknown = [int(v) for v in present if int(v) not in known]
         if unknown:
             raise MedsegError(
@@ -175,20 +223,33 @@ class ClassList:
         """Indices uint8 → file values in the smallest integer type that holds them all; 255 → void."""
         values = np.zeros(256, dtype=np.int64)
         values[: len(self)] = self.values
-        values[VOID] = self.void_value if self.void_value is not None else 0
-        held = [*self.values, *([] if self.void_value is None else [self.void_value])]
+        values[VOID] = self.void_values[0] if self.void_values else 0
+        held = [*self.values, *self.void_values[:1]]
         return values.astype(smallest_integer(held))[indices]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Rows of ``labels.json``: value, name, colour."""
-        return [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
+        """Rows of ``labels.json``: value, name, colour; without a background, the first is marked foreground.
+
+        Void values are not told: a label map that was predicted holds none.
+        """
+        rows = [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
+        return rows if self.background else [{**rows[0], "foreground": True}, *rows[1:]]
 
     @classmethod
-    def from_json(cls, rows: Iterable[Mapping[str, Any]], void_value: int | None = None) -> ClassList:
+    def from_json(cls, rows: Iterable[Mapping[str, Any]], void_values: tuple[int, ...] = ()) -> ClassList:
         """Undo :meth:`to_json`."""
-        return cls(
-            tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in rows), void_value
-        )
+        held = list(rows)
+        classes = tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in held)
+        return cls(classes, void_values, background=not any(r.get("foreground", False) for r in held))
+
+
+def _colour(i: int) -> tuple[int, int, int]:
+    """The i-th colour of the fixed series: black, the table's, then hues a golden angle apart."""
+    if i <= len(_COLOURS):
+        return _COLOURS[i - 1] if i else (0, 0, 0)
+    rgb = colorsys.hsv_to_rgb(i * _GOLDEN_ANGLE % 1, 0.55 + 0.15 * (i % 3), 0.95 - 0.2 * (i % 2))
+    red, green, blue = (round(255 * part) for part in rgb)
+    return red, green, blue
 
 
 def smallest_integer(values: Iterable[int]) -> np.dtype[Any]:

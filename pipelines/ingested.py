@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from medseg import files
-from medseg.ingest import splits
+from medseg.ingest import masks, splits
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
 
@@ -18,9 +19,21 @@ def case_files(row: dict[str, str]) -> CaseFiles:
     return CaseFiles(row["case"], row["subject"], channels, Path(row["label"]) if row["label"] else None)
 
 
+def label_stamp(label: Path) -> Any:
+    """A cheap sign that a label file, or every mask of a folder, is unchanged."""
+    if label.is_dir():
+        return [files.stamp(path) for path in masks.files_of(label)]
+    return files.stamp(label)
+
+
 def cases(ingest: Path) -> dict[str, dict[str, str]]:
     """Rows of cases.csv by case name."""
     return {row["case"]: row for row in files.read_csv(ingest / "cases.csv")}
+
+
+def unit(ingest: Path) -> str:
+    """What the cases' grids are measured in: px where they are images, all of them, else mm."""
+    return "px" if {row["unit"] for row in cases(ingest).values()} == {"px"} else "mm"
 
 
 def roles(ingest: Path) -> list[SplitRow]:

@@ -13,19 +13,22 @@ from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.evaluate import table
 from medseg.evaluate.table import ScoreRow
+from medseg.infer import results
 from medseg.ingest import checks
 from medseg.report import charts, html, pictures
 from medseg.report.html import CaseView, Chart, Report, Tile
-from medseg.volume import Array, Volume
+from medseg.volume import Array, ClassList, Volume
 from pipelines import explaining
 from pipelines.device import choose, in_words
 from pipelines.info import version
-from pipelines.ingested import case_files, cases
+from pipelines.ingested import case_files, cases, unit
 from pipelines.scores import read_labels
 from pipelines.stage import STAGES, Job
 
-VERSION = 1
+VERSION = 2
 MOST_CASES = 40
+MOST_BOXES = 30
+MOST_NAMES = 24
 
 
 def run(job: Job) -> None:
@@ -70,9 +73,10 @@ def _gather(job: Job) -> Report:
         set_aside=files.read_csv(job.work.ingest / "quarantine.csv"),
         tiles=_tiles(told, model),
         training=_training(job),
-        spread=_spread(job, scores),
+        spread=_spread(job, scores, told),
         times=[_times(job)],
         cases=list(_views(job, scores)),
+        unit=unit(job.work.ingest),
     )
 
 
@@ -80,23 +84,25 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
     data = files.read_json(job.work.ingest / "dataset.json")
     train, description = job.recipe.train, model["description"]
     record = _finished(job, "evaluate") or {}
+    each_once = job.recipe.sampling.order == "each_once"
+    length = "every case once, in batches" if each_once else f"{train.steps_per_epoch} steps"
     return {
         "Data": {
             "name": data["name"],
             "layout": data["layout"],
             "channels": ", ".join(data["channels"]),
-            "classes": ", ".join(c["name"] for c in data["classes"]),
+            "classes": _some([c["name"] for c in data["classes"]]),
             "cases": f"{data['usable']} usable, {data['labelled']} labelled, {data['set_aside']} set aside",
         },
         "Model": {
             "network": _with_keywords(description["network"], description["keywords"]),
             "parameters": f"{model['parameters']:,}",
             "members": ", ".join(m["name"] for m in model["members"]),
-            "input": f"{description['plane']} slabs of {description['depth']} slices",
+            "input": _input(description),
             "prediction": description["mode"],
         },
         "Training": {
-            "steps": f"{train.epochs} epochs × {train.steps_per_epoch} steps of {train.batch}",
+            "steps": f"{train.epochs} epochs × {length} of {train.batch}",
             "optimiser": f"{train.optimiser}, rate {train.lr:g}, {train.schedule}",
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
             "seed": str(train.seed),
@@ -117,9 +123,26 @@ def _with_keywords(name: str, keywords: dict[str, Any]) -> str:
     return f"{name} ({', '.join(f'{k}={v}' for k, v in keywords.items())})" if keywords else name
 
 
+def _some(names: list[str]) -> str:
+    """The names, of a long list the first."""
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[: MOST_NAMES - 1])} and {len(names) - MOST_NAMES + 1} more"
+
+
+def _input(description: dict[str, Any]) -> str:
+    if description.get("unit") == "px":
+        channels = len(description["channels"])
+        return f"images of {channels} channel{'' if channels == 1 else 's'}"
+    return f"{description['plane']} slabs of {description['depth']} slices"
+
+
 def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
     tiles = []
     for name, held in told["sets"].items():
+        if held["length_unit"] == "px":
+            tiles += _image_tiles(name, held)
+            continue
         mean = held["over_classes"]["dice"]
         if mean["mean"] is not None:
             tiles.append(Tile(f"mean Dice, {name}", f"{mean['mean']:.3f}", f"{held['cases']} cases"))
@@ -130,24 +153,43 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
     return tiles
 
 
+def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
+    """Of a set of images: the numbers over the set that papers print."""
+    shown = {key: held["over_set"][key] for key in ("mIoU", "G", "C", "BF")}
+    cases = f"{name}, {held['cases']} images"
+    return [Tile(key, f"{value:.3f}", cases) for key, value in shown.items() if value is not None]
+
+
 def _training(job: Job) -> list[Chart]:
     made = []
     for path in sorted(job.work.root.glob("train/*/history.csv")):
         rows = files.read_csv(path)
         if rows:
             png = charts.learning_curves(rows)
-            made.append(Chart(f"Fold {path.parent.name}", png, "Loss, validation Dice and rate by epoch."))
+            by_set = "val/miou" in rows[0]
+            scores = "mean IoU and accuracies over the validation images" if by_set else "validation Dice"
+            made.append(Chart(f"Fold {path.parent.name}", png, f"Loss, {scores}, and rate by epoch."))
     return made
 
 
-def _spread(job: Job, scores: list[ScoreRow]) -> list[Chart]:
+def _spread(job: Job, scores: list[ScoreRow], told: dict[str, Any]) -> list[Chart]:
     classes = job.recipe.data.class_list()
     colours = {c.name: c.colour for c in classes.classes}
-    boxes = charts.box_plots(scores, colours=colours)
-    made = [Chart("Spread over cases", boxes, "Each point is a case.")]
+    made = []
+    images = {name: held for name, held in told["sets"].items() if held["length_unit"] == "px"}
+    for name, held in images.items():
+        bars = charts.class_bars(held["over_set"]["iou_by_class"], colours)
+        made.append(
+            Chart(f"IoU of each class, {name}", bars, "Over all pixels of the set; void is left out.")
+        )
+    if len(classes.foreground) <= MOST_BOXES:
+        metrics = ("iou", "bf") if images else charts.SPREAD
+        boxes = charts.box_plots(scores, metrics, colours)
+        spread = ("images", "Each point is an image.") if images else ("cases", "Each point is a case.")
+        made.append(Chart(f"Spread over {spread[0]}", boxes, spread[1]))
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
         picture = charts.confusion_picture(matrix, classes.names)
-        made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; shares of each true class."))
+        made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; per cent of each true class."))
     return made
 
 
@@ -155,25 +197,29 @@ def _times(job: Job) -> Chart:
     stages = {
         name: float(record["seconds"]) for name in STAGES[:-1] if (record := _finished(job, name)) is not None
     }
-    told = [
-        files.read_json(p) for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in _NOT_CASES
-    ]
+    told = [files.read_json(about) for about in _told(job)]
     steps: dict[str, float] = {}
     for case in told:
         for step, seconds in case["seconds"].items():
             steps[step] = steps.get(step, 0.0) + seconds / len(told)
-    png = charts.time_bars({"whole run": stages, "one scan": steps} if steps else {"whole run": stages})
-    return Chart("Where the time went", png, "Stages of this run; the steps of one scan, on average.")
+    one = f"one {results.WHAT[unit(job.work.ingest)]}"
+    png = charts.time_bars({"whole run": stages, one: steps} if steps else {"whole run": stages})
+    return Chart("Where the time went", png, f"Stages of this run; the steps of {one}, on average.")
 
 
 _NOT_CASES = {"stage.json", "labels.json"}
+
+
+def _told(job: Job) -> list[Path]:
+    """What is told of each predicted case."""
+    return [p for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in _NOT_CASES]
 
 
 def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
     """Overlays of predicted cases: the worst scored first, then unlabelled ones; at most `MOST_CASES`."""
     by_name = cases(job.work.ingest)
     wanted = [*html.case_order(scores)]
-    predicted = {p.name.removesuffix(".nii.gz"): p for p in _label_maps(job)}
+    predicted = {results.case_of(p): p for p in results.label_maps(job.work.predictions)}
     wanted += [name for name in predicted if name not in wanted]
     roles = {row.case: row.role for row in scores}
     for name in wanted[:MOST_CASES]:
@@ -182,9 +228,10 @@ def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
             raise MedsegError(
                 Code.FILE_UNREADABLE, name, "it was usable at ingest", "run medseg ingest again"
             )
-        truth = _labels(job, by_name[name]["label"], image)
-        prediction = _labels(job, predicted.get(name), image)
-        png = pictures.overlay(image, job.recipe.data.class_list(), truth=truth, prediction=prediction)
+        classes = job.recipe.data.class_list()
+        truth = _labels(by_name[name]["label"], classes, image)
+        prediction = _labels(predicted.get(name), classes.as_written(), image)
+        png = pictures.overlay(image, classes, truth=truth, prediction=prediction)
         explained = list(_explained(job, name)) if job.recipe.report.explain else []
         yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(predicted.get(name)), explained)
 
@@ -196,21 +243,16 @@ def _explained(job: Job, case: str) -> Iterator[Chart]:
         yield Chart(f"Grad-CAM, {name}", path.read_bytes(), "Outline: predicted. Heat: what speaks for it.")
 
 
-def _label_maps(job: Job) -> list[Path]:
-    found = sorted(job.work.predictions.rglob("*.nii.gz"))
-    return [p for p in found if not p.name.endswith("_margin.nii.gz")]
-
-
-def _labels(job: Job, path: Path | str | None, image: Volume) -> Array | None:
+def _labels(path: Path | str | None, classes: ClassList, image: Volume) -> Array | None:
     if not path:
         return None
-    array: Array = np.asarray(read_labels(Path(path), job.recipe.data.class_list(), image.grid).array[0])
+    array: Array = np.asarray(read_labels(Path(path), classes, image.grid).array[0])
     return array
 
 
 def _remark(label_map: Path | None) -> str:
     if label_map is None:
         return "no prediction"
-    told = files.read_json(label_map.with_name(label_map.name.replace(".nii.gz", ".json")))
+    told = files.read_json(results.about_beside(label_map))
     codes = " ".join(n["code"] for n in told["notes"])
     return f"quality {told['quality']:.3f} ({told['quality_kind']}) {codes}".strip()

@@ -63,7 +63,7 @@ def check(named: Recipe, work: Work, folds: tuple[int, ...]) -> None:
     WEIGHTS_DO_NOT_FIT, KEYWORD_INVALID, or as :func:`medseg.infer.modelfolder.load` does.
     """
     part = named.network
-    channels = max(1, len(named.data.channels)) * named.sampling.depth
+    channels = len(named.data.channel_names()) * named.sampling.depth
     with torch.device("meta"):
         network = networks.build(part.name, channels, len(named.data.classes), **part.keywords)
     if part.weights is not None:

@@ -83,7 +83,7 @@ def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
 def _start(tracker: Tracker, recipe: Recipe, work: Work) -> Run:
     """The run of this training, and the note of it in the work folder."""
     tree = recipe.model_dump(mode="json")
-    tree["network"] = _without_unset(tree["network"])
+    tree["network"] = recipe.network.used()
     key = files.sha256_of_value([recipe.tracking.uri, _training(tree)])
     known = files.read_json(work.tracking) if work.tracking.is_file() else {}
     run_id = known.get("run_id") if known.get("key") == key else None
@@ -94,11 +94,6 @@ def _start(tracker: Tracker, recipe: Recipe, work: Work) -> Run:
     run = tracker.start(recipe.name, params=_params(tree), tags=about, run_id=run_id)
     files.write_json(work.tracking, {"run_id": run.id, "experiment_id": run.experiment_id, "key": key})
     return run
-
-
-def _without_unset(network: dict[str, Any]) -> dict[str, Any]:
-    """The network's part, without what it might start from and does not."""
-    return {k: v for k, v in network.items() if v or k in ("name", "keywords")}
 
 
 def _training(tree: dict[str, Any]) -> dict[str, Any]:

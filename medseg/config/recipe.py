@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator, model_validator
 
 from medseg import losses, networks
+from medseg.config import images
+from medseg.config.part import Clash, ClashError, Count, Pair, Positive, Share, refusal
+from medseg.config.part import Part as _Part
+from medseg.config.training import Train
 from medseg.config.weights import Weights
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
+from medseg.ingest import imagesets
+from medseg.ingest.imagesets import ImageSet
 from medseg.volume import ClassList, Plane
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Pair = tuple[Count, Count]
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
-
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-
-
-@dataclass(frozen=True)
-class Clash:
-    """Values that are right each by itself but not together: the `keys` they stand at, the first to blame."""
-
-    keys: tuple[str, ...]
-    found: str
-    remedy: str
-
-
-class ClashError(ValueError):
-    """Everything in a recipe that clashes."""
-
-    def __init__(self, clashes: tuple[Clash, ...]) -> None:
-        super().__init__("; ".join(f"{c.keys[0]}: {c.found}; {c.remedy}" for c in clashes))
-        self.clashes = clashes
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ClassSpec(_Part):
@@ -72,15 +47,34 @@ class RandomSplit(_Part):
 
 
 class Data(_Part):
-    """Where the scans lie, which files are channels and labels, what values mean, who has which role."""
+    """Where the scans lie, which files are channels and labels, what values mean, who has which role.
+
+    Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
+    Label files write a class by its value, by its colour (`label_form: colours`; those of `void_colours` are
+    void) or as a grey mask (`label_form: {above: x}`, also written as the number alone: greys above x are the
+    second class). `merge` gives values of label files to a class of another value.
+
+    `class_file` names a packaged class list (`configs/classes/`) or a YAML file with `classes` and perhaps
+    `background`, `void`, `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`, which hold
+    where the recipe does not say otherwise.
+
+    Pictures give three channels where three names share a pattern, one where a name has its own. Layout `csv`
+    reads `table`, a path relative to `path`. `splits: listed` takes the roles that the data set itself gives.
+    """
 
     path: Path | None = None
-    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns"] = "auto"
+    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", ImageSet] = "auto"
+    table: str | None = None
     channels: dict[str, str] = Field(default_factory=dict)
     label: str | None = None
     classes: dict[int, ClassSpec]
-    void: int | None = None
-    splits: RandomSplit | tuple[Fold, ...] = RandomSplit()
+    class_file: str | None = None
+    background: bool = True
+    void: tuple[int, ...] = ()
+    label_form: Literal["values", "colours"] | Annotated[float, Field(ge=0)] = "values"
+    void_colours: tuple[tuple[int, int, int], ...] = ()
+    merge: dict[int, int] = Field(default_factory=dict)
+    splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -88,6 +82,18 @@ class Data(_Part):
         if isinstance(value, dict):
             return {k: {"name": v} if isinstance(v, str) else v for k, v in value.items()}
         return value
+
+    @field_validator("void", mode="before")
+    @classmethod
+    def _one_value_will_do(cls, value: Any) -> Any:
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("label_form", mode="before")
+    @classmethod
+    def _above(cls, value: Any) -> Any:
+        return value["above"] if isinstance(value, dict) and value.keys() == {"above"} else value
 
     @field_validator("splits", mode="before")
     @classmethod
@@ -99,16 +105,30 @@ class Data(_Part):
     @model_validator(mode="after")
     def _classes_make_a_list(self) -> Self:
         self.class_list()
+        if (self.layout == "csv") != (self.table is not None):
+            raise ValueError("layout csv and a table belong together")
         return self
 
     def class_list(self) -> ClassList:
         """The class list: value → name, colour."""
         names = {v: c.name for v, c in self.classes.items()}
         colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
-        return ClassList.from_names(names, colours, self.void)
+        made = ClassList.from_names(names, colours, self.void, background=self.background)
+        made = replace(made, merged=tuple(self.merge.items()))
+        if isinstance(self.label_form, str):
+            return replace(made, label_form=self.label_form, void_colours=self.void_colours)
+        return replace(made, label_form="above", threshold=self.label_form)
+
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels that the recipe names, or those that its layout has; ingest may find others."""
+        if self.channels:
+            return tuple(self.channels)
+        return imagesets.COLOURS if self.layout in get_args(ImageSet) else ("image",)
 
     def n_folds(self) -> int:
         """How many folds the splits make."""
+        if self.splits == "listed":
+            return 1
         return self.splits.folds if isinstance(self.splits, RandomSplit) else len(self.splits)
 
 
@@ -120,14 +140,19 @@ class Preprocess(_Part):
     """From the scan's own grid and grey values to what networks see.
 
     `foreground` is `auto`, `all`, or `above: x` (also written as the number alone): grey values above x.
+    `spacing_px` (rows, columns) resizes images: 2 halves them; without `crop` labels are decided at full size
+    all the same. `intensity` imagenet is the fixed scaling of published bodies, for three colours.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"spacing_px"})
 
     foreground: Literal["auto", "all"] | float = "auto"
     spacing_mm: tuple[Positive, Positive, Positive] | None = None
+    spacing_px: tuple[Positive, Positive] | None = None
     n4: bool = False
     crop: bool = True
     crop_margin: Annotated[int, Field(ge=0)] = 8
-    intensity: Literal["zscore", "none"] = "zscore"
+    intensity: Literal["zscore", "imagenet", "none"] = "zscore"
 
     @field_validator("foreground", mode="before")
     @classmethod
@@ -136,12 +161,19 @@ class Preprocess(_Part):
 
 
 class Sampling(_Part):
-    """Which 2.5D windows a training batch is made of."""
+    """Which 2.5D windows a training batch is made of.
+
+    By `order: each_once` every training case is used once an epoch, in an order of the epoch's own; the last
+    batch is filled up with the first cases again, and `train.steps_per_epoch` is not used.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"order"})
 
     plane: Plane = "axial"
     depth: Count = 3
     window: Pair = (40, 40)
     class_share: Share = 0.8
+    order: Literal["random", "each_once"] = "random"
 
     @field_validator("depth")
     @classmethod
@@ -158,6 +190,8 @@ class Network(_Part):
     folder to `start_from`: FCN-16s and 8s start as the coarser net that lies there; any other network takes
     every tensor whose name and shape agree, but for those whose names match `start_fresh` (globs).
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"weights", "start_from", "start_fresh"})
 
     name: str = "usegnet"
     keywords: dict[str, Any] = Field(default_factory=dict)
@@ -217,62 +251,6 @@ class Loss(_Part):
         return self
 
 
-class Augment(_Part):
-    """Random changes of training windows; zero or empty is off."""
-
-    flip: tuple[Literal["h", "w"], ...] = ()
-    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    shift_px: Annotated[float, Field(ge=0)] = 0.0
-    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    brightness: Annotated[float, Field(ge=0)] = 0.0
-    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    noise: Annotated[float, Field(ge=0)] = 0.0
-    elastic_px: Annotated[float, Field(ge=0)] = 0.0
-
-
-class Phase(_Part):
-    """For `epochs` epochs only parameters whose names match `layers` (globs) train, at `lr`."""
-
-    layers: tuple[str, ...]
-    lr: Positive
-    epochs: Count
-
-
-class Train(_Part):
-    """The loop: how long, how fast, in which precision, what counts as best."""
-
-    seed: Annotated[int, Field(ge=0)] = 0
-    epochs: Count = 10
-    steps_per_epoch: Count = 100
-    batch: Count = 64
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    lr: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    momentum: Share = 0.9
-    schedule: Literal["constant", "poly", "cosine"] = "poly"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    phases: tuple[Phase, ...] = ()
-    clip: Positive | None = None
-    precision: Precision = "auto"
-    channels_last: bool = True
-    compile: bool = False
-    device: str = "auto"
-    processes: Count = 1
-    threads: Annotated[int, Field(ge=0)] = 0
-    validate_every: Count = 1
-    validate_cases: Annotated[int, Field(ge=0)] = 0
-    patience: Annotated[int, Field(ge=0)] = 0
-    augment: Augment = Augment()
-
-    @field_validator("device")
-    @classmethod
-    def _device_has_a_name(cls, value: str) -> str:
-        if not _DEVICE.fullmatch(value):
-            raise ValueError("use auto, cpu, cuda, cuda:1 (or another number) or mps")
-        return value
-
-
 class Predict(_Part):
     """How label maps are made: whole slices, a covering grid of windows that vote or are blended by Gaussian
     weights, or overlap-tiles (for networks of valid convolutions).
@@ -281,7 +259,12 @@ class Predict(_Part):
     blended ones overlap by half, tiles by as little as can be. A `tile` is what the network takes in; without
     it a batch of tiles takes at most `memory_mb`. `crf` refines each slice's probabilities: weights, widths
     and steps of a dense CRF, or null.
+
+    The image is seen at each of `scales`, with `flip` also mirrored left to right, and of what the network
+    says the mean probability counts, or the largest score (`scale_fusion: max`).
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip"})
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
     window: Pair | None = None
@@ -290,15 +273,24 @@ class Predict(_Part):
     memory_mb: Count = 1024
     batch: Count | None = None
     crf: Crf | None = None
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
+    scale_fusion: Literal["mean", "max"] = "mean"
+    flip: bool = False
     members: Literal["mean", "vote"] = "mean"
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     margin_map: bool = False
 
 
 class Evaluate(_Part):
-    """Tolerance of the surface Dice (mm, or px for images)."""
+    """Tolerances of the surface Dice (mm, or px for images) and of boundary F1 (share of the diagonal).
+
+    `cost_fp` and `cost_fn` are what a false positive and a false negative cost in the weighted error.
+    """
 
     nsd_tolerance: Annotated[float, Field(ge=0)] = 1.0
+    bf_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.0075
+    cost_fp: Annotated[float, Field(ge=0)] = 1.0
+    cost_fn: Annotated[float, Field(ge=0)] = 1.0
 
 
 class Report(_Part):
@@ -360,9 +352,4 @@ class Recipe(_Part):
         if unknown := [name for name in self.report.explain if name not in names]:
             known = f"name some of {', '.join(names)}"
             yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", known)
-
-
-def refusal(code: Code, found: str, remedy: str) -> PydanticCustomError:
-    """What a validator raises to refuse a value with a code of its own."""
-    context = {"code": code, "found": found, "remedy": remedy}
-    return PydanticCustomError("refused", "{code} {found}; {remedy}", context)
+        yield from images.clashes(self)

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from medseg.config.part import Part
 
 
-class Weights(BaseModel):
+class Weights(Part):
     """Published weights of the network's body, under torchvision's names: a file (`.safetensors`, or `.pth`
     of plain tensors), or a URL.
 
     A URL needs the `sha256` of what lies there; it is downloaded once, into the work folder's `weights/`. A
     file's is checked where it is given.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: Path | None = None
     url: str | None = None

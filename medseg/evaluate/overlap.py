@@ -153,13 +153,18 @@ def weighted_error(matrix: Array, cost_fp: float = 1.0, cost_fn: float = 1.0) ->
     return out.astype(np.float64)
 
 
-def over_set(matrix: Array, cost_fp: float = 1.0, cost_fn: float = 1.0) -> dict[str, float]:
-    """The numbers over a set by name; the weighted error is summed over the foreground classes."""
+def over_set(
+    matrix: Array, cost_fp: float = 1.0, cost_fn: float = 1.0, *, background: bool = True
+) -> dict[str, float]:
+    """The numbers over a set by name; Dice is weighted and errors are summed over the foreground classes.
+
+    Class 0 is the ``background``, or foreground like the others.
+    """
     return {
         "G": pixel_accuracy(matrix),
         "C": class_accuracy(matrix),
         "mIoU": mean_iou(matrix),
         "fwIoU": frequency_weighted_iou(matrix),
-        "size_weighted_dice": size_weighted_dice(matrix),
-        "weighted_error": float(weighted_error(matrix, cost_fp, cost_fn)[1:].sum()),
+        "size_weighted_dice": size_weighted_dice(matrix, background=not background),
+        "weighted_error": float(weighted_error(matrix, cost_fp, cost_fn)[int(background) :].sum()),
     }

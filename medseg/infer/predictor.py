@@ -25,7 +25,8 @@ class Spec:
     It sees slabs of ``channels``·``depth`` slices along ``plane``, whose height and width are ``residue``
     modulo ``step`` and at least ``smallest``, and gives ``classes`` logits a pixel; ``context`` is the border
     in pixels that its output lacks on each side (0 for same padding). One forward pass takes at most
-    ``bytes_per_pixel`` of memory for each pixel of its input, 0 where that is not known.
+    ``bytes_per_pixel`` of memory for each pixel of its input, 0 where that is not known. Class 0 is the
+    ``background``, or a class like the others.
     """
 
     plane: Plane
@@ -37,6 +38,7 @@ class Spec:
     residue: int = 0
     smallest: int = 1
     bytes_per_pixel: float = 0.0
+    background: bool = True
 
     def size_from(self, size: int) -> int:
         """The smallest side length (px) from ``size`` upwards that the predictor takes."""

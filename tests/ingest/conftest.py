@@ -14,7 +14,7 @@ Touch = Callable[..., Path]
 
 @pytest.fixture
 def classes() -> ClassList:
-    return ClassList.from_names({0: "background", 1: "grey", 4: "white"}, void_value=255)
+    return ClassList.from_names({0: "background", 1: "grey", 4: "white"}, void_values=(255,))
 
 
 @pytest.fixture
