@@ -86,6 +86,7 @@ def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
 def _start(tracker: Tracker, recipe: Recipe, work: Work) -> Run:
     """The run of this training, and the note of it in the work folder."""
     tree = recipe.model_dump(mode="json")
+    tree["network"] = recipe.network.used()
     key = files.sha256_of_value([recipe.tracking.uri, _training(tree)])
     known = files.read_json(work.tracking) if work.tracking.is_file() else {}
     run_id = known.get("run_id") if known.get("key") == key else None

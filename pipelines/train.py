@@ -24,7 +24,7 @@ from medseg.train import state
 from medseg.train.fit import BEST, LAST, fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
-from pipelines import ingested
+from pipelines import ingested, starting
 from pipelines.reporter import seconds_in_words
 from pipelines.stage import Job
 from pipelines.tracked import MOST_CHARTED
@@ -55,6 +55,7 @@ def _train_fold(job: Job, fold: int, key: str) -> None:
     folder = job.work.train(fold)
     if _is_done(job, fold, key):
         return
+    starting.fetch(job.recipe.network, job.work, job.say)
     _make_room(job, fold, key)
     files.write_json(folder / "key.json", key)
     run = job.tracked.fold(fold)
@@ -120,11 +121,13 @@ class _Speed:
 
 def _say_plan(job: Job, training: FoldTraining) -> None:
     """Before the first step: steps, the time they will take by a few trial steps, the disk they need."""
-    plan, network = training.plan(), training.network()
+    plan, (network, begun) = training.plan(), training.begun()
     count = sum(p.numel() for p in network.parameters())
     done = job.work.train(training.fold) / LAST
     steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
     job.say.line(f"  fold {training.fold}: {job.recipe.network.name}, {count:,} parameters; {steps}")
+    if begun is not None:
+        job.say.line(f"  {begun}")
     weights = training.class_weights()
     if weights:
         job.say.line(f"  class weights {dict(zip(job.recipe.data.class_list().names, weights, strict=True))}")
@@ -222,6 +225,7 @@ def _export(job: Job) -> None:
 
 def _about(job: Job, training: FoldTraining) -> dict[str, Any]:
     history = files.read_csv(job.work.train(training.fold) / "history.csv")
+    begun = starting.origin(job.recipe.network, training.fold)
     key = f"val/{training.best_by}"
     best = max((float(r[key]) for r in history if r.get(key)), default=None)
     return {
@@ -229,4 +233,5 @@ def _about(job: Job, training: FoldTraining) -> dict[str, Any]:
         "epochs": len(history),
         "seed": job.recipe.train.seed,
         f"best validation {'Dice' if training.best_by == DICE else training.best_by}": best,
+        **({} if begun is None else {"started from": str(begun)}),
     }

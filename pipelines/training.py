@@ -32,10 +32,11 @@ from medseg.patches.resize import Resizer
 from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import Prepared
 from medseg.report import pictures
+from medseg.train.fit import LAST
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
 from medseg.volume import VOID, Array, Volume
-from pipelines import ingested
+from pipelines import ingested, starting
 from pipelines.device import choose
 from pipelines.workfolder import Work
 
@@ -57,7 +58,7 @@ class FoldTraining:
         if self.recipe.train.threads:
             torch.set_num_threads(self.recipe.train.threads)
         return {
-            "network": self.network(),
+            "network": self.begun()[0],
             "draw": self.drawer,
             "loss": self.loss(),
             "plan": self.plan(),
@@ -87,7 +88,8 @@ class FoldTraining:
         recipe = self.recipe
         where = ("device", "threads")  # where it runs is not what it is
         train = {k: v for k, v in recipe.train.used().items() if k not in where}
-        used: dict[str, Any] = {p: getattr(recipe, p).used() for p in ("sampling", "network", "loss")}
+        used: dict[str, Any] = {p: getattr(recipe, p).used() for p in ("sampling", "loss")}
+        used["network"] = starting.settings(recipe.network, self.fold)
         if recipe.data.void and recipe.loss.class_weights == "median_frequency":
             used["class_weights"] = self.class_weights()  # void counts in them, not in the records
         cases = [
@@ -102,6 +104,16 @@ class FoldTraining:
         return networks.build(
             self.recipe.network.name, self.channels, self.classes, seed=self.recipe.train.seed, **keywords
         )
+
+    def begun(self) -> tuple[Network, str | None]:
+        """The network as the first step finds it, and what it starts from in words.
+
+        Where a checkpoint stands, the loop takes its weights from there.
+        """
+        network = self.network()
+        if (self.work.train(self.fold) / LAST).exists():
+            return network, None
+        return network, starting.begin(network, self.recipe.network, self.work, self.fold)
 
     @property
     def channels(self) -> int:

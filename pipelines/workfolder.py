@@ -52,6 +52,11 @@ class Work:
         return self.root / "train" / str(fold)
 
     @property
+    def weights(self) -> Path:
+        """Weight files that the recipe names by URL."""
+        return self.root / "weights"
+
+    @property
     def model(self) -> Path:
         """The exported model folder."""
         return self.root / "model"

@@ -48,11 +48,16 @@ def check(
 def export(
     work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder with a trained model.")],
     folder: Annotated[Path, typer.Argument(metavar="MODEL_FOLDER", help="Where the model folder goes.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also each member as an ONNX graph: `<member>.onnx`.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Copy a work folder's model, checked, to a folder of its own."""
     needs_extra("train")
+    if onnx:
+        needs_extra("export")
     from pipelines import export as pipeline
     from pipelines.reporter import Reporter
 
-    pipeline.run(work, folder, Reporter(quiet=quiet))
+    pipeline.run(work, folder, Reporter(quiet=quiet), onnx=onnx)

@@ -21,6 +21,9 @@ from medseg.errors import Code, Finding, MedsegError
 Keys = tuple[str | int, ...]
 """The way to a part of a recipe's tree."""
 
+_PATHS = (("data", "path"), ("network", "weights", "file"), ("network", "start_from"))
+"""Keys that hold a path."""
+
 
 class RecipeError(MedsegError):
     """All that is wrong with one recipe: a line each."""
@@ -132,15 +135,17 @@ def _apply_setting(tree: dict[str, Any], text: str) -> Finding | None:
 
 
 def _at(tree: dict[str, Any], place: Path) -> None:
-    """Make a relative `data.path`, and a class file's path, absolute, seen from `place`."""
-    section = tree.get("data")
-    if not isinstance(section, dict):
-        return
-    if isinstance(section.get("path"), str):
-        section["path"] = os.path.normpath(place / section["path"])
-    named = section.get("class_file")
-    if isinstance(named, str) and classfile.is_path(named):
-        section["class_file"] = os.path.normpath(place / named)
+    """Make relative paths of the recipe, a class file's among them, absolute, seen from `place`."""
+    for *sections, key in _PATHS:
+        section: Any = tree
+        for step in sections:
+            section = section.get(step) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = os.path.normpath(place / section[key])
+    data = tree.get("data")
+    named = data.get("class_file") if isinstance(data, dict) else None
+    if isinstance(data, dict) and isinstance(named, str) and classfile.is_path(named):
+        data["class_file"] = os.path.normpath(place / named)
 
 
 def _problem(path: Path, error: dict[str, Any]) -> Finding:

@@ -14,6 +14,7 @@ from medseg.config import images
 from medseg.config.part import Clash, ClashError, Count, Pair, Positive, Share, refusal
 from medseg.config.part import Part as _Part
 from medseg.config.training import Train
+from medseg.config.weights import Weights
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
 from medseg.ingest import imagesets
@@ -183,10 +184,28 @@ class Sampling(_Part):
 
 
 class Network(_Part):
-    """A row of `medseg info --full`, or `monai.networks.nets:<Name>`, and its keywords."""
+    """A row of `medseg info --full`, or `monai.networks.nets:<Name>`, and its keywords.
+
+    Its first weights are drawn by `train.seed`, unless its body's published `weights` are named, or a model
+    folder to `start_from`: FCN-16s and 8s start as the coarser net that lies there; any other network takes
+    every tensor whose name and shape agree, but for those whose names match `start_fresh` (globs).
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"weights", "start_from", "start_fresh"})
 
     name: str = "usegnet"
     keywords: dict[str, Any] = Field(default_factory=dict)
+    weights: Weights | None = None
+    start_from: Path | None = None
+    start_fresh: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _starts_from_one_place(self) -> Self:
+        if self.weights is not None and self.start_from is not None:
+            raise ValueError("weights and start_from both say what training starts from; keep one of them")
+        if self.start_fresh and self.start_from is None:
+            raise ValueError("start_fresh leaves out some of what start_from gives; name a model there")
+        return self
 
     @field_validator("name")
     @classmethod
