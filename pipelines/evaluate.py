@@ -15,6 +15,7 @@ from medseg.volume import Array
 from pipelines.ingested import cases, roles
 from pipelines.scores import read_labels, summary_lines
 from pipelines.stage import Job
+from pipelines.workfolder import fold_of
 
 VERSION = 1
 BY_CLASS = ("dice", "hd95")
@@ -49,7 +50,7 @@ def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Referen
     by_name = cases(job.work.ingest)
     if folds is None:
         members = files.read_json(job.work.model / "model.json")["members"]
-        folds = sorted(int(m["name"].removeprefix("fold")) for m in members)
+        folds = sorted({fold_of(m["name"]) for m in members})
     for role in roles(job.work.ingest):
         if role.fold in folds and role.role in job.recipe.predict.roles and by_name[role.case]["label"]:
             folder = job.work.fold_predictions(role.fold, len(folds))

@@ -21,6 +21,7 @@ from medseg.ingest.splits import SplitRow
 from pipelines.device import choose
 from pipelines.ingested import case_files, cases, roles
 from pipelines.stage import Job
+from pipelines.workfolder import fold_of
 
 VERSION = 1
 
@@ -35,7 +36,7 @@ class Task:
 
 
 def run(job: Job) -> None:
-    """Predict test cases with their fold's member, unlabelled ones with all members."""
+    """Predict test cases with their fold's member, or members a plane, unlabelled ones with all members."""
     model = modelfolder.read(job.work.model)
     tasks = plan(job, model)
     settings = job.recipe.predict.model_dump(mode="json")
@@ -52,17 +53,18 @@ def run(job: Job) -> None:
 def plan(job: Job, model: ModelFile) -> list[Task]:
     """What is predicted by whom, by `predict.roles`."""
     by_name = cases(job.work.ingest)
-    trained = sorted(int(m.name.removeprefix("fold")) for m in model.members)
+    members = tuple(m.name for m in model.members)
+    trained = {fold_of(name) for name in members}
     wanted = job.recipe.predict.roles
     tasks = []
     for role in roles(job.work.ingest):
         if role.fold not in trained or role.role not in wanted or role.role == "unlabelled":
             continue
         out = job.work.fold_predictions(role.fold, len(trained)) / f"{role.case}.nii.gz"
-        tasks.append(Task(case_files(by_name[role.case]), (f"fold{role.fold}",), out))
+        of_fold = tuple(name for name in members if fold_of(name) == role.fold)
+        tasks.append(Task(case_files(by_name[role.case]), of_fold, out))
     if "unlabelled" not in wanted:
         return tasks
-    members = tuple(f"fold{k}" for k in trained)
     return tasks + [
         Task(case_files(by_name[name]), members, job.work.predictions / f"{name}.nii.gz")
         for name in _unlabelled(roles(job.work.ingest))

@@ -52,8 +52,8 @@ def _log(job: Job) -> None:
     run.artifact(job.work.report / "report.html")
     for folder, kind in ((job.work.evaluation, "evaluation"), (job.work.ingest, "ingest")):
         run.artifact(folder, kind)
-    for history in job.work.root.glob("train/*/history.csv"):
-        run.artifact(history, f"train/{history.parent.name}")
+    for training, history in job.work.histories.items():
+        run.artifact(history, f"train/{training}")
 
 
 def _gather(job: Job) -> Report:
@@ -92,7 +92,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "network": _with_keywords(description["network"], description["keywords"]),
             "parameters": f"{model['parameters']:,}",
             "members": ", ".join(m["name"] for m in model["members"]),
-            "input": f"{description['plane']} slabs of {description['depth']} slices",
+            "input": f"{_planes(description['plane'])} slabs of {description['depth']} slices",
             "prediction": description["mode"],
         },
         "Training": {
@@ -110,6 +110,10 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "command": job.command,
         },
     }
+
+
+def _planes(plane: str | list[str]) -> str:
+    return plane if isinstance(plane, str) else ", ".join(plane)
 
 
 def _with_keywords(name: str, keywords: dict[str, Any]) -> str:
@@ -132,11 +136,11 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
 
 def _training(job: Job) -> list[Chart]:
     made = []
-    for path in sorted(job.work.root.glob("train/*/history.csv")):
+    for training, path in job.work.histories.items():
         rows = files.read_csv(path)
         if rows:
-            png = charts.learning_curves(rows)
-            made.append(Chart(f"Fold {path.parent.name}", png, "Loss, validation Dice and rate by epoch."))
+            png, title = charts.learning_curves(rows), f"Fold {training.replace('/', ', ')}"
+            made.append(Chart(title, png, "Loss, validation Dice and rate by epoch."))
     return made
 
 

@@ -25,9 +25,10 @@ from medseg.train import state
 from medseg.train.fit import BEST, LAST, fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
+from medseg.volume import Plane
 from pipelines import ingested
 from pipelines.reporter import seconds_in_words
-from pipelines.stage import Job
+from pipelines.stage import Job, remove_others
 from pipelines.training import BEST_BY, FoldTraining
 
 VERSION = 1
@@ -37,28 +38,31 @@ TRIAL_STEPS = 4
 
 def run(job: Job) -> None:
     """Train what is not trained yet, then export every finished fold of this training as a member."""
-    folds = job.folds or (0,)
-    keys = {fold: FoldTraining(job.recipe, job.work, fold).key() for fold in folds}
+    keys = {training.name: training.key() for training in _trainings(job)}
     used = {
-        "keys": keys,
+        "keys": {t.fold if t.plane is None else t.name: keys[t.name] for t in _trainings(job)},
         "export": job.recipe.predict.model_dump(mode="json", exclude={"roles", "margin_map"}),
     }
     with job.stage("train", VERSION, used, [job.work.model / "model.json"]) as must_run:
         if must_run:
-            for fold in folds:
-                _train_fold(job, fold, keys[fold])
+            for training in _trainings(job):
+                _train(job, training, keys[training.name])
             _export(job)
 
 
-def _train_fold(job: Job, fold: int, key: str) -> None:
-    training = FoldTraining(job.recipe, job.work, fold)
-    folder = job.work.train(fold)
-    if _is_done(job, fold, key):
+def _trainings(job: Job) -> Iterator[FoldTraining]:
+    for fold in job.folds or (0,):
+        yield from FoldTraining.of_fold(job.recipe, job.work, fold)
+
+
+def _train(job: Job, training: FoldTraining, key: str) -> None:
+    folder = training.folder
+    if _done_key(training) == key:
         return
-    _make_room(job, fold, key)
+    _make_room(job, training, key)
     files.write_json(folder / "key.json", key)
-    run = job.tracked.fold(fold)
-    run.data(_data_set(job, fold))
+    run = job.tracked.fold(training.fold, training.plane)
+    run.data(_data_set(job, training.fold))
     run.watch()
     if training.validated and job.recipe.tracking.overlays and not (folder / LAST).exists():
         training.draw()  # MLflow's slider starts at step 0
@@ -69,22 +73,31 @@ def _train_fold(job: Job, fold: int, key: str) -> None:
         _tell(job, training, run, epoch)
     weights = files.sha256(folder / BEST)
     files.write_json(folder / DONE, {"key": key, "weights": weights})
-    job.say.line(f"  fold {fold}: trained in {seconds_in_words(time.monotonic() - started)}")
-    job.tracked.end_fold(fold)
+    job.say.line(f"  {training.title}: trained in {seconds_in_words(time.monotonic() - started)}")
+    job.tracked.end_fold(training.fold, training.plane)
 
 
-def _is_done(job: Job, fold: int, key: str) -> bool:
-    done = job.work.train(fold) / DONE
-    return done.is_file() and files.read_json(done)["key"] == key
+def _done_key(training: FoldTraining) -> str | None:
+    """The key of the training that ended in its folder, None where none did."""
+    done = training.folder / DONE
+    return str(files.read_json(done)["key"]) if done.is_file() else None
 
 
-def _make_room(job: Job, fold: int, key: str) -> None:
-    """A folder of another training is emptied; the same training goes on in it."""
-    folder = job.work.train(fold)
+def _make_room(job: Job, training: FoldTraining, key: str) -> None:
+    """A folder of another training is emptied; the same training goes on in it.
+
+    With a network a plane, a fold's folder holds those of the recipe's planes alone.
+    """
+    folder, whole = training.folder, job.work.train(training.fold)
     mark = folder / "key.json"
-    if folder.is_dir() and not (mark.is_file() and files.read_json(mark) == key):
-        job.say.line(f"  fold {fold}: data or settings have changed, training starts from its first step")
-        shutil.rmtree(folder)
+    of_all_planes = training.plane is not None and (whole / "key.json").is_file()
+    if of_all_planes or (folder.is_dir() and not (mark.is_file() and files.read_json(mark) == key)):
+        job.say.line(
+            f"  {training.title}: data or settings have changed, training starts from its first step"
+        )
+        shutil.rmtree(whole if of_all_planes else folder)
+    if training.plane is not None:
+        remove_others(whole, job.recipe.sampling.planes)
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -97,7 +110,7 @@ def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
             bar.to(step, f"loss {loss:.3f}, {speed.per_second():.0f} patches/s")
 
         if plan.processes > 1:
-            fresh = FoldTraining(training.recipe, training.work, training.fold)  # open arrays do not travel
+            fresh = replace(training)  # open arrays do not travel
             yield from fit_in_processes(fresh.arguments, plan.processes, on_step)
         else:
             yield from fit(**training.arguments(), on_step=on_step)
@@ -122,9 +135,9 @@ def _say_plan(job: Job, training: FoldTraining) -> None:
     """Before the first step: steps, the time they will take by a few trial steps, the disk they need."""
     plan, network = training.plan(), training.network()
     count = sum(p.numel() for p in network.parameters())
-    done = job.work.train(training.fold) / LAST
+    done = training.folder / LAST
     steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
-    job.say.line(f"  fold {training.fold}: {job.recipe.network.name}, {count:,} parameters; {steps}")
+    job.say.line(f"  {training.title}: {job.recipe.network.name}, {count:,} parameters; {steps}")
     weights = training.class_weights()
     if weights:
         job.say.line(f"  class weights {dict(zip(job.recipe.data.class_list().names, weights, strict=True))}")
@@ -188,29 +201,35 @@ def _data_set(job: Job, fold: int) -> DataSet:
 
 
 def _export(job: Job) -> None:
-    """Every fold whose weights are of the present training becomes a member of `W/model`."""
+    """Every fold whose weights are of the present training becomes a member of `W/model`, or one a plane."""
     members: dict[str, Any] = {}
     descriptions: list[Description] = []
     trained: dict[str, Any] = {}
-    for done in sorted(job.work.root.glob(f"train/*/{DONE}"), key=lambda p: int(p.parent.name)):
-        training = FoldTraining(job.recipe, job.work, int(done.parent.name))
-        if files.read_json(done)["key"] != training.key():
+    planes: dict[str, Plane] = {}
+    for fold in sorted(int(path.name) for path in (job.work.root / "train").iterdir() if path.is_dir()):
+        finished = list(FoldTraining.of_fold(job.recipe, job.work, fold))
+        if not all((held := _done_key(t)) and held == t.key() for t in finished):
             continue
-        descriptions.append(training.description())
-        members[f"fold{training.fold}"] = state.read_network(done.parent / BEST)
-        trained[f"fold{training.fold}"] = _about(job, training)
-    domain = modelfolder.merged_domain([d.domain for d in descriptions])
-    description = descriptions[0].model_copy(update={"trained": trained, "domain": domain})
-    modelfolder.export(job.work.model, members, description)
+        for training in finished:
+            descriptions.append(training.description())
+            members[training.name] = state.read_network(training.folder / BEST)
+            trained[training.name] = _about(training)
+            planes |= {training.name: training.plane} if training.plane else {}
+    update = {
+        "trained": trained,
+        "domain": modelfolder.merged_domain([d.domain for d in descriptions]),
+        "plane": job.recipe.sampling.plane,
+    }
+    modelfolder.export(job.work.model, members, descriptions[0].model_copy(update=update), planes)
     pyfunc.log(job.tracked.run, job.work.model)
 
 
-def _about(job: Job, training: FoldTraining) -> dict[str, Any]:
-    history = files.read_csv(job.work.train(training.fold) / "history.csv")
+def _about(training: FoldTraining) -> dict[str, Any]:
+    history = files.read_csv(training.folder / "history.csv")
     best = max((float(r[f"val/{BEST_BY}"]) for r in history if r.get(f"val/{BEST_BY}")), default=None)
     return {
         "cases": len(training.trained),
         "epochs": len(history),
-        "seed": job.recipe.train.seed,
+        "seed": training.recipe.train.seed,
         "best validation Dice": best,
     }

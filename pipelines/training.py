@@ -5,8 +5,8 @@ Everything is made anew from plain values, so that several processes can each ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from medseg.errors import Code, MedsegError
 from medseg.evaluate import overlap
 from medseg.infer import modelfolder, predict
 from medseg.infer.modelfolder import Description
+from medseg.infer.planes import together
 from medseg.infer.predictor import NetworkPredictor
 from medseg.losses.base import Loss
 from medseg.losses.weights import median_frequency
@@ -32,21 +33,47 @@ from medseg.preprocess.store import Prepared
 from medseg.report import pictures
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
-from medseg.volume import Array, Volume
+from medseg.volume import Array, Plane, Volume
 from pipelines import ingested
 from pipelines.device import choose
-from pipelines.workfolder import Work
+from pipelines.workfolder import Work, member_name
 
 BEST_BY = "dice_mean"
 
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """A fold of a recipe in a work folder."""
+    """A fold of a recipe in a work folder; with a network a plane, that of one ``plane``."""
 
     recipe: Recipe
     work: Work
     fold: int
+    plane: Plane | None = None
+
+    @classmethod
+    def of_fold(cls, recipe: Recipe, work: Work, fold: int) -> Iterator[FoldTraining]:
+        """All trainings of a fold: one, or one a plane, each as by the recipe of that plane alone."""
+        if recipe.sampling.plane_networks == "shared":
+            yield cls(recipe, work, fold)
+            return
+        for plane in recipe.sampling.planes:
+            alone = recipe.sampling.model_copy(update={"plane": plane, "plane_networks": "shared"})
+            yield cls(recipe.model_copy(update={"sampling": alone}), work, fold, plane)
+
+    @property
+    def name(self) -> str:
+        """What its member is called: `fold0`, or `fold0_axial`."""
+        return member_name(self.fold, self.plane)
+
+    @property
+    def title(self) -> str:
+        """The same in words: `fold 0`, or `fold 0, axial`."""
+        return f"fold {self.fold}" + (f", {self.plane}" if self.plane else "")
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints lie."""
+        return self.work.train(self.fold, self.plane)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of :func:`medseg.train.fit.fit`, but for `on_step`."""
@@ -57,7 +84,7 @@ class FoldTraining:
             "draw": self.drawer,
             "loss": self.loss(),
             "plan": self.plan(),
-            "folder": self.work.train(self.fold),
+            "folder": self.folder,
             "validate": self.validation() if self.validated else None,
             "augment": self.augmenter,
         }
@@ -84,6 +111,7 @@ class FoldTraining:
         where = ("device", "threads")  # where it runs is not what it is
         train = {k: v for k, v in tree["train"].items() if k not in where}
         used = {part: tree[part] for part in ("sampling", "network", "loss")}
+        used["sampling"].pop("plane_networks")  # a plane's own network is trained as if alone
         cases = [
             [c.name, files.sha256(self.work.prepared / c.name / "record.json")]
             for c in (*self.trained, *self.validated)
@@ -179,13 +207,16 @@ class FoldTraining:
         classes = self.recipe.data.class_list()
         about, train = self.description(), self.recipe.train
         spec = modelfolder.spec(about, self.network())
+        specs = [replace(spec, plane=plane) for plane in about.planes]
         how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training
 
         def validate(network: nn.Module) -> dict[str, float]:
             device = next(network.parameters()).device
-            predictor = NetworkPredictor(
-                network, spec, device, train.precision, channels_last=train.channels_last
-            )
+            along = [
+                NetworkPredictor(network, one, device, train.precision, channels_last=train.channels_last)
+                for one in specs
+            ]
+            predictor = together(along, about.combine)
             dice = []
             for n, case in enumerate(self.validated):
                 labels = predict.label(case.ready, predictor, how).labels
@@ -212,7 +243,7 @@ class FoldTraining:
     @property
     def overlay(self) -> Path:
         """The picture of the first validation case at the latest validation."""
-        return self.work.train(self.fold) / "overlay.png"
+        return self.folder / "overlay.png"
 
     def description(self) -> Description:
         """What the model folder says of this training's network; the layout may have named the channels."""

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from medseg import losses, networks
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
-from medseg.volume import ClassList, Plane
+from medseg.volume import ClassList, Plane, planes_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -146,12 +146,32 @@ class Preprocess(_Part):
 
 
 class Sampling(_Part):
-    """Which 2.5D windows a training batch is made of."""
+    """Which 2.5D windows a training batch is made of.
 
-    plane: Plane = "axial"
+    `plane` may be a list: each window is then of one of them, drawn by chance, for a network that is `shared`
+    by all (`plane_networks`), or `separate` networks are trained, one a plane. A volume is predicted along
+    each plane; `predict.members` says how the results are joined.
+    """
+
+    plane: Plane | tuple[Plane, ...] = "axial"
+    plane_networks: Literal["shared", "separate"] = "shared"
     depth: Count = 3
     window: Pair = (40, 40)
     class_share: Share = 0.8
+
+    @field_validator("plane", mode="before")
+    @classmethod
+    def _different(cls, value: Any) -> Any:
+        names: Any = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError("name a plane or a list of planes")
+        planes = planes_of(names)
+        return planes if len(planes) > 1 else planes[0]
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """All planes."""
+        return planes_of(self.plane)
 
     @field_validator("depth")
     @classmethod
@@ -274,7 +294,8 @@ class Predict(_Part):
     `window` is `sampling.window` unless given. Without `stride`, voting windows are at most 10 px apart,
     blended ones overlap by half, tiles by as little as can be. A `tile` is what the network takes in; without
     it a batch of tiles takes at most `memory_mb`. `crf` refines each slice's probabilities: weights, widths
-    and steps of a dense CRF, or null.
+    and steps of a dense CRF, or null. `members` says how the networks of several folds are joined, and the
+    results along several planes: by mean probabilities, or by majority vote, ties going to the first class.
     """
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
@@ -350,10 +371,20 @@ class Recipe(_Part):
         if self.predict.crf is not None and self.predict.mode == "vote":
             found = "a CRF refines probabilities, not votes"
             yield Clash(("predict.crf", "predict.mode"), found, "set predict.mode to dense")
+        yield from self._plane_clashes()
         names = self.data.class_list().names
         if unknown := [name for name in self.report.explain if name not in names]:
             known = f"name some of {', '.join(names)}"
             yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", known)
+
+    def _plane_clashes(self) -> Iterator[Clash]:
+        sampling = self.sampling
+        if sampling.plane_networks == "separate" and len(sampling.planes) == 1:
+            keys = ("sampling.plane_networks", "sampling.plane")
+            yield Clash(keys, "separate networks for one plane", "name several planes, or leave it out")
+        if self.loss.weight_map is not None and len(sampling.planes) > 1:
+            found = "weight maps are made for the slices of one plane"
+            yield Clash(("loss.weight_map", "sampling.plane"), found, "name one plane, or leave the map out")
 
 
 def refusal(code: Code, found: str, remedy: str) -> PydanticCustomError:

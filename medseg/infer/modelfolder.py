@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,13 +16,14 @@ import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
+from medseg.infer.planes import Planes, together
 from medseg.infer.predict import Dense, Gaussian, How, Tiles, Voting
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
 from medseg.networks import footprint
 from medseg.networks.contract import Network
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Foreground
-from medseg.volume import ClassList, Plane
+from medseg.volume import ClassList, Plane, planes_of
 
 FORMAT = 1
 
@@ -60,7 +61,7 @@ class Description(BaseModel):
     network: str
     keywords: dict[str, Any]
     channels: tuple[str, ...]
-    plane: Plane
+    plane: Plane | tuple[Plane, ...]
     depth: Count
     classes: tuple[dict[str, Any], ...]
     foreground: Foreground
@@ -80,6 +81,12 @@ class Description(BaseModel):
     domain: dict[str, Any]
     trained: dict[str, Any]
 
+    @field_validator("plane")
+    @classmethod
+    def _are_different(cls, plane: Plane | tuple[Plane, ...]) -> Plane | tuple[Plane, ...]:
+        planes_of(plane)
+        return plane
+
     @field_validator("classes")
     @classmethod
     def _are_a_class_list(cls, rows: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
@@ -93,6 +100,11 @@ class Description(BaseModel):
     def _is_a_domain(cls, domain: dict[str, Any]) -> dict[str, Any]:
         _Domain.model_validate(domain)
         return domain
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes along which a volume is predicted."""
+        return planes_of(self.plane)
 
     def class_list(self) -> ClassList:
         """Value → name, colour."""
@@ -117,11 +129,12 @@ class Description(BaseModel):
 
 
 class Member(BaseModel):
-    """One file of weights: a fold's, or a plane's."""
+    """One file of weights: a fold's, or of a fold that of its ``plane``; without one, for all planes."""
 
     name: str
     file: str
     sha256: str
+    plane: Plane | None = None
 
 
 class ModelFile(BaseModel):
@@ -134,22 +147,31 @@ class ModelFile(BaseModel):
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model folder: its description, its predictor (one or several members), its own hash."""
+    """A loaded model folder: its description, its predictor (members and planes together), its own hash."""
 
     description: Description
-    predictor: Predictor
+    predictor: Predictor | Planes
     sha256: str
     parameters: int
 
 
-def export(folder: Path, members: Mapping[str, Mapping[str, torch.Tensor]], description: Description) -> None:
-    """Write a model folder: `members` maps a member's name (`fold0`) to its state dict."""
+def export(
+    folder: Path,
+    members: Mapping[str, Mapping[str, torch.Tensor]],
+    description: Description,
+    planes: Mapping[str, Plane] | None = None,
+) -> None:
+    """Write a model folder: `members` maps a member's name (`fold0`) to its state dict.
+
+    `planes` names the plane of each member that is for one of several alone.
+    """
     rows = []
     for name, state in members.items():
         path = folder / f"{name}.safetensors"
         with files.written_aside(path) as part:
             safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, part)
-        rows.append({"name": name, "file": path.name, "sha256": files.sha256(path)})
+        alone = {"plane": planes[name]} if planes and name in planes else {}
+        rows.append({"name": name, "file": path.name, "sha256": files.sha256(path), **alone})
     for stale in set(folder.glob("*.safetensors")) - {folder / str(r["file"]) for r in rows}:
         stale.unlink()
     count = sum(p.numel() for p in _network(description).parameters())
@@ -184,10 +206,22 @@ def load(
     if not chosen:
         raise _not_a_model(folder, f"no member among {members}")
     about = held.description
-    predictors = [_load_member(folder, member, about, device, precision) for member in chosen]
-    predictor = predictors[0] if len(predictors) == 1 else Members(predictors, about.combine)
-    key = files.sha256_of_value([tree["description"], [member.model_dump() for member in chosen]])
-    return Model(about, predictor, key, held.parameters)
+    if lacking := [p for p in about.planes if not any(m.plane in (None, p) for m in chosen)]:
+        raise _not_a_model(folder, f"no member for the {lacking[0]} plane among {[m.name for m in chosen]}")
+    filled = [(member.plane, _filled(folder, member, about)) for member in chosen]
+    seen = spec(about, filled[0][1])
+
+    def along(plane: Plane) -> Predictor:
+        some = [
+            NetworkPredictor(network, replace(seen, plane=plane), device, precision, channels_last=True)
+            for alone, network in filled
+            if alone in (None, plane)
+        ]
+        return some[0] if len(some) == 1 else Members(some, about.combine)
+
+    predictor = together([along(plane) for plane in about.planes], about.combine)
+    rows = [member.model_dump(exclude_none=True) for member in chosen]
+    return Model(about, predictor, files.sha256_of_value([tree["description"], rows]), held.parameters)
 
 
 def read(folder: Path) -> ModelFile:
@@ -211,31 +245,30 @@ def _tree(folder: Path) -> dict[str, Any]:
 
 def _checked(tree: Mapping[str, Any], where: Path) -> ModelFile:
     try:
-        return ModelFile.model_validate(tree)
+        held = ModelFile.model_validate(tree)
     except ValidationError as error:
         wrong = {".".join(map(str, e["loc"])) for e in error.errors()}
         raise _not_a_model(
             where, f"keys missing, unknown or of a wrong type: {', '.join(sorted(wrong))}"
         ) from None
+    planes = held.description.planes
+    if stray := [m for m in held.members if m.plane not in (None, *planes)]:
+        raise _not_a_model(where, f"{stray[0].name} is for the {stray[0].plane} plane, not {_words(planes)}")
+    return held
 
 
 def load_network(folder: Path, member: str) -> tuple[Description, Network]:
     """One member's network with its weights, on the CPU, in evaluation mode; for looking inside it.
 
-    Raises as :func:`load` does.
+    The description is as if there were one plane: the member's, or the first of those that it is for. Raises
+    as :func:`load` does.
     """
     held = read(folder)
     row = next((m for m in held.members if m.name == member), None)
     if row is None:
         raise _not_a_model(folder, f"no member {member}")
-    return held.description, _filled(folder, row, held.description).eval()
-
-
-def _load_member(
-    folder: Path, member: Member, description: Description, device: str, precision: Precision
-) -> NetworkPredictor:
-    network = _filled(folder, member, description)
-    return NetworkPredictor(network, spec(description, network), device, precision, channels_last=True)
+    about = held.description.model_copy(update={"plane": row.plane or held.description.planes[0]})
+    return about, _filled(folder, row, about).eval()
 
 
 def _filled(folder: Path, member: Member, description: Description) -> Network:
@@ -263,9 +296,9 @@ def _network(description: Description) -> Network:
 
 
 def spec(description: Description, network: Network) -> Spec:
-    """What the network takes and gives as a predictor."""
+    """What the network takes and gives as a predictor, along the first plane if there are several."""
     return Spec(
-        plane=description.plane,
+        plane=description.planes[0],
         depth=description.depth,
         channels=len(description.channels),
         classes=len(description.classes),
@@ -313,7 +346,7 @@ def card(description: Description, parameters: int, members: int) -> str:
     domain = "\n".join(f"- {line}" for line in _domain_lines(description.domain))
     return f"""# {description.name}
 
-Labels {names} in {" + ".join(description.channels)} scans, slice by slice ({description.plane},
+Labels {names} in {" + ".join(description.channels)} scans, slice by slice ({", ".join(description.planes)},
 {description.depth} slices a slab).
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
