@@ -253,7 +253,8 @@ def _checked(tree: Mapping[str, Any], where: Path) -> ModelFile:
         ) from None
     planes = held.description.planes
     if stray := [m for m in held.members if m.plane not in (None, *planes)]:
-        raise _not_a_model(where, f"{stray[0].name} is for the {stray[0].plane} plane, not {_words(planes)}")
+        found = f"{stray[0].name} is for the {stray[0].plane} plane, the model for {', '.join(planes)}"
+        raise _not_a_model(where, found)
     return held
 
 
@@ -344,13 +345,14 @@ def card(description: Description, parameters: int, members: int) -> str:
     plural = "" if members == 1 else "s"
     trained = "\n".join(f"- {member}: {_words(told)}" for member, told in description.trained.items())
     domain = "\n".join(f"- {line}" for line in _domain_lines(description.domain))
+    joined = f", planes joined by {description.combine}" if len(description.planes) > 1 else ""
     return f"""# {description.name}
 
 Labels {names} in {" + ".join(description.channels)} scans, slice by slice ({", ".join(description.planes)},
 {description.depth} slices a slab).
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
-- prediction: {description.mode}{" and a dense CRF" if description.crf else ""}
+- prediction: {description.mode}{" and a dense CRF" if description.crf else ""}{joined}
 - use: `medseg segment SCANS OUT --model THIS_FOLDER`
 
 ## Trained
