@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, Literal
@@ -30,6 +30,9 @@ def planes_of(plane: Plane | Sequence[Plane]) -> tuple[Plane, ...]:
         raise ValueError("name each plane once, and at least one")
     return planes
 
+
+Colour = tuple[int, int, int]
+LabelForm = Literal["values", "colours", "above"]
 
 VOID = 255
 """Class index of voxels that loss, sampling, weights and metrics ignore."""
@@ -96,7 +99,7 @@ class Class:
 
     value: int
     name: str
-    colour: tuple[int, int, int]
+    colour: Colour
 
 
 # Hues that stay apart for colour-blind readers (after Okabe & Ito, 2008), then others; background is black.
@@ -120,11 +123,18 @@ class ClassList:
 
     Sets of street scenes and the like have no ``background``: every class is then foreground. Pixels of a
     value in ``void_values`` are void.
+
+    ``label_form`` says how label files write classes: by their ``values``, by their ``colours`` (RGB; those
+    of ``void_colours`` are void), or as a grey mask, ``above`` the ``threshold`` the last class, else the
+    first.
     """
 
     classes: tuple[Class, ...]
     void_values: tuple[int, ...] = ()
     background: bool = True
+    label_form: LabelForm = "values"
+    threshold: float = 0.0
+    void_colours: tuple[Colour, ...] = ()
 
     def __post_init__(self) -> None:
         values = [c.value for c in self.classes]
@@ -135,6 +145,13 @@ class ClassList:
             raise ValueError(f"a class list has 2 to {VOID} rows, got {len(values)}")
         if both := sorted(set(self.void_values) & set(values)):
             raise ValueError(f"the void value {both[0]} is also a class")
+        colours = [*(c.colour for c in self.classes), *self.void_colours]
+        if self.label_form == "colours" and len(set(colours)) < len(colours):
+            raise ValueError("classes written by their colours need one each, and void others")
+        if self.void_colours and not self.void_values:
+            raise ValueError("void colours need a void value that stands for them")
+        if self.label_form == "above" and len(values) != 2:
+            raise ValueError(f"a grey mask tells two classes apart, the list has {len(values)}")
 
     @classmethod
     def from_names(
@@ -174,6 +191,10 @@ class ClassList:
     def values(self) -> tuple[int, ...]:
         """File values by index."""
         return tuple(c.value for c in self.classes)
+
+    def as_written(self) -> ClassList:
+        """The list by which label maps that medseg wrote are read: they hold values."""
+        return replace(self, label_form="values", threshold=0.0, void_colours=())
 
     def to_indices(self, values: Array, where: str) -> Array:
         """File values (any shape, integer dtype) → indices uint8, void → 255.

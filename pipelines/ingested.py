@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from medseg import files
-from medseg.ingest import splits
+from medseg.ingest import masks, splits
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
 
@@ -16,6 +17,13 @@ def case_files(row: dict[str, str]) -> CaseFiles:
     """A row of cases.csv as the paths it was read from."""
     channels = {name: Path(path) for name, path in json.loads(row["channels"]).items()}
     return CaseFiles(row["case"], row["subject"], channels, Path(row["label"]) if row["label"] else None)
+
+
+def label_stamp(label: Path) -> Any:
+    """A cheap sign that a label file, or every mask of a folder, is unchanged."""
+    if label.is_dir():
+        return [files.stamp(path) for path in masks.files_of(label)]
+    return files.stamp(label)
 
 
 def cases(ingest: Path) -> dict[str, dict[str, str]]:

@@ -39,14 +39,15 @@ def run(job: Job) -> None:
     """Predict test cases with their fold's member, or members a plane, unlabelled ones with all members."""
     model = modelfolder.read(job.work.model)
     tasks = plan(job, model)
-    settings = job.recipe.predict.model_dump(mode="json")
+    settings = job.recipe.predict.used()
     keys = {_place(job, t): _key(t, model, settings) for t in tasks}
     table = job.work.predictions / "volumes.csv"
     with job.stage("predict", VERSION, keys, [*(t.out for t in tasks), table]) as must_run:
         if must_run:
             rows = _predict_all(job, tasks, keys)
             _remove_stale(job.work.predictions, tasks)
-            names = results.table_columns(model.description.class_list())
+            size_unit = results.SIZE_UNITS[model.description.unit]
+            names = results.table_columns(model.description.class_list(), size_unit)
             files.write_csv(table, [*names, "members"], rows)
 
 
@@ -60,15 +61,16 @@ def plan(job: Job, model: ModelFile) -> list[Task]:
     for role in roles(job.work.ingest):
         if role.fold not in trained or role.role not in wanted or role.role == "unlabelled":
             continue
-        out = job.work.fold_predictions(role.fold, len(trained)) / f"{role.case}.nii.gz"
-        of_fold = tuple(name for name in members if fold_of(name) == role.fold)
-        tasks.append(Task(case_files(by_name[role.case]), of_fold, out))
+        row, folder = by_name[role.case], job.work.fold_predictions(role.fold, len(trained))
+        out = results.label_map(folder, role.case, row["unit"])
+        tasks.append(Task(case_files(row), tuple(m for m in members if fold_of(m) == role.fold), out))
     if "unlabelled" not in wanted:
         return tasks
-    return tasks + [
-        Task(case_files(by_name[name]), members, job.work.predictions / f"{name}.nii.gz")
-        for name in _unlabelled(roles(job.work.ingest))
-    ]
+    for name in _unlabelled(roles(job.work.ingest)):
+        row = by_name[name]
+        out = results.label_map(job.work.predictions, name, row["unit"])
+        tasks.append(Task(case_files(row), members, out))
+    return tasks
 
 
 def _unlabelled(rows: Sequence[SplitRow]) -> list[str]:
@@ -86,7 +88,7 @@ def _key(task: Task, model: ModelFile, settings: Any) -> str:
         "version": VERSION,
         "files": {k: files.stamp(p) for k, p in task.case.channels.items()},
         "members": [hashes[m] for m in task.members],
-        "description": model.description.model_dump(mode="json", exclude={"trained"}),
+        "description": model.description.model_dump(mode="json", exclude={"trained"}, exclude_unset=True),
         "settings": settings,
     }
     return files.sha256_of_value(used)
@@ -132,9 +134,9 @@ def _row(task: Task, told: dict[str, Any], job: Job) -> dict[str, Any]:
 def _remove_stale(folder: Path, tasks: Sequence[Task]) -> None:
     """Delete what an earlier plan left: another number of folds, cases that are gone."""
     kept = {path for t in tasks for path in (t.out, results.margin_beside(t.out))}
-    for path in folder.rglob("*.nii.gz"):
+    for path in results.maps(folder):
         if path not in kept:
             results.remove(path)
     for sub in folder.glob("fold*"):
-        if not any(sub.glob("*.nii.gz")):
+        if not results.maps(sub):
             shutil.rmtree(sub)

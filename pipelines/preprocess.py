@@ -13,7 +13,7 @@ from medseg.ingest.patterns import CaseFiles
 from medseg.preprocess import geometry, intensity, store, weightmap
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.volume import Array, Case
-from pipelines.ingested import case_files, used_cases
+from pipelines.ingested import case_files, label_stamp, used_cases
 from pipelines.stage import Job, remove_others
 
 VERSION = 1
@@ -37,13 +37,15 @@ def run(job: Job) -> None:
 def _key(recipe: Recipe, case: CaseFiles) -> str:
     used: dict[str, Any] = {
         "version": VERSION,
-        "preprocess": recipe.preprocess.model_dump(mode="json"),
+        "preprocess": recipe.preprocess.used(),
         "classes": recipe.data.class_list().to_json(),
         "void": recipe.data.void,
         "seed": recipe.train.seed,
         "channels": {k: files.stamp(p) for k, p in case.channels.items()},
-        "label": files.stamp(case.label) if case.label else None,
+        "label": label_stamp(case.label) if case.label else None,
     }
+    if recipe.data.label_form != "values":
+        used["label_form"] = [recipe.data.label_form, recipe.data.void_colours]
     if recipe.loss.weight_map is not None:
         used["weight_map"] = [recipe.sampling.plane, recipe.loss.weight_map.model_dump(mode="json")]
     return files.sha256_of_value(used)
@@ -68,7 +70,7 @@ def write_prepared(folder: Path, case: Case, recipe: Recipe) -> None:
     """Bias field, geometry, the scaling of grey values; then the arrays, whole or not at all."""
     how = recipe.preprocess
     image = intensity.correct_bias(case.image) if how.n4 else case.image
-    plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground)
+    plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground, how.spacing_px)
     prepared, record = geometry.apply(image, plan)
     label = geometry.apply_to_labels(case.label, record).array[0] if case.label is not None else None
     scaling = intensity.measure(prepared, how.foreground, how.intensity)

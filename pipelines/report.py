@@ -16,7 +16,7 @@ from medseg.evaluate.table import ScoreRow
 from medseg.ingest import checks
 from medseg.report import charts, html, pictures
 from medseg.report.html import CaseView, Chart, Report, Tile
-from medseg.volume import Array, Volume
+from medseg.volume import Array, ClassList, Volume
 from pipelines import explaining
 from pipelines.device import choose, in_words
 from pipelines.info import version
@@ -24,8 +24,9 @@ from pipelines.ingested import case_files, cases
 from pipelines.scores import read_labels
 from pipelines.stage import STAGES, Job
 
-VERSION = 1
+VERSION = 2
 MOST_CASES = 40
+MOST_BOXES = 30
 
 
 def run(job: Job) -> None:
@@ -70,7 +71,7 @@ def _gather(job: Job) -> Report:
         set_aside=files.read_csv(job.work.ingest / "quarantine.csv"),
         tiles=_tiles(told, model),
         training=_training(job),
-        spread=_spread(job, scores),
+        spread=_spread(job, scores, told),
         times=[_times(job)],
         cases=list(_views(job, scores)),
     )
@@ -80,6 +81,8 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
     data = files.read_json(job.work.ingest / "dataset.json")
     train, description = job.recipe.train, model["description"]
     record = _finished(job, "evaluate") or {}
+    each_once = job.recipe.sampling.order == "each_once"
+    length = "every case once, in batches" if each_once else f"{train.steps_per_epoch} steps"
     return {
         "Data": {
             "name": data["name"],
@@ -96,7 +99,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "prediction": description["mode"],
         },
         "Training": {
-            "steps": f"{train.epochs} epochs × {train.steps_per_epoch} steps of {train.batch}",
+            "steps": f"{train.epochs} epochs × {length} of {train.batch}",
             "optimiser": f"{train.optimiser}, rate {train.lr:g}, {train.schedule}",
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
             "seed": str(train.seed),
@@ -124,6 +127,9 @@ def _with_keywords(name: str, keywords: dict[str, Any]) -> str:
 def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
     tiles = []
     for name, held in told["sets"].items():
+        if held["length_unit"] == "px":
+            tiles += _image_tiles(name, held)
+            continue
         mean = held["over_classes"]["dice"]
         if mean["mean"] is not None:
             tiles.append(Tile(f"mean Dice, {name}", f"{mean['mean']:.3f}", f"{held['cases']} cases"))
@@ -132,6 +138,13 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
                 tiles.append(Tile(f"Dice {class_name}", f"{metrics['dice']['mean']:.3f}", name))
     tiles.append(Tile("parameters", f"{model['parameters'] / 1e6:.2f} M", model["description"]["network"]))
     return tiles
+
+
+def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
+    """Of a set of images: the numbers over the set that papers print."""
+    shown = {key: held["over_set"][key] for key in ("mIoU", "G", "C", "BF")}
+    cases = f"{name}, {held['cases']} images"
+    return [Tile(key, f"{value:.3f}", cases) for key, value in shown.items() if value is not None]
 
 
 def _training(job: Job) -> list[Chart]:
@@ -144,14 +157,23 @@ def _training(job: Job) -> list[Chart]:
     return made
 
 
-def _spread(job: Job, scores: list[ScoreRow]) -> list[Chart]:
+def _spread(job: Job, scores: list[ScoreRow], told: dict[str, Any]) -> list[Chart]:
     classes = job.recipe.data.class_list()
     colours = {c.name: c.colour for c in classes.classes}
-    boxes = charts.box_plots(scores, colours=colours)
-    made = [Chart("Spread over cases", boxes, "Each point is a case.")]
+    made = []
+    images = {name: held for name, held in told["sets"].items() if held["length_unit"] == "px"}
+    for name, held in images.items():
+        bars = charts.class_bars(held["over_set"]["iou_by_class"], colours)
+        made.append(
+            Chart(f"IoU of each class, {name}", bars, "Over all pixels of the set; void is left out.")
+        )
+    if len(classes.foreground) <= MOST_BOXES:
+        metrics = ("iou", "bf") if images else charts.SPREAD
+        boxes = charts.box_plots(scores, metrics, colours)
+        made.append(Chart("Spread over cases", boxes, "Each point is a case."))
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
         picture = charts.confusion_picture(matrix, classes.names)
-        made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; shares of each true class."))
+        made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; per cent of each true class."))
     return made
 
 
@@ -186,9 +208,10 @@ def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
             raise MedsegError(
                 Code.FILE_UNREADABLE, name, "it was usable at ingest", "run medseg ingest again"
             )
-        truth = _labels(job, by_name[name]["label"], image)
-        prediction = _labels(job, predicted.get(name), image)
-        png = pictures.overlay(image, job.recipe.data.class_list(), truth=truth, prediction=prediction)
+        classes = job.recipe.data.class_list()
+        truth = _labels(by_name[name]["label"], classes, image)
+        prediction = _labels(predicted.get(name), classes.as_written(), image)
+        png = pictures.overlay(image, classes, truth=truth, prediction=prediction)
         explained = list(_explained(job, name)) if job.recipe.report.explain else []
         yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(predicted.get(name)), explained)
 
@@ -205,10 +228,10 @@ def _label_maps(job: Job) -> list[Path]:
     return [p for p in found if not p.name.endswith("_margin.nii.gz")]
 
 
-def _labels(job: Job, path: Path | str | None, image: Volume) -> Array | None:
+def _labels(path: Path | str | None, classes: ClassList, image: Volume) -> Array | None:
     if not path:
         return None
-    array: Array = np.asarray(read_labels(Path(path), job.recipe.data.class_list(), image.grid).array[0])
+    array: Array = np.asarray(read_labels(Path(path), classes, image.grid).array[0])
     return array
 
 

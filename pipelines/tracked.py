@@ -18,8 +18,6 @@ _TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
 """Parts of a recipe that make another training, and so another run, when they change."""
 _PLACES = {"data": ("path",), "train": ("device", "threads")}
 """What in them does not: where the data lie and where the training runs."""
-_AS_BEFORE = {"plane_networks": "shared"}
-"""Values that change nothing: without them a training is the same."""
 _MACHINE = ("device", "threads", "processes", "compile", "validate_cases", "channels_last")
 
 
@@ -111,12 +109,7 @@ def _start(tracker: Tracker, recipe: Recipe, work: Work) -> Run:
 def _training(tree: dict[str, Any]) -> dict[str, Any]:
     """What of a recipe decides which training it is."""
     return {
-        part: {
-            k: v
-            for k, v in tree[part].items()
-            if k not in _PLACES.get(part, ()) and (k, v) not in _AS_BEFORE.items()
-        }
-        for part in _TRAINED_BY
+        part: {k: v for k, v in tree[part].items() if k not in _PLACES.get(part, ())} for part in _TRAINED_BY
     }
 
 

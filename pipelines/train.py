@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import tempfile
 import time
@@ -12,11 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
+from PIL import Image
 
 from medseg import files
-from medseg.infer import modelfolder
+from medseg.config.recipe import Recipe
+from medseg.infer import domain, modelfolder
 from medseg.infer.modelfolder import Description
 from medseg.ingest.splits import SplitRow
 from medseg.tracking import pyfunc
@@ -29,7 +29,8 @@ from medseg.volume import Plane
 from pipelines import ingested
 from pipelines.reporter import seconds_in_words
 from pipelines.stage import Job, remove_others
-from pipelines.training import BEST_BY, FoldTraining
+from pipelines.training import DICE, OVER_SET, FoldTraining
+from pipelines.workfolder import Work, member_name
 
 VERSION = 1
 DONE = "done.json"
@@ -38,21 +39,41 @@ TRIAL_STEPS = 4
 
 def run(job: Job) -> None:
     """Train what is not trained yet, then export every finished fold of this training as a member."""
-    keys = {training.name: training.key() for training in _trainings(job)}
+    keys = {_place(training): training.key() for training in _trainings(job)}
     used = {
-        "keys": {t.fold if t.plane is None else t.name: keys[t.name] for t in _trainings(job)},
-        "export": job.recipe.predict.model_dump(mode="json", exclude={"roles", "margin_map"}),
+        "keys": keys,
+        "export": {k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "margin_map")},
     }
     with job.stage("train", VERSION, used, [job.work.model / "model.json"]) as must_run:
         if must_run:
             for training in _trainings(job):
-                _train(job, training, keys[training.name])
+                _train(job, training, keys[_place(training)])
             _export(job)
 
 
 def _trainings(job: Job) -> Iterator[FoldTraining]:
     for fold in job.folds or (0,):
-        yield from FoldTraining.of_fold(job.recipe, job.work, fold)
+        yield from of_fold(job.recipe, job.work, fold)
+
+
+def of_fold(recipe: Recipe, work: Work, fold: int) -> Iterator[FoldTraining]:
+    """All trainings of a fold: one, or one a plane, each as by the recipe of that plane alone."""
+    if recipe.sampling.plane_networks == "shared":
+        yield FoldTraining(recipe, work, fold)
+        return
+    for plane in recipe.sampling.planes:
+        alone = recipe.sampling.model_copy(update={"plane": plane, "plane_networks": "shared"})
+        yield FoldTraining(recipe.model_copy(update={"sampling": alone}), work, fold, plane)
+
+
+def _place(training: FoldTraining) -> int | str:
+    """Which training of a recipe it is, in a hash: the fold, with a network a plane its name."""
+    return training.fold if training.plane is None else member_name(training.fold, training.plane)
+
+
+def _title(training: FoldTraining) -> str:
+    """`fold 0`, or `fold 0, axial`."""
+    return f"fold {training.fold}" + (f", {training.plane}" if training.plane else "")
 
 
 def _train(job: Job, training: FoldTraining, key: str) -> None:
@@ -73,7 +94,7 @@ def _train(job: Job, training: FoldTraining, key: str) -> None:
         _tell(job, training, run, epoch)
     weights = files.sha256(folder / BEST)
     files.write_json(folder / DONE, {"key": key, "weights": weights})
-    job.say.line(f"  {training.title}: trained in {seconds_in_words(time.monotonic() - started)}")
+    job.say.line(f"  {_title(training)}: trained in {seconds_in_words(time.monotonic() - started)}")
     job.tracked.end_fold(training.fold, training.plane)
 
 
@@ -92,9 +113,8 @@ def _make_room(job: Job, training: FoldTraining, key: str) -> None:
     mark = folder / "key.json"
     of_all_planes = training.plane is not None and (whole / "key.json").is_file()
     if of_all_planes or (folder.is_dir() and not (mark.is_file() and files.read_json(mark) == key)):
-        job.say.line(
-            f"  {training.title}: data or settings have changed, training starts from its first step"
-        )
+        title = _title(training)
+        job.say.line(f"  {title}: data or settings have changed, training starts from its first step")
         shutil.rmtree(whole if of_all_planes else folder)
     if training.plane is not None:
         remove_others(whole, job.recipe.sampling.planes)
@@ -137,7 +157,7 @@ def _say_plan(job: Job, training: FoldTraining) -> None:
     count = sum(p.numel() for p in network.parameters())
     done = training.folder / LAST
     steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
-    job.say.line(f"  {training.title}: {job.recipe.network.name}, {count:,} parameters; {steps}")
+    job.say.line(f"  {_title(training)}: {job.recipe.network.name}, {count:,} parameters; {steps}")
     weights = training.class_weights()
     if weights:
         job.say.line(f"  class weights {dict(zip(job.recipe.data.class_list().names, weights, strict=True))}")
@@ -146,7 +166,7 @@ def _say_plan(job: Job, training: FoldTraining) -> None:
         return
     seconds = _trial_seconds(training)
     disk = count * 4 * (4 if plan.optimiser.name == "adamw" else 3) / 1e6
-    told = seconds_in_words(seconds * plan.steps / plan.processes)
+    told = seconds_in_words(seconds * training.relative_steps() / plan.processes)
     job.say.line(f"  about {told} and validation; {disk:.0f} MB of checkpoints")
 
 
@@ -175,19 +195,27 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         return
     if epoch.val is not None:
         _show(training, run, epoch.number)
-    told = ", ".join(f"{k.removeprefix('dice_')} {v:.4f}" for k, v in (epoch.val or {}).items())
+    told = _validated(epoch.val or {})
     mark = " (best)" if epoch.is_best else ""
     job.say.line(
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
-        + (f"; validation Dice {told}{mark}" if told else "")
+        + (f"; validation {told}{mark}" if told else "")
     )
+
+
+def _validated(val: dict[str, float]) -> str:
+    """Validation in a few words: the numbers over the set where there are any, else each class's Dice."""
+    if over_set := [f"{k} {v:.4f}" for k, v in val.items() if k in OVER_SET]:
+        return ", ".join(over_set)
+    dice = ", ".join(f"{k.removeprefix('dice_')} {v:.4f}" for k, v in val.items())
+    return f"Dice {dice}" if dice else ""
 
 
 def _show(training: FoldTraining, run: Run, step: int) -> None:
     """Add the overlay of the first validation case to the run's image series."""
     if training.overlay.is_file():
-        picture = matplotlib.image.imread(io.BytesIO(training.overlay.read_bytes()))
-        pixels = np.round(np.asarray(picture)[..., :3] * 255).astype(np.uint8)
+        with Image.open(training.overlay) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
         run.image(training.validated[0].name, pixels, step)
 
 
@@ -207,29 +235,28 @@ def _export(job: Job) -> None:
     trained: dict[str, Any] = {}
     planes: dict[str, Plane] = {}
     for fold in sorted(int(path.name) for path in (job.work.root / "train").iterdir() if path.is_dir()):
-        finished = list(FoldTraining.of_fold(job.recipe, job.work, fold))
+        finished = list(of_fold(job.recipe, job.work, fold))
         if not all((held := _done_key(t)) and held == t.key() for t in finished):
             continue
         for training in finished:
+            name = member_name(fold, training.plane)
             descriptions.append(training.description())
-            members[training.name] = state.read_network(training.folder / BEST)
-            trained[training.name] = _about(training)
-            planes |= {training.name: training.plane} if training.plane else {}
-    update = {
-        "trained": trained,
-        "domain": modelfolder.merged_domain([d.domain for d in descriptions]),
-        "plane": job.recipe.sampling.plane,
-    }
-    modelfolder.export(job.work.model, members, descriptions[0].model_copy(update=update), planes)
+            members[name] = state.read_network(training.folder / BEST)
+            trained[name] = _about(training)
+            planes |= {name: training.plane} if training.plane else {}
+    seen = domain.merged([d.domain for d in descriptions])
+    told = {"trained": trained, "domain": seen, "plane": job.recipe.sampling.plane}
+    modelfolder.export(job.work.model, members, descriptions[0].model_copy(update=told), planes)
     pyfunc.log(job.tracked.run, job.work.model)
 
 
 def _about(training: FoldTraining) -> dict[str, Any]:
     history = files.read_csv(training.folder / "history.csv")
-    best = max((float(r[f"val/{BEST_BY}"]) for r in history if r.get(f"val/{BEST_BY}")), default=None)
+    key = f"val/{training.best_by}"
+    best = max((float(r[key]) for r in history if r.get(key)), default=None)
     return {
         "cases": len(training.trained),
         "epochs": len(history),
         "seed": training.recipe.train.seed,
-        "best validation Dice": best,
+        f"best validation {'Dice' if training.best_by == DICE else training.best_by}": best,
     }

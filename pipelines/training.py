@@ -5,7 +5,8 @@ Everything is made anew from plain values, so that several processes can each ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,51 +29,34 @@ from medseg.losses.weights import median_frequency
 from medseg.networks.contract import Network
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.draw import Drawer
+from medseg.patches.resize import Resizer
 from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import Prepared
 from medseg.report import pictures
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
-from medseg.volume import Array, Plane, Volume
+from medseg.volume import VOID, Array, Plane, Volume
 from pipelines import ingested
 from pipelines.device import choose
-from pipelines.workfolder import Work, member_name
+from pipelines.workfolder import Work
 
-BEST_BY = "dice_mean"
+DICE, IOU = "dice_mean", "miou"
+OVER_SET = {IOU: overlap.mean_iou, "G": overlap.pixel_accuracy, "C": overlap.class_accuracy}
+"""What validation tells of all pixels of all its cases together."""
 
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """A fold of a recipe in a work folder; with a network a plane, that of one ``plane``."""
+    """A fold of a recipe in a work folder; with a network a plane, one ``plane`` by a recipe of its own."""
 
     recipe: Recipe
     work: Work
     fold: int
     plane: Plane | None = None
 
-    @classmethod
-    def of_fold(cls, recipe: Recipe, work: Work, fold: int) -> Iterator[FoldTraining]:
-        """All trainings of a fold: one, or one a plane, each as by the recipe of that plane alone."""
-        if recipe.sampling.plane_networks == "shared":
-            yield cls(recipe, work, fold)
-            return
-        for plane in recipe.sampling.planes:
-            alone = recipe.sampling.model_copy(update={"plane": plane, "plane_networks": "shared"})
-            yield cls(recipe.model_copy(update={"sampling": alone}), work, fold, plane)
-
-    @property
-    def name(self) -> str:
-        """What its member is called: `fold0`, or `fold0_axial`."""
-        return member_name(self.fold, self.plane)
-
-    @property
-    def title(self) -> str:
-        """The same in words: `fold 0`, or `fold 0, axial`."""
-        return f"fold {self.fold}" + (f", {self.plane}" if self.plane else "")
-
     @property
     def folder(self) -> Path:
-        """Where its checkpoints lie."""
+        """Checkpoints and history."""
         return self.work.train(self.fold, self.plane)
 
     def arguments(self) -> dict[str, Any]:
@@ -86,7 +70,7 @@ class FoldTraining:
             "plan": self.plan(),
             "folder": self.folder,
             "validate": self.validation() if self.validated else None,
-            "augment": self.augmenter,
+            "augment": self.resizer or self.augmenter,
         }
 
     @cached_property
@@ -107,11 +91,12 @@ class FoldTraining:
 
     def key(self) -> str:
         """The hash of everything that decides the weights."""
-        tree = self.recipe.model_dump(mode="json")
+        recipe = self.recipe
         where = ("device", "threads")  # where it runs is not what it is
-        train = {k: v for k, v in tree["train"].items() if k not in where}
-        used = {part: tree[part] for part in ("sampling", "network", "loss")}
-        used["sampling"].pop("plane_networks")  # a plane's own network is trained as if alone
+        train = {k: v for k, v in recipe.train.used().items() if k not in where}
+        used = {name: getattr(recipe, name).used() for name in ("sampling", "network", "loss")}
+        if recipe.data.void and recipe.loss.class_weights == "median_frequency":
+            used["weights"] = {"weights": self.class_weights()}
         cases = [
             [c.name, files.sha256(self.work.prepared / c.name / "record.json")]
             for c in (*self.trained, *self.validated)
@@ -139,8 +124,36 @@ class FoldTraining:
     def augmenter(self) -> Augmenter:
         """Random changes of batch t."""
         train, window = self.recipe.train, self.recipe.sampling.window
-        settings = Augmentation(**train.augment.model_dump())
+        settings = Augmentation(**train.augment.model_dump(exclude={"outside"}))
         return Augmenter(settings, window, train.batch, train.seed)
+
+    @cached_property
+    def resizer(self) -> Resizer | None:
+        """What brings augmented windows to the size of their epoch, if that changes."""
+        stages = [(size.epochs, size.scale) for size in self.recipe.train.resizing]
+        if not stages:
+            return None
+        with torch.device("meta"):
+            size_from = self.network().size_from
+        return Resizer(self.augmenter, stages, self.steps_per_epoch, size_from)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Given, or as many as use every training case once."""
+        return self.drawer.steps_each_once if self._each_once else self.recipe.train.steps_per_epoch
+
+    def relative_steps(self) -> float:
+        """The steps of the training, those of smaller windows counted by their area against the first's."""
+        plan = self.plan()
+        if self.resizer is None:
+            return plan.steps
+        window = self.recipe.sampling.window
+        areas = [math.prod(self.resizer.size(window, epoch)) for epoch in range(plan.epochs)]
+        return plan.steps_per_epoch * sum(areas) / areas[0]
+
+    @property
+    def _each_once(self) -> bool:
+        return self.recipe.sampling.order == "each_once"
 
     @cached_property
     def drawer(self) -> Drawer:
@@ -161,6 +174,8 @@ class FoldTraining:
             self.augmenter.boxes,
             context,
             background=self.recipe.data.background,
+            order=how.order,
+            outside=train.augment.outside,
         )
 
     def loss(self) -> Loss:
@@ -175,7 +190,8 @@ class FoldTraining:
             return None
         if asked == "median_frequency":
             counts = [[c.counts.get(k, 0) for k in range(self.classes)] for c in self.trained]
-            return [round(float(w), 6) for w in median_frequency(np.array(counts))]
+            pixels = [math.prod(c.ready.grid.shape) for c in self.trained]
+            return [round(float(w), 6) for w in median_frequency(np.array(counts), np.array(pixels))]
         return list(asked)
 
     def plan(self) -> FitPlan:
@@ -183,7 +199,7 @@ class FoldTraining:
         t = self.recipe.train
         return FitPlan(
             epochs=t.epochs,
-            steps_per_epoch=t.steps_per_epoch,
+            steps_per_epoch=self.steps_per_epoch,
             lr=t.lr,
             optimiser=Optimiser(t.optimiser, t.weight_decay, t.momentum),
             schedule=t.schedule,
@@ -197,18 +213,34 @@ class FoldTraining:
             compile=t.compile,
             validate_every=t.validate_every,
             patience=t.patience,
-            keep_best_by=BEST_BY,
+            keep_best_by=self.best_by,
             seed=t.seed,
             identity={"training": self.key()},
         )
 
+    @property
+    def best_by(self) -> str:
+        """Which number of validation says what is best: mean Dice for scans, mean IoU for images."""
+        asked = self.recipe.train.keep_best_by
+        if asked != "auto":
+            return asked
+        return IOU if self._images else DICE
+
+    @property
+    def _images(self) -> bool:
+        return self.trained[0].ready.grid.unit == "px"
+
     def validation(self) -> Callable[[nn.Module], dict[str, float]]:
-        """Dice per class and their mean from whole volumes, on the prepared grids."""
+        """Dice per class and their mean from whole volumes, on the prepared grids.
+
+        For images, or where it decides what is best, also mean IoU and accuracies over all their pixels.
+        """
         classes = self.recipe.data.class_list()
         about, train = self.description(), self.recipe.train
         spec = modelfolder.spec(about, self.network())
         specs = [replace(spec, plane=plane) for plane in about.planes]
-        how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training
+        how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training, and so do views
+        over_set = OVER_SET if self._images or self.best_by != DICE else {}
 
         def validate(network: nn.Module) -> dict[str, float]:
             device = next(network.parameters()).device
@@ -217,39 +249,43 @@ class FoldTraining:
                 for one in specs
             ]
             predictor = together(along, about.combine)
-            dice = []
+            dice, total = [], np.zeros((len(classes), len(classes)), np.int64)
             for n, case in enumerate(self.validated):
                 labels = predict.label(case.ready, predictor, how).labels
                 if n == 0 and self.recipe.tracking.overlays:
                     self.draw(labels)
-                dice.append(overlap.dice(overlap.confusion(_label(case), labels, len(classes))))
+                matrix = overlap.confusion(_label(case), labels, len(classes))
+                dice.append(overlap.dice(matrix))
+                total += matrix
             means = _means(np.array(dice)[:, classes.foreground])
             named = zip(classes.foreground_names, means, strict=True)
             found = {f"dice_{name}": float(m) for name, m in named}
-            return {**found, BEST_BY: float(np.nanmean(means))}
+            found |= {name: score(total) for name, score in over_set.items()}
+            return {**found, DICE: float(np.nanmean(means))}
 
         return validate
 
     def draw(self, labels: Array | None = None) -> None:
         """Write the first validation case's overlay with predicted `labels` (X, Y, Z), or none yet."""
         case = self.validated[0]
-        image = Volume(case.ready.array, case.ready.grid)
-        labels = np.zeros(case.ready.grid.shape, np.uint8) if labels is None else labels
-        picture = pictures.overlay(
-            image, self.recipe.data.class_list(), truth=np.asarray(case.label), prediction=labels
-        )
+        image, classes = Volume(case.ready.array, case.ready.grid), self.recipe.data.class_list()
+        if labels is None:
+            labels = np.full(case.ready.grid.shape, 0 if classes.background else VOID, np.uint8)
+        picture = pictures.overlay(image, classes, truth=np.asarray(case.label), prediction=labels)
         files.write_bytes(self.overlay, picture)
 
     @property
     def overlay(self) -> Path:
         """The picture of the first validation case at the latest validation."""
-        return self.folder / "overlay.png"
+        ending = "jpg" if self.validated[0].ready.grid.unit == "px" else "png"
+        return self.folder / f"overlay.{ending}"
 
     def description(self) -> Description:
-        """What the model folder says of this training's network; the layout may have named the channels."""
+        """What the model folder says of this training's network; ingest found the channels and unit."""
         found = files.read_json(self.work.ingest / "dataset.json")
         about = self.described(self.recipe, self._domain())
-        return about.model_copy(update={"channels": tuple(found["channels"])})
+        known = {"channels": tuple(found["channels"]), "unit": found.get("unit", "mm")}
+        return about.model_copy(update=known)
 
     @staticmethod
     def described(recipe: Recipe, domain: dict[str, Any]) -> Description:
@@ -265,6 +301,7 @@ class FoldTraining:
             classes=tuple(r.data.class_list().to_json()),
             foreground=r.preprocess.foreground,
             spacing_mm=r.preprocess.spacing_mm,
+            spacing_px=r.preprocess.spacing_px,
             crop=r.preprocess.crop,
             crop_margin=r.preprocess.crop_margin,
             n4=r.preprocess.n4,
@@ -276,16 +313,24 @@ class FoldTraining:
             memory_mb=r.predict.memory_mb,
             batch=r.predict.batch,
             crf=r.predict.crf,
+            scales=r.predict.scales,
+            scale_fusion=r.predict.scale_fusion,
+            flip=r.predict.flip,
             combine=r.predict.members,
             domain=domain,
             trained={},
         )
 
     def _domain(self) -> dict[str, Any]:
-        """Voxel edges (mm, on the scans' own grids) seen in training."""
-        spacings = np.array([c.record.original.spacing for c in self.trained])
+        """Voxel edges (mm) seen in training, or images' rows and columns (px), on the scans' own grids."""
+        grids = [c.record.original for c in self.trained]
+        if all(grid.unit == "px" for grid in grids):
+            sizes = np.array([grid.shape[:2] for grid in grids])
+            bounds = {"size_min_px": sizes.min(axis=0).tolist(), "size_max_px": sizes.max(axis=0).tolist()}
+            return {"cases": len(grids), **bounds}
+        spacings = np.array([grid.spacing for grid in grids])
         return {
-            "cases": len(self.trained),
+            "cases": len(grids),
             "spacing_min_mm": [round(float(s), 6) for s in spacings.min(axis=0)],
             "spacing_max_mm": [round(float(s), 6) for s in spacings.max(axis=0)],
         }

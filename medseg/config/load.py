@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medseg import files
-from medseg.config.recipe import Clash, ClashError, Recipe
+from medseg.config.part import Clash, ClashError
+from medseg.config.recipe import Recipe
 from medseg.errors import Code, Finding, MedsegError
 
 Keys = tuple[str | int, ...]

@@ -6,6 +6,7 @@ nothing else grows with the number of slices, but for a label map a plane where 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -25,7 +26,8 @@ from medseg.infer.tiles import Gaussian, Tiles, blended, check_tiles, tiled
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
 from medseg.preprocess.intensity import Ready
-from medseg.volume import Array, Plane
+from medseg.preprocess.pixels import Resize
+from medseg.volume import Array, Grid, Plane
 
 __all__ = [
     "Dense",
@@ -49,7 +51,8 @@ __all__ = [
 class Dense:
     """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step.
 
-    With a ``crf`` each slice's probabilities are refined by it, guided by the grey values of channel 0.
+    With a ``crf`` each slice's probabilities are refined by it, guided by an image's colours or the grey
+    values of channel 0.
     """
 
     batch: int = 4
@@ -86,6 +89,9 @@ class Prediction:
     quality_kind: Literal["vote share", "probability"]
 
 
+_LEAST = math.log(np.finfo(np.float32).tiny)
+"""What stands for the logarithm of a probability of 0 where logits are interpolated."""
+
 _Slice = tuple[Array, Array]  # labels (H, W) uint8 and margin (H, W) float32 of one slice
 
 
@@ -96,23 +102,36 @@ def label(
     *,
     margin: bool = False,
     progress: Progress | None = None,
+    onto: Grid | None = None,
 ) -> Prediction:
     """Label every voxel of ``ready``; ``progress(done, of)`` is called after each slice.
+
+    With ``onto``, a pixel grid of the same axes, centre and slices, the logits of each slice are resized to
+    it before anything is decided, and labels and margin lie on it. Votes are not resized: ``how`` must not
+    vote; nor are several planes.
 
     Every slice goes through the network, empty ones too; with several planes, along each of them. Raises
     CHANNEL_MISSING for another number of channels than the predictor takes, SIZE_IMPOSSIBLE for windows or
     outputs of a wrong size, NAN_OR_INF for logits that are not numbers, and what :func:`check` does.
     """
-    spec = predictor.predictors[0].spec if isinstance(predictor, Planes) else predictor.spec
-    _check_channels(ready, spec)
-    for one in predictor.predictors if isinstance(predictor, Planes) else (predictor,):
+    along = predictor.predictors if isinstance(predictor, Planes) else (predictor,)
+    for one in along:
+        _check_channels(ready, one.spec)
         check(how, one.spec)
-    shape, plane = ready.grid.shape, JOINED if isinstance(predictor, Planes) else spec.plane
+    if onto is not None and len(along) > 1:
+        found = "several planes of an image that is resized"
+        raise MedsegError(Code.KEYWORD_INVALID, "plane", found, "take axial for images")
+    shape = (ready.grid if onto is None else onto).shape
+    plane = JOINED if isinstance(predictor, Planes) else predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")
     margins = np.zeros(shape, np.float16, order="F") if margin else None
-    certain, found, first = 0.0, 0, int(spec.background)
+    certain, found, first = 0.0, 0, int(along[0].spec.background)
+    if isinstance(predictor, Planes):
+        every = _joined(ready, predictor, how, progress)
+    else:
+        every = _counted(_label_slices(ready, predictor, how, onto), slices(shape, plane), progress)
     with torch.inference_mode():
-        for index, (slice_labels, slice_margin) in enumerate(_every_slice(ready, predictor, how, progress)):
+        for index, (slice_labels, slice_margin) in enumerate(every):
             plane_view(labels, plane)[index] = slice_labels
             if margins is not None:
                 plane_view(margins, plane)[index] = slice_margin
@@ -130,18 +149,8 @@ def _by_votes(predictor: Predictor | Planes, how: How) -> bool:
     return isinstance(how, Voting) or (isinstance(predictor, Members) and predictor.rule == "vote")
 
 
-def _every_slice(
-    ready: Ready, predictor: Predictor | Planes, how: How, progress: Progress | None
-) -> Iterator[_Slice]:
-    """Slices along the predictor's plane, or along ``JOINED`` of all planes' results."""
-    if isinstance(predictor, Planes):
-        return _joined(ready, predictor, how, progress)
-    of = slices(ready.grid.shape, predictor.spec.plane)
-    return _counted(_label_slices(ready, predictor, how), of, progress)
-
-
 def _joined(ready: Ready, planes: Planes, how: How, progress: Progress | None) -> Iterator[_Slice]:
-    """Label the volume along each plane, then give what they say together."""
+    """Label the volume along each plane, then give what they say together, slice by slice of ``JOINED``."""
     shape, along = ready.grid.shape, [one.spec.plane for one in planes.predictors]
     join: PlaneMeans | PlaneVotes
     scores: Callable[[Ready, Predictor, How], Iterator[Array]]
@@ -156,7 +165,7 @@ def _joined(ready: Ready, planes: Planes, how: How, progress: Progress | None) -
     )
     for plane, index, scored in _counted(every, sum(slices(shape, plane) for plane in along), progress):
         join.add(plane, index, scored)
-    return join.result()
+    yield from join.result()
 
 
 def _counted(found: Iterator[_T], of: int, progress: Progress | None) -> Iterator[_T]:
@@ -167,10 +176,11 @@ def _counted(found: Iterator[_T], of: int, progress: Progress | None) -> Iterato
             progress(done, of)
 
 
-def _label_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[_Slice]:
+def _label_slices(ready: Ready, predictor: Predictor, how: How, onto: Grid | None = None) -> Iterator[_Slice]:
     if isinstance(how, Voting):
         return (votes.result() for votes in _vote(ready, predictor, how))
-    return map(_decide, _logit_slices(ready, predictor, how))
+    scores = _logit_slices(ready, predictor, how)
+    return map(_decide, scores if onto is None else _resized(scores, Resize(ready.grid, onto)))
 
 
 def _labels_alone(ready: Ready, predictor: Predictor, how: How) -> Iterator[Array]:
@@ -211,10 +221,16 @@ def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[Tensor]:
 
 def _refined(scores: Iterator[Tensor], ready: Ready, plane: Plane, crf: Crf) -> Iterator[Tensor]:
     """Logits (K, H, W) of each slice → the log of the CRF's marginals, on the CPU."""
-    greys, shown = dense_crf.greys(ready), plane_view(ready.array[0], plane)
-    for logits, values in zip(scores, shown, strict=True):
+    for logits, guide in zip(scores, dense_crf.guides(ready, plane), strict=True):
         probabilities = logits.softmax(dim=0).cpu().numpy()
-        yield torch.from_numpy(dense_crf.refine(probabilities, greys.guide(values), crf)).log()
+        yield torch.from_numpy(dense_crf.refine(probabilities, guide, crf)).log()
+
+
+def _resized(scores: Iterator[Tensor], resize: Resize) -> Iterator[Tensor]:
+    """Logits (K, H, W) of each slice → (K, H', W') float32 on the CPU."""
+    for logits in scores:
+        finite = logits.nan_to_num(neginf=_LEAST).cpu().numpy()
+        yield torch.from_numpy(np.stack([resize(one).astype(np.float32) for one in finite]))
 
 
 def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[VoteStitcher]:

@@ -1,7 +1,7 @@
 """A segmented case as files: is it there, whole, and what is told of it in tables.
 
-A result is the label map `<case>.nii.gz`, its margin map where one was asked for, and `<case>.json`, which is
-written last and says what the result was made from.
+A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its margin map where one was asked
+for, and `<case>.json`, which is written last and says what the result was made from.
 """
 
 from __future__ import annotations
@@ -13,19 +13,67 @@ from typing import Any
 from medseg import files
 from medseg.errors import Finding
 from medseg.ingest import names
-from medseg.volume import ClassList
+from medseg.io import images_write, nifti
+from medseg.volume import ClassList, Volume
+
+ENDINGS = {"mm": ".nii.gz", "px": images_write.SUFFIX}
+"""How the name of a label map ends, by the unit of the scan's or image's grid."""
+
+SIZE_UNITS = {"mm": "ml", "px": "px"}
+"""What sizes are measured in, by the unit of the grid."""
 
 _TOLD = frozenset({"sizes", "size_unit", "quality", "needs_review", "notes", "seconds"})
 
 
+def label_map(folder: Path, case: str, unit: str) -> Path:
+    """Where the label map of a case lies, whose grid is measured in `unit` (mm or px)."""
+    return folder / f"{case}{ENDINGS[unit]}"
+
+
+def maps(folder: Path) -> list[Path]:
+    """The label maps and margin maps below a folder, in order."""
+    return sorted(path for ending in ENDINGS.values() for path in folder.rglob(f"*{ending}"))
+
+
+def label_maps(folder: Path) -> list[Path]:
+    """:func:`maps` without the margin maps."""
+    return [path for path in maps(folder) if not case_of(path).endswith(names.MARGIN_ENDING)]
+
+
+def case_of(label: Path) -> str:
+    """The case whose label map this is."""
+    return label.name.removesuffix(_ending(label))
+
+
 def margin_beside(label: Path) -> Path:
     """Where the margin map of a label map lies."""
-    return label.with_name(label.name.removesuffix(".nii.gz") + names.MARGIN_ENDING + ".nii.gz")
+    return label.with_name(case_of(label) + names.MARGIN_ENDING + _ending(label))
 
 
 def about_beside(label: Path) -> Path:
     """Where it is told how a label map was made."""
-    return label.with_name(label.name.removesuffix(".nii.gz") + ".json")
+    return label.with_name(case_of(label) + ".json")
+
+
+def _ending(label: Path) -> str:
+    return next(ending for ending in ENDINGS.values() if label.name.endswith(ending))
+
+
+def write(labels: Volume, classes: ClassList, path: Path) -> None:
+    """Write a label map of file values (1, X, Y, Z): NIfTI, or of an image PNG with the classes' colours."""
+    if labels.grid.unit == "px":
+        images_write.write_labels(labels, classes, path)
+    else:
+        nifti.write(labels, path)
+
+
+def write_margin(margin: Volume, label: Path) -> None:
+    """Write a margin map (1, X, Y, Z) beside its label map: NIfTI, or of an image 16-bit PNG (1 as 65535)."""
+    path = margin_beside(label)
+    if margin.grid.unit == "px":
+        images_write.write_share(margin, path)
+    else:
+        nifti.write(margin, path)
 
 
 def tell(label: Path, told: Mapping[str, Any], key: str) -> None:
@@ -57,7 +105,7 @@ def remove(label: Path) -> None:
 
 
 def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
-    """The columns of `summary.csv` and `volumes.csv`; volumes stand in `unit`."""
+    """The columns of `summary.csv` and `volumes.csv`; sizes stand in `unit`."""
     sizes = [f"{name}_{unit}" for name in classes.foreground_names]
     return [*("case", "file", "status", "code", "note"), *sizes, *("quality", "needs_review", "seconds")]
 
@@ -65,12 +113,15 @@ def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
 def table_row(
     case: str, file: Path, status: str, told: Mapping[str, Any], finding: Finding | None, classes: ClassList
 ) -> dict[str, Any]:
-    """A case's row of `summary.csv` and `volumes.csv`; `told` is empty where a `finding` set it aside."""
+    """A case's row of `summary.csv` and `volumes.csv`.
+
+    Of a case that a `finding` set aside, only its `size_unit` is `told`.
+    """
     notes = told.get("notes", [])
     code = str(finding.code) if finding else " ".join(n["code"] for n in notes)
     note = finding.found if finding else "; ".join(n["found"] for n in notes)
     sizes = [told.get("sizes", {}).get(name) for name in classes.foreground_names]
-    seconds = round(sum(told["seconds"].values()), 2) if told else None
+    seconds = None if finding else round(sum(told["seconds"].values()), 2)
     sure = (told.get("quality"), told.get("needs_review"))
     columns = table_columns(classes, told.get("size_unit", "ml"))
     return dict(zip(columns, (case, str(file), status, code, note, *sizes, *sure, seconds), strict=True))

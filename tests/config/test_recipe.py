@@ -151,6 +151,8 @@ def test_keys_whose_values_differ_are_named(tmp_path: Path) -> None:
         ({"loss": {"weight_map": {"sigma_px": 0}}}, "greater than 0"),
         ({"loss": {"weight_map": {"w0": 1e6}}}, "less than or equal to 10000"),
         ({"train": {"augment": {"elastic_px": -1}}}, "greater than or equal to 0"),
+        ({"evaluate": {"bf_tolerance": 1.5}}, "less than or equal to 1"),
+        ({"evaluate": {"cost_fp": -1}}, "greater than or equal to 0"),
         ({"train": {"epochs": 3, "phases": [{"layers": ["*"], "lr": 0.1, "epochs": 2}]}}, "last 2 epochs"),
         ({"train": {"precision": "fp16", "device": "cpu"}}, "use fp32 or bf16"),
         ({"sampling": {"plane": "oblique"}}, "'oblique' is no plane; name some of axial, coronal, sagittal"),
@@ -161,6 +163,10 @@ def test_keys_whose_values_differ_are_named(tmp_path: Path) -> None:
         ({"sampling": {"plane": ["axial", 3]}}, "name a plane or a list of planes"),
         ({"sampling": {"plane_networks": "separate"}}, "separate networks for one plane; name several"),
         ({"sampling": {"plane": ["axial", "coronal"]}, "loss": {"weight_map": {}}}, "slices of one plane"),
+        (
+            {"sampling": {"plane": ["axial", "coronal"]}, "preprocess": {"spacing_px": [1, 1]}},
+            "take axial for images",
+        ),
     ],
 )
 def test_clashing_values_are_refused(tmp_path: Path, part: dict[str, object], words: str) -> None:
