@@ -119,8 +119,9 @@ def label(
         _check_channels(ready, one.spec)
         check(how, one.spec)
     if onto is not None and len(along) > 1:
-        found = "several planes of an image that is resized"
-        raise MedsegError(Code.KEYWORD_INVALID, "plane", found, "take axial for images")
+        raise MedsegError(
+            Code.KEYWORD_INVALID, "plane", "several planes of a resized image", "take axial for images"
+        )
     shape = (ready.grid if onto is None else onto).shape
     plane = JOINED if isinstance(predictor, Planes) else predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")

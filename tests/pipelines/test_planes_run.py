@@ -42,9 +42,18 @@ def place(tmp_path: Path) -> Path:
 
 def go(place: Path, *settings: str, work: str = "work", fold: str | None = None) -> str:
     """Run the recipe; what was said."""
+    return run(place, None, settings, work, fold)
+
+
+def train(place: Path, *settings: str, work: str = "work", fold: str | None = None) -> str:
+    """Run the recipe up to training; what was said."""
+    return "".join(run(place, stage, settings, work, fold) for stage in STAGES[:3])
+
+
+def run(place: Path, only: str | None, settings: tuple[str, ...], work: str, fold: str | None) -> str:
     stream = io.StringIO()
     request = Request(str(place / "boxes.yaml"), place / "data", place / work, settings, fold)
-    assert pipeline.run(request, Reporter(stream=stream)) == ExitCode.DONE
+    assert pipeline.run(request, Reporter(stream=stream), only=only) == ExitCode.DONE
     return stream.getvalue()
 
 
@@ -110,44 +119,44 @@ def test_a_network_a_plane_is_the_one_of_that_plane_alone(place: Path) -> None:
     assert "Fold 1, sagittal" in page
     assert explaining.run(work, "s3", ["inner"], device="cpu")["inner"].is_file()
 
-    go(place, OFF, "sampling.plane=sagittal", work="alone")
+    train(place, OFF, "sampling.plane=sagittal", work="alone")
     assert weights(place / "alone", "fold0") == weights(place / "work", "fold0_sagittal")
 
     assert go(place, OFF, SEPARATE, fold="all").count("up to date") == len(STAGES)
 
 
 def test_only_the_plane_that_was_not_finished_is_trained_again(place: Path) -> None:
-    go(place, OFF, SEPARATE)
+    train(place, OFF, SEPARATE)
     work = Work(place / "work")
     axial, sagittal = (work.train(0, plane) / "done.json" for plane in ("axial", "sagittal"))
     before, kept = axial.stat().st_mtime_ns, weights(place / "work", "fold0_sagittal")
     for path in (sagittal, work.model / "model.json"):
         path.unlink()
-    go(place, OFF, SEPARATE)
+    train(place, OFF, SEPARATE)
     assert axial.stat().st_mtime_ns == before
     assert weights(place / "work", "fold0_sagittal") == kept
 
     # other planes: those that stay are not trained anew, what is left over goes
-    said = go(place, OFF, SEPARATE, "sampling.plane=[sagittal, coronal]")
+    said = train(place, OFF, SEPARATE, "sampling.plane=[sagittal, coronal]")
     assert "fold 0, coronal: trained" in said
     assert "fold 0, sagittal: trained" not in said
     assert sorted(p.name for p in work.train(0).iterdir()) == ["coronal", "sagittal"]
     assert weights(place / "work", "fold0_sagittal") == kept
 
     # from a network a plane to one for all, and back
-    assert "have changed" in go(place, OFF)
+    assert "have changed" in train(place, OFF)
     assert not (work.train(0) / "sagittal").exists()
     assert [m.name for m in modelfolder.read(work.model).members] == ["fold0"]
-    assert "have changed" in go(place, OFF, SEPARATE)
+    assert "have changed" in train(place, OFF, SEPARATE)
     assert sorted(p.name for p in work.train(0).iterdir()) == BOTH
     assert weights(place / "work", "fold0_sagittal") == kept
 
 
 def test_a_fold_whose_planes_are_not_all_finished_is_no_member(place: Path) -> None:
-    go(place, OFF, SEPARATE, fold="0")
+    train(place, OFF, SEPARATE, fold="0")
     work = Work(place / "work")
     (work.train(0, "sagittal") / "done.json").unlink()
-    go(place, OFF, SEPARATE, fold="1")
+    train(place, OFF, SEPARATE, fold="1")
     assert [m.name for m in modelfolder.read(work.model).members] == ["fold1_axial", "fold1_sagittal"]
 
 
