@@ -122,7 +122,8 @@ class ClassList:
     """Value → name and colour. Index i of the program is row i; row 0 is the background if there is one.
 
     Sets of street scenes and the like have no ``background``: every class is then foreground. Pixels of a
-    value in ``void_values`` are void.
+    value in ``void_values`` are void. ``merged`` holds pairs: a value of label files and the class's value
+    that it counts as.
 
     ``label_form`` says how label files write classes: by their ``values``, by their ``colours`` (RGB; those
     of ``void_colours`` are void), or as a grey mask, ``above`` the ``threshold`` the last class, else the
@@ -135,6 +136,7 @@ class ClassList:
     label_form: LabelForm = "values"
     threshold: float = 0.0
     void_colours: tuple[Colour, ...] = ()
+    merged: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         values = [c.value for c in self.classes]
@@ -145,6 +147,11 @@ class ClassList:
             raise ValueError(f"a class list has 2 to {VOID} rows, got {len(values)}")
         if both := sorted(set(self.void_values) & set(values)):
             raise ValueError(f"the void value {both[0]} is also a class")
+        taken = {*values, *self.void_values}
+        if wrong := [pair for pair in self.merged if pair[0] in taken or pair[1] not in values]:
+            raise ValueError(
+                f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}: it must be new, that a class"
+            )
         colours = [*(c.colour for c in self.classes), *self.void_colours]
         if self.label_form == "colours" and len(set(colours)) < len(colours):
             raise ValueError("classes written by their colours need one each, and void others")
@@ -193,8 +200,8 @@ class ClassList:
         return tuple(c.value for c in self.classes)
 
     def as_written(self) -> ClassList:
-        """The list by which label maps that medseg wrote are read: they hold values."""
-        return replace(self, label_form="values", threshold=0.0, void_colours=())
+        """The list by which label maps that medseg wrote are read: they hold the classes' values."""
+        return replace(self, label_form="values", threshold=0.0, void_colours=(), merged=())
 
     def to_indices(self, values: Array, where: str) -> Array:
         """File values (any shape, integer dtype) → indices uint8, void → 255.
@@ -204,6 +211,7 @@ class ClassList:
         present = np.unique(values)
         known = {c.value: i for i, c in enumerate(self.classes)}
         known |= dict.fromkeys(self.void_values, VOID)
+        known |= {value: known[into] for value, into in self.merged}
         unknown = [int(v) for v in present if int(v) not in known]
         if unknown:
             raise MedsegError(

@@ -31,6 +31,11 @@ def cases(ingest: Path) -> dict[str, dict[str, str]]:
     return {row["case"]: row for row in files.read_csv(ingest / "cases.csv")}
 
 
+def unit(ingest: Path) -> str:
+    """What the cases' grids are measured in: px where they are images, all of them, else mm."""
+    return "px" if {row["unit"] for row in cases(ingest).values()} == {"px"} else "mm"
+
+
 def roles(ingest: Path) -> list[SplitRow]:
     """Rows of splits.csv."""
     return splits.read(ingest / "splits.csv")

@@ -46,6 +46,8 @@ def _key(recipe: Recipe, case: CaseFiles) -> str:
     }
     if recipe.data.label_form != "values":
         used["label_form"] = [recipe.data.label_form, recipe.data.void_colours]
+    if recipe.data.merge:
+        used["merge"] = sorted(recipe.data.merge.items())
     if recipe.loss.weight_map is not None:
         used["weight_map"] = [recipe.sampling.plane, recipe.loss.weight_map.model_dump(mode="json")]
     return files.sha256_of_value(used)

@@ -13,6 +13,7 @@ from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.evaluate import table
 from medseg.evaluate.table import ScoreRow
+from medseg.infer import results
 from medseg.ingest import checks
 from medseg.report import charts, html, pictures
 from medseg.report.html import CaseView, Chart, Report, Tile
@@ -20,13 +21,14 @@ from medseg.volume import Array, ClassList, Volume
 from pipelines import explaining
 from pipelines.device import choose, in_words
 from pipelines.info import version
-from pipelines.ingested import case_files, cases
+from pipelines.ingested import case_files, cases, unit
 from pipelines.scores import read_labels
 from pipelines.stage import STAGES, Job
 
 VERSION = 2
 MOST_CASES = 40
 MOST_BOXES = 30
+MOST_NAMES = 24
 
 
 def run(job: Job) -> None:
@@ -74,6 +76,7 @@ def _gather(job: Job) -> Report:
         spread=_spread(job, scores, told),
         times=[_times(job)],
         cases=list(_views(job, scores)),
+        unit=unit(job.work.ingest),
     )
 
 
@@ -88,14 +91,14 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "name": data["name"],
             "layout": data["layout"],
             "channels": ", ".join(data["channels"]),
-            "classes": ", ".join(c["name"] for c in data["classes"]),
+            "classes": _some([c["name"] for c in data["classes"]]),
             "cases": f"{data['usable']} usable, {data['labelled']} labelled, {data['set_aside']} set aside",
         },
         "Model": {
             "network": _with_keywords(description["network"], description["keywords"]),
             "parameters": f"{model['parameters']:,}",
             "members": ", ".join(m["name"] for m in model["members"]),
-            "input": f"{_planes(description['plane'])} slabs of {description['depth']} slices",
+            "input": _input(description),
             "prediction": description["mode"],
         },
         "Training": {
@@ -115,13 +118,25 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def _planes(plane: str | list[str]) -> str:
-    return plane if isinstance(plane, str) else ", ".join(plane)
-
-
 def _with_keywords(name: str, keywords: dict[str, Any]) -> str:
     """`unet (width=32, depth=3)`."""
     return f"{name} ({', '.join(f'{k}={v}' for k, v in keywords.items())})" if keywords else name
+
+
+def _some(names: list[str]) -> str:
+    """The names, of a long list the first."""
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[: MOST_NAMES - 1])} and {len(names) - MOST_NAMES + 1} more"
+
+
+def _input(description: dict[str, Any]) -> str:
+    if description.get("unit") == "px":
+        channels = len(description["channels"])
+        return f"images of {channels} channel{'' if channels == 1 else 's'}"
+    plane = description["plane"]
+    planes = plane if isinstance(plane, str) else ", ".join(plane)
+    return f"{planes} slabs of {description['depth']} slices"
 
 
 def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
@@ -152,8 +167,12 @@ def _training(job: Job) -> list[Chart]:
     for training, path in job.work.histories.items():
         rows = files.read_csv(path)
         if rows:
-            png, title = charts.learning_curves(rows), f"Fold {training.replace('/', ', ')}"
-            made.append(Chart(title, png, "Loss, validation Dice and rate by epoch."))
+            png = charts.learning_curves(rows)
+            by_set = "val/miou" in rows[0]
+            scores = "mean IoU and accuracies over the validation images" if by_set else "validation Dice"
+            made.append(
+                Chart(f"Fold {training.replace('/', ', ')}", png, f"Loss, {scores}, and rate by epoch.")
+            )
     return made
 
 
@@ -170,7 +189,8 @@ def _spread(job: Job, scores: list[ScoreRow], told: dict[str, Any]) -> list[Char
     if len(classes.foreground) <= MOST_BOXES:
         metrics = ("iou", "bf") if images else charts.SPREAD
         boxes = charts.box_plots(scores, metrics, colours)
-        made.append(Chart("Spread over cases", boxes, "Each point is a case."))
+        spread = ("images", "Each point is an image.") if images else ("cases", "Each point is a case.")
+        made.append(Chart(f"Spread over {spread[0]}", boxes, spread[1]))
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
         picture = charts.confusion_picture(matrix, classes.names)
         made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; per cent of each true class."))
@@ -181,25 +201,29 @@ def _times(job: Job) -> Chart:
     stages = {
         name: float(record["seconds"]) for name in STAGES[:-1] if (record := _finished(job, name)) is not None
     }
-    told = [
-        files.read_json(p) for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in _NOT_CASES
-    ]
+    told = [files.read_json(about) for about in _told(job)]
     steps: dict[str, float] = {}
     for case in told:
         for step, seconds in case["seconds"].items():
             steps[step] = steps.get(step, 0.0) + seconds / len(told)
-    png = charts.time_bars({"whole run": stages, "one scan": steps} if steps else {"whole run": stages})
-    return Chart("Where the time went", png, "Stages of this run; the steps of one scan, on average.")
+    one = f"one {results.WHAT[unit(job.work.ingest)]}"
+    png = charts.time_bars({"whole run": stages, one: steps} if steps else {"whole run": stages})
+    return Chart("Where the time went", png, f"Stages of this run; the steps of {one}, on average.")
 
 
 _NOT_CASES = {"stage.json", "labels.json"}
+
+
+def _told(job: Job) -> list[Path]:
+    """What is told of each predicted case."""
+    return [p for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in _NOT_CASES]
 
 
 def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
     """Overlays of predicted cases: the worst scored first, then unlabelled ones; at most `MOST_CASES`."""
     by_name = cases(job.work.ingest)
     wanted = [*html.case_order(scores)]
-    predicted = {p.name.removesuffix(".nii.gz"): p for p in _label_maps(job)}
+    predicted = {results.case_of(p): p for p in results.label_maps(job.work.predictions)}
     wanted += [name for name in predicted if name not in wanted]
     roles = {row.case: row.role for row in scores}
     for name in wanted[:MOST_CASES]:
@@ -223,11 +247,6 @@ def _explained(job: Job, case: str) -> Iterator[Chart]:
         yield Chart(f"Grad-CAM, {name}", path.read_bytes(), "Outline: predicted. Heat: what speaks for it.")
 
 
-def _label_maps(job: Job) -> list[Path]:
-    found = sorted(job.work.predictions.rglob("*.nii.gz"))
-    return [p for p in found if not p.name.endswith("_margin.nii.gz")]
-
-
 def _labels(path: Path | str | None, classes: ClassList, image: Volume) -> Array | None:
     if not path:
         return None
@@ -238,6 +257,6 @@ def _labels(path: Path | str | None, classes: ClassList, image: Volume) -> Array
 def _remark(label_map: Path | None) -> str:
     if label_map is None:
         return "no prediction"
-    told = files.read_json(label_map.with_name(label_map.name.replace(".nii.gz", ".json")))
+    told = files.read_json(results.about_beside(label_map))
     codes = " ".join(n["code"] for n in told["notes"])
     return f"quality {told['quality']:.3f} ({told['quality_kind']}) {codes}".strip()

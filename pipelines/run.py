@@ -140,7 +140,7 @@ def _check_parts(recipe: Recipe, where: Path) -> None:
 
 def _check_network(recipe: Recipe) -> None:
     """Build the network without memory, so that wrong keywords and sizes are known before anything runs."""
-    channels = max(1, len(recipe.data.channels)) * recipe.sampling.depth
+    channels = len(recipe.data.channel_names()) * recipe.sampling.depth
     with torch.device("meta"):
         network = networks.build(
             recipe.network.name, channels, len(recipe.data.classes), **recipe.network.keywords

@@ -94,9 +94,9 @@ class FoldTraining:
         recipe = self.recipe
         where = ("device", "threads")  # where it runs is not what it is
         train = {k: v for k, v in recipe.train.used().items() if k not in where}
-        used = {name: getattr(recipe, name).used() for name in ("sampling", "network", "loss")}
+        used: dict[str, Any] = {p: getattr(recipe, p).used() for p in ("sampling", "network", "loss")}
         if recipe.data.void and recipe.loss.class_weights == "median_frequency":
-            used["weights"] = {"weights": self.class_weights()}
+            used["class_weights"] = self.class_weights()  # void counts in them, not in the records
         cases = [
             [c.name, files.sha256(self.work.prepared / c.name / "record.json")]
             for c in (*self.trained, *self.validated)
@@ -295,7 +295,7 @@ class FoldTraining:
             name=r.name,
             network=r.network.name,
             keywords=r.network.keywords,
-            channels=tuple(r.data.channels) or ("image",),
+            channels=r.data.channel_names(),
             plane=r.sampling.plane,
             depth=r.sampling.depth,
             classes=tuple(r.data.class_list().to_json()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from medseg.config.part import Part as _Part
 from medseg.config.training import Train
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
+from medseg.ingest import imagesets
 from medseg.ingest.imagesets import ImageSet
 from medseg.volume import ClassList, Plane, planes_of
 
@@ -50,19 +51,28 @@ class Data(_Part):
     Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
     Label files write a class by its value, by its colour (`label_form: colours`; those of `void_colours` are
     void) or as a grey mask (`label_form: {above: x}`, also written as the number alone: greys above x are the
-    second class). Pictures give three channels where three names share a pattern, one where a name has its
-    own. `splits: listed` takes the roles that the data set itself gives.
+    second class). `merge` gives values of label files to a class of another value.
+
+    `class_file` names a packaged class list (`configs/classes/`) or a YAML file with `classes` and perhaps
+    `background`, `void`, `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`, which hold
+    where the recipe does not say otherwise.
+
+    Pictures give three channels where three names share a pattern, one where a name has its own. Layout `csv`
+    reads `table`, a path relative to `path`. `splits: listed` takes the roles that the data set itself gives.
     """
 
     path: Path | None = None
-    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", ImageSet] = "auto"
+    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", ImageSet] = "auto"
+    table: str | None = None
     channels: dict[str, str] = Field(default_factory=dict)
     label: str | None = None
     classes: dict[int, ClassSpec]
+    class_file: str | None = None
     background: bool = True
     void: tuple[int, ...] = ()
     label_form: Literal["values", "colours"] | Annotated[float, Field(ge=0)] = "values"
     void_colours: tuple[tuple[int, int, int], ...] = ()
+    merge: dict[int, int] = Field(default_factory=dict)
     splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
 
     @field_validator("classes", mode="before")
@@ -94,6 +104,8 @@ class Data(_Part):
     @model_validator(mode="after")
     def _classes_make_a_list(self) -> Self:
         self.class_list()
+        if (self.layout == "csv") != (self.table is not None):
+            raise ValueError("layout csv and a table belong together")
         return self
 
     def class_list(self) -> ClassList:
@@ -101,9 +113,16 @@ class Data(_Part):
         names = {v: c.name for v, c in self.classes.items()}
         colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
         made = ClassList.from_names(names, colours, self.void, background=self.background)
+        made = replace(made, merged=tuple(self.merge.items()))
         if isinstance(self.label_form, str):
             return replace(made, label_form=self.label_form, void_colours=self.void_colours)
         return replace(made, label_form="above", threshold=self.label_form)
+
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels that the recipe names, or those that its layout has; ingest may find others."""
+        if self.channels:
+            return tuple(self.channels)
+        return imagesets.COLOURS if self.layout in get_args(ImageSet) else ("image",)
 
     def n_folds(self) -> int:
         """How many folds the splits make."""

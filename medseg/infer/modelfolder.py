@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
-from medseg.infer import domain
+from medseg.infer import domain, results
 from medseg.infer.crf import Crf
 from medseg.infer.domain import Domain
 from medseg.infer.planes import Planes, together
@@ -347,7 +347,7 @@ def card(description: Description, parameters: int, members: int) -> str:
     plural = "" if members == 1 else "s"
     trained = "\n".join(f"- {member}: {domain.words(told)}" for member, told in description.trained.items())
     like = "\n".join(f"- {line}" for line in domain.lines(description.domain))
-    what = _WORDS[description.unit]
+    what = f"{results.WHAT[description.unit]}s"
     return f"""# {description.name}
 
 Labels {names} in {_input_words(description)}.
@@ -368,7 +368,6 @@ Not a medical device: every label map needs a qualified reader's review.
 """
 
 
-_WORDS = {"mm": "scans", "px": "images"}
 _UNLIKE = {"mm": "; scans unlike them come back with a note and need review", "px": ""}
 
 

@@ -73,6 +73,15 @@ def read_values(
     return _volume(np.ascontiguousarray(planes), notes)
 
 
+def is_grey(path: Path) -> bool:
+    """Whether a picture has the same red, green and blue everywhere; False where it cannot be read."""
+    try:
+        colours = read(path, channels_last=True).array
+    except MedsegError:
+        return False
+    return bool((colours == colours[:1]).all())
+
+
 def _volume(planes: Array, notes: tuple[Finding, ...]) -> Volume:
     """A volume of planes (C, H, W)."""
     height, width = planes.shape[1:]
