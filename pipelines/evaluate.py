@@ -13,9 +13,10 @@ from medseg.evaluate import overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
 from medseg.infer import results
 from medseg.volume import Array
-from pipelines.ingested import cases, label_stamp, roles
+from pipelines.ingested import cases, label_form, label_stamp, roles
 from pipelines.scores import OVER_SET, read_labels, summary_lines
 from pipelines.stage import Job
+from pipelines.tracked import MOST_CHARTED
 from pipelines.workfolder import fold_of
 
 VERSION = 2
@@ -39,6 +40,7 @@ def score(job: Job, listed: list[Reference]) -> None:
             [e.fold, e.case, e.role, label_stamp(label), _content(path)] for e, label, path in listed
         ],
     }
+    used |= label_form(job.recipe.data)
     makes = [job.work.evaluation / name for name in ("scores.csv", "summary.json", "confusion.csv")]
     with job.stage("evaluate", VERSION, used, makes) as must_run:
         if must_run:
@@ -99,15 +101,17 @@ def means(told: dict[str, Any]) -> dict[str, float]:
     """`test/dice_csf` → mean: every metric over classes as `mean`, and those of `BY_CLASS` for each class.
 
     Sets of images have the numbers over the set instead of the classes' means: `test/mIoU`, `test/IoU_car`.
-    All others stand in the tables that the run keeps as artifacts; as charts they would hide these.
+    Where there are more than `MOST_CHARTED` classes, none has a chart of its own. All others stand in the
+    tables that the run keeps as artifacts; as charts they would hide these.
     """
     found: dict[str, float] = {}
     for name, held in told["sets"].items():
         shown = {f"{metric}_mean": values["mean"] for metric, values in held["over_classes"].items()}
         if held["length_unit"] == "px":
             shown |= {key: held["over_set"][key] for key in OVER_SET}
-            shown |= {f"IoU_{key}": value for key, value in held["over_set"]["iou_by_class"].items()}
-        else:
+            if len(held["classes"]) <= MOST_CHARTED:
+                shown |= {f"IoU_{key}": value for key, value in held["over_set"]["iou_by_class"].items()}
+        elif len(held["classes"]) <= MOST_CHARTED:
             by_class = held["classes"].items()
             shown |= {f"{m}_{key}": metrics[m]["mean"] for m in BY_CLASS for key, metrics in by_class}
         found |= {f"{name}/{key}": value for key, value in shown.items() if value is not None}

@@ -19,6 +19,7 @@ from medseg.networks.contract import Network
 from medseg.patches.slabs import plane_view, read_slab
 from medseg.preprocess.intensity import Ready
 from medseg.report.heat import HeatSlice, heat_picture
+from medseg.report.photos import colours_of
 from medseg.volume import PLANE_AXIS, Array, Plane, Volume
 from pipelines.device import choose
 from pipelines.ingested import case_files, cases, roles
@@ -52,7 +53,9 @@ def run(
             slab = read_slab(ready, plane, at, about.depth)
             heat = explain.heat_map(network, slab, index, layer)
             grey, pixel = slab[about.depth // 2], _pixel(ready, plane)
-            slices.append(HeatSlice(f"{plane} {at}", grey, heat, predicted[at], pixel))
+            colours = colours_of(ready.array[..., at]) if about.unit == "px" else None
+            where = f"{plane} {at}" if colours is None else ""
+            slices.append(HeatSlice(where, grey, heat, predicted[at], pixel, colours))
         path = work.report / f"explain_{_file_part(case)}_{_file_part(name)}.png"
         files.write_bytes(path, heat_picture(f"{case}: {name}, layer {layer}", slices))
         made[name] = path

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
+from medseg.config.recipe import Data
 from medseg.ingest import masks, splits
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
@@ -17,6 +18,16 @@ def case_files(row: dict[str, str]) -> CaseFiles:
     """A row of cases.csv as the paths it was read from."""
     channels = {name: Path(path) for name, path in json.loads(row["channels"]).items()}
     return CaseFiles(row["case"], row["subject"], channels, Path(row["label"]) if row["label"] else None)
+
+
+def label_form(data: Data) -> dict[str, Any]:
+    """What stages hash of how label files write classes; nothing where they hold values."""
+    held: dict[str, Any] = {}
+    if data.label_form != "values":
+        held["label_form"] = [data.label_form, data.void_colours]
+    if data.merge:
+        held["merge"] = sorted(data.merge.items())
+    return held
 
 
 def label_stamp(label: Path) -> Any:

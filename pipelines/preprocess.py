@@ -13,7 +13,7 @@ from medseg.ingest.patterns import CaseFiles
 from medseg.preprocess import geometry, intensity, store, weightmap
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.volume import Array, Case
-from pipelines.ingested import case_files, label_stamp, used_cases
+from pipelines.ingested import case_files, label_form, label_stamp, used_cases
 from pipelines.stage import Job, remove_others
 
 VERSION = 1
@@ -44,10 +44,7 @@ def _key(recipe: Recipe, case: CaseFiles) -> str:
         "channels": {k: files.stamp(p) for k, p in case.channels.items()},
         "label": label_stamp(case.label) if case.label else None,
     }
-    if recipe.data.label_form != "values":
-        used["label_form"] = [recipe.data.label_form, recipe.data.void_colours]
-    if recipe.data.merge:
-        used["merge"] = sorted(recipe.data.merge.items())
+    used |= label_form(recipe.data)
     if recipe.loss.weight_map is not None:
         used["weight_map"] = [recipe.sampling.plane, recipe.loss.weight_map.model_dump(mode="json")]
     return files.sha256_of_value(used)

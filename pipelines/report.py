@@ -29,6 +29,7 @@ VERSION = 2
 MOST_CASES = 40
 MOST_BOXES = 30
 MOST_NAMES = 24
+IMAGE_TILES = {"mIoU": "mean IoU", "G": "pixel accuracy G", "C": "class accuracy C", "BF": "boundary F1"}
 
 
 def run(job: Job) -> None:
@@ -157,9 +158,9 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
 
 def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
     """Of a set of images: the numbers over the set that papers print."""
-    shown = {key: held["over_set"][key] for key in ("mIoU", "G", "C", "BF")}
     cases = f"{name}, {held['cases']} images"
-    return [Tile(key, f"{value:.3f}", cases) for key, value in shown.items() if value is not None]
+    shown = {title: held["over_set"].get(key) for key, title in IMAGE_TILES.items()}
+    return [Tile(title, f"{value:.3f}", cases) for title, value in shown.items() if value is not None]
 
 
 def _training(job: Job) -> list[Chart]:

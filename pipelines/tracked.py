@@ -14,6 +14,9 @@ from medseg.volume import Plane
 from pipelines.reporter import Reporter
 from pipelines.workfolder import Work
 
+MOST_CHARTED = 30
+"""With more classes, only what is over all of them is a chart; the tables have each."""
+
 _TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
 """Parts of a recipe that make another training, and so another run, when they change."""
 _PLACES = {"data": ("path",), "train": ("device", "threads")}

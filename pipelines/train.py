@@ -29,6 +29,7 @@ from medseg.volume import Plane
 from pipelines import ingested
 from pipelines.reporter import seconds_in_words
 from pipelines.stage import Job, remove_others
+from pipelines.tracked import MOST_CHARTED
 from pipelines.training import DICE, OVER_SET, FoldTraining
 from pipelines.workfolder import Work, member_name
 
@@ -188,7 +189,7 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         "train/loss": epoch.train_loss,
         "train/learning_rate": epoch.lr,
         "train/seconds": epoch.seconds,
-        **{f"val/{k}": v for k, v in (epoch.val or {}).items()},
+        **{f"val/{k}": v for k, v in (epoch.val or {}).items() if k in _charted(training)},
     }
     run.metrics(values, epoch.number)
     if epoch.resumed:
@@ -201,6 +202,13 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
         + (f"; validation {told}{mark}" if told else "")
     )
+
+
+def _charted(training: FoldTraining) -> set[str]:
+    """What of validation is a chart: each class by itself as long as there are few."""
+    names = training.recipe.data.class_list().foreground_names
+    by_class = [f"dice_{name}" for name in names] if len(names) <= MOST_CHARTED else []
+    return {DICE, *OVER_SET, *by_class}
 
 
 def _validated(val: dict[str, float]) -> str:

@@ -23,7 +23,8 @@ def init(
     from pipelines import init as pipeline
 
     guess = pipeline.run(data, out, force=force)
-    typer.echo(f"{out}: {guess.n_cases} cases, layout {guess.layout}, {len(guess.classes or {})} classes")
+    classes = f"class list {guess.class_file}" if guess.class_file else f"{len(guess.classes or {})} classes"
+    typer.echo(f"{out}: {guess.n_cases} cases, layout {guess.layout}, {classes}")
     typer.echo(f"read it, then: {shlex.join(['medseg', 'run', str(out)])}")
 
 

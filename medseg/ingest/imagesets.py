@@ -29,7 +29,6 @@ from medseg.ingest.patterns import (
     files_under,
     match,
     natural_key,
-    without_suffix,
 )
 from medseg.io import scans
 
@@ -131,8 +130,8 @@ def _names(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MedsegError(Code.FILE_UNREADABLE, path, str(error), "copy the list again") from error
-    words = [line.split()[0].replace("\\", "/") for line in lines if line.split()]
-    return list(dict.fromkeys(without_suffix(word.rpartition("/")[2]) for word in words))
+    words = [Path(line.split()[0].replace("\\", "/")) for line in lines if line.split()]
+    return list(dict.fromkeys(scans.stem(word) if scans.is_picture(word) else word.name for word in words))
 
 
 def _absent(path: Path, name: str, what: str, held: tuple[Path, ...] = ()) -> Stray:

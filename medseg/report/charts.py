@@ -37,6 +37,9 @@ _NUMBERS_UP_TO = 30  # classes of a confusion matrix whose cells hold numbers
 _OVER_SET = {"val/miou": "mIoU", "val/G": "G", "val/C": "C"}
 _MEAN = "mean"
 
+_Lines = dict[str, list[tuple[float, float]]]
+"""Name → (epoch, value)."""
+
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     """Draw training against epochs: panels of loss, Dice and learning rate, as far as the history has them.
@@ -45,15 +48,9 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     text, empty where nothing was measured) under names such as ``train/loss``, ``val/dice_GM``, ``lr``.
     Where it has mean IoU and accuracies over all validation images, these stand instead of Dice. Returns PNG.
     """
-    over_set = {name: points for key, name in _OVER_SET.items() if (points := _points(history, key))}
-    found = {
-        "loss": _lines(history, "loss"),
-        **({"validation": over_set} if over_set else {"Dice": _few(_lines(history, "dice"))}),
-        "learning rate": _lines(history, "lr"),
-    }
-    panels = [(kind, lines) for kind, lines in found.items() if lines]
+    panels = _panels(history)
     made = canvas.figure(9.2, 2.9)
-    for place, (kind, lines) in enumerate(panels, start=1):
+    for place, (kind, lines) in enumerate(panels.items(), start=1):
         axes = made.add_subplot(1, len(panels), place)
         canvas.quiet_axes(axes)
         _draw_lines(axes, lines)
@@ -68,7 +65,18 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     return canvas.png(made)
 
 
-def _draw_lines(axes: Any, lines: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, _Lines]:
+    """Heading → lines of each panel that has any."""
+    over_set = {name: points for key, name in _OVER_SET.items() if (points := _points(history, key))}
+    found = {
+        "loss": _lines(history, "loss"),
+        **({"validation": over_set} if over_set else {"Dice": _few(_lines(history, "dice"))}),
+        "learning rate": _lines(history, "lr"),
+    }
+    return {heading: lines for heading, lines in found.items() if lines}
+
+
+def _draw_lines(axes: Any, lines: _Lines) -> None:
     for number, (name, points) in enumerate(lines.items()):
         x, y = zip(*points, strict=True)
         marker = "o" if len(x) <= 30 else None
@@ -77,7 +85,7 @@ def _draw_lines(axes: Any, lines: Mapping[str, Sequence[tuple[float, float]]]) -
         )
 
 
-def _lines(history: Sequence[Mapping[str, Any]], kind: str) -> dict[str, list[tuple[float, float]]]:
+def _lines(history: Sequence[Mapping[str, Any]], kind: str) -> _Lines:
     """Name → (epoch, value) of the columns that belong to a panel; epochs without a value are skipped."""
     names = dict.fromkeys(name for row in history for name in row)
     named = [name for name in names if kind in name.lower().replace("_", "/").split("/")]
@@ -91,7 +99,7 @@ def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float
     return [(float(epoch), float(cell)) for epoch, cell in cells if cell not in ("", None)]
 
 
-def _few(lines: dict[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
+def _few(lines: _Lines) -> _Lines:
     """A line a class as long as they can be told apart, otherwise their mean alone."""
     return {_MEAN: lines[_MEAN]} if len(lines) > len(SERIES) and _MEAN in lines else lines
 
