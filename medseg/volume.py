@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -19,6 +19,17 @@ Plane = Literal["axial", "coronal", "sagittal"]
 
 PLANE_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The spatial axis (of X, Y, Z in RAS+) that runs across the slices of each plane."""
+
+
+def planes_of(plane: Plane | Sequence[Plane]) -> tuple[Plane, ...]:
+    """One plane or several, as a tuple. Raises ValueError for none, one twice, or a name that is no plane."""
+    planes: tuple[Plane, ...] = (plane,) if isinstance(plane, str) else tuple(plane)
+    if unknown := [name for name in planes if name not in PLANE_AXIS]:
+        raise ValueError(f"{unknown[0]!r} is no plane; name some of {', '.join(sorted(PLANE_AXIS))}")
+    if not planes or len(set(planes)) < len(planes):
+        raise ValueError("name each plane once, and at least one")
+    return planes
+
 
 Colour = tuple[int, int, int]
 LabelForm = Literal["values", "colours", "above"]

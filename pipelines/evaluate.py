@@ -17,6 +17,7 @@ from pipelines.ingested import cases, label_form, label_stamp, roles
 from pipelines.scores import OVER_SET, read_labels, summary_lines
 from pipelines.stage import Job
 from pipelines.tracked import MOST_CHARTED
+from pipelines.workfolder import fold_of
 
 VERSION = 2
 BY_CLASS = ("dice", "hd95")
@@ -52,7 +53,7 @@ def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Referen
     by_name = cases(job.work.ingest)
     if folds is None:
         members = files.read_json(job.work.model / "model.json")["members"]
-        folds = sorted(int(m["name"].removeprefix("fold")) for m in members)
+        folds = sorted({fold_of(m["name"]) for m in members})
     for role in roles(job.work.ingest):
         row = by_name[role.case]
         if role.fold in folds and role.role in job.recipe.predict.roles and row["label"]:

@@ -101,7 +101,7 @@ preprocess:
   n4: false              # bias-field correction; a minute a scan
 
 sampling:
-  plane: axial           # axial | coronal | sagittal: choose the one with the finest pixels
+  plane: axial           # axial | coronal | sagittal: choose the one with the finest pixels; or a list
   depth: {depth:<15} # slices a slab: the middle one is labelled
   window: [40, 40]       # pixels of a training patch
 

@@ -83,4 +83,4 @@ def _extras(recipe: Recipe, label: Array) -> dict[str, Array]:
     how = recipe.loss.weight_map
     if how is None:
         return {}
-    return {weightmap.NAME: weightmap.weight_map(label, recipe.sampling.plane, how.w0, how.sigma_px)}
+    return {weightmap.NAME: weightmap.weight_map(label, recipe.sampling.planes[0], how.w0, how.sigma_px)}

@@ -56,8 +56,8 @@ def _log(job: Job) -> None:
     run.artifact(job.work.report / "report.html")
     for folder, kind in ((job.work.evaluation, "evaluation"), (job.work.ingest, "ingest")):
         run.artifact(folder, kind)
-    for history in job.work.root.glob("train/*/history.csv"):
-        run.artifact(history, f"train/{history.parent.name}")
+    for training, history in job.work.histories.items():
+        run.artifact(history, f"train/{training}")
 
 
 def _gather(job: Job) -> Report:
@@ -135,7 +135,9 @@ def _input(description: dict[str, Any]) -> str:
     if description.get("unit") == "px":
         channels = len(description["channels"])
         return f"images of {channels} channel{'' if channels == 1 else 's'}"
-    return f"{description['plane']} slabs of {description['depth']} slices"
+    plane = description["plane"]
+    planes = plane if isinstance(plane, str) else ", ".join(plane)
+    return f"{planes} slabs of {description['depth']} slices"
 
 
 def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
@@ -163,13 +165,15 @@ def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
 
 def _training(job: Job) -> list[Chart]:
     made = []
-    for path in sorted(job.work.root.glob("train/*/history.csv")):
+    for training, path in job.work.histories.items():
         rows = files.read_csv(path)
         if rows:
             png = charts.learning_curves(rows)
             by_set = "val/miou" in rows[0]
             scores = "mean IoU and accuracies over the validation images" if by_set else "validation Dice"
-            made.append(Chart(f"Fold {path.parent.name}", png, f"Loss, {scores}, and rate by epoch."))
+            made.append(
+                Chart(f"Fold {training.replace('/', ', ')}", png, f"Loss, {scores}, and rate by epoch.")
+            )
     return made
 
 

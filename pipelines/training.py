@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from medseg.errors import Code, MedsegError
 from medseg.evaluate import overlap
 from medseg.infer import modelfolder, predict
 from medseg.infer.modelfolder import Description
+from medseg.infer.planes import together
 from medseg.infer.predictor import NetworkPredictor
 from medseg.losses.base import Loss
 from medseg.losses.weights import median_frequency
@@ -35,7 +36,7 @@ from medseg.report import pictures
 from medseg.train.fit import LAST
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
-from medseg.volume import VOID, Array, Volume
+from medseg.volume import VOID, Array, Plane, Volume
 from pipelines import ingested, starting
 from pipelines.device import choose
 from pipelines.workfolder import Work
@@ -47,11 +48,17 @@ OVER_SET = {IOU: overlap.mean_iou, "G": overlap.pixel_accuracy, "C": overlap.cla
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """A fold of a recipe in a work folder."""
+    """A fold of a recipe in a work folder; with a network a plane, one ``plane`` by a recipe of its own."""
 
     recipe: Recipe
     work: Work
     fold: int
+    plane: Plane | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Checkpoints and history."""
+        return self.work.train(self.fold, self.plane)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of :func:`medseg.train.fit.fit`, but for `on_step`."""
@@ -62,7 +69,7 @@ class FoldTraining:
             "draw": self.drawer,
             "loss": self.loss(),
             "plan": self.plan(),
-            "folder": self.work.train(self.fold),
+            "folder": self.folder,
             "validate": self.validation() if self.validated else None,
             "augment": self.resizer or self.augmenter,
         }
@@ -111,7 +118,7 @@ class FoldTraining:
         Where a checkpoint stands, the loop takes its weights from there.
         """
         network = self.network()
-        if (self.work.train(self.fold) / LAST).exists():
+        if (self.folder / LAST).exists():
             return network, None
         return network, starting.begin(network, self.recipe.network, self.work, self.fold)
 
@@ -243,14 +250,17 @@ class FoldTraining:
         classes = self.recipe.data.class_list()
         about, train = self.description(), self.recipe.train
         spec = modelfolder.spec(about, self.network())
+        specs = [replace(spec, plane=plane) for plane in about.planes]
         how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training, and so do views
         over_set = OVER_SET if self._images or self.best_by != DICE else {}
 
         def validate(network: nn.Module) -> dict[str, float]:
             device = next(network.parameters()).device
-            predictor = NetworkPredictor(
-                network, spec, device, train.precision, channels_last=train.channels_last
-            )
+            along = [
+                NetworkPredictor(network, one, device, train.precision, channels_last=train.channels_last)
+                for one in specs
+            ]
+            predictor = together(along, about.combine)
             dice, total = [], np.zeros((len(classes), len(classes)), np.int64)
             for n, case in enumerate(self.validated):
                 labels = predict.label(case.ready, predictor, how).labels
@@ -280,7 +290,7 @@ class FoldTraining:
     def overlay(self) -> Path:
         """The picture of the first validation case at the latest validation."""
         ending = "jpg" if self.validated[0].ready.grid.unit == "px" else "png"
-        return self.work.train(self.fold) / f"overlay.{ending}"
+        return self.folder / f"overlay.{ending}"
 
     def description(self) -> Description:
         """What the model folder says of this training's network; ingest found the channels and unit."""

@@ -19,7 +19,7 @@ from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
 from medseg.ingest import imagesets
 from medseg.ingest.imagesets import ImageSet
-from medseg.volume import ClassList, Plane
+from medseg.volume import ClassList, Plane, planes_of
 
 
 class ClassSpec(_Part):
@@ -165,15 +165,34 @@ class Sampling(_Part):
 
     By `order: each_once` every training case is used once an epoch, in an order of the epoch's own; the last
     batch is filled up with the first cases again, and `train.steps_per_epoch` is not used.
+
+    `plane` may be a list: each window is then of one of them, drawn by chance, for a network that is `shared`
+    by all (`plane_networks`), or `separate` networks are trained, one a plane. A volume is predicted along
+    each plane; `predict.members` says how the results are joined.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"order"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"order", "plane_networks"})
 
-    plane: Plane = "axial"
+    plane: Plane | tuple[Plane, ...] = "axial"
+    plane_networks: Literal["shared", "separate"] = "shared"
     depth: Count = 3
     window: Pair = (40, 40)
     class_share: Share = 0.8
     order: Literal["random", "each_once"] = "random"
+
+    @field_validator("plane", mode="before")
+    @classmethod
+    def _different(cls, value: Any) -> Any:
+        names: Any = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError("name a plane or a list of planes")
+        planes = planes_of(names)
+        return planes if len(planes) > 1 else planes[0]
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """All planes."""
+        return planes_of(self.plane)
 
     @field_validator("depth")
     @classmethod
@@ -259,6 +278,9 @@ class Predict(_Part):
     blended ones overlap by half, tiles by as little as can be. A `tile` is what the network takes in; without
     it a batch of tiles takes at most `memory_mb`. `crf` refines each slice's probabilities: weights, widths
     and steps of a dense CRF, or null.
+
+    `members` says how the networks of several folds are joined, and the results along several planes: by mean
+    probabilities, or by majority vote, ties going to the first class.
 
     The image is seen at each of `scales`, with `flip` also mirrored left to right, and of what the network
     says the mean probability counts, or the largest score (`scale_fusion: max`).
@@ -353,3 +375,17 @@ class Recipe(_Part):
             known = f"name some of {', '.join(names)}"
             yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", known)
         yield from images.clashes(self)
+        if len(self.sampling.planes) > 1:
+            yield from self._plane_clashes()
+        elif self.sampling.plane_networks == "separate":
+            found = "separate networks for one plane"
+            remedy = "name several planes, or leave it out"
+            yield Clash(("sampling.plane_networks", "sampling.plane"), found, remedy)
+
+    def _plane_clashes(self) -> Iterator[Clash]:
+        if self.loss.weight_map is not None:
+            found = "weight maps are made for the slices of one plane"
+            yield Clash(("loss.weight_map", "sampling.plane"), found, "name one plane, or leave the map out")
+        if self.preprocess.spacing_px is not None:
+            found = "several planes, but spacing_px is for images"
+            yield Clash(("sampling.plane", "preprocess.spacing_px"), found, "take axial for images")

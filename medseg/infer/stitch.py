@@ -43,6 +43,13 @@ class VoteStitcher:
         cast = votes.sum(axis=-1, dtype=np.float32)
         return votes.argmax(axis=-1).astype(np.uint8), (lead / cast).astype(np.float32, copy=False)
 
+    def shares(self) -> npt.NDArray[np.float32]:
+        """Each class's share of the votes, (K, H, W): what voting windows have in place of probabilities."""
+        votes = self._votes[: self._shape[0], : self._shape[1]]
+        cast = votes.sum(axis=-1, dtype=np.float32, keepdims=True)
+        shares: npt.NDArray[np.float32] = np.moveaxis(votes, -1, 0) / np.moveaxis(cast, -1, 0)
+        return shares.astype(np.float32, copy=False)
+
 
 def _counter(window: Pair, stride: Pair) -> np.dtype[np.unsignedinteger[npt.NBitBase]]:
     """The smallest unsigned integer that holds the most votes a pixel can get.
