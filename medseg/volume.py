@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,9 @@ PLANE_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 VOID = 255
 """Class index of voxels that loss, sampling, weights and metrics ignore."""
+
+MOST_MASKS = 7
+"""Overlapping masks of one class list: with eight bits set a byte would be void."""
 
 SAME_GRID_MM = 0.1
 
@@ -109,21 +113,34 @@ class ClassList:
 
     Sets of street scenes and the like have no ``background``: every class is then foreground. Pixels of a
     value in ``void_values`` are void.
+
+    With ``overlapping`` the rows are masks that may share voxels, each 1 in a file of its own; there is no
+    background, and an index of the program is a byte whose bit i says whether mask i holds the voxel (see
+    :func:`pack_masks`). ``file_values`` are (value, byte) pairs of the one label map of which masks are
+    regions, where they are.
     """
 
     classes: tuple[Class, ...]
     void_values: tuple[int, ...] = ()
     background: bool = True
+    overlapping: bool = False
+    file_values: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        values = [c.value for c in self.classes]
         names = [c.name for c in self.classes]
+        if self.overlapping:
+            _check_mask_names(names)
+        else:
+            self._check_values(names)
+        if both := sorted(set(self.void_values) & set(self._by_value())):
+            raise ValueError(f"the void value {both[0]} is also a class")
+
+    def _check_values(self, names: list[str]) -> None:
+        values = [c.value for c in self.classes]
         if len(set(values)) < len(values) or len(set(names)) < len(names):
             raise ValueError(f"class values and names must be unique, got {values} and {names}")
         if not 2 <= len(values) <= VOID:
             raise ValueError(f"a class list has 2 to {VOID} rows, got {len(values)}")
-        if both := sorted(set(self.void_values) & set(values)):
-            raise ValueError(f"the void value {both[0]} is also a class")
 
     @classmethod
     def from_names(
@@ -140,6 +157,22 @@ class ClassList:
         for i, value in enumerate(sorted(names), start=0 if background else 1):
             rows.append(Class(value, names[value], given.get(value, _colour(i))))
         return cls(tuple(rows), void_values, background)
+
+    @classmethod
+    def of_masks(
+        cls,
+        regions: Mapping[str, Iterable[int]],
+        void_values: tuple[int, ...] = (),
+        file_values: Iterable[int] = (),
+    ) -> ClassList:
+        """Overlapping masks: name → the values of a label map that make it up, among its ``file_values``.
+
+        Masks that have files of their own have no values here.
+        """
+        held = {name: set(values) for name, values in regions.items()}
+        bits = {v: sum(1 << i for i, own in enumerate(held.values()) if v in own) for v in file_values}
+        rows = tuple(Class(1, name, _colour(i)) for i, name in enumerate(held, start=1))
+        return cls(rows, void_values, background=False, overlapping=True, file_values=tuple(bits.items()))
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -164,13 +197,32 @@ class ClassList:
         """File values by index."""
         return tuple(c.value for c in self.classes)
 
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """Names of overlapping masks, by bit; none where classes exclude each other."""
+        return self.names if self.overlapping else ()
+
+    def _by_value(self) -> dict[int, int]:
+        """File value → index, void left out; a mask's own file has 0 and 1."""
+        if self.overlapping:
+            return dict(self.file_values or ((0, 0), (1, 1)))
+        return {c.value: i for i, c in enumerate(self.classes)}
+
+    def holds(self, indices: Array, index: int) -> Array:
+        """Where indices (any shape) are of a class, or lie in a mask; void nowhere."""
+        if not self.overlapping:
+            found: Array = indices == index
+            return found
+        inside: Array = (indices >> index & 1 == 1) & (indices != VOID)
+        return inside
+
     def to_indices(self, values: Array, where: str) -> Array:
         """File values (any shape, integer dtype) → indices uint8, void → 255.
 
         Raises LABEL_VALUE_UNKNOWN naming the values that are not in the list.
         """
         present = np.unique(values)
-        known = {c.value: i for i, c in enumerate(self.classes)}
+        known = self._by_value()
         known |= dict.fromkeys(self.void_values, VOID)
         unknown = [int(v) for v in present if int(v) not in known]
         if unknown:
@@ -178,7 +230,7 @@ class ClassList:
                 Code.LABEL_VALUE_UNKNOWN,
                 where,
                 f"value {', '.join(map(str, unknown[:8]))} beside the class list's {sorted(known)}",
-                "correct the label map or add the value to data.classes",
+                self._remedy_for_values(),
             )
         lookup = np.array([known[int(v)] for v in present], dtype=np.uint8)
         if len(present) == 1:
@@ -189,6 +241,15 @@ class ClassList:
         table = np.zeros(high - low + 1, dtype=np.uint8)
         table[present.astype(np.int64) - low] = lookup
         return table[values.astype(np.int64, copy=False) - low]
+
+    def _remedy_for_values(self) -> str:
+        if self.overlapping and not self.file_values:
+            return "make it 1 inside the mask and 0 outside, or name the value in data.void"
+        return "correct the label map or add the value to data.classes"
+
+    def to_maps(self, indices: Array) -> Array:
+        """Indices (X, Y, Z) uint8 → label maps as files hold them, (L, X, Y, Z): one, or one a mask."""
+        return unpack_masks(indices, len(self)) if self.overlapping else self.to_values(indices)[None]
 
     def to_values(self, indices: Array) -> Array:
         """Indices uint8 → file values in the smallest integer type that holds them all; 255 → void."""
@@ -201,9 +262,12 @@ class ClassList:
     def to_json(self) -> list[dict[str, Any]]:
         """Rows of ``labels.json``: value, name, colour; without a background, the first is marked foreground.
 
-        Void values are not told: a label map that was predicted holds none.
+        Masks are marked as overlapping, each with its value in its own file. Void values are not told: a
+        label map that was predicted holds none.
         """
         rows = [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
+        if self.overlapping:
+            return [{**row, "overlapping": True} for row in rows]
         return rows if self.background else [{**rows[0], "foreground": True}, *rows[1:]]
 
     @classmethod
@@ -211,7 +275,51 @@ class ClassList:
         """Undo :meth:`to_json`."""
         held = list(rows)
         classes = tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in held)
+        if any(r.get("overlapping", False) for r in held):
+            return cls(classes, void_values, background=False, overlapping=True)
         return cls(classes, void_values, background=not any(r.get("foreground", False) for r in held))
+
+
+_MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def _check_mask_names(names: list[str]) -> None:
+    """Raise ValueError unless every case's masks, and its margin map, can have files of their own."""
+    if not 1 <= len(names) <= MOST_MASKS:
+        raise ValueError(f"1 to {MOST_MASKS} masks may overlap, got {len(names)}")
+    endings = [f"_{name.lower()}" for name in (*names, "margin")]
+    for i, name in enumerate(names):
+        others = endings[:i] + endings[i + 1 :]
+        if not _MASK_NAME.fullmatch(name):
+            raise ValueError(f"a mask's name is part of a file's: letters, digits, _, . and -, not {name!r}")
+        if endings[i].endswith(tuple(others)):
+            raise ValueError(f"a mask's name ends that of a file: {name!r} ends as another, or as a margin's")
+
+
+def pack_masks(masks: Iterable[Array]) -> npt.NDArray[np.uint8]:
+    """Overlapping masks, 0, 1 and 255 (void), each (X, Y, Z) → one uint8 array whose bit l is mask l.
+
+    A voxel that is void in one mask is void in all. There are at most :data:`MOST_MASKS` of them.
+    """
+    packed: npt.NDArray[np.uint8] | None = None
+    void: Array = np.zeros((), bool)
+    for bit, mask in enumerate(masks):
+        packed = np.zeros_like(mask, np.uint8) if packed is None else packed
+        packed |= np.left_shift(mask == 1, bit, dtype=np.uint8)
+        void = void | (mask == VOID)
+    if packed is None:
+        raise ValueError("there is no mask to pack")
+    packed[void] = VOID
+    return packed
+
+
+def unpack_masks(packed: Array, count: int) -> npt.NDArray[np.uint8]:
+    """Undo :func:`pack_masks`: (X, Y, Z) uint8 → (L, X, Y, Z) uint8 of 0, 1 and 255 (void), L = ``count``."""
+    masks = np.moveaxis(np.empty((*packed.shape, count), np.uint8, order="F"), -1, 0)
+    for bit, mask in enumerate(masks):
+        mask[...] = packed >> bit & 1
+        mask[packed == VOID] = VOID
+    return masks
 
 
 def _colour(i: int) -> tuple[int, int, int]:

@@ -20,8 +20,9 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
         verdicts = _every_scan(folder, say)
     else:
         recipe = load.load(recipe_name, data=folder)
-        found = layouts.find(folder, recipe.data.layout, recipe.data.channels, recipe.data.label)
-        verdicts = _every_case(found, recipe.data.class_list(), say)
+        data = recipe.data
+        found = layouts.find(folder, data.layout, data.channels, data.label, masks=data.masks)
+        verdicts = _every_case(found, data.class_list(), say)
         if found.ignored:
             say.line(f"  {quarantine.ignored_line(found.ignored_below(folder))}")
     usable = sum(all(f.is_note for f in findings) for findings in verdicts)

@@ -11,16 +11,18 @@ import numpy as np
 from medseg import files
 from medseg.evaluate import overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
-from medseg.volume import Array
-from pipelines.ingested import cases, roles
-from pipelines.scores import read_labels, summary_lines
+from medseg.infer import results
+from medseg.ingest.patterns import CaseFiles
+from medseg.volume import Array, ClassList
+from pipelines.ingested import case_files, cases, label_stamps, roles
+from pipelines.scores import read_prediction, read_truth, summary_lines
 from pipelines.stage import Job
 
 VERSION = 1
 BY_CLASS = ("dice", "hd95")
 
-Reference = tuple[Entry, Path, Path]
-"""Who is scored, from which label file, against which prediction."""
+Reference = tuple[Entry, CaseFiles, Path]
+"""Who is scored, by which files, against which prediction."""
 
 
 def run(job: Job) -> None:
@@ -30,13 +32,16 @@ def run(job: Job) -> None:
 
 def score(job: Job, listed: list[Reference]) -> None:
     """Score what is listed, as the stage does; also for predictions that no network made."""
-    used = {
+    classes = job.recipe.data.class_list()
+    used: dict[str, Any] = {
         "evaluate": job.recipe.evaluate.model_dump(mode="json"),
-        "classes": job.recipe.data.class_list().to_json(),
+        "classes": classes.to_json(),
         "references": [
-            [e.fold, e.case, e.role, files.stamp(label), _content(path)] for e, label, path in listed
+            [e.fold, e.case, e.role, label_stamps(case), _content(path, classes)] for e, case, path in listed
         ],
     }
+    if classes.file_values:
+        used["regions"] = classes.file_values
     makes = [job.work.evaluation / name for name in ("scores.csv", "summary.json", "confusion.csv")]
     with job.stage("evaluate", VERSION, used, makes) as must_run:
         if must_run:
@@ -54,11 +59,12 @@ def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Referen
         if role.fold in folds and role.role in job.recipe.predict.roles and by_name[role.case]["label"]:
             folder = job.work.fold_predictions(role.fold, len(folds))
             entry = Entry(role.case, role.subject, role.fold, role.role)
-            yield entry, Path(by_name[role.case]["label"]), folder / f"{role.case}.nii.gz"
+            yield entry, case_files(by_name[role.case]), folder / f"{role.case}.nii.gz"
 
 
-def _content(path: Path) -> str:
-    return files.sha256(path) if path.is_file() else "missing"
+def _content(path: Path, classes: ClassList) -> str:
+    paths = results.label_files(path, classes.masks)
+    return " ".join(files.sha256(p) if p.is_file() else "missing" for p in paths)
 
 
 def _score_all(job: Job, listed: list[Reference]) -> None:
@@ -66,16 +72,14 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
     rows: list[ScoreRow] = []
     matrices: dict[str, Array] = {}
     with job.say.progress("scoring", len(listed)) as bar:
-        for n, (entry, reference, predicted) in enumerate(listed, 1):
-            truth = read_labels(reference, classes)
-            prediction = None
-            if predicted.is_file():
-                prediction = read_labels(predicted, classes, truth.grid).array[0]
+        for n, (entry, case, predicted) in enumerate(listed, 1):
+            truth = read_truth(case, classes)
+            prediction = read_prediction(predicted, classes, truth.grid)
             array = truth.array[0]
             rows += table.score(
                 entry, array, prediction, truth.grid, classes, job.recipe.evaluate.nsd_tolerance
             )
-            counted = overlap.confusion(array, prediction, len(classes), where=entry.case)
+            counted = overlap.confusion_of(array, prediction, classes, where=entry.case)
             matrices[entry.role] = matrices.get(entry.role, np.zeros_like(counted)) + counted
             bar.to(n, entry.case)
     out = job.work.evaluation

@@ -42,14 +42,14 @@ def run(
     indices = {name: _class_index(about, name) for name in class_names}
     layer = explain.chosen_layer(network, layer)
     ready, _ = prepare(_scan(row, about), about)
-    labels = _labels(ready, network, about, device)
+    labels, classes = _labels(ready, network, about, device), about.class_list()
     made = {}
     for name, index in indices.items():
-        predicted = plane_view(labels == index, about.plane)
+        predicted = plane_view(classes.holds(labels, index), about.plane)
         slices = []
         for at in _middles(predicted):
             slab = read_slab(ready, about.plane, at, about.depth)
-            heat = explain.heat_map(network, slab, index, layer)
+            heat = explain.heat_map(network, slab, index, layer, overlapping=classes.overlapping)
             grey, pixel = slab[about.depth // 2], _pixel(ready, about.plane)
             slices.append(HeatSlice(f"{about.plane} {at}", grey, heat, predicted[at], pixel))
         path = work.report / f"explain_{_file_part(case)}_{_file_part(name)}.png"

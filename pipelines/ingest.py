@@ -14,6 +14,7 @@ from medseg.ingest import checks, layouts, quarantine, splits
 from medseg.ingest.patterns import CaseFiles, Found, scans_under
 from medseg.ingest.splits import Splits
 from medseg.volume import Case
+from pipelines.ingested import label_cell
 from pipelines.stage import Job
 
 VERSION = 1
@@ -27,7 +28,8 @@ def run(job: Job) -> None:
     """
     recipe, out = job.recipe, job.work.ingest
     root = data_folder(recipe)
-    found = layouts.find(root, recipe.data.layout, recipe.data.channels, recipe.data.label, job.work.root)
+    data = recipe.data
+    found = layouts.find(root, data.layout, data.channels, data.label, job.work.root, data.masks)
     used = {
         "data": recipe.data.model_dump(mode="json"),
         "files": [[files.stamp(p) for p in _paths(c)] for c in found.cases],
@@ -62,7 +64,7 @@ def data_folder(recipe: Recipe) -> Path:
 
 
 def _paths(case: CaseFiles) -> list[Path]:
-    return [p for p in (*case.channels.values(), case.label) if p is not None and p.exists()]
+    return [p for p in (*case.channels.values(), *case.label_paths) if p.exists()]
 
 
 def _read_all(
@@ -92,7 +94,7 @@ def _usable(each: CaseFiles, case: Case, findings: Sequence[Finding]) -> dict[st
         "subject": each.subject,
         "labelled": "yes" if case.label is not None else "no",
         "channels": json.dumps({k: str(v) for k, v in each.channels.items()}),
-        "label": str(each.label or ""),
+        "label": label_cell(each),
         "shape": " ".join(map(str, grid.shape)),
         "spacing": " ".join(f"{s:.6g}" for s in grid.spacing),
         "unit": grid.unit,

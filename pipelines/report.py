@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import medseg
 from medseg import files
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, refusal
 from medseg.evaluate import table
 from medseg.evaluate.table import ScoreRow
+from medseg.infer import results
 from medseg.ingest import checks
+from medseg.ingest.patterns import CaseFiles
 from medseg.report import charts, html, pictures
 from medseg.report.html import CaseView, Chart, Report, Tile
 from medseg.volume import Array, Volume
@@ -21,7 +21,7 @@ from pipelines import explaining
 from pipelines.device import choose, in_words
 from pipelines.info import version
 from pipelines.ingested import case_files, cases
-from pipelines.scores import read_labels
+from pipelines.scores import read_prediction
 from pipelines.stage import STAGES, Job
 
 VERSION = 1
@@ -145,8 +145,9 @@ def _spread(job: Job, scores: list[ScoreRow]) -> list[Chart]:
     colours = {c.name: c.colour for c in classes.classes}
     boxes = charts.box_plots(scores, colours=colours)
     made = [Chart("Spread over cases", boxes, "Each point is a case.")]
+    names = (table.OUTSIDE, table.INSIDE) if classes.overlapping else classes.names
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
-        picture = charts.confusion_picture(matrix, classes.names)
+        picture = charts.confusion_picture(matrix, names)
         made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; shares of each true class."))
     return made
 
@@ -155,9 +156,7 @@ def _times(job: Job) -> Chart:
     stages = {
         name: float(record["seconds"]) for name in STAGES[:-1] if (record := _finished(job, name)) is not None
     }
-    told = [
-        files.read_json(p) for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in _NOT_CASES
-    ]
+    told = [files.read_json(about) for about in _told(job)]
     steps: dict[str, float] = {}
     for case in told:
         for step, seconds in case["seconds"].items():
@@ -166,27 +165,30 @@ def _times(job: Job) -> Chart:
     return Chart("Where the time went", png, "Stages of this run; the steps of one scan, on average.")
 
 
-_NOT_CASES = {"stage.json", "labels.json"}
+def _told(job: Job) -> list[Path]:
+    """What is told of each predicted case."""
+    return [p for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in results.NOT_CASES]
 
 
 def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
     """Overlays of predicted cases: the worst scored first, then unlabelled ones; at most `MOST_CASES`."""
     by_name = cases(job.work.ingest)
     wanted = [*html.case_order(scores)]
-    predicted = {p.name.removesuffix(".nii.gz"): p for p in _label_maps(job)}
+    predicted = {p.stem: p for p in _told(job)}
     wanted += [name for name in predicted if name not in wanted]
     roles = {row.case: row.role for row in scores}
     for name in wanted[:MOST_CASES]:
-        image, _ = checks.read_image(case_files(by_name[name]).channels)
+        case, about = case_files(by_name[name]), predicted.get(name)
+        image, _ = checks.read_image(case.channels)
         if image is None:
             raise MedsegError(
                 Code.FILE_UNREADABLE, name, "it was usable at ingest", "run medseg ingest again"
             )
-        truth = _labels(job, by_name[name]["label"], image)
-        prediction = _labels(job, predicted.get(name), image)
+        truth = _truth(job, case, image)
+        prediction = None if about is None else _prediction(job, about, image)
         png = pictures.overlay(image, job.recipe.data.class_list(), truth=truth, prediction=prediction)
         explained = list(_explained(job, name)) if job.recipe.report.explain else []
-        yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(predicted.get(name)), explained)
+        yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(about), explained)
 
 
 def _explained(job: Job, case: str) -> Iterator[Chart]:
@@ -196,21 +198,22 @@ def _explained(job: Job, case: str) -> Iterator[Chart]:
         yield Chart(f"Grad-CAM, {name}", path.read_bytes(), "Outline: predicted. Heat: what speaks for it.")
 
 
-def _label_maps(job: Job) -> list[Path]:
-    found = sorted(job.work.predictions.rglob("*.nii.gz"))
-    return [p for p in found if not p.name.endswith("_margin.nii.gz")]
+def _truth(job: Job, case: CaseFiles, image: Volume) -> Array | None:
+    """Class indices (X, Y, Z) on the image's grid, None for a case that is not labelled."""
+    labels, findings = checks.read_truth(case, job.recipe.data.class_list(), image.grid)
+    if labels is None and findings:
+        raise refusal(findings)
+    return None if labels is None else labels.array[0]
 
 
-def _labels(job: Job, path: Path | str | None, image: Volume) -> Array | None:
-    if not path:
-        return None
-    array: Array = np.asarray(read_labels(Path(path), job.recipe.data.class_list(), image.grid).array[0])
-    return array
+def _prediction(job: Job, about: Path, image: Volume) -> Array | None:
+    label = about.with_name(f"{about.stem}.nii.gz")
+    return read_prediction(label, job.recipe.data.class_list(), image.grid)
 
 
-def _remark(label_map: Path | None) -> str:
-    if label_map is None:
+def _remark(about: Path | None) -> str:
+    if about is None:
         return "no prediction"
-    told = files.read_json(label_map.with_name(label_map.name.replace(".nii.gz", ".json")))
+    told = files.read_json(about)
     codes = " ".join(n["code"] for n in told["notes"])
     return f"quality {told['quality']:.3f} ({told['quality_kind']}) {codes}".strip()

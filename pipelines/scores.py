@@ -11,7 +11,9 @@ from medseg import files
 from medseg.errors import Code, ExitCode, Finding, MedsegError, refusal
 from medseg.evaluate import compare, overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
+from medseg.infer import results
 from medseg.ingest import checks, quarantine
+from medseg.ingest.patterns import CaseFiles
 from medseg.volume import Array, ClassList, Grid, Volume
 from pipelines.reporter import Reporter
 
@@ -62,6 +64,32 @@ def read_labels(path: Path, classes: ClassList, grid: Grid | None = None) -> Vol
     return volume
 
 
+def read_truth(case: CaseFiles, classes: ClassList) -> Volume:
+    """A case's label map or masks in class indices, (1, X, Y, Z) uint8. Raises the file's code."""
+    volume, findings = checks.read_truth(case, classes, None)
+    if volume is None:
+        raise refusal(findings)
+    return volume
+
+
+def read_prediction(label: Path, classes: ClassList, grid: Grid) -> Array | None:
+    """What was predicted, in class indices (X, Y, Z) uint8 on `grid`, by its (nominal) path; None if missing.
+
+    Of masks that may overlap none may be missing. Raises the file's code.
+    """
+    paths = results.label_files(label, classes.masks)
+    if not all(path.is_file() for path in paths):
+        return None
+    if classes.overlapping:
+        volume, findings = checks.read_masks(paths, classes, grid)
+    else:
+        volume, findings = checks.read_label(label, classes, grid)
+    if volume is None:
+        raise refusal(findings)
+    indices: Array = volume.array[0]
+    return indices
+
+
 def summary_lines(told: dict[str, Any]) -> list[str]:
     """The summary as a few lines: each class's Dice and HD95, and the mean over classes."""
     lines = []
@@ -108,10 +136,14 @@ def _without_reference(path: Path, truth: Path) -> Finding:
 
 
 def _class_list(truth: Path, prediction: Path, pairs: list[compare.Pair]) -> ClassList:
-    """labels.json of either folder; without one, the values found in the truth, named by their numbers."""
+    """labels.json of either folder; without one, the values found in the truth, named by their numbers.
+
+    Where it tells of masks that may overlap, each file is a mask.
+    """
     for folder in (prediction, truth):
         if (folder / "labels.json").is_file():
-            return _named_classes(folder / "labels.json")
+            named = _named_classes(folder / "labels.json")
+            return ClassList.from_names({0: "background", 1: "mask"}) if named.overlapping else named
     values = {0, *checks.label_values(pair.truth for pair in pairs)}
     if len(values) < 2:
         raise MedsegError(

@@ -73,14 +73,15 @@ class Outcome:
 def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `inputs` (files or folders) into `out`."""
     model = modelfolder.load(settings.model, choose(settings.device))
-    found = find_inputs(inputs, model.description.channels, out, settings)
+    about = model.description
+    found = find_inputs(inputs, about.channels, out, settings, about.class_list().masks)
     cases = found.cases
     if not cases:
         where = ", ".join(map(str, inputs))
         raise MedsegError(
             Code.NOTHING_USABLE, where, "no scan among the inputs", "name scans or their folder"
         )
-    write_label_names(out, model.description.class_list())
+    write_label_names(out, about.class_list())
     outcomes: dict[str, Outcome] = {}
     with say.progress("segmenting", len(cases)) as bar:
         for n, case in enumerate(cases, 1):
@@ -90,7 +91,13 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
     return _conclude(found, outcomes, out, settings, model, say)
 
 
-def find_inputs(inputs: Sequence[Path], channels: Sequence[str], out: Path, settings: Settings) -> Inputs:
+def find_inputs(
+    inputs: Sequence[Path],
+    channels: Sequence[str],
+    out: Path,
+    settings: Settings,
+    masks: Sequence[str] = (),
+) -> Inputs:
     """Cases among files and folders, and the files of those folders that were left out.
 
     A file that was named is always a case. In folders, files named like label maps are left out unless
@@ -115,15 +122,16 @@ def find_inputs(inputs: Sequence[Path], channels: Sequence[str], out: Path, sett
     taken = tuple(dict.fromkeys(found))
     grouped = _unique_names(_by_case(taken, channels))
     cases = tuple(Input(name, next(iter(c.values())), c) for name, c in grouped)
-    _check_overwriting(cases, out)
+    _check_overwriting(cases, out, masks)
     return Inputs(cases, taken, tuple(dict.fromkeys(left_out)))
 
 
-def _check_overwriting(cases: Sequence[Input], out: Path) -> None:
+def _check_overwriting(cases: Sequence[Input], out: Path, masks: Sequence[str]) -> None:
     for case in cases:
-        label = _label(case, out)
-        if label.exists() and any(path.exists() and label.samefile(path) for path in case.channels.values()):
-            raise _among_scans(label, "the label map would overwrite its scan")
+        for label in results.label_files(_label(case, out), masks):
+            scans_there = (path for path in case.channels.values() if path.exists())
+            if label.exists() and any(label.samefile(path) for path in scans_there):
+                raise _among_scans(label, "the label map would overwrite its scan")
 
 
 def _among_scans(where: Path, found: str) -> MedsegError:
@@ -163,18 +171,18 @@ def _unique_names(cases: Sequence[tuple[str, dict[str, Path]]]) -> list[tuple[st
 
 
 def _one(case: Input, model: Model, out: Path, settings: Settings) -> Outcome:
-    label = _label(case, out)
+    label, masks = _label(case, out), model.description.class_list().masks
     try:
         key = _key(case, model, settings)
-        if (told := results.told_before(label, key, margin=settings.margin)) is not None:
+        if (told := results.told_before(label, key, margin=settings.margin, masks=masks)) is not None:
             return Outcome("skipped", told)
         with naming_out_of_memory(case.file, LESS_MEMORY):
             made = segment_file(case.channels, model, label, mode=settings.mode, margin=settings.margin)
     except MedsegError as error:
-        results.remove(label)
+        results.remove(label, masks)
         return Outcome("set aside", {}, error.finding)
     told = {"case": case.case, "file": str(case.file), **made.to_json()}
-    results.tell(label, told, key)
+    results.tell(label, told, key, masks)
     return Outcome("done with note" if made.notes else "done", told)
 
 

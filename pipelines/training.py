@@ -92,9 +92,14 @@ class FoldTraining:
 
     def network(self) -> Network:
         """The network with fresh weights, the same for the same seed."""
-        keywords = self.recipe.network.keywords
+        how, classes = self.recipe.network, self.recipe.data.class_list()
         return networks.build(
-            self.recipe.network.name, self.channels, self.classes, seed=self.recipe.train.seed, **keywords
+            how.name,
+            self.channels,
+            len(classes),
+            seed=self.recipe.train.seed,
+            overlapping=classes.overlapping,
+            **how.keywords,
         )
 
     @property
@@ -104,8 +109,8 @@ class FoldTraining:
 
     @property
     def classes(self) -> int:
-        """Classes, background included."""
-        return len(self.recipe.data.classes)
+        """Classes, background included; or overlapping masks."""
+        return len(self.recipe.data.class_list())
 
     @cached_property
     def augmenter(self) -> Augmenter:
@@ -132,7 +137,7 @@ class FoldTraining:
             () if self.recipe.loss.weight_map is None else (weightmap.NAME,),
             self.augmenter.boxes,
             context,
-            background=self.recipe.data.background,
+            background=self.recipe.data.class_list().background,
         )
 
     def loss(self) -> Loss:
@@ -191,8 +196,9 @@ class FoldTraining:
                 labels = predict.label(case.ready, predictor, how).labels
                 if n == 0 and self.recipe.tracking.overlays:
                     self.draw(labels)
-                dice.append(overlap.dice(overlap.confusion(_label(case), labels, len(classes))))
-            means = _means(np.array(dice)[:, classes.foreground])
+                matrix = overlap.confusion_of(_label(case), labels, classes)
+                dice.append(overlap.foreground_dice(matrix, classes))
+            means = _means(np.array(dice))
             named = zip(classes.foreground_names, means, strict=True)
             found = {f"dice_{name}": float(m) for name, m in named}
             return {**found, BEST_BY: float(np.nanmean(means))}
@@ -245,6 +251,7 @@ class FoldTraining:
             memory_mb=r.predict.memory_mb,
             batch=r.predict.batch,
             crf=r.predict.crf,
+            thresholds=r.predict.thresholds,
             combine=r.predict.members,
             domain=domain,
             trained={},

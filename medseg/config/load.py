@@ -80,8 +80,8 @@ def validate(tree: Any, path: Path, problems: Sequence[Finding] = ()) -> Recipe:
 
 def differing(one: Recipe, other: Recipe) -> list[str]:
     """Keys, as `section.key`, whose values differ."""
-    held = _by_key(other)
-    return [key for key, value in _by_key(one).items() if held[key] != value]
+    ours, theirs = _by_key(one), _by_key(other)
+    return [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
 
 
 def _by_key(recipe: Recipe) -> dict[str, Any]:

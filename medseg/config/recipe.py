@@ -8,10 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from medseg import losses, networks
+from medseg.config import masks
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
 from medseg.volume import ClassList, Plane
@@ -74,13 +84,19 @@ class Data(_Part):
     """Where the scans lie, which files are channels and labels, what values mean, who has which role.
 
     Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
+
+    What is segmented may overlap: `regions` names masks by the values of the label map that make them up
+    (`whole: [1, 2]`), or `masks` by the pattern of a file each, 1 inside and 0 outside, instead of `label`
+    and `classes`.
     """
 
     path: Path | None = None
     layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns"] = "auto"
     channels: dict[str, str] = Field(default_factory=dict)
     label: str | None = None
-    classes: dict[int, ClassSpec]
+    masks: dict[str, str] = Field(default_factory=dict)
+    classes: dict[int, ClassSpec] = Field(default_factory=dict, validate_default=True)
+    regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default_factory=dict)
     background: bool = True
     void: tuple[int, ...] = ()
     splits: RandomSplit | tuple[Fold, ...] = RandomSplit()
@@ -90,6 +106,13 @@ class Data(_Part):
     def _names_alone_will_do(cls, value: Any) -> Any:
         if isinstance(value, dict):
             return {k: {"name": v} if isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+    @field_validator("classes")
+    @classmethod
+    def _there_are_some(cls, value: dict[int, ClassSpec], info: ValidationInfo) -> dict[int, ClassSpec]:
+        if not value and not info.data.get("masks"):
+            raise refusal(Code.RECIPE_INVALID, "missing", "add the key")
         return value
 
     @field_validator("void", mode="before")
@@ -111,8 +134,15 @@ class Data(_Part):
         self.class_list()
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value or key not in ("masks", "regions")}
+
     def class_list(self) -> ClassList:
-        """The class list: value → name, colour."""
+        """The class list: value → name, colour; or the masks that may overlap."""
+        if self.masks or self.regions:
+            regions = dict.fromkeys(self.masks, ()) or self.regions
+            return ClassList.of_masks(regions, self.void, self.classes)
         names = {v: c.name for v, c in self.classes.items()}
         colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
         return ClassList.from_names(names, colours, self.void, background=self.background)
@@ -274,7 +304,8 @@ class Predict(_Part):
     `window` is `sampling.window` unless given. Without `stride`, voting windows are at most 10 px apart,
     blended ones overlap by half, tiles by as little as can be. A `tile` is what the network takes in; without
     it a batch of tiles takes at most `memory_mb`. `crf` refines each slice's probabilities: weights, widths
-    and steps of a dense CRF, or null.
+    and steps of a dense CRF, or null. Of masks that may overlap, `thresholds` has the probability above which
+    a pixel lies in one, by name; 0.5 where none is given.
     """
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
@@ -284,9 +315,14 @@ class Predict(_Part):
     memory_mb: Count = 1024
     batch: Count | None = None
     crf: Crf | None = None
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
     members: Literal["mean", "vote"] = "mean"
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     margin_map: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value or key != "thresholds"}
 
 
 class Evaluate(_Part):
@@ -332,10 +368,11 @@ class Recipe(_Part):
         return self
 
     def _clashes(self) -> Iterator[Clash]:
-        weights, classes = self.loss.class_weights, len(self.data.classes)
+        weights, classes = self.loss.class_weights, len(self.data.class_list())
         if isinstance(weights, tuple) and len(weights) != classes:
             found = f"{len(weights)} values for {classes} classes"
             yield Clash(("loss.class_weights", "data.classes"), found, "give one a class, background first")
+        yield from (Clash(*told) for told in masks.clashes(self))
         train, planned = self.train, sum(p.epochs for p in self.train.phases)
         if train.phases and planned != train.epochs:
             found = f"they last {planned} epochs, train.epochs says {train.epochs}"

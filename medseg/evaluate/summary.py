@@ -38,8 +38,9 @@ def summarise(
     ``matrices`` holds the confusion matrix (K, K) of each set (the rows' role); ``costs`` are c₀ of false
     positives and c₁ of false negatives; class 0 is the ``background``, or foreground like the others. Each
     set has ``classes`` (name → metric → statistics), ``over_classes`` (the same for each case's mean over its
-    classes) and ``over_set``. Statistics are mean, median, sd, ci95 (bootstrap over subjects, ``draws``
-    draws), n, n_undefined and the worst case.
+    classes) and ``over_set``. Overlapping masks have a stack (L, 2, 2) of matrices, and instead of
+    ``over_set`` the same numbers of each mask as ``over_masks``. Statistics are mean, median, sd, ci95
+    (bootstrap over subjects, ``draws`` draws), n, n_undefined and the worst case.
     """
     sets = {}
     for role in sorted({row.role for row in rows}):
@@ -81,8 +82,20 @@ def _summarise_set(
             metric: statistics(metric, [_over_classes(case, metric) for case in by_case], seed, draws)
             for metric in METRICS
         },
-        "over_set": {} if matrix is None else _plain(overlap.over_set(matrix, *costs, background=background)),
+        **_over_set(matrix, list(names), costs, background=background),
     }
+
+
+def _over_set(
+    matrix: Array | None, masks: Sequence[str], costs: tuple[float, float], *, background: bool
+) -> dict[str, Any]:
+    """``over_set`` of a matrix (K, K), empty without one, and of a stack (L, 2, 2) ``over_masks`` too."""
+    if matrix is None:
+        return {"over_set": {}}
+    if matrix.ndim == 2:
+        return {"over_set": _plain(overlap.over_set(matrix, *costs, background=background))}
+    alone = {n: _plain(overlap.over_set(m, *costs)) for n, m in zip(masks, matrix, strict=True)}
+    return {"over_set": {}, "over_masks": alone}
 
 
 def _scored(row: ScoreRow, metric: str) -> Scored:

@@ -6,11 +6,20 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 import medseg
 from medseg import files, networks
@@ -26,6 +35,9 @@ from medseg.volume import ClassList, Plane
 
 FORMAT = 1
 
+THRESHOLD = 0.5
+"""Of a mask for which none is given."""
+
 Count = Annotated[int, Field(ge=1)]
 Triple = tuple[float, float, float]
 
@@ -39,6 +51,7 @@ class _ClassRow(BaseModel):
     name: str
     colour: tuple[int, int, int]
     foreground: bool = False
+    overlapping: bool = False
 
 
 class _Domain(BaseModel):
@@ -76,6 +89,7 @@ class Description(BaseModel):
     memory_mb: int = Tiles.memory_mb
     batch: Count | None
     crf: Crf | None = None
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
     combine: Literal["mean", "vote"]
     domain: dict[str, Any]
     trained: dict[str, Any]
@@ -94,9 +108,23 @@ class Description(BaseModel):
         _Domain.model_validate(domain)
         return domain
 
+    @model_validator(mode="after")
+    def _thresholds_are_of_masks(self) -> Self:
+        if unknown := self.thresholds.keys() - set(self.class_list().masks):
+            raise ValueError(f"thresholds of {', '.join(sorted(unknown))}, which are no overlapping masks")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value or key != "thresholds"}
+
     def class_list(self) -> ClassList:
         """Value → name, colour."""
         return ClassList.from_json(self.classes)
+
+    def mask_thresholds(self) -> tuple[float, ...]:
+        """The probability above which a pixel lies in each of overlapping masks; none of other classes."""
+        return tuple(self.thresholds.get(name, THRESHOLD) for name in self.class_list().masks)
 
     def geometry(self) -> GeometryPlan:
         """What is done to a scan's geometry before the network sees it."""
@@ -258,6 +286,7 @@ def _network(description: Description) -> Network:
         description.network,
         in_channels=len(description.channels) * description.depth,
         classes=len(description.classes),
+        overlapping=description.class_list().overlapping,
         **description.keywords,
     )
 
@@ -270,6 +299,7 @@ def spec(description: Description, network: Network) -> Spec:
         channels=len(description.channels),
         classes=len(description.classes),
         background=description.class_list().background,
+        thresholds=description.mask_thresholds(),
         step=int(network.step),
         context=int(network.context),
         residue=int(network.residue),
@@ -308,6 +338,9 @@ def card(description: Description, parameters: int, members: int) -> str:
     """`card.md`: what the model is, what it was trained on, what it expects, in words."""
     names = ", ".join(description.class_list().foreground_names)
     keywords = f" ({_words(description.keywords)})" if description.keywords else ""
+    masks = zip(description.class_list().masks, description.mask_thresholds(), strict=True)
+    least = ", ".join(f"{name} above {_words(threshold)}" for name, threshold in masks)
+    overlap = f"; masks may overlap, by probability: {least}" if least else ""
     plural = "" if members == 1 else "s"
     trained = "\n".join(f"- {member}: {_words(told)}" for member, told in description.trained.items())
     domain = "\n".join(f"- {line}" for line in _domain_lines(description.domain))
@@ -317,7 +350,7 @@ Labels {names} in {" + ".join(description.channels)} scans, slice by slice ({des
 {description.depth} slices a slab).
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
-- prediction: {description.mode}{" and a dense CRF" if description.crf else ""}
+- prediction: {description.mode}{" and a dense CRF" if description.crf else ""}{overlap}
 - use: `medseg segment SCANS OUT --model THIS_FOLDER`
 
 ## Trained

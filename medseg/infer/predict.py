@@ -19,7 +19,7 @@ from medseg.errors import Code, MedsegError
 from medseg.infer import crf as dense_crf
 from medseg.infer.crf import Crf
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec, checked_logits
-from medseg.infer.stitch import VoteStitcher
+from medseg.infer.stitch import MaskVoteStitcher, VoteStitcher
 from medseg.infer.tiles import Gaussian, Tiles, blended, check_tiles, tiled
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
@@ -70,9 +70,10 @@ How = Dense | Voting | Tiles | Gaussian
 class Prediction:
     """A volume's labels and how sure they are.
 
-    ``labels`` (X, Y, Z) uint8 class indices. ``margin`` (X, Y, Z) float16, first minus second of what
-    ``quality_kind`` names, 0 to 1, where it was asked for. ``quality`` is the margin's mean over the
-    predicted foreground, 0 where there is none.
+    ``labels`` (X, Y, Z) uint8 class indices, or bits of overlapping masks. ``margin`` (X, Y, Z) float16,
+    first minus second of what ``quality_kind`` names, 0 to 1, where it was asked for; of overlapping masks
+    |2p − 1| of the mask that is least sure. ``quality`` is the margin's mean over the predicted foreground
+    (what lies in any mask), 0 where there is none.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -104,7 +105,7 @@ def label(
     labels = np.zeros(shape, np.uint8, order="F")
     margins = np.zeros(shape, np.float16, order="F") if margin else None
     certain, found, of = 0.0, 0, slices(shape, plane)
-    first = int(predictor.spec.background)
+    first = int(predictor.spec.background or bool(predictor.spec.thresholds))
     with torch.inference_mode():
         for index, (slice_labels, slice_margin) in enumerate(_label_slices(ready, predictor, how)):
             plane_view(labels, plane)[index] = slice_labels
@@ -132,6 +133,8 @@ def _label_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[_Sli
             scores = blended(ready, predictor, how)
     if how.crf is not None:
         scores = _refined(scores, ready, predictor.spec.plane, how.crf)
+    if predictor.spec.thresholds:
+        return (_decide_masks(logits, predictor.spec) for logits in scores)
     return map(_decide, scores)
 
 
@@ -159,13 +162,14 @@ def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
     spec = predictor.spec
     shape = slice_shape(ready.grid.shape, spec.plane)
     starts = covering_grid(shape, how.window, how.stride)
+    stitcher = MaskVoteStitcher if spec.thresholds else VoteStitcher
     for index in range(slices(ready.grid.shape, spec.plane)):
         slab = mirrored(read_slab(ready, spec.plane, index, spec.depth), how.window)
-        votes = VoteStitcher(shape, how.window, how.stride, spec.classes)
+        votes = stitcher(shape, how.window, how.stride, spec.classes)
         for first in range(0, len(starts), how.batch):
             some = starts[first : first + how.batch]
             logits = checked_logits(predictor, cut(slab, some, how.window))
-            votes.add(logits.argmax(dim=1).to(torch.uint8).cpu().numpy(), some)
+            votes.add(spec.labels(logits).cpu().numpy(), some)
         yield votes.result()
 
 
@@ -178,12 +182,21 @@ def _decide(logits: Tensor) -> _Slice:
     return best[0].to(torch.uint8).cpu().numpy(), (first - second)[0].cpu().numpy()
 
 
+def _decide_masks(logits: Tensor, spec: Spec) -> _Slice:
+    """Logits (L, H, W) of overlapping masks → their bits (H, W) uint8, and the least of |2p − 1| (H, W)."""
+    margins = (2 * spec.probabilities(logits) - 1).abs().amin(dim=0)
+    return spec.labels(logits).cpu().numpy(), margins.cpu().numpy()
+
+
 def check(how: How, spec: Spec) -> None:
     """What can be known of a stitching rule before any scan is read.
 
-    Raises KEYWORD_INVALID for a rule that does not suit the network's padding or memory, SIZE_IMPOSSIBLE for
-    windows, tiles or strides that the network cannot take.
+    Raises KEYWORD_INVALID for a rule that does not suit the network's padding or memory, and for a CRF of
+    masks that overlap, SIZE_IMPOSSIBLE for windows, tiles or strides that the network cannot take.
     """
+    if spec.thresholds and not isinstance(how, Voting) and how.crf is not None:
+        found = "a CRF shares each pixel out among classes, and masks overlap"
+        raise MedsegError(Code.KEYWORD_INVALID, "predict.crf", found, "leave it out")
     if isinstance(how, Tiles):
         check_tiles(how, spec)
         return

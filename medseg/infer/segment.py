@@ -24,7 +24,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Result:
-    """A case's label map in file values on the scan's own grid, and what is told about it."""
+    """A case's label map in file values on the scan's own grid, and what is told about it.
+
+    `labels` is (1, X, Y, Z), or (L, X, Y, Z) of 0 and 1 where L masks may overlap.
+    """
 
     labels: Volume
     margin: Volume | None
@@ -33,7 +36,7 @@ class Result:
     quality_kind: str
     seconds: dict[str, float]
     notes: tuple[Finding, ...]
-    label_path: Path | None = None
+    label_paths: tuple[Path, ...] = ()
     margin_path: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def segment(
     made = predict.label(ready, model.predictor, about.how(mode), margin=margin, progress=progress)
     clock.lap("predict")
     indices = geometry.undo(_on(ready.grid, made.labels), record)
-    labels = indices.with_array(about.class_list().to_values(indices.array))
+    labels = indices.with_array(about.class_list().to_maps(indices.array[0]))
     back = geometry.undo(_on(ready.grid, made.margin), record) if made.margin is not None else None
     clock.lap("undo")
     sizes = measure_sizes(labels, about.class_list())
@@ -138,7 +141,8 @@ def segment_file(
 ) -> Result:
     """:func:`segment`, written to `out` (a `.nii.gz`), the margin map beside it as `<case>_margin.nii.gz`.
 
-    A margin map that an earlier result left is removed if none is asked for.
+    Masks that may overlap are written to `<case>_<mask>.nii.gz` instead, each to its own. A margin map that
+    an earlier result left is removed if none is asked for.
     """
     made = segment(channels, model, mode=mode, margin=margin, progress=progress)
     started = time.monotonic()
@@ -148,7 +152,9 @@ def segment_file(
     else:
         margin_path = results.margin_beside(out)
         nifti.write(made.margin, margin_path)
-    nifti.write(made.labels, out)
+    paths = results.label_files(out, model.description.class_list().masks)
+    for path, array in zip(paths, made.labels.array, strict=True):
+        nifti.write(made.labels.with_array(array[None]), path)
     seconds = {**made.seconds, "write": time.monotonic() - started}
     return Result(
         made.labels,
@@ -158,7 +164,7 @@ def segment_file(
         made.quality_kind,
         seconds,
         made.notes,
-        out,
+        paths,
         margin_path,
     )
 
@@ -169,10 +175,16 @@ def write_label_names(folder: Path, classes: ClassList) -> None:
 
 
 def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:
-    """Volume of each foreground class in ml (or px for images), by name; `labels` holds file values."""
+    """Volume of each foreground class in ml (or px for images), by name; `labels` holds file values.
+
+    Masks that may overlap each have their own, so that the volumes may add up to more than there is.
+    """
+    unit = labels.grid.voxel_size / (1000.0 if labels.grid.unit == "mm" else 1.0)
+    if classes.overlapping:
+        held = zip(classes.names, labels.array, strict=True)
+        return {name: int(np.count_nonzero(mask)) * unit for name, mask in held}
     values, counts = np.unique(labels.array, return_counts=True)
     found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    unit = labels.grid.voxel_size / (1000.0 if labels.grid.unit == "mm" else 1.0)
     return {c.name: found.get(c.value, 0) * unit for c in classes.classes[int(classes.background) :]}
 
 

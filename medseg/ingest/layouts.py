@@ -66,10 +66,11 @@ def find(
     channels: Mapping[str, str] | None = None,
     label: str | None = None,
     without: Path | None = None,
+    masks: Mapping[str, str] | None = None,
 ) -> Found:
     """Find the cases below ``root``, except in ``without``, where results are written.
 
-    Patterns that are given replace those that the layout would guess.
+    Patterns that are given replace those that the layout would guess; ``masks`` count for patterns alone.
 
     With ``channels`` given and no layout but auto, the patterns alone count: without ``label`` nothing is
     labelled. Raises PATH_MISSING, NOTHING_USABLE (no scan at all), RECIPE_INVALID.
@@ -82,7 +83,8 @@ def find(
         names = ", ".join(get_args(Layout))
         raise MedsegError(Code.RECIPE_INVALID, "data.layout", repr(layout), f"choose one of {names}")
     if layout == "patterns" or (layout == "auto" and channels):
-        return match(root, tree, Patterns(dict(channels or {}), label), "patterns")
+        patterns = Patterns(dict(channels or {}), label, masks=dict(masks or {}))
+        return match(root, tree, patterns, "patterns")
     name = _detect(root, tree) if layout == "auto" else layout
     patterns = _LAYOUTS[name](root, tree)
     patterns = replace(patterns, channels=channels or patterns.channels, label=label or patterns.label)
@@ -96,7 +98,7 @@ def guess(root: Path) -> Guess:
     Raises what :func:`find` raises.
     """
     found = find(root)
-    labelled = sum(case.label is not None for case in found.cases)
+    labelled = sum(bool(case.label_paths) for case in found.cases)
     classes = _classes(_dataset(root)) if found.layout == "decathlon" else None
     return Guess(
         found.layout,

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.patches import Patch
 from nibabel import orientations
+from scipy import ndimage
 
 from medseg.evaluate.surface import bounding_box
 from medseg.report import canvas
@@ -21,7 +22,7 @@ ERRORS: dict[str, RGB] = {
     "false negative": (64, 156, 255),
     "wrong class": (255, 214, 64),
 }
-"""Colours of foreground too much, foreground too little, and one class taken for another."""
+"""Colours of foreground too much, foreground too little, and one class (or masks) taken for another."""
 
 # Seen as a radiologist does: the viewer's left is the patient's right, and the nose points left.
 _LETTERS: dict[Plane, tuple[str, str, str]] = {
@@ -31,6 +32,7 @@ _LETTERS: dict[Plane, tuple[str, str, str]] = {
 }
 _VOID_COLOUR: RGB = (150, 150, 150)
 _OPACITY = 0.6
+_FAINT_OPACITY = 0.3
 _AIR = 0.08
 _SEEN_MARGIN = 3
 _BLACK = "#000000"
@@ -93,10 +95,10 @@ def overlay(
 ) -> bytes:
     """Draw a case in three planes, each through the slice with most foreground of truth and prediction.
 
-    ``truth`` and ``prediction`` are class indices (X, Y, Z) on the image's grid, ``margin`` is a share in 0
-    to 1. With a truth the columns are image, truth, prediction, errors; without, image, prediction, and
-    margin if given. Grey values run from the 1st to the 99th percentile of ``channel`` inside the head.
-    Returns PNG.
+    ``truth`` and ``prediction`` are class indices (X, Y, Z) on the image's grid, or bits of overlapping
+    masks, which are outlined; ``margin`` is a share in 0 to 1. With a truth the columns are image, truth,
+    prediction, errors; without, image, prediction, and margin if given. Grey values run from the 1st to the
+    99th percentile of ``channel`` inside the head. Returns PNG.
     """
     shown = _shown(image, channel, truth, prediction, margin)
     cuts = [_cut(shown, plane) for plane in _LETTERS]
@@ -183,9 +185,9 @@ def _panel(shown: _Shown, cut: _Cut, name: str, classes: ClassList) -> Array:
     if name == "margin" and shown.margin is not None:
         return _warm(cut.of(shown.margin))
     if name == "truth" and shown.truth is not None:
-        return _tint(rgb, cut.of(shown.truth), _class_colours(classes))
+        return _labelled(rgb, cut.of(shown.truth), classes)
     if name == "prediction" and shown.prediction is not None:
-        return _tint(rgb, cut.of(shown.prediction), _class_colours(classes))
+        return _labelled(rgb, cut.of(shown.prediction), classes)
     if name == "errors" and shown.truth is not None and shown.prediction is not None:
         wrong = errors(cut.of(shown.truth), cut.of(shown.prediction))
         return _tint(rgb * 0.6, wrong, dict(enumerate(ERRORS.values(), start=1)), opacity=1.0)
@@ -204,6 +206,20 @@ def errors(truth: Array, prediction: Array) -> Array:
 
 def _class_colours(classes: ClassList) -> dict[int, RGB]:
     return {**{i: classes.classes[i].colour for i in classes.foreground}, VOID: _VOID_COLOUR}
+
+
+def _labelled(rgb: Array, labels: Array, classes: ClassList) -> Array:
+    """Lay classes over a picture; or overlapping masks, the largest lowest: a faint fill, then outlines."""
+    if not classes.overlapping:
+        return _tint(rgb, labels, _class_colours(classes))
+    held = [(classes.holds(labels, i), classes.classes[i].colour) for i in classes.foreground]
+    held.sort(key=lambda mask: -int(np.count_nonzero(mask[0])))
+    out = _tint(rgb, labels, {VOID: _VOID_COLOUR})
+    for mask, colour in held:
+        out = _tint(out, mask, {1: colour}, _FAINT_OPACITY)
+    for mask, colour in held:
+        out = _tint(out, mask & ~ndimage.binary_erosion(mask), {1: colour}, opacity=1.0)
+    return out
 
 
 def _tint(rgb: Array, labels: Array, colours: dict[int, RGB], opacity: float = _OPACITY) -> Array:
