@@ -10,8 +10,14 @@ from medseg import losses
 if TYPE_CHECKING:
     from medseg.config.recipe import Data, Loss, Predict, Recipe
 
+KEYS = frozenset({"masks", "regions", "thresholds"})
+"""Keys that are left out of a written recipe, and of hashes of it, where they say nothing."""
+
 Told = tuple[tuple[str, ...], str, str]
 """The keys that clash, what was found, the remedy."""
+
+
+_WHERE = ("data.classes", "data.regions", "data.masks")
 
 
 def clashes(recipe: Recipe) -> Iterator[Told]:
@@ -42,10 +48,10 @@ def clashes(recipe: Recipe) -> Iterator[Told]:
 def _of_classes(loss: Loss, predict: Predict) -> Iterator[Told]:
     if loss.name in losses.OF_MASKS:
         found = f"{loss.name} is for masks that may overlap, and these classes do not"
-        yield (("loss.name", "data.classes"), found, "give data.regions or data.masks, or use ce_dice")
+        yield (("loss.name", *_WHERE), found, "give data.regions or data.masks, or use ce_dice")
     if predict.thresholds:
         found = "only masks that may overlap have thresholds"
-        yield (("predict.thresholds", "data.classes"), found, "give data.regions or data.masks, or none")
+        yield (("predict.thresholds", *_WHERE), found, "give data.regions or data.masks, or none")
 
 
 def _of_files(data: Data) -> Iterator[Told]:

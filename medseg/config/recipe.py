@@ -55,6 +55,10 @@ class ClashError(ValueError):
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_serializer(mode="wrap")
+    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value or key not in masks.KEYS}
+
 
 class ClassSpec(_Part):
     """One class: its name and, if wanted, its colour (RGB, 0-255)."""
@@ -133,10 +137,6 @@ class Data(_Part):
     def _classes_make_a_list(self) -> Self:
         self.class_list()
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in dump(self).items() if value or key not in ("masks", "regions")}
 
     def class_list(self) -> ClassList:
         """The class list: value → name, colour; or the masks that may overlap."""
@@ -320,10 +320,6 @@ class Predict(_Part):
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     margin_map: bool = False
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in dump(self).items() if value or key != "thresholds"}
-
 
 class Evaluate(_Part):
     """Tolerance of the surface Dice (mm, or px for images)."""
@@ -371,7 +367,9 @@ class Recipe(_Part):
         weights, classes = self.loss.class_weights, len(self.data.class_list())
         if isinstance(weights, tuple) and len(weights) != classes:
             found = f"{len(weights)} values for {classes} classes"
-            yield Clash(("loss.class_weights", "data.classes"), found, "give one a class, background first")
+            yield Clash(
+                ("loss.class_weights", "data.classes"), found, "give one a class, background first, or a mask"
+            )
         yield from (Clash(*told) for told in masks.clashes(self))
         train, planned = self.train, sum(p.epochs for p in self.train.phases)
         if train.phases and planned != train.epochs:
