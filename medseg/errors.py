@@ -48,6 +48,7 @@ class Code(StrEnum):
     FILE_UNREADABLE = "FILE_UNREADABLE"
     DUPLICATE_CASE = "DUPLICATE_CASE"
     REFERENCE_MISSING = "REFERENCE_MISSING"
+    UNIT_MISMATCH = "UNIT_MISMATCH"
     TOO_SMALL = "TOO_SMALL"
     TOO_LARGE = "TOO_LARGE"
     # A case is used, with a note
@@ -61,6 +62,7 @@ class Code(StrEnum):
     NO_ORIENTATION = "NO_ORIENTATION"
     FORMS_DIFFER_SLIGHTLY = "FORMS_DIFFER_SLIGHTLY"
     LABEL_ROUNDED = "LABEL_ROUNDED"
+    TURNED_UPRIGHT = "TURNED_UPRIGHT"
     OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
     EMPTY_PREDICTION = "EMPTY_PREDICTION"
     # The command or its recipe must be changed
@@ -92,7 +94,7 @@ MEANING: dict[Code, str] = {
     Code.NOT_AN_IMAGE: "no reader recognises the file",
     Code.NOT_SCALAR: "voxels hold several values each (RGB, vectors) instead of one",
     Code.TRUNCATED: "the file ends early or its compression is damaged",
-    Code.FOUR_D: "the image has a real fourth axis (time, directions)",
+    Code.FOUR_D: "the image has a real fourth axis (time, directions), or several pages",
     Code.NAN_OR_INF: "some voxels are not finite numbers",
     Code.CONSTANT: "every voxel has the same value",
     Code.SFORM_QFORM_DISAGREE: "sform and qform place the volume's corners more than 0.1 mm apart",
@@ -108,6 +110,7 @@ MEANING: dict[Code, str] = {
     Code.FILE_UNREADABLE: "the file cannot be opened (permissions, broken link)",
     Code.DUPLICATE_CASE: "two files claim the same case and channel",
     Code.REFERENCE_MISSING: "a predicted label map has no reference to be scored against",
+    Code.UNIT_MISMATCH: "a picture in px where a scan in mm is wanted, or the reverse",
     Code.TOO_SMALL: "an axis is shorter than two voxels",
     Code.TOO_LARGE: "the volume has more voxels than the limit allows",
     Code.SINGLETON_AXIS: "trailing axes of length one were dropped",
@@ -120,6 +123,7 @@ MEANING: dict[Code, str] = {
     Code.NO_ORIENTATION: "no orientation is stored; the array is used as it lies",
     Code.FORMS_DIFFER_SLIGHTLY: "sform and qform differ, by at most 0.1 mm at the corners; sform was used",
     Code.LABEL_ROUNDED: "label values within 1e-3 of integers were rounded",
+    Code.TURNED_UPRIGHT: "the picture was turned as its EXIF orientation says",
     Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on; the result needs review",
     Code.EMPTY_PREDICTION: "the model found no foreground; the result needs review",
     Code.USAGE: "the command line does not make sense",
@@ -157,6 +161,7 @@ NOTES: frozenset[Code] = frozenset(
         Code.NO_ORIENTATION,
         Code.FORMS_DIFFER_SLIGHTLY,
         Code.LABEL_ROUNDED,
+        Code.TURNED_UPRIGHT,
         Code.OUT_OF_DOMAIN,
         Code.EMPTY_PREDICTION,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, Literal
@@ -21,8 +21,14 @@ Plane = Literal["axial", "coronal", "sagittal"]
 PLANE_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The spatial axis (of X, Y, Z in RAS+) that runs across the slices of each plane."""
 
+Colour = tuple[int, int, int]
+LabelForm = Literal["values", "colours", "above"]
+
 VOID = 255
 """Class index of voxels that loss, sampling, weights and metrics ignore."""
+
+OUTSIDE = "outside"
+"""What a voxel that a mask does not hold is to it."""
 
 MOST_MASKS = 7
 """Overlapping masks of one class list: with eight bits set a byte would be void."""
@@ -89,7 +95,7 @@ class Class:
 
     value: int
     name: str
-    colour: tuple[int, int, int]
+    colour: Colour
 
 
 # Hues that stay apart for colour-blind readers (after Okabe & Ito, 2008), then others; background is black.
@@ -118,6 +124,10 @@ class ClassList:
     background, and an index of the program is a byte whose bit i says whether mask i holds the voxel (see
     :func:`pack_masks`). ``file_values`` are (value, byte) pairs of the one label map of which masks are
     regions, where they are.
+
+    ``label_form`` says how label files write classes: by their ``values``, by their ``colours`` (RGB; those
+    of ``void_colours`` are void), or as a grey mask, ``above`` the ``threshold`` the last class, else the
+    first.
     """
 
     classes: tuple[Class, ...]
@@ -125,6 +135,9 @@ class ClassList:
     background: bool = True
     overlapping: bool = False
     file_values: tuple[tuple[int, int], ...] = ()
+    label_form: LabelForm = "values"
+    threshold: float = 0.0
+    void_colours: tuple[Colour, ...] = ()
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.classes]
@@ -141,6 +154,13 @@ class ClassList:
             raise ValueError(f"class values and names must be unique, got {values} and {names}")
         if not 2 <= len(values) <= VOID:
             raise ValueError(f"a class list has 2 to {VOID} rows, got {len(values)}")
+        colours = [*(c.colour for c in self.classes), *self.void_colours]
+        if self.label_form == "colours" and len(set(colours)) < len(colours):
+            raise ValueError("classes written by their colours need one each, and void others")
+        if self.void_colours and not self.void_values:
+            raise ValueError("void colours need a void value that stands for them")
+        if self.label_form == "above" and len(values) != 2:
+            raise ValueError(f"a grey mask tells two classes apart, the list has {len(values)}")
 
     @classmethod
     def from_names(
@@ -202,6 +222,11 @@ class ClassList:
         """Names of overlapping masks, by bit; none where classes exclude each other."""
         return self.names if self.overlapping else ()
 
+    @property
+    def zero_is_outside(self) -> bool:
+        """Whether index 0 is none of the foreground: the background, or outside of all masks."""
+        return self.background or self.overlapping
+
     def _by_value(self) -> dict[int, int]:
         """File value → index, void left out; a mask's own file has 0 and 1."""
         if self.overlapping:
@@ -215,6 +240,14 @@ class ClassList:
             return found
         inside: Array = (indices >> index & 1 == 1) & (indices != VOID)
         return inside
+
+    def of_mask(self, index: int) -> ClassList:
+        """The list of one mask by itself: what is outside, and inside."""
+        return ClassList((Class(0, OUTSIDE, (0, 0, 0)), replace(self.classes[index], value=1)))
+
+    def as_written(self) -> ClassList:
+        """The list by which label maps that medseg wrote are read: they hold values."""
+        return replace(self, label_form="values", threshold=0.0, void_colours=())
 
     def to_indices(self, values: Array, where: str) -> Array:
         """File values (any shape, integer dtype) → indices uint8, void → 255.

@@ -20,10 +20,10 @@ from medseg.baselines import fcm
 from medseg.config import load
 from medseg.config.recipe import Recipe, Tracking
 from medseg.errors import Code, ExitCode, MedsegError, refusal
+from medseg.infer import results
 from medseg.infer.segment import Result, measure_sizes, write_label_names
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
-from medseg.io import nifti
 from medseg.preprocess import intensity
 from medseg.preprocess.intensity import Ready
 from medseg.volume import Volume
@@ -100,9 +100,10 @@ def _predict(job: Job, folds: Sequence[int]) -> None:
 def _tasks(job: Job, fold: int, folds: int) -> Iterator[Task]:
     by_name = cases(job.work.ingest)
     for role in roles(job.work.ingest):
-        if role.fold == fold and role.role in job.recipe.predict.roles and by_name[role.case]["label"]:
-            out = job.work.fold_predictions(fold, folds) / f"{role.case}.nii.gz"
-            yield Task(case_files(by_name[role.case]), out)
+        row = by_name[role.case]
+        if role.fold == fold and role.role in job.recipe.predict.roles and row["label"]:
+            out = results.label_map(job.work.fold_predictions(fold, folds), role.case, row["unit"])
+            yield Task(case_files(row), out)
 
 
 def _training(job: Job, fold: int) -> list[CaseFiles]:
@@ -150,9 +151,9 @@ def _cluster_all(job: Job, tasks: Sequence[Task], order: tuple[int, ...]) -> Non
                 job.say.line(f"  {task.case.name}: no prediction: {error.finding}")
                 continue
             write_label_names(task.out.parent, classes)
-            nifti.write(made.labels, task.out)
+            results.write(made.labels, classes, task.out)
             told = {"case": task.case.name, **made.to_json(), "members": ["fuzzy c-means"]}
-            files.write_json(task.out.with_name(f"{task.case.name}.json"), told)
+            files.write_json(results.about_beside(task.out), told)
             bar.to(n, task.case.name)
 
 

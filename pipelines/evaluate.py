@@ -15,10 +15,10 @@ from medseg.infer import results
 from medseg.ingest.patterns import CaseFiles
 from medseg.volume import Array, ClassList
 from pipelines.ingested import case_files, cases, label_stamps, roles
-from pipelines.scores import read_prediction, read_truth, summary_lines
+from pipelines.scores import OVER_SET, read_prediction, read_truth, summary_lines
 from pipelines.stage import Job
 
-VERSION = 1
+VERSION = 2
 BY_CLASS = ("dice", "hd95")
 
 Reference = tuple[Entry, CaseFiles, Path]
@@ -56,10 +56,11 @@ def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Referen
         members = files.read_json(job.work.model / "model.json")["members"]
         folds = sorted(int(m["name"].removeprefix("fold")) for m in members)
     for role in roles(job.work.ingest):
-        if role.fold in folds and role.role in job.recipe.predict.roles and by_name[role.case]["label"]:
+        row = by_name[role.case]
+        if role.fold in folds and role.role in job.recipe.predict.roles and row["label"]:
             folder = job.work.fold_predictions(role.fold, len(folds))
             entry = Entry(role.case, role.subject, role.fold, role.role)
-            yield entry, case_files(by_name[role.case]), folder / f"{role.case}.nii.gz"
+            yield entry, case_files(row), results.label_map(folder, role.case, row["unit"])
 
 
 def _content(path: Path, classes: ClassList) -> str:
@@ -68,7 +69,7 @@ def _content(path: Path, classes: ClassList) -> str:
 
 
 def _score_all(job: Job, listed: list[Reference]) -> None:
-    classes = job.recipe.data.class_list()
+    classes, how = job.recipe.data.class_list(), job.recipe.evaluate
     rows: list[ScoreRow] = []
     matrices: dict[str, Array] = {}
     with job.say.progress("scoring", len(listed)) as bar:
@@ -76,16 +77,17 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
             truth = read_truth(case, classes)
             prediction = read_prediction(predicted, classes, truth.grid)
             array = truth.array[0]
-            rows += table.score(
-                entry, array, prediction, truth.grid, classes, job.recipe.evaluate.nsd_tolerance
-            )
+            tolerances = how.nsd_tolerance, how.bf_tolerance
+            rows += table.score(entry, array, prediction, truth.grid, classes, *tolerances)
             counted = overlap.confusion_of(array, prediction, classes, where=entry.case)
             matrices[entry.role] = matrices.get(entry.role, np.zeros_like(counted)) + counted
             bar.to(n, entry.case)
     out = job.work.evaluation
     table.write(out / "scores.csv", rows)
     table.write_confusion(out / "confusion.csv", matrices, classes)
-    files.write_json(out / "summary.json", summary.summarise(rows, matrices, background=classes.background))
+    costs = how.cost_fp, how.cost_fn
+    told = summary.summarise(rows, matrices, costs=costs, background=classes.background, names=classes.names)
+    files.write_json(out / "summary.json", told)
 
 
 def _say(job: Job) -> None:
@@ -98,13 +100,17 @@ def _say(job: Job) -> None:
 def means(told: dict[str, Any]) -> dict[str, float]:
     """`test/dice_csf` → mean: every metric over classes as `mean`, and those of `BY_CLASS` for each class.
 
+    Sets of images have the numbers over the set instead of the classes' means: `test/mIoU`, `test/IoU_car`.
     All others stand in the tables that the run keeps as artifacts; as charts they would hide these.
     """
-    found = {}
+    found: dict[str, float] = {}
     for name, held in told["sets"].items():
-        shown = [(metric, "mean", held["over_classes"]) for metric in table.METRICS]
-        shown += [(metric, *item) for metric in BY_CLASS for item in held["classes"].items()]
-        for metric, class_name, metrics in shown:
-            if metrics[metric]["mean"] is not None:
-                found[f"{name}/{metric}_{class_name}"] = metrics[metric]["mean"]
+        shown = {f"{metric}_mean": values["mean"] for metric, values in held["over_classes"].items()}
+        if held["length_unit"] == "px":
+            shown |= {key: held["over_set"][key] for key in OVER_SET if key in held["over_set"]}
+            shown |= {f"IoU_{key}": value for key, value in held["over_set"]["iou_by_class"].items()}
+        else:
+            by_class = held["classes"].items()
+            shown |= {f"{m}_{key}": metrics[m]["mean"] for m in BY_CLASS for key, metrics in by_class}
+        found |= {f"{name}/{key}": value for key, value in shown.items() if value is not None}
     return found

@@ -10,8 +10,8 @@ from typing import Any
 from medseg import files
 from medseg.config.recipe import RandomSplit, Recipe
 from medseg.errors import Code, Finding, MedsegError, refusal
-from medseg.ingest import checks, layouts, quarantine, splits
-from medseg.ingest.patterns import CaseFiles, Found, scans_under
+from medseg.ingest import checks, layouts, masks, quarantine, splits
+from medseg.ingest.patterns import CaseFiles, Found, measured_under
 from medseg.ingest.splits import Splits
 from medseg.volume import Case
 from pipelines.ingested import label_cell
@@ -34,6 +34,7 @@ def run(job: Job) -> None:
         "data": recipe.data.model_dump(mode="json"),
         "files": [[files.stamp(p) for p in _paths(c)] for c in found.cases],
         "strays": [str(s) for s in found.strays],
+        "roles": found.roles,
         "ignored": found.ignored_below(root),
     }
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
@@ -41,12 +42,13 @@ def run(job: Job) -> None:
         if must_run:
             usable, cases, aside = _read_all(job, found.cases)
             aside = [quarantine.row(s.case, s, root=root) for s in found.strays] + aside
-            _must_add_up([root / p for p in scans_under(root, job.work.root)], found, cases, aside)
+            tree = [root / p for p in measured_under(found.unit, root, job.work.root)]
+            _must_add_up(tree, found, cases, aside)
             quarantine.write(out / "quarantine.csv", aside)
             files.write_csv(out / "cases.csv", CASE_COLUMNS, cases)
             _say(job, found.ignored_below(root))
             _must_be_some(root, cases, aside)
-            made = _split(recipe, usable, aside)
+            made = _split(recipe, found, usable, aside)
             splits.write(out / "splits.csv", made.rows)
             _say_unused(job, made)
             files.write_json(out / "dataset.json", _dataset(recipe, root, found, cases, aside))
@@ -64,7 +66,8 @@ def data_folder(recipe: Recipe) -> Path:
 
 
 def _paths(case: CaseFiles) -> list[Path]:
-    return [p for p in (*case.channels.values(), *case.label_paths) if p.exists()]
+    labels = (path for label in case.label_paths for path in masks.files_of(label))
+    return [p for p in (*case.channels.values(), *labels) if p.exists()]
 
 
 def _read_all(
@@ -109,11 +112,12 @@ def _must_add_up(
 
     And each case and each stray has become one row.
     """
-    lost = set(scans) - found.files()
+    held = found.files()
+    lost = sorted(path for path in scans if path not in held and path.parent not in held)
     inputs = sorted([c.name for c in found.cases] + [s.case for s in found.strays])
     rows = sorted(row["case"] for row in (*cases, *aside))
     if lost or inputs != rows:
-        told = f"{len(lost)} scans in no row{': ' if lost else ''}{quarantine.some(sorted(map(str, lost)))}"
+        told = f"{len(lost)} scans in no row{': ' if lost else ''}{quarantine.some([str(p) for p in lost])}"
         told += f"; {len(inputs)} inputs, {len(cases)} usable + {len(aside)} set aside"
         raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", told, "please report this with medseg.log")
 
@@ -126,7 +130,9 @@ def _must_be_some(root: Path, cases: Sequence[Any], aside: Sequence[quarantine.R
         )
 
 
-def _split(recipe: Recipe, usable: Sequence[CaseFiles], aside: Sequence[quarantine.Row]) -> Splits:
+def _split(
+    recipe: Recipe, found: Found, usable: Sequence[CaseFiles], aside: Sequence[quarantine.Row]
+) -> Splits:
     """The splits; where they fail, the cases that were set aside are named with their codes."""
     how = recipe.data.splits
     try:
@@ -134,6 +140,8 @@ def _split(recipe: Recipe, usable: Sequence[CaseFiles], aside: Sequence[quaranti
             return splits.random_folds(
                 usable, folds=how.folds, val_share=how.val, test_share=how.test, seed=how.seed
             )
+        if how == "listed":
+            return splits.listed(usable, found.roles, set_aside=[row["case"] for row in aside])
         return splits.given(usable, [f.model_dump() for f in how], set_aside=[row["case"] for row in aside])
     except MedsegError as error:
         if not aside:
@@ -165,6 +173,7 @@ def _dataset(
         "root": str(root),
         "layout": found.layout,
         "channels": list(json.loads(cases[0]["channels"])),
+        "unit": found.unit,
         "classes": recipe.data.class_list().to_json(),
         "usable": len(cases),
         "labelled": sum(c["labelled"] == "yes" for c in cases),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
-from medseg.ingest import splits
+from medseg.ingest import masks, splits
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
 
@@ -30,11 +30,18 @@ def label_stamps(case: CaseFiles) -> Any:
     """Stamps of the label map's file or of each mask's; None if not labelled."""
     if case.masks:
         return {name: files.stamp(path) for name, path in case.masks.items()}
-    return None if case.label is None else files.stamp(case.label)
+    return None if case.label is None else label_stamp(case.label)
 
 
 def _paths(cell: str) -> dict[str, Path]:
     return {name: Path(path) for name, path in json.loads(cell).items()}
+
+
+def label_stamp(label: Path) -> Any:
+    """A cheap sign that a label file, or every mask of a folder, is unchanged."""
+    if label.is_dir():
+        return [files.stamp(path) for path in masks.files_of(label)]
+    return files.stamp(label)
 
 
 def cases(ingest: Path) -> dict[str, dict[str, str]]:

@@ -39,7 +39,7 @@ def run(job: Job) -> None:
     """Predict test cases with their fold's member, unlabelled ones with all members."""
     model = modelfolder.read(job.work.model)
     tasks = plan(job, model)
-    settings = job.recipe.predict.model_dump(mode="json")
+    settings = job.recipe.predict.used()
     keys = {_place(job, t): _key(t, model, settings) for t in tasks}
     table = job.work.predictions / "volumes.csv"
     classes = model.description.class_list()
@@ -48,7 +48,7 @@ def run(job: Job) -> None:
         if must_run:
             rows = _predict_all(job, tasks, keys)
             _remove_stale(job.work.predictions, tasks, classes)
-            names = results.table_columns(classes)
+            names = results.table_columns(classes, results.SIZE_UNITS[model.description.unit])
             files.write_csv(table, [*names, "members"], rows)
 
 
@@ -61,15 +61,17 @@ def plan(job: Job, model: ModelFile) -> list[Task]:
     for role in roles(job.work.ingest):
         if role.fold not in trained or role.role not in wanted or role.role == "unlabelled":
             continue
-        out = job.work.fold_predictions(role.fold, len(trained)) / f"{role.case}.nii.gz"
-        tasks.append(Task(case_files(by_name[role.case]), (f"fold{role.fold}",), out))
+        row, folder = by_name[role.case], job.work.fold_predictions(role.fold, len(trained))
+        out = results.label_map(folder, role.case, row["unit"])
+        tasks.append(Task(case_files(row), (f"fold{role.fold}",), out))
     if "unlabelled" not in wanted:
         return tasks
     members = tuple(f"fold{k}" for k in trained)
-    return tasks + [
-        Task(case_files(by_name[name]), members, job.work.predictions / f"{name}.nii.gz")
-        for name in _unlabelled(roles(job.work.ingest))
-    ]
+    for name in _unlabelled(roles(job.work.ingest)):
+        row = by_name[name]
+        out = results.label_map(job.work.predictions, name, row["unit"])
+        tasks.append(Task(case_files(row), members, out))
+    return tasks
 
 
 def _unlabelled(rows: Sequence[SplitRow]) -> list[str]:
@@ -87,7 +89,7 @@ def _key(task: Task, model: ModelFile, settings: Any) -> str:
         "version": VERSION,
         "files": {k: files.stamp(p) for k, p in task.case.channels.items()},
         "members": [hashes[m] for m in task.members],
-        "description": model.description.model_dump(mode="json", exclude={"trained"}),
+        "description": model.description.model_dump(mode="json", exclude={"trained"}, exclude_unset=True),
         "settings": settings,
     }
     return files.sha256_of_value(used)
@@ -138,9 +140,9 @@ def _remove_stale(folder: Path, tasks: Sequence[Task], classes: ClassList) -> No
     What is told of a result goes first, so that no half of it counts as done.
     """
     kept = {path for t in tasks for path in results.files_of(t.out, classes.masks)}
-    for path in (*folder.rglob("*.json"), *folder.rglob("*.nii.gz")):
+    for path in (*folder.rglob("*.json"), *results.maps(folder)):
         if path not in kept and path.name not in results.NOT_CASES:
             path.unlink()
     for sub in folder.glob("fold*"):
-        if not any(sub.glob("*.nii.gz")):
+        if not results.maps(sub):
             shutil.rmtree(sub)

@@ -37,7 +37,7 @@ def run(job: Job) -> None:
 def _key(recipe: Recipe, case: CaseFiles) -> str:
     used: dict[str, Any] = {
         "version": VERSION,
-        "preprocess": recipe.preprocess.model_dump(mode="json"),
+        "preprocess": recipe.preprocess.used(),
         "classes": recipe.data.class_list().to_json(),
         "void": recipe.data.void,
         "seed": recipe.train.seed,
@@ -46,6 +46,8 @@ def _key(recipe: Recipe, case: CaseFiles) -> str:
     }
     if recipe.data.regions:
         used["regions"] = recipe.data.class_list().file_values
+    if recipe.data.label_form != "values":
+        used["label_form"] = [recipe.data.label_form, recipe.data.void_colours]
     if recipe.loss.weight_map is not None:
         used["weight_map"] = [recipe.sampling.plane, recipe.loss.weight_map.model_dump(mode="json")]
     return files.sha256_of_value(used)
@@ -70,7 +72,7 @@ def write_prepared(folder: Path, case: Case, recipe: Recipe) -> None:
     """Bias field, geometry, the scaling of grey values; then the arrays, whole or not at all."""
     how = recipe.preprocess
     image = intensity.correct_bias(case.image) if how.n4 else case.image
-    plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground)
+    plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground, how.spacing_px)
     prepared, record = geometry.apply(image, plan)
     label = _label(case.label, record, recipe.data.class_list())
     scaling = intensity.measure(prepared, how.foreground, how.intensity)

@@ -16,7 +16,7 @@ from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
 from medseg.report import charts, html, pictures
 from medseg.report.html import CaseView, Chart, Report, Tile
-from medseg.volume import Array, Volume
+from medseg.volume import OUTSIDE, Array, ClassList, Volume
 from pipelines import explaining
 from pipelines.device import choose, in_words
 from pipelines.info import version
@@ -24,8 +24,9 @@ from pipelines.ingested import case_files, cases
 from pipelines.scores import read_prediction
 from pipelines.stage import STAGES, Job
 
-VERSION = 1
+VERSION = 2
 MOST_CASES = 40
+MOST_BOXES = 30
 
 
 def run(job: Job) -> None:
@@ -70,7 +71,7 @@ def _gather(job: Job) -> Report:
         set_aside=files.read_csv(job.work.ingest / "quarantine.csv"),
         tiles=_tiles(told, model),
         training=_training(job),
-        spread=_spread(job, scores),
+        spread=_spread(job, scores, told),
         times=[_times(job)],
         cases=list(_views(job, scores)),
     )
@@ -80,6 +81,8 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
     data = files.read_json(job.work.ingest / "dataset.json")
     train, description = job.recipe.train, model["description"]
     record = _finished(job, "evaluate") or {}
+    each_once = job.recipe.sampling.order == "each_once"
+    length = "every case once, in batches" if each_once else f"{train.steps_per_epoch} steps"
     return {
         "Data": {
             "name": data["name"],
@@ -96,7 +99,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "prediction": description["mode"],
         },
         "Training": {
-            "steps": f"{train.epochs} epochs × {train.steps_per_epoch} steps of {train.batch}",
+            "steps": f"{train.epochs} epochs × {length} of {train.batch}",
             "optimiser": f"{train.optimiser}, rate {train.lr:g}, {train.schedule}",
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
             "seed": str(train.seed),
@@ -120,6 +123,9 @@ def _with_keywords(name: str, keywords: dict[str, Any]) -> str:
 def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
     tiles = []
     for name, held in told["sets"].items():
+        if held["length_unit"] == "px":
+            tiles += _image_tiles(name, held)
+            continue
         mean = held["over_classes"]["dice"]
         if mean["mean"] is not None:
             tiles.append(Tile(f"mean Dice, {name}", f"{mean['mean']:.3f}", f"{held['cases']} cases"))
@@ -128,6 +134,13 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
                 tiles.append(Tile(f"Dice {class_name}", f"{metrics['dice']['mean']:.3f}", name))
     tiles.append(Tile("parameters", f"{model['parameters'] / 1e6:.2f} M", model["description"]["network"]))
     return tiles
+
+
+def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
+    """Of a set of images: the numbers over the set that papers print."""
+    shown = {key: held["over_set"].get(key) for key in ("mIoU", "G", "C", "BF")}
+    cases = f"{name}, {held['cases']} images"
+    return [Tile(key, f"{value:.3f}", cases) for key, value in shown.items() if value is not None]
 
 
 def _training(job: Job) -> list[Chart]:
@@ -140,15 +153,24 @@ def _training(job: Job) -> list[Chart]:
     return made
 
 
-def _spread(job: Job, scores: list[ScoreRow]) -> list[Chart]:
+def _spread(job: Job, scores: list[ScoreRow], told: dict[str, Any]) -> list[Chart]:
     classes = job.recipe.data.class_list()
     colours = {c.name: c.colour for c in classes.classes}
-    boxes = charts.box_plots(scores, colours=colours)
-    made = [Chart("Spread over cases", boxes, "Each point is a case.")]
-    names = (table.OUTSIDE, table.INSIDE) if classes.overlapping else classes.names
+    made = []
+    images = {name: held for name, held in told["sets"].items() if held["length_unit"] == "px"}
+    for name, held in images.items():
+        bars = charts.class_bars(held["over_set"]["iou_by_class"], colours)
+        made.append(
+            Chart(f"IoU of each class, {name}", bars, "Over all pixels of the set; void is left out.")
+        )
+    if len(classes.foreground) <= MOST_BOXES:
+        metrics = ("iou", "bf") if images else charts.SPREAD
+        boxes = charts.box_plots(scores, metrics, colours)
+        made.append(Chart("Spread over cases", boxes, "Each point is a case."))
+    names = (OUTSIDE, table.INSIDE) if classes.overlapping else classes.names
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
         picture = charts.confusion_picture(matrix, names)
-        made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; shares of each true class."))
+        made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; per cent of each true class."))
     return made
 
 
@@ -184,9 +206,10 @@ def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
             raise MedsegError(
                 Code.FILE_UNREADABLE, name, "it was usable at ingest", "run medseg ingest again"
             )
-        truth = _truth(job, case, image)
-        prediction = None if about is None else _prediction(job, about, image)
-        png = pictures.overlay(image, job.recipe.data.class_list(), truth=truth, prediction=prediction)
+        classes = job.recipe.data.class_list()
+        truth = _truth(case, classes, image)
+        prediction = None if about is None else _prediction(about, classes, image)
+        png = pictures.overlay(image, classes, truth=truth, prediction=prediction)
         explained = list(_explained(job, name)) if job.recipe.report.explain else []
         yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(about), explained)
 
@@ -198,17 +221,17 @@ def _explained(job: Job, case: str) -> Iterator[Chart]:
         yield Chart(f"Grad-CAM, {name}", path.read_bytes(), "Outline: predicted. Heat: what speaks for it.")
 
 
-def _truth(job: Job, case: CaseFiles, image: Volume) -> Array | None:
+def _truth(case: CaseFiles, classes: ClassList, image: Volume) -> Array | None:
     """Class indices (X, Y, Z) on the image's grid, None for a case that is not labelled."""
-    labels, findings = checks.read_truth(case, job.recipe.data.class_list(), image.grid)
+    labels, findings = checks.read_truth(case, classes, image.grid)
     if labels is None and findings:
         raise refusal(findings)
     return None if labels is None else labels.array[0]
 
 
-def _prediction(job: Job, about: Path, image: Volume) -> Array | None:
-    label = about.with_name(f"{about.stem}.nii.gz")
-    return read_prediction(label, job.recipe.data.class_list(), image.grid)
+def _prediction(about: Path, classes: ClassList, image: Volume) -> Array | None:
+    label = results.label_map(about.parent, about.stem, image.grid.unit)
+    return read_prediction(label, classes, image.grid)
 
 
 def _remark(about: Path | None) -> str:

@@ -17,6 +17,9 @@ from medseg.ingest.patterns import CaseFiles
 from medseg.volume import Array, ClassList, Grid, Volume
 from pipelines.reporter import Reporter
 
+OVER_SET = ("G", "C", "mIoU", "fwIoU", "BF")
+"""What is said of a set of images."""
+
 
 def run(truth: Path, prediction: Path, out: Path, say: Reporter, *, tolerance: float = 1.0) -> ExitCode:
     """Score every label map of `truth`; a case whose truth cannot be read is set aside, by name.
@@ -45,7 +48,7 @@ def run(truth: Path, prediction: Path, out: Path, say: Reporter, *, tolerance: f
         )
     table.write(out / "scores.csv", rows)
     table.write_confusion(out / "confusion.csv", {"test": total}, classes)
-    told = summary.summarise(rows, {"test": total}, background=classes.background)
+    told = summary.summarise(rows, {"test": total}, background=classes.background, names=classes.names)
     files.write_json(out / "summary.json", told)
     quarantine.write(out / "quarantine.csv", aside)
     for line in summary_lines(told):
@@ -77,7 +80,7 @@ def read_prediction(label: Path, classes: ClassList, grid: Grid) -> Array | None
 
     Of masks that may overlap none may be missing. Raises the file's code.
     """
-    paths = results.label_files(label, classes.masks)
+    paths, classes = results.label_files(label, classes.masks), classes.as_written()
     if not all(path.is_file() for path in paths):
         return None
     if classes.overlapping:
@@ -91,17 +94,39 @@ def read_prediction(label: Path, classes: ClassList, grid: Grid) -> Array | None
 
 
 def summary_lines(told: dict[str, Any]) -> list[str]:
-    """The summary as a few lines: each class's Dice and HD95, and the mean over classes."""
+    """The summary as a few lines: each class's Dice and HD95, and the mean over classes; of images, IoU."""
     lines = []
     for name, held in told["sets"].items():
         missing = f", {len(held['missing'])} without prediction" if held["missing"] else ""
         lines.append(f"  {name}: {held['cases']} cases{missing}")
-        unit = held["length_unit"]
-        for class_name, metrics in held["classes"].items():
-            hd95 = in_words(metrics["hd95"], digits=2)
-            lines.append(f"    {class_name:<14} Dice {in_words(metrics['dice'])}   HD95 {hd95} {unit}")
-        lines.append(f"    {'over classes':<14} Dice {in_words(held['over_classes']['dice'])}")
+        lines += _image_lines(held) if held["length_unit"] == "px" else _scan_lines(held)
     return lines
+
+
+def _scan_lines(held: dict[str, Any]) -> list[str]:
+    lines = []
+    for class_name, metrics in held["classes"].items():
+        hd95 = in_words(metrics["hd95"], digits=2)
+        dice = in_words(metrics["dice"])
+        lines.append(f"    {class_name:<14} Dice {dice}   HD95 {hd95} {held['length_unit']}")
+    return [*lines, f"    {'over classes':<14} Dice {in_words(held['over_classes']['dice'])}"]
+
+
+def _image_lines(held: dict[str, Any]) -> list[str]:
+    """The set's numbers, then each class's IoU over the set and its mean BF."""
+    over_set = held["over_set"]
+    told = (f"{key} {_number(over_set[key])}" for key in OVER_SET if key in over_set)
+    lines = ["    " + "   ".join(told)]
+    for class_name, iou in over_set["iou_by_class"].items():
+        line = f"    {class_name:<14} IoU {_number(iou)}"
+        if class_name in held["classes"]:
+            line += f"   BF {in_words(held['classes'][class_name]['bf'])}"
+        lines.append(line)
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def in_words(statistics: dict[str, Any], digits: int = 4) -> str:

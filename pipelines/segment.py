@@ -24,6 +24,9 @@ from medseg.io import placement, scans
 from pipelines.device import choose
 from pipelines.reporter import Reporter
 
+WHAT = {"mm": "scan", "px": "image"}
+"""What is segmented, by the unit of its grid."""
+
 LESS_MEMORY = "free some memory, take --device cpu, or lower batch or memory_mb in model.json"
 
 
@@ -49,16 +52,23 @@ class Input:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the command was given: cases, all their files, and the files that were left out."""
+    """What the command was given: cases, all their files, and the files that were left out.
+
+    `unit` tells scans (mm) from images (px).
+    """
 
     cases: tuple[Input, ...]
     files: tuple[Path, ...]
     left_out: tuple[Path, ...]
+    unit: scans.Unit = "mm"
 
     @property
     def named_like_labels(self) -> int:
-        """How many of the files left out are scans by their suffix, but label maps by their name."""
-        return sum(scans.is_scan(path) and names.is_label(scans.stem(path)) for path in self.left_out)
+        """How many of the files left out are scans (or images) by their suffix, label maps by their name."""
+        return sum(
+            scans.is_measured_in(self.unit, path) and names.is_label(scans.stem(path))
+            for path in self.left_out
+        )
 
 
 @dataclass(frozen=True)
@@ -74,12 +84,12 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
     """Segment every scan among `inputs` (files or folders) into `out`."""
     model = modelfolder.load(settings.model, choose(settings.device))
     about = model.description
-    found = find_inputs(inputs, about.channels, out, settings, about.class_list().masks)
+    found = find_inputs(inputs, about.channels, out, settings, about.unit, about.class_list().masks)
     cases = found.cases
     if not cases:
-        where = ", ".join(map(str, inputs))
+        where, what = ", ".join(map(str, inputs)), WHAT[about.unit]
         raise MedsegError(
-            Code.NOTHING_USABLE, where, "no scan among the inputs", "name scans or their folder"
+            Code.NOTHING_USABLE, where, f"no {what} among the inputs", f"name {what}s or their folder"
         )
     write_label_names(out, about.class_list())
     outcomes: dict[str, Outcome] = {}
@@ -96,22 +106,24 @@ def find_inputs(
     channels: Sequence[str],
     out: Path,
     settings: Settings,
+    unit: scans.Unit = "mm",
     masks: Sequence[str] = (),
 ) -> Inputs:
     """Cases among files and folders, and the files of those folders that were left out.
 
-    A file that was named is always a case. In folders, files named like label maps are left out unless
-    asked for; what lies in `out` is not looked at. A model with several channels takes `<case>_<channel>`
-    files of one folder. Raises PATH_MISSING, and USAGE where results would lie among the scans.
+    A file that was named is always a case. In folders, pictures are left out of a model of scans, scans of
+    one of pictures, and files named like label maps unless asked for; what lies in `out` is not looked at.
+    A model of scans with several channels takes `<case>_<channel>` files of one folder. Raises PATH_MISSING,
+    and USAGE where results would lie among the scans.
     """
     found: list[Path] = []
     left_out: list[Path] = []
     for path in inputs:
         if path.is_dir():
             if path.resolve() == out.resolve():
-                raise _among_scans(out, f"label maps would lie among the scans of {path}")
+                raise _among_scans(out, f"label maps would lie among the {WHAT[unit]}s of {path}")
             for file in (path / name for name in files_under(path, out)):
-                wanted = scans.is_scan(file) and (
+                wanted = scans.is_measured_in(unit, file) and (
                     settings.include_labels or not names.is_label(scans.stem(file))
                 )
                 (found if wanted else left_out).append(file)
@@ -120,32 +132,33 @@ def find_inputs(
         else:
             raise MedsegError(Code.PATH_MISSING, path, "no such file or folder", "check the path")
     taken = tuple(dict.fromkeys(found))
-    grouped = _unique_names(_by_case(taken, channels))
+    grouped = _unique_names(_by_case(taken, channels, unit))
     cases = tuple(Input(name, next(iter(c.values())), c) for name, c in grouped)
-    _check_overwriting(cases, out, masks)
-    return Inputs(cases, taken, tuple(dict.fromkeys(left_out)))
+    _check_overwriting(cases, out, unit, masks)
+    return Inputs(cases, taken, tuple(dict.fromkeys(left_out)), unit)
 
 
-def _check_overwriting(cases: Sequence[Input], out: Path, masks: Sequence[str]) -> None:
+def _check_overwriting(cases: Sequence[Input], out: Path, unit: str, masks: Sequence[str]) -> None:
     for case in cases:
-        for label in results.label_files(_label(case, out), masks):
-            scans_there = (path for path in case.channels.values() if path.exists())
-            if label.exists() and any(label.samefile(path) for path in scans_there):
-                raise _among_scans(label, "the label map would overwrite its scan")
+        there = [path for path in case.channels.values() if path.exists()]
+        for label in results.label_files(results.label_map(out, case.case, unit), masks):
+            if label.exists() and any(label.samefile(path) for path in there):
+                raise _among_scans(label, f"the label map would overwrite its {WHAT[unit]}")
 
 
 def _among_scans(where: Path, found: str) -> MedsegError:
     return MedsegError(Code.USAGE, where, found, "name another folder for OUT")
 
 
-def _label(case: Input, out: Path) -> Path:
-    return out / f"{case.case}.nii.gz"
+def _by_case(
+    found: Sequence[Path], channels: Sequence[str], unit: scans.Unit
+) -> list[tuple[str, dict[str, Path]]]:
+    """(name, files by channel) of each case; a second file for a channel begins a case of the same name.
 
-
-def _by_case(found: Sequence[Path], channels: Sequence[str]) -> list[tuple[str, dict[str, Path]]]:
-    """(name, files by channel) of each case; a second file for a channel begins a case of the same name."""
-    if len(channels) == 1:
-        return [(scans.stem(path), {channels[0]: path}) for path in found]
+    A picture holds all channels by itself.
+    """
+    if len(channels) == 1 or unit == "px":
+        return [(scans.stem(path), dict.fromkeys(channels, path)) for path in found]
     cases: dict[tuple[Path, str], list[dict[str, Path]]] = defaultdict(lambda: [{}])
     for path in found:
         stem = scans.stem(path)
@@ -171,7 +184,8 @@ def _unique_names(cases: Sequence[tuple[str, dict[str, Path]]]) -> list[tuple[st
 
 
 def _one(case: Input, model: Model, out: Path, settings: Settings) -> Outcome:
-    label, masks = _label(case, out), model.description.class_list().masks
+    masks = model.description.class_list().masks
+    label = results.label_map(out, case.case, model.description.unit)
     try:
         key = _key(case, model, settings)
         if (told := results.told_before(label, key, margin=settings.margin, masks=masks)) is not None:
@@ -216,10 +230,14 @@ def _conclude(
     _must_add_up(found, outcomes, out)
     cases, classes = found.cases, model.description.class_list()
     ended = [(case, outcomes[case.case]) for case in cases]
-    rows = [results.table_row(c.case, c.file, o.status, o.told, o.finding, classes) for c, o in ended]
+    size_unit = results.SIZE_UNITS[model.description.unit]
+    rows = [
+        results.table_row(c.case, c.file, o.status, {"size_unit": size_unit, **o.told}, o.finding, classes)
+        for c, o in ended
+    ]
     aside = [quarantine.row(c.case, o.finding, c.file) for c, o in ended if o.finding is not None]
     counts = Counter(o.status for o in outcomes.values())
-    files.write_csv(out / "summary.csv", results.table_columns(classes), rows)
+    files.write_csv(out / "summary.csv", results.table_columns(classes, size_unit), rows)
     quarantine.write(out / "quarantine.csv", aside)
     told = {
         "medseg": medseg.__version__,

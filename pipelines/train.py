@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import tempfile
 import time
@@ -12,11 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib.image
 import numpy as np
+from PIL import Image
 
 from medseg import files
-from medseg.infer import modelfolder
+from medseg.infer import domain, modelfolder
 from medseg.infer.modelfolder import Description
 from medseg.ingest.splits import SplitRow
 from medseg.tracking import pyfunc
@@ -28,7 +27,7 @@ from medseg.train.processes import fit_in_processes
 from pipelines import ingested
 from pipelines.reporter import seconds_in_words
 from pipelines.stage import Job
-from pipelines.training import BEST_BY, FoldTraining
+from pipelines.training import DICE, OVER_SET, FoldTraining
 
 VERSION = 1
 DONE = "done.json"
@@ -41,7 +40,7 @@ def run(job: Job) -> None:
     keys = {fold: FoldTraining(job.recipe, job.work, fold).key() for fold in folds}
     used = {
         "keys": keys,
-        "export": job.recipe.predict.model_dump(mode="json", exclude={"roles", "margin_map"}),
+        "export": {k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "margin_map")},
     }
     with job.stage("train", VERSION, used, [job.work.model / "model.json"]) as must_run:
         if must_run:
@@ -133,7 +132,7 @@ def _say_plan(job: Job, training: FoldTraining) -> None:
         return
     seconds = _trial_seconds(training)
     disk = count * 4 * (4 if plan.optimiser.name == "adamw" else 3) / 1e6
-    told = seconds_in_words(seconds * plan.steps / plan.processes)
+    told = seconds_in_words(seconds * training.relative_steps() / plan.processes)
     job.say.line(f"  about {told} and validation; {disk:.0f} MB of checkpoints")
 
 
@@ -162,19 +161,27 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         return
     if epoch.val is not None:
         _show(training, run, epoch.number)
-    told = ", ".join(f"{k.removeprefix('dice_')} {v:.4f}" for k, v in (epoch.val or {}).items())
+    told = _validated(epoch.val or {})
     mark = " (best)" if epoch.is_best else ""
     job.say.line(
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
-        + (f"; validation Dice {told}{mark}" if told else "")
+        + (f"; validation {told}{mark}" if told else "")
     )
+
+
+def _validated(val: dict[str, float]) -> str:
+    """Validation in a few words: the numbers over the set where there are any, else each class's Dice."""
+    if over_set := [f"{k} {v:.4f}" for k, v in val.items() if k in OVER_SET]:
+        return ", ".join(over_set)
+    dice = ", ".join(f"{k.removeprefix('dice_')} {v:.4f}" for k, v in val.items())
+    return f"Dice {dice}" if dice else ""
 
 
 def _show(training: FoldTraining, run: Run, step: int) -> None:
     """Add the overlay of the first validation case to the run's image series."""
     if training.overlay.is_file():
-        picture = matplotlib.image.imread(io.BytesIO(training.overlay.read_bytes()))
-        pixels = np.round(np.asarray(picture)[..., :3] * 255).astype(np.uint8)
+        with Image.open(training.overlay) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
         run.image(training.validated[0].name, pixels, step)
 
 
@@ -199,18 +206,19 @@ def _export(job: Job) -> None:
         descriptions.append(training.description())
         members[f"fold{training.fold}"] = state.read_network(done.parent / BEST)
         trained[f"fold{training.fold}"] = _about(job, training)
-    domain = modelfolder.merged_domain([d.domain for d in descriptions])
-    description = descriptions[0].model_copy(update={"trained": trained, "domain": domain})
+    seen = domain.merged([d.domain for d in descriptions])
+    description = descriptions[0].model_copy(update={"trained": trained, "domain": seen})
     modelfolder.export(job.work.model, members, description)
     pyfunc.log(job.tracked.run, job.work.model)
 
 
 def _about(job: Job, training: FoldTraining) -> dict[str, Any]:
     history = files.read_csv(job.work.train(training.fold) / "history.csv")
-    best = max((float(r[f"val/{BEST_BY}"]) for r in history if r.get(f"val/{BEST_BY}")), default=None)
+    key = f"val/{training.best_by}"
+    best = max((float(r[key]) for r in history if r.get(key)), default=None)
     return {
         "cases": len(training.trained),
         "epochs": len(history),
         "seed": job.recipe.train.seed,
-        "best validation Dice": best,
+        f"best validation {'Dice' if training.best_by == DICE else training.best_by}": best,
     }

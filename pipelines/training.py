@@ -5,6 +5,7 @@ Everything is made anew from plain values, so that several processes can each ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,17 +28,20 @@ from medseg.losses.weights import median_frequency
 from medseg.networks.contract import Network
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.draw import Drawer
+from medseg.patches.resize import Resizer
 from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import Prepared
 from medseg.report import pictures
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
-from medseg.volume import Array, Volume
+from medseg.volume import VOID, Array, Volume
 from pipelines import ingested
 from pipelines.device import choose
 from pipelines.workfolder import Work
 
-BEST_BY = "dice_mean"
+DICE, IOU = "dice_mean", "miou"
+OVER_SET = {IOU: overlap.mean_iou, "G": overlap.pixel_accuracy, "C": overlap.class_accuracy}
+"""What validation tells of all pixels of all its cases together."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class FoldTraining:
             "plan": self.plan(),
             "folder": self.work.train(self.fold),
             "validate": self.validation() if self.validated else None,
-            "augment": self.augmenter,
+            "augment": self.resizer or self.augmenter,
         }
 
     @cached_property
@@ -80,10 +84,12 @@ class FoldTraining:
 
     def key(self) -> str:
         """The hash of everything that decides the weights."""
-        tree = self.recipe.model_dump(mode="json")
+        recipe = self.recipe
         where = ("device", "threads")  # where it runs is not what it is
-        train = {k: v for k, v in tree["train"].items() if k not in where}
-        used = {part: tree[part] for part in ("sampling", "network", "loss")}
+        train = {k: v for k, v in recipe.train.used().items() if k not in where}
+        used = {name: getattr(recipe, name).used() for name in ("sampling", "network", "loss")}
+        if recipe.data.void and recipe.loss.class_weights == "median_frequency":
+            used["weights"] = {"weights": self.class_weights()}
         cases = [
             [c.name, files.sha256(self.work.prepared / c.name / "record.json")]
             for c in (*self.trained, *self.validated)
@@ -116,8 +122,36 @@ class FoldTraining:
     def augmenter(self) -> Augmenter:
         """Random changes of batch t."""
         train, window = self.recipe.train, self.recipe.sampling.window
-        settings = Augmentation(**train.augment.model_dump())
+        settings = Augmentation(**train.augment.model_dump(exclude={"outside"}))
         return Augmenter(settings, window, train.batch, train.seed)
+
+    @cached_property
+    def resizer(self) -> Resizer | None:
+        """What brings augmented windows to the size of their epoch, if that changes."""
+        stages = [(size.epochs, size.scale) for size in self.recipe.train.resizing]
+        if not stages:
+            return None
+        with torch.device("meta"):
+            size_from = self.network().size_from
+        return Resizer(self.augmenter, stages, self.steps_per_epoch, size_from)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Given, or as many as use every training case once."""
+        return self.drawer.steps_each_once if self._each_once else self.recipe.train.steps_per_epoch
+
+    def relative_steps(self) -> float:
+        """The steps of the training, those of smaller windows counted by their area against the first's."""
+        plan = self.plan()
+        if self.resizer is None:
+            return plan.steps
+        window = self.recipe.sampling.window
+        areas = [math.prod(self.resizer.size(window, epoch)) for epoch in range(plan.epochs)]
+        return plan.steps_per_epoch * sum(areas) / areas[0]
+
+    @property
+    def _each_once(self) -> bool:
+        return self.recipe.sampling.order == "each_once"
 
     @cached_property
     def drawer(self) -> Drawer:
@@ -138,6 +172,8 @@ class FoldTraining:
             self.augmenter.boxes,
             context,
             background=self.recipe.data.class_list().background,
+            order=how.order,
+            outside=train.augment.outside,
         )
 
     def loss(self) -> Loss:
@@ -152,7 +188,8 @@ class FoldTraining:
             return None
         if asked == "median_frequency":
             counts = [[c.counts.get(k, 0) for k in range(self.classes)] for c in self.trained]
-            return [round(float(w), 6) for w in median_frequency(np.array(counts))]
+            pixels = [math.prod(c.ready.grid.shape) for c in self.trained]
+            return [round(float(w), 6) for w in median_frequency(np.array(counts), np.array(pixels))]
         return list(asked)
 
     def plan(self) -> FitPlan:
@@ -160,7 +197,7 @@ class FoldTraining:
         t = self.recipe.train
         return FitPlan(
             epochs=t.epochs,
-            steps_per_epoch=t.steps_per_epoch,
+            steps_per_epoch=self.steps_per_epoch,
             lr=t.lr,
             optimiser=Optimiser(t.optimiser, t.weight_decay, t.momentum),
             schedule=t.schedule,
@@ -174,57 +211,77 @@ class FoldTraining:
             compile=t.compile,
             validate_every=t.validate_every,
             patience=t.patience,
-            keep_best_by=BEST_BY,
+            keep_best_by=self.best_by,
             seed=t.seed,
             identity={"training": self.key()},
         )
 
+    @property
+    def best_by(self) -> str:
+        """Which number of validation says what is best: mean Dice for scans, mean IoU for images."""
+        asked = self.recipe.train.keep_best_by
+        if asked != "auto":
+            return asked
+        return IOU if self._images and not self.recipe.data.class_list().overlapping else DICE
+
+    @property
+    def _images(self) -> bool:
+        return self.trained[0].ready.grid.unit == "px"
+
     def validation(self) -> Callable[[nn.Module], dict[str, float]]:
-        """Dice per class and their mean from whole volumes, on the prepared grids."""
+        """Dice per class and their mean from whole volumes, on the prepared grids.
+
+        For images, or where it decides what is best, also mean IoU and accuracies over all their pixels.
+        """
         classes = self.recipe.data.class_list()
         about, train = self.description(), self.recipe.train
         spec = modelfolder.spec(about, self.network())
-        how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training
+        how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training, and so do views
+        tells_of_set = (self._images or self.best_by != DICE) and not classes.overlapping
+        over_set = OVER_SET if tells_of_set else {}
 
         def validate(network: nn.Module) -> dict[str, float]:
             device = next(network.parameters()).device
             predictor = NetworkPredictor(
                 network, spec, device, train.precision, channels_last=train.channels_last
             )
-            dice = []
+            dice, total = [], np.zeros((), np.int64)
             for n, case in enumerate(self.validated):
                 labels = predict.label(case.ready, predictor, how).labels
                 if n == 0 and self.recipe.tracking.overlays:
                     self.draw(labels)
                 matrix = overlap.confusion_of(_label(case), labels, classes)
                 dice.append(overlap.foreground_dice(matrix, classes))
+                total = total + matrix
             means = _means(np.array(dice))
             named = zip(classes.foreground_names, means, strict=True)
             found = {f"dice_{name}": float(m) for name, m in named}
-            return {**found, BEST_BY: float(np.nanmean(means))}
+            found |= {name: score(total) for name, score in over_set.items()}
+            return {**found, DICE: float(np.nanmean(means))}
 
         return validate
 
     def draw(self, labels: Array | None = None) -> None:
         """Write the first validation case's overlay with predicted `labels` (X, Y, Z), or none yet."""
         case = self.validated[0]
-        image = Volume(case.ready.array, case.ready.grid)
-        labels = np.zeros(case.ready.grid.shape, np.uint8) if labels is None else labels
-        picture = pictures.overlay(
-            image, self.recipe.data.class_list(), truth=np.asarray(case.label), prediction=labels
-        )
+        image, classes = Volume(case.ready.array, case.ready.grid), self.recipe.data.class_list()
+        if labels is None:
+            labels = np.full(case.ready.grid.shape, 0 if classes.zero_is_outside else VOID, np.uint8)
+        picture = pictures.overlay(image, classes, truth=np.asarray(case.label), prediction=labels)
         files.write_bytes(self.overlay, picture)
 
     @property
     def overlay(self) -> Path:
         """The picture of the first validation case at the latest validation."""
-        return self.work.train(self.fold) / "overlay.png"
+        ending = "jpg" if self.validated[0].ready.grid.unit == "px" else "png"
+        return self.work.train(self.fold) / f"overlay.{ending}"
 
     def description(self) -> Description:
-        """What the model folder says of this training's network; the layout may have named the channels."""
+        """What the model folder says of this training's network; ingest found the channels and unit."""
         found = files.read_json(self.work.ingest / "dataset.json")
         about = self.described(self.recipe, self._domain())
-        return about.model_copy(update={"channels": tuple(found["channels"])})
+        known = {"channels": tuple(found["channels"]), "unit": found.get("unit", "mm")}
+        return about.model_copy(update=known)
 
     @staticmethod
     def described(recipe: Recipe, domain: dict[str, Any]) -> Description:
@@ -240,6 +297,7 @@ class FoldTraining:
             classes=tuple(r.data.class_list().to_json()),
             foreground=r.preprocess.foreground,
             spacing_mm=r.preprocess.spacing_mm,
+            spacing_px=r.preprocess.spacing_px,
             crop=r.preprocess.crop,
             crop_margin=r.preprocess.crop_margin,
             n4=r.preprocess.n4,
@@ -251,6 +309,9 @@ class FoldTraining:
             memory_mb=r.predict.memory_mb,
             batch=r.predict.batch,
             crf=r.predict.crf,
+            scales=r.predict.scales,
+            scale_fusion=r.predict.scale_fusion,
+            flip=r.predict.flip,
             thresholds=r.predict.thresholds,
             combine=r.predict.members,
             domain=domain,
@@ -258,10 +319,15 @@ class FoldTraining:
         )
 
     def _domain(self) -> dict[str, Any]:
-        """Voxel edges (mm, on the scans' own grids) seen in training."""
-        spacings = np.array([c.record.original.spacing for c in self.trained])
+        """Voxel edges (mm) seen in training, or images' rows and columns (px), on the scans' own grids."""
+        grids = [c.record.original for c in self.trained]
+        if all(grid.unit == "px" for grid in grids):
+            sizes = np.array([grid.shape[:2] for grid in grids])
+            bounds = {"size_min_px": sizes.min(axis=0).tolist(), "size_max_px": sizes.max(axis=0).tolist()}
+            return {"cases": len(grids), **bounds}
+        spacings = np.array([grid.spacing for grid in grids])
         return {
-            "cases": len(self.trained),
+            "cases": len(grids),
             "spacing_min_mm": [round(float(s), 6) for s in spacings.min(axis=0)],
             "spacing_max_mm": [round(float(s), 6) for s in spacings.max(axis=0)],
         }

@@ -13,7 +13,7 @@ from medseg.errors import ExitCode
 
 @app.command(rich_help_panel="Use a trained model")
 def segment(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Scans, or folders of scans.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Scans (or images), or their folders.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for label maps and summary.csv.")],
     model: Annotated[
         Path, typer.Option("--model", metavar="M", help="A model folder (`work/<recipe>/model`).")
@@ -40,8 +40,9 @@ def segment(
 ) -> ExitCode:
     """Label scans with a trained model; run again, what is done is skipped.
 
-    Writes `OUT/<case>.nii.gz` on the scan's own grid, `<case>.json`, `labels.json`, `summary.csv`,
-    `quarantine.csv` and `run.json`. Exit code 3: some inputs were set aside (see `quarantine.csv`).
+    Writes `OUT/<case>.nii.gz` on the scan's own grid (`<case>.png` of an image), `<case>.json`,
+    `labels.json`, `summary.csv`, `quarantine.csv` and `run.json`. Exit code 3: some inputs were set aside
+    (see `quarantine.csv`).
     """
     from pipelines import segment as pipeline
 

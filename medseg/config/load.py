@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medseg import files
-from medseg.config.recipe import Clash, ClashError, Recipe
+from medseg.config.part import Clash, ClashError
+from medseg.config.recipe import Recipe
 from medseg.errors import Code, Finding, MedsegError
 
 Keys = tuple[str | int, ...]
@@ -80,8 +81,8 @@ def validate(tree: Any, path: Path, problems: Sequence[Finding] = ()) -> Recipe:
 
 def differing(one: Recipe, other: Recipe) -> list[str]:
     """Keys, as `section.key`, whose values differ."""
-    ours, theirs = _by_key(one), _by_key(other)
-    return [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+    held = _by_key(other)
+    return [key for key, value in _by_key(one).items() if held[key] != value]
 
 
 def _by_key(recipe: Recipe) -> dict[str, Any]:

@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medseg import losses, networks
-from medseg.config import masks
+from medseg.config import images, masks
+from medseg.config.part import Clash, ClashError, Count, Pair, Positive, Share, refusal
+from medseg.config.part import Part as _Part
+from medseg.config.training import Train
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
+from medseg.ingest.imagesets import ImageSet
 from medseg.volume import ClassList, Plane
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Pair = tuple[Count, Count]
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
-
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-
-
-@dataclass(frozen=True)
-class Clash:
-    """Values that are right each by itself but not together: the `keys` they stand at, the first to blame."""
-
-    keys: tuple[str, ...]
-    found: str
-    remedy: str
-
-
-class ClashError(ValueError):
-    """Everything in a recipe that clashes."""
-
-    def __init__(self, clashes: tuple[Clash, ...]) -> None:
-        super().__init__("; ".join(f"{c.keys[0]}: {c.found}; {c.remedy}" for c in clashes))
-        self.clashes = clashes
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in dump(self).items() if value or key not in masks.KEYS}
 
 
 class ClassSpec(_Part):
@@ -88,6 +48,10 @@ class Data(_Part):
     """Where the scans lie, which files are channels and labels, what values mean, who has which role.
 
     Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
+    Label files write a class by its value, by its colour (`label_form: colours`; those of `void_colours` are
+    void) or as a grey mask (`label_form: {above: x}`, also written as the number alone: greys above x are the
+    second class). Pictures give three channels where three names share a pattern, one where a name has its
+    own. `splits: listed` takes the roles that the data set itself gives.
 
     What is segmented may overlap: `regions` names masks by the values of the label map that make them up
     (`whole: [1, 2]`), or `masks` by the pattern of a file each, 1 inside and 0 outside, instead of `label`
@@ -95,15 +59,17 @@ class Data(_Part):
     """
 
     path: Path | None = None
-    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns"] = "auto"
+    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", ImageSet] = "auto"
     channels: dict[str, str] = Field(default_factory=dict)
     label: str | None = None
-    masks: dict[str, str] = Field(default_factory=dict)
-    classes: dict[int, ClassSpec] = Field(default_factory=dict, validate_default=True)
-    regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    masks: dict[str, str] = Field(default={})
+    classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
+    regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default={})
     background: bool = True
     void: tuple[int, ...] = ()
-    splits: RandomSplit | tuple[Fold, ...] = RandomSplit()
+    label_form: Literal["values", "colours"] | Annotated[float, Field(ge=0)] = "values"
+    void_colours: tuple[tuple[int, int, int], ...] = ()
+    splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -126,6 +92,11 @@ class Data(_Part):
             return ()
         return (value,) if isinstance(value, int) else value
 
+    @field_validator("label_form", mode="before")
+    @classmethod
+    def _above(cls, value: Any) -> Any:
+        return value["above"] if isinstance(value, dict) and value.keys() == {"above"} else value
+
     @field_validator("splits", mode="before")
     @classmethod
     def _one_fold_will_do(cls, value: Any) -> Any:
@@ -140,15 +111,21 @@ class Data(_Part):
 
     def class_list(self) -> ClassList:
         """The class list: value → name, colour; or the masks that may overlap."""
-        if self.masks or self.regions:
-            regions = dict.fromkeys(self.masks, ()) or self.regions
-            return ClassList.of_masks(regions, self.void, self.classes)
         names = {v: c.name for v, c in self.classes.items()}
         colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
-        return ClassList.from_names(names, colours, self.void, background=self.background)
+        if self.masks or self.regions:
+            regions = dict.fromkeys(self.masks, ()) or self.regions
+            made = ClassList.of_masks(regions, self.void, self.classes)
+        else:
+            made = ClassList.from_names(names, colours, self.void, background=self.background)
+        if isinstance(self.label_form, str):
+            return replace(made, label_form=self.label_form, void_colours=self.void_colours)
+        return replace(made, label_form="above", threshold=self.label_form)
 
     def n_folds(self) -> int:
         """How many folds the splits make."""
+        if self.splits == "listed":
+            return 1
         return self.splits.folds if isinstance(self.splits, RandomSplit) else len(self.splits)
 
 
@@ -160,14 +137,19 @@ class Preprocess(_Part):
     """From the scan's own grid and grey values to what networks see.
 
     `foreground` is `auto`, `all`, or `above: x` (also written as the number alone): grey values above x.
+    `spacing_px` (rows, columns) resizes images: 2 halves them; without `crop` labels are decided at full size
+    all the same. `intensity` imagenet is the fixed scaling of published bodies, for three colours.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"spacing_px"})
 
     foreground: Literal["auto", "all"] | float = "auto"
     spacing_mm: tuple[Positive, Positive, Positive] | None = None
+    spacing_px: tuple[Positive, Positive] | None = None
     n4: bool = False
     crop: bool = True
     crop_margin: Annotated[int, Field(ge=0)] = 8
-    intensity: Literal["zscore", "none"] = "zscore"
+    intensity: Literal["zscore", "imagenet", "none"] = "zscore"
 
     @field_validator("foreground", mode="before")
     @classmethod
@@ -176,12 +158,19 @@ class Preprocess(_Part):
 
 
 class Sampling(_Part):
-    """Which 2.5D windows a training batch is made of."""
+    """Which 2.5D windows a training batch is made of.
+
+    By `order: each_once` every training case is used once an epoch, in an order of the epoch's own; the last
+    batch is filled up with the first cases again, and `train.steps_per_epoch` is not used.
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"order"})
 
     plane: Plane = "axial"
     depth: Count = 3
     window: Pair = (40, 40)
     class_share: Share = 0.8
+    order: Literal["random", "each_once"] = "random"
 
     @field_validator("depth")
     @classmethod
@@ -241,62 +230,6 @@ class Loss(_Part):
         return self
 
 
-class Augment(_Part):
-    """Random changes of training windows; zero or empty is off."""
-
-    flip: tuple[Literal["h", "w"], ...] = ()
-    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    shift_px: Annotated[float, Field(ge=0)] = 0.0
-    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    brightness: Annotated[float, Field(ge=0)] = 0.0
-    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    noise: Annotated[float, Field(ge=0)] = 0.0
-    elastic_px: Annotated[float, Field(ge=0)] = 0.0
-
-
-class Phase(_Part):
-    """For `epochs` epochs only parameters whose names match `layers` (globs) train, at `lr`."""
-
-    layers: tuple[str, ...]
-    lr: Positive
-    epochs: Count
-
-
-class Train(_Part):
-    """The loop: how long, how fast, in which precision, what counts as best."""
-
-    seed: Annotated[int, Field(ge=0)] = 0
-    epochs: Count = 10
-    steps_per_epoch: Count = 100
-    batch: Count = 64
-    optimiser: Literal["adamw", "sgd"] = "adamw"
-    lr: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    momentum: Share = 0.9
-    schedule: Literal["constant", "poly", "cosine"] = "poly"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    phases: tuple[Phase, ...] = ()
-    clip: Positive | None = None
-    precision: Precision = "auto"
-    channels_last: bool = True
-    compile: bool = False
-    device: str = "auto"
-    processes: Count = 1
-    threads: Annotated[int, Field(ge=0)] = 0
-    validate_every: Count = 1
-    validate_cases: Annotated[int, Field(ge=0)] = 0
-    patience: Annotated[int, Field(ge=0)] = 0
-    augment: Augment = Augment()
-
-    @field_validator("device")
-    @classmethod
-    def _device_has_a_name(cls, value: str) -> str:
-        if not _DEVICE.fullmatch(value):
-            raise ValueError("use auto, cpu, cuda, cuda:1 (or another number) or mps")
-        return value
-
-
 class Predict(_Part):
     """How label maps are made: whole slices, a covering grid of windows that vote or are blended by Gaussian
     weights, or overlap-tiles (for networks of valid convolutions).
@@ -304,9 +237,14 @@ class Predict(_Part):
     `window` is `sampling.window` unless given. Without `stride`, voting windows are at most 10 px apart,
     blended ones overlap by half, tiles by as little as can be. A `tile` is what the network takes in; without
     it a batch of tiles takes at most `memory_mb`. `crf` refines each slice's probabilities: weights, widths
-    and steps of a dense CRF, or null. Of masks that may overlap, `thresholds` has the probability above which
-    a pixel lies in one, by name; 0.5 where none is given.
+    and steps of a dense CRF, or null.
+
+    The image is seen at each of `scales`, with `flip` also mirrored left to right, and of what the network
+    says the mean probability counts, or the largest score (`scale_fusion: max`). Of masks that may overlap,
+    `thresholds` has the probability above which a pixel lies in one, by name; 0.5 where none is given.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip", "thresholds"})
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
     window: Pair | None = None
@@ -315,16 +253,25 @@ class Predict(_Part):
     memory_mb: Count = 1024
     batch: Count | None = None
     crf: Crf | None = None
-    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
+    scale_fusion: Literal["mean", "max"] = "mean"
+    flip: bool = False
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     members: Literal["mean", "vote"] = "mean"
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     margin_map: bool = False
 
 
 class Evaluate(_Part):
-    """Tolerance of the surface Dice (mm, or px for images)."""
+    """Tolerances of the surface Dice (mm, or px for images) and of boundary F1 (share of the diagonal).
+
+    `cost_fp` and `cost_fn` are what a false positive and a false negative cost in the weighted error.
+    """
 
     nsd_tolerance: Annotated[float, Field(ge=0)] = 1.0
+    bf_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.0075
+    cost_fp: Annotated[float, Field(ge=0)] = 1.0
+    cost_fn: Annotated[float, Field(ge=0)] = 1.0
 
 
 class Report(_Part):
@@ -370,7 +317,6 @@ class Recipe(_Part):
             yield Clash(
                 ("loss.class_weights", "data.classes"), found, "give one a class, background first, or a mask"
             )
-        yield from (Clash(*told) for told in masks.clashes(self))
         train, planned = self.train, sum(p.epochs for p in self.train.phases)
         if train.phases and planned != train.epochs:
             found = f"they last {planned} epochs, train.epochs says {train.epochs}"
@@ -389,9 +335,5 @@ class Recipe(_Part):
         if unknown := [name for name in self.report.explain if name not in names]:
             known = f"name some of {', '.join(names)}"
             yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", known)
-
-
-def refusal(code: Code, found: str, remedy: str) -> PydanticCustomError:
-    """What a validator raises to refuse a value with a code of its own."""
-    context = {"code": code, "found": found, "remedy": remedy}
-    return PydanticCustomError("refused", "{code} {found}; {remedy}", context)
+        yield from images.clashes(self)
+        yield from masks.clashes(self)

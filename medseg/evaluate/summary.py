@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medseg.evaluate import overlap
-from medseg.evaluate.table import METRICS, MISSING, ScoreRow
+from medseg.evaluate.table import MISSING, ScoreRow, metrics_of
 from medseg.volume import Array
 
 FEWEST_SUBJECTS = 5
@@ -32,20 +32,30 @@ def summarise(
     draws: int = 10_000,
     costs: tuple[float, float] = (1.0, 1.0),
     background: bool = True,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
     ``matrices`` holds the confusion matrix (K, K) of each set (the rows' role); ``costs`` are c₀ of false
-    positives and c₁ of false negatives; class 0 is the ``background``, or foreground like the others. Each
-    set has ``classes`` (name → metric → statistics), ``over_classes`` (the same for each case's mean over its
-    classes) and ``over_set``. Overlapping masks have a stack (L, 2, 2) of matrices, and instead of
-    ``over_set`` the same numbers of each mask as ``over_masks``. Statistics are mean, median, sd, ci95
-    (bootstrap over subjects, ``draws`` draws), n, n_undefined and the worst case.
+    positives and c₁ of false negatives; class 0 is the ``background``, or foreground like the others;
+    ``names`` are the matrices' classes (K,), by default their indices. Each set has ``classes`` (name →
+    metric → statistics), ``over_classes`` (the same for each case's mean over its classes) and ``over_set``:
+    the numbers of the matrix, ``iou_by_class``, and for images ``BF``, the mean over images of each one's
+    mean over classes. Statistics are mean, median, sd, ci95 (bootstrap over subjects, ``draws`` draws), n,
+    n_undefined and the worst case. The table and one matrix a set are all that is held of any set.
+
+    Of overlapping masks there is a stack (L, 2, 2) of matrices, outside and inside each; the numbers of each
+    stand under ``over_masks``, and ``over_set`` has the masks' IoU and BF alone.
     """
     sets = {}
     for role in sorted({row.role for row in rows}):
         held = [row for row in rows if row.role == role]
-        sets[role] = _summarise_set(held, matrices.get(role), seed, draws, costs, background=background)
+        sets[role] = _summarise_set(held, seed, draws)
+        if role in matrices and matrices[role].ndim == 3:
+            _add_masks(sets[role], matrices[role], costs)
+        elif role in matrices:
+            of_matrix = overlap.over_set(matrices[role], *costs, background=background)
+            sets[role]["over_set"] |= {**_plain(of_matrix), "iou_by_class": _by_name(matrices[role], names)}
     return {
         "bootstrap": {"unit": "subject", "draws": draws, "seed": seed, "fewest_subjects": FEWEST_SUBJECTS},
         "costs": {"false_positive": costs[0], "false_negative": costs[1]},
@@ -53,18 +63,29 @@ def summarise(
     }
 
 
-def _summarise_set(
-    rows: Sequence[ScoreRow],
-    matrix: Array | None,
-    seed: int,
-    draws: int,
-    costs: tuple[float, float],
-    *,
-    background: bool,
-) -> dict[str, Any]:
+def _add_masks(told: dict[str, Any], stack: Array, costs: tuple[float, float]) -> None:
+    """Of matrices (L, 2, 2), in the order of a set's classes: each mask's IoU, and its numbers by itself."""
+    names = list(told["classes"])
+    inside = {name: float(overlap.iou(matrix)[1]) for name, matrix in zip(names, stack, strict=True)}
+    told["over_set"] |= {"iou_by_class": _plain(inside)}
+    told["over_masks"] = {n: _plain(overlap.over_set(m, *costs)) for n, m in zip(names, stack, strict=True)}
+
+
+def _by_name(matrix: Array, names: Sequence[str] | None) -> dict[str, float | None]:
+    """Class name → IoU over the set."""
+    called = names if names is not None else [str(index) for index in range(len(matrix))]
+    return _plain(dict(zip(called, overlap.iou(matrix).tolist(), strict=True)))
+
+
+def _summarise_set(rows: Sequence[ScoreRow], seed: int, draws: int) -> dict[str, Any]:
     names = dict.fromkeys(row.class_name for row in rows)  # in order of first appearance
     by_class = {name: [row for row in rows if row.class_name == name] for name in names}
     by_case = _by_case(rows)
+    metrics = metrics_of(rows[0].length_unit)
+    over_classes = {
+        metric: statistics(metric, [_over_classes(case, metric) for case in by_case], seed, draws)
+        for metric in metrics
+    }
     return {
         "cases": len(by_case),
         "subjects": len({row.subject for row in rows}),
@@ -74,28 +95,13 @@ def _summarise_set(
         "classes": {
             name: {
                 metric: statistics(metric, [_scored(row, metric) for row in held], seed=seed, draws=draws)
-                for metric in METRICS
+                for metric in metrics
             }
             for name, held in by_class.items()
         },
-        "over_classes": {
-            metric: statistics(metric, [_over_classes(case, metric) for case in by_case], seed, draws)
-            for metric in METRICS
-        },
-        **_over_set(matrix, list(names), costs, background=background),
+        "over_classes": over_classes,
+        "over_set": {"BF": over_classes["bf"]["mean"]} if "bf" in metrics else {},
     }
-
-
-def _over_set(
-    matrix: Array | None, masks: Sequence[str], costs: tuple[float, float], *, background: bool
-) -> dict[str, Any]:
-    """``over_set`` of a matrix (K, K), empty without one, and of a stack (L, 2, 2) ``over_masks`` too."""
-    if matrix is None:
-        return {"over_set": {}}
-    if matrix.ndim == 2:
-        return {"over_set": _plain(overlap.over_set(matrix, *costs, background=background))}
-    alone = {n: _plain(overlap.over_set(m, *costs)) for n, m in zip(masks, matrix, strict=True)}
-    return {"over_set": {}, "over_masks": alone}
 
 
 def _scored(row: ScoreRow, metric: str) -> Scored:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medseg.evaluate import overlap, surface
+from medseg.evaluate import boundary, overlap, surface
 from medseg.files import read_csv, write_csv
-from medseg.volume import VOID, Array, Class, ClassList, Grid, unpack_masks
+from medseg.volume import OUTSIDE, VOID, Array, ClassList, Grid, unpack_masks
 
-METRICS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "size_error_percent")
+METRICS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "bf", "size_error_percent")
 """The columns that are summarised and compared."""
+
+_OF_IMAGES = {"bf"}
 
 MISSING = "missing prediction"
 """The note of a row whose case has no prediction."""
 
-OUTSIDE, INSIDE = "outside", "inside"
-"""What a voxel is to a mask."""
+INSIDE = "inside"
+"""What a voxel of a mask is to it."""
 
 _MM3_PER_ML = 1000.0
 
@@ -42,6 +44,7 @@ class ScoreRow:
 
     Overlaps and ``nsd`` lie in 0 to 1, ``hd95`` and ``assd`` are in ``length_unit`` (mm or px), sizes in
     ``size_unit`` (ml or px) without void, and ``size_error_percent`` is 100·(size − reference)/reference.
+    ``bf`` is the boundary F1 of images, 0 to 1.
     """
 
     fold: int
@@ -56,6 +59,7 @@ class ScoreRow:
     hd95: float | None
     assd: float | None
     nsd: float | None
+    bf: float | None = field(default=None, kw_only=True)
     length_unit: str
     size: float | None
     reference_size: float
@@ -66,8 +70,14 @@ class ScoreRow:
 
 _RENAMED = {"role": "set", "class_name": "class"}
 _TEXT = {"case", "subject", "role", "class_name", "length_unit", "size_unit", "note"}
+_YOUNGER = {"bf"}  # columns that older tables lack
 COLUMNS = tuple(_RENAMED.get(f.name, f.name) for f in fields(ScoreRow))
 """Header of ``scores.csv``."""
+
+
+def metrics_of(length_unit: str) -> tuple[str, ...]:
+    """The metrics that scans (mm) or images (px) have, in the order of :data:`METRICS`."""
+    return METRICS if length_unit == "px" else tuple(m for m in METRICS if m not in _OF_IMAGES)
 
 
 def score(
@@ -77,24 +87,28 @@ def score(
     grid: Grid,
     classes: ClassList,
     tolerance: float = 1.0,
+    bf_tolerance: float = boundary.SHARE,
 ) -> list[ScoreRow]:
     """Score one case: a row per class of the list, a background excluded.
 
     ``truth`` and ``prediction`` are class indices (X, Y, Z) on ``grid``, void (255) in the truth left out;
-    ``tolerance`` of the NSD is in the grid's unit. Without a prediction (None) Dice and IoU are 0 for every
-    class, so that the case stays in every mean. Each of overlapping masks is scored by itself. Raises what
+    ``tolerance`` of the NSD is in the grid's unit, ``bf_tolerance`` a share of the image's diagonal. Without
+    a prediction (None) Dice and IoU are 0 for every class, so that the case stays in every mean. Each of
+    overlapping masks is scored by itself. Raises what
     :func:`overlap.confusion` raises.
     """
     if classes.overlapping:
-        alone = zip(classes.names, *(_alone(labels, classes) for labels in (truth, prediction)), strict=True)
+        alone = zip(*(_alone(labels, classes) for labels in (truth, prediction)), strict=True)
         return [
             row
-            for name, mask, guess in alone
-            for row in score(entry, mask, guess, grid, _of_mask(name), tolerance)
+            for index, (mask, guess) in enumerate(alone)
+            for row in score(entry, mask, guess, grid, classes.of_mask(index), tolerance, bf_tolerance)
         ]
     matrix = overlap.confusion(truth, prediction, len(classes), where=entry.case)
+    bf = _boundary_f1(truth, prediction, grid, bf_tolerance)
     if prediction is None:
-        return [_missing_row(entry, name, size, grid) for name, size in _reference_sizes(matrix, classes)]
+        sizes = {index: int(matrix[index].sum()) for index in classes.foreground}
+        return [_missing_row(entry, classes.names[i], n, grid, bf.get(i)) for i, n in sizes.items()]
     guess = np.where(truth == VOID, VOID, prediction)
     box = surface.bounding_box(_foreground(truth, classes) | _foreground(guess, classes), margin=1)
     columns = _overlaps(matrix)
@@ -103,18 +117,14 @@ def score(
         name = classes.names[index]
         of_surface = _surface_metrics(truth[box] == index, guess[box] == index, grid.spacing, tolerance)
         of_overlap = {metric: _plain(values[index]) for metric, values in columns.items()}
-        rows.append(_row(entry, name, grid, {**of_overlap, **of_surface, **_sizes(matrix, index, grid)}))
+        others = {"bf": bf.get(index), **_sizes(matrix, index, grid)}
+        rows.append(_row(entry, name, grid, {**of_overlap, **of_surface, **others}))
     return rows
 
 
 def _alone(labels: Array | None, classes: ClassList) -> Sequence[Array | None]:
     """Each mask of packed ones, or as often None."""
     return [None] * len(classes) if labels is None else list(unpack_masks(labels, len(classes)))
-
-
-def _of_mask(name: str) -> ClassList:
-    """The class list of one mask by itself."""
-    return ClassList((Class(0, OUTSIDE, (0, 0, 0)), Class(1, name, (255, 255, 255))))
 
 
 def _foreground(labels: Array, classes: ClassList) -> Array:
@@ -142,6 +152,16 @@ def _surface_metrics(
     return {"hd95": None, "assd": None, "nsd": 0.0 if truth.any() else None}
 
 
+def _boundary_f1(truth: Array, prediction: Array | None, grid: Grid, share: float) -> dict[int, float]:
+    """Class index → BF of an image (one slice in px); empty for scans."""
+    if grid.unit != "px" or grid.shape[2] != 1:
+        return {}
+    tolerance = boundary.tolerance_px(grid.shape[:2], share)
+    guess = None if prediction is None else prediction[..., 0]
+    found = boundary.scores(truth[..., 0], guess, tolerance)
+    return {index: score.f1 for index, score in found.items()}
+
+
 def _sizes(matrix: Array, index: int, grid: Grid) -> dict[str, float | None]:
     """Sizes of one class and the error between them; the error is undefined without a reference."""
     reference, predicted = int(matrix[index].sum()), int(matrix[:, index].sum())
@@ -158,11 +178,7 @@ def _voxel(grid: Grid) -> float:
     return grid.voxel_size / (_MM3_PER_ML if grid.unit == "mm" else 1.0)
 
 
-def _reference_sizes(matrix: Array, classes: ClassList) -> list[tuple[str, int]]:
-    return [(classes.names[i], int(matrix[i].sum())) for i in classes.foreground]
-
-
-def _missing_row(entry: Entry, name: str, voxels: int, grid: Grid) -> ScoreRow:
+def _missing_row(entry: Entry, name: str, voxels: int, grid: Grid, bf: float | None) -> ScoreRow:
     in_truth = 0.0 if voxels else None
     values = dict.fromkeys(("precision", "hd95", "assd", "size", "size_error_percent"))
     return _row(
@@ -175,6 +191,7 @@ def _missing_row(entry: Entry, name: str, voxels: int, grid: Grid) -> ScoreRow:
             "iou": 0.0,
             "recall": in_truth,
             "nsd": in_truth,
+            "bf": bf,
             "reference_size": voxels * _voxel(grid),
         },
         note=MISSING,
@@ -207,18 +224,16 @@ def write(path: Path, rows: Iterable[ScoreRow]) -> None:
 
 
 def read(path: Path) -> list[ScoreRow]:
-    """Read ``scores.csv`` as :func:`write` wrote it, numbers exactly."""
+    """Read ``scores.csv`` as :func:`write` wrote it, numbers exactly; ``bf`` may be missing."""
     return [_from_cells(cells) for cells in read_csv(path)]
 
 
 def _from_cells(cells: Mapping[str, str]) -> ScoreRow:
     values: dict[str, Any] = {}
-    for field in fields(ScoreRow):
-        cell = cells[_RENAMED.get(field.name, field.name)]
-        if field.name in _TEXT:
-            values[field.name] = cell
-        else:
-            values[field.name] = float(cell) if cell else None
+    for name in (f.name for f in fields(ScoreRow)):
+        column = _RENAMED.get(name, name)
+        cell = cells.get(column, "") if name in _YOUNGER else cells[column]
+        values[name] = cell if name in _TEXT else (float(cell) if cell else None)
     return ScoreRow(**{**values, "fold": int(cells["fold"])})
 
 

@@ -13,7 +13,7 @@ over a flat region drowns the unary term. The kernel of w2 is separable and exac
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +24,7 @@ import scipy.sparse
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.spatial import KDTree
 
-from medseg.volume import Array
+from medseg.volume import PLANE_AXIS, Array, Plane
 
 if TYPE_CHECKING:  # recipes are checked without loading the readers of grey values
     from medseg.preprocess.intensity import Ready
@@ -259,6 +259,20 @@ class Greys:
         scaled = (values[None].astype(np.float32) - self.low) * (255 / (self.high - self.low))
         greys: Floats = np.clip(scaled, 0, 255).astype(np.float32, copy=False)
         return greys
+
+
+def guides(ready: Ready, plane: Plane) -> Iterator[Array]:
+    """The guide (C, H, W) of each slice: an image's three colours, else the grey values of channel 0.
+
+    Colours of 8 bits are taken as they are; those of other integers are brought to 0…255 from their range.
+    """
+    stack = np.moveaxis(ready.array, PLANE_AXIS[plane] + 1, 0)  # (slices, C, H, W)
+    if ready.grid.unit == "px" and len(ready.array) == 3 and ready.array.dtype.kind == "u":
+        factor = np.float32(255 / np.iinfo(ready.array.dtype).max)
+        yield from (colours.astype(np.float32) * factor for colours in stack)
+    else:
+        scale = greys(ready)
+        yield from (scale.guide(channels[0]) for channels in stack)
 
 
 def greys(ready: Ready) -> Greys:

@@ -10,27 +10,21 @@ from typing import Annotated, Any, Literal, Self
 
 import safetensors.torch
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
+from medseg.infer import domain
 from medseg.infer.crf import Crf
+from medseg.infer.domain import Domain
 from medseg.infer.predict import Dense, Gaussian, How, Tiles, Voting
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
+from medseg.infer.views import Fusion, Views
 from medseg.networks import footprint
 from medseg.networks.contract import Network
 from medseg.preprocess.geometry import GeometryPlan
-from medseg.preprocess.intensity import Foreground
+from medseg.preprocess.intensity import Foreground, Intensity
 from medseg.volume import ClassList, Plane
 
 FORMAT = 1
@@ -39,7 +33,6 @@ THRESHOLD = 0.5
 """Of a mask for which none is given."""
 
 Count = Annotated[int, Field(ge=1)]
-Triple = tuple[float, float, float]
 
 
 class _ClassRow(BaseModel):
@@ -54,16 +47,6 @@ class _ClassRow(BaseModel):
     overlapping: bool = False
 
 
-class _Domain(BaseModel):
-    """What is known of a training's scans: how many, and their voxel edges along the axes of their arrays."""
-
-    model_config = ConfigDict(extra="allow")
-
-    cases: int | None = None
-    spacing_min_mm: Triple | None = None
-    spacing_max_mm: Triple | None = None
-
-
 class Description(BaseModel):
     """All that is needed to use the members; `model.json` is this and their hashes."""
 
@@ -73,15 +56,17 @@ class Description(BaseModel):
     network: str
     keywords: dict[str, Any]
     channels: tuple[str, ...]
+    unit: Literal["mm", "px"] = "mm"
     plane: Plane
     depth: Count
     classes: tuple[dict[str, Any], ...]
     foreground: Foreground
     spacing_mm: tuple[float, float, float] | None
+    spacing_px: tuple[float, float] | None = None
     crop: bool
     crop_margin: int
     n4: bool
-    intensity: Literal["zscore", "none"]
+    intensity: Intensity
     mode: Literal["dense", "vote", "tiles", "gaussian"]
     window: tuple[Count, Count]
     stride: tuple[Count, Count] | None
@@ -89,7 +74,10 @@ class Description(BaseModel):
     memory_mb: int = Tiles.memory_mb
     batch: Count | None
     crf: Crf | None = None
-    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    scale_fusion: Fusion = "mean"
+    flip: bool = False
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     combine: Literal["mean", "vote"]
     domain: dict[str, Any]
     trained: dict[str, Any]
@@ -105,7 +93,7 @@ class Description(BaseModel):
     @field_validator("domain")
     @classmethod
     def _is_a_domain(cls, domain: dict[str, Any]) -> dict[str, Any]:
-        _Domain.model_validate(domain)
+        Domain.model_validate(domain)
         return domain
 
     @model_validator(mode="after")
@@ -114,25 +102,33 @@ class Description(BaseModel):
             raise ValueError(f"thresholds of {', '.join(sorted(unknown))}, which are no overlapping masks")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_off(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in dump(self).items() if value or key != "thresholds"}
-
     def class_list(self) -> ClassList:
         """Value → name, colour."""
         return ClassList.from_json(self.classes)
 
-    def mask_thresholds(self) -> tuple[float, ...]:
+    def mask_thresholds(self) -> dict[str, float]:
         """The probability above which a pixel lies in each of overlapping masks; none of other classes."""
-        return tuple(self.thresholds.get(name, THRESHOLD) for name in self.class_list().masks)
+        return {name: self.thresholds.get(name, THRESHOLD) for name in self.class_list().masks}
 
     def geometry(self) -> GeometryPlan:
         """What is done to a scan's geometry before the network sees it."""
-        return GeometryPlan(self.spacing_mm, self.crop, self.crop_margin, self.foreground)
+        return GeometryPlan(self.spacing_mm, self.crop, self.crop_margin, self.foreground, self.spacing_px)
+
+    @property
+    def several_views(self) -> bool:
+        """Whether networks see each slice more than once: at several scales, or mirrored."""
+        return self.scales != (1.0,) or self.flip
 
     def how(self, mode: str | None = None) -> How:
-        """The stitching rule of this model, or of the `mode` asked for."""
-        match mode or self.mode:
+        """The stitching rule of this model, or of the `mode` asked for.
+
+        Raises KEYWORD_INVALID for a mode that does not go with several views.
+        """
+        wanted = mode or self.mode
+        if self.several_views and wanted in ("vote", "tiles"):
+            found = f"mode {wanted} of a model that predicts at several scales or flips"
+            raise MedsegError(Code.KEYWORD_INVALID, "mode", found, "use dense or gaussian")
+        match wanted:
             case "vote":
                 stride = self.stride or (min(10, self.window[0]), min(10, self.window[1]))
                 return Voting(self.window, stride, self.batch or Voting.batch)
@@ -261,9 +257,13 @@ def load_network(folder: Path, member: str) -> tuple[Description, Network]:
 
 def _load_member(
     folder: Path, member: Member, description: Description, device: str, precision: Precision
-) -> NetworkPredictor:
+) -> Predictor:
     network = _filled(folder, member, description)
-    return NetworkPredictor(network, spec(description, network), device, precision, channels_last=True)
+    held = spec(description, network)
+    predictor = NetworkPredictor(network, held, device, precision, channels_last=True)
+    if not description.several_views:
+        return predictor
+    return Views(predictor, description.scales, description.scale_fusion, description.flip)
 
 
 def _filled(folder: Path, member: Member, description: Description) -> Network:
@@ -299,7 +299,7 @@ def spec(description: Description, network: Network) -> Spec:
         channels=len(description.channels),
         classes=len(description.classes),
         background=description.class_list().background,
-        thresholds=description.mask_thresholds(),
+        thresholds=tuple(description.mask_thresholds().values()),
         step=int(network.step),
         context=int(network.context),
         residue=int(network.residue),
@@ -318,69 +318,51 @@ def _not_a_model(where: Path, found: str) -> MedsegError:
     return MedsegError(Code.NOT_A_MODEL, where, found, "give a folder made by medseg train or medseg export")
 
 
-def merged_domain(domains: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The domain of a model of several members: a scan is inside if it is inside that of any member.
-
-    Voxel edges reach from the least to the largest of all members; `cases` is the most that one was trained
-    on, as members share cases. A bound that a member does not know is left out.
-    """
-    held = [_Domain.model_validate(domain) for domain in domains]
-    least = [domain.spacing_min_mm for domain in held]
-    most = [domain.spacing_max_mm for domain in held]
-    merged: dict[str, Any] = {"cases": max((d.cases for d in held if d.cases is not None), default=None)}
-    if None not in least and None not in most:
-        merged["spacing_min_mm"] = [min(edges) for edges in zip(*least, strict=True)]
-        merged["spacing_max_mm"] = [max(edges) for edges in zip(*most, strict=True)]
-    return {key: value for key, value in merged.items() if value is not None}
-
-
 def card(description: Description, parameters: int, members: int) -> str:
     """`card.md`: what the model is, what it was trained on, what it expects, in words."""
     names = ", ".join(description.class_list().foreground_names)
-    keywords = f" ({_words(description.keywords)})" if description.keywords else ""
-    masks = zip(description.class_list().masks, description.mask_thresholds(), strict=True)
-    least = ", ".join(f"{name} above {_words(threshold)}" for name, threshold in masks)
-    overlap = f"; masks may overlap, by probability: {least}" if least else ""
+    keywords = f" ({domain.words(description.keywords)})" if description.keywords else ""
     plural = "" if members == 1 else "s"
-    trained = "\n".join(f"- {member}: {_words(told)}" for member, told in description.trained.items())
-    domain = "\n".join(f"- {line}" for line in _domain_lines(description.domain))
+    trained = "\n".join(f"- {member}: {domain.words(told)}" for member, told in description.trained.items())
+    like = "\n".join(f"- {line}" for line in domain.lines(description.domain))
+    what = _WORDS[description.unit]
     return f"""# {description.name}
 
-Labels {names} in {" + ".join(description.channels)} scans, slice by slice ({description.plane},
-{description.depth} slices a slab).
+Labels {names} in {_input_words(description)}.
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
-- prediction: {description.mode}{" and a dense CRF" if description.crf else ""}{overlap}
-- use: `medseg segment SCANS OUT --model THIS_FOLDER`
+- prediction: {_prediction(description)}
+- use: `medseg segment {what.upper()} OUT --model THIS_FOLDER`
 
 ## Trained
 {trained}
 
 ## Domain
-What the training scans were like; scans unlike them come back with a note and need review.
+What the training {what} were like{_UNLIKE[description.unit]}.
 
-{domain}
+{like}
 
 Not a medical device: every label map needs a qualified reader's review.
 """
 
 
-def _words(value: Any) -> str:
-    """A value as a reader writes it: `epochs 20, best validation Dice 0.9123`."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(held)}" for key, held in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return " × ".join(map(_words, value))
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "unknown" if value is None else str(value)
+_WORDS = {"mm": "scans", "px": "images"}
+_UNLIKE = {"mm": "; scans unlike them come back with a note and need review", "px": ""}
 
 
-def _domain_lines(domain: Mapping[str, Any]) -> list[str]:
-    """How many scans there were, and from which to which voxel size."""
-    known = _Domain.model_validate(domain)
-    lines = [] if known.cases is None else [f"{known.cases} training cases"]
-    least, most = (_words(known.spacing_min_mm), _words(known.spacing_max_mm))
-    if known.spacing_min_mm is not None and known.spacing_max_mm is not None:
-        lines.append(f"voxels of {least} mm" if least == most else f"voxels from {least} to {most} mm")
-    return lines or ["not recorded"]
+def _input_words(description: Description) -> str:
+    channels = " + ".join(description.channels)
+    if description.unit == "px":
+        return f"images ({channels})"
+    return f"{channels} scans, slice by slice ({description.plane},\n{description.depth} slices a slab)"
+
+
+def _prediction(description: Description) -> str:
+    views = ""
+    if description.several_views:
+        flipped = ", also mirrored" if description.flip else ""
+        scales = ", ".join(f"{scale:g}" for scale in description.scales)
+        views = f" at scales {scales}{flipped}, fused by {description.scale_fusion}"
+    least = ", ".join(f"{name} above {share:g}" for name, share in description.mask_thresholds().items())
+    masks = f"; masks that may overlap, by probability: {least}" if least else ""
+    return f"{description.mode}{views}{' and a dense CRF' if description.crf else ''}{masks}"

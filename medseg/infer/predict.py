@@ -6,6 +6,7 @@ nothing else grows with the number of slices.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +25,8 @@ from medseg.infer.tiles import Gaussian, Tiles, blended, check_tiles, tiled
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
 from medseg.preprocess.intensity import Ready
-from medseg.volume import Array, Plane
+from medseg.preprocess.pixels import Resize
+from medseg.volume import Array, Grid, Plane
 
 __all__ = [
     "Dense",
@@ -47,7 +49,8 @@ __all__ = [
 class Dense:
     """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step.
 
-    With a ``crf`` each slice's probabilities are refined by it, guided by the grey values of channel 0.
+    With a ``crf`` each slice's probabilities are refined by it, guided by an image's colours or the grey
+    values of channel 0.
     """
 
     batch: int = 4
@@ -82,6 +85,9 @@ class Prediction:
     quality_kind: Literal["vote share", "probability"]
 
 
+_LEAST = math.log(np.finfo(np.float32).tiny)
+"""What stands for the logarithm, or logit, of a probability of 0 where logits are interpolated."""
+
 _Slice = tuple[Array, Array]  # labels (H, W) uint8 and margin (H, W) float32 of one slice
 
 
@@ -92,8 +98,13 @@ def label(
     *,
     margin: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    onto: Grid | None = None,
 ) -> Prediction:
     """Label every voxel of ``ready``; ``progress(done, of)`` is called after each slice.
+
+    With ``onto``, a pixel grid of the same axes, centre and slices, the logits of each slice are resized to
+    it before anything is decided, and labels and margin lie on it. Votes are not resized: ``how`` must not
+    vote.
 
     Every slice goes through the network, empty ones too. Raises CHANNEL_MISSING for another number of
     channels than the predictor takes, SIZE_IMPOSSIBLE for windows or outputs of a wrong size, NAN_OR_INF
@@ -101,13 +112,13 @@ def label(
     """
     _check_channels(ready, predictor.spec)
     check(how, predictor.spec)
-    shape, plane = ready.grid.shape, predictor.spec.plane
+    shape, plane = (ready.grid if onto is None else onto).shape, predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")
     margins = np.zeros(shape, np.float16, order="F") if margin else None
     certain, found, of = 0.0, 0, slices(shape, plane)
     first = int(predictor.spec.background or bool(predictor.spec.thresholds))
     with torch.inference_mode():
-        for index, (slice_labels, slice_margin) in enumerate(_label_slices(ready, predictor, how)):
+        for index, (slice_labels, slice_margin) in enumerate(_label_slices(ready, predictor, how, onto)):
             plane_view(labels, plane)[index] = slice_labels
             if margins is not None:
                 plane_view(margins, plane)[index] = slice_margin
@@ -121,7 +132,7 @@ def label(
     return Prediction(labels, margins, certain / found if found else 0.0, kind)
 
 
-def _label_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[_Slice]:
+def _label_slices(ready: Ready, predictor: Predictor, how: How, onto: Grid | None) -> Iterator[_Slice]:
     match how:
         case Voting():
             return _vote(ready, predictor, how)
@@ -133,6 +144,8 @@ def _label_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[_Sli
             scores = blended(ready, predictor, how)
     if how.crf is not None:
         scores = _refined(scores, ready, predictor.spec.plane, how.crf)
+    if onto is not None:
+        scores = _resized(scores, Resize(ready.grid, onto))
     if predictor.spec.thresholds:
         return (_decide_masks(logits, predictor.spec) for logits in scores)
     return map(_decide, scores)
@@ -152,10 +165,16 @@ def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[Tensor]:
 
 def _refined(scores: Iterator[Tensor], ready: Ready, plane: Plane, crf: Crf) -> Iterator[Tensor]:
     """Logits (K, H, W) of each slice → the log of the CRF's marginals, on the CPU."""
-    greys, shown = dense_crf.greys(ready), plane_view(ready.array[0], plane)
-    for logits, values in zip(scores, shown, strict=True):
+    for logits, guide in zip(scores, dense_crf.guides(ready, plane), strict=True):
         probabilities = logits.softmax(dim=0).cpu().numpy()
-        yield torch.from_numpy(dense_crf.refine(probabilities, greys.guide(values), crf)).log()
+        yield torch.from_numpy(dense_crf.refine(probabilities, guide, crf)).log()
+
+
+def _resized(scores: Iterator[Tensor], resize: Resize) -> Iterator[Tensor]:
+    """Logits (K, H, W) of each slice → (K, H', W') float32 on the CPU."""
+    for logits in scores:
+        finite = logits.nan_to_num(neginf=_LEAST, posinf=-_LEAST).cpu().numpy()
+        yield torch.from_numpy(np.stack([resize(one).astype(np.float32) for one in finite]))
 
 
 def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:

@@ -1,8 +1,9 @@
 """A segmented case as files: is it there, whole, and what is told of it in tables.
 
-A result is the label map `<case>.nii.gz`, its margin map where one was asked for, and `<case>.json`, which is
-written last and says what the result was made from. Where masks may overlap there is a `<case>_<mask>.nii.gz`
-for each instead of the label map, whose path still names the result; `masks` are their names.
+A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its margin map where one was asked
+for, and `<case>.json`, which is written last and says what the result was made from. Where masks may overlap
+there is a `<case>_<mask>` for each instead of the label map, whose path still names the result; `masks` are
+their names.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from typing import Any
 from medseg import files
 from medseg.errors import Finding
 from medseg.ingest import names
-from medseg.volume import ClassList
+from medseg.io import images_write, nifti
+from medseg.volume import ClassList, Volume
+
+ENDINGS = {"mm": ".nii.gz", "px": images_write.SUFFIX}
+"""How the name of a label map ends, by the unit of the scan's or image's grid."""
+
+SIZE_UNITS = {"mm": "ml", "px": "px"}
+"""What sizes are measured in, by the unit of the grid."""
 
 NOT_CASES = frozenset({"stage.json", "labels.json"})
 """Files beside the results that tell of no case."""
@@ -22,20 +30,67 @@ NOT_CASES = frozenset({"stage.json", "labels.json"})
 _TOLD = frozenset({"sizes", "size_unit", "quality", "needs_review", "notes", "seconds"})
 
 
+def label_map(folder: Path, case: str, unit: str) -> Path:
+    """Where the label map of a case lies, whose grid is measured in `unit` (mm or px)."""
+    return folder / f"{case}{ENDINGS[unit]}"
+
+
+def maps(folder: Path) -> list[Path]:
+    """The label maps and margin maps below a folder, in order."""
+    return sorted(path for ending in ENDINGS.values() for path in folder.rglob(f"*{ending}"))
+
+
+def label_maps(folder: Path) -> list[Path]:
+    """:func:`maps` without the margin maps."""
+    return [path for path in maps(folder) if not case_of(path).endswith(names.MARGIN_ENDING)]
+
+
+def case_of(label: Path) -> str:
+    """The case whose label map this is."""
+    return label.name.removesuffix(_ending(label))
+
+
 def margin_beside(label: Path) -> Path:
     """Where the margin map of a label map lies."""
-    return label.with_name(label.name.removesuffix(".nii.gz") + names.MARGIN_ENDING + ".nii.gz")
+    return label.with_name(case_of(label) + names.MARGIN_ENDING + _ending(label))
 
 
 def about_beside(label: Path) -> Path:
     """Where it is told how a label map was made."""
-    return label.with_name(label.name.removesuffix(".nii.gz") + ".json")
+    return label.with_name(case_of(label) + ".json")
+
+
+def _ending(label: Path) -> str:
+    return next(ending for ending in ENDINGS.values() if label.name.endswith(ending))
+
+
+def write(labels: Volume, classes: ClassList, label: Path) -> tuple[Path, ...]:
+    """Write a label map of file values (1, X, Y, Z), or masks (L, X, Y, Z) each to its own; give the files.
+
+    They are NIfTI, or of an image PNG with the classes' colours.
+    """
+    paths = label_files(label, classes.masks)
+    for index, (path, array) in enumerate(zip(paths, labels.array, strict=True)):
+        one = labels.with_array(array[None])
+        if labels.grid.unit == "px":
+            images_write.write_labels(one, classes.of_mask(index) if classes.overlapping else classes, path)
+        else:
+            nifti.write(one, path)
+    return paths
+
+
+def write_margin(margin: Volume, label: Path) -> None:
+    """Write a margin map (1, X, Y, Z) beside its label map: NIfTI, or of an image 16-bit PNG (1 as 65535)."""
+    path = margin_beside(label)
+    if margin.grid.unit == "px":
+        images_write.write_share(margin, path)
+    else:
+        nifti.write(margin, path)
 
 
 def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
     """The files of a result's label map: itself, or one a mask."""
-    stem = label.name.removesuffix(".nii.gz")
-    return tuple(label.with_name(f"{stem}_{mask}.nii.gz") for mask in masks) or (label,)
+    return tuple(label.with_name(f"{case_of(label)}_{mask}{_ending(label)}") for mask in masks) or (label,)
 
 
 def files_of(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
@@ -81,7 +136,7 @@ def _sha256(label: Path, masks: Sequence[str]) -> str:
 
 
 def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
-    """The columns of `summary.csv` and `volumes.csv`; volumes stand in `unit`."""
+    """The columns of `summary.csv` and `volumes.csv`; sizes stand in `unit`."""
     sizes = [f"{name}_{unit}" for name in classes.foreground_names]
     return [*("case", "file", "status", "code", "note"), *sizes, *("quality", "needs_review", "seconds")]
 
@@ -89,12 +144,15 @@ def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
 def table_row(
     case: str, file: Path, status: str, told: Mapping[str, Any], finding: Finding | None, classes: ClassList
 ) -> dict[str, Any]:
-    """A case's row of `summary.csv` and `volumes.csv`; `told` is empty where a `finding` set it aside."""
+    """A case's row of `summary.csv` and `volumes.csv`.
+
+    Of a case that a `finding` set aside, only its `size_unit` is `told`.
+    """
     notes = told.get("notes", [])
     code = str(finding.code) if finding else " ".join(n["code"] for n in notes)
     note = finding.found if finding else "; ".join(n["found"] for n in notes)
     sizes = [told.get("sizes", {}).get(name) for name in classes.foreground_names]
-    seconds = round(sum(told["seconds"].values()), 2) if told else None
+    seconds = None if finding else round(sum(told["seconds"].values()), 2)
     sure = (told.get("quality"), told.get("needs_review"))
     columns = table_columns(classes, told.get("size_unit", "ml"))
     return dict(zip(columns, (case, str(file), status, code, note, *sizes, *sure, seconds), strict=True))

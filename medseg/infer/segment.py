@@ -15,7 +15,6 @@ from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.infer import predict, results
 from medseg.infer.modelfolder import Description, Model
 from medseg.ingest import checks
-from medseg.io import nifti
 from medseg.preprocess import geometry, intensity
 from medseg.volume import ClassList, Grid, Volume
 
@@ -43,7 +42,7 @@ class Result:
         """What `<case>.json` holds of it."""
         return {
             "sizes": {k: round(v, 4) for k, v in self.sizes.items()},
-            "size_unit": _size_unit(self.labels),
+            "size_unit": results.SIZE_UNITS[self.labels.grid.unit],
             "quality": round(self.quality, 6),
             "quality_kind": self.quality_kind,
             "needs_review": bool({f.code for f in self.notes} & {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN}),
@@ -78,15 +77,18 @@ def segment(
     clock = _Clock()
     about = model.description
     scan, notes = _read(channels, about.channels)
+    _check_unit(scan, about, next(iter(channels.values())))
     clock.lap("read")
     notes += check_domain(scan, about.domain)
     ready, record = prepare(scan, about)
     clock.lap("preprocess")
-    made = predict.label(ready, model.predictor, about.how(mode), margin=margin, progress=progress)
+    how = about.how(mode)
+    onto = None if isinstance(how, predict.Voting) else full_size(record, about)
+    made = predict.label(ready, model.predictor, how, margin=margin, progress=progress, onto=onto)
     clock.lap("predict")
-    indices = geometry.undo(_on(ready.grid, made.labels), record)
+    indices = _undone(made.labels, record, onto)
     labels = indices.with_array(about.class_list().to_maps(indices.array[0]))
-    back = geometry.undo(_on(ready.grid, made.margin), record) if made.margin is not None else None
+    back = _undone(made.margin, record, onto) if made.margin is not None else None
     clock.lap("undo")
     sizes = measure_sizes(labels, about.class_list())
     if not any(sizes.values()):
@@ -117,6 +119,11 @@ def prepare(scan: Volume, about: Description) -> tuple[intensity.Ready, geometry
     return intensity.Ready(prepared.array, prepared.grid, scaling), record
 
 
+def full_size(record: geometry.Record, about: Description) -> Grid | None:
+    """An image's own grid where it was resized and nothing else: labels are decided there, at full size."""
+    return record.original if record.resized_image and about.plane == "axial" else None
+
+
 def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, list[Finding]]:
     """The wanted channels in their order, and notes; raises the first reason not to use them."""
     if missing := [name for name in wanted if name not in channels]:
@@ -130,6 +137,12 @@ def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, 
     return scan, list(findings)
 
 
+def _check_unit(scan: Volume, about: Description, path: Path) -> None:
+    if scan.grid.unit != about.unit:
+        found = f"a grid in {scan.grid.unit}, the model was trained on grids in {about.unit}"
+        raise MedsegError(Code.UNIT_MISMATCH, path, found, "take a model that was trained on such files")
+
+
 def segment_file(
     channels: Mapping[str, Path],
     model: Model,
@@ -139,7 +152,7 @@ def segment_file(
     margin: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """:func:`segment`, written to `out` (a `.nii.gz`), the margin map beside it as `<case>_margin.nii.gz`.
+    """:func:`segment`, written to `out` (see :func:`results.label_map`), the margin map beside it.
 
     Masks that may overlap are written to `<case>_<mask>.nii.gz` instead, each to its own. A margin map that
     an earlier result left is removed if none is asked for.
@@ -151,10 +164,8 @@ def segment_file(
         results.margin_beside(out).unlink(missing_ok=True)
     else:
         margin_path = results.margin_beside(out)
-        nifti.write(made.margin, margin_path)
-    paths = results.label_files(out, model.description.class_list().masks)
-    for path, array in zip(paths, made.labels.array, strict=True):
-        nifti.write(made.labels.with_array(array[None]), path)
+        results.write_margin(made.margin, out)
+    paths = results.write(made.labels, model.description.class_list(), out)
     seconds = {**made.seconds, "write": time.monotonic() - started}
     return Result(
         made.labels,
@@ -189,7 +200,10 @@ def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:
 
 
 def check_domain(scan: Volume, domain: Mapping[str, Any]) -> list[Finding]:
-    """OUT_OF_DOMAIN if a voxel edge is more than half again outside the range seen in training (mm)."""
+    """OUT_OF_DOMAIN if a voxel edge is more than half again outside the range seen in training (mm).
+
+    Images have no such range: nobody knows how large a pixel is.
+    """
     low, high = domain.get("spacing_min_mm"), domain.get("spacing_max_mm")
     if low is None or high is None:
         return []
@@ -201,9 +215,8 @@ def check_domain(scan: Volume, domain: Mapping[str, Any]) -> list[Finding]:
     return []
 
 
-def _on(grid: Grid, array: Any) -> Volume:
-    return Volume(array[None], grid)
-
-
-def _size_unit(labels: Volume) -> str:
-    return "ml" if labels.grid.unit == "mm" else "px"
+def _undone(array: Any, record: geometry.Record, onto: Grid | None) -> Volume:
+    """A map (X, Y, Z) on the scan's own grid, from there or from where the network saw it."""
+    if onto is not None:
+        return Volume(array[None], onto)
+    return geometry.undo(Volume(array[None], record.ready), record)

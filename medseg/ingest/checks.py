@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import Code, Finding, MedsegError
+from medseg.ingest import masks
 from medseg.ingest.patterns import CaseFiles
 from medseg.io import placement, scans
 from medseg.volume import Array, Case, ClassList, Grid, Volume, corner_distance, pack_masks, same_grid
@@ -110,11 +111,12 @@ def read_label(
 ) -> tuple[Volume | None, list[Finding]]:
     """Read a label map as indices uint8 (1, X, Y, Z), placed on ``grid`` if it lies on it.
 
+    How the file writes classes is the class list's ``label_form``.
     Returns None and the reasons, or the label map and notes: codes of the readers, GRID_MISMATCH, NAN_OR_INF,
     LABEL_NOT_INTEGER, LABEL_ROUNDED, LABEL_VALUE_UNKNOWN. Without ``grid`` the place is not compared.
     """
     try:
-        volume = scans.read(path, max_voxels=max_voxels)
+        volume = masks.read(path, classes, max_voxels=max_voxels)
     except MedsegError as error:
         return None, [error.finding]
     findings = list(volume.notes)
@@ -138,7 +140,7 @@ def label_values(paths: Iterable[Path]) -> list[int]:
     held: set[int] = set()
     for path in paths:
         try:
-            volume = scans.read(path)
+            volume = masks.read_values(path)
         except MedsegError:
             continue
         values, faults = _label_values(volume.array[0], path)
@@ -160,7 +162,9 @@ def _count_mismatch(volume: Volume, names: list[str], path: Path) -> list[Findin
 def _grid_mismatch(grid: Grid, image: Grid, path: Path) -> list[Finding]:
     if same_grid(grid, image):
         return []
-    if grid.shape != image.shape:
+    if grid.unit != image.unit:
+        found = f"a grid in {grid.unit}, the image's is in {image.unit}"
+    elif grid.shape != image.shape:
         found = f"shape {grid.shape}, the image has {image.shape}"
     else:
         found = f"corners up to {corner_distance(grid, image):.3g} {image.unit} from the image's"
@@ -202,7 +206,7 @@ def _slabs(array: Array) -> Iterator[tuple[int, Array]]:
 
 
 def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
-    """NAN_OR_INF or CONSTANT, of each channel."""
+    """NAN_OR_INF or CONSTANT, of each channel; of pictures CONSTANT only if no channel varies."""
     findings = []
     for i, channel in enumerate(volume.array):
         which = f"channel {i}: " if len(volume.array) > 1 else ""
@@ -214,6 +218,8 @@ def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
         if low == high:
             found = f"{which}every voxel is {low:g}"
             findings.append(Finding(Code.CONSTANT, str(path), found, "export the scan again"))
+    if volume.grid.unit == "px" and len(findings) < len(volume.array):
+        return [finding for finding in findings if finding.code is not Code.CONSTANT]
     return findings
 
 

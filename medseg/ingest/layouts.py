@@ -5,6 +5,8 @@ subjects   one folder per subject
 decathlon  dataset.json with imagesTr, labelsTr and perhaps imagesTs (also nnU-Net's form of it)
 bids       sub-*/[ses-*/]anat, label maps under derivatives/
 patterns   as the recipe writes them
+
+Those of image sets are in :mod:`medseg.ingest.imagesets`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from medseg import files
 from medseg.errors import Code, MedsegError
+from medseg.ingest import imagesets
 from medseg.ingest.names import LABEL_WORDS, label_rank
 from medseg.ingest.patterns import (
     CaseFiles,
@@ -25,15 +28,15 @@ from medseg.ingest.patterns import (
     Patterns,
     Stray,
     match,
+    measured_alike,
     natural_key,
-    scans_under,
     without_suffix,
 )
 from medseg.io import scans
 
 __all__ = ["CaseFiles", "Found", "Guess", "Layout", "Patterns", "Stray", "find", "guess", "natural_key"]
 
-Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns"]
+Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", imagesets.ImageSet]
 
 _IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "scans", "volumes"}
 _LABEL_FOLDERS = {"labels", "label", "labelstr", "labelsts", "masks", "mask", "segs", "seg"} | {
@@ -75,20 +78,19 @@ def find(
     With ``channels`` given and no layout but auto, the patterns alone count: without ``label`` nothing is
     labelled. Raises PATH_MISSING, NOTHING_USABLE (no scan at all), RECIPE_INVALID.
     """
-    tree = scans_under(root, without)
-    if not tree:
-        known = " ".join(scans.SUFFIXES)
-        raise MedsegError(Code.NOTHING_USABLE, root, "no scan", f"name a folder with files of {known}")
     if layout not in get_args(Layout):
         names = ", ".join(get_args(Layout))
         raise MedsegError(Code.RECIPE_INVALID, "data.layout", repr(layout), f"choose one of {names}")
+    if layout in get_args(imagesets.ImageSet):
+        return imagesets.find(root, layout, channels, label, without)
+    unit, tree = measured_alike(root, without, channels)
     if layout == "patterns" or (layout == "auto" and channels):
         patterns = Patterns(dict(channels or {}), label, masks=dict(masks or {}))
-        return match(root, tree, patterns, "patterns")
+        return replace(match(root, tree, patterns, "patterns"), unit=unit)
     name = _detect(root, tree) if layout == "auto" else layout
     patterns = _LAYOUTS[name](root, tree)
     patterns = replace(patterns, channels=channels or patterns.channels, label=label or patterns.label)
-    found = match(root, tree, patterns, name)
+    found = replace(match(root, tree, patterns, name), unit=unit)
     return _with_listed(root, found) if name == "decathlon" else found
 
 

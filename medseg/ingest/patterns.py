@@ -3,6 +3,11 @@
 A pattern is a path relative to the root with the placeholders ``{case}`` and ``{subject}``, ``*`` for any
 part of a name and ``**/`` for any number of folders. Without a suffix it takes any that a reader knows:
 ``{case}/{case}_t1`` matches ``p07/p07_t1.nii.gz``. All patterns of a recipe use the same placeholders.
+``{part}`` is a further part of the case's name, ``{role}`` a folder or word that says train, val or test.
+A label's pattern that ends with ``/`` is a folder of masks, all of one case.
+
+A folder holds scans (mm) or pictures (px), never both: pictures beside scans are not looked at unless a
+pattern ends with a picture's suffix.
 """
 
 from __future__ import annotations
@@ -19,13 +24,22 @@ from medseg.io import scans
 
 _TOKEN = re.compile(r"\{\w*\}|\*\*/|\*|[^{*]+|.")
 _ANY_NAME = r"[^/]+"
+_PLACEHOLDERS = {"case", "subject", "part", "role"}
+
+ROLES: dict[str, str] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""The words that ``{role}`` matches, and the role each means."""
 
 
 @dataclass(frozen=True)
 class CaseFiles:
     """The paths of one case. Channels that share a path are the fourth axis of that file, in this order.
 
-    It is labelled by a label map, or by ``masks`` that may overlap, each with a file of its own.
+    It is labelled by a label map, or by ``masks`` that may overlap, each with a file of its own. A ``label``
+    that is a folder holds one mask an object.
     """
 
     name: str
@@ -63,20 +77,25 @@ class Patterns:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds: cases in natural order, files that make no case, scans that no pattern names."""
+    """What a folder holds: cases in natural order, files that make no case, scans that no pattern names.
+
+    ``roles`` are those that folders, lists or a table give to cases; ``unit`` tells scans from pictures.
+    """
 
     cases: list[CaseFiles]
     strays: list[Stray]
     layout: str
     patterns: Patterns
     ignored: list[Path]
+    roles: tuple[tuple[str, str], ...] = ()
+    unit: scans.Unit = "mm"
 
     def ignored_below(self, root: Path) -> list[str]:
         """The ignored scans relative to ``root``, with slashes."""
         return [path.relative_to(root).as_posix() for path in self.ignored]
 
     def files(self) -> set[Path]:
-        """Every file that belongs to a case or a stray, or is ignored."""
+        """Every file, or folder of masks, that belongs to a case or a stray, or is ignored."""
         held = {path for stray in self.strays for path in stray.files} | set(self.ignored)
         for case in self.cases:
             held.update(case.channels.values())
@@ -135,7 +154,32 @@ def files_under(root: Path, without: Path | None = None) -> list[str]:
 
 def scans_under(root: Path, without: Path | None = None) -> list[str]:
     """The scans among :func:`files_under`, those that no reader can use too; half-written ones left out."""
-    return [path for path in files_under(root, without) if scans.is_scan(Path(path))]
+    return measured_under("mm", root, without)
+
+
+def measured_under(unit: scans.Unit, root: Path, without: Path | None = None) -> list[str]:
+    """The scans (mm) or pictures (px) among :func:`files_under`."""
+    return [path for path in files_under(root, without) if scans.is_measured_in(unit, Path(path))]
+
+
+def measured_alike(
+    root: Path, without: Path | None = None, channels: Mapping[str, str] | None = None
+) -> tuple[scans.Unit, list[str]]:
+    """Whether a folder is one of scans (mm) or of pictures (px), and those files of it, as relative paths.
+
+    The suffixes of the channels' patterns say so; without any, a folder with a single scan is one of scans.
+    Raises PATH_MISSING, FILE_UNREADABLE, NOTHING_USABLE where there is neither.
+    """
+    everything = files_under(root, without)
+    units: tuple[scans.Unit, ...] = ("mm", "px")
+    for texts in (list((channels or {}).values()), everything):
+        for unit in units:
+            if any(scans.is_measured_in(unit, Path(text)) for text in texts):
+                tree = [path for path in everything if scans.is_measured_in(unit, Path(path))]
+                if tree:
+                    return unit, tree
+    known = " ".join((*scans.SUFFIXES, *scans.SUFFIXES_OF["px"]))
+    raise MedsegError(Code.NOTHING_USABLE, root, "no scan", f"name a folder with files of {known}")
 
 
 def without_suffix(path: str) -> str:
@@ -155,6 +199,7 @@ def match(root: Path, tree: Iterable[str], patterns: Patterns, layout: str) -> F
     rules = _compile(patterns)
     claims: dict[str, _Claims] = {}
     ignored = []
+    roles = set()
     for path in tree:
         hit = _claim(path, rules)
         if hit is None:
@@ -162,15 +207,19 @@ def match(root: Path, tree: Iterable[str], patterns: Patterns, layout: str) -> F
             continue
         pattern, fields = hit
         name, subject = _name(fields)
+        if word := fields.get("role"):
+            roles.add((name, ROLES[word]))
         by_role = claims.setdefault(name, _Claims(subject)).by_role
+        claimed = (root / path).parent if pattern.endswith("/") else root / path
         for role in _roles(pattern, patterns):
-            by_role.setdefault(role, []).append(root / path)
+            if claimed not in by_role.setdefault(role, []):
+                by_role[role].append(claimed)
     cases: list[CaseFiles] = []
     strays: list[Stray] = []
     for name in sorted(claims, key=natural_key):
         result = _settle(name, claims[name], patterns)
         (cases if isinstance(result, CaseFiles) else strays).append(result)  # type: ignore[arg-type]
-    return Found(cases, strays, layout, patterns, ignored)
+    return Found(cases, strays, layout, patterns, ignored, tuple(sorted(roles)))
 
 
 def _unreadable(error: OSError) -> None:
@@ -190,8 +239,9 @@ def _compile(patterns: Patterns) -> list[tuple[int, str, re.Pattern[str]]]:
         raise _invalid("no channel", "name at least one channel's pattern under data.channels")
     used = {text: set(re.findall(r"\{(\w*)\}", text)) for text in texts}
     for text, names in used.items():
-        if names - {"case", "subject"} or not names:
-            raise _invalid(f"pattern {text!r}", "use {case}, {subject} or both, and nothing else in braces")
+        if names - _PLACEHOLDERS or not names & {"case", "subject"}:
+            remedy = "use {case}, {subject} or both, beside them {part} or {role}, and nothing else in braces"
+            raise _invalid(f"pattern {text!r}", remedy)
     if len({frozenset(names) for names in used.values()}) > 1:
         raise _invalid(f"patterns {', '.join(map(repr, texts))}", "use the same placeholders in all of them")
     rules = [(_weight(text), text, _expression(text, patterns.subject_form)) for text in dict.fromkeys(texts)]
@@ -215,13 +265,13 @@ def _expression(pattern: str, subject_form: str) -> re.Pattern[str]:
             parts.append("(?:[^/]+/)*")
         elif token == "*":
             parts.append("[^/]*")
-        elif token in {"{case}", "{subject}"}:
-            form = subject_form if name == "subject" else _ANY_NAME
+        elif name in _PLACEHOLDERS and token != name:
+            form = {"subject": subject_form, "role": "|".join(ROLES)}.get(name, _ANY_NAME)
             parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{form})")
             seen.add(name)
         else:
             parts.append(re.escape(token))
-    return re.compile("".join(parts))
+    return re.compile("".join(parts) + ("[^/]+" if pattern.endswith("/") else ""))
 
 
 def _claim(path: str, rules: list[tuple[int, str, re.Pattern[str]]]) -> tuple[str, dict[str, str]] | None:
@@ -243,8 +293,10 @@ def _roles(pattern: str, patterns: Patterns) -> list[_Role]:
 
 def _name(fields: Mapping[str, str]) -> tuple[str, str]:
     """The case's name and its subject; a case not named after its subject gets the subject in front."""
-    subject = fields.get("subject") or fields["case"]
-    case = fields.get("case") or subject
+    case = fields.get("case") or fields["subject"]
+    if part := fields.get("part"):
+        case = f"{part}_{case}"
+    subject = fields.get("subject") or case
     return case if case.startswith(subject) else f"{subject}_{case}", subject
 
 

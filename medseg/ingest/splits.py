@@ -85,6 +85,35 @@ def given(
     )
 
 
+def listed(
+    cases: Sequence[CaseFiles], roles: Iterable[tuple[str, str]], set_aside: Collection[str] = ()
+) -> Splits:
+    """One fold with the (case, role) pairs that the data set itself gives, by lists, folders or a table.
+
+    ``set_aside`` are the names of cases in quarantine. Raises SPLIT_INVALID where the data give no roles or
+    none to train on, SUBJECT_ON_BOTH_SIDES.
+    """
+    given_roles = [(name, cast("Role", role)) for name, role in roles]
+    if not given_roles:
+        raise _invalid("the data list no roles", "write data.splits, or choose a layout with lists or {role}")
+    by_name = {case.name: case for case in cases}
+    usable = {name: case for name, case in by_name.items() if case.label is not None}
+    rows = [SplitRow(0, n, usable[n].subject, role) for n, role in given_roles if n in usable]
+    rows.sort(key=lambda row: natural_key(row.case))
+    rows += _unlabelled_rows(0, cases)
+    if not any(row.role == "train" for row in rows):
+        found = "the data list no usable case to train on"
+        raise _invalid(found, "mend those set aside, or write data.splits")
+    check(rows)
+    named = {name for name, _ in given_roles}
+    return Splits(
+        tuple(rows),
+        set_aside=_sorted(named & set(set_aside)),
+        unlabelled=_sorted(named & by_name.keys() - usable.keys()),
+        left_out=_sorted(usable.keys() - named),
+    )
+
+
 def random_folds(
     cases: Sequence[CaseFiles], *, folds: int = 1, val_share: float, test_share: float, seed: int
 ) -> Splits:

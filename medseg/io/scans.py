@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from medseg.errors import Code, MedsegError
-from medseg.io import itk, nifti, placement
+from medseg.io import images, itk, nifti, placement
 from medseg.volume import Volume
 
 
@@ -24,32 +24,49 @@ class Reader(Protocol):
         """Read the file as (C, X, Y, Z); refuse it with a coded error."""
 
 
-READERS: tuple[Reader, ...] = (cast("Reader", nifti), cast("Reader", itk))
+_OF_SCANS: tuple[Reader, ...] = (cast("Reader", nifti), cast("Reader", itk))
+READERS: tuple[Reader, ...] = (*_OF_SCANS, cast("Reader", images))
 
-SUFFIXES = tuple(suffix for reader in READERS for suffix in reader.SUFFIXES)
+SUFFIXES = tuple(suffix for reader in _OF_SCANS for suffix in reader.SUFFIXES)
 """All suffixes a scan may have, longer ones before those they end in."""
+
+Unit = Literal["mm", "px"]
+"""What a file's grid is measured in: scans in mm, pictures in px."""
+
+SUFFIXES_OF: dict[Unit, tuple[str, ...]] = {"mm": SUFFIXES, "px": images.SUFFIXES}
 
 
 def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement.MAX_VOXELS) -> Volume:
-    """Read a scan or label map of any known format as (C, X, Y, Z) on its grid, with notes.
+    """Read a scan, picture or label map of any known format as (C, X, Y, Z) on its grid, with notes.
 
-    ``channels_last`` takes a fourth axis as channels. Raises NOT_AN_IMAGE where no reader knows the file's
-    name, otherwise what the reader raises.
+    ``channels_last`` takes a fourth axis, or colours, as channels. Raises NOT_AN_IMAGE where no reader knows
+    the file's name, otherwise what the reader raises.
     """
     for reader in READERS:
         if reader.can_read(path):
             return reader.read(path, channels_last=channels_last, max_voxels=max_voxels)
     found = f"suffix {path.suffix or 'absent'}"
-    raise MedsegError(Code.NOT_AN_IMAGE, path, found, f"convert it to one of {' '.join(SUFFIXES)}")
+    known = " ".join((*SUFFIXES, *images.SUFFIXES))
+    raise MedsegError(Code.NOT_AN_IMAGE, path, found, f"convert it to one of {known}")
 
 
 def is_scan(path: Path) -> bool:
-    """Whether the file's name is one that a reader reads; hidden files (also half-written ones) are not."""
-    return not path.name.startswith(".") and any(reader.can_read(path) for reader in READERS)
+    """Whether the file's name is a scan's; neither hidden (also half-written) files are, nor pictures."""
+    return is_measured_in("mm", path)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file's name is a picture's (PNG, JPEG, TIFF, BMP), hidden ones left out."""
+    return is_measured_in("px", path)
+
+
+def is_measured_in(unit: Unit, path: Path) -> bool:
+    """:func:`is_scan` for mm, :func:`is_picture` for px."""
+    return not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES_OF[unit])
 
 
 def stem(path: Path) -> str:
-    """The file's name without the suffix of a scan: ``a.b.nii.gz`` → ``a.b``."""
+    """The file's name without the suffix of a scan or picture: ``a.b.nii.gz`` → ``a.b``."""
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]

@@ -8,11 +8,12 @@ from medseg.errors import Code, MedsegError
 from medseg.volume import Array
 
 
-def median_frequency(counts: Array) -> Array:
+def median_frequency(counts: Array, pixels: Array | None = None) -> Array:
     """Weights (K,) float64 from pixel counts (N, K) of N images or cases: w = median(freq) / freq.
 
-    freq(c) = pixels of c / all pixels of the images that contain c; void pixels are in no count. A class
-    that is absent everywhere has weight 0 and no part in the median.
+    freq(c) = pixels of c / all pixels of the images that contain c. Void pixels are in no count of a class,
+    but they are pixels of their image: ``pixels`` (N,) holds the images' sizes (default: the counts' sums).
+    A class that is absent everywhere has weight 0 and no part in the median.
 
     :raises MedsegError: ``NOTHING_USABLE`` if no class is present.
     """
@@ -26,7 +27,8 @@ def median_frequency(counts: Array) -> Array:
             "no labelled pixel in the training cases",
             "label some cases",
         )
-    beside_class = (counts.sum(axis=1, keepdims=True) * (counts > 0)).sum(axis=0)
+    size = counts.sum(axis=1) if pixels is None else np.asarray(pixels, dtype=np.float64)
+    beside_class = (size[:, None] * (counts > 0)).sum(axis=0)
     frequency = of_class[present] / beside_class[present]
     weights = np.zeros(counts.shape[1])
     weights[present] = np.median(frequency) / frequency

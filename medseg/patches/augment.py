@@ -18,10 +18,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medseg.errors import Code, MedsegError
 from medseg.patches import elastic
 
 Pair = tuple[int, int]
 Floats = npt.NDArray[np.float64]
+
+_YIQ_OF_RGB = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_RGB_OF_YIQ = np.linalg.inv(_YIQ_OF_RGB)
 
 _STREAM = 1  # keeps these numbers apart from those of drawing, which are seeded by (seed, t)
 
@@ -37,6 +41,10 @@ class Augmentation:
     exponent log-uniform from 1/(1 + ``gamma``) to 1 + ``gamma``; Gaussian noise is added whose standard
     deviation is uniform from 0 to ``noise``. All channels of a patch change alike, noise apart.
 
+    Colours: the distance from grey is multiplied by a factor uniform in 1 ± ``saturation``, and the hue is
+    turned by a part of the colour circle uniform in ±``hue``, both in the linear YIQ space of NTSC, so that
+    luma stays. They are for patches of red, green and blue, whatever these are scaled by.
+
     ``elastic_px`` is the standard deviation of the displacements of :mod:`medseg.patches.elastic`. The
     paper's 10 px are for slices of 512; below a twelfth of a slice's shorter side, hardly any field folds.
     """
@@ -50,6 +58,8 @@ class Augmentation:
     gamma: float = 0.0
     noise: float = 0.0
     elastic_px: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
 
     @property
     def resamples(self) -> bool:
@@ -75,6 +85,8 @@ class Draws:
     noise: Floats
     noise_seed: npt.NDArray[np.int64]
     elastic_px: Floats
+    saturation: Floats
+    hue_radians: Floats
 
     def of(self, rows: slice) -> Draws:
         """Those of some patches."""
@@ -114,7 +126,7 @@ class Augmenter:
         maps, placement = (more[:-1], more[-1]) if self.settings.elastic_px else (more, None)
         draws = self._draws(t).of(rows)
         patches, labels, *moved = move(patches, labels, draws, self.window, maps, placement)
-        return change_grey(patches, draws), labels, *moved
+        return change_grey(change_colours(patches, draws), draws), labels, *moved
 
     def _draws(self, t: int) -> Draws:
         return draw(self.settings, self.batch, np.random.default_rng((self.seed, t, _STREAM)))
@@ -125,7 +137,7 @@ class Augmenter:
 
 
 def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> Draws:
-    """Draw all numbers of a batch; as many are drawn whatever is off."""
+    """Draw all numbers of a batch; as many are drawn whatever is off, and new kinds after all others."""
 
     def uniform(reach: float, *shape: int) -> Floats:
         return generator.uniform(-1, 1, (batch, *shape)) * reach
@@ -142,6 +154,8 @@ def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> 
         noise=generator.random(batch) * settings.noise,
         noise_seed=generator.integers(2**62, size=batch),
         elastic_px=elastic.draw_nodes(settings.elastic_px, batch, generator),
+        saturation=1 + uniform(settings.saturation),
+        hue_radians=uniform(2 * math.pi * settings.hue),
     )
 
 
@@ -201,6 +215,30 @@ def move(
             torch.where(chosen.view(-1, 1, 1), array.flip(axis), array) for array in (labels, *maps)
         )
     return patches, labels, *maps
+
+
+def change_colours(patches: Tensor, draws: Draws) -> Tensor:
+    """Saturation and hue of (B, 3, h, w) float32: red, green, blue.
+
+    Raises KEYWORD_INVALID for another number of channels.
+    """
+    if not (draws.hue_radians.any() or (draws.saturation != 1).any()):
+        return patches
+    if patches.shape[1] != 3:
+        found = f"colour changes of patches of {patches.shape[1]} channels"
+        raise MedsegError(
+            Code.KEYWORD_INVALID,
+            "train.augment",
+            found,
+            "leave saturation and hue out, or give three colours",
+        )
+    changed = np.zeros((len(patches), 3, 3))
+    changed[:, 0, 0] = 1
+    changed[:, 1, 1] = changed[:, 2, 2] = draws.saturation * np.cos(draws.hue_radians)
+    changed[:, 2, 1] = draws.saturation * np.sin(draws.hue_radians)
+    changed[:, 1, 2] = -changed[:, 2, 1]
+    matrices = torch.from_numpy(_RGB_OF_YIQ @ changed @ _YIQ_OF_RGB).to(patches.device, patches.dtype)
+    return torch.einsum("bij,bjhw->bihw", matrices, patches)
 
 
 def change_grey(patches: Tensor, draws: Draws) -> Tensor:

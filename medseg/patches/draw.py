@@ -1,10 +1,12 @@
 """Training patches drawn by (seed, t): batch t is the same whatever was drawn before it.
 
-A patch comes from a case drawn uniformly. With probability ``class_share`` a class is drawn uniformly among
-the foreground classes of that case (the background where there is no other), then one of its known voxels,
-and the window is placed so that this voxel is equally likely to be any of its pixels; otherwise slice and
-place are uniform. A window that would reach beyond the slice is moved inside, which keeps the voxel in it.
-A slice smaller than the window is mirrored at its end, as in prediction.
+A patch comes from a case drawn uniformly; by the order ``each_once``, from the next case of a permutation
+drawn by (seed, epoch), the last batch of an epoch being filled up with the epoch's first cases again. With
+probability ``class_share`` a class is drawn uniformly among the foreground classes of that case (the
+background where there is no other), then one of its known voxels, and the window is placed so that this voxel
+is equally likely to be any of its pixels; otherwise slice and place are uniform. A window that would reach
+beyond the slice is moved inside, which keeps the voxel in it. A slice smaller than the window is mirrored at
+its end, as in prediction.
 
 Augmentation by rotation or scale needs pixels from around the window: ``field`` is what is cut, centred on
 the window, and mirrored where it leaves the slice. Elastic deformation needs other pixels for each patch:
@@ -16,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +26,14 @@ import numpy.typing as npt
 from medseg.errors import Code, MedsegError
 from medseg.preprocess.intensity import Ready
 from medseg.preprocess.store import Prepared
-from medseg.volume import PLANE_AXIS, Array, Plane
+from medseg.volume import PLANE_AXIS, VOID, Array, Plane
 
 Pair = tuple[int, int]
 Index = npt.NDArray[np.intp]
 
 EVERY = slice(None)
+
+_STREAM = 3  # keeps permutations apart from the places of batches and from other streams
 
 
 class Place(NamedTuple):
@@ -50,7 +54,8 @@ class Drawer:
     border of the window on each side for which a network of valid convolutions gives nothing: what is placed
     in the slice is the window without it.
 
-    Class 0 is the ``background``, or drawn like the others.
+    Class 0 is the ``background``, or drawn like the others. What lies outside a slice is mirrored; labels
+    there are void with ``outside`` void.
 
     ``extras`` names arrays of the cases that are cut beside the labels. ``boxes`` gives, for batch t and each
     patch's window (B, 2, 2) as its start and its slice's size, the first row and column of its field (B, 2)
@@ -69,6 +74,8 @@ class Drawer:
     boxes: Callable[[int, Index], tuple[Index, Pair]] | None = None
     context: int = 0
     background: bool = True
+    order: Literal["random", "each_once"] = "random"
+    outside: Literal["mirror", "void"] = "mirror"
 
     def __post_init__(self) -> None:
         if not self.cases:
@@ -110,7 +117,23 @@ class Drawer:
     def places(self, t: int) -> list[Place]:
         """Where batch ``t`` is cut."""
         generator = np.random.default_rng((self.seed, t))
-        return [self._place(generator) for _ in range(self.batch)]
+        if self.order == "random":
+            return [
+                self._place(int(generator.integers(len(self.cases))), generator) for _ in range(self.batch)
+            ]
+        return [self._place(case, generator) for case in self._turn(t)]
+
+    @property
+    def steps_each_once(self) -> int:
+        """Batches in which every case is used once."""
+        return -(-len(self.cases) // self.batch)
+
+    def _turn(self, t: int) -> list[int]:
+        """The cases of batch ``t`` where each is used once an epoch."""
+        epoch, step = divmod(t, self.steps_each_once)
+        order = np.random.default_rng((self.seed, epoch, _STREAM)).permutation(len(self.cases))
+        places = np.arange(step * self.batch, (step + 1) * self.batch) % len(self.cases)
+        return [int(case) for case in order[places]]
 
     @property
     def _field(self) -> Pair:
@@ -125,8 +148,7 @@ class Drawer:
         """For each case, the known voxels (N, 3) of each class that is drawn."""
         return [_by_class(case.positions, int(self.background)) for case in self.cases]
 
-    def _place(self, generator: np.random.Generator) -> Place:
-        case = int(generator.integers(len(self.cases)))
+    def _place(self, case: int, generator: np.random.Generator) -> Place:
         slices, *size = _stack_shape(self.cases[case].ready.grid.shape, self.plane)
         placed = np.subtract(self.window, 2 * self.context)
         last = [max(0, n - w) for n, w in zip(size, placed, strict=True)]
@@ -156,6 +178,10 @@ class Drawer:
         case, where = self.cases[place.case], (self.plane, place.slice)
         patch = read_field(case.ready, *where, self.depth, first, size)
         label = read_label_field(self._labels[place.case], *where, first, size)
+        if self.outside == "void":
+            slice_size = _stack_shape(case.ready.grid.shape, self.plane)[1:]
+            rows, columns = (_inside(*axis) for axis in zip(first, size, slice_size, strict=True))
+            label[~np.outer(rows, columns)] = VOID
         extras = [read_label_field(case.extras[name], *where, first, size) for name in self.extras]
         return [patch, label, *(extra.astype(np.float32) for extra in extras)]
 
@@ -190,6 +216,12 @@ def mirrored_index(first: int, length: int, size: int) -> Index:
     period = 2 * (size - 1)
     there_and_back = np.arange(first, first + length) % period
     return np.minimum(there_and_back, period - there_and_back)
+
+
+def _inside(first: int, length: int, size: int) -> npt.NDArray[np.bool_]:
+    """Which of first, first + 1, … are pixels of an axis of ``size``."""
+    at = np.arange(first, first + length)
+    return (at >= 0) & (at < size)
 
 
 def _gather(array: Array, *indices: Index) -> Array:

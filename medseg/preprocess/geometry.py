@@ -5,7 +5,8 @@
 
 Reorienting and cropping are views. Resampling keeps the array's own axes (an oblique scan stays oblique)
 and the centre of the volume; it makes a second array: linear for grey values, nearest for labels, where a
-point half-way between two voxels takes the lower index.
+point half-way between two voxels takes the lower index. Images in px are resampled as
+:mod:`medseg.preprocess.pixels` says, and stay of their type.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import SimpleITK as sitk  # noqa: N813 - its users' name for it
 from nibabel.orientations import inv_ornt_aff, io_orientation
 
 from medseg.errors import Code, MedsegError
+from medseg.preprocess import pixels
 from medseg.preprocess.intensity import Box, Foreground, box
 from medseg.volume import Array, Grid, Volume, corner_distance, same_grid
 
@@ -35,6 +37,8 @@ _HALF = 0.5 + 1e-6
 class GeometryPlan:
     """What :func:`apply` does after reorienting: resample to ``spacing_mm``, crop to the foreground.
 
+    ``spacing_px`` (rows, columns) is for images, whose unit is px.
+
     ``crop_margin`` is in voxels of the resampled grid; ``foreground`` is the rule that finds the box.
     """
 
@@ -42,11 +46,16 @@ class GeometryPlan:
     crop: bool = False
     crop_margin: int = 8
     foreground: Foreground = "auto"
+    spacing_px: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.spacing_mm is not None and (len(self.spacing_mm) != 3 or min(self.spacing_mm) <= 0):
             raise MedsegError(
                 Code.KEYWORD_INVALID, "spacing_mm", str(self.spacing_mm), "give three lengths above 0 mm"
+            )
+        if self.spacing_px is not None and (len(self.spacing_px) != 2 or min(self.spacing_px) <= 0):
+            raise MedsegError(
+                Code.KEYWORD_INVALID, "spacing_px", str(self.spacing_px), "give two lengths above 0 px"
             )
         if self.crop_margin < 0:
             raise MedsegError(
@@ -69,6 +78,12 @@ class Record:
     def ready(self) -> Grid:
         """The grid that :func:`apply` arrives at."""
         return _cropped_grid(self.whole, self.box)
+
+    @property
+    def resized_image(self) -> bool:
+        """Whether this is of an image that was resampled and nothing else."""
+        upright = self.orientation == ((0, 1), (1, 1), (2, 1)) and self.box == _everything(self.whole)
+        return upright and self.original.unit == "px" and self.whole.shape != self.original.shape
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and exact floats."""
@@ -104,11 +119,12 @@ def grid_from_json(value: Mapping[str, Any]) -> Grid:
 def apply(volume: Volume, plan: GeometryPlan) -> tuple[Volume, Record]:
     """Bring a scan (C, X, Y, Z) to RAS+, then to the plan's spacing (float32), then into its box.
 
-    Without resampling the result is a view of ``volume.array``. Source and notes are kept.
+    Without resampling the result is a view of ``volume.array``. Source and notes are kept. Raises
+    KEYWORD_INVALID for a spacing in another unit than the volume's.
     """
     orientation = _orientation(volume.grid)
     ras = _placed(volume, _to_ras(volume.array, orientation), _ras_grid(volume.grid, orientation))
-    whole = _at_spacing(ras, plan.spacing_mm)
+    whole = _at_spacing(ras, _spacing(volume.grid, plan))
     cut = _with_margin(box(whole, plan.foreground), plan.crop_margin, whole.grid) if plan.crop else None
     record = Record(volume.grid, orientation, whole.grid, cut or _everything(whole.grid))
     return _placed(volume, _cut(whole.array, record.box), record.ready), record
@@ -217,10 +233,23 @@ def _pasted(array: Array, record: Record) -> Array:
     return whole
 
 
+def _spacing(grid: Grid, plan: GeometryPlan) -> tuple[float, float, float] | None:
+    """The plan's spacing for a volume of this unit."""
+    other, remedy = ("mm", "spacing_px: [rows, columns]") if grid.unit == "px" else ("px", "spacing_mm")
+    if getattr(plan, f"spacing_{other}") is not None:
+        found = f"a volume in {grid.unit}"
+        raise MedsegError(Code.KEYWORD_INVALID, f"preprocess.spacing_{other}", found, f"use {remedy}")
+    if plan.spacing_px is not None:
+        return (*plan.spacing_px, grid.spacing[2])
+    return plan.spacing_mm
+
+
 def _at_spacing(volume: Volume, spacing: tuple[float, float, float] | None) -> Volume:
     if spacing is None or np.allclose(spacing, volume.grid.spacing, rtol=_SAME_SPACING, atol=0):
         return volume
     grid = _grid_at_spacing(volume.grid, spacing)
+    if grid.unit == "px":
+        return _placed(volume, pixels.resample(volume.array, volume.grid, grid), grid)
     array = np.empty((len(volume.array), *grid.shape), dtype=np.float32)
     for channel, out in zip(volume.array, array, strict=True):
         out[...] = _linear(channel, volume.grid, grid)

@@ -16,13 +16,21 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - its users' name for it
 
+from medseg.errors import Code, MedsegError
 from medseg.volume import Array, Grid, Volume
 
 Foreground = Literal["auto", "all"] | float
 """``auto``: all but the lowest value where that fills a fifth; a number x: value > x; ``all``: everything."""
 
+Intensity = Literal["zscore", "imagenet", "none"]
+"""Scaling by each volume's own foreground, by ImageNet's colours, or not at all."""
+
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Start and stop along X, Y, Z, in voxels."""
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""Of the training images' red, green and blue, from 0 to 1, as published bodies were trained on them."""
 
 _LOWEST_FILLS = 0.2
 _N4_SHRINK = 4
@@ -97,16 +105,29 @@ def box(volume: Volume, rule: Foreground) -> Box:
     return x, y, z_range
 
 
-def measure(volume: Volume, rule: Foreground, method: Literal["zscore", "none"]) -> Scaling:
+def measure(volume: Volume, rule: Foreground, method: Intensity) -> Scaling:
     """Shift and scale of each channel: mean and standard deviation over its foreground, or 0 and 1.
 
     The deviation is the population's (divided by n). A constant foreground gets scale 1; no foreground,
-    shift 0 and scale 1.
+    shift 0 and scale 1. ``imagenet`` is fixed, for red, green and blue from 0 to 255; it raises
+    KEYWORD_INVALID for another number of channels.
     """
+    if method == "imagenet":
+        return _imagenet(len(volume.array))
     if method == "none":
         return Scaling((0.0,) * len(volume.array), (1.0,) * len(volume.array))
     moments = [_moments(channel, rule) for channel in volume.array]
     return Scaling(tuple(mean for mean, _ in moments), tuple(deviation or 1.0 for _, deviation in moments))
+
+
+def _imagenet(channels: int) -> Scaling:
+    if channels != 3:
+        found = f"imagenet scaling of {channels} channel(s)"
+        raise MedsegError(
+            Code.KEYWORD_INVALID, "preprocess.intensity", found, "use zscore, or images of three colours"
+        )
+    mean, deviation = (tuple(255 * x for x in part) for part in (_IMAGENET_MEAN, _IMAGENET_DEVIATION))
+    return Scaling(mean, deviation)
 
 
 def correct_bias(volume: Volume) -> Volume:

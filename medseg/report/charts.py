@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,11 +23,17 @@ METRIC_NAMES = {
     "hd95": "HD95",
     "assd": "ASSD",
     "nsd": "NSD",
+    "bf": "BF",
     "size_error_percent": "size error %",
 }
 """How metrics are written."""
 
-_SHARES = {"dice", "iou", "precision", "recall", "nsd"}
+SPREAD = ("dice", "hd95", "nsd", "size_error_percent")
+"""Whose spread over scans is shown."""
+
+_SHARES = {"dice", "iou", "precision", "recall", "nsd", "bf"}
+_BARS_A_PANEL = 40
+_NUMBERS_UP_TO = 30  # classes of a confusion matrix whose cells hold numbers
 _PANELS = ("loss", "dice", "lr")
 _PANEL_NAMES = {"loss": "loss", "dice": "Dice", "lr": "learning rate"}
 
@@ -76,7 +83,7 @@ def _lines(history: Sequence[Mapping[str, Any]], kind: str) -> dict[str, list[tu
 
 def box_plots(
     rows: Sequence[ScoreRow],
-    metrics: Sequence[str] = ("dice", "hd95", "nsd", "size_error_percent"),
+    metrics: Sequence[str] = SPREAD,
     colours: Mapping[str, tuple[int, int, int]] | None = None,
 ) -> bytes:
     """Draw a panel per metric and in it a box per class, every case as a point. Returns PNG.
@@ -177,24 +184,92 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 // 60 else "")
 
 
+def class_bars(values: Mapping[str, float | None], colours: Mapping[str, tuple[int, int, int]]) -> bytes:
+    """Draw a bar per class (class name → value, 0 to 1), in the order given and with its number. Returns PNG.
+
+    ``colours`` are RGB, 0-255. A class that neither the truth nor the prediction has (None) says so; long
+    lists stand in panels side by side.
+    """
+    panels = math.ceil(len(values) / _BARS_A_PANEL)
+    rows = math.ceil(len(values) / panels)
+    made = canvas.figure(9.2, 0.4 + 0.23 * rows)
+    held = list(values.items())
+    for place in range(panels):
+        axes = made.add_subplot(1, panels, place + 1)
+        _draw_class_bars(axes, held[place * rows : (place + 1) * rows], colours)
+        axes.set_ylim(rows - 0.4, -0.6)
+    made.tight_layout(w_pad=1.5)
+    return canvas.png(made)
+
+
+def _draw_class_bars(
+    axes: Any, held: Sequence[tuple[str, float | None]], colours: Mapping[str, tuple[int, int, int]]
+) -> None:
+    for row, (name, value) in enumerate(held):
+        text, ink = ("in no image", QUIET) if value is None else (f"{value:.3f}", INK)
+        colour = tuple(v / 255 for v in colours[name])
+        axes.barh(row, value or 0, height=0.72, color=colour, edgecolor=QUIET, linewidth=0.4)
+        style: dict[str, Any] = {"va": "center_baseline", "fontsize": 8, "color": ink}
+        axes.annotate(text, (value or 0, row), xytext=(4, 0), textcoords="offset points", **style)
+    axes.set_xlim(0, 1.12)  # room for the number beside a full bar
+    axes.set_xticks((0, 0.5, 1))
+    axes.set_yticks(range(len(held)), [name for name, _ in held])
+    axes.tick_params(length=0, colors=INK, labelsize=8)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.spines["left"].set_color(RULE)
+    axes.grid(axis="x", color=RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
 def confusion_picture(matrix: Array, names: Sequence[str]) -> bytes:
-    """Draw a confusion matrix (K, K), rows = truth, as shares of each true class. Returns PNG."""
+    """Draw a confusion matrix (K, K), rows = truth, as shares of each true class. Returns PNG.
+
+    Cells shrink with the number of classes; those of long lists hold no numbers but have a colour bar.
+    """
     total = matrix.sum(axis=1, keepdims=True)
     share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
-    side = 1.6 + 0.62 * len(names)
+    cell = min(0.62, max(7.6 / len(names), 0.085))  # inches
+    side = 1.6 + cell * len(names)
     made = canvas.figure(side + 0.9, side)
     axes = made.add_subplot()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 4 else 40)
+    numbered = len(names) <= _NUMBERS_UP_TO
+    # Without numbers the square root lets rare confusions be seen.
+    shown = axes.imshow(share if numbered else np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, **_slant(len(names)))
     axes.set_yticks(range(len(names)), names)
-    axes.tick_params(length=0, colors=INK, labelsize=9)
+    axes.tick_params(length=0, colors=INK, labelsize=min(9, 58 * cell))
     axes.set_xlabel("prediction", color=QUIET, fontsize=9)
     axes.set_ylabel("truth", color=QUIET, fontsize=9)
     axes.spines[:].set_color(RULE)
-    for (row, column), value in np.ndenumerate(share):
-        text = "·" if matrix[row, column] == 0 else f"{100 * value:.1f} %"
-        axes.text(
-            column, row, text, ha="center", va="center", fontsize=9, color="white" if value > 0.55 else INK
-        )
+    if numbered:
+        _write_shares(axes, matrix, share, cell)
+    else:
+        bar = made.colorbar(shown, ax=axes, shrink=0.4, fraction=0.03, pad=0.015)
+        bar.set_ticks([math.sqrt(p / 100) for p in _PER_CENT], labels=[f"{p} %" for p in _PER_CENT])
+        bar.ax.tick_params(colors=INK, labelsize=9)
+        bar.outline.set_visible(False)
     made.tight_layout()
     return canvas.png(made)
+
+
+_PER_CENT = (0, 1, 5, 20, 50, 100)
+
+
+def _slant(count: int) -> dict[str, Any]:
+    """How names stand below columns: level where there are few, then slanted, then along their columns."""
+    if count <= 4:
+        return {}
+    return {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if count <= 12 else {"rotation": 90}
+
+
+def _write_shares(axes: Any, matrix: Array, share: Array, cell: float) -> None:
+    """Per cent in every cell; in small cells whole ones, and none below half of one."""
+    roomy = cell >= 0.58
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if roomy else 24 * cell}
+    for (row, column), value in np.ndenumerate(share):
+        whole = f"{100 * value:.0f}" if value >= 0.005 else ""
+        text = (f"{100 * value:.1f} %" if matrix[row, column] else "·") if roomy else whole
+        if matrix[row].any():
+            axes.text(column, row, text, color="white" if value > 0.55 else INK, **style)
+    for row in np.flatnonzero(~matrix.any(axis=1)):
+        axes.text((len(matrix) - 1) / 2, row, "not in the truth", color=QUIET, **style)

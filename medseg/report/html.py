@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from medseg.evaluate.table import METRICS, ScoreRow
+from medseg.evaluate.table import ScoreRow, metrics_of
 from medseg.files import write_text
 from medseg.report import canvas
 from medseg.report.charts import METRIC_NAMES
@@ -25,6 +25,7 @@ _OVER_SET = {
     "C": "class-average accuracy C",
     "mIoU": "mean IoU",
     "fwIoU": "frequency-weighted IoU",
+    "BF": "boundary F1 (BF)",
     "size_weighted_dice": "size-weighted Dice",
     "weighted_error": "weighted error (voxels)",
 }
@@ -50,7 +51,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class CaseView:
-    """A case's overlay (PNG bytes), its set (or ``unlabelled``) and a remark such as its quality figure.
+    """A case's overlay (PNG or JPEG), its set (or ``unlabelled``) and a remark such as its quality figure.
 
     ``explained`` are Grad-CAM pictures that stand below.
     """
@@ -104,21 +105,23 @@ def render(report: Report) -> str:
     environment.filters["picture"] = _data_uri
     environment.filters["width"] = _shown_width
     environment.filters["number"] = number
+    length_unit = report.scores[0].length_unit if report.scores else "mm"
     return environment.get_template(_TEMPLATE).render(
         report=report,
-        metrics=METRICS,
+        metrics=metrics_of(length_unit),
         heads={role: _heads(found) for role, found in report.summary["sets"].items()},
         over_set=_OVER_SET,
         scores=worst_first(report.scores),
         cases=_cases(report),
         drawn={view.case for view in report.cases},
-        score_heads=_heads({"length_unit": report.scores[0].length_unit if report.scores else "mm"}),
+        score_heads=_heads({"length_unit": length_unit}),
         size_unit=report.scores[0].size_unit if report.scores else "ml",
     )
 
 
-def _data_uri(png: bytes) -> Markup:
-    return Markup("data:image/png;base64,") + base64.b64encode(png).decode()
+def _data_uri(picture: bytes) -> Markup:
+    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "png"
+    return Markup(f"data:image/{kind};base64,") + base64.b64encode(picture).decode()
 
 
 def _shown_width(png: bytes) -> int:
@@ -141,7 +144,8 @@ def number(value: float | None, metric: str = "") -> str:
 
 def _heads(found: Mapping[str, Any]) -> dict[str, str]:
     """Column headings of the metrics, with the unit of lengths."""
-    return {m: METRIC_NAMES[m] + (f" ({found['length_unit']})" if m in _LENGTHS else "") for m in METRICS}
+    unit = found["length_unit"]
+    return {m: METRIC_NAMES[m] + (f" ({unit})" if m in _LENGTHS else "") for m in metrics_of(unit)}
 
 
 def worst_first(rows: Sequence[ScoreRow]) -> list[ScoreRow]:

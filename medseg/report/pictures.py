@@ -1,4 +1,4 @@
-"""What a case looks like: image, truth, prediction and errors in three planes, as PNG bytes."""
+"""What a case looks like: image, truth, prediction and errors, as PNG bytes; scans in three planes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,11 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.patches import Patch
 from nibabel import orientations
-from scipy import ndimage
 
 from medseg.evaluate.surface import bounding_box
-from medseg.report import canvas
+from medseg.report import canvas, photos
+from medseg.report.tints import ERRORS, error_colours, errors, labelled, tint, warm
 from medseg.volume import PLANE_AXIS, VOID, Array, ClassList, Plane, Volume
-
-RGB = tuple[int, int, int]
-
-ERRORS: dict[str, RGB] = {
-    "false positive": (255, 77, 77),
-    "false negative": (64, 156, 255),
-    "wrong class": (255, 214, 64),
-}
-"""Colours of foreground too much, foreground too little, and one class (or masks) taken for another."""
 
 # Seen as a radiologist does: the viewer's left is the patient's right, and the nose points left.
 _LETTERS: dict[Plane, tuple[str, str, str]] = {
@@ -30,9 +21,6 @@ _LETTERS: dict[Plane, tuple[str, str, str]] = {
     "coronal": ("R", "L", "S"),
     "sagittal": ("A", "P", "S"),
 }
-_VOID_COLOUR: RGB = (150, 150, 150)
-_OPACITY = 0.6
-_FAINT_OPACITY = 0.3
 _AIR = 0.08
 _SEEN_MARGIN = 3
 _BLACK = "#000000"
@@ -98,8 +86,11 @@ def overlay(
     ``truth`` and ``prediction`` are class indices (X, Y, Z) on the image's grid, or bits of overlapping
     masks, which are outlined; ``margin`` is a share in 0 to 1. With a truth the columns are image, truth,
     prediction, errors; without, image, prediction, and margin if given. Grey values run from the 1st to the
-    99th percentile of ``channel`` inside the head. Returns PNG.
+    99th percentile of ``channel`` inside the head. An image in px is drawn by :func:`photos.overlay`. Returns
+    PNG.
     """
+    if image.grid.unit == "px":
+        return photos.overlay(image, classes, truth, prediction, margin)
     shown = _shown(image, channel, truth, prediction, margin)
     cuts = [_cut(shown, plane) for plane in _LETTERS]
     # All planes at one scale: the widest fills its panel, the rows are as high as they need.
@@ -183,59 +174,15 @@ def _panel(shown: _Shown, cut: _Cut, name: str, classes: ClassList) -> Array:
     grey = np.clip((cut.of(shown.grey).astype(np.float64) - first) / (last - first), 0, 1)
     rgb = np.repeat(grey[..., None], 3, axis=2)
     if name == "margin" and shown.margin is not None:
-        return _warm(cut.of(shown.margin))
+        return warm(cut.of(shown.margin))
     if name == "truth" and shown.truth is not None:
-        return _labelled(rgb, cut.of(shown.truth), classes)
+        return labelled(rgb, cut.of(shown.truth), classes)
     if name == "prediction" and shown.prediction is not None:
-        return _labelled(rgb, cut.of(shown.prediction), classes)
+        return labelled(rgb, cut.of(shown.prediction), classes)
     if name == "errors" and shown.truth is not None and shown.prediction is not None:
         wrong = errors(cut.of(shown.truth), cut.of(shown.prediction))
-        return _tint(rgb * 0.6, wrong, dict(enumerate(ERRORS.values(), start=1)), opacity=1.0)
+        return tint(rgb * 0.6, wrong, error_colours(), opacity=1.0)
     return rgb
-
-
-def errors(truth: Array, prediction: Array) -> Array:
-    """Kind of error per voxel, uint8: 0 none (or void), 1, 2, 3 in the order of :data:`ERRORS`."""
-    kinds = np.zeros(truth.shape, dtype=np.uint8)
-    kinds[(truth == 0) & (prediction > 0)] = 1
-    kinds[(truth > 0) & (prediction == 0)] = 2
-    kinds[(truth > 0) & (prediction > 0) & (truth != prediction)] = 3
-    kinds[truth == VOID] = 0
-    return kinds
-
-
-def _class_colours(classes: ClassList) -> dict[int, RGB]:
-    return {**{i: classes.classes[i].colour for i in classes.foreground}, VOID: _VOID_COLOUR}
-
-
-def _labelled(rgb: Array, labels: Array, classes: ClassList) -> Array:
-    """Lay classes over a picture; or overlapping masks, the largest lowest: a faint fill, then outlines."""
-    if not classes.overlapping:
-        return _tint(rgb, labels, _class_colours(classes))
-    held = [(classes.holds(labels, i), classes.classes[i].colour) for i in classes.foreground]
-    held.sort(key=lambda mask: -int(np.count_nonzero(mask[0])))
-    out = _tint(rgb, labels, {VOID: _VOID_COLOUR})
-    for mask, colour in held:
-        out = _tint(out, mask, {1: colour}, _FAINT_OPACITY)
-    for mask, colour in held:
-        out = _tint(out, mask & ~ndimage.binary_erosion(mask), {1: colour}, opacity=1.0)
-    return out
-
-
-def _tint(rgb: Array, labels: Array, colours: dict[int, RGB], opacity: float = _OPACITY) -> Array:
-    """Lay the labels' colours over a picture; labels without a colour leave it as it is."""
-    out = rgb.copy()
-    for label, colour in colours.items():
-        at = labels == label
-        out[at] = (1 - opacity) * rgb[at] + opacity * np.array(colour) / 255
-    return out
-
-
-def _warm(share: Array) -> Array:
-    """A share in 0 to 1 as black over orange to white: dark is unsure."""
-    s = np.clip(share.astype(np.float64), 0, 1)[..., None]
-    out: Array = np.clip(s * np.array([1.7, 1.25, 1.0]) - np.array([0.0, 0.25, 0.35]) * (1 - s), 0, 1)
-    return out
 
 
 def _draw(axes: Any, rgb: Array, cut: _Cut, width: float) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import medseg
 from medseg import files
+from medseg.infer import results
 from medseg.tracking import store
 from medseg.tracking.run import Run
 from medseg.volume import ClassList
@@ -71,21 +72,26 @@ def _save(path: Path, folder: Path, run_id: str, model_id: str) -> None:
     from mlflow.models import Model
 
     about = files.read_json(folder / "model.json")["description"]
-    columns = input_columns(about["channels"])
+    columns = input_columns(about)
+    ending = results.ENDINGS[about.get("unit", "mm")]
     mlflow.pyfunc.save_model(
         path=str(path),
         python_model=str(_CODE),
         artifacts={"model": str(folder.resolve())},
         signature=_signature(columns, ClassList.from_json(about["classes"])),
-        input_example=pd.DataFrame([{column: f"path/to/{column}.nii.gz" for column in columns}]),
+        input_example=pd.DataFrame([{column: f"path/to/{column}{ending}" for column in columns}]),
         pip_requirements=[f"medseg=={medseg.__version__}", f"mlflow=={mlflow.__version__}"],
         mlflow_model=Model(run_id=run_id, model_id=model_id),
     )
 
 
-def input_columns(channels: Sequence[str]) -> list[str]:
-    """The columns of paths in the table that the model takes: one a channel, `image` if there is only one."""
-    return ["image"] if len(channels) == 1 else list(channels)
+def input_columns(about: Mapping[str, Any]) -> list[str]:
+    """The columns of paths in the table that the model takes: one a channel, `image` if there is only one.
+
+    An image holds all its channels; `about` is the description in `model.json`.
+    """
+    one = len(about["channels"]) == 1 or about.get("unit") == "px"
+    return ["image"] if one else list(about["channels"])
 
 
 def _signature(columns: Sequence[str], classes: ClassList) -> Any:

@@ -23,24 +23,27 @@ class Segmenter(PythonModel):  # type: ignore[misc]
         """A row per case: its label map (a path below `params["out"]`), sizes, quality; or the code why not.
 
         Masks that may overlap have a path each, `label_map_<mask>`. The table has one column of paths per
-        channel, named `image` if there is only one.
+        channel, named `image` if there is only one; an image holds all.
         """
-        from medseg.infer import modelfolder
+        from medseg.infer import modelfolder, results
 
         given = params or {}
         model = modelfolder.load(Path(context.artifacts["model"]), device=given.get("device", "cpu"))
         out = Path(given.get("out", "segmentations"))
         out.mkdir(parents=True, exist_ok=True)
-        cases = [_channels(row, model.description.channels) for row in model_input.to_dict("records")]
+        cases = [_channels(row, model.description) for row in model_input.to_dict("records")]
         names = _names([next(iter(paths.values())) for paths in cases])
-        rows = [_row(paths, model, out / f"{name}.nii.gz") for paths, name in zip(cases, names, strict=True)]
+        rows = [
+            _row(paths, model, results.label_map(out, name, model.description.unit))
+            for paths, name in zip(cases, names, strict=True)
+        ]
         return pd.DataFrame(rows)
 
 
-def _channels(row: Mapping[Any, Any], channels: Sequence[str]) -> dict[str, Path]:
-    if len(channels) == 1:
-        return {channels[0]: Path(row["image"])}
-    return {channel: Path(row[channel]) for channel in channels}
+def _channels(row: Mapping[Any, Any], about: Any) -> dict[str, Path]:
+    if len(about.channels) == 1 or about.unit == "px":
+        return dict.fromkeys(about.channels, Path(row["image"]))
+    return {channel: Path(row[channel]) for channel in about.channels}
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

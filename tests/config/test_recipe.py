@@ -151,6 +151,8 @@ def test_keys_whose_values_differ_are_named(tmp_path: Path) -> None:
         ({"loss": {"weight_map": {"sigma_px": 0}}}, "greater than 0"),
         ({"loss": {"weight_map": {"w0": 1e6}}}, "less than or equal to 10000"),
         ({"train": {"augment": {"elastic_px": -1}}}, "greater than or equal to 0"),
+        ({"evaluate": {"bf_tolerance": 1.5}}, "less than or equal to 1"),
+        ({"evaluate": {"cost_fp": -1}}, "greater than or equal to 0"),
         ({"train": {"epochs": 3, "phases": [{"layers": ["*"], "lr": 0.1, "epochs": 2}]}}, "last 2 epochs"),
         ({"train": {"precision": "fp16", "device": "cpu"}}, "use fp32 or bf16"),
     ],

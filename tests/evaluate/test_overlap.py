@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn import metrics as sklearn
 
 from medseg.errors import Code, MedsegError
 from medseg.evaluate import overlap
@@ -168,3 +169,37 @@ def test_counting_voxel_by_voxel_agrees(truth, prediction):
         assert overlap.false_positives(matrix)[index] == fp
         assert overlap.false_negatives(matrix)[index] == fn
         assert matrix.sum() == tp + fp + fn + tn
+
+
+@settings(max_examples=40, deadline=None)
+@given(truths, labels)
+def test_the_numbers_over_a_set_agree_with_counting_voxel_by_voxel(truth, prediction):
+    found = overlap.over_set(overlap.confusion(truth, prediction, 4))
+    for name, value in oracle.over_set(truth, prediction, 4).items():
+        assert found[name] == pytest.approx(NAN if value is None else value, nan_ok=True), name
+
+
+@settings(max_examples=40, deadline=None)
+@given(truths, labels)
+def test_another_library_finds_the_same_matrix_and_numbers(truth, prediction):
+    valid = truth != 255
+    if not valid.any():
+        return
+    here = truth[valid], prediction[valid]
+    matrix = overlap.confusion(truth, prediction, 4)
+    assert np.array_equal(matrix, sklearn.confusion_matrix(*here, labels=range(4)))
+    found = overlap.over_set(matrix)
+    in_truth, in_either = np.unique(here[0]), np.union1d(*here)
+    assert found["G"] == pytest.approx(sklearn.accuracy_score(*here))
+    assert found["C"] == pytest.approx(recall(here, in_truth, "macro"))
+    assert found["mIoU"] == pytest.approx(jaccard(here, in_either, "macro"))
+    assert found["fwIoU"] == pytest.approx(jaccard(here, in_either, "weighted"))
+    assert overlap.iou(matrix)[in_either] == pytest.approx(jaccard(here, in_either, None))
+
+
+def recall(here, classes, average):
+    return sklearn.recall_score(*here, labels=classes, average=average, zero_division=0)
+
+
+def jaccard(here, classes, average):
+    return sklearn.jaccard_score(*here, labels=classes, average=average, zero_division=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medseg.evaluate import summary
-from medseg.evaluate.table import METRICS, MISSING, ScoreRow
+from medseg.evaluate.table import METRICS, MISSING, ScoreRow, metrics_of
 from tests.oracles import metrics as oracle
 
 
@@ -141,4 +141,29 @@ def test_the_summary_is_plain_json():
     matrices = {"test": np.zeros((2, 2), dtype=np.int64)}  # undefined numbers become null
     text = json.dumps(summary.summarise(SIX, matrices), allow_nan=False)
     assert json.loads(text)["sets"]["test"]["over_set"]["mIoU"] is None
-    assert set(json.loads(text)["sets"]["test"]["over_classes"]) == set(METRICS)
+    assert tuple(json.loads(text)["sets"]["test"]["over_classes"]) == metrics_of("mm")
+
+
+def test_iou_by_class_stands_beside_the_numbers_over_the_set():
+    matrices = {"test": np.array([[4, 1, 0], [0, 2, 0], [0, 0, 0]])}
+    of_set = summary.summarise(SIX, matrices, names=("background", "GM", "WM"))["sets"]["test"]["over_set"]
+    assert of_set["iou_by_class"] == {"background": 4 / 5, "GM": 2 / 3, "WM": None}
+    of_set = summary.summarise(SIX, matrices)["sets"]["test"]["over_set"]
+    assert list(of_set["iou_by_class"]) == ["0", "1", "2"]
+    assert "BF" not in of_set
+
+
+def test_bf_over_the_set_is_the_mean_over_images_of_their_means_over_classes():
+    images = [
+        row("a", "car", bf=0.8),
+        row("a", "sky", bf=0.6),
+        row("b", "car", bf=0.3),
+        row("b", "sky"),  # not in b's truth
+        row("c", "car"),
+        row("c", "sky"),
+    ]
+    images = [replace(image, length_unit="px", size_unit="px") for image in images]
+    held = summary.summarise(images, {"test": np.eye(2, dtype=np.int64)})["sets"]["test"]
+    assert held["over_set"]["BF"] == pytest.approx((0.7 + 0.3) / 2)
+    assert held["classes"]["car"]["bf"]["mean"] == pytest.approx(0.55)
+    assert tuple(held["over_classes"]) == METRICS

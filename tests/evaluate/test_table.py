@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.evaluate import overlap, surface, table
 from medseg.volume import VOID, ClassList, Grid
@@ -108,6 +109,35 @@ def test_an_image_is_scored_in_pixels():
     assert (row.length_unit, row.size_unit, row.size, row.hd95) == ("px", "px", 9.0, 0.0)
 
 
+def bf(truth, prediction, classes=CLASSES, unit="px", **keywords) -> dict[str, float | None]:
+    of_image = grid(truth.shape, (1.0, 1.0, 1.0), unit)
+    rows = table.score(ENTRY, truth, prediction, of_image, classes, **keywords)
+    return {row.class_name: row.bf for row in rows}
+
+
+def test_boundary_f1_of_an_image_by_class():
+    # 10×10 px: a square of 4×4 (12 boundary pixels) and the same one column on.
+    truth = labels((1, np.s_[2:6, 2:6]), shape=(10, 10, 1))
+    moved = labels((1, np.s_[2:6, 3:7]), (2, np.s_[9:, 9:]), shape=(10, 10, 1))
+    assert bf(truth, moved) == {"CSF": 0.5, "GM": None, "WM": None}
+    assert bf(truth, moved, bf_tolerance=1 / np.hypot(10, 10)) == {"CSF": 1.0, "GM": None, "WM": None}
+    assert bf(truth, None) == {"CSF": 0.0, "GM": None, "WM": None}
+
+
+def test_without_a_background_every_class_has_a_boundary_f1():
+    streets = ClassList.from_names({0: "sky", 1: "road"}, background=False)
+    truth = labels((1, np.s_[5:]), shape=(10, 10, 1))
+    assert bf(truth, truth, streets) == {"sky": 1.0, "road": 1.0}
+    assert bf(truth, None, streets) == {"sky": 0.0, "road": 0.0}
+
+
+@pytest.mark.parametrize(("unit", "depth"), [("mm", 1), ("px", 2)])
+def test_only_images_have_a_boundary_f1(unit, depth):
+    truth = labels((1, np.s_[2:6, 2:6]), shape=(10, 10, depth))
+    assert bf(truth, truth, unit=unit)["CSF"] is None
+    assert "bf" in table.metrics_of("px") and "bf" not in table.metrics_of("mm")
+
+
 def test_scoring_on_the_joint_box_changes_nothing():
     generator = np.random.default_rng(5)
     truth, prediction = np.zeros((2, 14, 12, 10), dtype=np.uint8)
@@ -133,9 +163,18 @@ def test_the_csv_has_the_columns_of_the_design_and_reads_back_exactly(tmp_path: 
     table.write(path, rows)
     header = path.read_text().splitlines()[0]
     assert header == (
-        "fold,case,subject,set,class,dice,iou,precision,recall,hd95,assd,nsd,length_unit,"
+        "fold,case,subject,set,class,dice,iou,precision,recall,hd95,assd,nsd,bf,length_unit,"
         "size,reference_size,size_unit,size_error_percent,note"
     )
+    assert table.read(path) == rows
+
+
+def test_a_table_without_the_column_of_boundary_f1_is_read(tmp_path: Path):
+    rows = table.score(ENTRY, labels((1, CUBE)), labels((1, SHIFTED)), grid(), CLASSES)
+    path = tmp_path / "scores.csv"
+    table.write(path, rows)
+    older = [{k: v for k, v in row.items() if k != "bf"} for row in files.read_csv(path)]
+    files.write_csv(path, tuple(older[0]), older)
     assert table.read(path) == rows
 
 

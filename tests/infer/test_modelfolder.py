@@ -12,7 +12,7 @@ import torch
 
 from medseg import networks
 from medseg.errors import Code, MedsegError
-from medseg.infer import modelfolder
+from medseg.infer import domain, modelfolder
 from medseg.volume import ClassList
 from tests.models import describe
 
@@ -152,10 +152,10 @@ def test_domains_are_merged_to_one_that_holds_all_members_scans() -> None:
     a = {"cases": 4, "spacing_min_mm": [1, 1, 2], "spacing_max_mm": [1, 1, 3]}
     b = {"cases": 5, "spacing_min_mm": [0.9, 1.1, 2], "spacing_max_mm": [1, 1.2, 2]}
     merged = {"cases": 5, "spacing_min_mm": [0.9, 1, 2], "spacing_max_mm": [1, 1.2, 3]}
-    assert modelfolder.merged_domain([a, b]) == modelfolder.merged_domain([b, a]) == merged
-    assert modelfolder.merged_domain([a]) == a
-    assert modelfolder.merged_domain([a, {"cases": 2}]) == {"cases": 4}
-    assert modelfolder.merged_domain([{}]) == {}
+    assert domain.merged([a, b]) == domain.merged([b, a]) == merged
+    assert domain.merged([a]) == a
+    assert domain.merged([a, {"cases": 2}]) == {"cases": 4}
+    assert domain.merged([{}]) == {}
 
 
 def test_the_card_is_written_in_words() -> None:

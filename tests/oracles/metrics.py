@@ -36,6 +36,24 @@ def overlaps(truth: Any, prediction: Any, index: int) -> dict[str, float | None]
     }
 
 
+def over_set(truth: Any, prediction: Any, classes: int) -> dict[str, float | None]:
+    """G, C, mIoU and fwIoU; a class in neither, and in C one that is not in the truth, is left out."""
+    counted = [counts(truth, prediction, index) for index in range(classes)]
+    valid = sum(counted[0])
+    of_class = [overlaps(truth, prediction, index) for index in range(classes)]
+    recalls = [found["recall"] for found in of_class if found["recall"] is not None]
+    ious = [found["iou"] for found in of_class if found["iou"] is not None]
+    weighted = [
+        (found["iou"] or 0.0) * (tp + fn) for found, (tp, _, fn, _) in zip(of_class, counted, strict=True)
+    ]
+    return {
+        "G": ratio(sum(tp for tp, _, _, _ in counted), valid),
+        "C": ratio(sum(recalls), len(recalls)),
+        "mIoU": ratio(sum(ious), len(ious)),
+        "fwIoU": ratio(sum(weighted), valid),
+    }
+
+
 def bootstrap_means(values: list[float], subjects: list[str], drawn: Any) -> list[float]:
     """Means over the cases of the drawn subjects; ``drawn`` holds one row of subject numbers per draw."""
     names = sorted(set(subjects))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medseg.evaluate.table import ScoreRow
-from medseg.report import charts
+from medseg.report import canvas, charts
 
 
 def row(class_name: str, dice: float | None) -> ScoreRow:
@@ -32,10 +32,10 @@ def row(class_name: str, dice: float | None) -> ScoreRow:
     )
 
 
-def is_picture(png: bytes) -> bool:
+def is_picture(png: bytes, most: int = 200_000) -> bool:
     image = Image.open(BytesIO(png))
     drawn = np.asarray(image.convert("L"))
-    return image.format == "PNG" and len(png) < 200_000 and drawn.min() < drawn.max()
+    return image.format == "PNG" and len(png) < most and drawn.min() < drawn.max()
 
 
 def test_learning_curves_of_cells_as_a_csv_file_holds_them():
@@ -65,6 +65,23 @@ def test_time_bars():
     assert is_picture(
         charts.time_bars({"whole run": {"train": 800.0, "predict": 90.0}, "scan": {"read": 0.0}})
     )
+
+
+@pytest.mark.parametrize("count", [1, 41, pytest.param(150, marks=pytest.mark.long)])
+def test_class_bars_of_short_and_long_lists(count):
+    values = {f"class {i}": i / count for i in range(count)} | {"nowhere": None}
+    assert is_picture(charts.class_bars(values, dict.fromkeys(values, (128, 64, 0))), most=400_000)
+
+
+@pytest.mark.parametrize("count", [11, 21, 31, pytest.param(150, marks=pytest.mark.long)])
+def test_a_confusion_picture_stays_within_a_page_and_its_names_apart(count):
+    matrix = np.random.default_rng(count).integers(0, 9, (count, count))
+    matrix[1] = 0
+    png = charts.confusion_picture(matrix, [f"class {i}" for i in range(count)])
+    assert is_picture(png, most=400_000)
+    width, height = (side / canvas.DPI for side in Image.open(BytesIO(png)).size)
+    assert width < 10.2 or width / count < 0.12
+    assert height / count > 0.08  # inches a row
 
 
 def test_confusion_picture_with_an_empty_row():

@@ -14,11 +14,13 @@ from medseg.errors import Code, MedsegError
 from medseg.infer import modelfolder, segment
 from medseg.tracking import pyfunc, store
 from medseg.tracking.run import Tracker
+from medseg.volume import ClassList
 
 
 @dataclass
 class _Description:
     channels: tuple[str, ...]
+    unit: str = "mm"
 
 
 @dataclass
@@ -60,7 +62,7 @@ def stand_ins(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _folder(where: Path, channels: list[str]) -> Path:
     where.mkdir()
-    classes = [{"name": name} for name in ("background", "CSF", "GM")]
+    classes = ClassList.from_names({0: "background", 1: "CSF", 2: "GM"}).to_json()
     text = json.dumps({"description": {"channels": channels, "classes": classes}})
     (where / "model.json").write_text(text)
     (where / "fold0.safetensors").write_bytes(b"weights")

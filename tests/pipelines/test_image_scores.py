@@ -1,0 +1,104 @@
+"""Sets of images (one slice, in px) from their label maps to the page: numbers over the set, BF, bars."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from medseg import files
+from medseg.evaluate import boundary, table
+from medseg.volume import ClassList, Grid, Volume
+from pipelines import evaluate, scores
+from pipelines import run as pipeline
+from pipelines.reporter import Reporter
+from pipelines.run import Request
+from tests.boxes import make_subjects
+from tests.pipelines.test_run import OFF, tree
+from tests.saved import save
+
+IMAGE = ((20, 24, 1), np.s_[3:17, 4:20, :], np.s_[7:13, 8:16, :])
+
+
+@pytest.fixture(autouse=True)
+def in_px(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Label maps that are scored lie in px, as images do."""
+    read = scores.read_labels
+
+    def as_image(path: Path, classes: ClassList, _: Grid | None = None) -> Volume:
+        held = read(path, classes)
+        return Volume(held.array, Grid(held.grid.shape, np.eye(4), "px"))
+
+    for module in (scores, evaluate):
+        monkeypatch.setattr(module, "read_labels", as_image)
+
+
+@pytest.fixture
+def said_of_folders(tmp_path: Path) -> str:
+    """What `evaluate --truth --pred` says of a square predicted as it is and of one moved by a pixel."""
+    square = np.zeros((10, 10, 1), np.uint8)
+    square[2:6, 2:6] = 1
+    for name, moved in (("a", 0), ("b", 1)):
+        save(tmp_path / f"truth/{name}.nii.gz", square)
+        save(tmp_path / f"pred/{name}.nii.gz", np.roll(square, moved, axis=1))
+    stream = io.StringIO()
+    told = Reporter(stream=stream, results=stream)
+    scores.run(tmp_path / "truth", tmp_path / "pred", tmp_path / "out", told)
+    return stream.getvalue()
+
+
+def test_two_folders_of_images_are_told_by_the_numbers_over_the_set(
+    said_of_folders: str, tmp_path: Path
+) -> None:
+    # TP 16 + 12, FP 4, FN 4 of 200 pixels; θ = 0.0075·√200 px is less than a pixel: BF 1 and ½.
+    held = files.read_json(tmp_path / "out/summary.json")["sets"]["test"]
+    assert held["over_set"]["G"] == pytest.approx(192 / 200)
+    assert held["over_set"]["BF"] == pytest.approx(0.75)
+    assert held["over_set"]["iou_by_class"] == pytest.approx({"background": 164 / 172, "label 1": 28 / 36})
+    assert [row["bf"] for row in files.read_csv(tmp_path / "out/scores.csv")] == ["1.0", "0.5"]
+    lines = [" ".join(line.split()) for line in said_of_folders.splitlines()]
+    assert "G 0.9600 C 0.9256 mIoU 0.8656 fwIoU 0.9254 BF 0.7500" in lines
+    assert "background IoU 0.9535" in lines
+    assert "label 1 IoU 0.7778 BF 0.7500 n 2" in lines
+
+
+def test_a_run_on_images_follows_the_recipe_s_tolerance_and_costs(tmp_path: Path) -> None:
+    make_subjects(tmp_path / "data", labelled=5, form=IMAGE)
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree()))
+
+    def go(*settings: str) -> tuple[dict, str]:
+        stream = io.StringIO()
+        asked = Request(str(tmp_path / "boxes.yaml"), tmp_path / "data", tmp_path / "work", (OFF, *settings))
+        pipeline.run(asked, Reporter(stream=stream))
+        return files.read_json(tmp_path / "work/evaluation/summary.json"), stream.getvalue()
+
+    told, _ = go()
+    held = told["sets"]["test"]
+    assert told["costs"] == {"false_positive": 1.0, "false_negative": 1.0}
+    assert list(held["over_set"]["iou_by_class"]) == ["background", "outer", "inner"]
+    rows = table.read(tmp_path / "work/evaluation/scores.csv")
+    by_case = [[row.bf for row in rows if row.case == case] for case in ("s3", "s4")]
+    assert held["over_set"]["BF"] == pytest.approx(np.mean([np.mean(values) for values in by_case]))
+    page = (tmp_path / "work/report/report.html").read_text()
+    for text in ("IoU of each class, test", "boundary F1 (BF)", "test, 2 images", "mIoU"):
+        assert text in page
+    assert {"test/mIoU", "test/G", "test/BF", "test/IoU_inner", "test/bf_mean"} <= evaluate.means(told).keys()
+    assert not {"test/dice_inner", "test/hd95_inner"} & evaluate.means(told).keys()
+
+    again, said = go("evaluate.cost_fn=5", "evaluate.bf_tolerance=1")
+    assert said.count("up to date") == 4  # ingest, preprocess, train, predict
+    # Within the whole diagonal every boundary is matched, unless there is none.
+    assert {row.bf for row in table.read(tmp_path / "work/evaluation/scores.csv")} <= {0.0, 1.0}
+    one, five = (found["sets"]["test"]["over_set"]["weighted_error"] for found in (told, again))
+    matrix = table.read_confusion(tmp_path / "work/evaluation/confusion.csv")["test"]
+    assert five - one == 4 * (matrix[1:].sum() - np.trace(matrix[1:, 1:]))
+    assert again["costs"]["false_negative"] == 5.0
+
+
+def test_the_recipe_s_default_tolerance_is_the_library_s() -> None:
+    from medseg.config.recipe import Evaluate
+
+    assert Evaluate().bf_tolerance == boundary.SHARE
