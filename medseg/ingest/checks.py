@@ -77,7 +77,8 @@ def read_truth(
     Gives None without a reason for a case that is not labelled.
     """
     if paths.masks:
-        return read_masks(list(paths.masks.values()), classes, grid, max_voxels=max_voxels)
+        in_order = [paths.masks[name] for name in classes.masks]
+        return read_masks(in_order, classes, grid, max_voxels=max_voxels)
     if paths.label is None:
         return None, []
     return read_label(paths.label, classes, grid, max_voxels=max_voxels)
