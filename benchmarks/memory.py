@@ -1,10 +1,15 @@
 """Peak memory of `medseg segment` on a scan of 256×128×256, and on one with four times as many slices.
 
+With several planes, on one scan of 256×256×256.
+
     python benchmarks/memory.py                              # U-SegNet with random weights, dense: minutes
     python benchmarks/memory.py --model work/x/model         # a trained model
+    python benchmarks/memory.py --planes mean                # three planes, joined by mean or vote
 
 Both scans are read from files, segmented and written in one process, the model loaded once. Linux keeps a
 process's high-water mark of resident memory (VmHWM) and resets it on request, so that each scan has its own.
+Resident are also pages of mapped files, which the system can take back: "held" is the most that was resident
+without them (RssAnon), looked at after each slice.
 What may grow with the slices is the scan as float32 and the label map (a byte a voxel); the peak minus these
 should stay as it is.
 """
@@ -12,6 +17,7 @@ should stay as it is.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -27,19 +33,20 @@ from medseg.io import nifti
 from medseg.volume import ClassList, Grid, Volume
 
 IN_PLANE = (256, 128)
+CUBE = (256, 256)
 SLICES = 256
 MB = 1e6
 
 
-def random_model(folder: Path, network: str) -> Path:
-    """A model folder with random weights: one channel, slabs of three axial slices, four classes."""
+def random_model(folder: Path, network: str, planes: str | None) -> Path:
+    """A model folder with random weights: one channel, slabs of three slices, four classes."""
     classes = ClassList.from_names({0: "background", 1: "csf", 2: "gm", 3: "wm"})
     about = Description(
         name="random",
         network=network,
         keywords={},
         channels=("t1",),
-        plane="axial",
+        plane=("axial", "coronal", "sagittal") if planes else "axial",
         depth=3,
         classes=tuple(classes.to_json()),
         foreground="auto",
@@ -52,7 +59,7 @@ def random_model(folder: Path, network: str) -> Path:
         window=(40, 40),
         stride=(10, 10),
         batch=None,
-        combine="mean",
+        combine="vote" if planes == "vote" else "mean",
         domain={},
         trained={},
     )
@@ -61,9 +68,8 @@ def random_model(folder: Path, network: str) -> Path:
     return folder
 
 
-def write_scan(path: Path, slices: int) -> None:
-    """A noise scan (256, 128, `slices`) int16, its slices along the model's plane."""
-    shape = (*IN_PLANE, slices)
+def write_scan(path: Path, shape: tuple[int, int, int]) -> None:
+    """A noise scan int16, its slices along the model's plane."""
     array = np.random.default_rng(0).integers(0, 300, (1, *shape), dtype=np.int16)
     nifti.write(Volume(array, Grid(shape, np.diag([1.0, 1.5, 1.0, 1.0]))), path)
 
@@ -73,24 +79,33 @@ def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak() -> float:
-    """This process's high-water mark of resident memory since the last reset, in MB."""
+def memory(of: str) -> float:
+    """This process's `VmHWM` (its most resident memory since the last reset) or `RssAnon`, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    kilobytes = next(line.split()[1] for line in lines if line.startswith(f"{of}:"))
     return int(kilobytes) * 1024 / MB
 
 
-def measure(scan: Path, slices: int, model: Model, options: argparse.Namespace) -> float:
+def measure(scan: Path, shape: tuple[int, int, int], model: Model, options: argparse.Namespace) -> float:
     """Segment one scan; print a line and give the peak minus what may grow, in MB."""
+    held: list[float] = []
     reset_peak()
     start = time.perf_counter()
     mode = "vote" if options.vote else "dense"
     channel = model.description.channels[0]
-    segment_file({channel: scan}, model, scan.with_name("labels.nii.gz"), mode=mode, margin=options.margin)
+    segment_file(
+        {channel: scan},
+        model,
+        scan.with_name("labels.nii.gz"),
+        mode=mode,
+        margin=options.margin,
+        progress=lambda *_: held.append(memory("RssAnon")),
+    )
     seconds = time.perf_counter() - start
-    allowance = IN_PLANE[0] * IN_PLANE[1] * slices * (4 + 1) / MB
-    found = peak()
-    print(f"{slices:7d}{found:9.0f}{allowance:29.0f}{found - allowance:9.0f}{seconds:9.1f}", flush=True)
+    allowance = math.prod(shape) * (4 + 1) / MB
+    found = memory("VmHWM")
+    row = f"{shape[-1]:7d}{found:9.0f}{max(held):9.0f}{allowance:29.0f}{found - allowance:9.0f}{seconds:9.1f}"
+    print(row, flush=True)
     return found - allowance
 
 
@@ -102,16 +117,21 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--network", default="usegnet", help="with random weights: a name of medseg's table")
     parser.add_argument("--vote", action="store_true", help="40×40 windows at stride 10 instead of dense")
     parser.add_argument("--margin", action="store_true", help="the margin map too")
+    parser.add_argument("--planes", choices=("mean", "vote"), help="with random weights: three, so joined")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = options.model or random_model(Path(scratch) / "model", options.network)
-        scans = [(Path(scratch) / f"scan{n}.nii.gz", n) for n in (SLICES, 4 * SLICES)]
-        for path, slices in scans:
-            write_scan(path, slices)
+        folder = options.model or random_model(Path(scratch) / "model", options.network, options.planes)
         model = modelfolder.load(folder)
-        print(f"{'slices':>7}{'peak MB':>9}{'scan as float32 + labels MB':>29}{'rest MB':>9}{'seconds':>9}")
-        rest = [measure(path, slices, model, options) for path, slices in scans]
-    print(f"the rest differs by {rest[1] - rest[0]:.0f} MB")
+        several = len(model.description.planes) > 1
+        shapes = [(*CUBE, SLICES)] if several else [(*IN_PLANE, SLICES), (*IN_PLANE, 4 * SLICES)]
+        scans = [(Path(scratch) / f"scan{shape[-1]}.nii.gz", shape) for shape in shapes]
+        for path, shape in scans:
+            write_scan(path, shape)
+        columns = ("peak MB", "held MB", "scan as float32 + labels MB", "rest MB", "seconds")
+        print(f"{'slices':>7}" + "".join(f"{name:>{max(9, len(name) + 2)}}" for name in columns))
+        rest = [measure(path, shape, model, options) for path, shape in scans]
+    if not several:
+        print(f"the rest differs by {rest[1] - rest[0]:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,9 @@ class Code(StrEnum):
     KEYWORD_INVALID = "KEYWORD_INVALID"
     SIZE_IMPOSSIBLE = "SIZE_IMPOSSIBLE"
     WEIGHTS_DO_NOT_FIT = "WEIGHTS_DO_NOT_FIT"
+    SHA256_DIFFERS = "SHA256_DIFFERS"
+    DOWNLOAD_FAILED = "DOWNLOAD_FAILED"
+    NOT_EXPORTABLE = "NOT_EXPORTABLE"
     NOT_A_MODEL = "NOT_A_MODEL"
     MODEL_TAMPERED = "MODEL_TAMPERED"
     CHECKPOINT_UNREADABLE = "CHECKPOINT_UNREADABLE"
@@ -137,6 +140,9 @@ MEANING: dict[Code, str] = {
     Code.KEYWORD_INVALID: "a network or function does not take this keyword or value",
     Code.SIZE_IMPOSSIBLE: "the network cannot take an input of this size",
     Code.WEIGHTS_DO_NOT_FIT: "the weights do not fit the network",
+    Code.SHA256_DIFFERS: "a weight file's sha256 is not the one the recipe states; nothing of it was read",
+    Code.DOWNLOAD_FAILED: "a weight file that the recipe names by URL could not be downloaded",
+    Code.NOT_EXPORTABLE: "the network cannot be written as an ONNX graph that gives its logits",
     Code.NOT_A_MODEL: "the folder is not a medseg model folder",
     Code.MODEL_TAMPERED: "a model file's sha256 is not the one model.json records",
     Code.CHECKPOINT_UNREADABLE: "a checkpoint cannot be read or belongs to another training",

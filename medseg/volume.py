@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -20,6 +20,17 @@ Plane = Literal["axial", "coronal", "sagittal"]
 
 PLANE_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The spatial axis (of X, Y, Z in RAS+) that runs across the slices of each plane."""
+
+
+def planes_of(plane: Plane | Sequence[Plane]) -> tuple[Plane, ...]:
+    """One plane or several, as a tuple. Raises ValueError for none, one twice, or a name that is no plane."""
+    planes: tuple[Plane, ...] = (plane,) if isinstance(plane, str) else tuple(plane)
+    if unknown := [name for name in planes if name not in PLANE_AXIS]:
+        raise ValueError(f"{unknown[0]!r} is no plane; name some of {', '.join(sorted(PLANE_AXIS))}")
+    if not planes or len(set(planes)) < len(planes):
+        raise ValueError("name each plane once, and at least one")
+    return planes
+
 
 Colour = tuple[int, int, int]
 LabelForm = Literal["values", "colours", "above"]
@@ -118,11 +129,12 @@ class ClassList:
     """Value → name and colour. Index i of the program is row i; row 0 is the background if there is one.
 
     Sets of street scenes and the like have no ``background``: every class is then foreground. Pixels of a
-    value in ``void_values`` are void.
+    value in ``void_values`` are void. ``merged`` holds pairs: a value of label files and the class's value
+    that it counts as.
 
     With ``overlapping`` the rows are masks that may share voxels, each 1 in a file of its own; there is no
     background, and an index of the program is a byte whose bit i says whether mask i holds the voxel (see
-    :func:`pack_masks`). ``file_values`` are (value, byte) pairs of the one label map of which masks are
+    ``medseg.bits``). ``file_values`` are (value, byte) pairs of the one label map of which masks are
     regions, where they are.
 
     ``label_form`` says how label files write classes: by their ``values``, by their ``colours`` (RGB; those
@@ -138,6 +150,7 @@ class ClassList:
     label_form: LabelForm = "values"
     threshold: float = 0.0
     void_colours: tuple[Colour, ...] = ()
+    merged: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.classes]
@@ -145,8 +158,14 @@ class ClassList:
             _check_mask_names(names)
         else:
             self._check_values(names)
-        if both := sorted(set(self.void_values) & set(self._by_value())):
+        known = self._by_value()
+        if both := sorted(set(self.void_values) & set(known)):
             raise ValueError(f"the void value {both[0]} is also a class")
+        taken = {*known, *self.void_values}
+        if wrong := [pair for pair in self.merged if pair[0] in taken or pair[1] not in known]:
+            raise ValueError(
+                f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}: it must be new, that a class"
+            )
 
     def _check_values(self, names: list[str]) -> None:
         values = [c.value for c in self.classes]
@@ -246,8 +265,8 @@ class ClassList:
         return ClassList((Class(0, OUTSIDE, (0, 0, 0)), replace(self.classes[index], value=1)))
 
     def as_written(self) -> ClassList:
-        """The list by which label maps that medseg wrote are read: they hold values."""
-        return replace(self, label_form="values", threshold=0.0, void_colours=())
+        """The list by which label maps that medseg wrote are read: they hold the classes' values."""
+        return replace(self, label_form="values", threshold=0.0, void_colours=(), merged=())
 
     def to_indices(self, values: Array, where: str) -> Array:
         """File values (any shape, integer dtype) → indices uint8, void → 255.
@@ -257,6 +276,7 @@ class ClassList:
         present = np.unique(values)
         known = self._by_value()
         known |= dict.fromkeys(self.void_values, VOID)
+        known |= {value: known[into] for value, into in self.merged}
         unknown = [int(v) for v in present if int(v) not in known]
         if unknown:
             raise MedsegError(
@@ -279,10 +299,6 @@ class ClassList:
         if self.overlapping and not self.file_values:
             return "make it 1 inside the mask and 0 outside, or name the value in data.void"
         return "correct the label map or add the value to data.classes"
-
-    def to_maps(self, indices: Array) -> Array:
-        """Indices (X, Y, Z) uint8 → label maps as files hold them, (L, X, Y, Z): one, or one a mask."""
-        return unpack_masks(indices, len(self)) if self.overlapping else self.to_values(indices)[None]
 
     def to_values(self, indices: Array) -> Array:
         """Indices uint8 → file values in the smallest integer type that holds them all; 255 → void."""
@@ -327,32 +343,6 @@ def _check_mask_names(names: list[str]) -> None:
             raise ValueError(f"a mask's name is part of a file's: letters, digits, _, . and -, not {name!r}")
         if endings[i].endswith(tuple(others)):
             raise ValueError(f"a mask's name ends that of a file: {name!r} ends as another, or as a margin's")
-
-
-def pack_masks(masks: Iterable[Array]) -> npt.NDArray[np.uint8]:
-    """Overlapping masks, 0, 1 and 255 (void), each (X, Y, Z) → one uint8 array whose bit l is mask l.
-
-    A voxel that is void in one mask is void in all. There are at most :data:`MOST_MASKS` of them.
-    """
-    packed: npt.NDArray[np.uint8] | None = None
-    void: Array = np.zeros((), bool)
-    for bit, mask in enumerate(masks):
-        packed = np.zeros_like(mask, np.uint8) if packed is None else packed
-        packed |= np.left_shift(mask == 1, bit, dtype=np.uint8)
-        void = void | (mask == VOID)
-    if packed is None:
-        raise ValueError("there is no mask to pack")
-    packed[void] = VOID
-    return packed
-
-
-def unpack_masks(packed: Array, count: int) -> npt.NDArray[np.uint8]:
-    """Undo :func:`pack_masks`: (X, Y, Z) uint8 → (L, X, Y, Z) uint8 of 0, 1 and 255 (void), L = ``count``."""
-    masks = np.moveaxis(np.empty((*packed.shape, count), np.uint8, order="F"), -1, 0)
-    for bit, mask in enumerate(masks):
-        mask[...] = packed >> bit & 1
-        mask[packed == VOID] = VOID
-    return masks
 
 
 def _colour(i: int) -> tuple[int, int, int]:

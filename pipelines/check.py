@@ -7,7 +7,7 @@ from pathlib import Path
 from medseg.config import load
 from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.ingest import checks, layouts, quarantine
-from medseg.ingest.patterns import scans_under
+from medseg.ingest.patterns import measured_alike
 from medseg.volume import ClassList
 from pipelines.reporter import Reporter
 
@@ -20,9 +20,9 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
         verdicts = _every_scan(folder, say)
     else:
         recipe = load.load(recipe_name, data=folder)
-        data = recipe.data
-        found = layouts.find(folder, data.layout, data.channels, data.label, masks=data.masks)
-        verdicts = _every_case(found, data.class_list(), say)
+        d = recipe.data
+        found = layouts.find(folder, d.layout, d.channels, d.label, None, d.table, d.masks)
+        verdicts = _every_case(found, recipe.data.class_list(), say)
         if found.ignored:
             say.line(f"  {quarantine.ignored_line(found.ignored_below(folder))}")
     usable = sum(all(f.is_note for f in findings) for findings in verdicts)
@@ -35,7 +35,8 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
 
 def _every_scan(folder: Path, say: Reporter) -> list[list[Finding]]:
     verdicts = []
-    for name in scans_under(folder):
+    _, names = measured_alike(folder)
+    for name in names:
         _, findings = checks.read_image({"image": folder / name})
         verdicts.append(findings)
         _say(say, name, findings)

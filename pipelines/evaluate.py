@@ -14,9 +14,11 @@ from medseg.evaluate.table import Entry, ScoreRow
 from medseg.infer import results
 from medseg.ingest.patterns import CaseFiles
 from medseg.volume import Array, ClassList
-from pipelines.ingested import case_files, cases, label_stamps, roles
+from pipelines.ingested import case_files, cases, label_form, label_stamps, roles
 from pipelines.scores import OVER_SET, read_prediction, read_truth, summary_lines
 from pipelines.stage import Job
+from pipelines.tracked import MOST_CHARTED
+from pipelines.workfolder import fold_of
 
 VERSION = 2
 BY_CLASS = ("dice", "hd95")
@@ -40,8 +42,7 @@ def score(job: Job, listed: list[Reference]) -> None:
             [e.fold, e.case, e.role, label_stamps(case), _content(path, classes)] for e, case, path in listed
         ],
     }
-    if classes.file_values:
-        used["regions"] = classes.file_values
+    used |= label_form(job.recipe.data)
     makes = [job.work.evaluation / name for name in ("scores.csv", "summary.json", "confusion.csv")]
     with job.stage("evaluate", VERSION, used, makes) as must_run:
         if must_run:
@@ -54,7 +55,7 @@ def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Referen
     by_name = cases(job.work.ingest)
     if folds is None:
         members = files.read_json(job.work.model / "model.json")["members"]
-        folds = sorted(int(m["name"].removeprefix("fold")) for m in members)
+        folds = sorted({fold_of(m["name"]) for m in members})
     for role in roles(job.work.ingest):
         row = by_name[role.case]
         if role.fold in folds and role.role in job.recipe.predict.roles and row["label"]:
@@ -101,15 +102,17 @@ def means(told: dict[str, Any]) -> dict[str, float]:
     """`test/dice_csf` → mean: every metric over classes as `mean`, and those of `BY_CLASS` for each class.
 
     Sets of images have the numbers over the set instead of the classes' means: `test/mIoU`, `test/IoU_car`.
-    All others stand in the tables that the run keeps as artifacts; as charts they would hide these.
+    Where there are more than `MOST_CHARTED` classes, none has a chart of its own. All others stand in the
+    tables that the run keeps as artifacts; as charts they would hide these.
     """
     found: dict[str, float] = {}
     for name, held in told["sets"].items():
         shown = {f"{metric}_mean": values["mean"] for metric, values in held["over_classes"].items()}
         if held["length_unit"] == "px":
             shown |= {key: held["over_set"][key] for key in OVER_SET if key in held["over_set"]}
-            shown |= {f"IoU_{key}": value for key, value in held["over_set"]["iou_by_class"].items()}
-        else:
+            if len(held["classes"]) <= MOST_CHARTED:
+                shown |= {f"IoU_{key}": value for key, value in held["over_set"]["iou_by_class"].items()}
+        elif len(held["classes"]) <= MOST_CHARTED:
             by_class = held["classes"].items()
             shown |= {f"{m}_{key}": metrics[m]["mean"] for m in BY_CLASS for key, metrics in by_class}
         found |= {f"{name}/{key}": value for key, value in shown.items() if value is not None}

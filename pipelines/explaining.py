@@ -19,10 +19,11 @@ from medseg.networks.contract import Network
 from medseg.patches.slabs import plane_view, read_slab
 from medseg.preprocess.intensity import Ready
 from medseg.report.heat import HeatSlice, heat_picture
+from medseg.report.photos import colours_of
 from medseg.volume import PLANE_AXIS, Array, Plane, Volume
 from pipelines.device import choose
 from pipelines.ingested import case_files, cases, roles
-from pipelines.workfolder import Work
+from pipelines.workfolder import Work, fold_of
 
 _SHOWN = 3
 _NAMED = 20
@@ -33,25 +34,28 @@ def run(
 ) -> dict[str, Path]:
     """Write `report/explain_<case>_<class>.png` for each class; class name → picture.
 
-    The network is the member that was not trained on the case, where there is one. Raises STAGE_MISSING
+    The network is the member that was not trained on the case, where there is one, and is seen along one
+    plane: the member's, or the first. Raises STAGE_MISSING
     without a trained model, USAGE for an unknown case or class, KEYWORD_INVALID for an unknown layer.
     """
     row = _row(work, case)
     about, network = modelfolder.load_network(work.model, _member(work, case))
-    device = choose(device)
+    device, (plane, *_) = choose(device), about.planes
     indices = {name: _class_index(about, name) for name in class_names}
     layer = explain.chosen_layer(network, layer)
     ready, _ = prepare(_scan(row, about), about)
     labels, classes = _labels(ready, network, about, device), about.class_list()
     made = {}
     for name, index in indices.items():
-        predicted = plane_view(classes.holds(labels, index), about.plane)
+        predicted = plane_view(classes.holds(labels, index), plane)
         slices = []
         for at in _middles(predicted):
-            slab = read_slab(ready, about.plane, at, about.depth)
+            slab = read_slab(ready, plane, at, about.depth)
             heat = explain.heat_map(network, slab, index, layer, overlapping=classes.overlapping)
-            grey, pixel = slab[about.depth // 2], _pixel(ready, about.plane)
-            slices.append(HeatSlice(f"{about.plane} {at}", grey, heat, predicted[at], pixel))
+            grey, pixel = slab[about.depth // 2], _pixel(ready, plane)
+            colours = colours_of(ready.array[..., at]) if about.unit == "px" else None
+            where = f"{plane} {at}" if colours is None else ""
+            slices.append(HeatSlice(where, grey, heat, predicted[at], pixel, colours))
         path = work.report / f"explain_{_file_part(case)}_{_file_part(name)}.png"
         files.write_bytes(path, heat_picture(f"{case}: {name}, layer {layer}", slices))
         made[name] = path
@@ -70,10 +74,10 @@ def _row(work: Work, case: str) -> dict[str, str]:
 
 def _member(work: Work, case: str) -> str:
     """The first member whose fold tests the case, else validates it, else the first of all."""
-    members = [m["name"] for m in files.read_json(work.model / "model.json")["members"]]
+    members = [str(m["name"]) for m in files.read_json(work.model / "model.json")["members"]]
     rank = {"test": 0, "val": 1}
     held_out = sorted((rank[r.role], r.fold) for r in roles(work.ingest) if r.case == case and r.role in rank)
-    return next((m for _, fold in held_out if (m := f"fold{fold}") in members), str(members[0]))
+    return next((m for _, fold in held_out for m in members if fold_of(m) == fold), members[0])
 
 
 def _class_index(about: Description, name: str) -> int:

@@ -7,18 +7,36 @@ import importlib.util
 import json
 import platform
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
 import medseg
-from medseg import networks
+from medseg import files, networks
 from medseg.config.load import packaged
 from pipelines.device import choose, in_words
 
 CORE = ("torch", "numpy", "nibabel", "SimpleITK", "scipy", "scikit-image", "pydantic", "safetensors")
 TRAIN = ("mlflow", "monai", "lightning-fabric", "matplotlib", "jinja2", "psutil", "nilearn")
+EXPORT = ("onnx", "onnxscript", "onnxruntime")
+
+
+DRAWN = {"U-Net": "unet", "UNet++": "unetpp", "SegNet, small": "segnet_small", "U-SegNet": "usegnet"}
+"""Networks of the figure, by their papers' names."""
+
+WINDOW = 40
+"""Side length (px) that the figure's networks see, or the next that they take."""
+
+
+def draw(path: Path) -> None:
+    """Write the figure of the 2.5D networks' stages, from 3 channels to 4 classes, as PNG."""
+    from medseg.report.architecture import architectures
+
+    with torch.device("meta"):
+        built = [(title, networks.build(name, 3, 4)) for title, name in DRAWN.items()]
+    files.write_bytes(path, architectures(built, WINDOW))
 
 
 def run(*, full: bool, as_json: bool) -> None:
@@ -35,7 +53,7 @@ def gather(*, full: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "device": in_words(choose("auto")),
         "threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in (*CORE, *TRAIN)},
+        "packages": {name: version(name) for name in (*CORE, *TRAIN, *EXPORT)},
         "recipes": {path.stem: _description(path) for path in sorted(packaged().glob("*.yaml"))},
     }
     if full:

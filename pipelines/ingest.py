@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.ingest import checks, layouts, masks, quarantine, splits
 from medseg.ingest.patterns import CaseFiles, Found, measured_under
 from medseg.ingest.splits import Splits
-from medseg.volume import Case
+from medseg.io import scans
+from medseg.volume import Case, ClassList
 from pipelines.ingested import label_cell
 from pipelines.stage import Job
 
 VERSION = 1
+MOST_THREADS = 8
 CASE_COLUMNS = ("case", "subject", "labelled", "channels", "label", "shape", "spacing", "unit", "notes")
 
 
@@ -28,8 +32,8 @@ def run(job: Job) -> None:
     """
     recipe, out = job.recipe, job.work.ingest
     root = data_folder(recipe)
-    data = recipe.data
-    found = layouts.find(root, data.layout, data.channels, data.label, job.work.root, data.masks)
+    d = recipe.data
+    found = layouts.find(root, d.layout, d.channels, d.label, job.work.root, d.table, d.masks)
     used = {
         "data": recipe.data.model_dump(mode="json"),
         "files": [[files.stamp(p) for p in _paths(c)] for c in found.cases],
@@ -40,7 +44,7 @@ def run(job: Job) -> None:
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
     with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:
-            usable, cases, aside = _read_all(job, found.cases)
+            usable, cases, aside = _read_all(job, found)
             aside = [quarantine.row(s.case, s, root=root) for s in found.strays] + aside
             tree = [root / p for p in measured_under(found.unit, root, job.work.root)]
             _must_add_up(tree, found, cases, aside)
@@ -70,24 +74,41 @@ def _paths(case: CaseFiles) -> list[Path]:
     return [p for p in (*case.channels.values(), *labels) if p.exists()]
 
 
-def _read_all(
-    job: Job, found: Sequence[CaseFiles]
-) -> tuple[list[CaseFiles], list[dict[str, Any]], list[quarantine.Row]]:
-    """Usable cases, their rows of cases.csv, and rows of quarantine.csv."""
-    classes = job.recipe.data.class_list()
+def _read_all(job: Job, found: Found) -> tuple[list[CaseFiles], list[dict[str, Any]], list[quarantine.Row]]:
+    """Usable cases, their rows of cases.csv, and rows of quarantine.csv, in the order of the cases.
+
+    Pictures are decoded by several threads; scans, which may be large, one after the other.
+    """
+    classes, root = job.recipe.data.class_list(), job.recipe.data.path
     usable: list[CaseFiles] = []
     cases: list[dict[str, Any]] = []
     aside: list[quarantine.Row] = []
-    with job.say.progress("reading", len(found)) as bar:
-        for n, each in enumerate(found, 1):
-            case, findings = checks.read_case(each, classes)
-            if case is None:
-                aside.append(quarantine.row(each.name, refusal(findings).finding, root=job.recipe.data.path))
-            else:
-                usable.append(each)
-                cases.append(_usable(each, case, findings))
-            bar.to(n, each.name)
+    threads = min(MOST_THREADS, os.cpu_count() or 1) if found.unit == "px" else 1
+    with job.say.progress("reading", len(found.cases)) as bar, ThreadPoolExecutor(threads) as pool:
+        try:
+            rows = pool.map(lambda each: _read_one(each, classes, found.unit), found.cases)
+            for n, (each, row) in enumerate(zip(found.cases, rows, strict=True), 1):
+                if isinstance(row, Finding):
+                    aside.append(quarantine.row(each.name, row, root=root))
+                else:
+                    usable.append(each)
+                    cases.append(row)
+                bar.to(n, each.name)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     return usable, cases, aside
+
+
+def _read_one(each: CaseFiles, classes: ClassList, unit: scans.Unit) -> dict[str, Any] | Finding:
+    """A case's row of cases.csv, or why it is set aside."""
+    case, findings = checks.read_case(each, classes)
+    if case is None:
+        return refusal(findings).finding
+    if case.image.grid.unit != unit:
+        found = f"a grid in {case.image.grid.unit} where the others are in {unit}"
+        path = str(next(iter(each.channels.values())))
+        return Finding(Code.UNIT_MISMATCH, path, found, "use scans and pictures in recipes of their own")
+    return _usable(each, case, findings)
 
 
 def _usable(each: CaseFiles, case: Case, findings: Sequence[Finding]) -> dict[str, Any]:

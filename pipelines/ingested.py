@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
+from medseg.config.recipe import Data
 from medseg.ingest import masks, splits
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
@@ -37,6 +38,18 @@ def _paths(cell: str) -> dict[str, Path]:
     return {name: Path(path) for name, path in json.loads(cell).items()}
 
 
+def label_form(data: Data) -> dict[str, Any]:
+    """What stages hash of how label files write classes; nothing where they hold the classes' values."""
+    held: dict[str, Any] = {}
+    if data.label_form != "values":
+        held["label_form"] = [data.label_form, data.void_colours]
+    if data.merge:
+        held["merge"] = sorted(data.merge.items())
+    if data.regions:
+        held["regions"] = data.class_list().file_values
+    return held
+
+
 def label_stamp(label: Path) -> Any:
     """A cheap sign that a label file, or every mask of a folder, is unchanged."""
     if label.is_dir():
@@ -47,6 +60,11 @@ def label_stamp(label: Path) -> Any:
 def cases(ingest: Path) -> dict[str, dict[str, str]]:
     """Rows of cases.csv by case name."""
     return {row["case"]: row for row in files.read_csv(ingest / "cases.csv")}
+
+
+def unit(ingest: Path) -> str:
+    """What the cases' grids are measured in: px where they are images, all of them, else mm."""
+    return "px" if {row["unit"] for row in cases(ingest).values()} == {"px"} else "mm"
 
 
 def roles(ingest: Path) -> list[SplitRow]:

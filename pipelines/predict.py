@@ -22,6 +22,7 @@ from medseg.volume import ClassList
 from pipelines.device import choose
 from pipelines.ingested import case_files, cases, roles
 from pipelines.stage import Job
+from pipelines.workfolder import fold_of
 
 VERSION = 1
 
@@ -36,7 +37,7 @@ class Task:
 
 
 def run(job: Job) -> None:
-    """Predict test cases with their fold's member, unlabelled ones with all members."""
+    """Predict test cases with their fold's member, or members a plane, unlabelled ones with all members."""
     model = modelfolder.read(job.work.model)
     tasks = plan(job, model)
     settings = job.recipe.predict.used()
@@ -55,7 +56,8 @@ def run(job: Job) -> None:
 def plan(job: Job, model: ModelFile) -> list[Task]:
     """What is predicted by whom, by `predict.roles`."""
     by_name = cases(job.work.ingest)
-    trained = sorted(int(m.name.removeprefix("fold")) for m in model.members)
+    members = tuple(m.name for m in model.members)
+    trained = {fold_of(name) for name in members}
     wanted = job.recipe.predict.roles
     tasks = []
     for role in roles(job.work.ingest):
@@ -63,10 +65,9 @@ def plan(job: Job, model: ModelFile) -> list[Task]:
             continue
         row, folder = by_name[role.case], job.work.fold_predictions(role.fold, len(trained))
         out = results.label_map(folder, role.case, row["unit"])
-        tasks.append(Task(case_files(row), (f"fold{role.fold}",), out))
+        tasks.append(Task(case_files(row), tuple(m for m in members if fold_of(m) == role.fold), out))
     if "unlabelled" not in wanted:
         return tasks
-    members = tuple(f"fold{k}" for k in trained)
     for name in _unlabelled(roles(job.work.ingest)):
         row = by_name[name]
         out = results.label_map(job.work.predictions, name, row["unit"])

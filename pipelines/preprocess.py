@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
+from medseg.bits import unpack_masks
 from medseg.config.recipe import Recipe
 from medseg.errors import MedsegError, refusal
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
 from medseg.preprocess import geometry, intensity, store, weightmap
 from medseg.preprocess.geometry import GeometryPlan, Record
-from medseg.volume import Array, Case, ClassList, Volume, unpack_masks
-from pipelines.ingested import case_files, label_stamps, used_cases
+from medseg.volume import Array, Case, ClassList, Volume
+from pipelines.ingested import case_files, label_form, label_stamps, used_cases
 from pipelines.stage import Job, remove_others
 
 VERSION = 1
@@ -44,10 +45,7 @@ def _key(recipe: Recipe, case: CaseFiles) -> str:
         "channels": {k: files.stamp(p) for k, p in case.channels.items()},
         "label": label_stamps(case),
     }
-    if recipe.data.regions:
-        used["regions"] = recipe.data.class_list().file_values
-    if recipe.data.label_form != "values":
-        used["label_form"] = [recipe.data.label_form, recipe.data.void_colours]
+    used |= label_form(recipe.data)
     if recipe.loss.weight_map is not None:
         used["weight_map"] = [recipe.sampling.plane, recipe.loss.weight_map.model_dump(mode="json")]
     return files.sha256_of_value(used)
@@ -94,4 +92,4 @@ def _extras(recipe: Recipe, label: Array) -> dict[str, Array]:
     how = recipe.loss.weight_map
     if how is None:
         return {}
-    return {weightmap.NAME: weightmap.weight_map(label, recipe.sampling.plane, how.w0, how.sigma_px)}
+    return {weightmap.NAME: weightmap.weight_map(label, recipe.sampling.planes[0], how.w0, how.sigma_px)}

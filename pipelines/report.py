@@ -20,13 +20,15 @@ from medseg.volume import OUTSIDE, Array, ClassList, Volume
 from pipelines import explaining
 from pipelines.device import choose, in_words
 from pipelines.info import version
-from pipelines.ingested import case_files, cases
+from pipelines.ingested import case_files, cases, unit
 from pipelines.scores import read_prediction
 from pipelines.stage import STAGES, Job
 
 VERSION = 2
 MOST_CASES = 40
 MOST_BOXES = 30
+MOST_NAMES = 24
+IMAGE_TILES = {"mIoU": "mean IoU", "G": "pixel accuracy G", "C": "class accuracy C", "BF": "boundary F1"}
 
 
 def run(job: Job) -> None:
@@ -53,8 +55,8 @@ def _log(job: Job) -> None:
     run.artifact(job.work.report / "report.html")
     for folder, kind in ((job.work.evaluation, "evaluation"), (job.work.ingest, "ingest")):
         run.artifact(folder, kind)
-    for history in job.work.root.glob("train/*/history.csv"):
-        run.artifact(history, f"train/{history.parent.name}")
+    for training, history in job.work.histories.items():
+        run.artifact(history, f"train/{training}")
 
 
 def _gather(job: Job) -> Report:
@@ -74,6 +76,7 @@ def _gather(job: Job) -> Report:
         spread=_spread(job, scores, told),
         times=[_times(job)],
         cases=list(_views(job, scores)),
+        unit=unit(job.work.ingest),
     )
 
 
@@ -88,14 +91,14 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "name": data["name"],
             "layout": data["layout"],
             "channels": ", ".join(data["channels"]),
-            "classes": ", ".join(c["name"] for c in data["classes"]),
+            "classes": _some([c["name"] for c in data["classes"]]),
             "cases": f"{data['usable']} usable, {data['labelled']} labelled, {data['set_aside']} set aside",
         },
         "Model": {
             "network": _with_keywords(description["network"], description["keywords"]),
             "parameters": f"{model['parameters']:,}",
             "members": ", ".join(m["name"] for m in model["members"]),
-            "input": f"{description['plane']} slabs of {description['depth']} slices",
+            "input": _input(description),
             "prediction": description["mode"],
         },
         "Training": {
@@ -120,6 +123,22 @@ def _with_keywords(name: str, keywords: dict[str, Any]) -> str:
     return f"{name} ({', '.join(f'{k}={v}' for k, v in keywords.items())})" if keywords else name
 
 
+def _some(names: list[str]) -> str:
+    """The names, of a long list the first."""
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[: MOST_NAMES - 1])} and {len(names) - MOST_NAMES + 1} more"
+
+
+def _input(description: dict[str, Any]) -> str:
+    if description.get("unit") == "px":
+        channels = len(description["channels"])
+        return f"images of {channels} channel{'' if channels == 1 else 's'}"
+    plane = description["plane"]
+    planes = plane if isinstance(plane, str) else ", ".join(plane)
+    return f"{planes} slabs of {description['depth']} slices"
+
+
 def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
     tiles = []
     for name, held in told["sets"].items():
@@ -138,18 +157,22 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
 
 def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
     """Of a set of images: the numbers over the set that papers print."""
-    shown = {key: held["over_set"].get(key) for key in ("mIoU", "G", "C", "BF")}
     cases = f"{name}, {held['cases']} images"
-    return [Tile(key, f"{value:.3f}", cases) for key, value in shown.items() if value is not None]
+    shown = {title: held["over_set"].get(key) for key, title in IMAGE_TILES.items()}
+    return [Tile(title, f"{value:.3f}", cases) for title, value in shown.items() if value is not None]
 
 
 def _training(job: Job) -> list[Chart]:
     made = []
-    for path in sorted(job.work.root.glob("train/*/history.csv")):
+    for training, path in job.work.histories.items():
         rows = files.read_csv(path)
         if rows:
             png = charts.learning_curves(rows)
-            made.append(Chart(f"Fold {path.parent.name}", png, "Loss, validation Dice and rate by epoch."))
+            by_set = "val/miou" in rows[0]
+            scores = "mean IoU and accuracies over the validation images" if by_set else "validation Dice"
+            made.append(
+                Chart(f"Fold {training.replace('/', ', ')}", png, f"Loss, {scores}, and rate by epoch.")
+            )
     return made
 
 
@@ -166,7 +189,8 @@ def _spread(job: Job, scores: list[ScoreRow], told: dict[str, Any]) -> list[Char
     if len(classes.foreground) <= MOST_BOXES:
         metrics = ("iou", "bf") if images else charts.SPREAD
         boxes = charts.box_plots(scores, metrics, colours)
-        made.append(Chart("Spread over cases", boxes, "Each point is a case."))
+        spread = ("images", "Each point is an image.") if images else ("cases", "Each point is a case.")
+        made.append(Chart(f"Spread over {spread[0]}", boxes, spread[1]))
     names = (OUTSIDE, table.INSIDE) if classes.overlapping else classes.names
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
         picture = charts.confusion_picture(matrix, names)
@@ -183,8 +207,9 @@ def _times(job: Job) -> Chart:
     for case in told:
         for step, seconds in case["seconds"].items():
             steps[step] = steps.get(step, 0.0) + seconds / len(told)
-    png = charts.time_bars({"whole run": stages, "one scan": steps} if steps else {"whole run": stages})
-    return Chart("Where the time went", png, "Stages of this run; the steps of one scan, on average.")
+    one = f"one {results.WHAT[unit(job.work.ingest)]}"
+    png = charts.time_bars({"whole run": stages, one: steps} if steps else {"whole run": stages})
+    return Chart("Where the time went", png, f"Stages of this run; the steps of {one}, on average.")
 
 
 def _told(job: Job) -> list[Path]:

@@ -16,7 +16,7 @@ from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.train import optim
-from pipelines import evaluate, ingest, predict, preprocess, report, tracked, train
+from pipelines import evaluate, ingest, predict, preprocess, report, starting, tracked, train
 from pipelines.device import choose
 from pipelines.reporter import Reporter
 from pipelines.stage import STAGES, Job, forget, needs_earlier
@@ -69,6 +69,8 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
     folds = chosen_folds(recipe, request.fold)
     _check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)
+    if only in (None, "train"):
+        starting.check(recipe, work, folds)
     with ExitStack() as held:
         held.enter_context(only_one(work))
         if differing := load.differing(named, recipe):
@@ -140,7 +142,7 @@ def _check_parts(recipe: Recipe, where: Path) -> None:
 
 def _check_network(recipe: Recipe) -> None:
     """Build the network without memory, so that wrong keywords and sizes are known before anything runs."""
-    channels = max(1, len(recipe.data.channels)) * recipe.sampling.depth
+    channels = len(recipe.data.channel_names()) * recipe.sampling.depth
     with torch.device("meta"):
         classes, keywords = recipe.data.class_list(), recipe.network.keywords
         network = networks.build(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,22 @@ OVER_SET = ("G", "C", "mIoU", "fwIoU", "BF")
 """What is said of a set of images."""
 
 
-def run(truth: Path, prediction: Path, out: Path, say: Reporter, *, tolerance: float = 1.0) -> ExitCode:
+def run(
+    truth: Path,
+    prediction: Path,
+    out: Path,
+    say: Reporter,
+    *,
+    tolerance: float = 1.0,
+    void: Sequence[int] = (),
+) -> ExitCode:
     """Score every label map of `truth`; a case whose truth cannot be read is set aside, by name.
 
     So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one.
+    What has a value of `void` in the truth is left out. Raises USAGE where such a value is also a class.
     """
     pairs, extra = compare.folder_pairs(truth, prediction)
-    classes = _class_list(truth, prediction, pairs)
+    classes = _class_list(truth, prediction, pairs, void)
     aside = [quarantine.row(case, _without_reference(path, truth)) for case, path in extra.items()]
     rows: list[ScoreRow] = []
     total = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -38,7 +49,9 @@ def run(truth: Path, prediction: Path, out: Path, say: Reporter, *, tolerance: f
             if truth_map is not None:
                 array, entry = truth_map.array[0], Entry(pair.case, pair.case)
                 rows += table.score(entry, array, predicted, truth_map.grid, classes, tolerance)
-                total += overlap.confusion(array, predicted, len(classes), where=pair.case)
+                total += overlap.confusion(
+                    array, predicted, len(classes), where=pair.case, background=classes.background
+                )
             bar.to(n, pair.case)
     if not rows:
         for row in aside:
@@ -160,7 +173,9 @@ def _without_reference(path: Path, truth: Path) -> Finding:
     return Finding(Code.REFERENCE_MISSING, str(path), found, remedy)
 
 
-def _class_list(truth: Path, prediction: Path, pairs: list[compare.Pair]) -> ClassList:
+def _class_list(
+    truth: Path, prediction: Path, pairs: list[compare.Pair], void: Sequence[int] = ()
+) -> ClassList:
     """labels.json of either folder; without one, the values found in the truth, named by their numbers.
 
     Where it tells of masks that may overlap, each file is a mask.
@@ -168,13 +183,21 @@ def _class_list(truth: Path, prediction: Path, pairs: list[compare.Pair]) -> Cla
     for folder in (prediction, truth):
         if (folder / "labels.json").is_file():
             named = _named_classes(folder / "labels.json")
-            return ClassList.from_names({0: "background", 1: "mask"}) if named.overlapping else named
-    values = {0, *checks.label_values(pair.truth for pair in pairs)}
+            named = ClassList.from_names({0: "background", 1: "mask"}) if named.overlapping else named
+            return _with_void(named, void)
+    values = {0, *checks.label_values(pair.truth for pair in pairs)} - set(void)
     if len(values) < 2:
         raise MedsegError(
             Code.NOTHING_USABLE, truth, "no label map holds a foreground value", "check the folder"
         )
-    return ClassList.from_names({v: "background" if v == 0 else f"label {v}" for v in values})
+    names = {v: "background" if v == 0 else f"label {v}" for v in values}
+    return _with_void(ClassList.from_names(names, background=0 in names), void)
+
+
+def _with_void(classes: ClassList, void: Sequence[int]) -> ClassList:
+    if both := set(void) & set(classes.values):
+        raise MedsegError(Code.USAGE, "--void", f"{min(both)} is also a class", "name values of no class")
+    return replace(classes, void_values=tuple(void))
 
 
 def _named_classes(path: Path) -> ClassList:

@@ -24,9 +24,6 @@ from medseg.io import placement, scans
 from pipelines.device import choose
 from pipelines.reporter import Reporter
 
-WHAT = {"mm": "scan", "px": "image"}
-"""What is segmented, by the unit of its grid."""
-
 LESS_MEMORY = "free some memory, take --device cpu, or lower batch or memory_mb in model.json"
 
 
@@ -87,7 +84,7 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
     found = find_inputs(inputs, about.channels, out, settings, about.unit, about.class_list().masks)
     cases = found.cases
     if not cases:
-        where, what = ", ".join(map(str, inputs)), WHAT[about.unit]
+        where, what = ", ".join(map(str, inputs)), results.WHAT[about.unit]
         raise MedsegError(
             Code.NOTHING_USABLE, where, f"no {what} among the inputs", f"name {what}s or their folder"
         )
@@ -121,7 +118,7 @@ def find_inputs(
     for path in inputs:
         if path.is_dir():
             if path.resolve() == out.resolve():
-                raise _among_scans(out, f"label maps would lie among the {WHAT[unit]}s of {path}")
+                raise _among_scans(out, f"label maps would lie among the {results.WHAT[unit]}s of {path}")
             for file in (path / name for name in files_under(path, out)):
                 wanted = scans.is_measured_in(unit, file) and (
                     settings.include_labels or not names.is_label(scans.stem(file))
@@ -143,7 +140,7 @@ def _check_overwriting(cases: Sequence[Input], out: Path, unit: str, masks: Sequ
         there = [path for path in case.channels.values() if path.exists()]
         for label in results.label_files(results.label_map(out, case.case, unit), masks):
             if label.exists() and any(label.samefile(path) for path in there):
-                raise _among_scans(label, f"the label map would overwrite its {WHAT[unit]}")
+                raise _among_scans(label, f"the label map would overwrite its {results.WHAT[unit]}")
 
 
 def _among_scans(where: Path, found: str) -> MedsegError:

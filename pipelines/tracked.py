@@ -10,8 +10,12 @@ from medseg import files
 from medseg.config.recipe import Recipe
 from medseg.tracking import store
 from medseg.tracking.run import Run, Tracker
+from medseg.volume import Plane
 from pipelines.reporter import Reporter
 from pipelines.workfolder import Work
+
+MOST_CHARTED = 30
+"""With more classes, only what is over all of them is a chart; the tables have each."""
 
 _TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
 """Parts of a recipe that make another training, and so another run, when they change."""
@@ -21,35 +25,44 @@ _MACHINE = ("device", "threads", "processes", "compile", "validate_cases", "chan
 
 
 class Tracked:
-    """The recipe's run, and a nested one for each fold where the recipe has several."""
+    """The recipe's run, and a nested one for each training where the recipe has several."""
 
     def __init__(self, tracker: Tracker, run: Run, work: Work, *, nested: bool) -> None:
         self.run = run
         self._tracker = tracker
         self._children = work.tracked_folds
         self._nested = nested
-        self._open: dict[int, Run] = {}
+        self._open: dict[str, Run] = {}
 
-    def fold(self, fold: int) -> Run:
-        """The run that fold's training is told to: the recipe's own if the recipe has one fold."""
+    def fold(self, fold: int, plane: Plane | None = None) -> Run:
+        """The run that fold's training is told to: the recipe's own if the recipe has one fold.
+
+        With a network a plane, each plane's training has its own.
+        """
         if not (self._nested and self.run.id):
             return self.run
-        if fold not in self._open:
+        key = _key(fold, plane)
+        if key not in self._open:
             known = files.read_json(self._children) if self._children.is_file() else {}
-            child = self._tracker.start(f"fold {fold}", run_id=known.get(str(fold)), parent=self.run)
-            files.write_json(self._children, {**known, str(fold): child.id})
-            self._open[fold] = child
-        return self._open[fold]
+            name = f"fold {fold}" if plane is None else f"fold {fold}, {plane}"
+            child = self._tracker.start(name, run_id=known.get(key), parent=self.run)
+            files.write_json(self._children, {**known, key: child.id})
+            self._open[key] = child
+        return self._open[key]
 
-    def end_fold(self, fold: int) -> None:
+    def end_fold(self, fold: int, plane: Plane | None = None) -> None:
         """End a nested run as finished."""
-        if fold in self._open:
-            self._open.pop(fold).finish("FINISHED")
+        if (key := _key(fold, plane)) in self._open:
+            self._open.pop(key).finish("FINISHED")
 
     def end_open_folds(self, error: BaseException) -> None:
         """End nested runs that an error or a signal cut short."""
         for child in self._open.values():
             child.__exit__(type(error), error, None)
+
+
+def _key(fold: int, plane: Plane | None) -> str:
+    return str(fold) if plane is None else f"{fold}/{plane}"
 
 
 def check(recipe: Recipe, work: Work) -> None:
@@ -70,7 +83,8 @@ def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
     uri = (recipe.tracking.uri or store.prepare(work.root)) if recipe.tracking.enabled else None
     tracker = Tracker(uri, work.root, recipe.name, warn=say.line)
     run = _start(tracker, recipe, work) if recipe.tracking.enabled else tracker.start(recipe.name)
-    opened = Tracked(tracker, run, work, nested=recipe.data.n_folds() > 1)
+    several = recipe.data.n_folds() > 1 or recipe.sampling.plane_networks == "separate"
+    opened = Tracked(tracker, run, work, nested=several)
     with run:
         run.artifact(work.recipe)
         try:
@@ -83,6 +97,7 @@ def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
 def _start(tracker: Tracker, recipe: Recipe, work: Work) -> Run:
     """The run of this training, and the note of it in the work folder."""
     tree = recipe.model_dump(mode="json")
+    tree["network"] = recipe.network.used()
     key = files.sha256_of_value([recipe.tracking.uri, _training(tree)])
     known = files.read_json(work.tracking) if work.tracking.is_file() else {}
     run_id = known.get("run_id") if known.get("key") == key else None

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from medseg import files
+from medseg.config.recipe import Recipe
 from medseg.infer import domain, modelfolder
 from medseg.infer.modelfolder import Description
 from medseg.ingest.splits import SplitRow
@@ -24,10 +25,13 @@ from medseg.train import state
 from medseg.train.fit import BEST, LAST, fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
-from pipelines import ingested
+from medseg.volume import Plane
+from pipelines import ingested, starting
 from pipelines.reporter import seconds_in_words
-from pipelines.stage import Job
+from pipelines.stage import Job, remove_others
+from pipelines.tracked import MOST_CHARTED
 from pipelines.training import DICE, OVER_SET, FoldTraining
+from pipelines.workfolder import Work, member_name
 
 VERSION = 1
 DONE = "done.json"
@@ -36,28 +40,52 @@ TRIAL_STEPS = 4
 
 def run(job: Job) -> None:
     """Train what is not trained yet, then export every finished fold of this training as a member."""
-    folds = job.folds or (0,)
-    keys = {fold: FoldTraining(job.recipe, job.work, fold).key() for fold in folds}
+    keys = {_place(training): training.key() for training in _trainings(job)}
     used = {
         "keys": keys,
         "export": {k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "margin_map")},
     }
     with job.stage("train", VERSION, used, [job.work.model / "model.json"]) as must_run:
         if must_run:
-            for fold in folds:
-                _train_fold(job, fold, keys[fold])
+            for training in _trainings(job):
+                _train(job, training, keys[_place(training)])
             _export(job)
 
 
-def _train_fold(job: Job, fold: int, key: str) -> None:
-    training = FoldTraining(job.recipe, job.work, fold)
-    folder = job.work.train(fold)
-    if _is_done(job, fold, key):
+def _trainings(job: Job) -> Iterator[FoldTraining]:
+    for fold in job.folds or (0,):
+        yield from of_fold(job.recipe, job.work, fold)
+
+
+def of_fold(recipe: Recipe, work: Work, fold: int) -> Iterator[FoldTraining]:
+    """All trainings of a fold: one, or one a plane, each as by the recipe of that plane alone."""
+    if recipe.sampling.plane_networks == "shared":
+        yield FoldTraining(recipe, work, fold)
         return
-    _make_room(job, fold, key)
+    for plane in recipe.sampling.planes:
+        alone = recipe.sampling.model_copy(update={"plane": plane, "plane_networks": "shared"})
+        yield FoldTraining(recipe.model_copy(update={"sampling": alone}), work, fold, plane)
+
+
+def _place(training: FoldTraining) -> int | str:
+    """Which training of a recipe it is, in a hash: the fold, with a network a plane its name."""
+    return training.fold if training.plane is None else member_name(training.fold, training.plane)
+
+
+def _title(training: FoldTraining) -> str:
+    """`fold 0`, or `fold 0, axial`."""
+    return f"fold {training.fold}" + (f", {training.plane}" if training.plane else "")
+
+
+def _train(job: Job, training: FoldTraining, key: str) -> None:
+    folder = training.folder
+    if _done_key(training) == key:
+        return
+    starting.fetch(job.recipe.network, job.work, job.say)
+    _make_room(job, training, key)
     files.write_json(folder / "key.json", key)
-    run = job.tracked.fold(fold)
-    run.data(_data_set(job, fold))
+    run = job.tracked.fold(training.fold, training.plane)
+    run.data(_data_set(job, training.fold))
     run.watch()
     if training.validated and job.recipe.tracking.overlays and not (folder / LAST).exists():
         training.draw()  # MLflow's slider starts at step 0
@@ -68,22 +96,30 @@ def _train_fold(job: Job, fold: int, key: str) -> None:
         _tell(job, training, run, epoch)
     weights = files.sha256(folder / BEST)
     files.write_json(folder / DONE, {"key": key, "weights": weights})
-    job.say.line(f"  fold {fold}: trained in {seconds_in_words(time.monotonic() - started)}")
-    job.tracked.end_fold(fold)
+    job.say.line(f"  {_title(training)}: trained in {seconds_in_words(time.monotonic() - started)}")
+    job.tracked.end_fold(training.fold, training.plane)
 
 
-def _is_done(job: Job, fold: int, key: str) -> bool:
-    done = job.work.train(fold) / DONE
-    return done.is_file() and files.read_json(done)["key"] == key
+def _done_key(training: FoldTraining) -> str | None:
+    """The key of the training that ended in its folder, None where none did."""
+    done = training.folder / DONE
+    return str(files.read_json(done)["key"]) if done.is_file() else None
 
 
-def _make_room(job: Job, fold: int, key: str) -> None:
-    """A folder of another training is emptied; the same training goes on in it."""
-    folder = job.work.train(fold)
+def _make_room(job: Job, training: FoldTraining, key: str) -> None:
+    """A folder of another training is emptied; the same training goes on in it.
+
+    With a network a plane, a fold's folder holds those of the recipe's planes alone.
+    """
+    folder, whole = training.folder, job.work.train(training.fold)
     mark = folder / "key.json"
-    if folder.is_dir() and not (mark.is_file() and files.read_json(mark) == key):
-        job.say.line(f"  fold {fold}: data or settings have changed, training starts from its first step")
-        shutil.rmtree(folder)
+    of_all_planes = training.plane is not None and (whole / "key.json").is_file()
+    if of_all_planes or (folder.is_dir() and not (mark.is_file() and files.read_json(mark) == key)):
+        title = _title(training)
+        job.say.line(f"  {title}: data or settings have changed, training starts from its first step")
+        shutil.rmtree(whole if of_all_planes else folder)
+    if training.plane is not None:
+        remove_others(whole, job.recipe.sampling.planes)
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -96,7 +132,7 @@ def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
             bar.to(step, f"loss {loss:.3f}, {speed.per_second():.0f} patches/s")
 
         if plan.processes > 1:
-            fresh = FoldTraining(training.recipe, training.work, training.fold)  # open arrays do not travel
+            fresh = replace(training)  # open arrays do not travel
             yield from fit_in_processes(fresh.arguments, plan.processes, on_step)
         else:
             yield from fit(**training.arguments(), on_step=on_step)
@@ -119,11 +155,13 @@ class _Speed:
 
 def _say_plan(job: Job, training: FoldTraining) -> None:
     """Before the first step: steps, the time they will take by a few trial steps, the disk they need."""
-    plan, network = training.plan(), training.network()
+    plan, (network, begun) = training.plan(), training.begun()
     count = sum(p.numel() for p in network.parameters())
-    done = job.work.train(training.fold) / LAST
+    done = training.folder / LAST
     steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
-    job.say.line(f"  fold {training.fold}: {job.recipe.network.name}, {count:,} parameters; {steps}")
+    job.say.line(f"  {_title(training)}: {job.recipe.network.name}, {count:,} parameters; {steps}")
+    if begun is not None:
+        job.say.line(f"  {begun}")
     weights = training.class_weights()
     if weights:
         job.say.line(f"  class weights {dict(zip(job.recipe.data.class_list().names, weights, strict=True))}")
@@ -154,7 +192,7 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         "train/loss": epoch.train_loss,
         "train/learning_rate": epoch.lr,
         "train/seconds": epoch.seconds,
-        **{f"val/{k}": v for k, v in (epoch.val or {}).items()},
+        **{f"val/{k}": v for k, v in (epoch.val or {}).items() if k in _charted(training)},
     }
     run.metrics(values, epoch.number)
     if epoch.resumed:
@@ -167,6 +205,13 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
         + (f"; validation {told}{mark}" if told else "")
     )
+
+
+def _charted(training: FoldTraining) -> set[str]:
+    """What of validation is a chart: each class by itself as long as there are few."""
+    names = training.recipe.data.class_list().foreground_names
+    by_class = [f"dice_{name}" for name in names] if len(names) <= MOST_CHARTED else []
+    return {DICE, *OVER_SET, *by_class}
 
 
 def _validated(val: dict[str, float]) -> str:
@@ -195,30 +240,36 @@ def _data_set(job: Job, fold: int) -> DataSet:
 
 
 def _export(job: Job) -> None:
-    """Every fold whose weights are of the present training becomes a member of `W/model`."""
+    """Every fold whose weights are of the present training becomes a member of `W/model`, or one a plane."""
     members: dict[str, Any] = {}
     descriptions: list[Description] = []
     trained: dict[str, Any] = {}
-    for done in sorted(job.work.root.glob(f"train/*/{DONE}"), key=lambda p: int(p.parent.name)):
-        training = FoldTraining(job.recipe, job.work, int(done.parent.name))
-        if files.read_json(done)["key"] != training.key():
+    planes: dict[str, Plane] = {}
+    for fold in sorted(int(path.name) for path in (job.work.root / "train").iterdir() if path.is_dir()):
+        finished = list(of_fold(job.recipe, job.work, fold))
+        if not all((held := _done_key(t)) and held == t.key() for t in finished):
             continue
-        descriptions.append(training.description())
-        members[f"fold{training.fold}"] = state.read_network(done.parent / BEST)
-        trained[f"fold{training.fold}"] = _about(job, training)
+        for training in finished:
+            name = member_name(fold, training.plane)
+            descriptions.append(training.description())
+            members[name] = state.read_network(training.folder / BEST)
+            trained[name] = _about(training)
+            planes |= {name: training.plane} if training.plane else {}
     seen = domain.merged([d.domain for d in descriptions])
-    description = descriptions[0].model_copy(update={"trained": trained, "domain": seen})
-    modelfolder.export(job.work.model, members, description)
+    told = {"trained": trained, "domain": seen, "plane": job.recipe.sampling.plane}
+    modelfolder.export(job.work.model, members, descriptions[0].model_copy(update=told), planes)
     pyfunc.log(job.tracked.run, job.work.model)
 
 
-def _about(job: Job, training: FoldTraining) -> dict[str, Any]:
-    history = files.read_csv(job.work.train(training.fold) / "history.csv")
+def _about(training: FoldTraining) -> dict[str, Any]:
+    history = files.read_csv(training.folder / "history.csv")
+    begun = starting.origin(training.recipe.network, training.fold)
     key = f"val/{training.best_by}"
     best = max((float(r[key]) for r in history if r.get(key)), default=None)
     return {
         "cases": len(training.trained),
         "epochs": len(history),
-        "seed": job.recipe.train.seed,
+        "seed": training.recipe.train.seed,
         f"best validation {'Dice' if training.best_by == DICE else training.best_by}": best,
+        **({} if begun is None else {"started from": str(begun)}),
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from medseg.errors import Code, MedsegError
 from medseg.evaluate import overlap
 from medseg.infer import modelfolder, predict
 from medseg.infer.modelfolder import Description
+from medseg.infer.planes import together
 from medseg.infer.predictor import NetworkPredictor
 from medseg.losses.base import Loss
 from medseg.losses.weights import median_frequency
@@ -32,10 +33,11 @@ from medseg.patches.resize import Resizer
 from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import Prepared
 from medseg.report import pictures
+from medseg.train.fit import LAST
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
-from medseg.volume import VOID, Array, Volume
-from pipelines import ingested
+from medseg.volume import VOID, Array, Plane, Volume
+from pipelines import ingested, starting
 from pipelines.device import choose
 from pipelines.workfolder import Work
 
@@ -46,22 +48,28 @@ OVER_SET = {IOU: overlap.mean_iou, "G": overlap.pixel_accuracy, "C": overlap.cla
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """A fold of a recipe in a work folder."""
+    """A fold of a recipe in a work folder; with a network a plane, one ``plane`` by a recipe of its own."""
 
     recipe: Recipe
     work: Work
     fold: int
+    plane: Plane | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Checkpoints and history."""
+        return self.work.train(self.fold, self.plane)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of :func:`medseg.train.fit.fit`, but for `on_step`."""
         if self.recipe.train.threads:
             torch.set_num_threads(self.recipe.train.threads)
         return {
-            "network": self.network(),
+            "network": self.begun()[0],
             "draw": self.drawer,
             "loss": self.loss(),
             "plan": self.plan(),
-            "folder": self.work.train(self.fold),
+            "folder": self.folder,
             "validate": self.validation() if self.validated else None,
             "augment": self.resizer or self.augmenter,
         }
@@ -87,9 +95,10 @@ class FoldTraining:
         recipe = self.recipe
         where = ("device", "threads")  # where it runs is not what it is
         train = {k: v for k, v in recipe.train.used().items() if k not in where}
-        used = {name: getattr(recipe, name).used() for name in ("sampling", "network", "loss")}
+        used: dict[str, Any] = {p: getattr(recipe, p).used() for p in ("sampling", "loss")}
+        used["network"] = starting.settings(recipe.network, self.fold)
         if recipe.data.void and recipe.loss.class_weights == "median_frequency":
-            used["weights"] = {"weights": self.class_weights()}
+            used["class_weights"] = self.class_weights()  # void counts in them, not in the records
         cases = [
             [c.name, files.sha256(self.work.prepared / c.name / "record.json")]
             for c in (*self.trained, *self.validated)
@@ -107,6 +116,16 @@ class FoldTraining:
             overlapping=classes.overlapping,
             **how.keywords,
         )
+
+    def begun(self) -> tuple[Network, str | None]:
+        """The network as the first step finds it, and what it starts from in words.
+
+        Where a checkpoint stands, the loop takes its weights from there.
+        """
+        network = self.network()
+        if (self.folder / LAST).exists():
+            return network, None
+        return network, starting.begin(network, self.recipe.network, self.work, self.fold)
 
     @property
     def channels(self) -> int:
@@ -236,15 +255,18 @@ class FoldTraining:
         classes = self.recipe.data.class_list()
         about, train = self.description(), self.recipe.train
         spec = modelfolder.spec(about, self.network())
+        specs = [replace(spec, plane=plane) for plane in about.planes]
         how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training, and so do views
         tells_of_set = (self._images or self.best_by != DICE) and not classes.overlapping
         over_set = OVER_SET if tells_of_set else {}
 
         def validate(network: nn.Module) -> dict[str, float]:
             device = next(network.parameters()).device
-            predictor = NetworkPredictor(
-                network, spec, device, train.precision, channels_last=train.channels_last
-            )
+            along = [
+                NetworkPredictor(network, one, device, train.precision, channels_last=train.channels_last)
+                for one in specs
+            ]
+            predictor = together(along, about.combine)
             dice, total = [], np.zeros((), np.int64)
             for n, case in enumerate(self.validated):
                 labels = predict.label(case.ready, predictor, how).labels
@@ -274,7 +296,7 @@ class FoldTraining:
     def overlay(self) -> Path:
         """The picture of the first validation case at the latest validation."""
         ending = "jpg" if self.validated[0].ready.grid.unit == "px" else "png"
-        return self.work.train(self.fold) / f"overlay.{ending}"
+        return self.folder / f"overlay.{ending}"
 
     def description(self) -> Description:
         """What the model folder says of this training's network; ingest found the channels and unit."""
@@ -291,7 +313,7 @@ class FoldTraining:
             name=r.name,
             network=r.network.name,
             keywords=r.network.keywords,
-            channels=tuple(r.data.channels) or ("image",),
+            channels=r.data.channel_names(),
             plane=r.sampling.plane,
             depth=r.sampling.depth,
             classes=tuple(r.data.class_list().to_json()),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import Code, MedsegError
+from medseg.volume import Plane
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,21 @@ class Work:
         """Which MLflow run each fold's training is told to, where a recipe has several."""
         return self.root / "tracking_folds.json"
 
-    def train(self, fold: int) -> Path:
-        """Checkpoints and history of one fold."""
-        return self.root / "train" / str(fold)
+    def train(self, fold: int, plane: Plane | None = None) -> Path:
+        """Checkpoints and history of one fold, or folders of one plane each."""
+        folder = self.root / "train" / str(fold)
+        return folder if plane is None else folder / plane
+
+    @property
+    def histories(self) -> dict[str, Path]:
+        """`0`, or `0/axial` → `history.csv` of every training."""
+        found = sorted(self.root.glob("train/**/history.csv"))
+        return {path.parent.relative_to(self.root / "train").as_posix(): path for path in found}
+
+    @property
+    def weights(self) -> Path:
+        """Weight files that the recipe names by URL."""
+        return self.root / "weights"
 
     @property
     def model(self) -> Path:
@@ -79,6 +92,16 @@ class Work:
         """Where a stage's stage.json lies."""
         names = {"preprocess": "prepared", "predict": "predictions", "evaluate": "evaluation"}
         return self.root / names.get(stage, stage)
+
+
+def member_name(fold: int, plane: Plane | None = None) -> str:
+    """What a fold's member is called in the model folder, `fold0`; with a network a plane, `fold0_axial`."""
+    return f"fold{fold}" if plane is None else f"fold{fold}_{plane}"
+
+
+def fold_of(member: str) -> int:
+    """Undo :func:`member_name`."""
+    return int(member.removeprefix("fold").partition("_")[0])
 
 
 @contextmanager

@@ -15,7 +15,7 @@ CLASSES = {
     7: {"name": "field", "colour": [90, 150, 60]},
     23: {"name": "sky", "colour": [70, 130, 180]},
     26: {"name": "ball", "colour": [220, 60, 40]},
-    33: {"name": "hut", "colour": [250, 200, 60]},
+    33: {"name": "hut", "colour": [150, 80, 170]},
 }
 """Value → name and colour, values being as far apart as those of real sets."""
 

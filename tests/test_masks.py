@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from medseg.bits import pack_masks, to_maps, unpack_masks
 from medseg.errors import Code, MedsegError
-from medseg.volume import MOST_MASKS, VOID, ClassList, pack_masks, unpack_masks
+from medseg.volume import MOST_MASKS, VOID, ClassList
 
 NESTED = ClassList.of_masks({"whole": [1, 2], "anterior": [1]}, (9,), (0, 1, 2))
 
@@ -39,7 +40,7 @@ def test_regions_are_sets_of_values() -> None:
     assert NESTED.to_indices(np.array([0, 1, 2, 9]), "a").tolist() == [0, 0b11, 0b01, VOID]
     assert NESTED.masks == NESTED.foreground_names == ("whole", "anterior")
     assert list(NESTED.foreground) == [0, 1]
-    assert NESTED.to_maps(np.array([[[0, 3, 1]]], np.uint8)).tolist() == [[[[0, 1, 1]]], [[[0, 1, 0]]]]
+    assert to_maps(np.array([[[0, 3, 1]]], np.uint8), NESTED).tolist() == [[[[0, 1, 1]]], [[[0, 1, 0]]]]
     with pytest.raises(MedsegError, match="value 5") as refused:
         NESTED.to_indices(np.array([1, 5]), "a")
     assert refused.value.code == Code.LABEL_VALUE_UNKNOWN
@@ -52,7 +53,7 @@ def test_where_a_class_or_a_mask_is() -> None:
     plain = ClassList.from_names({0: "background", 7: "csf"})
     assert plain.holds(packed, 1).tolist() == [False, True, False, False]
     assert plain.masks == ()
-    assert plain.to_maps(np.array([[[0, 1]]], np.uint8)).tolist() == [[[[0, 7]]]]
+    assert to_maps(np.array([[[0, 1]]], np.uint8), plain).tolist() == [[[[0, 7]]]]
 
 
 def test_json_there_and_back() -> None:

@@ -19,6 +19,7 @@ from medseg.errors import Code, ExitCode, MedsegError
 
 _EXTRA_PACKAGES = {
     "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn"),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
 }
 
 _WRONG_PATH = {

@@ -23,7 +23,8 @@ def init(
     from pipelines import init as pipeline
 
     guess = pipeline.run(data, out, force=force)
-    typer.echo(f"{out}: {guess.n_cases} cases, layout {guess.layout}, {len(guess.classes or {})} classes")
+    classes = f"class list {guess.class_file}" if guess.class_file else f"{len(guess.classes or {})} classes"
+    typer.echo(f"{out}: {guess.n_cases} cases, layout {guess.layout}, {classes}")
     typer.echo(f"read it, then: {shlex.join(['medseg', 'run', str(out)])}")
 
 
@@ -47,11 +48,16 @@ def check(
 def export(
     work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder with a trained model.")],
     folder: Annotated[Path, typer.Argument(metavar="MODEL_FOLDER", help="Where the model folder goes.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also each member as an ONNX graph: `<member>.onnx`.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Copy a work folder's model, checked, to a folder of its own."""
     needs_extra("train")
+    if onnx:
+        needs_extra("export")
     from pipelines import export as pipeline
     from pipelines.reporter import Reporter
 
-    pipeline.run(work, folder, Reporter(quiet=quiet))
+    pipeline.run(work, folder, Reporter(quiet=quiet), onnx=onnx)

@@ -47,9 +47,18 @@ def explain(
 def info(
     full: Annotated[bool, typer.Option("--full", help="Also every network, built and counted.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Instead, draw the 2.5D networks' stages here.")
+    ] = None,
 ) -> None:
     """Versions, device, extras, packaged recipes; with --full the networks."""
     from pipelines import info as pipeline
+
+    if figure is not None:
+        needs_extra("train")
+        pipeline.draw(figure)
+        typer.echo(figure)
+        return
 
     pipeline.run(full=full, as_json=json)
 

@@ -22,7 +22,12 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(metavar="O", help="With --truth: where scores go; default B/evaluation.")
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="With --truth: tolerance of the surface Dice, mm.")] = 1.0,
+    tolerance: Annotated[
+        float, typer.Option(help="With --truth: tolerance of the surface Dice, mm or px.")
+    ] = 1.0,
+    void: Annotated[
+        list[int] | None, typer.Option(metavar="V", help="With --truth: a value of it that is not scored.")
+    ] = None,
     data: DataFolder = None,
     work: WorkFolder = None,
     settings: Settings = None,
@@ -37,7 +42,8 @@ def evaluate(
         from pipelines.reporter import Reporter
 
         say = Reporter(quiet=quiet, verbose=verbose)
-        return scores.run(truth, pred, out or pred / "evaluation", say, tolerance=tolerance)
+        where = out or pred / "evaluation"
+        return scores.run(truth, pred, where, say, tolerance=tolerance, void=tuple(void or ()))
     if recipe is None or truth is not None or pred is not None:
         raise MedsegError(
             Code.USAGE,

@@ -12,12 +12,17 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medseg import files
+from medseg.config import classfile
+from medseg.config.classfile import packaged as packaged
 from medseg.config.part import Clash, ClashError
 from medseg.config.recipe import Recipe
 from medseg.errors import Code, Finding, MedsegError
 
 Keys = tuple[str | int, ...]
 """The way to a part of a recipe's tree."""
+
+_PATHS = (("data", "path"), ("network", "weights", "file"), ("network", "start_from"))
+"""Keys that hold a path."""
 
 
 class RecipeError(MedsegError):
@@ -28,12 +33,6 @@ class RecipeError(MedsegError):
             Code.RECIPE_INVALID, where, f"{len(problems)} problem(s)", "correct the keys named above"
         )
         self.problems = tuple(problems)
-
-
-def packaged() -> Path:
-    """The folder of packaged recipes: inside the wheel, or the checkout's `configs/`."""
-    inside = Path(__file__).parents[1] / "configs"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
 
 
 def locate(recipe: str) -> Path:
@@ -66,11 +65,16 @@ def load(recipe: str, settings: Sequence[str] = (), data: Path | None = None) ->
 
 def validate(tree: Any, path: Path, problems: Sequence[Finding] = ()) -> Recipe:
     """A recipe from a parsed tree; `path` stands in the messages."""
+    if isinstance(tree, dict):
+        tree, wrong_list = classfile.resolved(tree, path)
+        problems = [*problems, *wrong_list]
     try:
         made = Recipe.model_validate(tree)
     except ValidationError as error:
         wrong = [dict(e) for e in error.errors(include_url=False)]
         found = [*_one_a_key([_problem(path, e) for e in wrong if not _clashes(e)])]
+        if any(p.where.endswith(": data.class_file") for p in problems):  # it would have brought them
+            found = [p for p in found if not p.where.endswith(": data.classes")]
         clashes = [c for e in wrong for c in _clashes(e)] or _clashes_beside(tree, wrong)
         found += [Finding(Code.RECIPE_INVALID, f"{path}: {c.keys[0]}", c.found, c.remedy) for c in clashes]
         raise RecipeError(path, [*problems, *found]) from None
@@ -131,10 +135,17 @@ def _apply_setting(tree: dict[str, Any], text: str) -> Finding | None:
 
 
 def _at(tree: dict[str, Any], place: Path) -> None:
-    """Make a relative `data.path` absolute, seen from `place`."""
-    section = tree.get("data")
-    if isinstance(section, dict) and isinstance(section.get("path"), str):
-        section["path"] = os.path.normpath(place / section["path"])
+    """Make relative paths of the recipe, a class file's among them, absolute, seen from `place`."""
+    for *sections, key in _PATHS:
+        section: Any = tree
+        for step in sections:
+            section = section.get(step) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = os.path.normpath(place / section[key])
+    data = tree.get("data")
+    named = data.get("class_file") if isinstance(data, dict) else None
+    if isinstance(data, dict) and isinstance(named, str) and classfile.is_path(named):
+        data["class_file"] = os.path.normpath(place / named)
 
 
 def _problem(path: Path, error: dict[str, Any]) -> Finding:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medseg import losses, networks
-from medseg.config import images, masks
+from medseg.config import images, masks, planes
 from medseg.config.part import Clash, ClashError, Count, Pair, Positive, Share, refusal
 from medseg.config.part import Part as _Part
 from medseg.config.training import Train
+from medseg.config.weights import Weights
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
+from medseg.ingest import imagesets
 from medseg.ingest.imagesets import ImageSet
-from medseg.volume import ClassList, Plane
+from medseg.volume import ClassList, Plane, planes_of
 
 
 class ClassSpec(_Part):
@@ -50,25 +52,34 @@ class Data(_Part):
     Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
     Label files write a class by its value, by its colour (`label_form: colours`; those of `void_colours` are
     void) or as a grey mask (`label_form: {above: x}`, also written as the number alone: greys above x are the
-    second class). Pictures give three channels where three names share a pattern, one where a name has its
-    own. `splits: listed` takes the roles that the data set itself gives.
+    second class). `merge` gives values of label files to a class of another value.
 
     What is segmented may overlap: `regions` names masks by the values of the label map that make them up
     (`whole: [1, 2]`), or `masks` by the pattern of a file each, 1 inside and 0 outside, instead of `label`
     and `classes`.
+
+    `class_file` names a packaged class list (`configs/classes/`) or a YAML file with `classes` and perhaps
+    `background`, `void`, `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`, which hold
+    where the recipe does not say otherwise.
+
+    Pictures give three channels where three names share a pattern, one where a name has its own. Layout `csv`
+    reads `table`, a path relative to `path`. `splits: listed` takes the roles that the data set itself gives.
     """
 
     path: Path | None = None
-    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", ImageSet] = "auto"
+    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", ImageSet] = "auto"
+    table: str | None = None
     channels: dict[str, str] = Field(default_factory=dict)
     label: str | None = None
     masks: dict[str, str] = Field(default={})
     classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
     regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default={})
+    class_file: str | None = None
     background: bool = True
     void: tuple[int, ...] = ()
     label_form: Literal["values", "colours"] | Annotated[float, Field(ge=0)] = "values"
     void_colours: tuple[tuple[int, int, int], ...] = ()
+    merge: dict[int, int] = Field(default_factory=dict)
     splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
 
     @field_validator("classes", mode="before")
@@ -107,6 +118,8 @@ class Data(_Part):
     @model_validator(mode="after")
     def _classes_make_a_list(self) -> Self:
         self.class_list()
+        if (self.layout == "csv") != (self.table is not None):
+            raise ValueError("layout csv and a table belong together")
         return self
 
     def class_list(self) -> ClassList:
@@ -118,9 +131,16 @@ class Data(_Part):
             made = ClassList.of_masks(regions, self.void, self.classes)
         else:
             made = ClassList.from_names(names, colours, self.void, background=self.background)
+        made = replace(made, merged=tuple(self.merge.items()))
         if isinstance(self.label_form, str):
             return replace(made, label_form=self.label_form, void_colours=self.void_colours)
         return replace(made, label_form="above", threshold=self.label_form)
+
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels that the recipe names, or those that its layout has; ingest may find others."""
+        if self.channels:
+            return tuple(self.channels)
+        return imagesets.COLOURS if self.layout in get_args(ImageSet) else ("image",)
 
     def n_folds(self) -> int:
         """How many folds the splits make."""
@@ -162,15 +182,34 @@ class Sampling(_Part):
 
     By `order: each_once` every training case is used once an epoch, in an order of the epoch's own; the last
     batch is filled up with the first cases again, and `train.steps_per_epoch` is not used.
+
+    `plane` may be a list: each window is then of one of them, drawn by chance, for a network that is `shared`
+    by all (`plane_networks`), or `separate` networks are trained, one a plane. A volume is predicted along
+    each plane; `predict.members` says how the results are joined.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"order"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"order", "plane_networks"})
 
-    plane: Plane = "axial"
+    plane: Plane | tuple[Plane, ...] = "axial"
+    plane_networks: Literal["shared", "separate"] = "shared"
     depth: Count = 3
     window: Pair = (40, 40)
     class_share: Share = 0.8
     order: Literal["random", "each_once"] = "random"
+
+    @field_validator("plane", mode="before")
+    @classmethod
+    def _different(cls, value: Any) -> Any:
+        names: Any = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError("name a plane or a list of planes")
+        planes = planes_of(names)
+        return planes if len(planes) > 1 else planes[0]
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """All planes."""
+        return planes_of(self.plane)
 
     @field_validator("depth")
     @classmethod
@@ -181,10 +220,28 @@ class Sampling(_Part):
 
 
 class Network(_Part):
-    """A row of `medseg info --full`, or `monai.networks.nets:<Name>`, and its keywords."""
+    """A row of `medseg info --full`, or `monai.networks.nets:<Name>`, and its keywords.
+
+    Its first weights are drawn by `train.seed`, unless its body's published `weights` are named, or a model
+    folder to `start_from`: FCN-16s and 8s start as the coarser net that lies there; any other network takes
+    every tensor whose name and shape agree, but for those whose names match `start_fresh` (globs).
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"weights", "start_from", "start_fresh"})
 
     name: str = "usegnet"
     keywords: dict[str, Any] = Field(default_factory=dict)
+    weights: Weights | None = None
+    start_from: Path | None = None
+    start_fresh: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _starts_from_one_place(self) -> Self:
+        if self.weights is not None and self.start_from is not None:
+            raise ValueError("weights and start_from both say what training starts from; keep one of them")
+        if self.start_fresh and self.start_from is None:
+            raise ValueError("start_fresh leaves out some of what start_from gives; name a model there")
+        return self
 
     @field_validator("name")
     @classmethod
@@ -238,6 +295,9 @@ class Predict(_Part):
     blended ones overlap by half, tiles by as little as can be. A `tile` is what the network takes in; without
     it a batch of tiles takes at most `memory_mb`. `crf` refines each slice's probabilities: weights, widths
     and steps of a dense CRF, or null.
+
+    `members` says how the networks of several folds are joined, and the results along several planes: by mean
+    probabilities, or by majority vote, ties going to the first class.
 
     The image is seen at each of `scales`, with `flip` also mirrored left to right, and of what the network
     says the mean probability counts, or the largest score (`scale_fusion: max`). Of masks that may overlap,
@@ -337,3 +397,4 @@ class Recipe(_Part):
             yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", known)
         yield from images.clashes(self)
         yield from masks.clashes(self)
+        yield from planes.clashes(self)

@@ -180,7 +180,7 @@ def cost(folder: Path, label: str) -> Cost:
     """Read a work folder's training and prediction times and its model's size, where they stand."""
     epochs = [
         float(row["seconds"])
-        for path in sorted(folder.glob("train/*/history.csv"))
+        for path in sorted(folder.glob("train/**/history.csv"))
         for row in read_csv(path)
         if row.get("seconds")
     ]

@@ -14,15 +14,25 @@ from medseg.volume import VOID, Array, ClassList
 _CHUNK = 1 << 20
 
 
-def confusion(truth: Array, prediction: Array | None, classes: int, *, where: str = "prediction") -> Array:
+def confusion(
+    truth: Array,
+    prediction: Array | None,
+    classes: int,
+    *,
+    where: str = "prediction",
+    background: bool = True,
+) -> Array:
     """Count voxels by class of the truth and of the prediction.
 
     ``truth`` and ``prediction`` hold class indices in any one shape; void (255) in the truth is left out.
-    A missing prediction (None) counts as background everywhere, so that its voxels stay in the set.
+    A missing prediction (None) counts as background everywhere, without a ``background`` as the class after
+    the true one, so that its voxels stay in the set and none is right by luck.
     Returns (K, K) int64, rows = truth. Raises GRID_MISMATCH for shapes that differ and LABEL_VALUE_UNKNOWN
     for indices outside the class list; ``where`` names the case in the message.
     """
-    guess = np.zeros_like(truth) if prediction is None else prediction
+    guess = prediction
+    if guess is None:
+        guess = np.zeros_like(truth) if background else np.where(truth == VOID, truth, (truth + 1) % classes)
     if truth.shape != guess.shape:
         raise MedsegError(
             Code.GRID_MISMATCH,
@@ -47,7 +57,7 @@ def confusion_of(
 ) -> Array:
     """The matrix of a class list: (K, K), or a stack (L, 2, 2) of what is outside and inside each mask."""
     if not classes.overlapping:
-        return confusion(truth, prediction, len(classes), where=where)
+        return confusion(truth, prediction, len(classes), where=where, background=classes.background)
     together = confusion(truth, prediction, 2 ** len(classes), where=where)
     inside = np.arange(len(together)) >> np.arange(len(classes))[:, None] & 1  # (L, 2^L): is the bit set?
     sides = np.stack([1 - inside, inside], axis=1)

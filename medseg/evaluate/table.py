@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from medseg.bits import unpack_masks
 from medseg.evaluate import boundary, overlap, surface
 from medseg.files import read_csv, write_csv
-from medseg.volume import OUTSIDE, VOID, Array, ClassList, Grid, unpack_masks
+from medseg.volume import OUTSIDE, VOID, Array, ClassList, Grid
 
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "bf", "size_error_percent")
 """The columns that are summarised and compared."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
-from medseg.infer import domain
+from medseg.infer.card import card
 from medseg.infer.crf import Crf
 from medseg.infer.domain import Domain
+from medseg.infer.planes import Planes, together
 from medseg.infer.predict import Dense, Gaussian, How, Tiles, Voting
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec
 from medseg.infer.views import Fusion, Views
@@ -25,7 +26,7 @@ from medseg.networks import footprint
 from medseg.networks.contract import Network
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Foreground, Intensity
-from medseg.volume import ClassList, Plane
+from medseg.volume import ClassList, Plane, planes_of
 
 FORMAT = 1
 
@@ -57,7 +58,7 @@ class Description(BaseModel):
     keywords: dict[str, Any]
     channels: tuple[str, ...]
     unit: Literal["mm", "px"] = "mm"
-    plane: Plane
+    plane: Plane | tuple[Plane, ...]
     depth: Count
     classes: tuple[dict[str, Any], ...]
     foreground: Foreground
@@ -82,6 +83,12 @@ class Description(BaseModel):
     domain: dict[str, Any]
     trained: dict[str, Any]
 
+    @field_validator("plane")
+    @classmethod
+    def _are_different(cls, plane: Plane | tuple[Plane, ...]) -> Plane | tuple[Plane, ...]:
+        planes_of(plane)
+        return plane
+
     @field_validator("classes")
     @classmethod
     def _are_a_class_list(cls, rows: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
@@ -101,6 +108,11 @@ class Description(BaseModel):
         if unknown := self.thresholds.keys() - set(self.class_list().masks):
             raise ValueError(f"thresholds of {', '.join(sorted(unknown))}, which are no overlapping masks")
         return self
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """The planes along which a volume is predicted."""
+        return planes_of(self.plane)
 
     def class_list(self) -> ClassList:
         """Value → name, colour."""
@@ -141,11 +153,12 @@ class Description(BaseModel):
 
 
 class Member(BaseModel):
-    """One file of weights: a fold's, or a plane's."""
+    """One file of weights: a fold's, or of a fold that of its ``plane``; without one, for all planes."""
 
     name: str
     file: str
     sha256: str
+    plane: Plane | None = None
 
 
 class ModelFile(BaseModel):
@@ -158,22 +171,31 @@ class ModelFile(BaseModel):
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model folder: its description, its predictor (one or several members), its own hash."""
+    """A loaded model folder: its description, its predictor (members and planes together), its own hash."""
 
     description: Description
-    predictor: Predictor
+    predictor: Predictor | Planes
     sha256: str
     parameters: int
 
 
-def export(folder: Path, members: Mapping[str, Mapping[str, torch.Tensor]], description: Description) -> None:
-    """Write a model folder: `members` maps a member's name (`fold0`) to its state dict."""
+def export(
+    folder: Path,
+    members: Mapping[str, Mapping[str, torch.Tensor]],
+    description: Description,
+    planes: Mapping[str, Plane] | None = None,
+) -> None:
+    """Write a model folder: `members` maps a member's name (`fold0`) to its state dict.
+
+    `planes` names the plane of each member that is for one of several alone.
+    """
     rows = []
     for name, state in members.items():
         path = folder / f"{name}.safetensors"
         with files.written_aside(path) as part:
             safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, part)
-        rows.append({"name": name, "file": path.name, "sha256": files.sha256(path)})
+        alone = {"plane": planes[name]} if planes and name in planes else {}
+        rows.append({"name": name, "file": path.name, "sha256": files.sha256(path), **alone})
     for stale in set(folder.glob("*.safetensors")) - {folder / str(r["file"]) for r in rows}:
         stale.unlink()
     count = sum(p.numel() for p in _network(description).parameters())
@@ -208,10 +230,22 @@ def load(
     if not chosen:
         raise _not_a_model(folder, f"no member among {members}")
     about = held.description
-    predictors = [_load_member(folder, member, about, device, precision) for member in chosen]
-    predictor = predictors[0] if len(predictors) == 1 else Members(predictors, about.combine)
-    key = files.sha256_of_value([tree["description"], [member.model_dump() for member in chosen]])
-    return Model(about, predictor, key, held.parameters)
+    if lacking := [p for p in about.planes if not any(m.plane in (None, p) for m in chosen)]:
+        raise _not_a_model(folder, f"no member for the {lacking[0]} plane among {[m.name for m in chosen]}")
+    filled = [(member.plane, _filled(folder, member, about)) for member in chosen]
+    seen = spec(about, filled[0][1])
+
+    def along(plane: Plane) -> Predictor:
+        some = [
+            _predictor(network, replace(seen, plane=plane), about, device, precision)
+            for alone, network in filled
+            if alone in (None, plane)
+        ]
+        return some[0] if len(some) == 1 else Members(some, about.combine)
+
+    predictor = together([along(plane) for plane in about.planes], about.combine)
+    rows = [member.model_dump(exclude_none=True) for member in chosen]
+    return Model(about, predictor, files.sha256_of_value([tree["description"], rows]), held.parameters)
 
 
 def read(folder: Path) -> ModelFile:
@@ -235,32 +269,37 @@ def _tree(folder: Path) -> dict[str, Any]:
 
 def _checked(tree: Mapping[str, Any], where: Path) -> ModelFile:
     try:
-        return ModelFile.model_validate(tree)
+        held = ModelFile.model_validate(tree)
     except ValidationError as error:
         wrong = {".".join(map(str, e["loc"])) for e in error.errors()}
         raise _not_a_model(
             where, f"keys missing, unknown or of a wrong type: {', '.join(sorted(wrong))}"
         ) from None
+    planes = held.description.planes
+    if stray := [m for m in held.members if m.plane not in (None, *planes)]:
+        found = f"{stray[0].name} is for the {stray[0].plane} plane, the model for {', '.join(planes)}"
+        raise _not_a_model(where, found)
+    return held
 
 
 def load_network(folder: Path, member: str) -> tuple[Description, Network]:
     """One member's network with its weights, on the CPU, in evaluation mode; for looking inside it.
 
-    Raises as :func:`load` does.
+    The description is as if there were one plane: the member's, or the first of those that it is for. Raises
+    as :func:`load` does.
     """
     held = read(folder)
     row = next((m for m in held.members if m.name == member), None)
     if row is None:
         raise _not_a_model(folder, f"no member {member}")
-    return held.description, _filled(folder, row, held.description).eval()
+    about = held.description.model_copy(update={"plane": row.plane or held.description.planes[0]})
+    return about, _filled(folder, row, about).eval()
 
 
-def _load_member(
-    folder: Path, member: Member, description: Description, device: str, precision: Precision
+def _predictor(
+    network: Network, seen: Spec, description: Description, device: str, precision: Precision
 ) -> Predictor:
-    network = _filled(folder, member, description)
-    held = spec(description, network)
-    predictor = NetworkPredictor(network, held, device, precision, channels_last=True)
+    predictor = NetworkPredictor(network, seen, device, precision, channels_last=True)
     if not description.several_views:
         return predictor
     return Views(predictor, description.scales, description.scale_fusion, description.flip)
@@ -292,9 +331,9 @@ def _network(description: Description) -> Network:
 
 
 def spec(description: Description, network: Network) -> Spec:
-    """What the network takes and gives as a predictor."""
+    """What the network takes and gives as a predictor, along the first plane if there are several."""
     return Spec(
-        plane=description.plane,
+        plane=description.planes[0],
         depth=description.depth,
         channels=len(description.channels),
         classes=len(description.classes),
@@ -316,53 +355,3 @@ def bytes_per_pixel(description: Description) -> float:
 
 def _not_a_model(where: Path, found: str) -> MedsegError:
     return MedsegError(Code.NOT_A_MODEL, where, found, "give a folder made by medseg train or medseg export")
-
-
-def card(description: Description, parameters: int, members: int) -> str:
-    """`card.md`: what the model is, what it was trained on, what it expects, in words."""
-    names = ", ".join(description.class_list().foreground_names)
-    keywords = f" ({domain.words(description.keywords)})" if description.keywords else ""
-    plural = "" if members == 1 else "s"
-    trained = "\n".join(f"- {member}: {domain.words(told)}" for member, told in description.trained.items())
-    like = "\n".join(f"- {line}" for line in domain.lines(description.domain))
-    what = _WORDS[description.unit]
-    return f"""# {description.name}
-
-Labels {names} in {_input_words(description)}.
-
-- network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
-- prediction: {_prediction(description)}
-- use: `medseg segment {what.upper()} OUT --model THIS_FOLDER`
-
-## Trained
-{trained}
-
-## Domain
-What the training {what} were like{_UNLIKE[description.unit]}.
-
-{like}
-
-Not a medical device: every label map needs a qualified reader's review.
-"""
-
-
-_WORDS = {"mm": "scans", "px": "images"}
-_UNLIKE = {"mm": "; scans unlike them come back with a note and need review", "px": ""}
-
-
-def _input_words(description: Description) -> str:
-    channels = " + ".join(description.channels)
-    if description.unit == "px":
-        return f"images ({channels})"
-    return f"{channels} scans, slice by slice ({description.plane},\n{description.depth} slices a slab)"
-
-
-def _prediction(description: Description) -> str:
-    views = ""
-    if description.several_views:
-        flipped = ", also mirrored" if description.flip else ""
-        scales = ", ".join(f"{scale:g}" for scale in description.scales)
-        views = f" at scales {scales}{flipped}, fused by {description.scale_fusion}"
-    least = ", ".join(f"{name} above {share:g}" for name, share in description.mask_thresholds().items())
-    masks = f"; masks that may overlap, by probability: {least}" if least else ""
-    return f"{description.mode}{views}{' and a dense CRF' if description.crf else ''}{masks}"

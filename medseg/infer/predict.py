@@ -1,7 +1,7 @@
-"""Label one volume, slice by slice along the predictor's plane.
+"""Label one volume, slice by slice along the predictor's plane, or along several planes.
 
 Memory holds one batch, the label map (one byte a voxel) and, if asked for, the margin map (two bytes):
-nothing else grows with the number of slices.
+nothing else grows with the number of slices, but for a label map a plane where planes vote.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.infer import crf as dense_crf
 from medseg.infer.crf import Crf
+from medseg.infer.planes import JOINED, PlaneMeans, Planes, PlaneVotes
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec, checked_logits
 from medseg.infer.stitch import MaskVoteStitcher, VoteStitcher
 from medseg.infer.tiles import Gaussian, Tiles, blended, check_tiles, tiled
@@ -34,6 +35,7 @@ __all__ = [
     "How",
     "Members",
     "NetworkPredictor",
+    "Planes",
     "Precision",
     "Prediction",
     "Predictor",
@@ -67,6 +69,9 @@ class Voting:
 
 
 How = Dense | Voting | Tiles | Gaussian
+Progress = Callable[[int, int], None]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,49 +98,113 @@ _Slice = tuple[Array, Array]  # labels (H, W) uint8 and margin (H, W) float32 of
 
 def label(
     ready: Ready,
-    predictor: Predictor,
+    predictor: Predictor | Planes,
     how: How,
     *,
     margin: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     onto: Grid | None = None,
 ) -> Prediction:
     """Label every voxel of ``ready``; ``progress(done, of)`` is called after each slice.
 
     With ``onto``, a pixel grid of the same axes, centre and slices, the logits of each slice are resized to
     it before anything is decided, and labels and margin lie on it. Votes are not resized: ``how`` must not
-    vote.
+    vote; nor are several planes.
 
-    Every slice goes through the network, empty ones too. Raises CHANNEL_MISSING for another number of
-    channels than the predictor takes, SIZE_IMPOSSIBLE for windows or outputs of a wrong size, NAN_OR_INF
-    for logits that are not numbers, and what :func:`check` does.
+    Every slice goes through the network, empty ones too; with several planes, along each of them. Raises
+    CHANNEL_MISSING for another number of channels than the predictor takes, SIZE_IMPOSSIBLE for windows or
+    outputs of a wrong size, NAN_OR_INF for logits that are not numbers, and what :func:`check` does.
     """
-    _check_channels(ready, predictor.spec)
-    check(how, predictor.spec)
-    shape, plane = (ready.grid if onto is None else onto).shape, predictor.spec.plane
+    along = predictor.predictors if isinstance(predictor, Planes) else (predictor,)
+    for one in along:
+        _check_channels(ready, one.spec)
+        check(how, one.spec)
+    if onto is not None and len(along) > 1:
+        raise MedsegError(
+            Code.KEYWORD_INVALID, "plane", "several planes of a resized image", "take axial for images"
+        )
+    shape = (ready.grid if onto is None else onto).shape
+    plane = JOINED if isinstance(predictor, Planes) else predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")
     margins = np.zeros(shape, np.float16, order="F") if margin else None
-    certain, found, of = 0.0, 0, slices(shape, plane)
-    first = int(predictor.spec.background or bool(predictor.spec.thresholds))
+    certain, found, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
+    if isinstance(predictor, Planes):
+        every = _joined(ready, predictor, how, progress)
+    else:
+        every = _counted(_label_slices(ready, predictor, how, onto), slices(shape, plane), progress)
     with torch.inference_mode():
-        for index, (slice_labels, slice_margin) in enumerate(_label_slices(ready, predictor, how, onto)):
+        for index, (slice_labels, slice_margin) in enumerate(every):
             plane_view(labels, plane)[index] = slice_labels
             if margins is not None:
                 plane_view(margins, plane)[index] = slice_margin
             inside = slice_labels >= first
             certain += float(slice_margin[inside].sum(dtype=np.float64))
             found += int(np.count_nonzero(inside))
-            if progress is not None:
-                progress(index + 1, of)
-    voted = isinstance(how, Voting) or (isinstance(predictor, Members) and predictor.rule == "vote")
-    kind: Literal["vote share", "probability"] = "vote share" if voted else "probability"
+    kind: Literal["vote share", "probability"] = "vote share" if _by_votes(predictor, how) else "probability"
     return Prediction(labels, margins, certain / found if found else 0.0, kind)
 
 
-def _label_slices(ready: Ready, predictor: Predictor, how: How, onto: Grid | None) -> Iterator[_Slice]:
+def _by_votes(predictor: Predictor | Planes, how: How) -> bool:
+    """Whether margins are of votes somewhere on the way."""
+    if isinstance(predictor, Planes):
+        return predictor.rule == "vote" or any(_by_votes(one, how) for one in predictor.predictors)
+    return isinstance(how, Voting) or (isinstance(predictor, Members) and predictor.rule == "vote")
+
+
+def _joined(ready: Ready, planes: Planes, how: How, progress: Progress | None) -> Iterator[_Slice]:
+    """Label the volume along each plane, then give what they say together, slice by slice of ``JOINED``."""
+    shape, along = ready.grid.shape, [one.spec.plane for one in planes.predictors]
+    join: PlaneMeans | PlaneVotes
+    scores: Callable[[Ready, Predictor, How], Iterator[Array]]
+    least = planes.predictors[0].spec.thresholds
+    if planes.rule == "mean":
+        least = (0.5,) * len(least) if isinstance(how, Voting) else least  # votes are cast by the thresholds
+        join, scores = PlaneMeans(shape, along, planes.classes, least), _share_slices
+    else:
+        join = PlaneVotes(shape, along, planes.classes, overlapping=bool(least))
+        scores = _labels_alone
+    every = (
+        (one.spec.plane, index, scored)
+        for one in planes.predictors
+        for index, scored in enumerate(scores(ready, one, how))
+    )
+    for plane, index, scored in _counted(every, sum(slices(shape, plane) for plane in along), progress):
+        join.add(plane, index, scored)
+    yield from join.result()
+
+
+def _counted(found: Iterator[_T], of: int, progress: Progress | None) -> Iterator[_T]:
+    """What is found; each is told once it has been taken care of."""
+    for done, each in enumerate(found, 1):
+        yield each
+        if progress is not None:
+            progress(done, of)
+
+
+def _label_slices(ready: Ready, predictor: Predictor, how: How, onto: Grid | None = None) -> Iterator[_Slice]:
+    if isinstance(how, Voting):
+        return (votes.result() for votes in _vote(ready, predictor, how))
+    scores = _logit_slices(ready, predictor, how)
+    scores = scores if onto is None else _resized(scores, Resize(ready.grid, onto))
+    if predictor.spec.thresholds:
+        return (_decide_masks(logits, predictor.spec) for logits in scores)
+    return map(_decide, scores)
+
+
+def _labels_alone(ready: Ready, predictor: Predictor, how: How) -> Iterator[Array]:
+    return (labels for labels, _ in _label_slices(ready, predictor, how))
+
+
+def _share_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[Array]:
+    """Probabilities (K, H, W) float32 of each slice, or shares of votes."""
+    if isinstance(how, Voting):
+        return (votes.shares() for votes in _vote(ready, predictor, how))
+    scores = _logit_slices(ready, predictor, how)
+    return (predictor.spec.probabilities(logits).cpu().numpy() for logits in scores)
+
+
+def _logit_slices(ready: Ready, predictor: Predictor, how: Dense | Tiles | Gaussian) -> Iterator[Tensor]:
     match how:
-        case Voting():
-            return _vote(ready, predictor, how)
         case Dense():
             scores = _dense(ready, predictor, how)
         case Tiles():
@@ -144,11 +213,7 @@ def _label_slices(ready: Ready, predictor: Predictor, how: How, onto: Grid | Non
             scores = blended(ready, predictor, how)
     if how.crf is not None:
         scores = _refined(scores, ready, predictor.spec.plane, how.crf)
-    if onto is not None:
-        scores = _resized(scores, Resize(ready.grid, onto))
-    if predictor.spec.thresholds:
-        return (_decide_masks(logits, predictor.spec) for logits in scores)
-    return map(_decide, scores)
+    return scores
 
 
 def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[Tensor]:
@@ -177,7 +242,8 @@ def _resized(scores: Iterator[Tensor], resize: Resize) -> Iterator[Tensor]:
         yield torch.from_numpy(np.stack([resize(one).astype(np.float32) for one in finite]))
 
 
-def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
+def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[VoteStitcher | MaskVoteStitcher]:
+    """Each slice's votes, all cast."""
     spec = predictor.spec
     shape = slice_shape(ready.grid.shape, spec.plane)
     starts = covering_grid(shape, how.window, how.stride)
@@ -189,7 +255,7 @@ def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[_Slice]:
             some = starts[first : first + how.batch]
             logits = checked_logits(predictor, cut(slab, some, how.window))
             votes.add(spec.labels(logits).cpu().numpy(), some)
-        yield votes.result()
+        yield votes
 
 
 def _decide(logits: Tensor) -> _Slice:

@@ -21,6 +21,9 @@ from medseg.volume import ClassList, Volume
 ENDINGS = {"mm": ".nii.gz", "px": images_write.SUFFIX}
 """How the name of a label map ends, by the unit of the scan's or image's grid."""
 
+WHAT = {"mm": "scan", "px": "image"}
+"""What is segmented, by the unit of its grid."""
+
 SIZE_UNITS = {"mm": "ml", "px": "px"}
 """What sizes are measured in, by the unit of the grid."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medseg import files
+from medseg.bits import to_maps
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.infer import predict, results
 from medseg.infer.modelfolder import Description, Model
@@ -87,7 +88,7 @@ def segment(
     made = predict.label(ready, model.predictor, how, margin=margin, progress=progress, onto=onto)
     clock.lap("predict")
     indices = _undone(made.labels, record, onto)
-    labels = indices.with_array(about.class_list().to_maps(indices.array[0]))
+    labels = indices.with_array(to_maps(indices.array[0], about.class_list()))
     back = _undone(made.margin, record, onto) if made.margin is not None else None
     clock.lap("undo")
     sizes = measure_sizes(labels, about.class_list())

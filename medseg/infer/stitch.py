@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from medseg.bits import pack_masks
 from medseg.patches.windows import Pair, Starts
-from medseg.volume import pack_masks
 
 
 class VoteStitcher:
@@ -44,6 +44,13 @@ class VoteStitcher:
         cast = votes.sum(axis=-1, dtype=np.float32)
         return votes.argmax(axis=-1).astype(np.uint8), (lead / cast).astype(np.float32, copy=False)
 
+    def shares(self) -> npt.NDArray[np.float32]:
+        """Each class's share of the votes, (K, H, W): what voting windows have in place of probabilities."""
+        votes = self._votes[: self._shape[0], : self._shape[1]]
+        cast = votes.sum(axis=-1, dtype=np.float32, keepdims=True)
+        shares: npt.NDArray[np.float32] = np.moveaxis(votes, -1, 0) / np.moveaxis(cast, -1, 0)
+        return shares.astype(np.float32, copy=False)
+
 
 class MaskVoteStitcher:
     """Majority vote of windows for each of overlapping masks, outside against inside; a tie is outside."""
@@ -60,6 +67,10 @@ class MaskVoteStitcher:
         """The bits of masks (H, W) uint8, and the least of the masks' margins (H, W)."""
         inside, margins = zip(*(stitcher.result() for stitcher in self._of_masks), strict=True)
         return pack_masks(inside), np.minimum.reduce(margins)
+
+    def shares(self) -> npt.NDArray[np.float32]:
+        """Each mask's share of the votes, (L, H, W): what voting windows have in place of probabilities."""
+        return np.stack([stitcher.shares()[1] for stitcher in self._of_masks])
 
 
 def _counter(window: Pair, stride: Pair) -> np.dtype[np.unsignedinteger[npt.NBitBase]]:

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from medseg.bits import pack_masks
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import masks
 from medseg.ingest.patterns import CaseFiles
 from medseg.io import placement, scans
-from medseg.volume import Array, Case, ClassList, Grid, Volume, corner_distance, pack_masks, same_grid
+from medseg.volume import Array, Case, ClassList, Grid, Volume, corner_distance, same_grid
 
 LABEL_TOLERANCE = 1e-3
 """How far a label value may lie from an integer."""
@@ -91,8 +92,9 @@ def read_masks(
 
     As :func:`read_label`; without ``grid`` the first one's grid is that of the others.
     """
-    void = () if classes.file_values else classes.void_values  # of the files that masks are regions of
-    alone = replace(classes, file_values=(), void_values=void)
+    alone = classes
+    if classes.file_values:  # they, and void, are of the files that masks are regions of
+        alone = replace(classes, file_values=(), void_values=(), merged=())
     held: list[Volume] = []
     findings: list[Finding] = []
     for path in paths:

@@ -1,6 +1,11 @@
 """The layouts of image sets: patterns for each, and the lists in which a set names its cases and their roles.
 
 camvid      SegNet's: train/ beside trainannot/, and so on; or the original with a colour for each class
+voc         JPEGImages, SegmentationClass, ImageSets/Segmentation/{train,val,test}.txt, or trainval.txt alone
+voc_aug     voc with the masks of SBD: SegmentationClassAug and trainaug.txt
+cityscapes  leftImg8bit, gtFine: labelIds; test frames have no masks worth the name
+ade20k      images/{training,validation}, annotations/{training,validation}
+masks       a folder a case: images/ and masks/, one mask an object (DSB-2018)
 
 A list's lines may hold paths of another machine: they are understood by their file names. Where a set has
 lists its cases are those listed, and other images are ignored.
@@ -8,6 +13,7 @@ lists its cases are those listed, and other images are ignored.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,23 +29,26 @@ from medseg.ingest.patterns import (
     files_under,
     match,
     natural_key,
-    without_suffix,
 )
 from medseg.io import scans
 
-ImageSet = Literal["camvid"]
+ImageSet = Literal["camvid", "voc", "voc_aug", "cityscapes", "ade20k", "masks"]
 
 COLOURS = ("red", "green", "blue")
 """The channels of a picture, in the order of its file."""
 
+Lists = dict[str, str]
+"""Path of a list, relative to the root → the role that it gives."""
+
 
 @dataclass(frozen=True)
 class _Set:
-    """How a set lies: where its pictures and masks are, and the pattern of its lists, if it has any."""
+    """How a set lies: the patterns of its pictures and masks, and which of all its files are its lists."""
 
     image: str
     label: str
-    lists: Callable[[str], str | None] | None = None
+    lists: Callable[[Sequence[str]], Lists] | None = None
+    unlabelled: str | None = None
 
 
 def find(
@@ -51,46 +60,68 @@ def find(
 ) -> Found:
     """Find the cases of an image set below ``root``; given patterns replace the set's own.
 
-    Raises PATH_MISSING, NOTHING_USABLE (no picture at all), RECIPE_INVALID.
+    Raises PATH_MISSING, NOTHING_USABLE (no picture at all), FILE_UNREADABLE (a list), RECIPE_INVALID.
     """
     everything = files_under(root, without)
     tree = [path for path in everything if scans.is_picture(Path(path))]
     if not tree:
         remedy = f"name a folder with files of {' '.join(scans.SUFFIXES_OF['px'])}"
         raise MedsegError(Code.NOTHING_USABLE, root, "no picture", remedy)
-    about = _SETS[layout](tree)
+    about = _camvid(tree) if layout == "camvid" else _SETS[layout]
     patterns = Patterns(channels or dict.fromkeys(COLOURS, about.image), label or about.label)
     found = replace(match(root, tree, patterns, layout), unit="px")
-    lists = [(path, role) for path in everything if about.lists and (role := about.lists(path))]
+    if about.unlabelled:
+        found = _without_labels(found, about.unlabelled)
+    lists = about.lists(everything) if about.lists else {}
     return _as_listed(root, found, lists) if lists else found
+
+
+def detect(tree: Sequence[str]) -> str | None:
+    """The image set that a folder with these files holds, as far as the names of its folders tell."""
+    folders = {part for path in tree for part in path.split("/")[:-1]}
+    for name, wanted in _SIGNS:
+        if wanted <= folders:
+            return name
+    alone = Counter(path.rpartition("/")[0] for path in tree if path.split("/")[-2:-1] == ["images"])
+    beside = {path.rpartition("/")[0] for path in tree if path.split("/")[-2:-1] == ["masks"]}
+    paired = all(f"{folder.removesuffix('images')}masks" in beside for folder in alone)
+    return "masks" if alone and paired and set(alone.values()) == {1} else None
+
+
+def in_colours(patterns: Patterns) -> Patterns:
+    """The one pattern of pictures as red, green and blue; several patterns stay what they are."""
+    if len(patterns.channels) != 1:
+        return patterns
+    return replace(patterns, channels=dict.fromkeys(COLOURS, next(iter(patterns.channels.values()))))
 
 
 # Lists
 
 
-def _as_listed(root: Path, found: Found, lists: Sequence[tuple[str, str]]) -> Found:
+def _as_listed(root: Path, found: Found, lists: Lists) -> Found:
     """Only the cases that the lists name, with their roles; what is listed but absent is a stray."""
     listed: dict[str, str] = {}
     roles: set[tuple[str, str]] = set()
-    for path, role in lists:
+    for path, role in lists.items():
         for name in _names(root / path):
             listed.setdefault(name, path)
             roles.add((name, role))
-    cases = [case for case in found.cases if case.name in listed]
+    to_learn = {name for name, role in roles if role != "test"}
+    cases: list[CaseFiles] = []
     strays = [stray for stray in found.strays if stray.case in listed]
-    left = [case for case in found.cases if case.name not in listed]
+    ignored = {path for stray in found.strays if stray.case not in listed for path in stray.files}
+    for case in found.cases:
+        if case.name not in listed:
+            ignored |= _files(case)
+        elif case.label is None and case.name in to_learn:
+            strays.append(_absent(root / listed[case.name], case.name, "mask", tuple(_files(case))))
+        else:
+            cases.append(case)
     known = {case.name for case in cases} | {stray.case for stray in strays}
-    strays += [_absent(root / listed[name], name, "no image of this name") for name in listed.keys() - known]
-    to_train = {name for name, role in roles if role != "test"}
-    for case in [case for case in cases if case.label is None and case.name in to_train]:
-        cases.remove(case)
-        held = tuple(dict.fromkeys(case.channels.values()))
-        strays.append(_absent(root / listed[case.name], case.name, "no mask of this name", held))
+    strays += [_absent(root / listed[name], name, "image") for name in listed.keys() - known]
     strays.sort(key=lambda stray: natural_key(stray.case))
-    unlisted = [path for case in left for path in _files(case)]
-    unlisted += [path for stray in found.strays if stray.case not in listed for path in stray.files]
-    ignored = sorted({*found.ignored, *unlisted})
-    return replace(found, cases=cases, strays=strays, ignored=ignored, roles=tuple(sorted(roles)))
+    every = sorted({*found.ignored, *ignored})
+    return replace(found, cases=cases, strays=strays, ignored=every, roles=tuple(sorted(roles)))
 
 
 def _names(path: Path) -> list[str]:
@@ -99,33 +130,74 @@ def _names(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MedsegError(Code.FILE_UNREADABLE, path, str(error), "copy the list again") from error
-    words = [line.split()[0].replace("\\", "/") for line in lines if line.split()]
-    return list(dict.fromkeys(without_suffix(word.rpartition("/")[2]) for word in words))
+    words = [Path(line.split()[0].replace("\\", "/")) for line in lines if line.split()]
+    return list(dict.fromkeys(scans.stem(word) if scans.is_picture(word) else word.name for word in words))
 
 
-def _absent(path: Path, name: str, found: str, held: tuple[Path, ...] = ()) -> Stray:
-    return Stray(
-        Code.FILE_MISSING, str(path), f"lists {name}: {found}", "copy the file, or unlist it", name, held
-    )
+def _absent(path: Path, name: str, what: str, held: tuple[Path, ...] = ()) -> Stray:
+    found = f"it lists {name}, there is no {what} of this name"
+    return Stray(Code.FILE_MISSING, str(path), found, "copy the file, or take it out of the list", name, held)
 
 
 def _files(case: CaseFiles) -> set[Path]:
     return {*case.channels.values(), *([] if case.label is None else [case.label])}
 
 
+def _without_labels(found: Found, role: str) -> Found:
+    """Labels of this role set aside: they hold no classes."""
+    names = {name for name, given in found.roles if given == role}
+    taken = [case.label for case in found.cases if case.name in names and case.label is not None]
+    cases = [replace(case, label=None) if case.name in names else case for case in found.cases]
+    return replace(found, cases=cases, ignored=sorted({*found.ignored, *taken}))
+
+
 # The sets
+
+
+def _by_name(everything: Sequence[str]) -> Lists:
+    """train.txt, val.txt and test.txt, wherever they lie."""
+    split = {path: path.rpartition("/")[2] for path in everything if path.endswith(".txt")}
+    return {path: role for path, name in split.items() if (role := ROLES.get(name.removesuffix(".txt")))}
+
+
+def _of_voc(train: str) -> Callable[[Sequence[str]], Lists]:
+    """A function that finds the lists of ImageSets/Segmentation; ``train`` is the training list's name."""
+    known = {f"{train}.txt": "train", "val.txt": "val", "test.txt": "test"}
+
+    def lists(everything: Sequence[str]) -> Lists:
+        there = [path for path in everything if "/ImageSets/Segmentation/" in f"/{path}"]
+        named = {path: role for path in there if (role := known.get(path.rpartition("/")[2]))}
+        if not {"train", "val"} & set(named.values()):
+            named |= {path: "train" for path in there if path.endswith("/trainval.txt")}
+        return named
+
+    return lists
 
 
 def _camvid(tree: Sequence[str]) -> _Set:
     if any("LabeledApproved_full/" in path for path in tree):
-        return _Set("**/701_StillsRaw_full/{case}", "**/LabeledApproved_full/{case}_L", _list_by_name)
-    return _Set("**/{role}/{case}", "**/{role}annot/{case}", _list_by_name)
+        return _Set("**/701_StillsRaw_full/{case}", "**/LabeledApproved_full/{case}_L", _by_name)
+    return _Set("**/{role}/{case}", "**/{role}annot/{case}", _by_name)
 
 
-def _list_by_name(path: str) -> str | None:
-    """train.txt, val.txt and test.txt, wherever they lie."""
-    name = path.rpartition("/")[2]
-    return ROLES.get(name.removesuffix(".txt")) if name.endswith(".txt") else None
+_SETS: dict[str, _Set] = {
+    "voc": _Set("**/JPEGImages/{case}", "**/SegmentationClass/{case}", _of_voc("train")),
+    "voc_aug": _Set("**/JPEGImages/{case}", "**/SegmentationClassAug/{case}", _of_voc("trainaug")),
+    "cityscapes": _Set(
+        "**/leftImg8bit/{role}/*/{case}_leftImg8bit",
+        "**/gtFine/{role}/*/{case}_gtFine_labelIds",
+        unlabelled="test",
+    ),
+    "ade20k": _Set("**/images/{role}/{case}", "**/annotations/{role}/{case}"),
+    "masks": _Set("**/{case}/images/*", "**/{case}/masks/"),
+}
 
-
-_SETS: dict[str, Callable[[Sequence[str]], _Set]] = {"camvid": _camvid}
+_SIGNS: tuple[tuple[str, set[str]], ...] = (
+    ("voc_aug", {"JPEGImages", "SegmentationClassAug"}),
+    ("voc", {"JPEGImages", "SegmentationClass"}),
+    ("cityscapes", {"leftImg8bit", "gtFine"}),
+    ("ade20k", {"images", "annotations", "training"}),
+    ("ade20k", {"images", "annotations", "validation"}),
+    ("camvid", {"train", "trainannot"}),
+    ("camvid", {"701_StillsRaw_full", "LabeledApproved_full"}),
+)

@@ -5,8 +5,7 @@ subjects   one folder per subject
 decathlon  dataset.json with imagesTr, labelsTr and perhaps imagesTs (also nnU-Net's form of it)
 bids       sub-*/[ses-*/]anat, label maps under derivatives/
 patterns   as the recipe writes them
-
-Those of image sets are in :mod:`medseg.ingest.imagesets`.
+csv        a table, read by :mod:`medseg.ingest.tables`; those of image sets are in its sister ``imagesets``
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from medseg import files
 from medseg.errors import Code, MedsegError
-from medseg.ingest import imagesets
+from medseg.ingest import datasetjson, imagesets, tables
 from medseg.ingest.names import LABEL_WORDS, label_rank
 from medseg.ingest.patterns import (
     CaseFiles,
@@ -36,7 +34,7 @@ from medseg.io import scans
 
 __all__ = ["CaseFiles", "Found", "Guess", "Layout", "Patterns", "Stray", "find", "guess", "natural_key"]
 
-Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", imagesets.ImageSet]
+Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", imagesets.ImageSet]
 
 _IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "scans", "volumes"}
 _LABEL_FOLDERS = {"labels", "label", "labelstr", "labelsts", "masks", "mask", "segs", "seg"} | {
@@ -47,13 +45,15 @@ _BIDS_SCAN = re.compile(r"sub-[^/]+/(?:ses-[^/]+/)?(anat/)?(sub-[^/]+)_([A-Za-z0
 _BIDS_SUFFIX = re.compile(r"[A-Za-z0-9]+w|T2star|FLAIR|PD|angio|MP2RAGE|UNIT1")
 _BIDS_NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)_(.+)")
 _BIDS_SUBJECT = r"sub-[^/_]+"
-_DATASET = "dataset.json"
 _OTHER_LAYOUT = "name the right data folder, or choose another layout"
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What a folder looks like: the start of a recipe. ``classes`` is value → name where a file says it."""
+    """What a folder looks like: the start of a recipe. ``classes`` is value → name where a file says it.
+
+    ``class_file`` names the packaged class list of an image set; ``above`` a grey mask's threshold.
+    """
 
     layout: str
     channels: dict[str, str]
@@ -61,6 +61,9 @@ class Guess:
     classes: dict[int, str] | None
     n_cases: int
     n_labelled: int
+    unit: scans.Unit = "mm"
+    class_file: str | None = None
+    above: float | None = None
 
 
 def find(
@@ -69,11 +72,13 @@ def find(
     channels: Mapping[str, str] | None = None,
     label: str | None = None,
     without: Path | None = None,
+    table: str | None = None,
     masks: Mapping[str, str] | None = None,
 ) -> Found:
     """Find the cases below ``root``, except in ``without``, where results are written.
 
-    Patterns that are given replace those that the layout would guess; ``masks`` count for patterns alone.
+    Patterns that are given replace those that the layout would guess; those of layout csv are columns of
+    ``table``. ``masks`` count for patterns alone.
 
     With ``channels`` given and no layout but auto, the patterns alone count: without ``label`` nothing is
     labelled. Raises PATH_MISSING, NOTHING_USABLE (no scan at all), RECIPE_INVALID.
@@ -83,12 +88,22 @@ def find(
         raise MedsegError(Code.RECIPE_INVALID, "data.layout", repr(layout), f"choose one of {names}")
     if layout in get_args(imagesets.ImageSet):
         return imagesets.find(root, layout, channels, label, without)
+    if layout == "csv" and table:
+        return tables.find(root, table, channels, label, without)
     unit, tree = measured_alike(root, without, channels)
     if layout == "patterns" or (layout == "auto" and channels):
         patterns = Patterns(dict(channels or {}), label, masks=dict(masks or {}))
         return replace(match(root, tree, patterns, "patterns"), unit=unit)
-    name = _detect(root, tree) if layout == "auto" else layout
+    name: str = layout
+    if layout == "auto" and unit == "px":
+        if known := imagesets.detect(tree):
+            return imagesets.find(root, known, None, label, without)
+        name = "plain"
+    elif layout == "auto":
+        name = _detect(root, tree)
     patterns = _LAYOUTS[name](root, tree)
+    if unit == "px":
+        patterns = imagesets.in_colours(patterns)
     patterns = replace(patterns, channels=channels or patterns.channels, label=label or patterns.label)
     found = replace(match(root, tree, patterns, name), unit=unit)
     return _with_listed(root, found) if name == "decathlon" else found
@@ -101,20 +116,14 @@ def guess(root: Path) -> Guess:
     """
     found = find(root)
     labelled = sum(bool(case.label_paths) for case in found.cases)
-    classes = _classes(_dataset(root)) if found.layout == "decathlon" else None
-    return Guess(
-        found.layout,
-        dict(found.patterns.channels),
-        found.patterns.label,
-        classes,
-        len(found.cases),
-        labelled,
-    )
+    classes = datasetjson.classes(datasetjson.read(root)) if found.layout == "decathlon" else None
+    channels, label = dict(found.patterns.channels), found.patterns.label
+    return Guess(found.layout, channels, label, classes, len(found.cases), labelled, found.unit)
 
 
 def _detect(root: Path, tree: list[str]) -> str:
     tops = {path.split("/")[0].lower() for path in tree if "/" in path}
-    if (root / _DATASET).is_file() and "imagestr" in tops:
+    if (root / datasetjson.NAME).is_file() and "imagestr" in tops:
         return "decathlon"
     if _is_bids(tree):
         return "bids"
@@ -258,8 +267,8 @@ def _channel_names(templates: list[str]) -> list[str]:
 
 def _decathlon(root: Path, tree: list[str]) -> Patterns:
     """Several modalities are the fourth axis of one file, or files ``{case}_0000``, ``{case}_0001`` …"""
-    dataset = _dataset(root)
-    names = _modalities(dataset)
+    dataset = datasetjson.read(root)
+    names = datasetjson.modalities(dataset)
     tops = sorted({path.split("/")[0] for path in tree if "/" in path})
     image_folders = [top for top in tops if top.lower() in {"imagestr", "imagests"}]
     if not image_folders:
@@ -276,42 +285,9 @@ def _decathlon(root: Path, tree: list[str]) -> Patterns:
     return Patterns(channels, label_form.replace("{}", "{case}") if labels else None)
 
 
-def _dataset(root: Path) -> dict[str, Any]:
-    """The content of dataset.json, or nothing where there is none; RECIPE_INVALID if it is no JSON object."""
-    path = root / _DATASET
-    try:
-        content = files.read_json(path)
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise MedsegError(Code.RECIPE_INVALID, path, str(error), "correct the JSON") from error
-    if not isinstance(content, dict):
-        raise MedsegError(Code.RECIPE_INVALID, path, type(content).__name__, "write a JSON object")
-    return content
-
-
-def _modalities(dataset: dict[str, Any]) -> list[str]:
-    """Names of the channels in the order of their numbers: ``{"0": "FLAIR", "1": "T1"}``."""
-    named = dataset.get("channel_names") or dataset.get("modality") or {"0": "image"}
-    names = [str(named[key]) for key in sorted(named, key=int)]
-    return names if len(set(names)) == len(names) else [f"{name}_{i}" for i, name in enumerate(names)]
-
-
-def _classes(dataset: dict[str, Any]) -> dict[int, str] | None:
-    """Value → name from ``{"0": "background"}`` (Decathlon) or ``{"background": 0}`` (nnU-Net)."""
-    labels = dataset.get("labels")
-    if not isinstance(labels, dict) or not labels:
-        return None
-    if all(str(key).isdigit() for key in labels):
-        return {int(key): str(name) for key, name in labels.items()}
-    if all(isinstance(value, int) for value in labels.values()):
-        return {value: str(name) for name, value in labels.items()}
-    return None
-
-
 def _with_listed(root: Path, found: Found) -> Found:
     """Add images that dataset.json lists in other folders; a listed image that is absent is a stray."""
-    dataset = _dataset(root)
+    dataset = datasetjson.read(root)
     entries = [*dataset.get("training", []), *dataset.get("test", [])]
     known = {case.name for case in found.cases} | {stray.case for stray in found.strays}
     cases, strays, ignored = list(found.cases), list(found.strays), list(found.ignored)
@@ -327,8 +303,8 @@ def _with_listed(root: Path, found: Found) -> Found:
             ignored = [path for path in ignored if path not in (image, label)]
             cases.append(CaseFiles(name, name, dict.fromkeys(found.patterns.channels, image), label))
         else:
-            remedy = f"copy the file, or take it out of {_DATASET}"
-            strays.append(Stray(Code.FILE_MISSING, str(image), f"listed in {_DATASET}", remedy, name))
+            remedy = f"copy the file, or take it out of {datasetjson.NAME}"
+            strays.append(Stray(Code.FILE_MISSING, str(image), f"listed in {datasetjson.NAME}", remedy, name))
     cases.sort(key=lambda case: natural_key(case.name))
     return replace(found, cases=cases, strays=strays, ignored=ignored)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def given(
 ) -> Splits:
     """The splits as written: each fold names its train, val and test cases.
 
-    An entry is a case's name, a pattern with ``*`` or ``?``, or a range ``first..last`` in natural order.
+    An entry is a case's name, a pattern with ``*`` or ``?``, or a range ``first..last``: in natural
+    order where both are equal but for their numbers, otherwise (names that are hashes) by their characters.
     ``set_aside`` are the names of cases in quarantine: naming one is no fault. Raises SPLIT_INVALID,
     SUBJECT_ON_BOTH_SIDES.
     """
@@ -219,8 +221,9 @@ def _expand(entry: str, known: list[str]) -> list[str]:
     if entry in known:
         return [entry]
     if _RANGE in entry:
-        first, last = (natural_key(end.strip()) for end in entry.split(_RANGE, 1))
-        return [name for name in known if first <= natural_key(name) <= last]
+        first, last = (end.strip() for end in entry.split(_RANGE, 1))
+        key: Callable[[str], Any] = natural_key if _without_numbers(first) == _without_numbers(last) else str
+        return [name for name in known if key(first) <= key(name) <= key(last)]
     return [name for name in known if fnmatchcase(name, entry)]
 
 
@@ -240,3 +243,7 @@ def _role(case: CaseFiles, tested: Collection[str], validated: Collection[str]) 
     if case.subject in tested:
         return "test"
     return "val" if case.subject in validated else "train"
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "0", name)

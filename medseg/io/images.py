@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.io import placement
@@ -34,7 +34,7 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # What decoders raise for damaged files; failures of the disk are told apart by their errno.
 _DAMAGE = (SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # ITU-R 601, in 65,536ths
-_BOMB_WARNING = threading.Lock()
+_WARNINGS = threading.Lock()
 
 
 def can_read(path: Path) -> bool:
@@ -71,6 +71,15 @@ def read_values(
     pixels, notes = _decode(path, _as_seen if palette_as_colours else _as_stored, max_voxels)
     planes = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels[None]
     return _volume(np.ascontiguousarray(planes), notes)
+
+
+def is_grey(path: Path) -> bool:
+    """Whether a picture has the same red, green and blue everywhere; False where it cannot be read."""
+    try:
+        colours = read(path, channels_last=True).array
+    except MedsegError:
+        return False
+    return bool((colours == colours[:1]).all())
 
 
 def _volume(planes: Array, notes: tuple[Finding, ...]) -> Volume:
@@ -150,29 +159,40 @@ def _is_tiff(file: BinaryIO) -> bool:
 def _through_pillow(
     file: BinaryIO, path: Path, seen_as: Callable[[Image.Image], Image.Image], limit: int
 ) -> tuple[Array, tuple[Finding, ...]]:
-    with _opened(file) as image:
+    """Raises UnidentifiedImageError for what tifffile may know better."""
+    with _quiet():
+        image = Image.open(file, formats=_FORMATS)
         _check_size(path, image.height, image.width, limit)
-        if image.format == "TIFF":
-            _one_page(path, getattr(image, "n_frames", 1))
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            _one_page(path, image.n_frames)
+            _keep_bits(image)
         if image.format == "PNG":  # decoding does not compare the checksums
             image.verify()
-    file.seek(0)
-    with _opened(file) as image:
+        file.seek(0)
+        image = Image.open(file, formats=_FORMATS)
         orientation = _orientation(image)
-        image.load()
-        if orientation == 1:
-            return np.asarray(seen_as(image)), ()
-        ImageOps.exif_transpose(image, in_place=True)
-        found = f"orientation {orientation}"
-        note = Finding(Code.TURNED_UPRIGHT, str(path), found, "nothing to do")
-        return np.asarray(seen_as(image)), (note,)
+    image.load()
+    if orientation == 1:
+        return np.asarray(seen_as(image)), ()
+    ImageOps.exif_transpose(image, in_place=True)
+    note = Finding(Code.TURNED_UPRIGHT, str(path), f"orientation {orientation}", "nothing to do")
+    return np.asarray(seen_as(image)), (note,)
 
 
-def _opened(file: BinaryIO) -> Image.Image:
-    """The image's header; pillow's warning about large images is an error here, in one thread at a time."""
-    with _BOMB_WARNING, warnings.catch_warnings():
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warning leaves pillow, and that of a large image is an error; one thread at a time."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(file, formats=_FORMATS)
+        yield
+
+
+def _keep_bits(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Refuse a TIFF of more than eight bits a colour, of which pillow would keep eight."""
+    bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))
+    if len(bits) > 1 and max(bits) > 8:
+        raise UnidentifiedImageError(f"{max(bits)} bits a colour")
 
 
 def _check_size(path: Path, height: int, width: int, limit: int) -> None:
@@ -182,7 +202,9 @@ def _check_size(path: Path, height: int, width: int, limit: int) -> None:
 
 
 def _one_page(path: Path, pages: int) -> None:
-    if pages != 1:
+    if pages == 0:
+        raise placement.truncated(path, "TIFF without a page")
+    if pages > 1:
         raise MedsegError(Code.FOUR_D, path, f"{pages} pages", "save each page as a file of its own")
 
 
@@ -212,8 +234,7 @@ def _through_tifffile(file: BinaryIO, path: Path, limit: int) -> Array:
         _one_page(path, len(tiff.pages))
         page = tiff.pages.first
         _check_size(path, page.imagelength, page.imagewidth, limit)
-        pixels = np.asarray(page.asarray())
-        axes = page.axes
+        axes, pixels = page.axes, _decompressed(page, path)
     if axes not in {"YX", "YXS", "SYX"}:
         raise MedsegError(Code.NOT_SCALAR, path, f"axes {axes}", "save it in grey or in red, green, blue")
     if axes == "SYX":
@@ -221,6 +242,16 @@ def _through_tifffile(file: BinaryIO, path: Path, limit: int) -> Array:
     if pixels.ndim == 3 and pixels.shape[2] in {2, 4}:
         pixels = pixels[..., :-1]
     return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+
+
+def _decompressed(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> Array:
+    try:
+        return np.asarray(page.asarray())
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        remedy = "save it uncompressed, or as PNG"
+        raise MedsegError(Code.NOT_AN_IMAGE, path, "TIFF of a compression not known", remedy) from error
 
 
 def _kept_as(pixels: Array) -> np.dtype[np.generic]:

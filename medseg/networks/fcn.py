@@ -75,12 +75,16 @@ class FCN32s(Network):
 
         :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` unless the coarser net's weights are some of this net's.
         """
+        self.require_coarser(coarser)
+        self.load_state_dict(coarser.state_dict(), strict=False)
+
+    def require_coarser(self, coarser: FCN32s) -> None:
+        """Raise ``WEIGHTS_DO_NOT_FIT`` unless the coarser net's weights are some of this net's."""
         own, given = self.state_dict(), coarser.state_dict()
         misfits = [key for key, t in given.items() if key not in own or own[key].shape != t.shape]
         if misfits:
             remedy = "start from the net with fewer skips and the same keywords"
             raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(self).__name__, ", ".join(misfits), remedy)
-        self.load_state_dict(given, strict=False)
 
     def published_names(self) -> dict[str, str]:
         """VGG16's 13 convolutions and its first two fully connected layers."""

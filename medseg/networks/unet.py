@@ -75,7 +75,8 @@ class UNet(Network):
         x = self.bottom(x)  # (B, width · 2^depth, H / 2^depth, W / 2^depth)
         for i in reversed(range(len(skips))):
             x = self.ups[i](x)  # (B, width · 2^i, H / 2^i, W / 2^i)
-            x = self.decoders[i](torch.cat((centre(skips[i], x.shape), x), 1))
+            skip = centre(skips[i], x.shape) if self.context else skips[i]
+            x = self.decoders[i](torch.cat((skip, x), 1))
         return self.head(x)  # type: ignore[no-any-return]
 
 

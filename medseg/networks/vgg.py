@@ -59,3 +59,37 @@ class VGG16(Body):
     def published_names(self, prefix: str) -> dict[str, str]:
         """The 13 convolutions, in order."""
         return conv_names(self, prefix, VGG16_NAMES)
+
+
+class VGG16Classifier(nn.Module):
+    """VGG16 with its three fully connected layers: one 224×224 image -> scores; 138,357,544 parameters.
+
+    FCN-32s filled with its weights gives these scores at the window's centre.
+
+    :param hidden: features of the first two fully connected layers.
+    """
+
+    def __init__(
+        self, in_channels: int = 3, classes: int = 1000, *, width: int = 64, hidden: int = 4096
+    ) -> None:
+        super().__init__()
+        self.body = VGG16(in_channels, width=width)
+        self.classifier = nn.Sequential(
+            nn.Linear(self.body.widths[4] * 7 * 7, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(),
+            nn.Linear(hidden, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, 224, 224) -> (B, K)."""
+        return self.classifier(self.body(x)[4].flatten(1))  # type: ignore[no-any-return]
+
+    def published(self) -> dict[str, Tensor]:
+        """Its weights under torchvision's names."""
+        own = self.state_dict()
+        full = {name: tensor for name, tensor in own.items() if name.startswith("classifier.")}
+        return {theirs: own[ours] for ours, theirs in self.body.published_names("body").items()} | full

@@ -42,10 +42,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def fill(network: Network, tensors: Mapping[str, Tensor]) -> list[str]:
     """Copy published weights into the layers of ``network`` that have them, in place; nothing on a misfit.
 
+    :returns: names of the network's tensors that stay as they were.
+    :raises MedsegError: as :func:`fitted`.
+    """
+    filled = fitted(network, tensors)
+    network.load_state_dict(filled, strict=False)
+    return [key for key in network.state_dict() if key not in filled]
+
+
+def fitted(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights under the names and in the shapes of ``network``, which may lie on ``meta``.
+
     The first layer adapts to other than three channels: each gets the mean over the published three, scaled
     so that a grey image keeps its response. Fully connected weights become convolutions of the same extent.
 
-    :returns: names of the network's tensors that stay as they were.
     :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` with every key and shape that does not fit.
     """
     own = network.state_dict()
@@ -54,17 +64,16 @@ def fill(network: Network, tensors: Mapping[str, Tensor]) -> list[str]:
     misfits = [] if names else ["it has no layers with published weights"]
     for ours, theirs in names.items():
         found = tensors.get(theirs)
-        fitted = None if found is None else _fitted(found, own[ours].shape)
-        if fitted is not None:
-            filled[ours] = fitted
+        shaped = None if found is None else _shaped(found, own[ours].shape)
+        if shaped is not None:
+            filled[ours] = shaped
         else:
             has = "absent" if found is None else str(tuple(found.shape))
             misfits.append(f"{theirs} is {has}, {ours} needs {tuple(own[ours].shape)}")
     if misfits:
         remedy = "use weights of the same body in torchvision's names, and the published width"
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, "; ".join(misfits), remedy)
-    network.load_state_dict(filled, strict=False)
-    return [key for key in own if key not in filled]
+    return filled
 
 
 def conv_names(module: nn.Module, prefix: str, published: tuple[str, ...]) -> dict[str, str]:
@@ -77,12 +86,20 @@ def conv_names(module: nn.Module, prefix: str, published: tuple[str, ...]) -> di
     }
 
 
-def _fitted(tensor: Tensor, shape: torch.Size) -> Tensor | None:
+def for_channels(weight: Tensor, channels: int) -> Tensor:
+    """A first layer's weight (O, C, h, w) for another number of channels: each gets the mean over the C,
+    scaled so that an image whose channels are equal keeps its response.
+    """
+    mean = weight.mean(1, keepdim=True) * (weight.shape[1] / channels)
+    return mean.expand(-1, channels, -1, -1)
+
+
+def _shaped(tensor: Tensor, shape: torch.Size) -> Tensor | None:
     """The tensor in this shape if it is equal, a fully connected layer's, or the first layer's; else none."""
     if tensor.shape == shape:
         return tensor
     if tensor.ndim == 2 and len(shape) == 4 and tensor.shape == (shape[0], math.prod(shape[1:])):
         return tensor.view(shape)
     if tensor.ndim == len(shape) == 4 and tensor.shape == (shape[0], 3, *shape[2:]):
-        return (tensor.mean(1, keepdim=True) * (3 / shape[1])).expand(shape)
+        return for_channels(tensor, shape[1])
     return None

@@ -6,7 +6,7 @@ probability ``class_share`` a class is drawn uniformly among the foreground clas
 background where there is no other), then one of its known voxels, and the window is placed so that this voxel
 is equally likely to be any of its pixels; otherwise slice and place are uniform. A window that would reach
 beyond the slice is moved inside, which keeps the voxel in it. A slice smaller than the window is mirrored at
-its end, as in prediction.
+its end, as in prediction. Of several planes, one is drawn uniformly for each patch.
 
 Augmentation by rotation or scale needs pixels from around the window: ``field`` is what is cut, centred on
 the window, and mirrored where it leaves the slice. Elastic deformation needs other pixels for each patch:
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from medseg.errors import Code, MedsegError
 from medseg.preprocess.intensity import Ready
 from medseg.preprocess.store import Prepared
-from medseg.volume import PLANE_AXIS, VOID, Array, Plane
+from medseg.volume import PLANE_AXIS, VOID, Array, Plane, planes_of
 
 Pair = tuple[int, int]
 Index = npt.NDArray[np.intp]
@@ -37,17 +37,18 @@ _STREAM = 3  # keeps permutations apart from the places of batches and from othe
 
 
 class Place(NamedTuple):
-    """Where a patch is cut: case, slice, and the window's first row and column, negative beyond the slice."""
+    """Where a patch is cut: case, slice of a plane, the window's first row and column, negative outside."""
 
     case: int
     slice: int
     row: int
     column: int
+    plane: Plane
 
 
 @dataclass(frozen=True, eq=False)
 class Drawer:
-    """Draws batches of ``batch`` patches from prepared, labelled cases.
+    """Draws batches of ``batch`` patches from prepared, labelled cases, along one ``plane`` or several.
 
     ``depth`` is the slab's number of slices (odd); ``window`` (h, w) and ``field`` (h', w') are in pixels, a
     field being larger than its window by an even number; without one it is the window. ``context`` is the
@@ -63,7 +64,7 @@ class Drawer:
     """
 
     cases: Sequence[Prepared]
-    plane: Plane
+    plane: Plane | tuple[Plane, ...]
     depth: int
     window: Pair
     batch: int
@@ -140,6 +141,10 @@ class Drawer:
         return self.field or self.window
 
     @cached_property
+    def _planes(self) -> tuple[Plane, ...]:
+        return planes_of(self.plane)
+
+    @cached_property
     def _labels(self) -> list[Array]:
         return [case.label for case in self.cases if case.label is not None]
 
@@ -149,25 +154,28 @@ class Drawer:
         return [_by_class(case.positions, int(self.background)) for case in self.cases]
 
     def _place(self, case: int, generator: np.random.Generator) -> Place:
-        slices, *size = _stack_shape(self.cases[case].ready.grid.shape, self.plane)
+        plane = self._planes[0]
+        if len(self._planes) > 1:  # one plane alone takes no number from the generator
+            plane = self._planes[int(generator.integers(len(self._planes)))]
+        slices, *size = _stack_shape(self.cases[case].ready.grid.shape, plane)
         placed = np.subtract(self.window, 2 * self.context)
         last = [max(0, n - w) for n, w in zip(size, placed, strict=True)]
         classes = self._voxels[case]
         if generator.random() < self.class_share and classes:
             of_class = classes[generator.integers(len(classes))]
             voxel = of_class[generator.integers(len(of_class))]
-            index, *pixel = _stack_shape(tuple(voxel.tolist()), self.plane)
+            index, *pixel = _stack_shape(tuple(voxel.tolist()), plane)
             start = np.clip(pixel - generator.integers(placed), 0, last)
         else:
             index = int(generator.integers(slices))
             start = generator.integers(np.add(last, 1))
-        return Place(case, index, int(start[0]) - self.context, int(start[1]) - self.context)
+        return Place(case, index, int(start[0]) - self.context, int(start[1]) - self.context, plane)
 
     def _placement(self, t: int, places: list[Place]) -> tuple[Index, Pair]:
         """Where each window lies, how large its slice is, where its field starts (B, 3, 2); fields' size."""
-        start = np.array([place[2:] for place in places], np.intp)
-        shapes = [self.cases[place.case].ready.grid.shape for place in places]
-        slices = np.array([_stack_shape(shape, self.plane)[1:] for shape in shapes], np.intp)
+        start = np.array([(place.row, place.column) for place in places], np.intp)
+        shapes = [(self.cases[place.case].ready.grid.shape, place.plane) for place in places]
+        slices = np.array([_stack_shape(*shape)[1:] for shape in shapes], np.intp)
         if self.boxes is None:
             first, size = start - np.subtract(self._field, self.window) // 2, self._field
         else:
@@ -175,11 +183,11 @@ class Drawer:
         return np.stack([start, slices, first], axis=1), size
 
     def _cut(self, place: Place, first: Pair, size: Pair) -> list[Array]:
-        case, where = self.cases[place.case], (self.plane, place.slice)
+        case, where = self.cases[place.case], (place.plane, place.slice)
         patch = read_field(case.ready, *where, self.depth, first, size)
         label = read_label_field(self._labels[place.case], *where, first, size)
         if self.outside == "void":
-            slice_size = _stack_shape(case.ready.grid.shape, self.plane)[1:]
+            slice_size = _stack_shape(case.ready.grid.shape, place.plane)[1:]
             rows, columns = (_inside(*axis) for axis in zip(first, size, slice_size, strict=True))
             label[~np.outer(rows, columns)] = VOID
         extras = [read_label_field(case.extras[name], *where, first, size) for name in self.extras]

@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg import files
+from medseg.bits import pack_masks
 from medseg.errors import Code, MedsegError
 from medseg.preprocess.geometry import Record, grid_from_json, grid_to_json
 from medseg.preprocess.intensity import Ready, Scaling
-from medseg.volume import VOID, Array, pack_masks
+from medseg.volume import VOID, Array
 
 POSITIONS_PER_CLASS = 10_000
 """As many voxels of each class are kept for drawing patches around."""

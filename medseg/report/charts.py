@@ -34,8 +34,11 @@ SPREAD = ("dice", "hd95", "nsd", "size_error_percent")
 _SHARES = {"dice", "iou", "precision", "recall", "nsd", "bf"}
 _BARS_A_PANEL = 40
 _NUMBERS_UP_TO = 30  # classes of a confusion matrix whose cells hold numbers
-_PANELS = ("loss", "dice", "lr")
-_PANEL_NAMES = {"loss": "loss", "dice": "Dice", "lr": "learning rate"}
+_OVER_SET = {"val/miou": "mIoU", "val/G": "G", "val/C": "C"}
+_MEAN = "mean"
+
+_Lines = dict[str, list[tuple[float, float]]]
+"""Name → (epoch, value)."""
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
@@ -43,26 +46,36 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
 
     ``history`` holds one mapping per epoch, as ``history.csv`` does: ``epoch``, and numbers (or cells of
     text, empty where nothing was measured) under names such as ``train/loss``, ``val/dice_GM``, ``lr``.
-    Returns PNG.
+    Where it has mean IoU and accuracies over all validation images, these stand instead of Dice. Returns PNG.
     """
-    panels = [(kind, lines) for kind in _PANELS if (lines := _lines(history, kind))]
+    panels = _panels(history)
     made = canvas.figure(9.2, 2.9)
-    for place, (kind, lines) in enumerate(panels, start=1):
+    for place, (kind, lines) in enumerate(panels.items(), start=1):
         axes = made.add_subplot(1, len(panels), place)
         canvas.quiet_axes(axes)
         _draw_lines(axes, lines)
-        axes.set_title(_PANEL_NAMES[kind], color=INK, fontsize=10, loc="left")
+        axes.set_title(kind, color=INK, fontsize=10, loc="left")
         axes.set_xlabel("epoch", color=QUIET, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if len(lines) > 1:
-            corner = "lower right" if kind == "dice" else "upper right"
-            axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4, loc=corner)
+            axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4, loc="best")
     made.tight_layout(w_pad=2.5)
     return canvas.png(made)
 
 
-def _draw_lines(axes: Any, lines: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, _Lines]:
+    """Heading → lines of each panel that has any."""
+    over_set = {name: points for key, name in _OVER_SET.items() if (points := _points(history, key))}
+    found = {
+        "loss": _lines(history, "loss"),
+        **({"validation": over_set} if over_set else {"Dice": _few(_lines(history, "dice"))}),
+        "learning rate": _lines(history, "lr"),
+    }
+    return {heading: lines for heading, lines in found.items() if lines}
+
+
+def _draw_lines(axes: Any, lines: _Lines) -> None:
     for number, (name, points) in enumerate(lines.items()):
         x, y = zip(*points, strict=True)
         marker = "o" if len(x) <= 30 else None
@@ -71,14 +84,23 @@ def _draw_lines(axes: Any, lines: Mapping[str, Sequence[tuple[float, float]]]) -
         )
 
 
-def _lines(history: Sequence[Mapping[str, Any]], kind: str) -> dict[str, list[tuple[float, float]]]:
+def _lines(history: Sequence[Mapping[str, Any]], kind: str) -> _Lines:
     """Name → (epoch, value) of the columns that belong to a panel; epochs without a value are skipped."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for number, row in enumerate(history):
-        for name, cell in row.items():
-            if kind in name.lower().replace("_", "/").split("/") and cell not in ("", None):
-                found.setdefault(name, []).append((float(row.get("epoch", number)), float(cell)))
+    names = dict.fromkeys(name for row in history for name in row)
+    named = [name for name in names if kind in name.lower().replace("_", "/").split("/")]
+    found = {name: points for name in named if (points := _points(history, name))}
     return {re.sub(f"^val/{kind}[/_]", "", name): points for name, points in found.items()}
+
+
+def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(epoch, value) of a column."""
+    cells = [(row.get("epoch", number), row.get(name)) for number, row in enumerate(history)]
+    return [(float(epoch), float(cell)) for epoch, cell in cells if cell not in ("", None)]
+
+
+def _few(lines: _Lines) -> _Lines:
+    """A line a class as long as they can be told apart, otherwise their mean alone."""
+    return {_MEAN: lines[_MEAN]} if len(lines) > len(SERIES) and _MEAN in lines else lines
 
 
 def box_plots(

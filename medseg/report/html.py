@@ -29,6 +29,9 @@ _OVER_SET = {
     "size_weighted_dice": "size-weighted Dice",
     "weighted_error": "weighted error (voxels)",
 }
+_OF_IMAGES = ("iou", "bf", "dice", "precision", "recall", "hd95", "size_error_percent")
+_MOST_ROWS = 3000
+_MOST_CLASSES = 6
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Report:
     ``facts`` are the groups under "What was run" (heading → name → value), ``recipe`` its YAML text,
     ``summary`` the content of ``summary.json``, ``scores`` the rows of ``scores.csv`` and ``set_aside`` those
     of ``quarantine.csv`` (case, file, code, found, remedy). Charts stand under "Scores" (``spread``),
-    "Training" and "Where the time went" (``times``).
+    "Training" and "Where the time went" (``times``). ``unit`` tells scans (mm) from images (px).
     """
 
     title: str
@@ -86,6 +89,7 @@ class Report:
     spread: Sequence[Chart] = ()
     times: Sequence[Chart] = ()
     cases: Sequence[CaseView] = ()
+    unit: str = "mm"
 
 
 def write(path: Path, report: Report) -> None:
@@ -105,18 +109,25 @@ def render(report: Report) -> str:
     environment.filters["picture"] = _data_uri
     environment.filters["width"] = _shown_width
     environment.filters["number"] = number
-    length_unit = report.scores[0].length_unit if report.scores else "mm"
+    images = report.unit == "px"
     return environment.get_template(_TEMPLATE).render(
         report=report,
-        metrics=metrics_of(length_unit),
+        images=images,
+        metrics=_metrics(report.unit),
         heads={role: _heads(found) for role, found in report.summary["sets"].items()},
-        over_set=_OVER_SET,
-        scores=worst_first(report.scores),
+        over_set={**_OVER_SET, "weighted_error": "weighted error (pixels)"} if images else _OVER_SET,
+        scores=worst_first(report.scores)[:_MOST_ROWS],
         cases=_cases(report),
         drawn={view.case for view in report.cases},
-        score_heads=_heads({"length_unit": length_unit}),
-        size_unit=report.scores[0].size_unit if report.scores else "ml",
+        score_heads=_heads({"length_unit": report.unit}),
+        size_unit="px" if images else "ml",
+        size="pixels" if images else "size",
     )
+
+
+def _metrics(unit: str) -> tuple[str, ...]:
+    """The columns of scores; of images those first that their papers print, and none of scans alone."""
+    return _OF_IMAGES if unit == "px" else metrics_of(unit)
 
 
 def _data_uri(picture: bytes) -> Markup:
@@ -137,6 +148,8 @@ def number(value: float | None, metric: str = "") -> str:
         return f"{value:.2f}"
     if metric == "size":
         return f"{value:,.2f}"
+    if metric == "pixels":
+        return f"{value:,.0f}"
     if metric == "size_error_percent":
         return f"{round(value, 1) + 0.0:+.1f}".replace("+0.0", "0.0")  # adding 0.0 turns -0.0 into 0.0
     return f"{value:,.0f}" if metric == "weighted_error" else f"{value:.3f}"
@@ -159,28 +172,41 @@ def worst_first(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
 
 
 def case_order(scores: Sequence[ScoreRow]) -> dict[str, float]:
-    """Case → mean Dice over its classes, worst first; cases without any defined Dice are left out."""
+    """Case → mean Dice (of images mean IoU) over its classes, worst first; cases without any are left out."""
     held: dict[str, list[float]] = {}
     for row in scores:
-        if row.dice is not None:
-            held.setdefault(row.case, []).append(row.dice)
+        if (value := _told_by(row)) is not None:
+            held.setdefault(row.case, []).append(value)
     means = {case: sum(values) / len(values) for case, values in held.items()}
     return dict(sorted(means.items(), key=lambda item: (item[1], item[0])))
 
 
+def _told_by(row: ScoreRow) -> float | None:
+    """The figure by which a class of a case is judged."""
+    return row.iou if row.length_unit == "px" else row.dice
+
+
 @dataclass(frozen=True)
 class _Card:
+    """A case's picture; ``classes`` are its worst by name, all of them where they are few."""
+
     view: CaseView
     mean: float | None
-    rows: tuple[ScoreRow, ...]
+    classes: tuple[tuple[str, float | None], ...]
+    worst: bool
 
 
 def _cases(report: Report) -> list[_Card]:
-    """The cases' cards, worst mean Dice first, those without a Dice last in the order given."""
+    """The cases' cards, the worst first, those without a score last in the order given."""
     means = case_order(report.scores)
     ranks = {case: rank for rank, case in enumerate(means)}
     ordered = sorted(report.cases, key=lambda view: ranks.get(view.case, len(ranks)))
-    return [
-        _Card(view, means.get(view.case), tuple(row for row in report.scores if row.case == view.case))
-        for view in ordered
-    ]
+    return [_card(view, means, report.scores) for view in ordered]
+
+
+def _card(view: CaseView, means: Mapping[str, float], scores: Sequence[ScoreRow]) -> _Card:
+    told = [(row.class_name, _told_by(row)) for row in scores if row.case == view.case]
+    if len(told) <= _MOST_CLASSES:
+        return _Card(view, means.get(view.case), tuple(told) if len(told) > 1 else (), worst=False)
+    defined = sorted((each for each in told if each[1] is not None), key=lambda each: each[1] or 0.0)
+    return _Card(view, means.get(view.case), tuple(defined[: _MOST_CLASSES // 2]), worst=True)

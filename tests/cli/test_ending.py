@@ -154,13 +154,14 @@ def test_a_result_of_a_command_is_its_exit_code(
     assert ends(lambda: None, capsys, monkeypatch) == (0, "")
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending.importlib.util, "find_spec", lambda name: None if name == "mlflow" else name)
+@pytest.mark.parametrize(("extra", "package"), [("train", "mlflow"), ("export", "onnxscript")])
+def test_a_missing_extra_is_named(extra: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending.importlib.util, "find_spec", lambda name: None if name == package else name)
     with pytest.raises(MedsegError) as caught:
-        ending.needs_extra("train")
+        ending.needs_extra(extra)
     assert caught.value.code == Code.EXTRA_MISSING
-    assert "mlflow" in caught.value.finding.found
-    assert "medseg[train]" in caught.value.finding.remedy
+    assert package in caught.value.finding.found
+    assert f"medseg[{extra}]" in caught.value.finding.remedy
 
 
 def test_every_code_has_its_meaning() -> None:

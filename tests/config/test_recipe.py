@@ -155,12 +155,34 @@ def test_keys_whose_values_differ_are_named(tmp_path: Path) -> None:
         ({"evaluate": {"cost_fp": -1}}, "greater than or equal to 0"),
         ({"train": {"epochs": 3, "phases": [{"layers": ["*"], "lr": 0.1, "epochs": 2}]}}, "last 2 epochs"),
         ({"train": {"precision": "fp16", "device": "cpu"}}, "use fp32 or bf16"),
+        ({"sampling": {"plane": "oblique"}}, "'oblique' is no plane; name some of axial, coronal, sagittal"),
+        ({"sampling": {"plane": ["axial", "oblique"]}}, "'oblique' is no plane"),
+        ({"sampling": {"plane": ["axial", "axial"]}}, "name each plane once"),
+        ({"sampling": {"plane": []}}, "at least one"),
+        ({"sampling": {"plane": 3}}, "name a plane or a list of planes"),
+        ({"sampling": {"plane": ["axial", 3]}}, "name a plane or a list of planes"),
+        ({"sampling": {"plane_networks": "separate"}}, "separate networks for one plane; name several"),
+        ({"sampling": {"plane": ["axial", "coronal"]}, "loss": {"weight_map": {}}}, "slices of one plane"),
+        (
+            {"sampling": {"plane": ["axial", "coronal"]}, "preprocess": {"spacing_px": [1, 1]}},
+            "take axial for images",
+        ),
     ],
 )
 def test_clashing_values_are_refused(tmp_path: Path, part: dict[str, object], words: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load.load(written(tmp_path, {**SMALL, **part}))
     assert words in str(caught.value.problems[0])
+
+
+def test_planes_are_one_or_a_list(tmp_path: Path) -> None:
+    path = written(tmp_path, SMALL)
+    assert load.load(path).sampling.planes == ("axial",)
+    assert load.load(path, ["sampling.plane=[coronal]"]).sampling.plane == "coronal"
+    both = load.load(path, ["sampling.plane=[coronal, axial]", "sampling.plane_networks=separate"])
+    assert both.sampling.plane == both.sampling.planes == ("coronal", "axial")
+    load.save(both, tmp_path / "saved.yaml")
+    assert load.load(str(tmp_path / "saved.yaml")) == both
 
 
 def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:

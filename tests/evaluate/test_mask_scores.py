@@ -8,9 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medseg.bits import pack_masks
 from medseg.evaluate import overlap, summary, table
 from medseg.evaluate.table import Entry
-from medseg.volume import VOID, ClassList, Grid, pack_masks
+from medseg.volume import VOID, ClassList, Grid
 
 CLASSES = ClassList.of_masks({"whole": (), "core": (), "rim": ()})
 GRID = Grid((4, 5, 3), np.eye(4))

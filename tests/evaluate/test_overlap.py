@@ -114,6 +114,12 @@ def test_void_is_left_out_whatever_the_prediction_says():
     assert overlap.confusion(truth, prediction, 2).tolist() == [[1, 1], [0, 1]]
 
 
+def test_a_missing_prediction_without_a_background_is_right_nowhere():
+    truth = np.array([0, 0, 1, 2, 255], dtype=np.uint8)
+    matrix = overlap.confusion(truth, None, 3, background=False)
+    assert matrix.tolist() == [[0, 2, 0], [0, 0, 1], [1, 0, 0]]
+
+
 def test_a_missing_prediction_counts_as_background():
     assert overlap.confusion(digits("0011"), None, 2).tolist() == [[2, 0], [2, 0]]
 

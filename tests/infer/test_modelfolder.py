@@ -178,6 +178,22 @@ def test_the_card_is_written_in_words() -> None:
     assert "- not recorded" in bare
 
 
+def test_a_model_of_images_says_so_in_its_card() -> None:
+    seen = {"cases": 6, "size_min_px": [300, 400], "size_max_px": [360, 480]}
+    about = describe(unit="px", channels=("red", "green", "blue"), depth=1, domain=seen)
+    card = modelfolder.card(about, 1, 1)
+    assert "in images (red + green + blue)." in card
+    assert "medseg segment IMAGES OUT" in card
+    assert "- rows and columns from 300 × 400 to 360 × 480 px" in card.splitlines()
+    assert "scan" not in card
+
+
+def test_sizes_of_images_are_merged_as_voxel_edges_are() -> None:
+    a = {"cases": 6, "size_min_px": [300, 400], "size_max_px": [360, 480]}
+    b = {"cases": 5, "size_min_px": [200, 500], "size_max_px": [400, 500]}
+    assert domain.merged([a, b]) == {"cases": 6, "size_min_px": [200, 400], "size_max_px": [400, 500]}
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 99, "members": [], "description": {}}'])
 def test_a_file_that_is_no_model_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "model.json").write_text(text)

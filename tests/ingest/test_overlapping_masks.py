@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medseg.bits import unpack_masks
 from medseg.errors import Code
 from medseg.ingest import checks, layouts, splits
 from medseg.ingest.patterns import CaseFiles
-from medseg.volume import VOID, Array, ClassList, unpack_masks
+from medseg.volume import VOID, Array, ClassList
 from tests.found import strays
 
 Save = Callable[..., Path]

@@ -46,6 +46,14 @@ def test_a_range_is_in_natural_order_and_its_ends_need_not_exist() -> None:
     assert result.left_out == ("case1",)
 
 
+def test_a_range_of_hashes_goes_by_their_characters() -> None:
+    hashes = ["00ae6", "01d44", "1b4e2", "9c03f", "a101f", "a9a40", "f2e11"]
+    cases = [case(name) for name in hashes]
+    result = splits.given(cases, [{"train": ["00ae6..9c03f"], "test": ["a101f..f2e11"]}])
+    assert set(names(result.rows, "train")) == set(hashes[:4])
+    assert set(names(result.rows, "test")) == set(hashes[4:])
+
+
 def test_cases_in_quarantine_may_be_named() -> None:
     result = splits.given(CASES[:3], [{"train": ["h_001..h_010"]}], {"h_010", "h_999"})
     assert names(result.rows, "train") == ["h_001", "h_002", "h_003"]

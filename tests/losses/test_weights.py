@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from medseg.errors import Code, MedsegError
 from medseg.losses.weights import median_frequency
@@ -25,3 +28,22 @@ def test_nothing_labelled_is_refused() -> None:
     with pytest.raises(MedsegError) as refusal:
         median_frequency(np.zeros((2, 3), dtype=np.int64))
     assert refusal.value.code == Code.NOTHING_USABLE
+
+
+def test_void_pixels_are_pixels_of_their_image_but_of_no_class() -> None:
+    # image 1: six of class 0, two void; image 2: one of class 0, three of class 1
+    counts = np.array([[6, 0], [1, 3]])
+    weights = median_frequency(counts, np.array([8, 4]))
+    # freq 7/12, 3/4, median 2/3
+    np.testing.assert_allclose(weights, [(2 / 3) / (7 / 12), (2 / 3) / (3 / 4)])
+    np.testing.assert_array_equal(median_frequency(counts, counts.sum(axis=1)), median_frequency(counts))
+
+
+@pytest.mark.data
+def test_the_weights_of_camvids_training_images(data: Path) -> None:
+    labels = [np.asarray(Image.open(path)) for path in sorted((data / "camvid/trainannot").glob("*.png"))]
+    assert len(labels) == 367
+    counts = np.stack([np.bincount(label.ravel(), minlength=12)[:11] for label in labels])
+    found = median_frequency(counts, np.array([label.size for label in labels]))
+    known = [0.2793, 0.2017, 4.7865, 0.149, 1.0, 0.4217, 3.8467, 1.9736, 0.7889, 6.3747, 8.8587]
+    np.testing.assert_allclose(found, known, atol=6e-5)

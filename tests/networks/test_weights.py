@@ -17,26 +17,26 @@ from medseg.networks.fcn import FCN32s
 from medseg.networks.segnet import SegNet
 from medseg.networks.unet import UNet
 from medseg.networks.usegnet import USegNet
-from medseg.networks.vgg import VGG16_NAMES
+from medseg.networks.vgg import VGG16_NAMES, VGG16Classifier
 from medseg.networks.weights import fill, read_weights
 
 
 def vgg16(width: int = 2, hidden: int = 4) -> dict[str, Tensor]:
     """A narrow VGG16's state dict in torchvision's names, with classifier."""
-    channels = [3]
-    for level, count in enumerate((2, 2, 3, 3, 3)):
-        channels += [width * min(2**level, 8)] * count
-    layers: dict[str, nn.Module] = {
-        name: nn.Conv2d(channels[i], channels[i + 1], 3) for i, name in enumerate(VGG16_NAMES)
-    }
-    layers["classifier.0"] = nn.Linear(width * 8 * 49, hidden)
-    layers["classifier.3"] = nn.Linear(hidden, hidden)
-    layers["classifier.6"] = nn.Linear(hidden, 10)
-    return {
-        f"{name}.{kind}": tensor.detach()
-        for name, m in layers.items()
-        for kind, tensor in m.named_parameters()
-    }
+    return VGG16Classifier(3, 10, width=width, hidden=hidden).published()
+
+
+def test_vgg16_has_torchvisions_names_and_shapes() -> None:
+    with torch.device("meta"):
+        published = VGG16Classifier().published()
+    channels = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+    shapes = {name: (channels[i + 1], channels[i], 3, 3) for i, name in enumerate(VGG16_NAMES)}
+    full = {"classifier.0": (4096, 25088), "classifier.3": (4096, 4096), "classifier.6": (1000, 4096)}
+    found = {name: tuple(tensor.shape) for name, tensor in published.items()}
+    for name, shape in {**shapes, **full}.items():
+        assert found.pop(f"{name}.weight") == shape
+        assert found.pop(f"{name}.bias") == shape[:1]
+    assert found == {}
 
 
 def test_both_file_formats_give_the_same(tmp_path: Path) -> None:
@@ -85,6 +85,18 @@ def test_vgg16_fills_fcn_with_its_fully_connected_layers() -> None:
         window.flatten(1), tensors["classifier.0.weight"], tensors["classifier.0.bias"]
     )
     torch.testing.assert_close(network.top[0](window)[:, :, 3, 3], full)
+
+
+def test_fcn32s_filled_from_vgg16_gives_its_scores_at_the_windows_centre() -> None:
+    classifier = VGG16Classifier(3, 10, width=2, hidden=4).double().eval()
+    network = FCN32s(3, 10, width=2, hidden=4).double().eval()
+    fill(network, classifier.published())
+    network.score.weight.data = classifier.classifier[6].weight.data[:, :, None, None]
+    network.score.bias.data = classifier.classifier[6].bias.data
+    x = torch.randn(2, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    scores = network.score(network.top(network.body(x)[4]))  # (2, 10, 7, 7)
+    torch.testing.assert_close(scores[:, :, 3, 3], classifier(x), rtol=0, atol=1e-12)
+    assert classifier(x).abs().max() > 1e-3
 
 
 def test_vgg16_fills_the_encoders_of_the_segnets_and_deeplab() -> None:

@@ -126,6 +126,53 @@ def test_patches_lie_where_their_place_says(plane: Plane) -> None:
         np.testing.assert_array_equal(patch[1, 2:6, 1:5] * 3 + 1, slab[window])
 
 
+def test_one_plane_draws_the_numbers_that_it_always_drew() -> None:
+    cases = [_case("a", _label(1)), _case("b", _label(2), seed=5)]
+    expected = [(1, 5, 1, 1), (1, 2, 4, 0), (0, 5, 2, 2), (0, 0, 0, 1), (0, 4, 5, 2)]
+    for plane in ("coronal", ("coronal",)):
+        drawer = Drawer(cases, plane, 3, (4, 5), 5, seed=3, class_share=0.5)  # type: ignore[arg-type]
+        assert drawer.places(7) == [(*place, "coronal") for place in expected]
+
+
+def test_several_planes_are_drawn_equally_often_and_cut_from_their_own_slices() -> None:
+    case = _case("a", _label(1))
+    drawer = Drawer([case], PLANES, 1, (4, 4), 90, seed=0, class_share=0.5, field=(8, 6))
+    places, (patches, labels) = drawer.places(0), drawer(0)
+    drawn = [place.plane for t in range(20) for place in drawer.places(t)]
+    assert all(0.3 < drawn.count(plane) / len(drawn) < 0.37 for plane in PLANES)
+    for place, patch, label in zip(places, patches, labels, strict=True):
+        stack, slab = plane_view(case.label, place.plane), plane_view(case.ready.array[1], place.plane)
+        window = np.s_[place.slice, place.row : place.row + 4, place.column : place.column + 4]
+        assert stack[window].shape == (4, 4)
+        np.testing.assert_array_equal(label[2:6, 1:5], stack[window])
+        np.testing.assert_array_equal(patch[1, 2:6, 1:5] * 3 + 1, slab[window])
+    again = Drawer([case], PLANES, 1, (4, 4), 90, seed=0, class_share=0.5, field=(8, 6))
+    again(5)
+    np.testing.assert_array_equal(again(0)[0], patches)
+    assert drawer.places(1) != places
+
+
+def test_fields_of_several_planes_are_asked_for_with_their_slices_sizes() -> None:
+    case, asked = _case("a", _label(1)), []
+
+    def boxes(t: int, windows: Array) -> tuple[Array, tuple[int, int]]:
+        asked.append(windows)
+        return windows[:, 0], (4, 4)
+
+    drawer = Drawer([case], PLANES, 1, (4, 4), 20, seed=0, boxes=boxes)
+    placement = drawer(0)[2]
+    sizes = [plane_view(case.label, place.plane).shape[1:] for place in drawer.places(0)]
+    assert asked[0][:, 1].tolist() == placement[:, 1].tolist() == [list(size) for size in sizes]
+    assert len(set(sizes)) == 3
+
+
+def test_planes_that_are_none_or_twice_the_same_are_refused() -> None:
+    case = _case("a", _label(1))
+    for planes in ((), ("axial", "axial"), ("oblique",)):
+        with pytest.raises(ValueError, match="plane"):
+            Drawer([case], planes, 1, (4, 4), 2, seed=0)(0)  # type: ignore[arg-type]
+
+
 def test_class_share_one_always_shows_a_foreground_class_anywhere_in_the_window() -> None:
     label = np.zeros((20, 20, 5), np.uint8)
     label[10, 9, 2] = 1

@@ -359,3 +359,24 @@ def test_a_run_without_data_goes_on_with_the_work_folders(place: Path) -> None:
     with pytest.raises(MedsegError) as caught:
         pipeline.run(elsewhere, Reporter(stream=stream))
     assert caught.value.code == Code.PATH_MISSING
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("preprocess.spacing_px=[2, 2]", "a volume in mm; use spacing_mm"),
+        ("preprocess.intensity=imagenet", "imagenet scaling of 1 channel"),
+    ],
+)
+def test_what_is_for_images_is_refused_for_scans_in_one_line(place: Path, setting: str, told: str) -> None:
+    with pytest.raises(MedsegError) as caught:
+        go(place, OFF, setting)
+    problem = caught.value.problems[0] if isinstance(caught.value, RecipeError) else caught.value
+    assert told in str(problem)
+
+
+def test_a_scans_best_weights_can_be_those_of_the_best_mean_iou(place: Path) -> None:
+    go(place, OFF)
+    assert "val/miou" not in files.read_csv(place / "work/train/0/history.csv")[0]
+    go(place, OFF, "train.keep_best_by=miou")
+    assert 0 <= float(files.read_csv(place / "work/train/0/history.csv")[0]["val/miou"]) <= 1

@@ -147,7 +147,7 @@ def test_sizes_are_refused_before_anything_runs(
 def test_every_packaged_recipe_has_sizes_that_its_network_takes() -> None:
     for path in load.packaged().glob("*.yaml"):
         packaged = load.load(path.stem)
-        channels = len(packaged.data.channels) * packaged.sampling.depth
+        channels = len(packaged.data.channel_names()) * packaged.sampling.depth
         with torch.device("meta"):
             network = networks.build(
                 packaged.network.name, channels, len(packaged.data.classes), **packaged.network.keywords

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.bits import pack_masks
 from medseg.patches.draw import Drawer
 from medseg.preprocess import geometry, store
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Ready, Scaling
-from medseg.volume import VOID, Grid, Volume, pack_masks
+from medseg.volume import VOID, Grid, Volume
 
 GRID = Grid((8, 9, 4), np.eye(4))
 

@@ -49,6 +49,22 @@ def test_learning_curves_of_cells_as_a_csv_file_holds_them():
     assert charts._lines(history, "lr") == {"lr": [(0.0, 0.001), (1.0, 0.0005)]}
 
 
+def test_images_show_mean_iou_and_accuracies_instead_of_dice():
+    over_set = {"val/miou": "0.3", "val/G": "0.7", "val/C": "0.4"}
+    history = [{"epoch": "1", "train/loss": "1", "val/dice_G": "0.2", **over_set}]
+    panels = charts._panels(history)
+    assert panels["validation"] == {"mIoU": [(1.0, 0.3)], "G": [(1.0, 0.7)], "C": [(1.0, 0.4)]}
+    assert list(panels) == ["loss", "validation"]
+    assert is_picture(charts.learning_curves(history))
+
+
+def test_lines_that_cannot_be_told_apart_are_their_mean():
+    dice = {f"val/dice_c{k}": "0.5" for k in range(20)}
+    many, few = ({"epoch": "1", **each, "val/dice_mean": "0.4"} for each in (dice, {"val/dice_a": "0.5"}))
+    assert charts._panels([many]) == {"Dice": {"mean": [(1.0, 0.4)]}}
+    assert list(charts._panels([few])["Dice"]) == ["a", "mean"]
+
+
 @pytest.mark.parametrize("epochs", [1, 200])
 def test_learning_curves_of_any_length(epochs):
     history = [{"epoch": e, "train_loss": 1 / (e + 1), "val_loss": None} for e in range(epochs)]

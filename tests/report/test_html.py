@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -171,6 +172,60 @@ def test_a_run_without_labels_training_or_pictures():
     assert {r[1:] for r in found.references if r.startswith("#")} <= set(found.ids)
 
 
+def image_rows(case: str, ious: dict[str, float | None]) -> list[ScoreRow]:
+    return [
+        replace(row(case, name, iou), length_unit="px", size_unit="px", bf=iou) for name, iou in ious.items()
+    ]
+
+
+IMAGES = [
+    *image_rows("rare", {"sky": 0.95, "car": 0.2, "sign": None}),
+    *image_rows("plain", {"sky": 0.6, "car": 0.5, "sign": 0.7}),
+]
+
+
+def image_page(rows: list[ScoreRow] = IMAGES, **changes) -> Page:
+    matrices = {"test": np.array([[5, 1], [0, 9]])}
+    told = summary.summarise(rows, matrices, background=False, names=("sky", "car"))
+    cases = [html.CaseView(case, "test", PNG) for case in ("plain", "rare")]
+    return page(unit="px", scores=rows, summary=told, cases=cases, **changes)
+
+
+def test_a_page_about_images_speaks_of_images_pixels_and_iou():
+    words = " ".join(image_page().words.split())
+    for text in ("test · 2 images", "mean IoU 0.575", "weighted error (pixels)", "boundary F1", "1,300"):
+        assert text in words
+    for text in ("patient", "scan's", "ml)", "(mm)", "1,300.00", "subjects"):
+        assert text not in words.replace("over subjects, where several", "")
+
+
+def test_images_are_ordered_by_mean_iou_and_their_columns_begin_with_it():
+    assert html.case_order(IMAGES) == {"rare": pytest.approx(0.575), "plain": pytest.approx(0.6)}
+    assert [i for i in image_page().ids if i.startswith("case-")] == ["case-rare", "case-plain"]
+    assert html._metrics("px")[:3] == ("iou", "bf", "dice")
+    assert html._metrics("mm")[0] == "dice"
+
+
+def test_of_many_classes_a_card_names_the_worst():
+    rows = image_rows("a", {f"c{k}": k / 20 for k in range(20)})
+    card = html._card(html.CaseView("a", "test", PNG), html.case_order(rows), rows)
+    assert card.worst
+    assert [name for name, _ in card.classes] == ["c0", "c1", "c2"]
+
+
+def test_a_table_of_very_many_rows_shows_the_worst_and_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(html, "_MOST_ROWS", 2)
+    assert "The worst 2 of 6 rows" in image_page().words
+    assert "The worst" not in page(scores=ROWS[:2]).words
+
+
+def test_a_photograph_is_embedded_as_what_it_is():
+    photograph = b"\xff\xd8\xff\xe0rest"
+    found = image_page(spread=[], training=[], times=[], tiles=[])
+    assert not any(r.startswith("data:image/jpeg") for r in found.references)
+    assert html._data_uri(photograph).startswith("data:image/jpeg;base64,")
+
+
 @pytest.mark.parametrize(
     ("value", "metric", "text"),
     [
@@ -183,6 +238,7 @@ def test_a_run_without_labels_training_or_pictures():
         (0.04, "size_error_percent", "0.0"),
         (10.04, "size_error_percent", "+10.0"),
         (1234.5, "size", "1,234.50"),
+        (1234.0, "pixels", "1,234"),
         (58720.0, "weighted_error", "58,720"),
     ],
 )

@@ -1,0 +1,128 @@
+"""A network as an ONNX graph, written only if ONNX Runtime gives what the network gives."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg import files
+from medseg.errors import Code, MedsegError
+from medseg.networks.contract import Network
+
+INPUT, OUTPUT = "slabs", "logits"
+"""Names in the graph: (B, C·D, H, W) float32, scaled as the model folder says -> (B, K, H', W') float32."""
+
+TOLERANCE = 1e-4
+"""Largest difference between both, as a share of the largest logit."""
+
+
+def write(path: Path, network: Network, window: tuple[int, int]) -> bool:
+    """Write ``network``, put in evaluation mode, to ``path``; say whether its sides H and W are free.
+
+    The batch is always free. Sides are free, within what the network takes, where its form can be captured
+    so; otherwise they are those of ``window`` (px). Needs the extra ``[export]``.
+
+    :raises MedsegError: ``NOT_EXPORTABLE`` if it cannot be captured, or its graph gives other logits.
+    """
+    network.eval()
+    for free in (True, False):
+        graph, problem = _attempt(network, window, free=free)
+        if not problem:
+            files.write_bytes(path, graph)
+            return free
+    where, remedy = type(network).__name__, "use the model folder itself: it needs no graph"
+    raise MedsegError(Code.NOT_EXPORTABLE, where, problem, remedy)
+
+
+def _attempt(network: Network, window: tuple[int, int], *, free: bool) -> tuple[bytes, str]:
+    """The serialised graph, and what is wrong with it, empty if nothing."""
+    try:
+        graph = _captured(network, window, free=free)
+    except torch.onnx.OnnxExporterError as error:
+        return b"", str(error.__cause__ or error).strip().splitlines()[0]
+    return graph, _difference(graph, network, window, free=free)
+
+
+def _captured(network: Network, window: tuple[int, int], *, free: bool) -> bytes:
+    example = torch.zeros(2, network.in_channels, *(_traced(window, network) if free else window))
+    sides = {2: _side("h", network), 3: _side("w", network)} if free else {}
+    batch = torch.export.Dim("batch", min=1)
+    with warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: batch, **sides},),
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    for node in program.model.graph:
+        node.metadata_props.clear()  # lines and paths of the code on this machine
+    graph: bytes = program.model_proto.SerializeToString()
+    return graph
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what the exporter tells: of packages it does without, and of refusals that it raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    nowhere = StringIO()
+    try:
+        with redirect_stdout(nowhere), redirect_stderr(nowhere):
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _traced(window: tuple[int, int], network: Network) -> tuple[int, int]:
+    """Two different sides whose deepest features are wider than a pixel: torch takes a 1 for a constant."""
+    height = network.size_from(max(window[0], 2 * network.step + network.context))
+    return height, network.size_from(max(window[1], height + 1))
+
+
+def _side(name: str, network: Network) -> Any:
+    """Side lengths that the network takes: step · n + residue from the smallest on."""
+    fewest = (network.size_from(1) - network.residue) // network.step
+    n = torch.export.Dim(name, min=fewest)
+    return network.step * n + network.residue if network.step > 1 else n
+
+
+def _difference(graph: bytes, network: Network, window: tuple[int, int], *, free: bool) -> str:
+    """How the graph's logits differ from the network's, on one window and, with free sides, a larger one."""
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as refusals
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it finds is raised, too
+    larger = network.size_from(window[0] + 1), network.size_from(window[1] + 1)
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        for batch, size in ((2, window), (1, larger if free else window)):
+            slabs = torch.randn(
+                batch, network.in_channels, *size, generator=torch.Generator().manual_seed(batch)
+            )
+            with torch.no_grad():
+                expected: Tensor = network(slabs)
+            (found,) = session.run([OUTPUT], {INPUT: slabs.numpy()})
+            if found.shape != tuple(expected.shape):
+                return f"its graph gives {found.shape} for {tuple(slabs.shape)}"
+            apart = float(np.abs(found - expected.numpy()).max()) / (float(expected.abs().max()) or 1.0)
+            if not apart <= TOLERANCE:
+                return f"its graph's logits differ by {apart:.1e} of the largest"
+    except (refusals.Fail, refusals.InvalidArgument, refusals.RuntimeException, refusals.NotImplemented) as e:
+        return str(e).splitlines()[0]
+    return ""

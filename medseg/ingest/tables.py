@@ -1,0 +1,107 @@
+"""The layout `csv`: a table names each case's files, and perhaps its subject and role.
+
+Columns: `case` (the image's file name without suffix if absent), `image`, `label`, `subject` (the case if
+absent), `role` (train, val, test). Several channels stand in columns of their own, which the recipe names.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from medseg import files
+from medseg.errors import Code, MedsegError
+from medseg.ingest.imagesets import COLOURS
+from medseg.ingest.patterns import ROLES, CaseFiles, Found, Patterns, Stray, measured_under, natural_key
+from medseg.io import scans
+
+_Row = Mapping[str, str]
+
+
+def find(
+    root: Path,
+    table: str,
+    channels: Mapping[str, str] | None = None,
+    label: str | None = None,
+    without: Path | None = None,
+) -> Found:
+    """The cases of the CSV file ``table``; it and the paths in it are relative to ``root``.
+
+    ``channels`` maps a channel to its column, ``label`` is the label's column. Without channels a picture's
+    are red, green and blue of the column `image`, a scan's is `image`. Raises PATH_MISSING, FILE_UNREADABLE,
+    RECIPE_INVALID (columns), NOTHING_USABLE (no row).
+    """
+    rows = _read(root / table)
+    patterns = Patterns(channels or {"image": "image"}, label or ("label" if "label" in rows[0] else None))
+    _check_columns(root / table, rows[0], [*patterns.channels.values(), *([label] if label else [])])
+    unit: scans.Unit = "px" if scans.is_picture(Path(rows[0][_first(patterns)])) else "mm"
+    if unit == "px" and not channels:
+        patterns = replace(patterns, channels=dict.fromkeys(COLOURS, "image"))
+    claims: dict[str, list[CaseFiles]] = {}
+    for row in rows:
+        case = _case(root, row, patterns)
+        claims.setdefault(case.name, []).append(case)
+    settled = [_settle(root / table, claims[name]) for name in sorted(claims, key=natural_key)]
+    cases = [each for each in settled if isinstance(each, CaseFiles)]
+    strays = [each for each in settled if isinstance(each, Stray)]
+    taken = {path for held in claims.values() for case in held for path in _files(case)}
+    tree = [root / path for path in measured_under(unit, root, without)]
+    ignored = [path for path in tree if path not in taken and path.parent not in taken]
+    roles = {(_name(row, patterns), ROLES[row["role"]]) for row in rows if row.get("role") in ROLES}
+    return Found(cases, strays, "csv", patterns, ignored, tuple(sorted(roles)), unit)
+
+
+def _check_columns(path: Path, row: _Row, wanted: Sequence[str]) -> None:
+    if absent := [column for column in wanted if column not in row]:
+        found = f"no column {', '.join(absent)} beside {', '.join(row)}"
+        raise MedsegError(Code.RECIPE_INVALID, path, found, "correct data.channels, data.label or the table")
+
+
+def _settle(table: Path, rows: Sequence[CaseFiles]) -> CaseFiles | Stray:
+    """The case of a name's rows, or why they are none."""
+    case = rows[0]
+    paths = [path for each in rows for path in _files(each)]
+    held = tuple(dict.fromkeys(path for path in paths if path.exists()))
+    if len(rows) > 1:
+        found = f"{len(rows)} rows of case {case.name}"
+        return Stray(Code.DUPLICATE_CASE, str(table), found, "give each case one row", case.name, held)
+    if absent := [path for path in paths if not path.exists()]:
+        remedy = "correct the table, or copy the file"
+        return Stray(Code.FILE_MISSING, str(absent[0]), f"listed in {table.name}", remedy, case.name, held)
+    return case
+
+
+def _read(path: Path) -> list[_Row]:
+    """The rows, empty cells as empty texts."""
+    try:
+        rows = files.read_csv(path)
+    except FileNotFoundError as error:
+        raise MedsegError(Code.PATH_MISSING, path, "no such table", "correct data.table") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MedsegError(Code.FILE_UNREADABLE, path, str(error), "give a CSV file in UTF-8") from error
+    if not rows:
+        raise MedsegError(Code.NOTHING_USABLE, path, "no row", "give a row a case")
+    return [{key: value or "" for key, value in row.items() if key} for row in rows]
+
+
+def _case(root: Path, row: _Row, patterns: Patterns) -> CaseFiles:
+    name = _name(row, patterns)
+    channels = {channel: root / row[column] for channel, column in patterns.channels.items()}
+    label = row.get(patterns.label, "") if patterns.label else ""
+    return CaseFiles(name, row.get("subject") or name, channels, root / label if label else None)
+
+
+def _name(row: _Row, patterns: Patterns) -> str:
+    return row.get("case") or scans.stem(Path(row[_first(patterns)]))
+
+
+def _first(patterns: Patterns) -> str:
+    """The column of the first channel."""
+    return next(iter(patterns.channels.values()))
+
+
+def _files(case: CaseFiles) -> tuple[Path, ...]:
+    label = [] if case.label is None else [case.label]
+    return tuple(dict.fromkeys([*case.channels.values(), *label]))

@@ -1,0 +1,140 @@
+"""What a training starts from when not from drawn weights: published ones of the body, or a model folder.
+
+Only the first step needs them: afterwards the checkpoint and the model folder hold all weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg import files, networks
+from medseg.config import recipe
+from medseg.config.recipe import Recipe
+from medseg.config.weights import Weights
+from medseg.errors import Code, MedsegError
+from medseg.infer import modelfolder
+from medseg.infer.modelfolder import Member
+from medseg.networks.contract import Network
+from medseg.networks.download import download, place, require_sha256
+from medseg.networks.start import start
+from medseg.networks.weights import fill, fitted, read_weights
+from pipelines.reporter import Reporter
+from pipelines.workfolder import Work
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A name for people, and the sha256 of the weights."""
+
+    name: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, sha256 {self.sha256[:12]}"
+
+
+def origin(part: recipe.Network, fold: int) -> Origin | None:
+    """Where the first weights of a fold come from; None if they are drawn."""
+    if part.weights is not None:
+        return _origin_of_weights(part.weights)
+    if part.start_from is not None:
+        model, member = _member(part.start_from, fold)
+        return Origin(f"{model} ({member.name})", member.sha256)
+    return None
+
+
+def settings(part: recipe.Network, fold: int) -> dict[str, Any]:
+    """What of the network's part decides a fold's weights: content, wherever its files lie."""
+    told: dict[str, Any] = {"name": part.name, "keywords": part.keywords}
+    begun = origin(part, fold)
+    if begun is not None:
+        told |= {"from": begun.sha256, "fresh": list(part.start_fresh)}
+    return told
+
+
+def check(named: Recipe, work: Work, folds: tuple[int, ...]) -> None:
+    """Refuse weights that are absent, changed or do not fit, before anything runs.
+
+    What a URL names is looked at if it was downloaded before. Raises PATH_MISSING, SHA256_DIFFERS,
+    WEIGHTS_DO_NOT_FIT, KEYWORD_INVALID, or as :func:`medseg.infer.modelfolder.load` does.
+    """
+    part = named.network
+    channels = len(named.data.channel_names()) * named.sampling.depth
+    with torch.device("meta"):
+        network = networks.build(part.name, channels, len(named.data.classes), **part.keywords)
+    if part.weights is not None:
+        path = _path(part.weights, work)
+        if part.weights.url is None or path.is_file():
+            fitted(network, read_weights(_checked(part.weights, path)))
+    if part.start_from is not None:
+        for fold in folds:
+            start(network, _trained(part.start_from, fold), part.start_fresh)
+
+
+def fetch(part: recipe.Network, work: Work, say: Reporter) -> None:
+    """Download what the recipe names by URL, unless it lies in the work folder."""
+    weights = part.weights
+    if weights is not None and weights.url is not None and weights.sha256 is not None:
+        if not place(weights.url, work.weights).is_file():
+            say.line(f"  downloading {weights.url}")
+        download(weights.url, weights.sha256, work.weights)
+
+
+def begin(network: Network, part: recipe.Network, work: Work, fold: int) -> str | None:
+    """Put the first weights into the network, in place, and say what it got; None if they stay as drawn."""
+    if part.weights is not None:
+        path = _path(part.weights, work)
+        fresh = fill(network, read_weights(_checked(part.weights, path)))
+        count = len(network.state_dict())
+        return f"starts from {path.name}: {count - len(fresh)} tensors taken, {len(fresh)} fresh"
+    if part.start_from is not None:
+        begun = start(network, _trained(part.start_from, fold), part.start_fresh)
+        network.load_state_dict(begun.tensors, strict=False)
+        return f"starts from {part.start_from}: {begun}"
+    return None
+
+
+def _origin_of_weights(weights: Weights) -> Origin:
+    named = weights.file if weights.url is None else place(weights.url, Path())
+    if named is None:
+        raise ValueError("weights are a file or a url")
+    if weights.sha256 is None and not named.is_file():
+        raise MedsegError(Code.PATH_MISSING, named, "there is no such file", "correct network.weights.file")
+    return Origin(named.name, weights.sha256 or files.sha256(named))
+
+
+def _path(weights: Weights, work: Work) -> Path:
+    """Where the file lies, or will lie once it is downloaded."""
+    if weights.file is not None:
+        return weights.file
+    return place(weights.url or "", work.weights)
+
+
+def _checked(weights: Weights, path: Path) -> Path:
+    if weights.sha256 is not None and path.is_file():
+        require_sha256(path, weights.sha256, path)
+    return path
+
+
+def _trained(folder: Path, fold: int) -> Network:
+    _, member = _member(folder, fold)
+    return modelfolder.load_network(folder, member.name)[1]
+
+
+def _member(folder: Path, fold: int) -> tuple[str, Member]:
+    """The model's name, and its only member or, of several, that of the fold: it saw none of its tests."""
+    if not (folder / "model.json").is_file():
+        remedy = "train that model first, or name another by --set network.start_from=MODEL_FOLDER"
+        raise MedsegError(Code.PATH_MISSING, f"network.start_from {folder}", "there is no model.json", remedy)
+    held = modelfolder.read(folder)
+    members = {member.name: member for member in held.members}
+    name = next(iter(members)) if len(members) == 1 else f"fold{fold}"
+    if name not in members:
+        found = f"its members are {', '.join(members)}, none is {name}"
+        remedy = "start from a model with one member, or with one for each fold"
+        raise MedsegError(Code.NOT_A_MODEL, folder, found, remedy)
+    return held.description.name, members[name]

@@ -1,0 +1,96 @@
+"""The layout csv: a table names the files, and perhaps subjects and roles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medseg.errors import Code, MedsegError
+from medseg.ingest import layouts
+from medseg.ingest.imagesets import COLOURS
+from medseg.ingest.patterns import Found
+
+Touch = Callable[..., Path]
+
+
+def find(root: Path, text: str, channels: dict[str, str] | None = None, label: str | None = None) -> Found:
+    (root / "cases.csv").write_text(text)
+    return layouts.find(root, "csv", channels, label, None, "cases.csv")
+
+
+def test_pictures_with_subjects_and_roles(touch: Touch) -> None:
+    root = touch("img/b.jpg", "img/a.jpg", "gt/a.png", "other.png")
+    rows = "case,image,label,subject,role\nB,img/b.jpg,,p1,test\nA,img/a.jpg,gt/a.png,p2,training\n"
+    found = find(root, rows)
+    assert (found.layout, found.unit) == ("csv", "px")
+    assert [(case.name, case.subject) for case in found.cases] == [("A", "p2"), ("B", "p1")]
+    assert found.cases[0].channels == dict.fromkeys(COLOURS, root / "img/a.jpg")
+    assert [case.label for case in found.cases] == [root / "gt/a.png", None]
+    assert found.roles == (("A", "train"), ("B", "test"))
+    assert found.ignored == [root / "other.png"]
+
+
+def test_scans_with_channels_in_columns_and_names_from_files(touch: Touch) -> None:
+    root = touch("s/x_t1.nii.gz", "s/x_t2.nii.gz", "s/x_seg.nii.gz", "s/shot.png")
+    rows = "t1,t2,truth\ns/x_t1.nii.gz,s/x_t2.nii.gz,s/x_seg.nii.gz\n"
+    found = find(root, rows, {"T1": "t1", "T2": "t2"}, "truth")
+    assert found.unit == "mm" and not found.ignored
+    assert found.cases[0].name == found.cases[0].subject == "x_t1"
+    assert found.cases[0].channels == {"T1": root / "s/x_t1.nii.gz", "T2": root / "s/x_t2.nii.gz"}
+    assert found.cases[0].label == root / "s/x_seg.nii.gz"
+    assert list(find(root, "image\ns/x_t1.nii.gz\n").cases[0].channels) == ["image"]
+
+
+def test_a_label_may_be_a_folder_of_masks(touch: Touch) -> None:
+    root = touch("a.png", "masks/1.png", "masks/2.png")
+    found = find(root, "image,label\na.png,masks\n", {"grey": "image"})
+    assert found.cases[0].label == root / "masks" and not found.ignored
+
+
+def test_absent_files_and_double_rows_are_coded(touch: Touch) -> None:
+    root = touch("a.png", "b.png")
+    rows = "case,image,label\nlost,lost.png,\nhalf,b.png,gone.png\ntwice,a.png,\ntwice,a.png,\n"
+    found = find(root, rows)
+    assert not found.cases and not found.ignored
+    told = {stray.case: (stray.code, Path(stray.where).name, len(stray.files)) for stray in found.strays}
+    assert told == {
+        "lost": (Code.FILE_MISSING, "lost.png", 0),
+        "half": (Code.FILE_MISSING, "gone.png", 1),
+        "twice": (Code.DUPLICATE_CASE, "cases.csv", 1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "label", "code"),
+    [
+        ("case,picture\na,a.png\n", None, None, Code.RECIPE_INVALID),
+        ("case,image\na,a.png\n", None, "truth", Code.RECIPE_INVALID),
+        ("case,image\na,a.png\n", {"t1": "t1"}, None, Code.RECIPE_INVALID),
+        ("case,image\n", None, None, Code.NOTHING_USABLE),
+        ("", None, None, Code.NOTHING_USABLE),
+    ],
+)
+def test_tables_that_cannot_be_used(
+    touch: Touch, text: str, channels: dict[str, str] | None, label: str | None, code: Code
+) -> None:
+    with pytest.raises(MedsegError) as caught:
+        find(touch("a.png"), text, channels, label)
+    assert caught.value.code is code
+
+
+def test_a_table_that_is_absent_or_no_text(touch: Touch) -> None:
+    root = touch("a.png")
+    with pytest.raises(MedsegError) as caught:
+        layouts.find(root, "csv", table="nowhere.csv")
+    assert caught.value.code is Code.PATH_MISSING
+    (root / "bad.csv").write_bytes(b"image\n\xff\xfe\n")
+    with pytest.raises(MedsegError) as caught:
+        layouts.find(root, "csv", table="bad.csv")
+    assert caught.value.code is Code.FILE_UNREADABLE
+
+
+def test_rows_that_are_short_have_empty_cells(touch: Touch) -> None:
+    found = find(touch("a.png"), "image,label,role\na.png\n")
+    assert found.cases[0].label is None and found.roles == ()

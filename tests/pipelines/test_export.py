@@ -1,0 +1,51 @@
+"""`medseg export`: a model folder of its own, with ONNX graphs where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from typer.testing import CliRunner
+
+from medseg.cli import folders  # noqa: F401 (registers the command)
+from medseg.cli.app import app
+from medseg.errors import Code, MedsegError
+from medseg.infer import modelfolder
+from pipelines import export
+from pipelines.reporter import Reporter
+
+
+def test_a_member_becomes_a_graph_and_goes_with_the_model_that_it_was_of(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_model("work/model")
+    said = CliRunner().invoke(app, ["export", str(tmp_path / "work"), str(tmp_path / "out"), "--onnx"])
+    assert said.exit_code == 0, said.output
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "card.md",
+        "fold0.onnx",
+        "fold0.safetensors",
+        "model.json",
+    ]
+    session = onnxruntime.InferenceSession(tmp_path / "out/fold0.onnx", providers=["CPUExecutionProvider"])
+    slabs = np.random.default_rng(0).normal(size=(1, 3, 24, 20)).astype(np.float32)
+    (found,) = session.run(["logits"], {"slabs": slabs})
+    assert found.shape == (1, 3, 24, 20)
+    assert modelfolder.load(tmp_path / "out").parameters > 0
+    CliRunner().invoke(app, ["export", str(tmp_path / "work"), str(tmp_path / "out")])
+    assert not (tmp_path / "out/fold0.onnx").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    make_model: Callable[..., Path], tmp_path: Path, say: Reporter
+) -> None:
+    make_model("work/model")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.onnx").write_text("mine")
+    with pytest.raises(MedsegError) as refused:
+        export.run(tmp_path / "work", tmp_path / "out", say, onnx=True)
+    assert refused.value.code is Code.USAGE
+    assert (tmp_path / "out/notes.onnx").read_text() == "mine"
