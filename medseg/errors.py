@@ -43,6 +43,7 @@ class Code(StrEnum):
     LABEL_NOT_INTEGER = "LABEL_NOT_INTEGER"
     LABEL_WITHOUT_IMAGE = "LABEL_WITHOUT_IMAGE"
     CHANNEL_MISSING = "CHANNEL_MISSING"
+    MASK_MISSING = "MASK_MISSING"
     FILE_MISSING = "FILE_MISSING"
     FILE_UNREADABLE = "FILE_UNREADABLE"
     DUPLICATE_CASE = "DUPLICATE_CASE"
@@ -107,6 +108,7 @@ MEANING: dict[Code, str] = {
     Code.LABEL_NOT_INTEGER: "the label map holds values further than 1e-3 from an integer",
     Code.LABEL_WITHOUT_IMAGE: "a label map has no image",
     Code.CHANNEL_MISSING: "a channel that the recipe names is absent for this case",
+    Code.MASK_MISSING: "a mask that the recipe names is absent for this case, though others are there",
     Code.FILE_MISSING: "a file that a list names does not exist",
     Code.FILE_UNREADABLE: "the file cannot be opened (permissions, broken link)",
     Code.DUPLICATE_CASE: "two files claim the same case and channel",

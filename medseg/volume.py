@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -36,6 +37,12 @@ LabelForm = Literal["values", "colours", "above"]
 
 VOID = 255
 """Class index of voxels that loss, sampling, weights and metrics ignore."""
+
+OUTSIDE = "outside"
+"""What a voxel that a mask does not hold is to it."""
+
+MOST_MASKS = 7
+"""Overlapping masks of one class list: with eight bits set a byte would be void."""
 
 SAME_GRID_MM = 0.1
 
@@ -125,6 +132,11 @@ class ClassList:
     value in ``void_values`` are void. ``merged`` holds pairs: a value of label files and the class's value
     that it counts as.
 
+    With ``overlapping`` the rows are masks that may share voxels, each 1 in a file of its own; there is no
+    background, and an index of the program is a byte whose bit i says whether mask i holds the voxel (see
+    ``medseg.bits``). ``file_values`` are (value, byte) pairs of the one label map of which masks are
+    regions, where they are.
+
     ``label_form`` says how label files write classes: by their ``values``, by their ``colours`` (RGB; those
     of ``void_colours`` are void), or as a grey mask, ``above`` the ``threshold`` the last class, else the
     first.
@@ -133,25 +145,34 @@ class ClassList:
     classes: tuple[Class, ...]
     void_values: tuple[int, ...] = ()
     background: bool = True
+    overlapping: bool = False
+    file_values: tuple[tuple[int, int], ...] = ()
     label_form: LabelForm = "values"
     threshold: float = 0.0
     void_colours: tuple[Colour, ...] = ()
     merged: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        values = [c.value for c in self.classes]
         names = [c.name for c in self.classes]
+        if self.overlapping:
+            _check_mask_names(names)
+        else:
+            self._check_values(names)
+        known = self._by_value()
+        if both := sorted(set(self.void_values) & set(known)):
+            raise ValueError(f"the void value {both[0]} is also a class")
+        taken = {*known, *self.void_values}
+        if wrong := [pair for pair in self.merged if pair[0] in taken or pair[1] not in known]:
+            raise ValueError(
+                f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}: it must be new, that a class"
+            )
+
+    def _check_values(self, names: list[str]) -> None:
+        values = [c.value for c in self.classes]
         if len(set(values)) < len(values) or len(set(names)) < len(names):
             raise ValueError(f"class values and names must be unique, got {values} and {names}")
         if not 2 <= len(values) <= VOID:
             raise ValueError(f"a class list has 2 to {VOID} rows, got {len(values)}")
-        if both := sorted(set(self.void_values) & set(values)):
-            raise ValueError(f"the void value {both[0]} is also a class")
-        taken = {*values, *self.void_values}
-        if wrong := [pair for pair in self.merged if pair[0] in taken or pair[1] not in values]:
-            raise ValueError(
-                f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}: it must be new, that a class"
-            )
         colours = [*(c.colour for c in self.classes), *self.void_colours]
         if self.label_form == "colours" and len(set(colours)) < len(colours):
             raise ValueError("classes written by their colours need one each, and void others")
@@ -176,6 +197,22 @@ class ClassList:
             rows.append(Class(value, names[value], given.get(value, _colour(i))))
         return cls(tuple(rows), void_values, background)
 
+    @classmethod
+    def of_masks(
+        cls,
+        regions: Mapping[str, Iterable[int]],
+        void_values: tuple[int, ...] = (),
+        file_values: Iterable[int] = (),
+    ) -> ClassList:
+        """Overlapping masks: name → the values of a label map that make it up, among its ``file_values``.
+
+        Masks that have files of their own have no values here.
+        """
+        held = {name: set(values) for name, values in regions.items()}
+        bits = {v: sum(1 << i for i, own in enumerate(held.values()) if v in own) for v in file_values}
+        rows = tuple(Class(1, name, _colour(i)) for i, name in enumerate(held, start=1))
+        return cls(rows, void_values, background=False, overlapping=True, file_values=tuple(bits.items()))
+
     def __len__(self) -> int:
         return len(self.classes)
 
@@ -199,6 +236,34 @@ class ClassList:
         """File values by index."""
         return tuple(c.value for c in self.classes)
 
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """Names of overlapping masks, by bit; none where classes exclude each other."""
+        return self.names if self.overlapping else ()
+
+    @property
+    def zero_is_outside(self) -> bool:
+        """Whether index 0 is none of the foreground: the background, or outside of all masks."""
+        return self.background or self.overlapping
+
+    def _by_value(self) -> dict[int, int]:
+        """File value → index, void left out; a mask's own file has 0 and 1."""
+        if self.overlapping:
+            return dict(self.file_values or ((0, 0), (1, 1)))
+        return {c.value: i for i, c in enumerate(self.classes)}
+
+    def holds(self, indices: Array, index: int) -> Array:
+        """Where indices (any shape) are of a class, or lie in a mask; void nowhere."""
+        if not self.overlapping:
+            found: Array = indices == index
+            return found
+        inside: Array = (indices >> index & 1 == 1) & (indices != VOID)
+        return inside
+
+    def of_mask(self, index: int) -> ClassList:
+        """The list of one mask by itself: what is outside, and inside."""
+        return ClassList((Class(0, OUTSIDE, (0, 0, 0)), replace(self.classes[index], value=1)))
+
     def as_written(self) -> ClassList:
         """The list by which label maps that medseg wrote are read: they hold the classes' values."""
         return replace(self, label_form="values", threshold=0.0, void_colours=(), merged=())
@@ -209,7 +274,7 @@ class ClassList:
         Raises LABEL_VALUE_UNKNOWN naming the values that are not in the list.
         """
         present = np.unique(values)
-        known = {c.value: i for i, c in enumerate(self.classes)}
+        known = self._by_value()
         known |= dict.fromkeys(self.void_values, VOID)
         known |= {value: known[into] for value, into in self.merged}
         unknown = [int(v) for v in present if int(v) not in known]
@@ -218,7 +283,7 @@ class ClassList:
                 Code.LABEL_VALUE_UNKNOWN,
                 where,
                 f"value {', '.join(map(str, unknown[:8]))} beside the class list's {sorted(known)}",
-                "correct the label map or add the value to data.classes",
+                self._remedy_for_values(),
             )
         lookup = np.array([known[int(v)] for v in present], dtype=np.uint8)
         if len(present) == 1:
@@ -229,6 +294,11 @@ class ClassList:
         table = np.zeros(high - low + 1, dtype=np.uint8)
         table[present.astype(np.int64) - low] = lookup
         return table[values.astype(np.int64, copy=False) - low]
+
+    def _remedy_for_values(self) -> str:
+        if self.overlapping and not self.file_values:
+            return "make it 1 inside the mask and 0 outside, or name the value in data.void"
+        return "correct the label map or add the value to data.classes"
 
     def to_values(self, indices: Array) -> Array:
         """Indices uint8 → file values in the smallest integer type that holds them all; 255 → void."""
@@ -241,9 +311,12 @@ class ClassList:
     def to_json(self) -> list[dict[str, Any]]:
         """Rows of ``labels.json``: value, name, colour; without a background, the first is marked foreground.
 
-        Void values are not told: a label map that was predicted holds none.
+        Masks are marked as overlapping, each with its value in its own file. Void values are not told: a
+        label map that was predicted holds none.
         """
         rows = [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
+        if self.overlapping:
+            return [{**row, "overlapping": True} for row in rows]
         return rows if self.background else [{**rows[0], "foreground": True}, *rows[1:]]
 
     @classmethod
@@ -251,7 +324,25 @@ class ClassList:
         """Undo :meth:`to_json`."""
         held = list(rows)
         classes = tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in held)
+        if any(r.get("overlapping", False) for r in held):
+            return cls(classes, void_values, background=False, overlapping=True)
         return cls(classes, void_values, background=not any(r.get("foreground", False) for r in held))
+
+
+_MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def _check_mask_names(names: list[str]) -> None:
+    """Raise ValueError unless every case's masks, and its margin map, can have files of their own."""
+    if not 1 <= len(names) <= MOST_MASKS:
+        raise ValueError(f"1 to {MOST_MASKS} masks may overlap, got {len(names)}")
+    endings = [f"_{name.lower()}" for name in (*names, "margin")]
+    for i, name in enumerate(names):
+        others = endings[:i] + endings[i + 1 :]
+        if not _MASK_NAME.fullmatch(name):
+            raise ValueError(f"a mask's name is part of a file's: letters, digits, _, . and -, not {name!r}")
+        if endings[i].endswith(tuple(others)):
+            raise ValueError(f"a mask's name ends that of a file: {name!r} ends as another, or as a margin's")
 
 
 def _colour(i: int) -> tuple[int, int, int]:

@@ -61,8 +61,9 @@ def run(request: Request, say: Reporter) -> ExitCode:
         raise MedsegError(
             Code.USAGE, work.root, "the work folder of a trained network", "name another with --work"
         )
-    if not recipe.data.background:
-        found = "clusters of grey values need a background, and data.background is false"
+    classes = recipe.data.class_list()
+    if classes.overlapping or not classes.background:
+        found = "clusters of grey values need classes that exclude each other, and a background"
         raise MedsegError(Code.USAGE, recipe.name, found, "take a recipe of brain scans")
     ingest.data_folder(recipe)
     with only_one(work):
@@ -172,7 +173,7 @@ def _cluster(recipe: Recipe, task: Task, order: tuple[int, ...]) -> Result:
 
 def _files(row: dict[str, str]) -> list[Path]:
     case = case_files(row)
-    return [*case.channels.values(), *([case.label] if case.label else [])]
+    return [*case.channels.values(), *case.label_paths]
 
 
 def _names(recipe: Recipe, order: Sequence[int]) -> list[str]:

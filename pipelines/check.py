@@ -21,7 +21,7 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
     else:
         recipe = load.load(recipe_name, data=folder)
         d = recipe.data
-        found = layouts.find(folder, d.layout, d.channels, d.label, None, d.table)
+        found = layouts.find(folder, d.layout, d.channels, d.label, None, d.table, d.masks)
         verdicts = _every_case(found, recipe.data.class_list(), say)
         if found.ignored:
             say.line(f"  {quarantine.ignored_line(found.ignored_below(folder))}")

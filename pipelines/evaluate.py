@@ -12,9 +12,10 @@ from medseg import files
 from medseg.evaluate import overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
 from medseg.infer import results
-from medseg.volume import Array
-from pipelines.ingested import cases, label_form, label_stamp, roles
-from pipelines.scores import OVER_SET, read_labels, summary_lines
+from medseg.ingest.patterns import CaseFiles
+from medseg.volume import Array, ClassList
+from pipelines.ingested import case_files, cases, label_form, label_stamps, roles
+from pipelines.scores import OVER_SET, read_prediction, read_truth, summary_lines
 from pipelines.stage import Job
 from pipelines.tracked import MOST_CHARTED
 from pipelines.workfolder import fold_of
@@ -22,8 +23,8 @@ from pipelines.workfolder import fold_of
 VERSION = 2
 BY_CLASS = ("dice", "hd95")
 
-Reference = tuple[Entry, Path, Path]
-"""Who is scored, from which label file, against which prediction."""
+Reference = tuple[Entry, CaseFiles, Path]
+"""Who is scored, by which files, against which prediction."""
 
 
 def run(job: Job) -> None:
@@ -33,11 +34,12 @@ def run(job: Job) -> None:
 
 def score(job: Job, listed: list[Reference]) -> None:
     """Score what is listed, as the stage does; also for predictions that no network made."""
-    used = {
+    classes = job.recipe.data.class_list()
+    used: dict[str, Any] = {
         "evaluate": job.recipe.evaluate.model_dump(mode="json"),
-        "classes": job.recipe.data.class_list().to_json(),
+        "classes": classes.to_json(),
         "references": [
-            [e.fold, e.case, e.role, label_stamp(label), _content(path)] for e, label, path in listed
+            [e.fold, e.case, e.role, label_stamps(case), _content(path, classes)] for e, case, path in listed
         ],
     }
     used |= label_form(job.recipe.data)
@@ -59,11 +61,12 @@ def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Referen
         if role.fold in folds and role.role in job.recipe.predict.roles and row["label"]:
             folder = job.work.fold_predictions(role.fold, len(folds))
             entry = Entry(role.case, role.subject, role.fold, role.role)
-            yield entry, Path(row["label"]), results.label_map(folder, role.case, row["unit"])
+            yield entry, case_files(row), results.label_map(folder, role.case, row["unit"])
 
 
-def _content(path: Path) -> str:
-    return files.sha256(path) if path.is_file() else "missing"
+def _content(path: Path, classes: ClassList) -> str:
+    paths = results.label_files(path, classes.masks)
+    return " ".join(files.sha256(p) if p.is_file() else "missing" for p in paths)
 
 
 def _score_all(job: Job, listed: list[Reference]) -> None:
@@ -71,17 +74,13 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
     rows: list[ScoreRow] = []
     matrices: dict[str, Array] = {}
     with job.say.progress("scoring", len(listed)) as bar:
-        for n, (entry, reference, predicted) in enumerate(listed, 1):
-            truth = read_labels(reference, classes)
-            prediction = None
-            if predicted.is_file():
-                prediction = read_labels(predicted, classes.as_written(), truth.grid).array[0]
+        for n, (entry, case, predicted) in enumerate(listed, 1):
+            truth = read_truth(case, classes)
+            prediction = read_prediction(predicted, classes, truth.grid)
             array = truth.array[0]
             tolerances = how.nsd_tolerance, how.bf_tolerance
             rows += table.score(entry, array, prediction, truth.grid, classes, *tolerances)
-            counted = overlap.confusion(
-                array, prediction, len(classes), where=entry.case, background=classes.background
-            )
+            counted = overlap.confusion_of(array, prediction, classes, where=entry.case)
             matrices[entry.role] = matrices.get(entry.role, np.zeros_like(counted)) + counted
             bar.to(n, entry.case)
     out = job.work.evaluation
@@ -110,7 +109,7 @@ def means(told: dict[str, Any]) -> dict[str, float]:
     for name, held in told["sets"].items():
         shown = {f"{metric}_mean": values["mean"] for metric, values in held["over_classes"].items()}
         if held["length_unit"] == "px":
-            shown |= {key: held["over_set"][key] for key in OVER_SET}
+            shown |= {key: held["over_set"][key] for key in OVER_SET if key in held["over_set"]}
             if len(held["classes"]) <= MOST_CHARTED:
                 shown |= {f"IoU_{key}": value for key, value in held["over_set"]["iou_by_class"].items()}
         elif len(held["classes"]) <= MOST_CHARTED:

@@ -44,14 +44,14 @@ def run(
     indices = {name: _class_index(about, name) for name in class_names}
     layer = explain.chosen_layer(network, layer)
     ready, _ = prepare(_scan(row, about), about)
-    labels = _labels(ready, network, about, device)
+    labels, classes = _labels(ready, network, about, device), about.class_list()
     made = {}
     for name, index in indices.items():
-        predicted = plane_view(labels == index, plane)
+        predicted = plane_view(classes.holds(labels, index), plane)
         slices = []
         for at in _middles(predicted):
             slab = read_slab(ready, plane, at, about.depth)
-            heat = explain.heat_map(network, slab, index, layer)
+            heat = explain.heat_map(network, slab, index, layer, overlapping=classes.overlapping)
             grey, pixel = slab[about.depth // 2], _pixel(ready, plane)
             colours = colours_of(ready.array[..., at]) if about.unit == "px" else None
             where = f"{plane} {at}" if colours is None else ""

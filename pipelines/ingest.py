@@ -17,6 +17,7 @@ from medseg.ingest.patterns import CaseFiles, Found, measured_under
 from medseg.ingest.splits import Splits
 from medseg.io import scans
 from medseg.volume import Case, ClassList
+from pipelines.ingested import label_cell
 from pipelines.stage import Job
 
 VERSION = 1
@@ -32,7 +33,7 @@ def run(job: Job) -> None:
     recipe, out = job.recipe, job.work.ingest
     root = data_folder(recipe)
     d = recipe.data
-    found = layouts.find(root, d.layout, d.channels, d.label, job.work.root, d.table)
+    found = layouts.find(root, d.layout, d.channels, d.label, job.work.root, d.table, d.masks)
     used = {
         "data": recipe.data.model_dump(mode="json"),
         "files": [[files.stamp(p) for p in _paths(c)] for c in found.cases],
@@ -69,8 +70,8 @@ def data_folder(recipe: Recipe) -> Path:
 
 
 def _paths(case: CaseFiles) -> list[Path]:
-    label = [] if case.label is None else masks.files_of(case.label)
-    return [p for p in (*case.channels.values(), *label) if p.exists()]
+    labels = (path for label in case.label_paths for path in masks.files_of(label))
+    return [p for p in (*case.channels.values(), *labels) if p.exists()]
 
 
 def _read_all(job: Job, found: Found) -> tuple[list[CaseFiles], list[dict[str, Any]], list[quarantine.Row]]:
@@ -117,7 +118,7 @@ def _usable(each: CaseFiles, case: Case, findings: Sequence[Finding]) -> dict[st
         "subject": each.subject,
         "labelled": "yes" if case.label is not None else "no",
         "channels": json.dumps({k: str(v) for k, v in each.channels.items()}),
-        "label": str(each.label or ""),
+        "label": label_cell(each),
         "shape": " ".join(map(str, grid.shape)),
         "spacing": " ".join(f"{s:.6g}" for s in grid.spacing),
         "unit": grid.unit,

@@ -16,17 +16,37 @@ from medseg.ingest.splits import SplitRow
 
 def case_files(row: dict[str, str]) -> CaseFiles:
     """A row of cases.csv as the paths it was read from."""
-    channels = {name: Path(path) for name, path in json.loads(row["channels"]).items()}
-    return CaseFiles(row["case"], row["subject"], channels, Path(row["label"]) if row["label"] else None)
+    channels, label = _paths(row["channels"]), row["label"]
+    if label.startswith("{"):
+        return CaseFiles(row["case"], row["subject"], channels, masks=_paths(label))
+    return CaseFiles(row["case"], row["subject"], channels, Path(label) if label else None)
+
+
+def label_cell(case: CaseFiles) -> str:
+    """The cell `label` of cases.csv: a path; of masks the JSON of name → path; empty if not labelled."""
+    return json.dumps({k: str(v) for k, v in case.masks.items()}) if case.masks else str(case.label or "")
+
+
+def label_stamps(case: CaseFiles) -> Any:
+    """Stamps of the label map's file or of each mask's; None if not labelled."""
+    if case.masks:
+        return {name: files.stamp(path) for name, path in case.masks.items()}
+    return None if case.label is None else label_stamp(case.label)
+
+
+def _paths(cell: str) -> dict[str, Path]:
+    return {name: Path(path) for name, path in json.loads(cell).items()}
 
 
 def label_form(data: Data) -> dict[str, Any]:
-    """What stages hash of how label files write classes; nothing where they hold values."""
+    """What stages hash of how label files write classes; nothing where they hold the classes' values."""
     held: dict[str, Any] = {}
     if data.label_form != "values":
         held["label_form"] = [data.label_form, data.void_colours]
     if data.merge:
         held["merge"] = sorted(data.merge.items())
+    if data.regions:
+        held["regions"] = data.class_list().file_values
     return held
 
 

@@ -18,6 +18,7 @@ from medseg.infer.modelfolder import Model, ModelFile
 from medseg.infer.segment import segment_file, write_label_names
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
+from medseg.volume import ClassList
 from pipelines.device import choose
 from pipelines.ingested import case_files, cases, roles
 from pipelines.stage import Job
@@ -42,12 +43,13 @@ def run(job: Job) -> None:
     settings = job.recipe.predict.used()
     keys = {_place(job, t): _key(t, model, settings) for t in tasks}
     table = job.work.predictions / "volumes.csv"
-    with job.stage("predict", VERSION, keys, [*(t.out for t in tasks), table]) as must_run:
+    classes = model.description.class_list()
+    made = [path for t in tasks for path in results.label_files(t.out, classes.masks)]
+    with job.stage("predict", VERSION, keys, [*made, table]) as must_run:
         if must_run:
             rows = _predict_all(job, tasks, keys)
-            _remove_stale(job.work.predictions, tasks)
-            size_unit = results.SIZE_UNITS[model.description.unit]
-            names = results.table_columns(model.description.class_list(), size_unit)
+            _remove_stale(job.work.predictions, tasks, classes)
+            names = results.table_columns(classes, results.SIZE_UNITS[model.description.unit])
             files.write_csv(table, [*names, "members"], rows)
 
 
@@ -98,11 +100,12 @@ def _predict_all(job: Job, tasks: Sequence[Task], keys: dict[str, str]) -> list[
     """Predict what is not done yet; a row of volumes.csv a task."""
     rows = []
     models: dict[tuple[str, ...], Model] = {}
+    margin, masks = job.recipe.predict.margin_map, job.recipe.data.class_list().masks
     device = choose(job.recipe.train.device)
     with job.say.progress("predicting", len(tasks)) as bar:
         for n, task in enumerate(tasks, 1):
             key = keys[_place(job, task)]
-            told = results.told_before(task.out, key, margin=job.recipe.predict.margin_map)
+            told = results.told_before(task.out, key, margin=margin, masks=masks)
             if told is None:
                 if task.members not in models:
                     models[task.members] = modelfolder.load(job.work.model, device, members=task.members)
@@ -115,9 +118,10 @@ def _predict_all(job: Job, tasks: Sequence[Task], keys: dict[str, str]) -> list[
 def _predict(job: Job, task: Task, model: Model, key: str) -> dict[str, Any]:
     with naming_out_of_memory(task.case.name, "lower predict.batch, or take train.device cpu"):
         made = segment_file(task.case.channels, model, task.out, margin=job.recipe.predict.margin_map)
-    write_label_names(task.out.parent, model.description.class_list())
+    classes = model.description.class_list()
+    write_label_names(task.out.parent, classes)
     told = {"case": task.case.name, **made.to_json(), "members": list(task.members)}
-    results.tell(task.out, told, key)
+    results.tell(task.out, told, key, classes.masks)
     seconds = sum(made.seconds.values())
     job.say.detail(f"  {task.case.name}: {seconds:.1f} s, quality {made.quality:.3f}")
     return told
@@ -131,12 +135,15 @@ def _row(task: Task, told: dict[str, Any], job: Job) -> dict[str, Any]:
     return {**row, "members": " ".join(task.members)}
 
 
-def _remove_stale(folder: Path, tasks: Sequence[Task]) -> None:
-    """Delete what an earlier plan left: another number of folds, cases that are gone."""
-    kept = {path for t in tasks for path in (t.out, results.margin_beside(t.out))}
-    for path in results.maps(folder):
-        if path not in kept:
-            results.remove(path)
+def _remove_stale(folder: Path, tasks: Sequence[Task], classes: ClassList) -> None:
+    """Delete what an earlier plan left: another number of folds, cases that are gone, other masks.
+
+    What is told of a result goes first, so that no half of it counts as done.
+    """
+    kept = {path for t in tasks for path in results.files_of(t.out, classes.masks)}
+    for path in (*folder.rglob("*.json"), *results.maps(folder)):
+        if path not in kept and path.name not in results.NOT_CASES:
+            path.unlink()
     for sub in folder.glob("fold*"):
         if not results.maps(sub):
             shutil.rmtree(sub)

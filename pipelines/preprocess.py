@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
+from medseg.bits import unpack_masks
 from medseg.config.recipe import Recipe
 from medseg.errors import MedsegError, refusal
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
 from medseg.preprocess import geometry, intensity, store, weightmap
-from medseg.preprocess.geometry import GeometryPlan
-from medseg.volume import Array, Case
-from pipelines.ingested import case_files, label_form, label_stamp, used_cases
+from medseg.preprocess.geometry import GeometryPlan, Record
+from medseg.volume import Array, Case, ClassList, Volume
+from pipelines.ingested import case_files, label_form, label_stamps, used_cases
 from pipelines.stage import Job, remove_others
 
 VERSION = 1
@@ -42,7 +43,7 @@ def _key(recipe: Recipe, case: CaseFiles) -> str:
         "void": recipe.data.void,
         "seed": recipe.train.seed,
         "channels": {k: files.stamp(p) for k, p in case.channels.items()},
-        "label": label_stamp(case.label) if case.label else None,
+        "label": label_stamps(case),
     }
     used |= label_form(recipe.data)
     if recipe.loss.weight_map is not None:
@@ -71,11 +72,19 @@ def write_prepared(folder: Path, case: Case, recipe: Recipe) -> None:
     image = intensity.correct_bias(case.image) if how.n4 else case.image
     plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground, how.spacing_px)
     prepared, record = geometry.apply(image, plan)
-    label = geometry.apply_to_labels(case.label, record).array[0] if case.label is not None else None
+    label = _label(case.label, record, recipe.data.class_list())
     scaling = intensity.measure(prepared, how.foreground, how.intensity)
     ready = intensity.Ready(prepared.array, prepared.grid, scaling)
     extras = {} if label is None else _extras(recipe, label)
     store.write(folder, case.name, case.subject, ready, label, record, recipe.train.seed, extras)
+
+
+def _label(label: Volume | None, record: Record, classes: ClassList) -> Array | None:
+    """Class indices (X, Y, Z), or overlapping masks (L, X, Y, Z), of a label map on the scan's own grid."""
+    if label is None:
+        return None
+    indices: Array = geometry.apply_to_labels(label, record).array[0]
+    return unpack_masks(indices, len(classes)) if classes.overlapping else indices
 
 
 def _extras(recipe: Recipe, label: Array) -> dict[str, Array]:

@@ -6,23 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import medseg
 from medseg import files
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, refusal
 from medseg.evaluate import table
 from medseg.evaluate.table import ScoreRow
 from medseg.infer import results
 from medseg.ingest import checks
+from medseg.ingest.patterns import CaseFiles
 from medseg.report import charts, html, pictures
 from medseg.report.html import CaseView, Chart, Report, Tile
-from medseg.volume import Array, ClassList, Volume
+from medseg.volume import OUTSIDE, Array, ClassList, Volume
 from pipelines import explaining
 from pipelines.device import choose, in_words
 from pipelines.info import version
 from pipelines.ingested import case_files, cases, unit
-from pipelines.scores import read_labels
+from pipelines.scores import read_prediction
 from pipelines.stage import STAGES, Job
 
 VERSION = 2
@@ -192,8 +191,9 @@ def _spread(job: Job, scores: list[ScoreRow], told: dict[str, Any]) -> list[Char
         boxes = charts.box_plots(scores, metrics, colours)
         spread = ("images", "Each point is an image.") if images else ("cases", "Each point is a case.")
         made.append(Chart(f"Spread over {spread[0]}", boxes, spread[1]))
+    names = (OUTSIDE, table.INSIDE) if classes.overlapping else classes.names
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
-        picture = charts.confusion_picture(matrix, classes.names)
+        picture = charts.confusion_picture(matrix, names)
         made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; per cent of each true class."))
     return made
 
@@ -212,33 +212,31 @@ def _times(job: Job) -> Chart:
     return Chart("Where the time went", png, f"Stages of this run; the steps of {one}, on average.")
 
 
-_NOT_CASES = {"stage.json", "labels.json"}
-
-
 def _told(job: Job) -> list[Path]:
     """What is told of each predicted case."""
-    return [p for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in _NOT_CASES]
+    return [p for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in results.NOT_CASES]
 
 
 def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
     """Overlays of predicted cases: the worst scored first, then unlabelled ones; at most `MOST_CASES`."""
     by_name = cases(job.work.ingest)
     wanted = [*html.case_order(scores)]
-    predicted = {results.case_of(p): p for p in results.label_maps(job.work.predictions)}
+    predicted = {p.stem: p for p in _told(job)}
     wanted += [name for name in predicted if name not in wanted]
     roles = {row.case: row.role for row in scores}
     for name in wanted[:MOST_CASES]:
-        image, _ = checks.read_image(case_files(by_name[name]).channels)
+        case, about = case_files(by_name[name]), predicted.get(name)
+        image, _ = checks.read_image(case.channels)
         if image is None:
             raise MedsegError(
                 Code.FILE_UNREADABLE, name, "it was usable at ingest", "run medseg ingest again"
             )
         classes = job.recipe.data.class_list()
-        truth = _labels(by_name[name]["label"], classes, image)
-        prediction = _labels(predicted.get(name), classes.as_written(), image)
+        truth = _truth(case, classes, image)
+        prediction = None if about is None else _prediction(about, classes, image)
         png = pictures.overlay(image, classes, truth=truth, prediction=prediction)
         explained = list(_explained(job, name)) if job.recipe.report.explain else []
-        yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(predicted.get(name)), explained)
+        yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(about), explained)
 
 
 def _explained(job: Job, case: str) -> Iterator[Chart]:
@@ -248,16 +246,22 @@ def _explained(job: Job, case: str) -> Iterator[Chart]:
         yield Chart(f"Grad-CAM, {name}", path.read_bytes(), "Outline: predicted. Heat: what speaks for it.")
 
 
-def _labels(path: Path | str | None, classes: ClassList, image: Volume) -> Array | None:
-    if not path:
-        return None
-    array: Array = np.asarray(read_labels(Path(path), classes, image.grid).array[0])
-    return array
+def _truth(case: CaseFiles, classes: ClassList, image: Volume) -> Array | None:
+    """Class indices (X, Y, Z) on the image's grid, None for a case that is not labelled."""
+    labels, findings = checks.read_truth(case, classes, image.grid)
+    if labels is None and findings:
+        raise refusal(findings)
+    return None if labels is None else labels.array[0]
 
 
-def _remark(label_map: Path | None) -> str:
-    if label_map is None:
+def _prediction(about: Path, classes: ClassList, image: Volume) -> Array | None:
+    label = results.label_map(about.parent, about.stem, image.grid.unit)
+    return read_prediction(label, classes, image.grid)
+
+
+def _remark(about: Path | None) -> str:
+    if about is None:
         return "no prediction"
-    told = files.read_json(results.about_beside(label_map))
+    told = files.read_json(about)
     codes = " ".join(n["code"] for n in told["notes"])
     return f"quality {told['quality']:.3f} ({told['quality_kind']}) {codes}".strip()

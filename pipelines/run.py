@@ -144,8 +144,9 @@ def _check_network(recipe: Recipe) -> None:
     """Build the network without memory, so that wrong keywords and sizes are known before anything runs."""
     channels = len(recipe.data.channel_names()) * recipe.sampling.depth
     with torch.device("meta"):
+        classes, keywords = recipe.data.class_list(), recipe.network.keywords
         network = networks.build(
-            recipe.network.name, channels, len(recipe.data.classes), **recipe.network.keywords
+            recipe.network.name, channels, len(classes), overlapping=classes.overlapping, **keywords
         )
     check_sizes(recipe, network)
     phases = [optim.Phase(p.epochs, p.lr, p.layers) for p in recipe.train.phases]
@@ -155,7 +156,7 @@ def _check_network(recipe: Recipe) -> None:
 
 def _check_loss(recipe: Recipe) -> None:
     name, weights = recipe.loss.name, recipe.loss.class_weights
-    given = [1.0] * len(recipe.data.classes) if weights == "median_frequency" else weights
+    given = [1.0] * len(recipe.data.class_list()) if weights == "median_frequency" else weights
     try:
         losses.build(name, None if isinstance(given, str) else given, **recipe.loss.keywords)
     except (TypeError, ValueError) as error:

@@ -13,7 +13,9 @@ from medseg import files
 from medseg.errors import Code, ExitCode, Finding, MedsegError, refusal
 from medseg.evaluate import compare, overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
+from medseg.infer import results
 from medseg.ingest import checks, quarantine
+from medseg.ingest.patterns import CaseFiles
 from medseg.volume import Array, ClassList, Grid, Volume
 from pipelines.reporter import Reporter
 
@@ -78,6 +80,32 @@ def read_labels(path: Path, classes: ClassList, grid: Grid | None = None) -> Vol
     return volume
 
 
+def read_truth(case: CaseFiles, classes: ClassList) -> Volume:
+    """A case's label map or masks in class indices, (1, X, Y, Z) uint8. Raises the file's code."""
+    volume, findings = checks.read_truth(case, classes, None)
+    if volume is None:
+        raise refusal(findings)
+    return volume
+
+
+def read_prediction(label: Path, classes: ClassList, grid: Grid) -> Array | None:
+    """What was predicted, in class indices (X, Y, Z) uint8 on `grid`, by its (nominal) path; None if missing.
+
+    Of masks that may overlap none may be missing. Raises the file's code.
+    """
+    paths, classes = results.label_files(label, classes.masks), classes.as_written()
+    if not all(path.is_file() for path in paths):
+        return None
+    if classes.overlapping:
+        volume, findings = checks.read_masks(paths, classes, grid)
+    else:
+        volume, findings = checks.read_label(label, classes, grid)
+    if volume is None:
+        raise refusal(findings)
+    indices: Array = volume.array[0]
+    return indices
+
+
 def summary_lines(told: dict[str, Any]) -> list[str]:
     """The summary as a few lines: each class's Dice and HD95, and the mean over classes; of images, IoU."""
     lines = []
@@ -100,7 +128,8 @@ def _scan_lines(held: dict[str, Any]) -> list[str]:
 def _image_lines(held: dict[str, Any]) -> list[str]:
     """The set's numbers, then each class's IoU over the set and its mean BF."""
     over_set = held["over_set"]
-    lines = ["    " + "   ".join(f"{key} {_number(over_set[key])}" for key in OVER_SET)]
+    told = (f"{key} {_number(over_set[key])}" for key in OVER_SET if key in over_set)
+    lines = ["    " + "   ".join(told)]
     for class_name, iou in over_set["iou_by_class"].items():
         line = f"    {class_name:<14} IoU {_number(iou)}"
         if class_name in held["classes"]:
@@ -147,10 +176,15 @@ def _without_reference(path: Path, truth: Path) -> Finding:
 def _class_list(
     truth: Path, prediction: Path, pairs: list[compare.Pair], void: Sequence[int] = ()
 ) -> ClassList:
-    """labels.json of either folder; without one, the values found in the truth, named by their numbers."""
+    """labels.json of either folder; without one, the values found in the truth, named by their numbers.
+
+    Where it tells of masks that may overlap, each file is a mask.
+    """
     for folder in (prediction, truth):
         if (folder / "labels.json").is_file():
-            return _with_void(_named_classes(folder / "labels.json"), void)
+            named = _named_classes(folder / "labels.json")
+            named = ClassList.from_names({0: "background", 1: "mask"}) if named.overlapping else named
+            return _with_void(named, void)
     values = {0, *checks.label_values(pair.truth for pair in pairs)} - set(void)
     if len(values) < 2:
         raise MedsegError(

@@ -81,14 +81,14 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
     """Segment every scan among `inputs` (files or folders) into `out`."""
     model = modelfolder.load(settings.model, choose(settings.device))
     about = model.description
-    found = find_inputs(inputs, about.channels, out, settings, about.unit)
+    found = find_inputs(inputs, about.channels, out, settings, about.unit, about.class_list().masks)
     cases = found.cases
     if not cases:
         where, what = ", ".join(map(str, inputs)), results.WHAT[about.unit]
         raise MedsegError(
             Code.NOTHING_USABLE, where, f"no {what} among the inputs", f"name {what}s or their folder"
         )
-    write_label_names(out, model.description.class_list())
+    write_label_names(out, about.class_list())
     outcomes: dict[str, Outcome] = {}
     with say.progress("segmenting", len(cases)) as bar:
         for n, case in enumerate(cases, 1):
@@ -99,7 +99,12 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
 
 
 def find_inputs(
-    inputs: Sequence[Path], channels: Sequence[str], out: Path, settings: Settings, unit: scans.Unit = "mm"
+    inputs: Sequence[Path],
+    channels: Sequence[str],
+    out: Path,
+    settings: Settings,
+    unit: scans.Unit = "mm",
+    masks: Sequence[str] = (),
 ) -> Inputs:
     """Cases among files and folders, and the files of those folders that were left out.
 
@@ -126,15 +131,16 @@ def find_inputs(
     taken = tuple(dict.fromkeys(found))
     grouped = _unique_names(_by_case(taken, channels, unit))
     cases = tuple(Input(name, next(iter(c.values())), c) for name, c in grouped)
-    _check_overwriting(cases, out, unit)
+    _check_overwriting(cases, out, unit, masks)
     return Inputs(cases, taken, tuple(dict.fromkeys(left_out)), unit)
 
 
-def _check_overwriting(cases: Sequence[Input], out: Path, unit: str) -> None:
+def _check_overwriting(cases: Sequence[Input], out: Path, unit: str, masks: Sequence[str]) -> None:
     for case in cases:
-        label = results.label_map(out, case.case, unit)
-        if label.exists() and any(path.exists() and label.samefile(path) for path in case.channels.values()):
-            raise _among_scans(label, f"the label map would overwrite its {results.WHAT[unit]}")
+        there = [path for path in case.channels.values() if path.exists()]
+        for label in results.label_files(results.label_map(out, case.case, unit), masks):
+            if label.exists() and any(label.samefile(path) for path in there):
+                raise _among_scans(label, f"the label map would overwrite its {results.WHAT[unit]}")
 
 
 def _among_scans(where: Path, found: str) -> MedsegError:
@@ -175,18 +181,19 @@ def _unique_names(cases: Sequence[tuple[str, dict[str, Path]]]) -> list[tuple[st
 
 
 def _one(case: Input, model: Model, out: Path, settings: Settings) -> Outcome:
+    masks = model.description.class_list().masks
     label = results.label_map(out, case.case, model.description.unit)
     try:
         key = _key(case, model, settings)
-        if (told := results.told_before(label, key, margin=settings.margin)) is not None:
+        if (told := results.told_before(label, key, margin=settings.margin, masks=masks)) is not None:
             return Outcome("skipped", told)
         with naming_out_of_memory(case.file, LESS_MEMORY):
             made = segment_file(case.channels, model, label, mode=settings.mode, margin=settings.margin)
     except MedsegError as error:
-        results.remove(label)
+        results.remove(label, masks)
         return Outcome("set aside", {}, error.finding)
     told = {"case": case.case, "file": str(case.file), **made.to_json()}
-    results.tell(label, told, key)
+    results.tell(label, told, key, masks)
     return Outcome("done with note" if made.notes else "done", told)
 
 

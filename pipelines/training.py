@@ -112,9 +112,14 @@ class FoldTraining:
 
     def network(self) -> Network:
         """The network with fresh weights, the same for the same seed."""
-        keywords = self.recipe.network.keywords
+        how, classes = self.recipe.network, self.recipe.data.class_list()
         return networks.build(
-            self.recipe.network.name, self.channels, self.classes, seed=self.recipe.train.seed, **keywords
+            how.name,
+            self.channels,
+            len(classes),
+            seed=self.recipe.train.seed,
+            overlapping=classes.overlapping,
+            **how.keywords,
         )
 
     def begun(self) -> tuple[Network, str | None]:
@@ -134,8 +139,8 @@ class FoldTraining:
 
     @property
     def classes(self) -> int:
-        """Classes, background included."""
-        return len(self.recipe.data.classes)
+        """Classes, background included; or overlapping masks."""
+        return len(self.recipe.data.class_list())
 
     @cached_property
     def augmenter(self) -> Augmenter:
@@ -190,7 +195,7 @@ class FoldTraining:
             () if self.recipe.loss.weight_map is None else (weightmap.NAME,),
             self.augmenter.boxes,
             context,
-            background=self.recipe.data.background,
+            background=self.recipe.data.class_list().background,
             order=how.order,
             outside=train.augment.outside,
         )
@@ -241,7 +246,7 @@ class FoldTraining:
         asked = self.recipe.train.keep_best_by
         if asked != "auto":
             return asked
-        return IOU if self._images else DICE
+        return IOU if self._images and not self.recipe.data.class_list().overlapping else DICE
 
     @property
     def _images(self) -> bool:
@@ -257,7 +262,8 @@ class FoldTraining:
         spec = modelfolder.spec(about, self.network())
         specs = [replace(spec, plane=plane) for plane in about.planes]
         how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training, and so do views
-        over_set = OVER_SET if self._images or self.best_by != DICE else {}
+        tells_of_set = (self._images or self.best_by != DICE) and not classes.overlapping
+        over_set = OVER_SET if tells_of_set else {}
 
         def validate(network: nn.Module) -> dict[str, float]:
             device = next(network.parameters()).device
@@ -266,15 +272,15 @@ class FoldTraining:
                 for one in specs
             ]
             predictor = together(along, about.combine)
-            dice, total = [], np.zeros((len(classes), len(classes)), np.int64)
+            dice, total = [], np.zeros((), np.int64)
             for n, case in enumerate(self.validated):
                 labels = predict.label(case.ready, predictor, how).labels
                 if n == 0 and self.recipe.tracking.overlays:
                     self.draw(labels)
-                matrix = overlap.confusion(_label(case), labels, len(classes))
-                dice.append(overlap.dice(matrix))
-                total += matrix
-            means = _means(np.array(dice)[:, classes.foreground])
+                matrix = overlap.confusion_of(_label(case), labels, classes)
+                dice.append(overlap.foreground_dice(matrix, classes))
+                total = total + matrix
+            means = _means(np.array(dice))
             named = zip(classes.foreground_names, means, strict=True)
             found = {f"dice_{name}": float(m) for name, m in named}
             found |= {name: score(total) for name, score in over_set.items()}
@@ -287,7 +293,7 @@ class FoldTraining:
         case = self.validated[0]
         image, classes = Volume(case.ready.array, case.ready.grid), self.recipe.data.class_list()
         if labels is None:
-            labels = np.full(case.ready.grid.shape, 0 if classes.background else VOID, np.uint8)
+            labels = np.full(case.ready.grid.shape, 0 if classes.zero_is_outside else VOID, np.uint8)
         picture = pictures.overlay(image, classes, truth=np.asarray(case.label), prediction=labels)
         files.write_bytes(self.overlay, picture)
 
@@ -333,6 +339,7 @@ class FoldTraining:
             scales=r.predict.scales,
             scale_fusion=r.predict.scale_fusion,
             flip=r.predict.flip,
+            thresholds=r.predict.thresholds,
             combine=r.predict.members,
             domain=domain,
             trained={},

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medseg import losses, networks
-from medseg.config import images
+from medseg.config import images, masks, planes
 from medseg.config.part import Clash, ClashError, Count, Pair, Positive, Share, refusal
 from medseg.config.part import Part as _Part
 from medseg.config.training import Train
@@ -54,6 +54,10 @@ class Data(_Part):
     void) or as a grey mask (`label_form: {above: x}`, also written as the number alone: greys above x are the
     second class). `merge` gives values of label files to a class of another value.
 
+    What is segmented may overlap: `regions` names masks by the values of the label map that make them up
+    (`whole: [1, 2]`), or `masks` by the pattern of a file each, 1 inside and 0 outside, instead of `label`
+    and `classes`.
+
     `class_file` names a packaged class list (`configs/classes/`) or a YAML file with `classes` and perhaps
     `background`, `void`, `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`, which hold
     where the recipe does not say otherwise.
@@ -67,7 +71,9 @@ class Data(_Part):
     table: str | None = None
     channels: dict[str, str] = Field(default_factory=dict)
     label: str | None = None
-    classes: dict[int, ClassSpec]
+    masks: dict[str, str] = Field(default={})
+    classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
+    regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default={})
     class_file: str | None = None
     background: bool = True
     void: tuple[int, ...] = ()
@@ -81,6 +87,13 @@ class Data(_Part):
     def _names_alone_will_do(cls, value: Any) -> Any:
         if isinstance(value, dict):
             return {k: {"name": v} if isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+    @field_validator("classes")
+    @classmethod
+    def _there_are_some(cls, value: dict[int, ClassSpec], info: ValidationInfo) -> dict[int, ClassSpec]:
+        if not value and not info.data.get("masks"):
+            raise refusal(Code.RECIPE_INVALID, "missing", "add the key")
         return value
 
     @field_validator("void", mode="before")
@@ -110,10 +123,14 @@ class Data(_Part):
         return self
 
     def class_list(self) -> ClassList:
-        """The class list: value → name, colour."""
+        """The class list: value → name, colour; or the masks that may overlap."""
         names = {v: c.name for v, c in self.classes.items()}
         colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
-        made = ClassList.from_names(names, colours, self.void, background=self.background)
+        if self.masks or self.regions:
+            regions = dict.fromkeys(self.masks, ()) or self.regions
+            made = ClassList.of_masks(regions, self.void, self.classes)
+        else:
+            made = ClassList.from_names(names, colours, self.void, background=self.background)
         made = replace(made, merged=tuple(self.merge.items()))
         if isinstance(self.label_form, str):
             return replace(made, label_form=self.label_form, void_colours=self.void_colours)
@@ -283,10 +300,11 @@ class Predict(_Part):
     probabilities, or by majority vote, ties going to the first class.
 
     The image is seen at each of `scales`, with `flip` also mirrored left to right, and of what the network
-    says the mean probability counts, or the largest score (`scale_fusion: max`).
+    says the mean probability counts, or the largest score (`scale_fusion: max`). Of masks that may overlap,
+    `thresholds` has the probability above which a pixel lies in one, by name; 0.5 where none is given.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip", "thresholds"})
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
     window: Pair | None = None
@@ -298,6 +316,7 @@ class Predict(_Part):
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
     scale_fusion: Literal["mean", "max"] = "mean"
     flip: bool = False
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     members: Literal["mean", "vote"] = "mean"
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     margin_map: bool = False
@@ -352,10 +371,12 @@ class Recipe(_Part):
         return self
 
     def _clashes(self) -> Iterator[Clash]:
-        weights, classes = self.loss.class_weights, len(self.data.classes)
+        weights, classes = self.loss.class_weights, len(self.data.class_list())
         if isinstance(weights, tuple) and len(weights) != classes:
             found = f"{len(weights)} values for {classes} classes"
-            yield Clash(("loss.class_weights", "data.classes"), found, "give one a class, background first")
+            yield Clash(
+                ("loss.class_weights", "data.classes"), found, "give one a class, background first, or a mask"
+            )
         train, planned = self.train, sum(p.epochs for p in self.train.phases)
         if train.phases and planned != train.epochs:
             found = f"they last {planned} epochs, train.epochs says {train.epochs}"
@@ -375,17 +396,5 @@ class Recipe(_Part):
             known = f"name some of {', '.join(names)}"
             yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", known)
         yield from images.clashes(self)
-        if len(self.sampling.planes) > 1:
-            yield from self._plane_clashes()
-        elif self.sampling.plane_networks == "separate":
-            found = "separate networks for one plane"
-            remedy = "name several planes, or leave it out"
-            yield Clash(("sampling.plane_networks", "sampling.plane"), found, remedy)
-
-    def _plane_clashes(self) -> Iterator[Clash]:
-        if self.loss.weight_map is not None:
-            found = "weight maps are made for the slices of one plane"
-            yield Clash(("loss.weight_map", "sampling.plane"), found, "name one plane, or leave the map out")
-        if self.preprocess.spacing_px is not None:
-            found = "several planes, but spacing_px is for images"
-            yield Clash(("sampling.plane", "preprocess.spacing_px"), found, "take axial for images")
+        yield from masks.clashes(self)
+        yield from planes.clashes(self)

@@ -43,12 +43,17 @@ def summarise(
     the numbers of the matrix, ``iou_by_class``, and for images ``BF``, the mean over images of each one's
     mean over classes. Statistics are mean, median, sd, ci95 (bootstrap over subjects, ``draws`` draws), n,
     n_undefined and the worst case. The table and one matrix a set are all that is held of any set.
+
+    Of overlapping masks there is a stack (L, 2, 2) of matrices, outside and inside each; the numbers of each
+    stand under ``over_masks``, and ``over_set`` has the masks' IoU and BF alone.
     """
     sets = {}
     for role in sorted({row.role for row in rows}):
         held = [row for row in rows if row.role == role]
         sets[role] = _summarise_set(held, seed, draws)
-        if role in matrices:
+        if role in matrices and matrices[role].ndim == 3:
+            _add_masks(sets[role], matrices[role], costs)
+        elif role in matrices:
             of_matrix = overlap.over_set(matrices[role], *costs, background=background)
             sets[role]["over_set"] |= {**_plain(of_matrix), "iou_by_class": _by_name(matrices[role], names)}
     return {
@@ -56,6 +61,14 @@ def summarise(
         "costs": {"false_positive": costs[0], "false_negative": costs[1]},
         "sets": sets,
     }
+
+
+def _add_masks(told: dict[str, Any], stack: Array, costs: tuple[float, float]) -> None:
+    """Of matrices (L, 2, 2), in the order of a set's classes: each mask's IoU, and its numbers by itself."""
+    names = list(told["classes"])
+    inside = {name: float(overlap.iou(matrix)[1]) for name, matrix in zip(names, stack, strict=True)}
+    told["over_set"] |= {"iou_by_class": _plain(inside)}
+    told["over_masks"] = {n: _plain(overlap.over_set(m, *costs)) for n, m in zip(names, stack, strict=True)}
 
 
 def _by_name(matrix: Array, names: Sequence[str] | None) -> dict[str, float | None]:

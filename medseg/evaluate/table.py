@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medseg.bits import unpack_masks
 from medseg.evaluate import boundary, overlap, surface
 from medseg.files import read_csv, write_csv
-from medseg.volume import VOID, Array, ClassList, Grid
+from medseg.volume import OUTSIDE, VOID, Array, ClassList, Grid
 
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "bf", "size_error_percent")
 """The columns that are summarised and compared."""
@@ -21,6 +22,9 @@ _OF_IMAGES = {"bf"}
 
 MISSING = "missing prediction"
 """The note of a row whose case has no prediction."""
+
+INSIDE = "inside"
+"""What a voxel of a mask is to it."""
 
 _MM3_PER_ML = 1000.0
 
@@ -90,9 +94,17 @@ def score(
 
     ``truth`` and ``prediction`` are class indices (X, Y, Z) on ``grid``, void (255) in the truth left out;
     ``tolerance`` of the NSD is in the grid's unit, ``bf_tolerance`` a share of the image's diagonal. Without
-    a prediction (None) Dice and IoU are 0 for every class, so that the case stays in every mean. Raises what
+    a prediction (None) Dice and IoU are 0 for every class, so that the case stays in every mean. Each of
+    overlapping masks is scored by itself. Raises what
     :func:`overlap.confusion` raises.
     """
+    if classes.overlapping:
+        alone = zip(*(_alone(labels, classes) for labels in (truth, prediction)), strict=True)
+        return [
+            row
+            for index, (mask, guess) in enumerate(alone)
+            for row in score(entry, mask, guess, grid, classes.of_mask(index), tolerance, bf_tolerance)
+        ]
     matrix = overlap.confusion(truth, prediction, len(classes), where=entry.case)
     bf = _boundary_f1(truth, prediction, grid, bf_tolerance)
     if prediction is None:
@@ -109,6 +121,11 @@ def score(
         others = {"bf": bf.get(index), **_sizes(matrix, index, grid)}
         rows.append(_row(entry, name, grid, {**of_overlap, **of_surface, **others}))
     return rows
+
+
+def _alone(labels: Array | None, classes: ClassList) -> Sequence[Array | None]:
+    """Each mask of packed ones, or as often None."""
+    return [None] * len(classes) if labels is None else list(unpack_masks(labels, len(classes)))
 
 
 def _foreground(labels: Array, classes: ClassList) -> Array:
@@ -222,7 +239,13 @@ def _from_cells(cells: Mapping[str, str]) -> ScoreRow:
 
 
 def write_confusion(path: Path, matrices: Mapping[str, Array], classes: ClassList) -> None:
-    """Write ``confusion.csv``: a row per set and true class, a column of voxels per predicted class."""
+    """Write ``confusion.csv``: a row per set and true class, a column of voxels per predicted class.
+
+    Overlapping masks, whose matrices are stacks (L, 2, 2), have rows and columns outside and inside each.
+    """
+    if classes.overlapping:
+        _write_confusion_of_masks(path, matrices, classes.masks)
+        return
     rows = [
         {"set": role, "truth": name, **dict(zip(classes.names, map(int, matrix[i]), strict=True))}
         for role, matrix in matrices.items()
@@ -231,10 +254,22 @@ def write_confusion(path: Path, matrices: Mapping[str, Array], classes: ClassLis
     write_csv(path, ("set", "truth", *classes.names), rows)
 
 
+def _write_confusion_of_masks(path: Path, matrices: Mapping[str, Array], masks: Sequence[str]) -> None:
+    sides = (OUTSIDE, INSIDE)
+    rows = [
+        {"set": role, "mask": mask, "truth": side, **dict(zip(sides, map(int, row), strict=True))}
+        for role, stack in matrices.items()
+        for mask, matrix in zip(masks, stack, strict=True)
+        for side, row in zip(sides, matrix, strict=True)
+    ]
+    write_csv(path, ("set", "mask", "truth", *sides), rows)
+
+
 def read_confusion(path: Path) -> dict[str, Array]:
-    """Read ``confusion.csv``: set → (K, K) int64, rows = truth."""
+    """Read ``confusion.csv``: set → (K, K) int64, rows = truth; of masks `set, mask` → (2, 2)."""
     counts: dict[str, list[list[int]]] = {}
     for cells in read_csv(path):
-        names = list(cells)[2:]
-        counts.setdefault(cells["set"], []).append([int(cells[name]) for name in names])
-    return {role: np.array(rows, dtype=np.int64) for role, rows in counts.items()}
+        names = [name for name in cells if name not in ("set", "mask", "truth")]
+        key = ", ".join(cells[name] for name in ("set", "mask") if name in cells)
+        counts.setdefault(key, []).append([int(cells[name]) for name in names])
+    return {key: np.array(rows, dtype=np.int64) for key, rows in counts.items()}

@@ -6,16 +6,16 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import medseg
 from medseg import files, networks
 from medseg.errors import Code, MedsegError
-from medseg.infer import domain, results
+from medseg.infer.card import card
 from medseg.infer.crf import Crf
 from medseg.infer.domain import Domain
 from medseg.infer.planes import Planes, together
@@ -30,6 +30,9 @@ from medseg.volume import ClassList, Plane, planes_of
 
 FORMAT = 1
 
+THRESHOLD = 0.5
+"""Of a mask for which none is given."""
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -42,6 +45,7 @@ class _ClassRow(BaseModel):
     name: str
     colour: tuple[int, int, int]
     foreground: bool = False
+    overlapping: bool = False
 
 
 class Description(BaseModel):
@@ -74,6 +78,7 @@ class Description(BaseModel):
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
     scale_fusion: Fusion = "mean"
     flip: bool = False
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     combine: Literal["mean", "vote"]
     domain: dict[str, Any]
     trained: dict[str, Any]
@@ -98,6 +103,12 @@ class Description(BaseModel):
         Domain.model_validate(domain)
         return domain
 
+    @model_validator(mode="after")
+    def _thresholds_are_of_masks(self) -> Self:
+        if unknown := self.thresholds.keys() - set(self.class_list().masks):
+            raise ValueError(f"thresholds of {', '.join(sorted(unknown))}, which are no overlapping masks")
+        return self
+
     @property
     def planes(self) -> tuple[Plane, ...]:
         """The planes along which a volume is predicted."""
@@ -106,6 +117,10 @@ class Description(BaseModel):
     def class_list(self) -> ClassList:
         """Value → name, colour."""
         return ClassList.from_json(self.classes)
+
+    def mask_thresholds(self) -> dict[str, float]:
+        """The probability above which a pixel lies in each of overlapping masks; none of other classes."""
+        return {name: self.thresholds.get(name, THRESHOLD) for name in self.class_list().masks}
 
     def geometry(self) -> GeometryPlan:
         """What is done to a scan's geometry before the network sees it."""
@@ -310,6 +325,7 @@ def _network(description: Description) -> Network:
         description.network,
         in_channels=len(description.channels) * description.depth,
         classes=len(description.classes),
+        overlapping=description.class_list().overlapping,
         **description.keywords,
     )
 
@@ -322,6 +338,7 @@ def spec(description: Description, network: Network) -> Spec:
         channels=len(description.channels),
         classes=len(description.classes),
         background=description.class_list().background,
+        thresholds=tuple(description.mask_thresholds().values()),
         step=int(network.step),
         context=int(network.context),
         residue=int(network.residue),
@@ -338,52 +355,3 @@ def bytes_per_pixel(description: Description) -> float:
 
 def _not_a_model(where: Path, found: str) -> MedsegError:
     return MedsegError(Code.NOT_A_MODEL, where, found, "give a folder made by medseg train or medseg export")
-
-
-def card(description: Description, parameters: int, members: int) -> str:
-    """`card.md`: what the model is, what it was trained on, what it expects, in words."""
-    names = ", ".join(description.class_list().foreground_names)
-    keywords = f" ({domain.words(description.keywords)})" if description.keywords else ""
-    plural = "" if members == 1 else "s"
-    trained = "\n".join(f"- {member}: {domain.words(told)}" for member, told in description.trained.items())
-    like = "\n".join(f"- {line}" for line in domain.lines(description.domain))
-    what = f"{results.WHAT[description.unit]}s"
-    return f"""# {description.name}
-
-Labels {names} in {_input_words(description)}.
-
-- network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
-- prediction: {_prediction(description)}
-- use: `medseg segment {what.upper()} OUT --model THIS_FOLDER`
-
-## Trained
-{trained}
-
-## Domain
-What the training {what} were like{_UNLIKE[description.unit]}.
-
-{like}
-
-Not a medical device: every label map needs a qualified reader's review.
-"""
-
-
-_UNLIKE = {"mm": "; scans unlike them come back with a note and need review", "px": ""}
-
-
-def _input_words(description: Description) -> str:
-    channels = " + ".join(description.channels)
-    if description.unit == "px":
-        return f"images ({channels})"
-    planes = ", ".join(description.planes)
-    return f"{channels} scans, slice by slice ({planes},\n{description.depth} slices a slab)"
-
-
-def _prediction(description: Description) -> str:
-    views = ""
-    if description.several_views:
-        flipped = ", also mirrored" if description.flip else ""
-        scales = ", ".join(f"{scale:g}" for scale in description.scales)
-        views = f" at scales {scales}{flipped}, fused by {description.scale_fusion}"
-    joined = f", planes joined by {description.combine}" if len(description.planes) > 1 else ""
-    return f"{description.mode}{views}{' and a dense CRF' if description.crf else ''}{joined}"

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from medseg.bits import pack_masks, unpack_masks
 from medseg.errors import Code, MedsegError
 from medseg.infer.predictor import Predictor
 from medseg.patches.slabs import plane_view
@@ -43,7 +44,7 @@ class Planes:
     def __post_init__(self) -> None:
         specs = [predictor.spec for predictor in self.predictors]
         planes = [spec.plane for spec in specs]
-        common = {(spec.channels, spec.classes, spec.background) for spec in specs}
+        common = {(spec.channels, spec.classes, spec.background, spec.thresholds) for spec in specs}
         if len(common) != 1 or len(set(planes)) < len(planes):
             raise MedsegError(
                 Code.KEYWORD_INVALID,
@@ -68,11 +69,14 @@ class PlaneMeans:
 
     The file has no name: it is gone with this object, however the process ends. It lies where Python's
     ``tempfile`` puts it (TMPDIR), and has its whole size from the start, so that a full disk is an OSError
-    here and not a crash later.
+    here and not a crash later. Overlapping masks have ``thresholds``, which the mean must exceed.
     """
 
-    def __init__(self, shape: Shape, planes: Sequence[Plane], classes: int) -> None:
+    def __init__(
+        self, shape: Shape, planes: Sequence[Plane], classes: int, thresholds: Sequence[float] = ()
+    ) -> None:
         self._planes = len(planes)
+        self._thresholds = thresholds
         with tempfile.TemporaryFile() as file:
             size = np.dtype(np.float16).itemsize * classes * math.prod(shape)
             if hasattr(os, "posix_fallocate"):
@@ -89,13 +93,20 @@ class PlaneMeans:
     def result(self) -> Iterator[tuple[Array, Array]]:
         """Labels (X, Y) uint8 and margins of mean probability (X, Y) float32 of each axial slice."""
         for index in range(self._sums.shape[-1]):
-            yield _first_and_lead(np.asarray(self._sums[..., index], np.float32))
+            means = np.asarray(self._sums[..., index], np.float32)
+            yield _inside(means, self._thresholds) if self._thresholds else _first_and_lead(means)
 
 
 class PlaneVotes:
-    """The majority of the planes' label maps, each uint8 (X, Y, Z); a tie goes to the lowest class index."""
+    """The majority of the planes' label maps, each uint8 (X, Y, Z); a tie goes to the lowest class index.
 
-    def __init__(self, shape: Shape, planes: Sequence[Plane], classes: int) -> None:
+    Of ``overlapping`` masks each has a majority of its own; a tie is outside.
+    """
+
+    def __init__(
+        self, shape: Shape, planes: Sequence[Plane], classes: int, *, overlapping: bool = False
+    ) -> None:
+        self._overlapping = overlapping
         self._maps = {plane: np.zeros(shape, np.uint8, order="F") for plane in planes}
         self._classes = classes
 
@@ -106,12 +117,22 @@ class PlaneVotes:
     def result(self) -> Iterator[tuple[Array, Array]]:
         """Labels (X, Y) uint8 and margins of vote share (X, Y) float32 of each axial slice."""
         for maps in zip(*(plane_view(labels, JOINED) for labels in self._maps.values()), strict=True):
+            if self._overlapping:
+                masks = np.array([unpack_masks(labels, self._classes) for labels in maps])
+                yield _inside(masks.mean(axis=0, dtype=np.float32), (0.5,) * self._classes)
+                continue
             votes = np.zeros((self._classes, *maps[0].shape), np.uint8)
             rows, columns = np.ogrid[: votes.shape[1], : votes.shape[2]]
             for labels in maps:
                 votes[labels, rows, columns] += 1
             labels, lead = _first_and_lead(votes)
             yield labels, lead / np.float32(len(maps))
+
+
+def _inside(shares: Array, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.uint8], Array]:
+    """Bits of the masks whose shares (L, H, W) exceed their thresholds; the least of |2·share − 1|."""
+    packed = pack_masks(share > least for share, least in zip(shares, thresholds, strict=True))
+    return packed, np.abs(2 * shares - 1).min(axis=0)
 
 
 def _first_and_lead(scores: Array) -> tuple[npt.NDArray[np.uint8], Array]:

@@ -21,7 +21,7 @@ from medseg.infer import crf as dense_crf
 from medseg.infer.crf import Crf
 from medseg.infer.planes import JOINED, PlaneMeans, Planes, PlaneVotes
 from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec, checked_logits
-from medseg.infer.stitch import VoteStitcher
+from medseg.infer.stitch import MaskVoteStitcher, VoteStitcher
 from medseg.infer.tiles import Gaussian, Tiles, blended, check_tiles, tiled
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
@@ -78,9 +78,10 @@ _T = TypeVar("_T")
 class Prediction:
     """A volume's labels and how sure they are.
 
-    ``labels`` (X, Y, Z) uint8 class indices. ``margin`` (X, Y, Z) float16, first minus second of what
-    ``quality_kind`` names, 0 to 1, where it was asked for. ``quality`` is the margin's mean over the
-    predicted foreground, 0 where there is none.
+    ``labels`` (X, Y, Z) uint8 class indices, or bits of overlapping masks. ``margin`` (X, Y, Z) float16,
+    first minus second of what ``quality_kind`` names, 0 to 1, where it was asked for; of overlapping masks
+    |2p − 1| of the mask that is least sure. ``quality`` is the margin's mean over the predicted foreground
+    (what lies in any mask), 0 where there is none.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -90,7 +91,7 @@ class Prediction:
 
 
 _LEAST = math.log(np.finfo(np.float32).tiny)
-"""What stands for the logarithm of a probability of 0 where logits are interpolated."""
+"""What stands for the logarithm, or logit, of a probability of 0 where logits are interpolated."""
 
 _Slice = tuple[Array, Array]  # labels (H, W) uint8 and margin (H, W) float32 of one slice
 
@@ -126,7 +127,7 @@ def label(
     plane = JOINED if isinstance(predictor, Planes) else predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")
     margins = np.zeros(shape, np.float16, order="F") if margin else None
-    certain, found, first = 0.0, 0, int(along[0].spec.background)
+    certain, found, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
     if isinstance(predictor, Planes):
         every = _joined(ready, predictor, how, progress)
     else:
@@ -155,10 +156,13 @@ def _joined(ready: Ready, planes: Planes, how: How, progress: Progress | None) -
     shape, along = ready.grid.shape, [one.spec.plane for one in planes.predictors]
     join: PlaneMeans | PlaneVotes
     scores: Callable[[Ready, Predictor, How], Iterator[Array]]
+    least = planes.predictors[0].spec.thresholds
     if planes.rule == "mean":
-        join, scores = PlaneMeans(shape, along, planes.classes), _share_slices
+        least = (0.5,) * len(least) if isinstance(how, Voting) else least  # votes are cast by the thresholds
+        join, scores = PlaneMeans(shape, along, planes.classes, least), _share_slices
     else:
-        join, scores = PlaneVotes(shape, along, planes.classes), _labels_alone
+        join = PlaneVotes(shape, along, planes.classes, overlapping=bool(least))
+        scores = _labels_alone
     every = (
         (one.spec.plane, index, scored)
         for one in planes.predictors
@@ -181,7 +185,10 @@ def _label_slices(ready: Ready, predictor: Predictor, how: How, onto: Grid | Non
     if isinstance(how, Voting):
         return (votes.result() for votes in _vote(ready, predictor, how))
     scores = _logit_slices(ready, predictor, how)
-    return map(_decide, scores if onto is None else _resized(scores, Resize(ready.grid, onto)))
+    scores = scores if onto is None else _resized(scores, Resize(ready.grid, onto))
+    if predictor.spec.thresholds:
+        return (_decide_masks(logits, predictor.spec) for logits in scores)
+    return map(_decide, scores)
 
 
 def _labels_alone(ready: Ready, predictor: Predictor, how: How) -> Iterator[Array]:
@@ -192,7 +199,8 @@ def _share_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[Arra
     """Probabilities (K, H, W) float32 of each slice, or shares of votes."""
     if isinstance(how, Voting):
         return (votes.shares() for votes in _vote(ready, predictor, how))
-    return (logits.softmax(dim=0).cpu().numpy() for logits in _logit_slices(ready, predictor, how))
+    scores = _logit_slices(ready, predictor, how)
+    return (predictor.spec.probabilities(logits).cpu().numpy() for logits in scores)
 
 
 def _logit_slices(ready: Ready, predictor: Predictor, how: Dense | Tiles | Gaussian) -> Iterator[Tensor]:
@@ -230,22 +238,23 @@ def _refined(scores: Iterator[Tensor], ready: Ready, plane: Plane, crf: Crf) -> 
 def _resized(scores: Iterator[Tensor], resize: Resize) -> Iterator[Tensor]:
     """Logits (K, H, W) of each slice → (K, H', W') float32 on the CPU."""
     for logits in scores:
-        finite = logits.nan_to_num(neginf=_LEAST).cpu().numpy()
+        finite = logits.nan_to_num(neginf=_LEAST, posinf=-_LEAST).cpu().numpy()
         yield torch.from_numpy(np.stack([resize(one).astype(np.float32) for one in finite]))
 
 
-def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[VoteStitcher]:
+def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[VoteStitcher | MaskVoteStitcher]:
     """Each slice's votes, all cast."""
     spec = predictor.spec
     shape = slice_shape(ready.grid.shape, spec.plane)
     starts = covering_grid(shape, how.window, how.stride)
+    stitcher = MaskVoteStitcher if spec.thresholds else VoteStitcher
     for index in range(slices(ready.grid.shape, spec.plane)):
         slab = mirrored(read_slab(ready, spec.plane, index, spec.depth), how.window)
-        votes = VoteStitcher(shape, how.window, how.stride, spec.classes)
+        votes = stitcher(shape, how.window, how.stride, spec.classes)
         for first in range(0, len(starts), how.batch):
             some = starts[first : first + how.batch]
             logits = checked_logits(predictor, cut(slab, some, how.window))
-            votes.add(logits.argmax(dim=1).to(torch.uint8).cpu().numpy(), some)
+            votes.add(spec.labels(logits).cpu().numpy(), some)
         yield votes
 
 
@@ -258,12 +267,21 @@ def _decide(logits: Tensor) -> _Slice:
     return best[0].to(torch.uint8).cpu().numpy(), (first - second)[0].cpu().numpy()
 
 
+def _decide_masks(logits: Tensor, spec: Spec) -> _Slice:
+    """Logits (L, H, W) of overlapping masks → their bits (H, W) uint8, and the least of |2p − 1| (H, W)."""
+    margins = (2 * spec.probabilities(logits) - 1).abs().amin(dim=0)
+    return spec.labels(logits).cpu().numpy(), margins.cpu().numpy()
+
+
 def check(how: How, spec: Spec) -> None:
     """What can be known of a stitching rule before any scan is read.
 
-    Raises KEYWORD_INVALID for a rule that does not suit the network's padding or memory, SIZE_IMPOSSIBLE for
-    windows, tiles or strides that the network cannot take.
+    Raises KEYWORD_INVALID for a rule that does not suit the network's padding or memory, and for a CRF of
+    masks that overlap, SIZE_IMPOSSIBLE for windows, tiles or strides that the network cannot take.
     """
+    if spec.thresholds and not isinstance(how, Voting) and how.crf is not None:
+        found = "a CRF shares each pixel out among classes, and masks overlap"
+        raise MedsegError(Code.KEYWORD_INVALID, "predict.crf", found, "leave it out")
     if isinstance(how, Tiles):
         check_tiles(how, spec)
         return

@@ -26,7 +26,8 @@ class Spec:
     modulo ``step`` and at least ``smallest``, and gives ``classes`` logits a pixel; ``context`` is the border
     in pixels that its output lacks on each side (0 for same padding). One forward pass takes at most
     ``bytes_per_pixel`` of memory for each pixel of its input, 0 where that is not known. Class 0 is the
-    ``background``, or a class like the others.
+    ``background``, or a class like the others. Where classes are masks that overlap, ``thresholds`` has one
+    for each: a pixel lies in a mask if its probability, the sigmoid of the logit, is above it.
     """
 
     plane: Plane
@@ -39,10 +40,31 @@ class Spec:
     smallest: int = 1
     bytes_per_pixel: float = 0.0
     background: bool = True
+    thresholds: tuple[float, ...] = ()
 
     def size_from(self, size: int) -> int:
         """The smallest side length (px) from ``size`` upwards that the predictor takes."""
         return side_from(size, self)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (…, K, H, W) → soft-max over K, or each mask's sigmoid."""
+        return logits.sigmoid() if self.thresholds else logits.softmax(dim=-3)
+
+    def logits(self, probabilities: Tensor) -> Tensor:
+        """Logits whose :meth:`probabilities` are these (up to rounding)."""
+        return probabilities.clamp(0, 1).logit() if self.thresholds else probabilities.log()
+
+    def inside(self, logits: Tensor) -> Tensor:
+        """Which of overlapping masks hold each pixel, (…, K, H, W) bool."""
+        least = torch.tensor(self.thresholds, device=logits.device).view(-1, 1, 1)
+        return self.probabilities(logits) > least
+
+    def labels(self, logits: Tensor) -> Tensor:
+        """Logits (…, K, H, W) → class indices (…, H, W) uint8, ties to the lowest; bits of masks."""
+        if not self.thresholds:
+            return logits.argmax(dim=-3).to(torch.uint8)
+        bits = torch.tensor([1 << bit for bit in range(self.classes)], device=logits.device).view(-1, 1, 1)
+        return (self.inside(logits) * bits).sum(dim=-3).to(torch.uint8)
 
 
 class Predictor(Protocol):
@@ -90,15 +112,17 @@ class Members:
     """Several predictors as one: the log of their mean probability, or of their share of votes.
 
     Both are logits like any other: their soft-max is the mean, or the share, again. A tie of votes goes to
-    the lowest class index, as arg-max does with every tie. Raises KEYWORD_INVALID for members that do not
-    take and give the same.
+    the lowest class index, as arg-max does with every tie. Of overlapping masks it is the logit instead of
+    the log, and a mask holds what more than half of the votes say that it does. Raises KEYWORD_INVALID for
+    members that do not take and give the same.
     """
 
     def __init__(self, predictors: Sequence[Predictor], rule: Literal["mean", "vote"] = "mean") -> None:
-        self.spec = _common_spec([predictor.spec for predictor in predictors])
+        self._of_member = _common_spec([predictor.spec for predictor in predictors])
         self._predictors = tuple(predictors)
         self.rule = rule
-        self._share = _probabilities if rule == "mean" else _votes
+        half = (0.5,) * len(self._of_member.thresholds)
+        self.spec = replace(self._of_member, thresholds=half) if rule == "vote" else self._of_member
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32; -inf for a class nobody voted for."""
@@ -106,7 +130,13 @@ class Members:
         total = self._share(first(batch))
         for predictor in others:
             total += self._share(predictor(batch))
-        return (total / len(self._predictors)).log()
+        return self.spec.logits(total / len(self._predictors))
+
+    def _share(self, logits: Tensor) -> Tensor:
+        """What a member says, (B, K, H, W): its probabilities, or 1 for what it votes for."""
+        return (
+            self._of_member.probabilities(logits) if self.rule == "mean" else _votes(logits, self._of_member)
+        )
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
@@ -152,9 +182,7 @@ def checked_logits(predictor: Predictor, batch: Array) -> Tensor:
     return logits
 
 
-def _probabilities(logits: Tensor) -> Tensor:
-    return logits.softmax(dim=1)
-
-
-def _votes(logits: Tensor) -> Tensor:
+def _votes(logits: Tensor, spec: Spec) -> Tensor:
+    if spec.thresholds:
+        return spec.inside(logits).float()
     return torch.zeros_like(logits).scatter_(1, logits.argmax(dim=1, keepdim=True), 1.0)

@@ -1,12 +1,14 @@
 """A segmented case as files: is it there, whole, and what is told of it in tables.
 
 A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its margin map where one was asked
-for, and `<case>.json`, which is written last and says what the result was made from.
+for, and `<case>.json`, which is written last and says what the result was made from. Where masks may overlap
+there is a `<case>_<mask>` for each instead of the label map, whose path still names the result; `masks` are
+their names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ WHAT = {"mm": "scan", "px": "image"}
 
 SIZE_UNITS = {"mm": "ml", "px": "px"}
 """What sizes are measured in, by the unit of the grid."""
+
+NOT_CASES = frozenset({"stage.json", "labels.json"})
+"""Files beside the results that tell of no case."""
 
 _TOLD = frozenset({"sizes", "size_unit", "quality", "needs_review", "notes", "seconds"})
 
@@ -62,12 +67,19 @@ def _ending(label: Path) -> str:
     return next(ending for ending in ENDINGS.values() if label.name.endswith(ending))
 
 
-def write(labels: Volume, classes: ClassList, path: Path) -> None:
-    """Write a label map of file values (1, X, Y, Z): NIfTI, or of an image PNG with the classes' colours."""
-    if labels.grid.unit == "px":
-        images_write.write_labels(labels, classes, path)
-    else:
-        nifti.write(labels, path)
+def write(labels: Volume, classes: ClassList, label: Path) -> tuple[Path, ...]:
+    """Write a label map of file values (1, X, Y, Z), or masks (L, X, Y, Z) each to its own; give the files.
+
+    They are NIfTI, or of an image PNG with the classes' colours.
+    """
+    paths = label_files(label, classes.masks)
+    for index, (path, array) in enumerate(zip(paths, labels.array, strict=True)):
+        one = labels.with_array(array[None])
+        if labels.grid.unit == "px":
+            images_write.write_labels(one, classes.of_mask(index) if classes.overlapping else classes, path)
+        else:
+            nifti.write(one, path)
+    return paths
 
 
 def write_margin(margin: Volume, label: Path) -> None:
@@ -79,18 +91,31 @@ def write_margin(margin: Volume, label: Path) -> None:
         nifti.write(margin, path)
 
 
-def tell(label: Path, told: Mapping[str, Any], key: str) -> None:
+def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
+    """The files of a result's label map: itself, or one a mask."""
+    return tuple(label.with_name(f"{case_of(label)}_{mask}{_ending(label)}") for mask in masks) or (label,)
+
+
+def files_of(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
+    """Every file of a result: what is told of it, its label map or masks, its margin map."""
+    return about_beside(label), *label_files(label, masks), margin_beside(label)
+
+
+def tell(label: Path, told: Mapping[str, Any], key: str, masks: Sequence[str] = ()) -> None:
     """Write what is told of a finished result, and the `key` of what it was made from."""
-    files.write_json(about_beside(label), {**told, "made_from": key, "sha256": files.sha256(label)})
+    files.write_json(about_beside(label), {**told, "made_from": key, "sha256": _sha256(label, masks)})
 
 
-def told_before(label: Path, key: str, *, margin: bool = False) -> dict[str, Any] | None:
+def told_before(
+    label: Path, key: str, *, margin: bool = False, masks: Sequence[str] = ()
+) -> dict[str, Any] | None:
     """What was told of a result that is there, whole and made from `key`; None if it must be made (again).
 
     A file that cannot be read as what :func:`tell` writes counts as none. With `margin`, the margin map must
     be there too.
     """
-    if not label.is_file() or (margin and not margin_beside(label).is_file()):
+    needed = [*label_files(label, masks), *([margin_beside(label)] if margin else [])]
+    if not all(path.is_file() for path in needed):
         return None
     try:
         told = files.read_json(about_beside(label))
@@ -98,13 +123,19 @@ def told_before(label: Path, key: str, *, margin: bool = False) -> dict[str, Any
         return None
     if not isinstance(told, dict) or not told.keys() >= _TOLD or told.get("made_from") != key:
         return None
-    return told if told.get("sha256") == files.sha256(label) else None
+    return told if told.get("sha256") == _sha256(label, masks) else None
 
 
-def remove(label: Path) -> None:
+def remove(label: Path, masks: Sequence[str] = ()) -> None:
     """Remove a result: what is told of it first, so that no half of it counts as done."""
-    for path in (about_beside(label), label, margin_beside(label)):
+    for path in files_of(label, masks):
         path.unlink(missing_ok=True)
+
+
+def _sha256(label: Path, masks: Sequence[str]) -> str:
+    """The label map's hash, or one of all masks' hashes."""
+    hashes = [files.sha256(path) for path in label_files(label, masks)]
+    return files.sha256_of_value(hashes) if masks else hashes[0]
 
 
 def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:

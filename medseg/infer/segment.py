@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medseg import files
+from medseg.bits import to_maps
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.infer import predict, results
 from medseg.infer.modelfolder import Description, Model
@@ -23,7 +24,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Result:
-    """A case's label map in file values on the scan's own grid, and what is told about it."""
+    """A case's label map in file values on the scan's own grid, and what is told about it.
+
+    `labels` is (1, X, Y, Z), or (L, X, Y, Z) of 0 and 1 where L masks may overlap.
+    """
 
     labels: Volume
     margin: Volume | None
@@ -32,7 +36,7 @@ class Result:
     quality_kind: str
     seconds: dict[str, float]
     notes: tuple[Finding, ...]
-    label_path: Path | None = None
+    label_paths: tuple[Path, ...] = ()
     margin_path: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def segment(
     made = predict.label(ready, model.predictor, how, margin=margin, progress=progress, onto=onto)
     clock.lap("predict")
     indices = _undone(made.labels, record, onto)
-    labels = indices.with_array(about.class_list().to_values(indices.array))
+    labels = indices.with_array(to_maps(indices.array[0], about.class_list()))
     back = _undone(made.margin, record, onto) if made.margin is not None else None
     clock.lap("undo")
     sizes = measure_sizes(labels, about.class_list())
@@ -151,7 +155,8 @@ def segment_file(
 ) -> Result:
     """:func:`segment`, written to `out` (see :func:`results.label_map`), the margin map beside it.
 
-    A margin map that an earlier result left is removed if none is asked for.
+    Masks that may overlap are written to `<case>_<mask>.nii.gz` instead, each to its own. A margin map that
+    an earlier result left is removed if none is asked for.
     """
     made = segment(channels, model, mode=mode, margin=margin, progress=progress)
     started = time.monotonic()
@@ -161,7 +166,7 @@ def segment_file(
     else:
         margin_path = results.margin_beside(out)
         results.write_margin(made.margin, out)
-    results.write(made.labels, model.description.class_list(), out)
+    paths = results.write(made.labels, model.description.class_list(), out)
     seconds = {**made.seconds, "write": time.monotonic() - started}
     return Result(
         made.labels,
@@ -171,7 +176,7 @@ def segment_file(
         made.quality_kind,
         seconds,
         made.notes,
-        out,
+        paths,
         margin_path,
     )
 
@@ -182,10 +187,16 @@ def write_label_names(folder: Path, classes: ClassList) -> None:
 
 
 def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:
-    """Volume of each foreground class in ml (or px for images), by name; `labels` holds file values."""
+    """Volume of each foreground class in ml (or px for images), by name; `labels` holds file values.
+
+    Masks that may overlap each have their own, so that the volumes may add up to more than there is.
+    """
+    unit = labels.grid.voxel_size / (1000.0 if labels.grid.unit == "mm" else 1.0)
+    if classes.overlapping:
+        held = zip(classes.names, labels.array, strict=True)
+        return {name: int(np.count_nonzero(mask)) * unit for name, mask in held}
     values, counts = np.unique(labels.array, return_counts=True)
     found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    unit = labels.grid.voxel_size / (1000.0 if labels.grid.unit == "mm" else 1.0)
     return {c.name: found.get(c.value, 0) * unit for c in classes.classes[int(classes.background) :]}
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from medseg.bits import pack_masks
 from medseg.patches.windows import Pair, Starts
 
 
@@ -51,6 +52,27 @@ class VoteStitcher:
         return shares.astype(np.float32, copy=False)
 
 
+class MaskVoteStitcher:
+    """Majority vote of windows for each of overlapping masks, outside against inside; a tie is outside."""
+
+    def __init__(self, shape: Pair, window: Pair, stride: Pair, masks: int) -> None:
+        self._of_masks = [VoteStitcher(shape, window, stride, 2) for _ in range(masks)]
+
+    def add(self, labels: npt.NDArray[np.uint8], starts: Starts) -> None:
+        """Count the votes of windows: ``labels`` (N, h, w) bits of masks; ``starts`` (N, 2) row, column."""
+        for bit, stitcher in enumerate(self._of_masks):
+            stitcher.add((labels >> bit & 1).astype(np.uint8), starts)
+
+    def result(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        """The bits of masks (H, W) uint8, and the least of the masks' margins (H, W)."""
+        inside, margins = zip(*(stitcher.result() for stitcher in self._of_masks), strict=True)
+        return pack_masks(inside), np.minimum.reduce(margins)
+
+    def shares(self) -> npt.NDArray[np.float32]:
+        """Each mask's share of the votes, (L, H, W): what voting windows have in place of probabilities."""
+        return np.stack([stitcher.shares()[1] for stitcher in self._of_masks])
+
+
 def _counter(window: Pair, stride: Pair) -> np.dtype[np.unsignedinteger[npt.NBitBase]]:
     """The smallest unsigned integer that holds the most votes a pixel can get.
 
@@ -85,28 +107,32 @@ class GaussianStitcher:
     """Probabilities of windows over one slice (H, W), each weighted by a Gaussian around its centre.
 
     The standard deviation is an eighth of the window along each axis. What windows say beyond the slice
-    (where it was mirrored up to the window) is cut off.
+    (where it was mirrored up to the window) is cut off. With ``overlapping`` the classes are masks whose
+    probabilities are sigmoids.
     """
 
-    def __init__(self, shape: Pair, window: Pair, classes: int) -> None:
+    def __init__(self, shape: Pair, window: Pair, classes: int, *, overlapping: bool = False) -> None:
         self._shape = shape
+        self._overlapping = overlapping
         self._weight = gaussian(window)
         canvas = [max(n, w) for n, w in zip(shape, window, strict=True)]
         self._sums = torch.zeros(classes, *canvas)
         self._weights = torch.zeros(*canvas)
 
     def add(self, logits: Tensor, starts: Starts) -> None:
-        """Add the soft-max of logits (N, K, h, w) at ``starts`` (N, 2) row, column."""
+        """Add the probabilities of logits (N, K, h, w) at ``starts`` (N, 2) row, column."""
         height, width = self._weight.shape
-        weighted = logits.softmax(dim=1).cpu() * self._weight
+        probabilities = logits.sigmoid() if self._overlapping else logits.softmax(dim=1)
+        weighted = probabilities.cpu() * self._weight
         for window, (row, column) in zip(weighted, starts.tolist(), strict=True):
             self._sums[:, row : row + height, column : column + width] += window
             self._weights[row : row + height, column : column + width] += self._weight
 
     def result(self) -> Tensor:
-        """The log of the weighted mean probabilities, (K, H, W) float32: logits like any other."""
+        """The log (or logit) of the weighted mean probabilities, (K, H, W) float32: logits like any other."""
         height, width = self._shape
-        return (self._sums / self._weights)[:, :height, :width].log()
+        means = (self._sums / self._weights)[:, :height, :width]
+        return means.clamp(0, 1).logit() if self._overlapping else means.log()
 
 
 def gaussian(window: Pair) -> Tensor:

@@ -99,7 +99,7 @@ def blended(ready: Ready, predictor: Predictor, how: Gaussian) -> Iterator[Tenso
     starts = covering_grid(shape, how.window, how.stride or half)
     for index in range(slices(ready.grid.shape, spec.plane)):
         slab = mirrored(read_slab(ready, spec.plane, index, spec.depth), how.window)
-        blend = GaussianStitcher(shape, how.window, spec.classes)
+        blend = GaussianStitcher(shape, how.window, spec.classes, overlapping=bool(spec.thresholds))
         for first in range(0, len(starts), how.batch):
             some = starts[first : first + how.batch]
             blend.add(checked_logits(predictor, cut(slab, some, how.window)), some)

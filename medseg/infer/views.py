@@ -37,16 +37,16 @@ class Views:
         return self.predictor.spec
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32; "mean" gives log-probabilities."""
+        """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32; "mean" those of the mean."""
         first, *others = self._scores(batch)
         if self.fusion == "max":
             for scores in others:
                 first = torch.maximum(first, scores)
             return first
-        total = first.softmax(dim=1)
+        total = self.spec.probabilities(first)
         for scores in others:
-            total += scores.softmax(dim=1)
-        return (total / (1 + len(others))).log()
+            total += self.spec.probabilities(scores)
+        return self.spec.logits(total / (1 + len(others)))
 
     def _scores(self, batch: Tensor) -> Iterator[Tensor]:
         """Logits (B, K, H, W) of each view, on the predictor's device."""

@@ -5,12 +5,14 @@ Voxels are looked at slab by slab, so that no check makes a second volume.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medseg.bits import pack_masks
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import masks
 from medseg.ingest.patterns import CaseFiles
@@ -30,13 +32,12 @@ def read_case(
     """Read and check all files of a case.
 
     Returns the case, its label map as indices uint8 (1, X, Y, Z) on the image's own grid, and notes; or None
-    and every reason found. Neither channels nor label map are read twice.
+    and every reason found. Neither channels nor label map are read twice. Masks that may overlap are bits of
+    the indices.
     """
     image, findings = read_image(paths.channels, max_voxels=max_voxels)
-    label = None
-    if paths.label is not None:
-        label, more = read_label(paths.label, classes, image.grid if image else None, max_voxels=max_voxels)
-        findings += more
+    label, more = read_truth(paths, classes, image.grid if image else None, max_voxels=max_voxels)
+    findings += more
     if image is None or not all(finding.is_note for finding in findings):
         return None, findings
     return Case(paths.name, paths.subject, image, label, tuple(findings)), findings
@@ -67,6 +68,45 @@ def read_image(
     if not volumes or not all(finding.is_note for finding in findings):
         return None, findings
     return _stacked(volumes, tuple(findings)), findings
+
+
+def read_truth(
+    paths: CaseFiles, classes: ClassList, grid: Grid | None, *, max_voxels: int = placement.MAX_VOXELS
+) -> tuple[Volume | None, list[Finding]]:
+    """Read a case's label map or masks as indices uint8 (1, X, Y, Z), as :func:`read_label` does.
+
+    Gives None without a reason for a case that is not labelled.
+    """
+    if paths.masks:
+        in_order = [paths.masks[name] for name in classes.masks]
+        return read_masks(in_order, classes, grid, max_voxels=max_voxels)
+    if paths.label is None:
+        return None, []
+    return read_label(paths.label, classes, grid, max_voxels=max_voxels)
+
+
+def read_masks(
+    paths: Sequence[Path], classes: ClassList, grid: Grid | None, *, max_voxels: int = placement.MAX_VOXELS
+) -> tuple[Volume | None, list[Finding]]:
+    """Read overlapping masks, each 0 and 1 in its file, in the order of the list, as indices (1, X, Y, Z).
+
+    As :func:`read_label`; without ``grid`` the first one's grid is that of the others.
+    """
+    alone = classes
+    if classes.file_values:  # they, and void, are of the files that masks are regions of
+        alone = replace(classes, file_values=(), void_values=(), merged=())
+    held: list[Volume] = []
+    findings: list[Finding] = []
+    for path in paths:
+        mask, more = read_label(path, alone, grid, max_voxels=max_voxels)
+        findings += more
+        if mask is not None:
+            grid = mask.grid if grid is None else grid
+            held.append(mask)
+    if grid is None or len(held) < len(paths):
+        return None, findings
+    packed = pack_masks(mask.array[0] for mask in held)
+    return Volume(packed[None], grid, held[0].source, tuple(findings)), findings
 
 
 def read_label(

@@ -73,11 +73,12 @@ def find(
     label: str | None = None,
     without: Path | None = None,
     table: str | None = None,
+    masks: Mapping[str, str] | None = None,
 ) -> Found:
     """Find the cases below ``root``, except in ``without``, where results are written.
 
     Patterns that are given replace those that the layout would guess; those of layout csv are columns of
-    ``table``.
+    ``table``. ``masks`` count for patterns alone.
 
     With ``channels`` given and no layout but auto, the patterns alone count: without ``label`` nothing is
     labelled. Raises PATH_MISSING, NOTHING_USABLE (no scan at all), RECIPE_INVALID.
@@ -91,7 +92,8 @@ def find(
         return tables.find(root, table, channels, label, without)
     unit, tree = measured_alike(root, without, channels)
     if layout == "patterns" or (layout == "auto" and channels):
-        return replace(match(root, tree, Patterns(dict(channels or {}), label), "patterns"), unit=unit)
+        patterns = Patterns(dict(channels or {}), label, masks=dict(masks or {}))
+        return replace(match(root, tree, patterns, "patterns"), unit=unit)
     name: str = layout
     if layout == "auto" and unit == "px":
         if known := imagesets.detect(tree):
@@ -113,7 +115,7 @@ def guess(root: Path) -> Guess:
     Raises what :func:`find` raises.
     """
     found = find(root)
-    labelled = sum(case.label is not None for case in found.cases)
+    labelled = sum(bool(case.label_paths) for case in found.cases)
     classes = datasetjson.classes(datasetjson.read(root)) if found.layout == "decathlon" else None
     channels, label = dict(found.patterns.channels), found.patterns.label
     return Guess(found.layout, channels, label, classes, len(found.cases), labelled, found.unit)

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.io import scans
@@ -37,13 +38,20 @@ ROLES: dict[str, str] = {
 class CaseFiles:
     """The paths of one case. Channels that share a path are the fourth axis of that file, in this order.
 
-    A ``label`` that is a folder holds one mask an object.
+    It is labelled by a label map, or by ``masks`` that may overlap, each with a file of its own. A ``label``
+    that is a folder holds one mask an object.
     """
 
     name: str
     subject: str
     channels: dict[str, Path]
     label: Path | None = None
+    masks: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def label_paths(self) -> tuple[Path, ...]:
+        """The files of its label map or masks; none if it is not labelled."""
+        return (*([] if self.label is None else [self.label]), *self.masks.values())
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,15 @@ class Stray(Finding):
 
 @dataclass(frozen=True)
 class Patterns:
-    """Channel name → pattern, the label map's pattern, and what ``{subject}`` may match as an expression."""
+    """Channel name → pattern, the label map's, and what ``{subject}`` may match as an expression.
+
+    Instead of a label map there may be ``masks``: mask name → pattern.
+    """
 
     channels: Mapping[str, str]
     label: str | None = None
     subject_form: str = _ANY_NAME
+    masks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,16 +99,26 @@ class Found:
         held = {path for stray in self.strays for path in stray.files} | set(self.ignored)
         for case in self.cases:
             held.update(case.channels.values())
-            held.update([] if case.label is None else [case.label])
+            held.update(case.label_paths)
         return held
+
+
+_Role = tuple[Literal["channel", "mask", "label"], str]
+"""What a file is to its case: the kind, and the channel's or mask's name."""
+
+_LABEL: _Role = ("label", "")
 
 
 @dataclass
 class _Claims:
-    """The files that claim one case, by role: a channel's name, or None for the label map."""
+    """The files that claim one case, by role."""
 
     subject: str
-    by_role: dict[str | None, list[Path]] = field(default_factory=dict)
+    by_role: dict[_Role, list[Path]] = field(default_factory=dict)
+
+    def of(self, kind: str) -> dict[str, Path]:
+        """Name → first file, of the channels or of the masks."""
+        return {name: paths[0] for (of, name), paths in self.by_role.items() if of == kind}
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -170,7 +192,8 @@ def match(root: Path, tree: Iterable[str], patterns: Patterns, layout: str) -> F
     """Sort the files of ``tree`` (relative to ``root``) into cases by ``patterns``.
 
     A file that several patterns match belongs to the one with most literal characters, the label's if equal.
-    Strays: LABEL_WITHOUT_IMAGE, CHANNEL_MISSING, DUPLICATE_CASE. An image without a label is a case.
+    Strays: LABEL_WITHOUT_IMAGE, CHANNEL_MISSING, MASK_MISSING, DUPLICATE_CASE. An image without a label, or
+    without any of the masks, is a case.
     Raises RECIPE_INVALID for patterns that cannot work.
     """
     rules = _compile(patterns)
@@ -194,7 +217,7 @@ def match(root: Path, tree: Iterable[str], patterns: Patterns, layout: str) -> F
     cases: list[CaseFiles] = []
     strays: list[Stray] = []
     for name in sorted(claims, key=natural_key):
-        result = _settle(name, claims[name], list(patterns.channels))
+        result = _settle(name, claims[name], patterns)
         (cases if isinstance(result, CaseFiles) else strays).append(result)  # type: ignore[arg-type]
     return Found(cases, strays, layout, patterns, ignored, tuple(sorted(roles)))
 
@@ -210,7 +233,8 @@ def _unreadable(error: OSError) -> None:
 
 def _compile(patterns: Patterns) -> list[tuple[int, str, re.Pattern[str]]]:
     """(literal characters, pattern, expression) of each distinct pattern, the first to be tried first."""
-    texts = [*([patterns.label] if patterns.label else []), *patterns.channels.values()]
+    labels = [patterns.label] if patterns.label else []
+    texts = [*labels, *patterns.masks.values(), *patterns.channels.values()]
     if not patterns.channels:
         raise _invalid("no channel", "name at least one channel's pattern under data.channels")
     used = {text: set(re.findall(r"\{(\w*)\}", text)) for text in texts}
@@ -259,11 +283,12 @@ def _claim(path: str, rules: list[tuple[int, str, re.Pattern[str]]]) -> tuple[st
     return None
 
 
-def _roles(pattern: str, patterns: Patterns) -> list[str | None]:
-    """The channels that ``pattern`` stands for, or the label map's role, None."""
+def _roles(pattern: str, patterns: Patterns) -> list[_Role]:
+    """What ``pattern`` stands for: the label map, masks, or channels."""
     if pattern == patterns.label:
-        return [None]
-    return [name for name, text in patterns.channels.items() if text == pattern]
+        return [_LABEL]
+    masks: list[_Role] = [("mask", name) for name, text in patterns.masks.items() if text == pattern]
+    return masks or [("channel", name) for name, text in patterns.channels.items() if text == pattern]
 
 
 def _name(fields: Mapping[str, str]) -> tuple[str, str]:
@@ -275,22 +300,33 @@ def _name(fields: Mapping[str, str]) -> tuple[str, str]:
     return case if case.startswith(subject) else f"{subject}_{case}", subject
 
 
-def _settle(name: str, claims: _Claims, channels: list[str]) -> CaseFiles | Stray:
+def _settle(name: str, claims: _Claims, patterns: Patterns) -> CaseFiles | Stray:
     """Make the case, or say why these files are none."""
     held = tuple(path for paths in claims.by_role.values() for path in paths)
-    for role, paths in claims.by_role.items():
+    for (kind, role), paths in claims.by_role.items():
         if len(paths) > 1:
-            found = f"{role or 'label'}: {' and '.join(map(str, paths))}"
+            found = f"{role or kind}: {' and '.join(map(str, paths))}"
             remedy = "remove one, or make the pattern narrower"
             return Stray(Code.DUPLICATE_CASE, str(paths[1]), found, remedy, name, held)
-    label = claims.by_role.get(None, [None])[0]
-    there = {c: claims.by_role[c][0] for c in channels if c in claims.by_role}
-    if not there:
+    channels, masks = claims.of("channel"), claims.of("mask")
+    if not channels:
         found = "no image of this case"
-        return Stray(Code.LABEL_WITHOUT_IMAGE, str(label), found, "add the image", name, held)
-    if len(there) < len(channels):
-        absent = ", ".join(c for c in channels if c not in there)
-        first = str(next(iter(there.values())))
+        return Stray(Code.LABEL_WITHOUT_IMAGE, str(held[0]), found, "add the image", name, held)
+    if absent := ", ".join(c for c in patterns.channels if c not in channels):
+        first = str(next(iter(channels.values())))
         remedy = "add the file, or drop the channel"
         return Stray(Code.CHANNEL_MISSING, first, f"no {absent}", remedy, name, held)
-    return CaseFiles(name, claims.subject, there, label)
+    if masks and (absent := ", ".join(m for m in patterns.masks if m not in masks)):
+        first, remedy = (
+            str(next(iter(masks.values()))),
+            "add the file, all 0 if there is none of it in the case",
+        )
+        return Stray(Code.MASK_MISSING, first, f"no {absent}", remedy, name, held)
+    label = claims.of("label").get("")
+    return CaseFiles(
+        name,
+        claims.subject,
+        {c: channels[c] for c in patterns.channels},
+        label,
+        {m: masks[m] for m in patterns.masks if m in masks},
+    )

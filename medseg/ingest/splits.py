@@ -68,7 +68,7 @@ def given(
         chosen = _chosen(fold, entries, known)
         named.update(*chosen.values())
         for role, names in chosen.items():
-            usable = [by_name[n] for n in names if n in by_name and by_name[n].label is not None]
+            usable = [by_name[n] for n in names if n in by_name and by_name[n].label_paths]
             if names and not usable:
                 raise _invalid(
                     f"fold {fold}: no usable case in {role}", "name others, or mend those set aside"
@@ -78,7 +78,7 @@ def given(
         if not chosen["train"]:
             raise _invalid(f"fold {fold}: train names no case", "name the cases to train on")
     check(rows)
-    labelled = {name for name, case in by_name.items() if case.label is not None}
+    labelled = {name for name, case in by_name.items() if case.label_paths}
     return Splits(
         tuple(rows),
         set_aside=_sorted(named - by_name.keys()),
@@ -125,7 +125,7 @@ def random_folds(
     the rest train. Several folds: each subject is tested in exactly one (``test_share`` is not used), val is
     drawn anew from the others. Raises SPLIT_INVALID if there are too few subjects.
     """
-    subjects = sorted({case.subject for case in cases if case.label is not None}, key=natural_key)
+    subjects = sorted({case.subject for case in cases if case.label_paths}, key=natural_key)
     order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
     if not order:
         raise _invalid("no labelled case", "label some to train; to label scans use medseg segment")
@@ -228,7 +228,7 @@ def _expand(entry: str, known: list[str]) -> list[str]:
 
 
 def _unlabelled_rows(fold: int, cases: Iterable[CaseFiles]) -> list[SplitRow]:
-    return [SplitRow(fold, case.name, case.subject, "unlabelled") for case in cases if case.label is None]
+    return [SplitRow(fold, case.name, case.subject, "unlabelled") for case in cases if not case.label_paths]
 
 
 def _count(share: float, subjects: int) -> int:
@@ -238,7 +238,7 @@ def _count(share: float, subjects: int) -> int:
 
 
 def _role(case: CaseFiles, tested: Collection[str], validated: Collection[str]) -> Role:
-    if case.label is None:
+    if not case.label_paths:
         return "unlabelled"
     if case.subject in tested:
         return "test"

@@ -24,17 +24,22 @@ LOSSES: dict[str, str] = {
     "iou": "medseg.losses.overlap:SoftIoU",
     "ce_dice": "medseg.losses.overlap:CEDice",
     "unetpp": "medseg.losses.overlap:UNetPP",
+    "bce": "medseg.losses.masks:MaskCrossEntropy",
+    "bce_dice": "medseg.losses.masks:MaskCEDice",
 }
 """Name in a recipe -> ``module:Class``."""
 
 TAKE_WEIGHT_MAPS = ("ce", "ce_dice", "focal")
 """Those whose sum over pixels may be weighted by a map."""
 
+OF_MASKS = ("bce", "bce_dice")
+"""Those of overlapping masks, with labels of bits; all others are of classes that exclude each other."""
+
 
 def build(name: str, class_weights: Sequence[float] | None = None, **keywords: Any) -> Loss:
     """Build the loss of a name.
 
-    :param class_weights: K weights, one a class, for the losses that know them; without, all classes weigh 1.
+    :param class_weights: K weights, one a class or mask, for the losses that know them; without, all weigh 1.
     :param keywords: the class's own.
     :raises MedsegError: ``KEYWORD_INVALID`` for an unknown name, keyword or value.
     """

@@ -44,7 +44,11 @@ class Loss(nn.Module, ABC):
             raise MedsegError(
                 Code.KEYWORD_INVALID, "loss", found, "use a loss with a cross-entropy, or no map"
             )
-        return self.of_head(logits, one_hot(labels, logits.shape[1]))
+        return self.of_head(logits, self.truth_of(labels, logits.shape[1]))
+
+    def truth_of(self, labels: Tensor, classes: int) -> Tensor:
+        """Labels (B, H, W) as :meth:`of_head` takes them."""
+        return one_hot(labels, classes)
 
     @abstractmethod
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class _PixelLoss(MappedLoss):
         super().__init__()
         check_reduction(reduction, get_args(PixelReduction))
         self.reduction = reduction
-        self.register_buffer("class_weights", _checked(class_weights), persistent=False)
+        self.register_buffer("class_weights", checked_weights(class_weights), persistent=False)
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Weighted sum or mean over the pixels that are not void; 0 if there are none."""
@@ -90,7 +90,8 @@ class Focal(_PixelLoss):
         return -(missed**self.gamma) * log_p
 
 
-def _checked(class_weights: Sequence[float] | None) -> Tensor | None:
+def checked_weights(class_weights: Sequence[float] | None) -> Tensor | None:
+    """Class weights (K,) float32, or None; KEYWORD_INVALID if one is negative, or none positive."""
     if class_weights is None:
         return None
     for weight in class_weights:

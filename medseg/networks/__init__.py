@@ -65,19 +65,31 @@ def check_name(name: str) -> None:
         )
 
 
-def build(name: str, in_channels: int, classes: int, *, seed: int | None = None, **keywords: Any) -> Network:
+def build(
+    name: str,
+    in_channels: int,
+    classes: int,
+    *,
+    seed: int | None = None,
+    overlapping: bool = False,
+    **keywords: Any,
+) -> Network:
     """Build the network of a name with fresh weights.
 
     :param in_channels: C of the input ``(B, C, H, W)``; for slabs of depth D, channels · D.
     :param classes: K of the logits ``(B, K, H, W)``.
     :param seed: same seed, same weights, and torch's global generator is left as it was; without one, the
         weights come from torch's default generator.
+    :param overlapping: the classes are masks that overlap: a network that averages its heads' probabilities
+        is told so by its keyword ``sigmoid``.
     :param keywords: the class's own; :func:`keywords_of` lists them.
     :raises MedsegError: ``NETWORK_UNKNOWN``, ``KEYWORD_INVALID``, ``EXTRA_MISSING`` (MONAI is not installed).
     """
     check_name(name)
     if name in NETWORKS:
         cls = _load(name)
+        if overlapping and "sigmoid" in keywords_of(name):
+            keywords["sigmoid"] = True
         values = _checked(name, cls, {"in_channels": in_channels, "classes": classes, **keywords})
         return _seeded(seed, cls, values)
     from medseg.networks.monai_door import MonaiNetwork, monai_class

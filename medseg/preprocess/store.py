@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg import files
+from medseg.bits import pack_masks
 from medseg.errors import Code, MedsegError
 from medseg.preprocess.geometry import Record, grid_from_json, grid_to_json
 from medseg.preprocess.intensity import Ready, Scaling
@@ -36,6 +37,7 @@ class Prepared:
 
     ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``positions`` (N, 4) int16 has rows of
     class index, x, y, z; ``counts`` is the number of voxels of each class index that occurs, void left out.
+    Of overlapping masks the label holds the bits, and position and count are each mask's.
     """
 
     name: str
@@ -60,7 +62,8 @@ def write(
 ) -> Path:
     """Write a case as ``folder/name``, replacing an older one; give that path.
 
-    ``label`` is (X, Y, Z) uint8 on ``ready.grid``; ``extras`` (weight maps and the like) are arrays whose
+    ``label`` is (X, Y, Z) uint8 on ``ready.grid``, or overlapping masks (L, X, Y, Z) uint8 of 0, 1 and 255,
+    which are packed; ``extras`` (weight maps and the like) are arrays whose
     last three axes are X, Y, Z, by name. The positions are drawn by (``seed``, ``name``).
     """
     given = dict(extras or {})
@@ -72,7 +75,8 @@ def write(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     counts = {} if label is None else count(label)
-    arrays = {"image": ready.array, **({} if label is None else {"label": label}), **given}
+    stored = label if label is None or label.ndim == 3 else pack_masks(label)
+    arrays = {"image": ready.array, **({} if stored is None else {"label": stored}), **given}
     for key, array in arrays.items():
         _save(part / f"{key}.npy", array)
     generator = np.random.default_rng((seed, zlib.crc32(name.encode())))
@@ -111,7 +115,13 @@ def open(case: Path) -> Prepared:  # noqa: A001 - read as store.open
 
 
 def count(label: Array) -> dict[int, int]:
-    """Voxels of each class index that occurs in ``label`` (X, Y, Z) uint8, void left out."""
+    """Voxels of each class index that occurs in ``label`` (X, Y, Z) uint8, void left out.
+
+    Of masks (L, X, Y, Z), those of each mask that holds any.
+    """
+    if label.ndim == 4:
+        sizes = [int(np.count_nonzero(mask == 1)) for mask in label]
+        return {index: size for index, size in enumerate(sizes) if size}
     totals = np.zeros(VOID + 1, dtype=np.int64)
     for z in range(label.shape[2]):
         totals += np.bincount(label[:, :, z].ravel(), minlength=VOID + 1)
@@ -121,7 +131,7 @@ def count(label: Array) -> dict[int, int]:
 def draw_positions(
     label: Array | None, counts: Mapping[int, int], generator: np.random.Generator
 ) -> npt.NDArray[np.int16]:
-    """Up to 10,000 voxels of each class, without replacement: (N, 4) int16 rows of class index, x, y, z.
+    """Up to 10,000 voxels of each class or mask, without replacement: (N, 4) int16 of its index, x, y, z.
 
     None without labels. Ranks are drawn first and looked up slice by slice, so that no list of all voxels
     is ever made.
@@ -139,8 +149,9 @@ def draw_positions(
 def _look_up(label: Array, index: int, ranks: Array) -> list[npt.NDArray[np.int16]]:
     """Rows for the voxels of class ``index`` with these ranks, counted along x and y within each z."""
     rows, before = [], 0
-    for z in range(label.shape[2]):
-        x, y = np.nonzero(label[:, :, z] == index)
+    labels, wanted = (label, index) if label.ndim == 3 else (label[index], 1)
+    for z in range(labels.shape[2]):
+        x, y = np.nonzero(labels[:, :, z] == wanted)
         first, last = np.searchsorted(ranks, (before, before + len(x)))
         chosen = ranks[first:last] - before
         columns = (np.full(len(chosen), index), x[chosen], y[chosen], np.full(len(chosen), z))

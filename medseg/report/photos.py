@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from medseg.report import canvas
-from medseg.report.tints import ERRORS, RGB, class_colours, error_colours, errors, tint, warm
+from medseg.report.tints import ERRORS, RGB, error_colours, errors, labelled, tint, warm
 from medseg.volume import VOID, Array, ClassList, Volume
 
 _WIDEST = 2.6  # inches of a panel
@@ -99,10 +99,10 @@ def _panels(rgb: Array, flat: dict[str, Array], classes: ClassList) -> dict[str,
     panels = {"image": rgb}
     for name in ("truth", "prediction"):
         if name in flat:
-            panels[name] = tint(tint(rgb, flat[name], class_colours(classes)), flat[name], _VOID, opacity=1)
+            panels[name] = tint(labelled(rgb, flat[name], classes), flat[name], _VOID, opacity=1)
     if "truth" in flat and "prediction" in flat:
         dim = np.repeat(_DIMMED * (rgb @ _LUMA)[..., None], 3, axis=2)
-        wrong = errors(flat["truth"], flat["prediction"], background=classes.background)
+        wrong = errors(flat["truth"], flat["prediction"], background=classes.zero_is_outside)
         panels["errors"] = tint(
             tint(dim, wrong, error_colours(), opacity=0.85), flat["truth"], _VOID, opacity=1
         )
@@ -116,7 +116,7 @@ def _legend(flat: dict[str, Array], classes: ClassList) -> dict[str, RGB]:
     counts = np.zeros(256, dtype=np.int64)
     for name in ("truth", "prediction"):
         if name in flat:
-            counts += np.bincount(flat[name].ravel(), minlength=256)
+            counts += _counts(flat[name], classes)
     there = [i for i in classes.foreground if counts[i]]
     largest = sorted(there, key=lambda i: -counts[i])[:_MOST_NAMED]
     named = {classes.names[i]: classes.classes[i].colour for i in sorted(largest)}
@@ -126,10 +126,19 @@ def _legend(flat: dict[str, Array], classes: ClassList) -> dict[str, RGB]:
         named["void"] = _VOID[VOID]
     if "truth" in flat and "prediction" in flat:
         kinds = list(ERRORS.items())
-        named |= dict(kinds if classes.background else kinds[2:])
+        named |= dict(kinds if classes.zero_is_outside else kinds[2:])
         if len(classes) == 2 and classes.background:
             del named["wrong class"]
     return named
+
+
+def _counts(labels: Array, classes: ClassList) -> Array:
+    """Pixels of each class index or mask, and of void, (256,)."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    if classes.overlapping:
+        of_masks = [np.count_nonzero(classes.holds(labels, i)) for i in classes.foreground]
+        counts[: len(classes)], counts[len(classes) : VOID] = of_masks, 0
+    return counts
 
 
 def _layout(aspect: float, panels: int, legend: dict[str, RGB]) -> _Layout:

@@ -12,7 +12,7 @@ from nibabel import orientations
 
 from medseg.evaluate.surface import bounding_box
 from medseg.report import canvas, photos
-from medseg.report.tints import ERRORS, class_colours, error_colours, errors, tint, warm
+from medseg.report.tints import ERRORS, error_colours, errors, labelled, tint, warm
 from medseg.volume import PLANE_AXIS, VOID, Array, ClassList, Plane, Volume
 
 # Seen as a radiologist does: the viewer's left is the patient's right, and the nose points left.
@@ -83,10 +83,11 @@ def overlay(
 ) -> bytes:
     """Draw a case in three planes, each through the slice with most foreground of truth and prediction.
 
-    ``truth`` and ``prediction`` are class indices (X, Y, Z) on the image's grid, ``margin`` is a share in 0
-    to 1. With a truth the columns are image, truth, prediction, errors; without, image, prediction, and
-    margin if given. Grey values run from the 1st to the 99th percentile of ``channel`` inside the head. An
-    image in px is drawn by :func:`photos.overlay`. Returns PNG.
+    ``truth`` and ``prediction`` are class indices (X, Y, Z) on the image's grid, or bits of overlapping
+    masks, which are outlined; ``margin`` is a share in 0 to 1. With a truth the columns are image, truth,
+    prediction, errors; without, image, prediction, and margin if given. Grey values run from the 1st to the
+    99th percentile of ``channel`` inside the head. An image in px is drawn by :func:`photos.overlay`. Returns
+    PNG.
     """
     if image.grid.unit == "px":
         return photos.overlay(image, classes, truth, prediction, margin)
@@ -175,9 +176,9 @@ def _panel(shown: _Shown, cut: _Cut, name: str, classes: ClassList) -> Array:
     if name == "margin" and shown.margin is not None:
         return warm(cut.of(shown.margin))
     if name == "truth" and shown.truth is not None:
-        return tint(rgb, cut.of(shown.truth), class_colours(classes))
+        return labelled(rgb, cut.of(shown.truth), classes)
     if name == "prediction" and shown.prediction is not None:
-        return tint(rgb, cut.of(shown.prediction), class_colours(classes))
+        return labelled(rgb, cut.of(shown.prediction), classes)
     if name == "errors" and shown.truth is not None and shown.prediction is not None:
         wrong = errors(cut.of(shown.truth), cut.of(shown.prediction))
         return tint(rgb * 0.6, wrong, error_colours(), opacity=1.0)

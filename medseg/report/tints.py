@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from medseg.volume import VOID, Array, ClassList
 
@@ -13,17 +14,19 @@ ERRORS: dict[str, RGB] = {
     "false negative": (64, 156, 255),
     "wrong class": (255, 214, 64),
 }
-"""Colours of foreground too much, foreground too little, and one class taken for another."""
+"""Colours of foreground too much, foreground too little, and one class (or masks) taken for another."""
 
 VOID_COLOUR: RGB = (150, 150, 150)
 
 OPACITY = 0.6
+FAINT = 0.3
 
 
 def errors(truth: Array, prediction: Array, *, background: bool = True) -> Array:
     """Kind of error per voxel, uint8: 0 none (or void), 1, 2, 3 in the order of :data:`ERRORS`.
 
-    Without a ``background``, every error is one class taken for another.
+    Without a ``background``, every error is one class taken for another. Bits of overlapping masks are looked
+    at together, and outside all of them is the background.
     """
     first = int(background)
     kinds = np.zeros(truth.shape, dtype=np.uint8)
@@ -37,6 +40,20 @@ def errors(truth: Array, prediction: Array, *, background: bool = True) -> Array
 def class_colours(classes: ClassList) -> dict[int, RGB]:
     """Class index → colour, of the foreground and of void."""
     return {**{i: classes.classes[i].colour for i in classes.foreground}, VOID: VOID_COLOUR}
+
+
+def labelled(rgb: Array, labels: Array, classes: ClassList) -> Array:
+    """Lay classes over a picture; or overlapping masks, the largest lowest: a faint fill, then outlines."""
+    if not classes.overlapping:
+        return tint(rgb, labels, class_colours(classes))
+    held = [(classes.holds(labels, i), classes.classes[i].colour) for i in classes.foreground]
+    held.sort(key=lambda mask: -int(np.count_nonzero(mask[0])))
+    out = tint(rgb, labels, {VOID: VOID_COLOUR})
+    for mask, colour in held:
+        out = tint(out, mask, {1: colour}, FAINT)
+    for mask, colour in held:
+        out = tint(out, mask & ~ndimage.binary_erosion(mask), {1: colour}, opacity=1.0)
+    return out
 
 
 def error_colours() -> dict[int, RGB]:

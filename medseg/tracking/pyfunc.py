@@ -78,7 +78,7 @@ def _save(path: Path, folder: Path, run_id: str, model_id: str) -> None:
         path=str(path),
         python_model=str(_CODE),
         artifacts={"model": str(folder.resolve())},
-        signature=_signature(columns, ClassList.from_json(about["classes"]).foreground_names),
+        signature=_signature(columns, ClassList.from_json(about["classes"])),
         input_example=pd.DataFrame([{column: f"path/to/{column}{ending}" for column in columns}]),
         pip_requirements=[f"medseg=={medseg.__version__}", f"mlflow=={mlflow.__version__}"],
         mlflow_model=Model(run_id=run_id, model_id=model_id),
@@ -94,12 +94,13 @@ def input_columns(about: Mapping[str, Any]) -> list[str]:
     return ["image"] if one else list(about["channels"])
 
 
-def _signature(columns: Sequence[str], classes: Sequence[str]) -> Any:
+def _signature(columns: Sequence[str], classes: ClassList) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-    told = ["image", "label_map", "code", "note"]
-    sizes = [ColSpec(DataType.double, f"size_{name}", required=False) for name in classes]
+    label_maps = [f"label_map_{mask}" for mask in classes.masks] or ["label_map"]
+    told = ["image", *label_maps, "code", "note"]
+    sizes = [ColSpec(DataType.double, f"size_{name}", required=False) for name in classes.foreground_names]
     last = [
         ColSpec(DataType.string, "size_unit", required=False),
         ColSpec(DataType.double, "quality", required=False),

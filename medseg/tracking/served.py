@@ -22,7 +22,8 @@ class Segmenter(PythonModel):  # type: ignore[misc]
     ) -> pd.DataFrame:
         """A row per case: its label map (a path below `params["out"]`), sizes, quality; or the code why not.
 
-        The table has one column of paths per channel, named `image` if there is only one; an image holds all.
+        Masks that may overlap have a path each, `label_map_<mask>`. The table has one column of paths per
+        channel, named `image` if there is only one; an image holds all.
         """
         from medseg.infer import modelfolder, results
 
@@ -65,14 +66,18 @@ def _row(paths: Mapping[str, Path], model: Any, out: Path) -> dict[str, Any]:
     from medseg.infer import segment
 
     first = {"image": str(next(iter(paths.values())))}
+    masks = model.description.class_list().masks
+    columns = [f"label_map_{mask}" for mask in masks] or ["label_map"]
     try:
         made = segment.segment_file(paths, model, out)
     except MedsegError as refused:
-        return {**first, "label_map": "", "code": str(refused.code), "note": refused.finding.found}
+        told = {"code": str(refused.code), "note": refused.finding.found}
+        return {**first, **dict.fromkeys(columns, ""), **told}
     about = made.to_json()
     sizes = {f"size_{name}": float(value) for name, value in made.sizes.items()}
-    told = {"label_map": str(out), "code": "", "note": "; ".join(note["code"] for note in about["notes"])}
-    return {**first, **told, **sizes, "size_unit": about["size_unit"], "quality": float(made.quality)}
+    maps = dict(zip(columns, map(str, made.label_paths), strict=True))
+    told = {"code": "", "note": "; ".join(note["code"] for note in about["notes"])}
+    return {**first, **maps, **told, **sizes, "size_unit": about["size_unit"], "quality": float(made.quality)}
 
 
 set_model(Segmenter())

@@ -99,7 +99,7 @@ def test_wrong_values_hide_neither_clashes_nor_unknown_names(tmp_path: Path) -> 
         *("predict.stride", "train.lr", "train.device", "train.phases"),
     }
     assert told["network.name"].code == Code.NETWORK_UNKNOWN
-    assert "use one of ce, ce_dice" in told["loss.name"].remedy
+    assert "use one of bce, bce_dice, ce, ce_dice" in told["loss.name"].remedy
     assert "cuda:1" in told["train.device"].remedy
 
 

@@ -45,3 +45,21 @@ def dice_and_iou(logits: Any, labels: Any) -> list[tuple[float, float]]:
         iou = 1.0 if empty else both / (size_p + size_y - both)
         results.append((1.0 if empty else 2 * both / (size_p + size_y), iou))
     return results
+
+
+def masks(logits: Any, labels: Any, weights: list[float]) -> tuple[float, float, list[float]]:
+    """Σ w·BCE and Σ w over pixels and masks (bits of the labels), and each mask's soft Dice."""
+    total = weight_total = 0.0
+    dice = []
+    for mask, weight in enumerate(weights):
+        both = sizes = 0.0
+        pixels = zip(np.asarray(logits)[:, mask].ravel(), np.asarray(labels).ravel(), strict=True)
+        for logit, label in pixels:
+            if label != VOID:
+                y, p = int(label) >> mask & 1, 1 / (1 + math.exp(-float(logit)))
+                total -= weight * math.log(p if y else 1 - p)
+                weight_total += weight
+                both += p * y
+                sizes += p + y
+        dice.append(2 * both / sizes if sizes else 1.0)
+    return total, weight_total, dice

@@ -35,7 +35,7 @@ def drawer(cases: int = 7, batch: int = 3, window: tuple[int, int] = (6, 8), **k
 
 
 def test_the_order_at_random_draws_what_it_always_drew() -> None:
-    found = [tuple(place) for place in drawer(3, 6, (4, 4), class_share=0.5).places(9)]
+    found = [tuple(place[:4]) for place in drawer(3, 6, (4, 4), class_share=0.5).places(9)]
     assert found == [(2, 0, 1, 4), (1, 0, 0, 3), (0, 0, 2, 4), (2, 0, 1, 4), (0, 0, 1, 2), (0, 0, 2, 1)]
 
 

@@ -83,7 +83,7 @@ def test_a_run_on_images_follows_the_recipe_s_tolerance_and_costs(tmp_path: Path
     by_case = [[row.bf for row in rows if row.case == case] for case in ("s3", "s4")]
     assert held["over_set"]["BF"] == pytest.approx(np.mean([np.mean(values) for values in by_case]))
     page = (tmp_path / "work/report/report.html").read_text()
-    for text in ("IoU of each class, test", "boundary F1 (BF)", "test, 2 images", "mIoU"):
+    for text in ("IoU of each class, test", "boundary F1 (BF)", "test, 2 images", "mean IoU"):
         assert text in page
     assert {"test/mIoU", "test/G", "test/BF", "test/IoU_inner", "test/bf_mean"} <= evaluate.means(told).keys()
     assert not {"test/dice_inner", "test/hd95_inner"} & evaluate.means(told).keys()

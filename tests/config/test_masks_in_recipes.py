@@ -1,0 +1,109 @@
+"""Masks that may overlap in a recipe: what goes with them, and all that does not, told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from medseg.config import load
+from medseg.config.load import RecipeError
+from medseg.config.recipe import Predict
+
+REGIONS: dict[str, Any] = {
+    "name": "r",
+    "data": {
+        "classes": {0: "background", 1: "anterior", 2: "posterior"},
+        "regions": {"whole": [1, 2], "anterior": [1]},
+    },
+    "loss": {"name": "bce_dice"},
+}
+MASKS: dict[str, Any] = {
+    "name": "m",
+    "data": {"channels": {"t1": "{case}"}, "masks": {"whole": "{case}_w", "core": "{case}_c"}},
+    "loss": {"name": "bce"},
+}
+
+
+def loaded(folder: Path, tree: dict[str, Any], *settings: str) -> Any:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    return load.load(str(path), settings)
+
+
+def told(folder: Path, tree: dict[str, Any], *settings: str) -> dict[str, str]:
+    """Key → what was found and the remedy, of each problem."""
+    with pytest.raises(RecipeError) as caught:
+        loaded(folder, tree, *settings)
+    return {p.where.split(": ")[1]: f"{p.found}; {p.remedy}" for p in caught.value.problems}
+
+
+def test_regions_and_masks_make_the_class_list(tmp_path: Path) -> None:
+    regions = loaded(tmp_path, REGIONS, "predict.thresholds.whole=0.4").data.class_list()
+    assert regions.masks == ("whole", "anterior")
+    assert dict(regions.file_values) == {0: 0, 1: 3, 2: 1}
+    masks = loaded(tmp_path, MASKS, "loss.class_weights=[1, 2]").data.class_list()
+    assert masks.masks == ("whole", "core")
+    assert masks.file_values == ()
+
+
+def test_it_is_written_and_read_again(tmp_path: Path) -> None:
+    for tree in (REGIONS, MASKS):
+        recipe = loaded(tmp_path, tree)
+        load.save(recipe, tmp_path / "saved.yaml")
+        assert load.load(str(tmp_path / "saved.yaml")) == recipe
+
+
+def test_thresholds_that_are_off_change_no_hash() -> None:
+    assert "thresholds" not in Predict().used()
+    assert Predict(thresholds={"a": 0.3}).used()["thresholds"] == {"a": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "words"),
+    [
+        ("loss.name=ce_dice", "loss.name", "use one of bce, bce_dice"),
+        ("loss.class_weights=median_frequency", "loss.class_weights", "one weight a mask"),
+        ("loss.class_weights=[1, 2, 3]", "loss.class_weights", "3 values for 2 classes"),
+        ("predict.crf={}", "predict.crf", "masks may overlap; leave it out"),
+        (
+            "predict.thresholds={core: 0.5}",
+            "predict.thresholds",
+            "no mask core; name some of whole, anterior",
+        ),
+        ("predict.thresholds={whole: 1}", "predict.thresholds.whole", "less than 1"),
+        ("data.regions.far=[3, 4]", "data.regions", "far: no class has the value 3, 4; name some of 0, 1, 2"),
+        ("data.regions.none=[]", "data.regions.none", "at least 1"),
+        ("data.regions.margin=[1]", "data", "margin"),
+        ("data.void=1", "data", "void value 1 is also a class"),
+        ("data.background=false", "data.background", "remove the key"),
+        ("data.label_form=100", "data.regions", "write the label maps by values"),
+        ("data.classes={}", "data.classes", "missing; add the key"),
+        ("train.keep_best_by=miou", "train.keep_best_by", "use dice_mean"),
+        ("report.explain=[posterior]", "report.explain", "no class posterior"),
+        ("loss.weight_map={}", "loss", "bce_dice takes none"),
+    ],
+)
+def test_what_does_not_go_with_regions(tmp_path: Path, setting: str, key: str, words: str) -> None:
+    found = told(tmp_path, REGIONS, setting)
+    assert words in found[key]
+    assert len(found) == 1
+
+
+def test_what_does_not_go_with_masks_is_told_together(tmp_path: Path) -> None:
+    given = ("data.regions={a: [1]}", "data.label=x", "data.classes={0: a, 1: b}", "data.channels={}")
+    with pytest.raises(RecipeError) as caught:
+        loaded(tmp_path, MASKS, *given, "data.layout=plain", "data.label_form=colours", "loss.name=dice")
+    lines = [str(problem) for problem in caught.value.problems]
+    assert len(lines) == 7
+    for words in ("data.regions too", "data.label too", "data.classes too", "no channels", "layout plain"):
+        assert any(words in line for line in lines), words
+
+
+def test_losses_and_thresholds_of_masks_need_masks(tmp_path: Path) -> None:
+    plain = {"name": "p", "data": {"classes": {0: "background", 1: "lesion"}}}
+    found = told(tmp_path, plain, "loss.name=bce", "predict.thresholds={lesion: 0.3}")
+    assert found.keys() == {"loss.name", "predict.thresholds"}
+    assert "give data.regions or data.masks, or use ce_dice" in found["loss.name"]
