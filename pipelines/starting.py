@@ -23,7 +23,7 @@ from medseg.networks.download import download, place, require_sha256
 from medseg.networks.start import start
 from medseg.networks.weights import fill, fitted, read_weights
 from pipelines.reporter import Reporter
-from pipelines.workfolder import Work
+from pipelines.workfolder import Work, member_name
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,20 @@ class Origin:
         return f"{self.name}, sha256 {self.sha256[:12]}"
 
 
-def origin(part: recipe.Network, fold: int) -> Origin | None:
-    """Where the first weights of a fold come from; None if they are drawn."""
+def origin(part: recipe.Network, name: str) -> Origin | None:
+    """Where the first weights of a fold's member of this name come from; None if they are drawn."""
     if part.weights is not None:
         return _origin_of_weights(part.weights)
     if part.start_from is not None:
-        model, member = _member(part.start_from, fold)
+        model, member = _member(part.start_from, name)
         return Origin(f"{model} ({member.name})", member.sha256)
     return None
 
 
-def settings(part: recipe.Network, fold: int) -> dict[str, Any]:
-    """What of the network's part decides a fold's weights: content, wherever its files lie."""
+def settings(part: recipe.Network, name: str) -> dict[str, Any]:
+    """What of the network's part decides a member's weights: content, wherever its files lie."""
     told: dict[str, Any] = {"name": part.name, "keywords": part.keywords}
-    begun = origin(part, fold)
+    begun = origin(part, name)
     if begun is not None:
         told |= {"from": begun.sha256, "fresh": list(part.start_fresh)}
     return told
@@ -71,8 +71,9 @@ def check(named: Recipe, work: Work, folds: tuple[int, ...]) -> None:
         if part.weights.url is None or path.is_file():
             fitted(network, read_weights(_checked(part.weights, path)))
     if part.start_from is not None:
-        for fold in folds:
-            start(network, _trained(part.start_from, fold), part.start_fresh)
+        planes = named.sampling.planes if named.sampling.plane_networks == "separate" else (None,)
+        for name in [member_name(fold, plane) for fold in folds for plane in planes]:
+            start(network, _trained(part.start_from, name), part.start_fresh)
 
 
 def fetch(part: recipe.Network, work: Work, say: Reporter) -> None:
@@ -84,7 +85,7 @@ def fetch(part: recipe.Network, work: Work, say: Reporter) -> None:
         download(weights.url, weights.sha256, work.weights)
 
 
-def begin(network: Network, part: recipe.Network, work: Work, fold: int) -> str | None:
+def begin(network: Network, part: recipe.Network, work: Work, name: str) -> str | None:
     """Put the first weights into the network, in place, and say what it got; None if they stay as drawn."""
     if part.weights is not None:
         path = _path(part.weights, work)
@@ -92,7 +93,7 @@ def begin(network: Network, part: recipe.Network, work: Work, fold: int) -> str 
         count = len(network.state_dict())
         return f"starts from {path.name}: {count - len(fresh)} tensors taken, {len(fresh)} fresh"
     if part.start_from is not None:
-        begun = start(network, _trained(part.start_from, fold), part.start_fresh)
+        begun = start(network, _trained(part.start_from, name), part.start_fresh)
         network.load_state_dict(begun.tensors, strict=False)
         return f"starts from {part.start_from}: {begun}"
     return None
@@ -120,21 +121,26 @@ def _checked(weights: Weights, path: Path) -> Path:
     return path
 
 
-def _trained(folder: Path, fold: int) -> Network:
-    _, member = _member(folder, fold)
+def _trained(folder: Path, name: str) -> Network:
+    _, member = _member(folder, name)
     return modelfolder.load_network(folder, member.name)[1]
 
 
-def _member(folder: Path, fold: int) -> tuple[str, Member]:
-    """The model's name, and its only member or, of several, that of the fold: it saw none of its tests."""
+def _member(folder: Path, name: str) -> tuple[str, Member]:
+    """The model's name, and its only member or, of several, the fold's own, which saw none of its tests.
+
+    ``name`` is what the member that starts will be called; a plane's starts from that of its plane or, where
+    there is none, from its fold's for all planes.
+    """
     if not (folder / "model.json").is_file():
         remedy = "train that model first, or name another by --set network.start_from=MODEL_FOLDER"
         raise MedsegError(Code.PATH_MISSING, f"network.start_from {folder}", "there is no model.json", remedy)
     held = modelfolder.read(folder)
     members = {member.name: member for member in held.members}
-    name = next(iter(members)) if len(members) == 1 else f"fold{fold}"
-    if name not in members:
-        found = f"its members are {', '.join(members)}, none is {name}"
-        remedy = "start from a model with one member, or with one for each fold"
-        raise MedsegError(Code.NOT_A_MODEL, folder, found, remedy)
-    return held.description.name, members[name]
+    wanted = (name, name.partition("_")[0]) if len(members) > 1 else tuple(members)
+    for chosen in wanted:
+        if chosen in members:
+            return held.description.name, members[chosen]
+    found = f"its members are {', '.join(members)}, none is {name}"
+    remedy = "start from a model with one member, or with one for each fold"
+    raise MedsegError(Code.NOT_A_MODEL, folder, found, remedy)

@@ -31,7 +31,7 @@ from pipelines.reporter import seconds_in_words
 from pipelines.stage import Job, remove_others
 from pipelines.tracked import MOST_CHARTED
 from pipelines.training import DICE, OVER_SET, FoldTraining
-from pipelines.workfolder import Work, member_name
+from pipelines.workfolder import Work
 
 VERSION = 1
 DONE = "done.json"
@@ -69,7 +69,7 @@ def of_fold(recipe: Recipe, work: Work, fold: int) -> Iterator[FoldTraining]:
 
 def _place(training: FoldTraining) -> int | str:
     """Which training of a recipe it is, in a hash: the fold, with a network a plane its name."""
-    return training.fold if training.plane is None else member_name(training.fold, training.plane)
+    return training.fold if training.plane is None else training.member
 
 
 def _title(training: FoldTraining) -> str:
@@ -250,7 +250,7 @@ def _export(job: Job) -> None:
         if not all((held := _done_key(t)) and held == t.key() for t in finished):
             continue
         for training in finished:
-            name = member_name(fold, training.plane)
+            name = training.member
             descriptions.append(training.description())
             members[name] = state.read_network(training.folder / BEST)
             trained[name] = _about(training)
@@ -263,7 +263,7 @@ def _export(job: Job) -> None:
 
 def _about(training: FoldTraining) -> dict[str, Any]:
     history = files.read_csv(training.folder / "history.csv")
-    begun = starting.origin(training.recipe.network, training.fold)
+    begun = starting.origin(training.recipe.network, training.member)
     key = f"val/{training.best_by}"
     best = max((float(r[key]) for r in history if r.get(key)), default=None)
     return {

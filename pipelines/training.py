@@ -39,7 +39,7 @@ from medseg.train.plan import FitPlan
 from medseg.volume import VOID, Array, Plane, Volume
 from pipelines import ingested, starting
 from pipelines.device import choose
-from pipelines.workfolder import Work
+from pipelines.workfolder import Work, member_name
 
 DICE, IOU = "dice_mean", "miou"
 OVER_SET = {IOU: overlap.mean_iou, "G": overlap.pixel_accuracy, "C": overlap.class_accuracy}
@@ -59,6 +59,11 @@ class FoldTraining:
     def folder(self) -> Path:
         """Checkpoints and history."""
         return self.work.train(self.fold, self.plane)
+
+    @property
+    def member(self) -> str:
+        """What it is called in the model folder."""
+        return member_name(self.fold, self.plane)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of :func:`medseg.train.fit.fit`, but for `on_step`."""
@@ -96,7 +101,7 @@ class FoldTraining:
         where = ("device", "threads")  # where it runs is not what it is
         train = {k: v for k, v in recipe.train.used().items() if k not in where}
         used: dict[str, Any] = {p: getattr(recipe, p).used() for p in ("sampling", "loss")}
-        used["network"] = starting.settings(recipe.network, self.fold)
+        used["network"] = starting.settings(recipe.network, self.member)
         if recipe.data.void and recipe.loss.class_weights == "median_frequency":
             used["class_weights"] = self.class_weights()  # void counts in them, not in the records
         cases = [
@@ -125,7 +130,7 @@ class FoldTraining:
         network = self.network()
         if (self.folder / LAST).exists():
             return network, None
-        return network, starting.begin(network, self.recipe.network, self.work, self.fold)
+        return network, starting.begin(network, self.recipe.network, self.work, self.member)
 
     @property
     def channels(self) -> int:

@@ -14,11 +14,13 @@ import yaml
 
 from medseg import files
 from medseg.config.load import RecipeError, load
+from medseg.config.recipe import Network
 from medseg.errors import Code, MedsegError
 from medseg.networks import download
 from medseg.networks.vgg import VGG16Classifier
 from medseg.train import state
 from pipelines import run as pipeline
+from pipelines import starting
 from pipelines.reporter import Reporter
 from pipelines.run import Request
 from pipelines.training import FoldTraining
@@ -177,6 +179,17 @@ def test_of_several_members_the_folds_own_is_taken(tmp_path: Path, subjects: Pat
     assert refused.value.code is Code.NOT_A_MODEL
     assert "fold7, fold1" in str(refused.value)
     assert model["members"][0]["name"] == "fold0"
+
+
+def test_a_planes_network_starts_from_that_of_its_plane_or_its_folds(make_model: Any, tmp_path: Path) -> None:
+    make_model("two", members=2)
+    path = tmp_path / "two/model.json"
+    shared = Network(start_from=tmp_path / "two")
+    assert str(starting.origin(shared, "fold1_axial")).startswith("tiny (fold1), sha256")
+    path.write_text(path.read_text().replace('"fold1"', '"fold0_axial"'))
+    assert "(fold0_axial)" in str(starting.origin(shared, "fold0_axial"))
+    assert "(fold0)" in str(starting.origin(shared, "fold0_coronal"))
+    assert starting.settings(shared, "fold0") != starting.settings(shared, "fold0_axial")
 
 
 @pytest.mark.parametrize(
