@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
-from medseg.config.recipe import RandomSplit, Recipe
+from medseg.config.data import RandomSplit
+from medseg.config.recipe import Recipe
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.ingest import checks, layouts, masks, quarantine, splits
 from medseg.ingest.patterns import CaseFiles, Found, measured_under

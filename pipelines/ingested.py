@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
-from medseg.config.recipe import Data
+from medseg.config.data import Data
 from medseg.ingest import masks, splits
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow

@@ -9,7 +9,8 @@ from medseg import losses
 from medseg.config.part import Clash
 
 if TYPE_CHECKING:
-    from medseg.config.recipe import Data, Loss, Predict, Recipe
+    from medseg.config.data import Data
+    from medseg.config.recipe import Loss, Predict, Recipe
 
 
 _WHERE = ("data.classes", "data.regions", "data.masks")

@@ -3,157 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medseg import losses, networks
 from medseg.config import images, masks, planes
-from medseg.config.part import Clash, ClashError, Count, Pair, Positive, Share, refusal
-from medseg.config.part import Part as _Part
+from medseg.config.data import Data
+from medseg.config.part import Clash, ClashError, Count, Pair, Part, Positive, Share, refusal
 from medseg.config.training import Train
 from medseg.config.weights import Weights
 from medseg.errors import Code, MedsegError
 from medseg.infer.crf import Crf
-from medseg.ingest import imagesets
-from medseg.ingest.imagesets import ImageSet
-from medseg.volume import ClassList, Plane, planes_of
+from medseg.volume import Plane, planes_of
 
 
-class ClassSpec(_Part):
-    """One class: its name and, if wanted, its colour (RGB, 0-255)."""
-
-    name: str
-    colour: tuple[int, int, int] | None = None
-
-
-class Fold(_Part):
-    """Case names of one fold; an entry is a name, a glob, or a range `first..last` in sorted order."""
-
-    train: tuple[str, ...] = ()
-    val: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
-
-
-class RandomSplit(_Part):
-    """Folds made by subject from a seed: shares of subjects for validation and test."""
-
-    folds: Count = 1
-    val: Share = 0.2
-    test: Share = 0.2
-    seed: int = 0
-
-
-class Data(_Part):
-    """Where the scans lie, which files are channels and labels, what values mean, who has which role.
-
-    Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
-    Label files write a class by its value, by its colour (`label_form: colours`; those of `void_colours` are
-    void) or as a grey mask (`label_form: {above: x}`, also written as the number alone: greys above x are the
-    second class). `merge` gives values of label files to a class of another value.
-
-    What is segmented may overlap: `regions` names masks by the values of the label map that make them up
-    (`whole: [1, 2]`), or `masks` by the pattern of a file each, 1 inside and 0 outside, instead of `label`
-    and `classes`.
-
-    `class_file` names a packaged class list (`configs/classes/`) or a YAML file with `classes` and perhaps
-    `background`, `void`, `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`, which hold
-    where the recipe does not say otherwise.
-
-    Pictures give three channels where three names share a pattern, one where a name has its own. Layout `csv`
-    reads `table`, a path relative to `path`. `splits: listed` takes the roles that the data set itself gives.
-    """
-
-    path: Path | None = None
-    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", ImageSet] = "auto"
-    table: str | None = None
-    channels: dict[str, str] = Field(default_factory=dict)
-    label: str | None = None
-    masks: dict[str, str] = Field(default={})
-    classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
-    regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default={})
-    class_file: str | None = None
-    background: bool = True
-    void: tuple[int, ...] = ()
-    label_form: Literal["values", "colours"] | Annotated[float, Field(ge=0)] = "values"
-    void_colours: tuple[tuple[int, int, int], ...] = ()
-    merge: dict[int, int] = Field(default_factory=dict)
-    splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _names_alone_will_do(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: {"name": v} if isinstance(v, str) else v for k, v in value.items()}
-        return value
-
-    @field_validator("classes")
-    @classmethod
-    def _there_are_some(cls, value: dict[int, ClassSpec], info: ValidationInfo) -> dict[int, ClassSpec]:
-        if not value and not info.data.get("masks"):
-            raise refusal(Code.RECIPE_INVALID, "missing", "add the key")
-        return value
-
-    @field_validator("void", mode="before")
-    @classmethod
-    def _one_value_will_do(cls, value: Any) -> Any:
-        if value is None:
-            return ()
-        return (value,) if isinstance(value, int) else value
-
-    @field_validator("label_form", mode="before")
-    @classmethod
-    def _above(cls, value: Any) -> Any:
-        return value["above"] if isinstance(value, dict) and value.keys() == {"above"} else value
-
-    @field_validator("splits", mode="before")
-    @classmethod
-    def _one_fold_will_do(cls, value: Any) -> Any:
-        if isinstance(value, dict) and {"train", "val", "test"} & value.keys() and not _is_random(value):
-            return (value,)
-        return value
-
-    @model_validator(mode="after")
-    def _classes_make_a_list(self) -> Self:
-        self.class_list()
-        if (self.layout == "csv") != (self.table is not None):
-            raise ValueError("layout csv and a table belong together")
-        return self
-
-    def class_list(self) -> ClassList:
-        """The class list: value → name, colour; or the masks that may overlap."""
-        names = {v: c.name for v, c in self.classes.items()}
-        colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
-        if self.masks or self.regions:
-            regions = dict.fromkeys(self.masks, ()) or self.regions
-            made = ClassList.of_masks(regions, self.void, self.classes)
-        else:
-            made = ClassList.from_names(names, colours, self.void, background=self.background)
-        made = replace(made, merged=tuple(self.merge.items()))
-        if isinstance(self.label_form, str):
-            return replace(made, label_form=self.label_form, void_colours=self.void_colours)
-        return replace(made, label_form="above", threshold=self.label_form)
-
-    def channel_names(self) -> tuple[str, ...]:
-        """The channels that the recipe names, or those that its layout has; ingest may find others."""
-        if self.channels:
-            return tuple(self.channels)
-        return imagesets.COLOURS if self.layout in get_args(ImageSet) else ("image",)
-
-    def n_folds(self) -> int:
-        """How many folds the splits make."""
-        if self.splits == "listed":
-            return 1
-        return self.splits.folds if isinstance(self.splits, RandomSplit) else len(self.splits)
-
-
-def _is_random(value: dict[str, Any]) -> bool:
-    return all(isinstance(v, int | float) for v in value.values())
-
-
-class Preprocess(_Part):
+class Preprocess(Part):
     """From the scan's own grid and grey values to what networks see.
 
     `foreground` is `auto`, `all`, or `above: x` (also written as the number alone): grey values above x.
@@ -177,7 +43,7 @@ class Preprocess(_Part):
         return value["above"] if isinstance(value, dict) and value.keys() == {"above"} else value
 
 
-class Sampling(_Part):
+class Sampling(Part):
     """Which 2.5D windows a training batch is made of.
 
     By `order: each_once` every training case is used once an epoch, in an order of the epoch's own; the last
@@ -219,7 +85,7 @@ class Sampling(_Part):
         return value
 
 
-class Network(_Part):
+class Network(Part):
     """A row of `medseg info --full`, or `monai.networks.nets:<Name>`, and its keywords.
 
     Its first weights are drawn by `train.seed`, unless its body's published `weights` are named, or a model
@@ -253,14 +119,14 @@ class Network(_Part):
         return value
 
 
-class WeightMap(_Part):
+class WeightMap(Part):
     """U-Net's weight between two close cells: at most `w0`, fading over `sigma_px` pixels of a slice."""
 
     w0: Annotated[float, Field(gt=0, le=10_000)] = 10.0
     sigma_px: Positive = 5.0
 
 
-class Loss(_Part):
+class Loss(Part):
     """The loss, its class weights (none, by median frequency of the training set, or given), its keywords.
 
     With a weight map, a pixel's weight is its class's plus the map's.
@@ -287,7 +153,7 @@ class Loss(_Part):
         return self
 
 
-class Predict(_Part):
+class Predict(Part):
     """How label maps are made: whole slices, a covering grid of windows that vote or are blended by Gaussian
     weights, or overlap-tiles (for networks of valid convolutions).
 
@@ -322,7 +188,7 @@ class Predict(_Part):
     margin_map: bool = False
 
 
-class Evaluate(_Part):
+class Evaluate(Part):
     """Tolerances of the surface Dice (mm, or px for images) and of boundary F1 (share of the diagonal).
 
     `cost_fp` and `cost_fn` are what a false positive and a false negative cost in the weighted error.
@@ -334,13 +200,13 @@ class Evaluate(_Part):
     cost_fn: Annotated[float, Field(ge=0)] = 1.0
 
 
-class Report(_Part):
+class Report(Part):
     """Classes, by name, whose Grad-CAM pictures the report shows for every case."""
 
     explain: tuple[str, ...] = ()
 
 
-class Tracking(_Part):
+class Tracking(Part):
     """MLflow: a server's URI, or nothing for a store in the work folder."""
 
     enabled: bool = True
@@ -348,7 +214,7 @@ class Tracking(_Part):
     overlays: bool = True
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """The whole recipe; every stage reads its own part."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]

@@ -38,7 +38,7 @@ def recipe_page() -> str:
     lines = [
         "# Keys of a recipe",
         "",
-        "Made from `medseg/config/recipe.py`; `tests/cli/test_docs.py` keeps both equal. A key left out has",
+        "Made from `medseg/config/`; `tests/cli/test_docs.py` keeps both equal. A key left out has",
         "its default; an unknown key is refused. `--set section.key=value` overrides any of them.",
         "",
     ]

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from medseg.config import load
+from medseg.config.data import Fold, RandomSplit
 from medseg.config.load import RecipeError
-from medseg.config.recipe import Fold, RandomSplit
 from medseg.errors import Code, MedsegError
 
 SMALL = {"name": "small", "data": {"path": "scans", "classes": {0: "background", 1: "lesion"}}}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medseg.config import load
-from medseg.config.recipe import Data
+from medseg.config.data import Data
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import checks, imagesets, layouts, splits
 from medseg.ingest.patterns import Found
