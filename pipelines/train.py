@@ -30,7 +30,8 @@ from pipelines import ingested, starting
 from pipelines.reporter import seconds_in_words
 from pipelines.stage import Job, remove_others
 from pipelines.tracked import MOST_CHARTED
-from pipelines.training import DICE, OVER_SET, FoldTraining
+from pipelines.training import FoldTraining
+from pipelines.validating import DICE, OVER_SET
 from pipelines.workfolder import Work
 
 VERSION = 1

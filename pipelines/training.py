@@ -19,11 +19,10 @@ from torch import nn
 from medseg import files, losses, networks
 from medseg.config.recipe import Recipe
 from medseg.errors import Code, MedsegError
-from medseg.evaluate import overlap
 from medseg.infer import modelfolder, predict
 from medseg.infer.modelfolder import Description
-from medseg.infer.planes import together
-from medseg.infer.predictor import NetworkPredictor
+from medseg.infer.planes import Planes, together
+from medseg.infer.predictor import NetworkPredictor, Predictor
 from medseg.losses.base import Loss
 from medseg.losses.weights import median_frequency
 from medseg.networks.contract import Network
@@ -37,13 +36,10 @@ from medseg.train.fit import LAST
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
 from medseg.volume import VOID, Array, Plane, Volume
-from pipelines import ingested, starting
+from pipelines import describing, ingested, starting, validating
 from pipelines.device import choose
+from pipelines.validating import DICE, IOU
 from pipelines.workfolder import Work, member_name
-
-DICE, IOU = "dice_mean", "miou"
-OVER_SET = {IOU: overlap.mean_iou, "G": overlap.pixel_accuracy, "C": overlap.class_accuracy}
-"""What validation tells of all pixels of all its cases together."""
 
 
 @dataclass(frozen=True)
@@ -253,40 +249,34 @@ class FoldTraining:
         return self.trained[0].ready.grid.unit == "px"
 
     def validation(self) -> Callable[[nn.Module], dict[str, float]]:
-        """Dice per class and their mean from whole volumes, on the prepared grids.
+        """Scores from whole volumes, on the prepared grids; the first case is drawn on the way.
 
         For images, or where it decides what is best, also mean IoU and accuracies over all their pixels.
         """
         classes = self.recipe.data.class_list()
         about, train = self.description(), self.recipe.train
         spec = modelfolder.spec(about, self.network())
-        specs = [replace(spec, plane=plane) for plane in about.planes]
-        how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training, and so do views
         tells_of_set = (self._images or self.best_by != DICE) and not classes.overlapping
-        over_set = OVER_SET if tells_of_set else {}
 
-        def validate(network: nn.Module) -> dict[str, float]:
+        def predictor(network: nn.Module) -> Predictor | Planes:
             device = next(network.parameters()).device
             along = [
-                NetworkPredictor(network, one, device, train.precision, channels_last=train.channels_last)
-                for one in specs
+                NetworkPredictor(
+                    network,
+                    replace(spec, plane=plane),
+                    device,
+                    train.precision,
+                    channels_last=train.channels_last,
+                )
+                for plane in about.planes
             ]
-            predictor = together(along, about.combine)
-            dice, total = [], np.zeros((), np.int64)
-            for n, case in enumerate(self.validated):
-                labels = predict.label(case.ready, predictor, how).labels
-                if n == 0 and self.recipe.tracking.overlays:
-                    self.draw(labels)
-                matrix = overlap.confusion_of(_label(case), labels, classes)
-                dice.append(overlap.foreground_dice(matrix, classes))
-                total = total + matrix
-            means = _means(np.array(dice))
-            named = zip(classes.foreground_names, means, strict=True)
-            found = {f"dice_{name}": float(m) for name, m in named}
-            found |= {name: score(total) for name, score in over_set.items()}
-            return {**found, DICE: float(np.nanmean(means))}
+            return together(along, about.combine)
 
-        return validate
+        how = about.model_copy(update={"crf": None}).how()  # the CRF comes after training, and so do views
+        draw = self.draw if self.recipe.tracking.overlays else None
+        return validating.by_volumes(
+            self.validated, classes, predictor, how, over_set=tells_of_set, draw=draw
+        )
 
     def draw(self, labels: Array | None = None) -> None:
         """Write the first validation case's overlay with predicted `labels` (X, Y, Z), or none yet."""
@@ -306,58 +296,9 @@ class FoldTraining:
     def description(self) -> Description:
         """What the model folder says of this training's network; ingest found the channels and unit."""
         found = files.read_json(self.work.ingest / "dataset.json")
-        about = self.described(self.recipe, self._domain())
+        about = describing.described(self.recipe, describing.domain_of(self.trained))
         known = {"channels": tuple(found["channels"]), "unit": found.get("unit", "mm")}
         return about.model_copy(update=known)
-
-    @staticmethod
-    def described(recipe: Recipe, domain: dict[str, Any]) -> Description:
-        """What a model folder says of a network trained by this recipe on scans of this domain."""
-        r = recipe
-        return Description(
-            name=r.name,
-            network=r.network.name,
-            keywords=r.network.keywords,
-            channels=r.data.channel_names(),
-            plane=r.sampling.plane,
-            depth=r.sampling.depth,
-            classes=tuple(r.data.class_list().to_json()),
-            foreground=r.preprocess.foreground,
-            spacing_mm=r.preprocess.spacing_mm,
-            spacing_px=r.preprocess.spacing_px,
-            crop=r.preprocess.crop,
-            crop_margin=r.preprocess.crop_margin,
-            n4=r.preprocess.n4,
-            intensity=r.preprocess.intensity,
-            mode=r.predict.mode,
-            window=r.predict.window or r.sampling.window,
-            stride=r.predict.stride,
-            tile=r.predict.tile,
-            memory_mb=r.predict.memory_mb,
-            batch=r.predict.batch,
-            crf=r.predict.crf,
-            scales=r.predict.scales,
-            scale_fusion=r.predict.scale_fusion,
-            flip=r.predict.flip,
-            thresholds=r.predict.thresholds,
-            combine=r.predict.members,
-            domain=domain,
-            trained={},
-        )
-
-    def _domain(self) -> dict[str, Any]:
-        """Voxel edges (mm) seen in training, or images' rows and columns (px), on the scans' own grids."""
-        grids = [c.record.original for c in self.trained]
-        if all(grid.unit == "px" for grid in grids):
-            sizes = np.array([grid.shape[:2] for grid in grids])
-            bounds = {"size_min_px": sizes.min(axis=0).tolist(), "size_max_px": sizes.max(axis=0).tolist()}
-            return {"cases": len(grids), **bounds}
-        spacings = np.array([grid.spacing for grid in grids])
-        return {
-            "cases": len(grids),
-            "spacing_min_mm": [round(float(s), 6) for s in spacings.min(axis=0)],
-            "spacing_max_mm": [round(float(s), 6) for s in spacings.max(axis=0)],
-        }
 
 
 def check_sizes(recipe: Recipe, network: Network) -> None:
@@ -374,17 +315,5 @@ def check_sizes(recipe: Recipe, network: Network) -> None:
             f"{window[0]}×{window[1]} px is no input of {recipe.network.name}",
             f"use [{usable[0]}, {usable[1]}]",
         )
-    about = FoldTraining.described(recipe, {})
+    about = describing.described(recipe, {})
     predict.check(about.how(), modelfolder.spec(about, network))
-
-
-def _label(case: Prepared) -> Any:
-    if case.label is None:
-        raise ValueError(f"validation case {case.name} has no label")
-    return np.asarray(case.label)
-
-
-def _means(dice: Any) -> Any:
-    """Means over cases (N, K) → (K,), a class that no case has left out as NaN."""
-    counted = np.isfinite(dice).sum(axis=0)
-    return np.divide(np.nansum(dice, axis=0), counted, out=np.full(len(counted), np.nan), where=counted > 0)
