@@ -99,7 +99,7 @@ def _say(job: Job) -> None:
 
 
 _CHART_OF = {"val": "val_scored"}
-"""`val/…` are the curves of validation during training: the scores of predicted cases must not lie on them."""
+"""`val/…` are the curves of validation during training: scores of predicted cases must not lie on them."""
 
 
 def means(told: dict[str, Any]) -> dict[str, float]:
