@@ -11,7 +11,7 @@ import yaml
 
 from medseg import files
 from medseg.evaluate import boundary, table
-from medseg.volume import ClassList, Grid, Volume
+from medseg.volume import Array, ClassList, Grid, Volume
 from pipelines import evaluate, scores
 from pipelines import run as pipeline
 from pipelines.reporter import Reporter
@@ -26,14 +26,18 @@ IMAGE = ((20, 24, 1), np.s_[3:17, 4:20, :], np.s_[7:13, 8:16, :])
 @pytest.fixture(autouse=True)
 def in_px(monkeypatch: pytest.MonkeyPatch) -> None:
     """Label maps that are scored lie in px, as images do."""
-    read = scores.read_labels
 
-    def as_image(path: Path, classes: ClassList, _: Grid | None = None) -> Volume:
-        held = read(path, classes)
+    def as_image(held: Volume) -> Volume:
         return Volume(held.array, Grid(held.grid.shape, np.eye(4), "px"))
 
-    for module in (scores, evaluate):
-        monkeypatch.setattr(module, "read_labels", as_image)
+    labels, truth, prediction = scores.read_labels, scores.read_truth, scores.read_prediction
+    monkeypatch.setattr(scores, "read_labels", lambda path, classes, _=None: as_image(labels(path, classes)))
+    monkeypatch.setattr(evaluate, "read_truth", lambda case, classes: as_image(truth(case, classes)))
+
+    def predicted(label: Path, classes: ClassList, _: Grid) -> Array | None:
+        return prediction(label, classes, labels(label, classes).grid)
+
+    monkeypatch.setattr(evaluate, "read_prediction", predicted)
 
 
 @pytest.fixture
