@@ -64,8 +64,11 @@ def check(named: Recipe, work: Work, folds: tuple[int, ...]) -> None:
     """
     part = named.network
     channels = len(named.data.channel_names()) * named.sampling.depth
+    classes = named.data.class_list()
     with torch.device("meta"):
-        network = networks.build(part.name, channels, len(named.data.classes), **part.keywords)
+        network = networks.build(
+            part.name, channels, len(classes), overlapping=classes.overlapping, **part.keywords
+        )
     if part.weights is not None:
         path = _path(part.weights, work)
         if part.weights.url is None or path.is_file():
