@@ -11,39 +11,41 @@ import yaml
 
 from medseg import files
 from medseg.evaluate import boundary, table
-from medseg.volume import ClassList, Grid, Volume
 from pipelines import evaluate, scores
 from pipelines import run as pipeline
 from pipelines.reporter import Reporter
 from pipelines.run import Request
-from tests.boxes import make_subjects
+from tests.pictures import save
 from tests.pipelines.test_run import OFF, tree
-from tests.saved import save
 
-IMAGE = ((20, 24, 1), np.s_[3:17, 4:20, :], np.s_[7:13, 8:16, :])
+DATA = {
+    "layout": "patterns",
+    "channels": {"grey": "images/{case}.png"},
+    "label": "masks/{case}.png",
+    "classes": {0: "background", 1: "outer", 2: "inner"},
+    "splits": [{"train": ["s0", "s1"], "val": ["s2"], "test": ["s3", "s4"]}],
+}
 
 
-@pytest.fixture(autouse=True)
-def in_px(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Label maps that are scored lie in px, as images do."""
-    read = scores.read_labels
-
-    def as_image(path: Path, classes: ClassList, _: Grid | None = None) -> Volume:
-        held = read(path, classes)
-        return Volume(held.array, Grid(held.grid.shape, np.eye(4), "px"))
-
-    for module in (scores, evaluate):
-        monkeypatch.setattr(module, "read_labels", as_image)
+def make_pictures(folder: Path) -> None:
+    """Write `images/s0.png`, … and `masks/s0.png`, …: five noisy boxes in boxes."""
+    mask = np.zeros((20, 24), np.uint8)
+    mask[3:17, 4:20] = 1
+    mask[7:13, 8:16] = 2
+    for n in range(5):
+        noise = np.random.default_rng(n).integers(0, 20, mask.shape, np.uint8)
+        save(folder / f"images/s{n}.png", mask * np.uint8(100) + noise)
+        save(folder / f"masks/s{n}.png", mask)
 
 
 @pytest.fixture
 def said_of_folders(tmp_path: Path) -> str:
     """What `evaluate --truth --pred` says of a square predicted as it is and of one moved by a pixel."""
-    square = np.zeros((10, 10, 1), np.uint8)
+    square = np.zeros((10, 10), np.uint8)
     square[2:6, 2:6] = 1
     for name, moved in (("a", 0), ("b", 1)):
-        save(tmp_path / f"truth/{name}.nii.gz", square)
-        save(tmp_path / f"pred/{name}.nii.gz", np.roll(square, moved, axis=1))
+        save(tmp_path / f"truth/{name}.png", square)
+        save(tmp_path / f"pred/{name}.png", np.roll(square, moved, axis=1))
     stream = io.StringIO()
     told = Reporter(stream=stream, results=stream)
     scores.run(tmp_path / "truth", tmp_path / "pred", tmp_path / "out", told)
@@ -66,8 +68,8 @@ def test_two_folders_of_images_are_told_by_the_numbers_over_the_set(
 
 
 def test_a_run_on_images_follows_the_recipe_s_tolerance_and_costs(tmp_path: Path) -> None:
-    make_subjects(tmp_path / "data", labelled=5, form=IMAGE)
-    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree()))
+    make_pictures(tmp_path / "data")
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree(data=DATA)))
 
     def go(*settings: str) -> tuple[dict, str]:
         stream = io.StringIO()
