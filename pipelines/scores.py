@@ -34,7 +34,8 @@ def run(
 ) -> ExitCode:
     """Score every label map of `truth`; a case whose truth cannot be read is set aside, by name.
 
-    So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one.
+    So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one:
+    a row of Dice 0. Any of these gives SOME_SET_ASIDE.
     What has a value of `void` in the truth is left out. Raises USAGE where such a value is also a class.
     """
     pairs, extra = compare.folder_pairs(truth, prediction)
@@ -69,7 +70,8 @@ def run(
     for row in aside:
         say.line(f"  {quarantine.line(row)}")
     say.result(f"scores: {out / 'scores.csv'}")
-    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+    missing = any(pair.prediction is None for pair in pairs)
+    return ExitCode.SOME_SET_ASIDE if aside or missing else ExitCode.DONE
 
 
 def read_labels(path: Path, classes: ClassList, grid: Grid | None = None) -> Volume:
