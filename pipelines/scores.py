@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from medseg import files
+from medseg.config import load
 from medseg.errors import Code, ExitCode, Finding, MedsegError, refusal
 from medseg.evaluate import compare, overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
 from medseg.infer import results
 from medseg.ingest import checks, quarantine
 from medseg.ingest.patterns import CaseFiles
-from medseg.volume import Array, ClassList, Grid, Volume
+from medseg.volume import VOID, Array, ClassList, Grid, Volume
 from pipelines.reporter import Reporter
 
 OVER_SET = ("G", "C", "mIoU", "fwIoU", "BF")
@@ -31,27 +32,32 @@ def run(
     *,
     tolerance: float = 1.0,
     void: Sequence[int] = (),
+    classes: str | None = None,
 ) -> ExitCode:
     """Score every label map of `truth`; a case whose truth cannot be read is set aside, by name.
 
     So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one:
     a row of Dice 0. Any of these gives SOME_SET_ASIDE.
     What has a value of `void` in the truth is left out. Raises USAGE where such a value is also a class.
+    `classes` names a class list, packaged or a file, by which the truth is read; predictions hold its values.
     """
     pairs, extra = compare.folder_pairs(truth, prediction)
-    classes = _class_list(truth, prediction, pairs, void)
+    if classes is None:
+        known = _class_list(truth, prediction, pairs, void, say)
+    else:
+        known = _with_void(load.class_list(classes), void)
     aside = [quarantine.row(case, _without_reference(path, truth)) for case, path in extra.items()]
     rows: list[ScoreRow] = []
-    total = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    total = np.zeros((len(known), len(known)), dtype=np.int64)
     with say.progress("scoring", len(pairs)) as bar:
         for n, pair in enumerate(pairs, 1):
-            truth_map, predicted, unusable = _read(pair, classes)
+            truth_map, predicted, unusable = _read(pair, known)
             aside += [quarantine.row(pair.case, finding) for finding in unusable]
             if truth_map is not None:
                 array, entry = truth_map.array[0], Entry(pair.case, pair.case)
-                rows += table.score(entry, array, predicted, truth_map.grid, classes, tolerance)
+                rows += table.score(entry, array, predicted, truth_map.grid, known, tolerance)
                 total += overlap.confusion(
-                    array, predicted, len(classes), where=pair.case, background=classes.background
+                    array, predicted, len(known), where=pair.case, background=known.background
                 )
             bar.to(n, pair.case)
     if not rows:
@@ -61,8 +67,8 @@ def run(
             Code.NOTHING_USABLE, truth, f"{len(pairs)} label maps, none usable", "see the codes"
         )
     table.write(out / "scores.csv", rows)
-    table.write_confusion(out / "confusion.csv", {"test": total}, classes)
-    told = summary.summarise(rows, {"test": total}, background=classes.background, names=classes.names)
+    table.write_confusion(out / "confusion.csv", {"test": total}, known)
+    told = summary.summarise(rows, {"test": total}, background=known.background, names=known.names)
     files.write_json(out / "summary.json", told)
     quarantine.write(out / "quarantine.csv", aside)
     for line in summary_lines(told):
@@ -165,7 +171,7 @@ def _read(pair: compare.Pair, classes: ClassList) -> tuple[Volume | None, Array 
     if pair.prediction is None:
         return truth, None, []
     try:
-        return truth, read_labels(pair.prediction, classes, truth.grid).array[0], []
+        return truth, read_labels(pair.prediction, classes.as_written(), truth.grid).array[0], []
     except MedsegError as error:
         return truth, None, [error.finding]
 
@@ -176,11 +182,12 @@ def _without_reference(path: Path, truth: Path) -> Finding:
 
 
 def _class_list(
-    truth: Path, prediction: Path, pairs: list[compare.Pair], void: Sequence[int] = ()
+    truth: Path, prediction: Path, pairs: list[compare.Pair], void: Sequence[int], say: Reporter
 ) -> ClassList:
     """labels.json of either folder; without one, the values found in the truth, named by their numbers.
 
-    Where it tells of masks that may overlap, each file is a mask.
+    Where it tells of masks that may overlap, each file is a mask. Where 255 is found beside other classes and
+    no value is `void`, a line tells how it is left out.
     """
     for folder in (prediction, truth):
         if (folder / "labels.json").is_file():
@@ -192,6 +199,8 @@ def _class_list(
         raise MedsegError(
             Code.NOTHING_USABLE, truth, "no label map holds a foreground value", "check the folder"
         )
+    if not void and VOID in values and len(values - {0, VOID}) > 0:
+        say.line(f"  {truth}: {VOID} counts as a class; if it marks void pixels, add --void {VOID}")
     names = {v: "background" if v == 0 else f"label {v}" for v in values}
     return _with_void(ClassList.from_names(names, background=0 in names), void)
 
@@ -199,7 +208,7 @@ def _class_list(
 def _with_void(classes: ClassList, void: Sequence[int]) -> ClassList:
     if both := set(void) & set(classes.values):
         raise MedsegError(Code.USAGE, "--void", f"{min(both)} is also a class", "name values of no class")
-    return replace(classes, void_values=tuple(void))
+    return replace(classes, void_values=tuple(dict.fromkeys([*classes.void_values, *void])))
 
 
 def _named_classes(path: Path) -> ClassList:

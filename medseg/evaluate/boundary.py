@@ -3,11 +3,11 @@
 A class's boundary is the pixels of its mask with a 4-neighbour outside the mask; the image's border is none.
 Void (255) is outside of every mask, so the edge between a class and void is a boundary of that class.
 A boundary pixel is matched if the other label map's boundary of that class has a pixel within the tolerance
-(Euclidean). Recall is the matched share of the truth's boundary, and a predicted pixel that lies on void matches
-too. Precision is the matched share of the predicted boundary that does not lie on void of the truth, for nobody
-says what lies there; 1 where all of it does, so that an edge drawn within a ring of void is not held against it.
-BF is their harmonic mean, 0 for a prediction without a boundary. Only classes with a boundary in the truth have a
-score: not one that is predicted only, nor one that fills its image.
+(Euclidean). Recall is the matched share of the truth's boundary; a predicted pixel that lies on void matches
+too. Precision is the matched share of the predicted boundary that does not lie on void of the truth, for
+nobody says what lies there; 1 where all of it does, so that an edge drawn within a ring of void is not held
+against it. BF is their harmonic mean, 0 for a prediction without a boundary. Only classes with a boundary in
+the truth have a score: not one that is predicted only, nor one that fills its image.
 """
 
 from __future__ import annotations

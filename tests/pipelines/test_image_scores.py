@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from medseg import files
+from medseg.errors import ExitCode, MedsegError
 from medseg.evaluate import boundary, table
 from pipelines import evaluate, scores
 from pipelines import run as pipeline
 from pipelines.reporter import Reporter
 from pipelines.run import Request
-from tests.pictures import save
+from tests.pictures import save, stripes
 from tests.pipelines.test_run import OFF, tree
 
 DATA = {
@@ -98,6 +100,78 @@ def test_a_run_on_images_follows_the_recipe_s_tolerance_and_costs(tmp_path: Path
     matrix = table.read_confusion(tmp_path / "work/evaluation/confusion.csv")["test"]
     assert five - one == 4 * (matrix[1:].sum() - np.trace(matrix[1:, 1:]))
     assert again["costs"]["false_negative"] == 5.0
+
+
+def scored(place: Path, **keywords: Any) -> tuple[ExitCode, str]:
+    """Exit code and what is said of the folders `truth` and `pred`."""
+    stream = io.StringIO()
+    told = Reporter(stream=stream, results=stream)
+    ended = scores.run(place / "truth", place / "pred", place / "out", told, **keywords)
+    return ended, stream.getvalue()
+
+
+def test_a_class_list_names_classes_and_void(tmp_path: Path) -> None:
+    save(tmp_path / "truth/a.png", stripes([0, 1, 2, 11]))
+    save(tmp_path / "pred/a.png", stripes([0, 1, 2, 2]))
+    ended, said = scored(tmp_path, classes="camvid")
+    assert ended == ExitCode.DONE and "Building " in said
+    over_set = files.read_json(tmp_path / "out/summary.json")["sets"]["test"]["over_set"]
+    assert (over_set["G"], over_set["mIoU"]) == (1, 1)  # 11 is the list's void
+
+
+def test_a_truth_in_colours_is_read_by_the_class_list_and_the_prediction_by_its_values(
+    tmp_path: Path,
+) -> None:
+    colours = np.array([[0, 0, 0], [250, 0, 0], [0, 0, 250]], np.uint8)
+    text = {
+        "classes": {n + 1: {"name": f"c{n}", "colour": colours[n + 1].tolist()} for n in range(2)},
+        "background": False,
+        "label_form": "colours",
+        "void": 9,
+        "void_colours": [[0, 0, 0]],
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(text))
+    save(tmp_path / "truth/a.png", colours[stripes([0, 1, 2, 2])])
+    save(tmp_path / "pred/a.png", stripes([1, 1, 2, 2]))
+    ended, _ = scored(tmp_path, classes=str(tmp_path / "mine.yaml"))
+    assert ended == ExitCode.DONE
+    assert files.read_json(tmp_path / "out/summary.json")["sets"]["test"]["over_set"]["mIoU"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("classes: {0: a, 1: a}\nvoid: x\n", "void"),
+        ("layout: voc\n", "no classes"),
+        (None, "no such class list"),
+    ],
+)
+def test_a_class_list_that_makes_no_sense_is_refused(tmp_path: Path, text: str | None, told: str) -> None:
+    save(tmp_path / "truth/a.png", stripes([0, 1]))
+    (tmp_path / "pred").mkdir()
+    if text is not None:
+        (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(MedsegError) as caught:
+        scored(tmp_path, classes=str(tmp_path / "mine.yaml"))
+    problems = getattr(caught.value, "problems", (caught.value.finding,))
+    assert any(told in str(problem) for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("values", "keywords", "told"),
+    [
+        ([0, 1, 255], {}, True),
+        ([0, 255], {}, False),
+        ([0, 1, 255], {"void": [255]}, False),
+        ([0, 1], {}, False),
+    ],
+)
+def test_255_beside_classes_is_asked_about(
+    tmp_path: Path, values: list[int], keywords: dict[str, Any], told: bool
+) -> None:
+    for folder in ("truth", "pred"):
+        save(tmp_path / folder / "a.png", stripes(values))
+    assert ("--void 255" in scored(tmp_path, **keywords)[1]) is told
 
 
 def test_the_recipe_s_default_tolerance_is_the_library_s() -> None:
