@@ -134,9 +134,11 @@ def _scan_lines(held: dict[str, Any]) -> list[str]:
 
 
 def _image_lines(held: dict[str, Any]) -> list[str]:
-    """The set's numbers, then each class's IoU over the set and its mean BF."""
+    """The set's numbers, an only class's IoU before them; then each class's IoU over the set and mean BF."""
     over_set = held["over_set"]
-    told = (f"{key} {_number(over_set[key])}" for key in OVER_SET if key in over_set)
+    told = [f"{key} {_number(over_set[key])}" for key in OVER_SET if key in over_set]
+    if (only := summary.alone(held)) is not None:
+        told.insert(0, f"IoU {only[0]} {_number(only[1])}")
     lines = ["    " + "   ".join(told)]
     for class_name, iou in over_set["iou_by_class"].items():
         line = f"    {class_name:<14} IoU {_number(iou)}"

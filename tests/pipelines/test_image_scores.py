@@ -12,8 +12,8 @@ import yaml
 
 from medseg import files
 from medseg.errors import ExitCode, MedsegError
-from medseg.evaluate import boundary, table
-from pipelines import evaluate, scores
+from medseg.evaluate import boundary, summary, table
+from pipelines import evaluate, report, scores
 from pipelines import run as pipeline
 from pipelines.reporter import Reporter
 from pipelines.run import Request
@@ -64,7 +64,7 @@ def test_two_folders_of_images_are_told_by_the_numbers_over_the_set(
     assert held["over_set"]["iou_by_class"] == pytest.approx({"background": 164 / 172, "label 1": 28 / 36})
     assert [row["bf"] for row in files.read_csv(tmp_path / "out/scores.csv")] == ["1.0", "0.5"]
     lines = [" ".join(line.split()) for line in said_of_folders.splitlines()]
-    assert "G 0.9600 C 0.9256 mIoU 0.8656 fwIoU 0.9254 BF 0.7500" in lines
+    assert "IoU label 1 0.7778 G 0.9600 C 0.9256 mIoU 0.8656 fwIoU 0.9254 BF 0.7500" in lines
     assert "background IoU 0.9535" in lines
     assert "label 1 IoU 0.7778 BF 0.7500 n 2" in lines
 
@@ -100,6 +100,25 @@ def test_a_run_on_images_follows_the_recipe_s_tolerance_and_costs(tmp_path: Path
     matrix = table.read_confusion(tmp_path / "work/evaluation/confusion.csv")["test"]
     assert five - one == 4 * (matrix[1:].sum() - np.trace(matrix[1:, 1:]))
     assert again["costs"]["false_negative"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("by_class", "classes", "found"),
+    [
+        ({"background": 0.9, "cell": 0.5}, ["cell"], ("cell", 0.5)),
+        ({"background": 0.9, "cell": None}, ["cell"], ("cell", None)),
+        ({"road": 0.9, "other": 0.5}, ["road", "other"], None),
+        ({"background": 0.9, "a": 0.5, "b": 0.5}, ["a", "b"], None),
+        ({"a mask": 0.5}, ["a mask"], None),
+    ],
+)
+def test_the_iou_of_an_only_class_comes_first(
+    by_class: dict[str, float | None], classes: list[str], found: tuple[str, float | None] | None
+) -> None:
+    held = {"cases": 3, "classes": classes, "over_set": {"mIoU": 0.7, "iou_by_class": by_class}}
+    assert summary.alone(held) == found
+    titles = [tile.name for tile in report._image_tiles("test", held)]
+    assert titles == [*([f"IoU {found[0]}"] if found and found[1] is not None else []), "mean IoU"]
 
 
 def scored(place: Path, **keywords: Any) -> tuple[ExitCode, str]:
