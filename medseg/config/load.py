@@ -14,9 +14,11 @@ from pydantic import BaseModel, ValidationError
 from medseg import files
 from medseg.config import classfile
 from medseg.config.classfile import packaged as packaged
+from medseg.config.data import Data
 from medseg.config.part import Clash, ClashError
 from medseg.config.recipe import Recipe
 from medseg.errors import Code, Finding, MedsegError
+from medseg.volume import ClassList
 
 Keys = tuple[str | int, ...]
 """The way to a part of a recipe's tree."""
@@ -81,6 +83,19 @@ def validate(tree: Any, path: Path, problems: Sequence[Finding] = ()) -> Recipe:
     if problems:
         raise RecipeError(path, problems)
     return made
+
+
+def class_list(name: str) -> ClassList:
+    """The classes of a class file, by the name of a packaged one or by its path.
+
+    Raises PATH_MISSING, RECIPE_INVALID, RecipeError with every problem.
+    """
+    held = classfile.read(name)
+    try:
+        return Data.model_validate(held).class_list()
+    except ValidationError as error:
+        wrong = [_problem(Path(name), dict(e)) for e in error.errors(include_url=False)]
+        raise RecipeError(Path(name), [*_one_a_key(wrong)]) from None
 
 
 def differing(one: Recipe, other: Recipe) -> list[str]:
