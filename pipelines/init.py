@@ -163,7 +163,7 @@ sampling:
 
 def _window(data: Path, guess: Guess) -> tuple[int, int]:
     """Rows and columns of a window that holds the first image, at most 256, in steps of 32."""
-    case = layouts.find(data, guess.layout, guess.channels, guess.label).cases[0]
+    case = layouts.find(data, "patterns", guess.channels, guess.label).cases[0]
     try:
         grid = images.read(next(iter(case.channels.values()))).grid
     except MedsegError:

@@ -59,7 +59,7 @@ def find(
     taken = {path for held in claims.values() for case in held for path in _files(case)}
     tree = [root / path for path in everything if scans.is_measured_in(unit, Path(path))]
     ignored = [path for path in tree if path not in taken and path.parent not in taken]
-    return Found(cases, strays, "csv", patterns, ignored, roles, unit)
+    return Found(cases, strays, "csv", patterns, ignored, roles, unit, "table")
 
 
 def _roles(table: Path, rows: Sequence[_Row], patterns: Patterns) -> tuple[tuple[str, str], ...]:

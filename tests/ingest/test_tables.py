@@ -24,7 +24,7 @@ def test_pictures_with_subjects_and_roles(touch: Touch) -> None:
     root = touch("img/b.jpg", "img/a.jpg", "gt/a.png", "other.png")
     rows = "case,image,label,subject,role\nB,img/b.jpg,,p1,test\nA,img/a.jpg,gt/a.png,p2,training\n"
     found = find(root, rows)
-    assert (found.layout, found.unit) == ("csv", "px")
+    assert (found.layout, found.unit, found.known_by) == ("csv", "px", "table")
     assert [(case.name, case.subject) for case in found.cases] == [("A", "p2"), ("B", "p1")]
     assert found.cases[0].channels == dict.fromkeys(COLOURS, root / "img/a.jpg")
     assert [case.label for case in found.cases] == [root / "gt/a.png", None]

@@ -12,7 +12,7 @@ from medseg import files
 from medseg.config import load
 from medseg.config.recipe import Recipe
 from medseg.errors import Code, ExitCode, MedsegError
-from pipelines import init
+from pipelines import check, init
 from pipelines import run as pipeline
 from pipelines.reporter import Reporter
 from pipelines.run import Request
@@ -113,3 +113,12 @@ def test_a_folder_without_a_case_is_refused_with_what_was_seen(tmp_path: Path) -
     assert caught.value.code is Code.NOTHING_USABLE and caught.value.exit_code == ExitCode.NOTHING_USABLE
     assert "no case among 4 images" in caught.value.finding.found and "in a, b" in caught.value.finding.found
     assert not (tmp_path / "r.yaml").exists()
+
+
+def test_check_without_a_recipe_says_what_it_recognised_and_that_it_pairs_nothing(tmp_path: Path) -> None:
+    SAMPLES["camvid"].build(tmp_path / "data")
+    stream = io.StringIO()
+    assert check.run(tmp_path / "data", None, Reporter(stream=stream)) == ExitCode.DONE
+    assert "looks like layout camvid: 3 cases, 3 with masks" in stream.getvalue()
+    assert "one by one, not as cases" in stream.getvalue()
+    assert "6 files: 6 usable" in stream.getvalue()
