@@ -9,7 +9,7 @@ from typing import Any
 import medseg
 from medseg import files
 from medseg.errors import Code, MedsegError, refusal
-from medseg.evaluate import table
+from medseg.evaluate import summary, table
 from medseg.evaluate.table import ScoreRow
 from medseg.infer import results
 from medseg.ingest import checks
@@ -24,7 +24,7 @@ from pipelines.ingested import case_files, cases, unit
 from pipelines.scores import read_prediction
 from pipelines.stage import STAGES, Job
 
-VERSION = 2
+VERSION = 3
 MOST_CASES = 40
 MOST_BOXES = 30
 MOST_NAMES = 24
@@ -70,6 +70,7 @@ def _gather(job: Job) -> Report:
         recipe=job.work.recipe.read_text(encoding="utf-8"),
         summary=told,
         scores=scores,
+        command=job.command,
         set_aside=files.read_csv(job.work.ingest / "quarantine.csv"),
         tiles=_tiles(told, model),
         training=_training(job),
@@ -113,7 +114,6 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "medseg": medseg.__version__,
             "torch": str(version("torch")),
             "device": in_words(choose("auto")),
-            "command": job.command,
         },
     }
 
@@ -156,9 +156,11 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
 
 
 def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
-    """Of a set of images: the numbers over the set that papers print."""
+    """Of a set of images: the numbers over the set that papers print, after the IoU of an only class."""
     cases = f"{name}, {held['cases']} images"
-    shown = {title: held["over_set"].get(key) for key, title in IMAGE_TILES.items()}
+    only = summary.alone(held)
+    shown = {f"IoU {only[0]}": only[1]} if only else {}
+    shown |= {title: held["over_set"].get(key) for key, title in IMAGE_TILES.items()}
     return [Tile(title, f"{value:.3f}", cases) for title, value in shown.items() if value is not None]
 
 
