@@ -13,24 +13,38 @@ from pipelines.reporter import Reporter
 
 
 def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
-    """Print a verdict for every case that a recipe finds in `folder`, or for every scan without one."""
+    """Print a verdict for every case that a recipe finds in `folder`, or for every file without one."""
     if not folder.is_dir():
         raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name a folder of scans")
     if recipe_name is None:
-        verdicts = _every_scan(folder, say)
+        verdicts = _undescribed(folder, say)
     else:
         recipe = load.load(recipe_name, data=folder)
         d = recipe.data
         found = layouts.find(folder, d.layout, d.channels, d.label, None, d.table, d.masks)
         verdicts = _every_case(found, recipe.data.class_list(), say)
         if found.ignored:
-            say.line(f"  {quarantine.ignored_line(found.ignored_below(folder))}")
+            ignored = found.ignored_below(folder)
+            say.line(f"  {quarantine.ignored_line(ignored, found.unit, found.known_by)}")
     usable = sum(all(f.is_note for f in findings) for findings in verdicts)
     aside = len(verdicts) - usable
-    say.line(f"{len(verdicts)} inputs: {usable} usable, {aside} would be set aside")
+    what = "files" if recipe_name is None else "inputs"
+    say.line(f"{len(verdicts)} {what}: {usable} usable, {aside} would be set aside")
     if not usable:
         return ExitCode.NOTHING_USABLE
     return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+
+
+def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
+    """Without a recipe: every file by itself, and how the folder looks to `medseg init`."""
+    unit, _ = measured_alike(folder)
+    if unit == "px":
+        found = layouts.find(folder)
+        labelled = sum(bool(case.label_paths) for case in found.cases)
+        if labelled:
+            say.line(f"  looks like layout {found.layout}: {len(found.cases)} cases, {labelled} with masks")
+    say.line("  files are read one by one, not as cases; `medseg init` writes a recipe, --recipe uses it")
+    return _every_scan(folder, say)
 
 
 def _every_scan(folder: Path, say: Reporter) -> list[list[Finding]]:

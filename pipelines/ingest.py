@@ -51,14 +51,14 @@ def run(job: Job) -> None:
             _must_add_up(tree, found, cases, aside)
             quarantine.write(out / "quarantine.csv", aside)
             files.write_csv(out / "cases.csv", CASE_COLUMNS, cases)
-            _say(job, found.ignored_below(root))
+            _say(job, found, root)
             _must_be_some(root, cases, aside)
             made = _split(recipe, found, usable, aside)
             splits.write(out / "splits.csv", made.rows)
             _say_unused(job, made)
             files.write_json(out / "dataset.json", _dataset(recipe, root, found, cases, aside))
         else:
-            _say(job, files.read_json(out / "dataset.json")["ignored"])
+            _say(job, found, root)
 
 
 def data_folder(recipe: Recipe) -> Path:
@@ -204,12 +204,12 @@ def _dataset(
     }
 
 
-def _say(job: Job, ignored: Sequence[str]) -> None:
+def _say(job: Job, found: Found, root: Path) -> None:
     cases = files.read_csv(job.work.ingest / "cases.csv")
     aside = files.read_csv(job.work.ingest / "quarantine.csv")
     labelled = sum(c["labelled"] == "yes" for c in cases)
     job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(aside)} set aside")
     for row in aside:
         job.say.line(f"  {quarantine.line(row)}")
-    if ignored:
-        job.say.line(f"  {quarantine.ignored_line(ignored)}")
+    if ignored := found.ignored_below(root):
+        job.say.line(f"  {quarantine.ignored_line(ignored, found.unit, found.known_by)}")

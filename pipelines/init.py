@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -12,18 +13,27 @@ import yaml
 from medseg import files
 from medseg.config import classfile
 from medseg.errors import Code, MedsegError
-from medseg.ingest import checks, layouts, masks
+from medseg.ingest import checks, layouts, masks, quarantine
 from medseg.ingest.layouts import Guess
+from medseg.ingest.patterns import measured_alike
 from medseg.io import images
 
 LABELS_READ = 10
 MOST_CLASSES = 64
+LARGEST, STEP = 256, 32
+"""Of a training window of images: the longest side, and what its sides are multiples of."""
+
+WHITE, NEAR_WHITE = 255, 240
+
 HALF = 128.0
 """A mask with more values, or a JPEG, holds greys, which are told apart by half of white."""
 
 
 def run(data: Path, out: Path, *, force: bool) -> Guess:
-    """Write `out`, a recipe for the scans in `data`. Raises USAGE if `out` is there and not `force`."""
+    """Write `out`, a recipe for the scans or images in `data`.
+
+    Raises PATH_MISSING; USAGE if `out` is there and not `force`; NOTHING_USABLE where no case is found.
+    """
     if not data.is_dir():
         raise MedsegError(Code.PATH_MISSING, data, "no such folder", "name the folder of scans")
     if out.exists() and not force:
@@ -33,8 +43,44 @@ def run(data: Path, out: Path, *, force: bool) -> Guess:
         guess = _of_pictures(data, guess)
     elif guess.classes is None:
         guess = replace(guess, classes=_classes(data, guess))
+    if not guess.n_cases:
+        raise _nothing(data, guess)
     files.write_text(out, recipe_text(out, data, guess))
     return guess
+
+
+def _nothing(data: Path, guess: Guess) -> MedsegError:
+    """No case: what was seen, and how it can be told by hand."""
+    unit, tree = measured_alike(data)
+    folders = list(dict.fromkeys(path.rpartition("/")[0] or "." for path in tree))
+    what = "scans" if unit == "mm" else "images"
+    found = f"no case among {len(tree)} {what} (layout {guess.layout}) in {quarantine.some(folders)}"
+    remedy = "write a recipe with data.channels and data.label as patterns, or a table (layout csv)"
+    return MedsegError(Code.NOTHING_USABLE, data, found, remedy)
+
+
+def _packaged(data: Path, guess: Guess) -> Guess | None:
+    """The packaged class file whose patterns find most labelled cases, if any finds one."""
+    best: Guess | None = None
+    for name in classfile.packaged_names():
+        held = classfile.read(name)
+        if held.get("layout") != "patterns":
+            continue
+        found = layouts.find(data, "patterns", held["channels"], held["label"])
+        labelled = sum(case.label is not None for case in found.cases)
+        if labelled > (best.n_labelled if best else 0):
+            best = replace(
+                guess,
+                layout="patterns",
+                channels=held["channels"],
+                label=held["label"],
+                n_cases=len(found.cases),
+                n_labelled=labelled,
+                class_file=name,
+                roles=frozenset(role for _, role in found.roles),
+                n_other=len(found.ignored) + sum(len(stray.files) for stray in found.strays),
+            )
+    return best
 
 
 def _of_pictures(data: Path, guess: Guess) -> Guess:
@@ -43,15 +89,25 @@ def _of_pictures(data: Path, guess: Guess) -> Guess:
     if guess.layout in known:
         in_colours = "LabeledApproved_full" in (guess.label or "")
         return replace(guess, class_file="camvid32" if in_colours else known[guess.layout])
+    if packaged := _packaged(data, guess):
+        return packaged
     found = layouts.find(data, "patterns", guess.channels, guess.label)
     first = [next(iter(case.channels.values())) for case in found.cases[:LABELS_READ]]
     if first and len(set(guess.channels.values())) == 1 and all(images.is_grey(path) for path in first):
         guess = replace(guess, channels={"grey": next(iter(guess.channels.values()))})
     classes = _classes(data, guess)
     lossy = any(str(case.label).lower().endswith((".jpg", ".jpeg")) for case in found.cases)
-    if classes is None or (len(classes) <= MOST_CLASSES and not lossy):
+    if classes is not None and len(classes) == 2:
+        classes = {value: name if value == 0 else "foreground" for value, name in classes.items()}
+    if classes is None or (not lossy and not _are_greys(classes)):
         return replace(guess, classes=classes)
-    return replace(guess, classes={0: "background", 1: "object"}, above=HALF)
+    return replace(guess, classes={0: "background", 1: "foreground"}, above=HALF)
+
+
+def _are_greys(values: Iterable[int]) -> bool:
+    """Whether these are greys between black and white, not classes: many, or several near white."""
+    held = set(values)
+    return len(held) > MOST_CLASSES or sum(NEAR_WHITE <= value < WHITE for value in held) > 1
 
 
 def _classes(data: Path, guess: Guess) -> dict[int, str] | None:
@@ -62,6 +118,58 @@ def _classes(data: Path, guess: Guess) -> dict[int, str] | None:
     labels = [case.label for case in found.cases if case.label is not None][:LABELS_READ]
     values = {0, *checks.label_values(path for label in labels for path in masks.files_of(label))}
     return {v: "background" if v == 0 else f"label_{v}" for v in sorted(values)} if len(values) > 1 else None
+
+
+@dataclass(frozen=True)
+class _Template:
+    """The parts of a recipe in which scans and images differ."""
+
+    sampling: str
+    steps: str
+    roles: str = ""
+
+
+_SCANS = _Template(
+    """preprocess:
+  foreground: auto       # auto | all | {above: x}, grey values above x
+  # spacing_mm: [1.0, 1.0, 1.0]   # resample; leave out to keep each scan's own
+  crop: true             # to the foreground, plus crop_margin voxels
+  n4: false              # bias-field correction; a minute a scan
+
+sampling:
+  plane: axial           # axial | coronal | sagittal: choose the one with the finest pixels; or a list
+  depth: 3               # slices a slab: the middle one is labelled
+  window: [40, 40]       # pixels of a training patch""",
+    "  steps_per_epoch: 100\n  batch: 64",
+)
+
+
+def _images(data: Path, guess: Guess) -> _Template:
+    """Whole images, or windows of 256 pixels of larger ones, each image once an epoch."""
+    rows, columns = _window(data, guess)
+    sampling = f"""preprocess:
+  foreground: all        # auto | all | {{above: x}}, grey values above x
+  # spacing_px: [2.0, 2.0]   # resize, here to half; leave out to keep each image's own size
+  crop: false            # to the foreground, plus crop_margin pixels
+
+sampling:
+  depth: 1
+  window: [{rows}, {columns}]   # pixels of a training patch
+  class_share: 0
+  order: each_once       # an epoch takes every image once; random draws patches"""
+    roles = "\n  roles: [val, test]" if {"train", "val"} <= guess.roles else ""
+    return _Template(sampling, "  batch: 8", roles)
+
+
+def _window(data: Path, guess: Guess) -> tuple[int, int]:
+    """Rows and columns of a window that holds the first image, at most 256, in steps of 32."""
+    case = layouts.find(data, "patterns", guess.channels, guess.label).cases[0]
+    try:
+        grid = images.read(next(iter(case.channels.values()))).grid
+    except MedsegError:
+        return LARGEST, LARGEST
+    rows, columns = (min(LARGEST, -(-size // STEP) * STEP) for size in grid.shape[:2])
+    return rows, columns
 
 
 def recipe_text(out: Path, data: Path, guess: Guess) -> str:
@@ -78,9 +186,9 @@ def recipe_text(out: Path, data: Path, guess: Guess) -> str:
             f"\n  label_form: {{above: {guess.above:g}}}   # grey masks: what is brighter is the second class"
         )
     splits = "{folds: 1, val: 0.2, test: 0.2, seed: 0}   # or train: [..], val: [..], test: [..]"
-    if guess.unit == "px":
-        splits += ", or listed"
-    foreground, crop, depth = ("auto", "true", 3) if guess.unit == "mm" else ("all", "false", 1)
+    if {"train", "val"} <= guess.roles:
+        splits = "listed         # the roles that the data set itself gives; or {folds: 1, val: 0.2, ..}"
+    made = _SCANS if guess.unit == "mm" else _images(data, guess)
     return f"""# Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
 # Read it once, then: {_command("run", out)}
 name: {_scalar(recipe_name(out))}
@@ -94,16 +202,7 @@ data:
 {classes}
   splits: {splits}
 
-preprocess:
-  foreground: {foreground:<10} # auto | all | {{above: x}}, grey values above x
-  # spacing_mm: [1.0, 1.0, 1.0]   # resample; leave out to keep each scan's own
-  crop: {crop:<16} # to the foreground, plus crop_margin voxels
-  n4: false              # bias-field correction; a minute a scan
-
-sampling:
-  plane: axial           # axial | coronal | sagittal: choose the one with the finest pixels; or a list
-  depth: {depth:<15} # slices a slab: the middle one is labelled
-  window: [40, 40]       # pixels of a training patch
+{made.sampling}
 
 network:
   name: usegnet          # `medseg info --full` lists them
@@ -114,11 +213,10 @@ loss:
 
 train:
   epochs: 20
-  steps_per_epoch: 100
-  batch: 64
+{made.steps}
   augment: {{flip: [], rotate_degrees: 10, scale: 0.1, contrast: 0.2, brightness: 0.2, noise: 0.05}}
 
-predict:
+predict:{made.roles}
   mode: dense            # dense (fast) | vote (the U-SegNet paper's majority vote of windows) | gaussian
                          # (blended windows) | tiles (U-Net's overlap-tiles, for networks with padding: valid)
 """

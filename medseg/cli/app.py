@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="medseg",
-    help="Segment volumetric MRI: scan folders in; networks, label maps, scores and reports out.",
+    help="Segment MRI and images: folders of scans or images in; networks, label maps, scores, reports out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

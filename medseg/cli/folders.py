@@ -15,7 +15,9 @@ from medseg.errors import ExitCode
 
 @app.command(rich_help_panel="Data and models")
 def init(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder of scans that nobody described.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A folder of scans or images that nobody described.")
+    ],
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe.")] = False,
 ) -> None:
@@ -24,13 +26,16 @@ def init(
 
     guess = pipeline.run(data, out, force=force)
     classes = f"class list {guess.class_file}" if guess.class_file else f"{len(guess.classes or {})} classes"
-    typer.echo(f"{out}: {guess.n_cases} cases, layout {guess.layout}, {classes}")
+    cases = f"{guess.n_cases} cases ({guess.n_labelled} labelled)"
+    typer.echo(f"{out}: {cases}, layout {guess.layout}, {classes}")
+    if guess.n_other:
+        typer.echo(f"{guess.n_other} files belong to no case; `medseg check` with the recipe names them")
     typer.echo(f"read it, then: {shlex.join(['medseg', 'run', str(out)])}")
 
 
 @app.command(rich_help_panel="Data and models")
 def check(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of scans.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of scans or images.")],
     recipe: Annotated[
         str | None, typer.Option(metavar="R", help="A recipe: its patterns and class list are used.")
     ] = None,

@@ -38,7 +38,7 @@ def segment(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Label scans with a trained model; run again, what is done is skipped.
+    """Label scans or images with a trained model; run again, what is done is skipped.
 
     Writes `OUT/<case>.nii.gz` on the scan's own grid (`<case>.png` of an image), `<case>.json`,
     `labels.json`, `summary.csv`, `quarantine.csv` and `run.json`. Exit code 3: some inputs were set aside

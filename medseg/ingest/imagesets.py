@@ -100,11 +100,11 @@ def in_colours(patterns: Patterns) -> Patterns:
 
 def _as_listed(root: Path, found: Found, lists: Lists) -> Found:
     """Only the cases that the lists name, with their roles; what is listed but absent is a stray."""
-    listed: dict[str, str] = {}
+    listed: dict[str, _Line] = {}
     roles: set[tuple[str, str]] = set()
     for path, role in lists.items():
-        for name in _names(root / path):
-            listed.setdefault(name, path)
+        for name, number in _names(root / path).items():
+            listed.setdefault(name, _Line(root / path, number, role))
             roles.add((name, role))
     to_learn = {name for name, role in roles if role != "test"}
     cases: list[CaseFiles] = []
@@ -114,29 +114,48 @@ def _as_listed(root: Path, found: Found, lists: Lists) -> Found:
         if case.name not in listed:
             ignored |= _files(case)
         elif case.label is None and case.name in to_learn:
-            strays.append(_absent(root / listed[case.name], case.name, "mask", tuple(_files(case))))
+            strays.append(_absent(listed[case.name], case.name, "mask", found.patterns, tuple(_files(case))))
         else:
             cases.append(case)
     known = {case.name for case in cases} | {stray.case for stray in strays}
-    strays += [_absent(root / listed[name], name, "image") for name in listed.keys() - known]
+    strays += [_absent(listed[name], name, "image", found.patterns) for name in listed.keys() - known]
     strays.sort(key=lambda stray: natural_key(stray.case))
     every = sorted({*found.ignored, *ignored})
-    return replace(found, cases=cases, strays=strays, ignored=every, roles=tuple(sorted(roles)))
+    return replace(
+        found, cases=cases, strays=strays, ignored=every, roles=tuple(sorted(roles)), known_by="list"
+    )
 
 
-def _names(path: Path) -> list[str]:
-    """The cases of a list: the file name, without suffix, of each line's first word."""
+@dataclass(frozen=True)
+class _Line:
+    """Where a case is listed: the list, the line's number from 1, the role that the list gives."""
+
+    path: Path
+    number: int
+    role: str
+
+
+def _names(path: Path) -> dict[str, int]:
+    """The cases of a list: the file name, without suffix, of each line's first word; each with its line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MedsegError(Code.FILE_UNREADABLE, path, str(error), "copy the list again") from error
-    words = [Path(line.split()[0].replace("\\", "/")) for line in lines if line.split()]
-    return list(dict.fromkeys(scans.stem(word) if scans.is_picture(word) else word.name for word in words))
+    names: dict[str, int] = {}
+    for number, words in enumerate(map(str.split, lines), 1):
+        if words:
+            word = Path(words[0].replace("\\", "/"))
+            names.setdefault(scans.stem(word) if scans.is_picture(word) else word.name, number)
+    return names
 
 
-def _absent(path: Path, name: str, what: str, held: tuple[Path, ...] = ()) -> Stray:
-    found = f"it lists {name}, there is no {what} of this name"
-    return Stray(Code.FILE_MISSING, str(path), found, "copy the file, or take it out of the list", name, held)
+def _absent(line: _Line, name: str, what: str, patterns: Patterns, held: tuple[Path, ...] = ()) -> Stray:
+    """A case that a line names but that lacks its image or mask, said as the path that is looked for."""
+    pattern = (patterns.label or "") if what == "mask" else next(iter(patterns.channels.values()))
+    path = pattern.replace("{case}", name).replace("{role}", line.role)
+    found = f"line {line.number} lists {name}, there is no {what} {path}"
+    remedy = "copy the file, or take it out of the list"
+    return Stray(Code.FILE_MISSING, str(line.path), found, remedy, name, held)
 
 
 def _files(case: CaseFiles) -> set[Path]:

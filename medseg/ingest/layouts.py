@@ -1,6 +1,6 @@
 """The layouts of scan folders: each looks at the files and proposes patterns; matching is the same for all.
 
-plain      images/ beside labels/, or images and label maps side by side in one folder
+plain      images/ beside labels/ (pictures: at any depth), or images and label maps side by side
 subjects   one folder per subject
 decathlon  dataset.json with imagesTr, labelsTr and perhaps imagesTs (also nnU-Net's form of it)
 bids       sub-*/[ses-*/]anat, label maps under derivatives/
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from medseg.errors import Code, MedsegError
-from medseg.ingest import datasetjson, imagesets, tables
+from medseg.ingest import datasetjson, imagesets, pairs, tables
 from medseg.ingest.names import LABEL_WORDS, label_rank
 from medseg.ingest.patterns import (
     CaseFiles,
@@ -52,7 +52,8 @@ _OTHER_LAYOUT = "name the right data folder, or choose another layout"
 class Guess:
     """What a folder looks like: the start of a recipe. ``classes`` is value → name where a file says it.
 
-    ``class_file`` names the packaged class list of an image set; ``above`` a grey mask's threshold.
+    ``class_file`` names the packaged class list of an image set; ``above`` a grey mask's threshold; ``roles``
+    are those that the folder itself gives; ``n_other`` files make no case.
     """
 
     layout: str
@@ -64,6 +65,8 @@ class Guess:
     unit: scans.Unit = "mm"
     class_file: str | None = None
     above: float | None = None
+    roles: frozenset[str] = frozenset()
+    n_other: int = 0
 
 
 def find(
@@ -101,9 +104,12 @@ def find(
         name = "plain"
     elif layout == "auto":
         name = _detect(root, tree)
-    patterns = _LAYOUTS[name](root, tree)
     if unit == "px":
-        patterns = imagesets.in_colours(patterns)
+        patterns = imagesets.in_colours(
+            (_paired(tree) if name == "plain" else None) or _LAYOUTS[name](root, tree)
+        )
+    else:
+        patterns = _LAYOUTS[name](root, tree)
     patterns = replace(patterns, channels=channels or patterns.channels, label=label or patterns.label)
     found = replace(match(root, tree, patterns, name), unit=unit)
     return _with_listed(root, found) if name == "decathlon" else found
@@ -118,7 +124,10 @@ def guess(root: Path) -> Guess:
     labelled = sum(bool(case.label_paths) for case in found.cases)
     classes = datasetjson.classes(datasetjson.read(root)) if found.layout == "decathlon" else None
     channels, label = dict(found.patterns.channels), found.patterns.label
-    return Guess(found.layout, channels, label, classes, len(found.cases), labelled, found.unit)
+    roles = frozenset(role for _, role in found.roles)
+    other = len(found.ignored) + sum(len(stray.files) for stray in found.strays)
+    n_cases, unit = len(found.cases), found.unit
+    return Guess(found.layout, channels, label, classes, n_cases, labelled, unit, roles=roles, n_other=other)
 
 
 def _detect(root: Path, tree: list[str]) -> str:
@@ -147,6 +156,14 @@ def _plain(_root: Path, tree: list[str]) -> Patterns:
     image_affix, label_affix = _pair(image_stems, label_stems)
     label = label_form.replace("{}", _around_case(label_affix)) if labels else None
     return Patterns({"image": image_form.replace("{}", _around_case(image_affix))}, label)
+
+
+def _paired(tree: list[str]) -> Patterns | None:
+    """Folders of pictures and masks below the top; None where a pair lies at the top, or nowhere."""
+    tops = {path.split("/")[0].lower() for path in tree if path.count("/") == 1}
+    if tops & _IMAGE_FOLDERS and tops & _LABEL_FOLDERS:
+        return None
+    return pairs.find(tree, _IMAGE_FOLDERS, _LABEL_FOLDERS)
 
 
 def _side_by_side(tree: list[str]) -> Patterns:

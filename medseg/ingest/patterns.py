@@ -79,7 +79,8 @@ class Patterns:
 class Found:
     """What a folder holds: cases in natural order, files that make no case, scans that no pattern names.
 
-    ``roles`` are those that folders, lists or a table give to cases; ``unit`` tells scans from pictures.
+    ``roles`` are those that folders, lists or a table give to cases; ``unit`` tells scans from pictures;
+    ``known_by`` says what names the cases.
     """
 
     cases: list[CaseFiles]
@@ -89,6 +90,7 @@ class Found:
     ignored: list[Path]
     roles: tuple[tuple[str, str], ...] = ()
     unit: scans.Unit = "mm"
+    known_by: Literal["pattern", "list", "table"] = "pattern"
 
     def ignored_below(self, root: Path) -> list[str]:
         """The ignored scans relative to ``root``, with slashes."""

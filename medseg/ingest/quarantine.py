@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medseg import files
 from medseg.errors import Finding
+from medseg.io.scans import Unit
 
 COLUMNS = ("case", "file", "code", "found", "remedy")
 
@@ -35,10 +36,13 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     files.write_csv(path, COLUMNS, rows)
 
 
-def ignored_line(names: Sequence[str]) -> str:
-    """How the user is told of scans that no pattern matches."""
-    scans = "1 scan matches" if len(names) == 1 else f"{len(names)} scans match"
-    return f"{scans} no pattern: {some(names)}"
+def ignored_line(names: Sequence[str], unit: Unit, known_by: str) -> str:
+    """How the user is told of scans (mm) or images (px) that no pattern, list or table (`known_by`) names."""
+    one = len(names) == 1
+    what = f"{len(names)} {'scan' if unit == 'mm' else 'image'}{'' if one else 's'}"
+    be, matching = ("is", "matches") if one else ("are", "match")
+    how = {"list": f"{be} on no list", "table": f"{be} in no row of the table"}
+    return f"{what} {how.get(known_by, f'{matching} no pattern')}: {some(names)}"
 
 
 def some(names: Sequence[str]) -> str:

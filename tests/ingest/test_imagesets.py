@@ -119,7 +119,11 @@ def test_what_a_list_names_but_nobody_has_is_a_coded_row(listed: str, tmp_path: 
     path.write_text(path.read_text() + "\n/elsewhere/stranger.jpg /elsewhere/stranger.png\n")
     faults = first_fault(tmp_path, listed)
     assert {k: f.code for k, f in faults.items()} == {"stranger": Code.FILE_MISSING}
-    assert faults["stranger"].where == str(path) and "no image" in faults["stranger"].found
+    number = path.read_text().splitlines().index("/elsewhere/stranger.jpg /elsewhere/stranger.png") + 1
+    assert faults["stranger"].where == str(path)
+    assert f"line {number} lists stranger, there is no image **/" in faults["stranger"].found
+    assert faults["stranger"].found.endswith("/stranger")
+    assert found_in(tmp_path, listed).known_by == "list"
 
 
 def test_a_case_on_two_lists_is_refused_only_where_the_lists_are_the_split(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_pictures_with_subjects_and_roles(touch: Touch) -> None:
     root = touch("img/b.jpg", "img/a.jpg", "gt/a.png", "other.png")
     rows = "case,image,label,subject,role\nB,img/b.jpg,,p1,test\nA,img/a.jpg,gt/a.png,p2,training\n"
     found = find(root, rows)
-    assert (found.layout, found.unit) == ("csv", "px")
+    assert (found.layout, found.unit, found.known_by) == ("csv", "px", "table")
     assert [(case.name, case.subject) for case in found.cases] == [("A", "p2"), ("B", "p1")]
     assert found.cases[0].channels == dict.fromkeys(COLOURS, root / "img/a.jpg")
     assert [case.label for case in found.cases] == [root / "gt/a.png", None]
@@ -94,3 +94,42 @@ def test_a_table_that_is_absent_or_no_text(touch: Touch) -> None:
 def test_rows_that_are_short_have_empty_cells(touch: Touch) -> None:
     found = find(touch("a.png"), "image,label,role\na.png\n")
     assert found.cases[0].label is None and found.roles == ()
+
+
+def test_paths_of_another_machine_are_understood_by_their_last_parts(touch: Touch) -> None:
+    root = touch("set/i/c0.png", "set/i/c1.png", "set/gt/c0.png", "set/gt/c1/1.png", "top.png")
+    rows = (
+        "image,label\n/home/x/data/i/c0.png,/home/x/data/gt/c0.png\nC:\\data\\i\\c1.png,D:\\gt\\c1\n"
+        f"/home/x/{root.name}/top.png,\n"
+    )
+    found = find(root, rows)
+    assert not found.strays and not found.ignored
+    assert [case.name for case in found.cases] == ["c0", "c1", "top"]
+    assert [case.label for case in found.cases] == [root / "set/gt/c0.png", root / "set/gt/c1", None]
+    assert found.cases[1].channels["red"] == root / "set/i/c1.png"
+    assert not find(root, "image\nset\\i\\c0.png\n").strays
+
+
+def test_paths_of_another_machine_that_fit_several_files_or_none_are_missing(touch: Touch) -> None:
+    root = touch("a/i/c0.png", "b/i/c0.png", "gt/c1.png", "i/c2.png")
+    rows = "case,image,label\ntwo,/x/i/c0.png,\nname,/x/i/c1.png,\nnone,/x/i/c9.png,\n"
+    found = find(root, rows + "mask,/x/i/c2.png,/x/gt/c2.png\n")
+    assert not found.cases
+    codes = {stray.case: (stray.code, stray.where) for stray in found.strays}
+    wheres = {"two": "/x/i/c0.png", "name": "/x/i/c1.png", "none": "/x/i/c9.png", "mask": "/x/gt/c2.png"}
+    assert {case: codes[case] for case in wheres} == {
+        case: (Code.FILE_MISSING, path) for case, path in wheres.items()
+    }
+
+
+def test_roles_may_be_in_capitals(touch: Touch) -> None:
+    found = find(touch("a.png", "b.png"), "image,role\na.png,Train\nb.png, TEST\n")
+    assert found.roles == (("a", "train"), ("b", "test"))
+
+
+def test_unknown_roles_are_named_with_their_rows(touch: Touch) -> None:
+    with pytest.raises(MedsegError) as caught:
+        find(touch("a.png", "b.png"), "image,role\na.png,train\nb.png,tset\n")
+    finding = caught.value.finding
+    assert finding.code is Code.RECIPE_INVALID and "row 2 (b): 'tset'" in finding.found
+    assert "train, training, val" in finding.remedy

@@ -175,7 +175,7 @@ def test_check_without_a_recipe_reads_every_scan(tmp_path: Path, brain: Any) -> 
     (tmp_path / "link.nii").symlink_to(tmp_path / "gone.nii")
     (tmp_path / "folder.nii.gz").mkdir()
     check.run(tmp_path, None, Reporter(stream=stream))
-    assert "4 inputs: 1 usable, 3 would be set aside" in stream.getvalue()
+    assert "4 files: 1 usable, 3 would be set aside" in stream.getvalue()
     assert stream.getvalue().count("FILE_UNREADABLE") == 2
     (tmp_path / "a.nii.gz").unlink()
     assert check.run(tmp_path, None, Reporter(stream=stream)) == ExitCode.NOTHING_USABLE
