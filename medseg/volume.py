@@ -34,6 +34,7 @@ def planes_of(plane: Plane | Sequence[Plane]) -> tuple[Plane, ...]:
 
 Colour = tuple[int, int, int]
 LabelForm = Literal["values", "colours", "above"]
+ListPart = Literal["classes", "void", "merge", "label_form", "void_colours"]
 
 VOID = 255
 """Class index of voxels that loss, sampling, weights and metrics ignore."""
@@ -124,6 +125,14 @@ _COLOURS = (
 _GOLDEN_ANGLE = 0.381966
 
 
+class ClassListError(ValueError):
+    """A class list that cannot be: the ``part`` to blame, what was ``found`` there, and a ``remedy``."""
+
+    def __init__(self, part: ListPart, found: str, remedy: str) -> None:
+        super().__init__(f"{found}: {remedy}")
+        self.part, self.found, self.remedy = part, found, remedy
+
+
 @dataclass(frozen=True)
 class ClassList:
     """Value → name and colour. Index i of the program is row i; row 0 is the background if there is one.
@@ -160,26 +169,32 @@ class ClassList:
             self._check_values(names)
         known = self._by_value()
         if both := sorted(set(self.void_values) & set(known)):
-            raise ValueError(f"the void value {both[0]} is also a class")
+            raise ClassListError("void", f"the void value {both[0]} is also a class", "use another value")
         taken = {*known, *self.void_values}
         if wrong := [pair for pair in self.merged if pair[0] in taken or pair[1] not in known]:
-            raise ValueError(
-                f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}: it must be new, that a class"
-            )
+            found = f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}"
+            raise ClassListError("merge", found, "merge a value that is no class's into one that is")
 
     def _check_values(self, names: list[str]) -> None:
-        values = [c.value for c in self.classes]
-        if len(set(values)) < len(values) or len(set(names)) < len(names):
-            raise ValueError(f"class values and names must be unique, got {values} and {names}")
+        values, colours = (
+            [c.value for c in self.classes],
+            [*(c.colour for c in self.classes), *self.void_colours],
+        )
+        if twice := _twice(values) or _twice(names):
+            raise ClassListError("classes", f"two classes are {twice[0]!r}", "keep one, or rename it")
         if not 2 <= len(values) <= VOID:
-            raise ValueError(f"a class list has 2 to {VOID} rows, got {len(values)}")
-        colours = [*(c.colour for c in self.classes), *self.void_colours]
-        if self.label_form == "colours" and len(set(colours)) < len(colours):
-            raise ValueError("classes written by their colours need one each, and void others")
+            found = f"{len(values)} class{'' if len(values) == 1 else 'es'}"
+            raise ClassListError("classes", found, f"list 2 to {VOID}, the background among them")
+        if self.label_form == "colours" and (shared := _twice(colours)):
+            found = f"two classes, or one and void, share the colour {list(shared[0])}"
+            raise ClassListError("classes", found, "classes written by their colours need one each")
         if self.void_colours and not self.void_values:
-            raise ValueError("void colours need a void value that stands for them")
+            raise ClassListError(
+                "void_colours", "no void value", "name the value that stands for them in void"
+            )
         if self.label_form == "above" and len(values) != 2:
-            raise ValueError(f"a grey mask tells two classes apart, the list has {len(values)}")
+            found = f"a threshold tells two classes apart, the list has {len(values)}"
+            raise ClassListError("label_form", found, "list two classes, or write labels by values")
 
     @classmethod
     def from_names(
@@ -333,16 +348,23 @@ _MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def _check_mask_names(names: list[str]) -> None:
-    """Raise ValueError unless every case's masks, and its margin map, can have files of their own."""
+    """Raise ClassListError unless every case's masks, and its margin map, can have files of their own."""
     if not 1 <= len(names) <= MOST_MASKS:
-        raise ValueError(f"1 to {MOST_MASKS} masks may overlap, got {len(names)}")
+        raise ClassListError("classes", f"{len(names)} masks", f"keep at least 1 and at most {MOST_MASKS}")
     endings = [f"_{name.lower()}" for name in (*names, "margin")]
     for i, name in enumerate(names):
         others = endings[:i] + endings[i + 1 :]
         if not _MASK_NAME.fullmatch(name):
-            raise ValueError(f"a mask's name is part of a file's: letters, digits, _, . and -, not {name!r}")
+            remedy = "use letters, digits, _, . and -: it is part of a file's name"
+            raise ClassListError("classes", f"a mask named {name!r}", remedy)
         if endings[i].endswith(tuple(others)):
-            raise ValueError(f"a mask's name ends that of a file: {name!r} ends as another, or as a margin's")
+            remedy = "rename it: its files would end as those of another mask, or of a margin"
+            raise ClassListError("classes", f"a mask named {name!r}", remedy)
+
+
+def _twice(values: Sequence[Any]) -> list[Any]:
+    """What is there more than once."""
+    return [value for i, value in enumerate(values) if value in values[:i]]
 
 
 def _colour(i: int) -> tuple[int, int, int]:

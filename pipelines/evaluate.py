@@ -98,10 +98,15 @@ def _say(job: Job) -> None:
     job.tracked.run.summary(means(told))
 
 
+_CHART_OF = {"val": "val_scored"}
+"""`val/…` are the curves of validation during training: scores of predicted cases must not lie on them."""
+
+
 def means(told: dict[str, Any]) -> dict[str, float]:
     """`test/dice_csf` → mean: every metric over classes as `mean`, and those of `BY_CLASS` for each class.
 
     Sets of images have the numbers over the set instead of the classes' means: `test/mIoU`, `test/IoU_car`.
+    Scores of validation cases are `val_scored/…`.
     Where there are more than `MOST_CHARTED` classes, none has a chart of its own. All others stand in the
     tables that the run keeps as artifacts; as charts they would hide these.
     """
@@ -115,5 +120,5 @@ def means(told: dict[str, Any]) -> dict[str, float]:
         elif len(held["classes"]) <= MOST_CHARTED:
             by_class = held["classes"].items()
             shown |= {f"{m}_{key}": metrics[m]["mean"] for m in BY_CLASS for key, metrics in by_class}
-        found |= {f"{name}/{key}": value for key, value in shown.items() if value is not None}
+        found |= {f"{_CHART_OF.get(name, name)}/{key}": v for key, v in shown.items() if v is not None}
     return found

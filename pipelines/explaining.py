@@ -35,8 +35,8 @@ def run(
     """Write `report/explain_<case>_<class>.png` for each class; class name → picture.
 
     The network is the member that was not trained on the case, where there is one, and is seen along one
-    plane: the member's, or the first. Raises STAGE_MISSING
-    without a trained model, USAGE for an unknown case or class, KEYWORD_INVALID for an unknown layer.
+    plane: the member's, or the first. Raises STAGE_MISSING without a trained model, USAGE for an unknown case
+    or class, KEYWORD_INVALID for an unknown layer.
     """
     row = _row(work, case)
     about, network = modelfolder.load_network(work.model, _member(work, case))

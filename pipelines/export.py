@@ -15,7 +15,8 @@ from pipelines.workfolder import Work
 def run(work: Path, folder: Path, say: Reporter, *, onnx: bool = False) -> None:
     """Load the model (every sha256 is checked), then copy it file by file, `model.json` last.
 
-    With `onnx` each member is written as an ONNX graph, too. Graphs of a model that lay here before go.
+    With `onnx` each member is written as an ONNX graph, too. Graphs and members of a model that lay here
+    before go.
     """
     source = Work(work).model
     model = modelfolder.load(source)
@@ -29,6 +30,9 @@ def run(work: Path, folder: Path, say: Reporter, *, onnx: bool = False) -> None:
     for name in [*names, "model.json"]:
         with files.written_aside(folder / name) as part:
             shutil.copyfile(source / name, part)
+    named = {Path(member.file).name for member in modelfolder.read(folder).members}
+    for unnamed in {p.name for p in folder.glob("*.safetensors")} - named:
+        (folder / unnamed).unlink()
     if onnx:
         _write_graphs(folder, say)
     say.result(

@@ -70,6 +70,7 @@ def _gather(job: Job) -> Report:
         recipe=job.work.recipe.read_text(encoding="utf-8"),
         summary=told,
         scores=scores,
+        command=job.command,
         set_aside=files.read_csv(job.work.ingest / "quarantine.csv"),
         tiles=_tiles(told, model),
         training=_training(job),
@@ -113,7 +114,6 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "medseg": medseg.__version__,
             "torch": str(version("torch")),
             "device": in_words(choose("auto")),
-            "command": job.command,
         },
     }
 

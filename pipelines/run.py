@@ -70,7 +70,7 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
     _check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)
     if only in (None, "train"):
-        starting.check(recipe, work, folds)
+        starting.check(recipe, work, folds, anew="train" in anew)
     with ExitStack() as held:
         held.enter_context(only_one(work))
         if differing := load.differing(named, recipe):

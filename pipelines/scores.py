@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,15 +40,13 @@ def run(
     a row of Dice 0. Any of these gives SOME_SET_ASIDE.
     What has a value of `void` in the truth is left out. Raises USAGE where such a value is also a class.
     `classes` names a class list, packaged or a file, by which the truth is read; predictions hold its values.
+    Where labels.json tells of masks that may overlap, a case is its `<case>_<mask>` files, all of them.
     """
-    pairs, extra = compare.folder_pairs(truth, prediction)
-    if classes is None:
-        known = _class_list(truth, prediction, pairs, void, say)
-    else:
-        known = _with_void(load.class_list(classes), void)
+    asked = None if classes is None else _with_void(load.class_list(classes), void)
+    pairs, extra, known = _matched(truth, prediction, void, asked, say)
     aside = [quarantine.row(case, _without_reference(path, truth)) for case, path in extra.items()]
     rows: list[ScoreRow] = []
-    total = np.zeros((len(known), len(known)), dtype=np.int64)
+    total: Array = np.zeros((), np.int64)
     with say.progress("scoring", len(pairs)) as bar:
         for n, pair in enumerate(pairs, 1):
             truth_map, predicted, unusable = _read(pair, known)
@@ -56,9 +54,7 @@ def run(
             if truth_map is not None:
                 array, entry = truth_map.array[0], Entry(pair.case, pair.case)
                 rows += table.score(entry, array, predicted, truth_map.grid, known, tolerance)
-                total += overlap.confusion(
-                    array, predicted, len(known), where=pair.case, background=known.background
-                )
+                total = total + overlap.confusion_of(array, predicted, known, where=pair.case)
             bar.to(n, pair.case)
     if not rows:
         for row in aside:
@@ -76,7 +72,7 @@ def run(
     for row in aside:
         say.line(f"  {quarantine.line(row)}")
     say.result(f"scores: {out / 'scores.csv'}")
-    missing = any(pair.prediction is None for pair in pairs)
+    missing = any(not pair.prediction for pair in pairs)
     return ExitCode.SOME_SET_ASIDE if aside or missing else ExitCode.DONE
 
 
@@ -164,18 +160,55 @@ def in_words(statistics: dict[str, Any], digits: int = 4) -> str:
     return f"{text} n {statistics['n']}{undefined}"
 
 
-def _read(pair: compare.Pair, classes: ClassList) -> tuple[Volume | None, Array | None, list[Finding]]:
+_Pairs = Sequence[compare.Pair | compare.MaskPair]
+
+
+def _matched(
+    truth: Path, prediction: Path, void: Sequence[int], asked: ClassList | None, say: Reporter
+) -> tuple[_Pairs, dict[str, Path], ClassList]:
+    """Cases of the truth, those that it lacks, and the class list.
+
+    The list is the one `asked` for, or labels.json of either folder; without one, the values found in the
+    truth, named by their numbers.
+    """
+    path = next((f / "labels.json" for f in (prediction, truth) if (f / "labels.json").is_file()), None)
+    named = asked
+    if asked is None and path is not None:
+        named = _with_void(_named_classes(path), void)
+    if named is not None and named.overlapping:
+        return *compare.mask_pairs(truth, prediction, named.masks), named
+    pairs, extra = compare.folder_pairs(truth, prediction)
+    return pairs, extra, named or _found_classes(truth, pairs, void, say)
+
+
+def _read(
+    pair: compare.Pair | compare.MaskPair, classes: ClassList
+) -> tuple[Volume | None, Array | None, list[Finding]]:
     """The truth, and the prediction (X, Y, Z) on its grid; None where there is none, or with the reason."""
     try:
-        truth = read_labels(pair.truth, classes)
+        truth = _labels(pair.truth, classes)
     except MedsegError as error:
         return None, None, [error.finding]
-    if pair.prediction is None:
+    if not pair.prediction:
         return truth, None, []
     try:
-        return truth, read_labels(pair.prediction, classes.as_written(), truth.grid).array[0], []
+        return truth, _labels(pair.prediction, classes.as_written(), truth.grid).array[0], []
     except MedsegError as error:
         return truth, None, [error.finding]
+
+
+def _labels(held: Path | Mapping[str, Path], classes: ClassList, grid: Grid | None = None) -> Volume:
+    """As :func:`read_labels`, or of masks by their names; raises MASK_MISSING unless all are there."""
+    if isinstance(held, Path):
+        return read_labels(held, classes, grid)
+    if absent := [mask for mask in classes.masks if mask not in held]:
+        found = f"no {', '.join(absent)}"
+        remedy = "add <case>_<mask>, 0 everywhere where there is nothing"
+        raise MedsegError(Code.MASK_MISSING, next(iter(held.values())), found, remedy)
+    volume, findings = checks.read_masks([held[mask] for mask in classes.masks], classes, grid)
+    if volume is None:
+        raise refusal(findings)
+    return volume
 
 
 def _without_reference(path: Path, truth: Path) -> Finding:
@@ -183,19 +216,13 @@ def _without_reference(path: Path, truth: Path) -> Finding:
     return Finding(Code.REFERENCE_MISSING, str(path), found, remedy)
 
 
-def _class_list(
-    truth: Path, prediction: Path, pairs: list[compare.Pair], void: Sequence[int], say: Reporter
+def _found_classes(
+    truth: Path, pairs: Sequence[compare.Pair], void: Sequence[int], say: Reporter
 ) -> ClassList:
-    """labels.json of either folder; without one, the values found in the truth, named by their numbers.
+    """The values found in the truth, named by their numbers.
 
-    Where it tells of masks that may overlap, each file is a mask. Where 255 is found beside other classes and
-    no value is `void`, a line tells how it is left out.
+    Where 255 is found beside other classes and no value is `void`, a line tells how it is left out.
     """
-    for folder in (prediction, truth):
-        if (folder / "labels.json").is_file():
-            named = _named_classes(folder / "labels.json")
-            named = ClassList.from_names({0: "background", 1: "mask"}) if named.overlapping else named
-            return _with_void(named, void)
     values = {0, *checks.label_values(pair.truth for pair in pairs)} - set(void)
     if len(values) < 2:
         raise MedsegError(
@@ -208,7 +235,7 @@ def _class_list(
 
 
 def _with_void(classes: ClassList, void: Sequence[int]) -> ClassList:
-    if both := set(void) & set(classes.values):
+    if both := set(void) & {*classes.values, *([0] if classes.overlapping else [])}:
         raise MedsegError(Code.USAGE, "--void", f"{min(both)} is also a class", "name values of no class")
     return replace(classes, void_values=tuple(dict.fromkeys([*classes.void_values, *void])))
 

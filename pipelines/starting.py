@@ -1,10 +1,12 @@
 """What a training starts from when not from drawn weights: published ones of the body, or a model folder.
 
-Only the first step needs them: afterwards the checkpoint and the model folder hold all weights.
+Only the first step needs them: afterwards the checkpoint and the model folder hold all weights, and
+`origin.json` in the training's folder says what they were.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,11 @@ from medseg.networks.contract import Network
 from medseg.networks.download import download, place, require_sha256
 from medseg.networks.start import start
 from medseg.networks.weights import fill, fitted, read_weights
+from medseg.train.fit import LAST
 from pipelines.reporter import Reporter
-from pipelines.workfolder import Work, member_name
+from pipelines.workfolder import DONE, Work, member_name
+
+NOTE = "origin.json"
 
 
 @dataclass(frozen=True)
@@ -37,42 +42,77 @@ class Origin:
         return f"{self.name}, sha256 {self.sha256[:12]}"
 
 
-def origin(part: recipe.Network, name: str) -> Origin | None:
-    """Where the first weights of a fold's member of this name come from; None if they are drawn."""
-    if part.weights is not None:
-        return _origin_of_weights(part.weights)
-    if part.start_from is not None:
-        model, member = _member(part.start_from, name)
-        return Origin(f"{model} ({member.name})", member.sha256)
-    return None
+def origin(part: recipe.Network, name: str, folder: Path) -> Origin | None:
+    """Where the first weights of a fold's member of this name come from; None if they are drawn.
+
+    If what the recipe names is gone, what was noted of it in the training's ``folder``. Raises PATH_MISSING
+    where nothing was.
+    """
+    try:
+        return _found(part, name)
+    except MedsegError as error:
+        noted = _noted(folder)
+        if error.code is not Code.PATH_MISSING or noted is None or noted["place"] != _place(part):
+            raise
+        return Origin(noted["origin"], noted["network"]["from"])
 
 
-def settings(part: recipe.Network, name: str) -> dict[str, Any]:
+def settings(part: recipe.Network, name: str, folder: Path) -> dict[str, Any]:
     """What of the network's part decides a member's weights: content, wherever its files lie."""
     told: dict[str, Any] = {"name": part.name, "keywords": part.keywords}
-    begun = origin(part, name)
+    begun = origin(part, name, folder)
     if begun is not None:
         told |= {"from": begun.sha256, "fresh": list(part.start_fresh)}
     return told
 
 
-def check(named: Recipe, work: Work, folds: tuple[int, ...]) -> None:
+def note(part: recipe.Network, name: str, folder: Path) -> None:
+    """Write into a training's folder what it starts from, for when that is gone."""
+    begun = origin(part, name, folder)
+    if begun is not None:
+        told = {"origin": begun.name, "place": _place(part), "network": settings(part, name, folder)}
+        files.write_json(folder / NOTE, told)
+
+
+def check(named: Recipe, work: Work, folds: tuple[int, ...], *, anew: bool = False) -> None:
     """Refuse weights that are absent, changed or do not fit, before anything runs.
+
+    Only trainings whose first step is still to come need them: all of them if training begins ``anew``.
+    Raises as :func:`require` does.
+    """
+    planes = named.sampling.planes if named.sampling.plane_networks == "separate" else (None,)
+    require(
+        named,
+        work,
+        [
+            member_name(fold, plane)
+            for fold in folds
+            for plane in planes
+            if anew or not _is_past(named.network, member_name(fold, plane), work.train(fold, plane))
+        ],
+    )
+
+
+def require(named: Recipe, work: Work, names: Sequence[str]) -> None:
+    """Refuse weights from which the members of these names cannot start.
 
     What a URL names is looked at if it was downloaded before. Raises PATH_MISSING, SHA256_DIFFERS,
     WEIGHTS_DO_NOT_FIT, KEYWORD_INVALID, or as :func:`medseg.infer.modelfolder.load` does.
     """
-    part = named.network
+    part, classes = named.network, named.data.class_list()
     channels = len(named.data.channel_names()) * named.sampling.depth
+    if not names:
+        return
     with torch.device("meta"):
-        network = networks.build(part.name, channels, len(named.data.classes), **part.keywords)
+        network = networks.build(
+            part.name, channels, len(classes), overlapping=classes.overlapping, **part.keywords
+        )
     if part.weights is not None:
         path = _path(part.weights, work)
         if part.weights.url is None or path.is_file():
             fitted(network, read_weights(_checked(part.weights, path)))
     if part.start_from is not None:
-        planes = named.sampling.planes if named.sampling.plane_networks == "separate" else (None,)
-        for name in [member_name(fold, plane) for fold in folds for plane in planes]:
+        for name in names:
             start(network, _trained(part.start_from, name), part.start_fresh)
 
 
@@ -96,6 +136,36 @@ def begin(network: Network, part: recipe.Network, work: Work, name: str) -> str 
         begun = start(network, _trained(part.start_from, name), part.start_fresh)
         network.load_state_dict(begun.tensors, strict=False)
         return f"starts from {part.start_from}: {begun}"
+    return None
+
+
+def _is_past(part: recipe.Network, name: str, folder: Path) -> bool:
+    """Whether the training in a folder began as this network does, and has a checkpoint or an end."""
+    noted = _noted(folder)
+    if noted is None or not any((folder / made).is_file() for made in (LAST, DONE)):
+        return False
+    same: bool = noted["network"] == settings(part, name, folder)
+    return same
+
+
+def _noted(folder: Path) -> dict[str, Any] | None:
+    """What :func:`note` wrote."""
+    path = folder / NOTE
+    return dict(files.read_json(path)) if path.is_file() else None
+
+
+def _place(part: recipe.Network) -> str:
+    """What the recipe names as the place of the first weights."""
+    weights = part.weights
+    return str(part.start_from if weights is None else weights.file or weights.url)
+
+
+def _found(part: recipe.Network, name: str) -> Origin | None:
+    if part.weights is not None:
+        return _origin_of_weights(part.weights)
+    if part.start_from is not None:
+        model, member = _member(part.start_from, name)
+        return Origin(f"{model} ({member.name})", member.sha256)
     return None
 
 

@@ -32,10 +32,9 @@ from pipelines.stage import Job, remove_others
 from pipelines.tracked import MOST_CHARTED
 from pipelines.training import FoldTraining
 from pipelines.validating import DICE, OVER_SET
-from pipelines.workfolder import Work
+from pipelines.workfolder import DONE, Work
 
 VERSION = 1
-DONE = "done.json"
 TRIAL_STEPS = 4
 
 
@@ -85,6 +84,7 @@ def _train(job: Job, training: FoldTraining, key: str) -> None:
     starting.fetch(job.recipe.network, job.work, job.say)
     _make_room(job, training, key)
     files.write_json(folder / "key.json", key)
+    starting.note(job.recipe.network, training.member, folder)
     run = job.tracked.fold(training.fold, training.plane)
     run.data(_data_set(job, training.fold))
     run.watch()
@@ -108,7 +108,8 @@ def _done_key(training: FoldTraining) -> str | None:
 
 
 def _make_room(job: Job, training: FoldTraining, key: str) -> None:
-    """A folder of another training is emptied; the same training goes on in it.
+    """A folder of another training is emptied, once its first step is known to be possible; the same
+    training goes on in it.
 
     With a network a plane, a fold's folder holds those of the recipe's planes alone.
     """
@@ -116,6 +117,7 @@ def _make_room(job: Job, training: FoldTraining, key: str) -> None:
     mark = folder / "key.json"
     of_all_planes = training.plane is not None and (whole / "key.json").is_file()
     if of_all_planes or (folder.is_dir() and not (mark.is_file() and files.read_json(mark) == key)):
+        starting.require(job.recipe, job.work, [training.member])
         title = _title(training)
         job.say.line(f"  {title}: data or settings have changed, training starts from its first step")
         shutil.rmtree(whole if of_all_planes else folder)
@@ -264,7 +266,7 @@ def _export(job: Job) -> None:
 
 def _about(training: FoldTraining) -> dict[str, Any]:
     history = files.read_csv(training.folder / "history.csv")
-    begun = starting.origin(training.recipe.network, training.member)
+    begun = starting.origin(training.recipe.network, training.member, training.folder)
     key = f"val/{training.best_by}"
     best = max((float(r[key]) for r in history if r.get(key)), default=None)
     return {

@@ -97,7 +97,7 @@ class FoldTraining:
         where = ("device", "threads")  # where it runs is not what it is
         train = {k: v for k, v in recipe.train.used().items() if k not in where}
         used: dict[str, Any] = {p: getattr(recipe, p).used() for p in ("sampling", "loss")}
-        used["network"] = starting.settings(recipe.network, self.member)
+        used["network"] = starting.settings(recipe.network, self.member, self.folder)
         if recipe.data.void and recipe.loss.class_weights == "median_frequency":
             used["class_weights"] = self.class_weights()  # void counts in them, not in the records
         cases = [

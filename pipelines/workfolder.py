@@ -11,6 +11,9 @@ from pathlib import Path
 from medseg.errors import Code, MedsegError
 from medseg.volume import Plane
 
+DONE = "done.json"
+"""In a training's folder once it has ended."""
+
 
 @dataclass(frozen=True)
 class Work:

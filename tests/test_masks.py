@@ -65,13 +65,13 @@ def test_json_there_and_back() -> None:
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        ([], "1 to 7 masks"),
-        (list("abcdefgh"), "1 to 7 masks"),
-        (["../up"], "part of a file's"),
-        (["a b"], "part of a file's"),
-        (["margin"], "'margin' ends as another"),
-        (["core", "in_core"], "'in_core' ends as another"),
-        (["Core", "core"], "ends as another"),
+        ([], "0 masks: keep at least 1 and at most 7"),
+        (list("abcdefgh"), "8 masks: keep at least 1 and at most 7"),
+        (["../up"], "part of a file's name"),
+        (["a b"], "part of a file's name"),
+        (["margin"], "'margin': rename it"),
+        (["core", "in_core"], "'in_core': rename it"),
+        (["Core", "core"], "end as those of another"),
     ],
 )
 def test_names_that_would_be_no_files_or_another_mask_s_are_refused(names: list[str], told: str) -> None:

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from medseg.config.part import Count, Part, Share, refusal
+from medseg.config.part import Clash, ClashError, Count, Part, Share, refusal
 from medseg.errors import Code
 from medseg.ingest import imagesets
 from medseg.ingest.imagesets import ImageSet
-from medseg.volume import ClassList
+from medseg.volume import ClassList, ClassListError
 
 
 class ClassSpec(Part):
@@ -49,7 +49,7 @@ class Data(Part):
 
     What is segmented may overlap: `regions` names masks by the values of the label map that make them up
     (`whole: [1, 2]`), or `masks` by the pattern of a file each, 1 inside and 0 outside, instead of `label`
-    and `classes`.
+    and `classes`; at most 7, whose names are parts of files' names.
 
     `class_file` names a packaged class list (`configs/classes/`) or a YAML file with `classes` and perhaps
     `background`, `void`, `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`, which hold
@@ -110,10 +110,19 @@ class Data(Part):
 
     @model_validator(mode="after")
     def _classes_make_a_list(self) -> Self:
-        self.class_list()
+        try:
+            self.class_list()
+        except ClassListError as wrong:
+            raise ClashError((Clash((f"data.{self._key(wrong)}",), wrong.found, wrong.remedy),)) from None
         if (self.layout == "csv") != (self.table is not None):
             raise ValueError("layout csv and a table belong together")
         return self
+
+    def _key(self, wrong: ClassListError) -> str:
+        """The key that holds what is wrong with the class list."""
+        if wrong.part != "classes":
+            return wrong.part
+        return "masks" if self.masks else "regions" if self.regions else "classes"
 
     def class_list(self) -> ClassList:
         """The class list: value → name, colour; or the masks that may overlap."""

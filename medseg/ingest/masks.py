@@ -1,9 +1,9 @@
 """Label files → the class list's values, in each form that data sets write them in.
 
-values    palette indices, grey integers, or the voxels of a scan's label map colours   pictures in which each
-class has a colour of its own above     grey masks: values above a threshold are the list's last class, others
-its first; each of masks that may
-          overlap has 1 above it
+- values: palette indices, grey integers, or the voxels of a scan's label map
+- colours: pictures in which each class has a colour of its own
+- above: grey masks; values above a threshold are the list's last class, others its first; each of masks that
+  may overlap has 1 above it
 
 A folder of pictures is one label map: a pixel belongs to the last class where any of them does, and is of the
 first where none does (one mask an object).

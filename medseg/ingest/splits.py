@@ -99,7 +99,7 @@ def listed(
     if not given_roles:
         raise _invalid("the data list no roles", "write data.splits, or choose a layout with lists or {role}")
     by_name = {case.name: case for case in cases}
-    usable = {name: case for name, case in by_name.items() if case.label is not None}
+    usable = {name: case for name, case in by_name.items() if case.label_paths}
     rows = [SplitRow(0, n, usable[n].subject, role) for n, role in given_roles if n in usable]
     rows.sort(key=lambda row: natural_key(row.case))
     rows += _unlabelled_rows(0, cases)

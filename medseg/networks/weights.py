@@ -25,16 +25,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise MedsegError(Code.PATH_MISSING, path, "there is no such file", "name a weight file")
+    remedy = "save the state dict alone, best as .safetensors"
     try:
         tensors = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as problem:
-        found = f"it is no file of plain tensors ({str(problem).splitlines()[0]})"
-        remedy = "save the state dict alone, best as .safetensors"
-        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, found, remedy) from None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError):
+        # The reader's own words are not passed on: torch's advise to read the file in a way that runs code.
+        raise MedsegError(
+            Code.WEIGHTS_DO_NOT_FIT, path, "it is not a state dict of plain tensors", remedy
+        ) from None
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        remedy = "save the state dict alone, best as .safetensors"
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, "it holds more than a state dict", remedy)
     return tensors
 

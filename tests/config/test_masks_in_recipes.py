@@ -76,8 +76,15 @@ def test_thresholds_that_are_off_change_no_hash() -> None:
         ("predict.thresholds={whole: 1}", "predict.thresholds.whole", "less than 1"),
         ("data.regions.far=[3, 4]", "data.regions", "far: no class has the value 3, 4; name some of 0, 1, 2"),
         ("data.regions.none=[]", "data.regions.none", "at least 1"),
-        ("data.regions.margin=[1]", "data", "margin"),
-        ("data.void=1", "data", "void value 1 is also a class"),
+        ("data.regions.margin=[1]", "data.regions", "a mask named 'margin'; rename it"),
+        ("data.regions.a/b=[1]", "data.regions", "a mask named 'a/b'; use letters, digits"),
+        (
+            "data.regions={a: [1], b: [1], c: [1], d: [1], e: [1], f: [1], g: [1], h: [1]}",
+            "data.regions",
+            "8 masks; keep at least 1 and at most 7",
+        ),
+        ("data.void=1", "data.void", "void value 1 is also a class"),
+        ("data.merge={5: 9}", "data.merge", "value 5 cannot be merged into 9"),
         ("data.background=false", "data.background", "remove the key"),
         ("data.label_form=100", "data.regions", "write the label maps by values"),
         ("data.classes={}", "data.classes", "missing; add the key"),
@@ -107,3 +114,40 @@ def test_losses_and_thresholds_of_masks_need_masks(tmp_path: Path) -> None:
     found = told(tmp_path, plain, "loss.name=bce", "predict.thresholds={lesion: 0.3}")
     assert found.keys() == {"loss.name", "predict.thresholds"}
     assert "give data.regions or data.masks, or use ce_dice" in found["loss.name"]
+
+
+def test_a_mask_that_no_file_can_be_named_after_is_told_at_the_masks(tmp_path: Path) -> None:
+    found = told(tmp_path, MASKS, "data.masks.a/b=x_{case}")
+    assert found == {
+        "data.masks": "a mask named 'a/b'; use letters, digits, _, . and -: it is part of a file's name"
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "words"),
+    [
+        ("data.classes.1=background", "data.classes", "two classes are 'background'; keep one, or rename it"),
+        ("data.classes={0: a}", "data.classes", "1 class; list 2 to 255, the background among them"),
+        ("data.void=1", "data.void", "the void value 1 is also a class; use another value"),
+        ("data.void_colours=[[1, 2, 3]]", "data.void_colours", "no void value; name the value"),
+        ("data.label_form={above: 3}", "data.label_form", "two classes apart, the list has 3; list two"),
+    ],
+)
+def test_a_class_list_that_cannot_be_is_one_line_at_its_key(
+    tmp_path: Path, setting: str, key: str, words: str
+) -> None:
+    plain = {"name": "p", "data": {"classes": {0: "background", 1: "lesion", 2: "rim"}}}
+    found = told(tmp_path, plain, setting)
+    assert found.keys() == {key} and words in found[key]
+
+
+def test_a_colour_that_two_classes_share_is_named(tmp_path: Path) -> None:
+    classes = {v: {"name": name, "colour": [9, 9, 9]} for v, name in enumerate(("sky", "road"))}
+    found = told(tmp_path, {"name": "p", "data": {"classes": classes, "label_form": "colours"}})
+    assert "share the colour [9, 9, 9]; classes written by their colours" in found["data.classes"]
+
+
+def test_what_clashes_within_sections_hides_nothing_of_others(tmp_path: Path) -> None:
+    wrong = ("data.void=1", "network.start_fresh=[head.*]", "train.precision=fp16", "train.device=cpu")
+    found = told(tmp_path, MASKS, *wrong, "loss.name=dice")
+    assert found.keys() == {"data.void", "network.start_fresh", "train.precision", "loss.name"}

@@ -147,6 +147,30 @@ def test_folders_are_matched_by_case(tmp_path: Path):
     assert extra == {"d": guess / "d.nii"}
 
 
+def test_masks_are_gathered_by_case(tmp_path: Path):
+    truth, guess = tmp_path / "truth", tmp_path / "guess"
+    touch(truth / "a_b_whole.nii.gz", truth / "x" / "a_b_lesion_seg.nii.gz", truth / "stray_seg.nii.gz")
+    touch(guess / "a_b_whole.nii", guess / "a_b_margin.nii", guess / "c_whole.nii", guess / "c_lesion.nii")
+    pairs, extra = compare.mask_pairs(truth, guess, ("whole", "lesion"))
+    reference = {"whole": truth / "a_b_whole.nii.gz", "lesion": truth / "x" / "a_b_lesion_seg.nii.gz"}
+    assert pairs == [
+        compare.MaskPair("a_b", reference, {"whole": guess / "a_b_whole.nii"}),
+        compare.MaskPair("stray", {"": truth / "stray_seg.nii.gz"}, {}),
+    ]
+    assert extra == {"c": guess / "c_lesion.nii"}
+    touch(guess / "x" / "c_whole.mha")
+    with pytest.raises(MedsegError) as refusal:
+        compare.mask_pairs(truth, guess, ("whole", "lesion"))
+    assert refusal.value.code is Code.DUPLICATE_CASE
+    with pytest.raises(MedsegError) as refusal:
+        compare.mask_pairs(tmp_path / "guess" / "x" / "none", guess, ("whole",))
+    assert refusal.value.code is Code.PATH_MISSING
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MedsegError) as refusal:
+        compare.mask_pairs(tmp_path / "empty", truth, ())
+    assert refusal.value.code is Code.NOTHING_USABLE
+
+
 @pytest.mark.parametrize(
     ("names", "code"),
     [

@@ -63,7 +63,10 @@ def test_a_network_that_cannot_be_captured_is_refused_and_leaves_nothing(tmp_pat
 
 
 def test_a_graph_of_other_logits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxgraph, "TOLERANCE", -1.0)
+    captured, other = onnxgraph._captured, networks.build("unet", 1, 2, seed=1, width=2, depth=1)
+    monkeypatch.setattr(onnxgraph, "_captured", lambda _, window, free: captured(other, window, free=free))
     with pytest.raises(MedsegError) as refused:
-        onnxgraph.write(tmp_path / "a.onnx", Halves(), (4, 8))
-    assert "of the largest" in str(refused.value)
+        onnxgraph.write(tmp_path / "a.onnx", networks.build("unet", 1, 2, seed=0, width=2, depth=1), (8, 8))
+    assert refused.value.code is Code.NOT_EXPORTABLE
+    assert "its graph's logits differ by" in str(refused.value) and "of the largest" in str(refused.value)
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from medseg import networks
 from medseg.errors import Code, MedsegError
 from medseg.infer import modelfolder, predict, results
 from medseg.infer.crf import Crf
-from medseg.infer.predict import Dense, Gaussian, How, Members, Spec, Tiles, Voting
+from medseg.infer.predict import Dense, Gaussian, How, Members, Planes, Spec, Tiles, Voting
 from medseg.infer.views import Views
 from medseg.preprocess.intensity import Ready, Scaling
 from medseg.volume import Array, ClassList, Grid
@@ -107,6 +107,31 @@ def test_members_vote_by_their_thresholds_and_more_than_half_decides() -> None:
     assert found.quality_kind == "vote share"
     two = Members([Said(spec), Said(spec, factor=-1.0)], "vote")
     assert (predict.label(ready(scan), two, Dense()).labels == 0).all()
+
+
+def test_planes_are_joined_mask_by_mask() -> None:
+    scan = drawn((8, 8, 8))
+    spec = replace(SPEC, thresholds=(0.7, 0.2))
+    along = tuple(
+        Said(replace(spec, plane=plane), factor)
+        for plane, factor in (("axial", 1.0), ("coronal", 0.4), ("sagittal", -0.3))
+    )
+    shares = [1 / (1 + np.exp(-scan * one.factor)) for one in along]
+    mean = np.mean(shares, axis=0)
+    joined = predict.label(ready(scan), Planes(along, "mean"), Dense(), margin=True)
+    np.testing.assert_array_equal(joined.labels, (mean[0] > 0.7) + 2 * (mean[1] > 0.2))
+    assert joined.margin is not None
+    np.testing.assert_allclose(joined.margin, np.abs(2 * mean - 1).min(axis=0), atol=2e-3)
+    votes = np.sum([(s[0] > 0.7, s[1] > 0.2) for s in shares], axis=0)
+    voted = predict.label(ready(scan), Planes(along, "vote"), Dense(), margin=True)
+    np.testing.assert_array_equal(voted.labels, (votes[0] > 1) + 2 * (votes[1] > 1))
+    assert voted.margin is not None
+    np.testing.assert_allclose(voted.margin, np.abs(2 * votes / 3 - 1).min(axis=0), atol=1e-3)
+    windows = predict.label(ready(scan), Planes(along[:2], "mean"), Voting((4, 4), (4, 4)))
+    both = (shares[0] > np.reshape(spec.thresholds, (2, 1, 1, 1))) & (
+        shares[1] > np.reshape(spec.thresholds, (2, 1, 1, 1))
+    )
+    np.testing.assert_array_equal(windows.labels, both[0] + 2 * both[1])  # one against one is outside
 
 
 def test_views_are_averaged_as_probabilities_of_masks() -> None:

@@ -53,7 +53,7 @@ class Evil:
         return pytest.fail, ("the file was executed",)
 
 
-@pytest.mark.parametrize("kind", ["evil", "nested", "garbage.pth", "garbage.safetensors", "list"])
+@pytest.mark.parametrize("kind", ["evil", "nested", "garbage.pth", "garbage.safetensors", "text.md", "list"])
 def test_files_of_anything_else_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / (kind if "." in kind else f"{kind}.pth")
     if kind == "evil":
@@ -63,10 +63,13 @@ def test_files_of_anything_else_are_refused(tmp_path: Path, kind: str) -> None:
     elif kind == "list":
         torch.save([torch.zeros(1)], path)
     else:
-        path.write_bytes(b"\x00not weights")
+        path.write_bytes(b"# medseg" if kind == "text.md" else b"\x00not weights")
     with pytest.raises(MedsegError) as refused:
         read_weights(path)
     assert refused.value.code is Code.WEIGHTS_DO_NOT_FIT
+    assert "weights_only" not in str(refused.value)
+    if kind not in ("nested", "list"):
+        assert refused.value.finding.found == "it is not a state dict of plain tensors"
 
 
 def test_absent_file_is_refused(tmp_path: Path) -> None:

@@ -39,6 +39,22 @@ def test_a_member_becomes_a_graph_and_goes_with_the_model_that_it_was_of(
     assert not (tmp_path / "out/fold0.onnx").exists()
 
 
+def test_members_of_the_model_that_lay_there_before_go(
+    make_model: Callable[..., Path], tmp_path: Path, say: Reporter
+) -> None:
+    make_model("three/model", members=3)
+    make_model("one/model", members=1)
+    export.run(tmp_path / "three", tmp_path / "out", say)
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) == 3
+    export.run(tmp_path / "one", tmp_path / "out", say)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "card.md",
+        "fold0.safetensors",
+        "model.json",
+    ]
+    assert modelfolder.load(tmp_path / "out").sha256 == modelfolder.load(tmp_path / "one/model").sha256
+
+
 def test_a_folder_of_something_else_is_left_alone(
     make_model: Callable[..., Path], tmp_path: Path, say: Reporter
 ) -> None:

@@ -91,6 +91,9 @@ def test_a_run_on_images_follows_the_recipe_s_tolerance_and_costs(tmp_path: Path
         assert text in page
     assert {"test/mIoU", "test/G", "test/BF", "test/IoU_inner", "test/bf_mean"} <= evaluate.means(told).keys()
     assert not {"test/dice_inner", "test/hd95_inner"} & evaluate.means(told).keys()
+    of_validation = {"sets": {"val": held}}
+    assert {"val_scored/mIoU", "val_scored/IoU_inner"} <= evaluate.means(of_validation).keys()
+    assert not any(key.startswith("val/") for key in evaluate.means(of_validation))
 
     again, said = go("evaluate.cost_fn=5", "evaluate.bf_tolerance=1")
     assert said.count("up to date") == 4  # ingest, preprocess, train, predict

@@ -208,31 +208,13 @@ def stop(kill: int | None) -> Any:
     return on_step
 
 
-def test_the_protocol_of_segnets_table_1_can_be_written(place: Path) -> None:
-    made = prepared(
-        place,
-        preprocess={"crop": False},
-        sampling={"depth": 1, "window": [32, 48], "class_share": 0, "order": "each_once"},
-        network={"name": "segnet_basic", "keywords": {"width": 2}},
-        loss={"name": "ce", "class_weights": "median_frequency", "keywords": {"reduction": "sum"}},
-        train={
-            "epochs": 3,
-            "batch": 12,
-            "optimiser": "sgd",
-            "lr": 0.1,
-            "momentum": 0.9,
-            "schedule": "constant",
-            "weight_decay": 5e-4,
-            "augment": {"outside": "void"},
-        },
-    )
-    plan, loss = made.plan(), made.loss()
-    assert (plan.steps_per_epoch, plan.lr, plan.schedule, plan.keep_best_by) == (1, 0.1, "constant", "miou")
-    assert (plan.optimiser.name, plan.optimiser.momentum) == ("sgd", 0.9)
-    assert loss.reduction == "sum"
-    patches, labels = made.drawer(0)
-    assert patches.shape == (12, 3, 32, 48)
-    assert labels.shape == (12, 32, 48)
+def test_segnets_protocol_is_what_its_recipe_says() -> None:
+    recipe = load.load("camvid_segnet_basic")
+    train, loss = recipe.train, recipe.loss
+    assert (train.optimiser, train.lr, train.momentum, train.schedule) == ("sgd", 0.1, 0.9, "constant")
+    assert (train.batch, recipe.sampling.order, recipe.sampling.window) == (12, "each_once", (360, 480))
+    assert (loss.name, loss.class_weights) == ("ce", "median_frequency")
+    assert (recipe.network.name, recipe.preprocess.spacing_px) == ("segnet_basic", None)
 
 
 @pytest.mark.parametrize(("asked", "kept"), [("auto", "miou"), ("G", "G"), ("dice_mean", "dice_mean")])

@@ -11,9 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from medseg import files
-from medseg.errors import ExitCode
+from medseg.errors import Code, ExitCode, MedsegError
 from medseg.evaluate import table
 from medseg.infer import modelfolder
 from pipelines import check, scores, segment
@@ -108,6 +109,15 @@ def test_regions_from_files_to_scores_and_segment_gives_the_same(place: Path) ->
     )
     assert "skipped: s3" in again.getvalue()
 
+    # two folders of masks are scored without a recipe
+    split_labels(place)
+    (place / "truth").mkdir()
+    for path in place.glob("data/s3/s3_*.nii.gz"):
+        path.rename(place / "truth" / path.name)
+    scores.run(place / "truth", work / "predictions", place / "scored", Reporter(quiet=True))
+    ours = {r.case: r.dice for r in table.read(place / "scored/scores.csv")}
+    assert ours == {f"s3_{r.class_name}": r.dice for r in rows if r.case == "s3"}
+
 
 def test_masks_in_files_train_the_same_network_as_their_regions(place: Path) -> None:
     go(place, recipe(regions=REGIONS))
@@ -132,12 +142,18 @@ def test_masks_in_files_train_the_same_network_as_their_regions(place: Path) -> 
     assert "MASK_MISSING: no inner" in stream.getvalue()
 
 
-@pytest.mark.parametrize("predict", ["{mode: vote, stride: [8, 8]}", "{mode: gaussian}", "{members: vote}"])
-def test_every_way_of_predicting_works_mask_by_mask(place: Path, predict: str) -> None:
-    settings = (f"predict={predict}", "report.explain=[inner]", "network.name=unetpp")
+def test_every_way_of_predicting_works_mask_by_mask(place: Path) -> None:
+    predict = "predict={mode: vote, stride: [8, 8], members: vote}"
+    settings = (predict, "sampling.plane=[axial, coronal]", "report.explain=[inner]", "network.name=unetpp")
     go(place, recipe(regions=REGIONS), *settings, "network.keywords={width: 2, depth: 2}")
     assert (place / "work/report/explain_s3_inner.png").is_file()
-    assert len(table.read(place / "work/evaluation/scores.csv")) == 4
+    told = files.read_json(place / "work/predictions/s3.json")
+    assert told["quality_kind"] == "vote share"
+    scan = place / "data/s3/s3.nii.gz"
+    for mode in ("gaussian", "dense"):
+        how = Settings(place / "work/model", mode=mode, device="cpu")
+        assert segment.run([scan], place / mode, how, Reporter(quiet=True)) == ExitCode.DONE
+        assert len(list((place / mode).glob("s3_*.nii.gz"))) == 2
 
 
 def test_what_another_kind_of_label_map_left_is_removed(place: Path) -> None:
@@ -150,8 +166,6 @@ def test_what_another_kind_of_label_map_left_is_removed(place: Path) -> None:
         "s3_whole.nii.gz",
     ]
     assert (place / "work/predictions/s3.json").is_file()
-    go(place, tree())
-    assert [p.name for p in (place / "work/predictions").glob("s3*.nii.gz")] == ["s3.nii.gz"]
 
 
 def test_two_folders_of_masks_are_scored_without_a_recipe(place: Path) -> None:
@@ -162,7 +176,61 @@ def test_two_folders_of_masks_are_scored_without_a_recipe(place: Path) -> None:
     for path in place.glob("data/s3/s3_*.nii.gz"):
         path.rename(truth / path.name)
     predicted = place / "work/predictions"
-    scores.run(truth, predicted, place / "scored", Reporter(quiet=True))
-    ours = {r.case: r.dice for r in table.read(place / "scored/scores.csv")}
-    stage = {f"{r.case}_{r.class_name}": r.dice for r in table.read(place / "work/evaluation/scores.csv")}
-    assert ours == {name: stage[name] for name in ("s3_whole", "s3_inner")}
+
+    def score() -> tuple[ExitCode, list[table.ScoreRow], dict[str, list[str]]]:
+        """How it ended, its rows, and case → codes of what was set aside."""
+        ended = scores.run(truth, predicted, place / "scored", Reporter(quiet=True))
+        aside: dict[str, list[str]] = {}
+        for row in files.read_csv(place / "scored/quarantine.csv"):
+            aside.setdefault(row["case"], []).append(row["code"])
+        return ended, table.read(place / "scored/scores.csv"), aside
+
+    ended, ours, aside = score()
+    stage = [r for r in table.read(place / "work/evaluation/scores.csv") if r.case == "s3"]
+    assert [(r.subject, r.class_name, r.dice, r.hd95) for r in ours] == [
+        ("s3", r.class_name, r.dice, r.hd95) for r in stage
+    ]
+    assert ended == ExitCode.SOME_SET_ASIDE
+    assert aside == {name: ["REFERENCE_MISSING"] for name in ("s4", "s5")}
+    told = files.read_json(place / "scored/summary.json")["sets"]["test"]
+    assert (told["cases"], list(told["over_masks"])) == (1, [*REGIONS])
+
+    # a mask that was not predicted makes its case a missing one; a truth that lacks one is set aside
+    (predicted / "s3_inner.nii.gz").rename(truth / "s9_inner.nii.gz")
+    _, ours, aside = score()
+    assert {(r.case, r.dice) for r in ours} == {("s3", 0.0)}
+    assert (aside["s3"], aside["s9"]) == (["MASK_MISSING"], ["MASK_MISSING"])
+    for given in (0, 1):
+        with pytest.raises(MedsegError) as refused:
+            scores.run(truth, predicted, place / "scored", Reporter(quiet=True), void=[given])
+        assert refused.value.code is Code.USAGE
+
+
+def test_masks_of_images_as_greys(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for n in range(4):
+        folder = tmp_path / f"data/i{n}"
+        folder.mkdir(parents=True)
+        whole = np.zeros((24, 20), np.uint8)
+        whole[4:20, 3:17] = 1
+        inner = np.zeros_like(whole)
+        inner[8:14, 7:12] = 1
+        grey = whole * 80 + inner * 80 + rng.integers(0, 20, whole.shape)
+        for name, array in {"photo": grey, "whole": whole * 255, "inner": inner * 250}.items():
+            Image.fromarray(array.astype(np.uint8)).save(folder / f"{name}.png")
+    data = {
+        "layout": "patterns",
+        "channels": {"grey": "{case}/photo.png"},
+        "label_form": {"above": 128},
+        "splits": [{"train": ["i0", "i1"], "val": ["i2"], "test": ["i3"]}],
+    }
+    masks = {name: f"{{case}}/{name}.png" for name in REGIONS}
+    given = recipe(without=("label", "classes"), masks=masks, **data)
+    given |= {"sampling": {"depth": 1, "window": [16, 16]}, "preprocess": {"crop": False}}
+    go(tmp_path, given)
+    work = tmp_path / "work"
+    for name in REGIONS:
+        assert set(np.unique(np.asarray(Image.open(work / f"predictions/i3_{name}.png")))) <= {0, 1}
+    told = files.read_json(work / "evaluation/summary.json")["sets"]["test"]
+    assert list(told["over_set"]["iou_by_class"]) == [*REGIONS]
+    assert (work / "report/report.html").is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 import yaml
 
 from medseg import files
-from medseg.config.load import RecipeError, load
+from medseg.config.load import RecipeError, load, locate
 from medseg.config.recipe import Network
 from medseg.errors import Code, MedsegError
 from medseg.networks import download
@@ -23,6 +24,7 @@ from pipelines import run as pipeline
 from pipelines import starting
 from pipelines.reporter import Reporter
 from pipelines.run import Request
+from pipelines.stage import STAGES
 from pipelines.training import FoldTraining
 from pipelines.workfolder import Work
 from tests.boxes import make_subjects
@@ -166,6 +168,45 @@ def test_a_model_starts_another_and_is_not_needed_afterwards(tmp_path: Path, sub
     assert not (tmp_path / "third").exists()
 
 
+@pytest.mark.parametrize("source", ["first/model", "vgg.safetensors"])
+def test_a_finished_training_needs_its_source_no_more(
+    tmp_path: Path, subjects: Path, vgg: Path, source: str
+) -> None:
+    begun: dict[str, Any] = {"weights": {"file": source}}
+    if source != vgg.name:
+        go(tmp_path, subjects, "first")
+        begun = {"start_from": source}
+    go(tmp_path, subjects, "work", **begun)
+    (tmp_path / source).rename(tmp_path / "gone")
+    assert go(tmp_path, subjects, "work", **begun).count("up to date") == len(STAGES)
+    # one that was interrupted goes on, and its export still says what it began as
+    for made in ("train/0/done.json", "model/model.json"):
+        (tmp_path / "work" / made).unlink()
+    assert "going on from the last checkpoint" in go(tmp_path, subjects, "work", **begun)
+    assert "started from " in (tmp_path / "work/model/card.md").read_text()
+
+    kept = (tmp_path / "work/train/0/best.ckpt").read_bytes()
+    for changed in ({"keywords": {"width": 3}}, {key: other_place(value) for key, value in begun.items()}):
+        with pytest.raises(MedsegError) as refused:
+            go(tmp_path, subjects, "work", **{**begun, **changed})
+        assert refused.value.code is Code.PATH_MISSING
+    request = Request(str(tmp_path / "boxes.yaml"), subjects, tmp_path / "work")
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree(**begun)))
+    with pytest.raises(MedsegError) as refused:
+        pipeline.run(request, Reporter(quiet=True), start="train")
+    assert refused.value.code is Code.PATH_MISSING
+    # what only the stage can tell is refused before the finished training is thrown away
+    with pytest.raises(MedsegError) as refused:
+        pipeline.run(replace(request, settings=("train.lr=0.5",)), Reporter(quiet=True))
+    assert refused.value.code is Code.PATH_MISSING
+    assert (tmp_path / "work/train/0/best.ckpt").read_bytes() == kept
+
+
+def other_place(source: Any) -> Any:
+    """A place where nothing lies."""
+    return {"file": "nowhere.pth"} if isinstance(source, dict) else "nowhere"
+
+
 def test_of_several_members_the_folds_own_is_taken(tmp_path: Path, subjects: Path, make_model: Any) -> None:
     make_model("two", members=2)
     go(tmp_path, subjects, "work", start_from="two")
@@ -185,11 +226,12 @@ def test_a_planes_network_starts_from_that_of_its_plane_or_its_folds(make_model:
     make_model("two", members=2)
     path = tmp_path / "two/model.json"
     shared = Network(start_from=tmp_path / "two")
-    assert str(starting.origin(shared, "fold1_axial")).startswith("tiny (fold1), sha256")
+    assert str(starting.origin(shared, "fold1_axial", tmp_path)).startswith("tiny (fold1), sha256")
     path.write_text(path.read_text().replace('"fold1"', '"fold0_axial"'))
-    assert "(fold0_axial)" in str(starting.origin(shared, "fold0_axial"))
-    assert "(fold0)" in str(starting.origin(shared, "fold0_coronal"))
-    assert starting.settings(shared, "fold0") != starting.settings(shared, "fold0_axial")
+    assert "(fold0_axial)" in str(starting.origin(shared, "fold0_axial", tmp_path))
+    assert "(fold0)" in str(starting.origin(shared, "fold0_coronal", tmp_path))
+    ours, theirs = (starting.settings(shared, name, tmp_path) for name in ("fold0", "fold0_axial"))
+    assert ours != theirs
 
 
 @pytest.mark.parametrize(
@@ -236,8 +278,8 @@ def test_what_is_missing_or_does_not_fit_is_refused_before_anything_runs(
         ({"weights": {"url": "https://a/b"}}, "needs the sha256"),
         ({"weights": {"url": "ftp://a/b", "sha256": "0" * 64}}, "https://"),
         ({"weights": {"url": "https://a/b", "sha256": "ABC"}}, "match pattern"),
-        ({"weights": {"file": "a"}, "start_from": "b"}, "keep one of them"),
-        ({"start_fresh": ["head.*"]}, "start_from"),
+        ({"weights": {"file": "a"}, "start_from": "b"}, "network.weights: start_from, too, says"),
+        ({"start_fresh": ["head.*"]}, "network.start_fresh: it leaves out some of what network.start_from"),
     ],
 )
 def test_a_recipe_that_does_not_say_clearly_where_from_is_refused(
@@ -246,6 +288,19 @@ def test_a_recipe_that_does_not_say_clearly_where_from_is_refused(
     with pytest.raises(RecipeError) as refused:
         go(tmp_path, subjects, "work", **network)
     assert any(words in str(problem) for problem in refused.value.problems)
+
+
+def test_the_transfer_recipe_without_its_model_ends_in_one_line_that_names_the_key(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    recipe = tmp_path / "recipes/transfer.yaml"
+    recipe.write_text(locate("ibsr18_usegnet_transfer").read_text(encoding="utf-8"))
+    with pytest.raises(MedsegError) as refused:
+        pipeline.run(Request(str(recipe), tmp_path, tmp_path / "w"), Reporter(quiet=True))
+    assert refused.value.code is Code.PATH_MISSING
+    line = str(refused.value)
+    assert line.count("\n") == 0 and "network.start_from" in line
+    assert "--set network.start_from=MODEL_FOLDER" in line
+    assert not (tmp_path / "w").exists()
 
 
 def test_paths_of_the_network_are_seen_from_the_recipe_and_from_where_one_stands(

@@ -226,6 +226,18 @@ def test_a_photograph_is_embedded_as_what_it_is():
     assert html._data_uri(photograph).startswith("data:image/jpeg;base64,")
 
 
+def test_charts_stand_side_by_side_where_two_fit_and_the_command_wraps():
+    wide = charts.box_plots(ROWS)
+    text = html.render(report(spread=[html.Chart("A", PNG), html.Chart("B", PNG), html.Chart("C", wide)]))
+    _, _, below = text.partition('<div class="charts">')
+    small, same, large = (int(px) for px in re.findall(r'card chart" style="flex-basis: (\d+)px', below)[:3])
+    column = 72 * 16 - 2 * 24  # CSS pixels
+    assert small == same and 2 * small + 1.1 * 16 <= column < 2 * large
+    assert "white-space: pre-wrap" in re.search(r"pre\.command \{[^}]*\}", text)[0]
+    assert '<pre class="command">medseg run a</pre>' in text
+    assert '<div class="charts">' not in html.render(report(spread=[]))
+
+
 @pytest.mark.parametrize(
     ("value", "metric", "text"),
     [

@@ -22,6 +22,9 @@ class _Description:
     channels: tuple[str, ...]
     unit: str = "mm"
 
+    def class_list(self) -> ClassList:
+        return ClassList.from_names({0: "background", 1: "CSF", 2: "GM"})
+
 
 @dataclass
 class _Model:
