@@ -35,6 +35,7 @@ class _Model:
 
 @dataclass
 class _Result:
+    label_paths: tuple[Path, ...]
     sizes: dict[str, float] = field(default_factory=lambda: {"CSF": 1.5, "GM": 700.25})
     quality: float = 0.75
 
@@ -52,7 +53,7 @@ def _segment_file(channels: Mapping[str, Path], model: _Model, out: Path) -> _Re
     if "broken" in first.name:
         raise MedsegError(Code.TRUNCATED, first, "gzip stream ends early", "copy the file again")
     out.write_text(f"{model.device} {sorted(channels)}")
-    return _Result()
+    return _Result((out,))
 
 
 @pytest.fixture(autouse=True)
