@@ -209,8 +209,9 @@ def _slabs(array: Array) -> Iterator[tuple[int, Array]]:
 
 
 def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
-    """NAN_OR_INF or CONSTANT, of each channel; of pictures CONSTANT only if no channel varies."""
+    """NAN_OR_INF or CONSTANT, of each channel; of a picture CONSTANT once, and only if no channel varies."""
     findings = []
+    constants = []
     for i, channel in enumerate(volume.array):
         which = f"channel {i}: " if len(volume.array) > 1 else ""
         if fault := _not_finite(channel, path, which):
@@ -219,10 +220,14 @@ def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
         low = min(slab.min() for _, slab in _slabs(channel))
         high = max(slab.max() for _, slab in _slabs(channel))
         if low == high:
-            found = f"{which}every voxel is {low:g}"
-            findings.append(Finding(Code.CONSTANT, str(path), found, "export the scan again"))
-    if volume.grid.unit == "px" and len(findings) < len(volume.array):
-        return [finding for finding in findings if finding.code is not Code.CONSTANT]
+            constants.append(f"{low:g}")
+            if volume.grid.unit == "mm":
+                found = f"{which}every voxel is {low:g}"
+                findings.append(Finding(Code.CONSTANT, str(path), found, "export the scan again"))
+    if volume.grid.unit == "px" and len(constants) == len(volume.array):
+        colour = constants[0] if len(constants) == 1 else f"({', '.join(constants)})"
+        remedy = "replace the picture, or take it away"
+        return [Finding(Code.CONSTANT, str(path), f"every pixel is {colour}", remedy)]
     return findings
 
 

@@ -196,6 +196,9 @@ def _keep_bits(image: TiffImagePlugin.TiffImageFile) -> None:
 
 
 def _check_size(path: Path, height: int, width: int, limit: int) -> None:
+    if min(height, width) == 1:
+        found, remedy = f"{height}×{width} pixels", "give a picture of two rows and two columns or more"
+        raise MedsegError(Code.TOO_SMALL, path, found, remedy)
     placement.spatial_shape((height, width), path, channels_last=False, max_voxels=placement.MAX_VOXELS)
     if height * width > limit:
         raise _too_large(path, f"{height}×{width}", limit)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from medseg.errors import Code, Finding
 from medseg.ingest import checks, masks
@@ -148,6 +149,14 @@ def test_what_medseg_wrote_is_read_by_its_values(tmp_path: Path) -> None:
         assert indices(path, classes.as_written())[:2].tolist() == [0, 1]
 
 
+def test_values_that_are_no_numbers_are_told_beside_a_constant_channel(tmp_path: Path) -> None:
+    planes = np.zeros((*SIZE, 3), np.float32)
+    planes[0, 0, 1] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb")
+    _, findings = checks.read_image(dict.fromkeys(("red", "green", "blue"), tmp_path / "a.tif"))
+    assert [f.code for f in findings] == [Code.NAN_OR_INF]
+
+
 def test_class_lists_that_cannot_be_told_apart_are_refused() -> None:
     three = ClassList.from_names({0: "a", 1: "b", 2: "c"})
     with pytest.raises(ValueError, match="two classes"):
@@ -166,7 +175,11 @@ def test_a_picture_without_one_colour_is_no_constant(tmp_path: Path) -> None:
     assert image is not None and not findings
     black = dict.fromkeys(paths, save(tmp_path / "b.png", np.zeros_like(red)))
     image, findings = checks.read_image(black)
-    assert image is None and {f.code for f in findings} == {Code.CONSTANT}
+    assert image is None
+    assert [(f.code, f.found) for f in findings] == [(Code.CONSTANT, "every pixel is (0, 0, 0)")]
+    assert "picture" in findings[0].remedy and "scan" not in findings[0].remedy
+    _, findings = checks.read_image({"grey": tmp_path / "b.png"})
+    assert [f.found for f in findings] == ["every pixel is 0"]
     image, findings = checks.read_image({"grey": tmp_path / "a.png"})
     assert image is not None and image.array.shape == (1, *SIZE, 1)
     image, findings = checks.read_image(dict.fromkeys(("a", "b"), tmp_path / "a.png"))
