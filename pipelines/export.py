@@ -31,8 +31,8 @@ def run(work: Path, folder: Path, say: Reporter, *, onnx: bool = False) -> None:
         with files.written_aside(folder / name) as part:
             shutil.copyfile(source / name, part)
     named = {Path(member.file).name for member in modelfolder.read(folder).members}
-    for stale in {p.name for p in folder.glob("*.safetensors")} - named:
-        (folder / stale).unlink()
+    for left in {p.name for p in folder.glob("*.safetensors")} - named:
+        (folder / left).unlink()
     if onnx:
         _write_graphs(folder, say)
     say.result(
