@@ -20,7 +20,7 @@ from pipelines.stage import Job
 from pipelines.tracked import MOST_CHARTED
 from pipelines.workfolder import fold_of
 
-VERSION = 2
+VERSION = 3
 BY_CLASS = ("dice", "hd95")
 
 Reference = tuple[Entry, CaseFiles, Path]

@@ -31,8 +31,8 @@ def run(work: Path, folder: Path, say: Reporter, *, onnx: bool = False) -> None:
         with files.written_aside(folder / name) as part:
             shutil.copyfile(source / name, part)
     named = {Path(member.file).name for member in modelfolder.read(folder).members}
-    for left in {p.name for p in folder.glob("*.safetensors")} - named:
-        (folder / left).unlink()
+    for unnamed in {p.name for p in folder.glob("*.safetensors")} - named:
+        (folder / unnamed).unlink()
     if onnx:
         _write_graphs(folder, say)
     say.result(

@@ -9,7 +9,7 @@ from typing import Any
 import medseg
 from medseg import files
 from medseg.errors import Code, MedsegError, refusal
-from medseg.evaluate import table
+from medseg.evaluate import summary, table
 from medseg.evaluate.table import ScoreRow
 from medseg.infer import modelfolder, results
 from medseg.ingest import checks
@@ -175,9 +175,11 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
 
 
 def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
-    """Of a set of images: the numbers over the set that papers print."""
+    """Of a set of images: the numbers over the set that papers print, after the IoU of an only class."""
     cases = f"{name}, {held['cases']} images"
-    shown = {title: held["over_set"].get(key) for key, title in IMAGE_TILES.items()}
+    only = summary.alone(held)
+    shown = {f"IoU {only[0]}": only[1]} if only else {}
+    shown |= {title: held["over_set"].get(key) for key, title in IMAGE_TILES.items()}
     return [Tile(title, f"{value:.3f}", cases) for title, value in shown.items() if value is not None]
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from medseg import files
+from medseg.config import load
 from medseg.errors import Code, ExitCode, Finding, MedsegError, refusal
 from medseg.evaluate import compare, overlap, summary, table
 from medseg.evaluate.table import Entry, ScoreRow
 from medseg.infer import results
 from medseg.ingest import checks, quarantine
 from medseg.ingest.patterns import CaseFiles
-from medseg.volume import Array, ClassList, Grid, Volume
+from medseg.volume import VOID, Array, ClassList, Grid, Volume
 from pipelines.reporter import Reporter
 
 OVER_SET = ("G", "C", "mIoU", "fwIoU", "BF")
@@ -31,25 +32,29 @@ def run(
     *,
     tolerance: float = 1.0,
     void: Sequence[int] = (),
+    classes: str | None = None,
 ) -> ExitCode:
     """Score every label map of `truth`; a case whose truth cannot be read is set aside, by name.
 
-    So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one.
-    What has a value of `void` in the truth is left out. Where labels.json tells of masks that may overlap, a
-    case is its `<case>_<mask>` files, all of them. Raises USAGE where a void value is also a class.
+    So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one:
+    a row of Dice 0. Any of these gives SOME_SET_ASIDE.
+    What has a value of `void` in the truth is left out. Raises USAGE where such a value is also a class.
+    `classes` names a class list, packaged or a file, by which the truth is read; predictions hold its values.
+    Where labels.json tells of masks that may overlap, a case is its `<case>_<mask>` files, all of them.
     """
-    pairs, extra, classes = _matched(truth, prediction, void)
+    asked = None if classes is None else _with_void(load.class_list(classes), void)
+    pairs, extra, known = _matched(truth, prediction, void, asked, say)
     aside = [quarantine.row(case, _without_reference(path, truth)) for case, path in extra.items()]
     rows: list[ScoreRow] = []
     total: Array = np.zeros((), np.int64)
     with say.progress("scoring", len(pairs)) as bar:
         for n, pair in enumerate(pairs, 1):
-            truth_map, predicted, unusable = _read(pair, classes)
+            truth_map, predicted, unusable = _read(pair, known)
             aside += [quarantine.row(pair.case, finding) for finding in unusable]
             if truth_map is not None:
                 array, entry = truth_map.array[0], Entry(pair.case, pair.case)
-                rows += table.score(entry, array, predicted, truth_map.grid, classes, tolerance)
-                total = total + overlap.confusion_of(array, predicted, classes, where=pair.case)
+                rows += table.score(entry, array, predicted, truth_map.grid, known, tolerance)
+                total = total + overlap.confusion_of(array, predicted, known, where=pair.case)
             bar.to(n, pair.case)
     if not rows:
         for row in aside:
@@ -58,8 +63,8 @@ def run(
             Code.NOTHING_USABLE, truth, f"{len(pairs)} label maps, none usable", "see the codes"
         )
     table.write(out / "scores.csv", rows)
-    table.write_confusion(out / "confusion.csv", {"test": total}, classes)
-    told = summary.summarise(rows, {"test": total}, background=classes.background, names=classes.names)
+    table.write_confusion(out / "confusion.csv", {"test": total}, known)
+    told = summary.summarise(rows, {"test": total}, background=known.background, names=known.names)
     files.write_json(out / "summary.json", told)
     quarantine.write(out / "quarantine.csv", aside)
     for line in summary_lines(told):
@@ -67,7 +72,8 @@ def run(
     for row in aside:
         say.line(f"  {quarantine.line(row)}")
     say.result(f"scores: {out / 'scores.csv'}")
-    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+    missing = any(not pair.prediction for pair in pairs)
+    return ExitCode.SOME_SET_ASIDE if aside or missing else ExitCode.DONE
 
 
 def read_labels(path: Path, classes: ClassList, grid: Grid | None = None) -> Volume:
@@ -124,9 +130,11 @@ def _scan_lines(held: dict[str, Any]) -> list[str]:
 
 
 def _image_lines(held: dict[str, Any]) -> list[str]:
-    """The set's numbers, then each class's IoU over the set and its mean BF."""
+    """The set's numbers, an only class's IoU before them; then each class's IoU over the set and mean BF."""
     over_set = held["over_set"]
-    told = (f"{key} {_number(over_set[key])}" for key in OVER_SET if key in over_set)
+    told = [f"{key} {_number(over_set[key])}" for key in OVER_SET if key in over_set]
+    if (only := summary.alone(held)) is not None:
+        told.insert(0, f"IoU {only[0]} {_number(only[1])}")
     lines = ["    " + "   ".join(told)]
     for class_name, iou in over_set["iou_by_class"].items():
         line = f"    {class_name:<14} IoU {_number(iou)}"
@@ -155,18 +163,22 @@ def in_words(statistics: dict[str, Any], digits: int = 4) -> str:
 _Pairs = Sequence[compare.Pair | compare.MaskPair]
 
 
-def _matched(truth: Path, prediction: Path, void: Sequence[int]) -> tuple[_Pairs, dict[str, Path], ClassList]:
+def _matched(
+    truth: Path, prediction: Path, void: Sequence[int], asked: ClassList | None, say: Reporter
+) -> tuple[_Pairs, dict[str, Path], ClassList]:
     """Cases of the truth, those that it lacks, and the class list.
 
-    The list is labels.json of either folder; without one, the values found in the truth, named by their
-    numbers.
+    The list is the one `asked` for, or labels.json of either folder; without one, the values found in the
+    truth, named by their numbers.
     """
     path = next((f / "labels.json" for f in (prediction, truth) if (f / "labels.json").is_file()), None)
-    named = None if path is None else _with_void(_named_classes(path), void)
+    named = asked
+    if asked is None and path is not None:
+        named = _with_void(_named_classes(path), void)
     if named is not None and named.overlapping:
         return *compare.mask_pairs(truth, prediction, named.masks), named
     pairs, extra = compare.folder_pairs(truth, prediction)
-    return pairs, extra, named or _found_classes(truth, pairs, void)
+    return pairs, extra, named or _found_classes(truth, pairs, void, say)
 
 
 def _read(
@@ -180,7 +192,7 @@ def _read(
     if not pair.prediction:
         return truth, None, []
     try:
-        return truth, _labels(pair.prediction, classes, truth.grid).array[0], []
+        return truth, _labels(pair.prediction, classes.as_written(), truth.grid).array[0], []
     except MedsegError as error:
         return truth, None, [error.finding]
 
@@ -204,12 +216,20 @@ def _without_reference(path: Path, truth: Path) -> Finding:
     return Finding(Code.REFERENCE_MISSING, str(path), found, remedy)
 
 
-def _found_classes(truth: Path, pairs: Sequence[compare.Pair], void: Sequence[int]) -> ClassList:
+def _found_classes(
+    truth: Path, pairs: Sequence[compare.Pair], void: Sequence[int], say: Reporter
+) -> ClassList:
+    """The values found in the truth, named by their numbers.
+
+    Where 255 is found beside other classes and no value is `void`, a line tells how it is left out.
+    """
     values = {0, *checks.label_values(pair.truth for pair in pairs)} - set(void)
     if len(values) < 2:
         raise MedsegError(
             Code.NOTHING_USABLE, truth, "no label map holds a foreground value", "check the folder"
         )
+    if not void and VOID in values and len(values - {0, VOID}) > 0:
+        say.line(f"  {truth}: {VOID} counts as a class; if it marks void pixels, add --void {VOID}")
     names = {v: "background" if v == 0 else f"label {v}" for v in values}
     return _with_void(ClassList.from_names(names, background=0 in names), void)
 
@@ -217,7 +237,7 @@ def _found_classes(truth: Path, pairs: Sequence[compare.Pair], void: Sequence[in
 def _with_void(classes: ClassList, void: Sequence[int]) -> ClassList:
     if both := set(void) & {*classes.values, *([0] if classes.overlapping else [])}:
         raise MedsegError(Code.USAGE, "--void", f"{min(both)} is also a class", "name values of no class")
-    return replace(classes, void_values=tuple(void))
+    return replace(classes, void_values=tuple(dict.fromkeys([*classes.void_values, *void])))
 
 
 def _named_classes(path: Path) -> ClassList:

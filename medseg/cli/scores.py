@@ -28,6 +28,10 @@ def evaluate(
     void: Annotated[
         list[int] | None, typer.Option(metavar="V", help="With --truth: a value of it that is not scored.")
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="With --truth: a packaged class list or a YAML file of one."),
+    ] = None,
     data: DataFolder = None,
     work: WorkFolder = None,
     settings: Settings = None,
@@ -43,7 +47,8 @@ def evaluate(
 
         say = Reporter(quiet=quiet, verbose=verbose)
         where = out or pred / "evaluation"
-        return scores.run(truth, pred, where, say, tolerance=tolerance, void=tuple(void or ()))
+        left_out = tuple(void or ())
+        return scores.run(truth, pred, where, say, tolerance=tolerance, void=left_out, classes=classes)
     if recipe is None or truth is not None or pred is not None:
         raise MedsegError(
             Code.USAGE,

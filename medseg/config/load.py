@@ -14,9 +14,11 @@ from pydantic import BaseModel, ValidationError
 from medseg import files
 from medseg.config import classfile
 from medseg.config.classfile import packaged as packaged
+from medseg.config.data import Data
 from medseg.config.part import Clash, ClashError
 from medseg.config.recipe import Recipe
 from medseg.errors import Code, Finding, MedsegError
+from medseg.volume import ClassList
 
 Keys = tuple[str | int, ...]
 """The way to a part of a recipe's tree."""
@@ -75,12 +77,25 @@ def validate(tree: Any, path: Path, problems: Sequence[Finding] = ()) -> Recipe:
         found = [*_one_a_key([_problem(path, e) for e in wrong if not _clashes(e)])]
         if any(p.where.endswith(": data.class_file") for p in problems):  # it would have brought them
             found = [p for p in found if not p.where.endswith(": data.classes")]
-        clashes = [c for e in wrong for c in _clashes(e)] or _clashes_beside(tree, wrong)
+        clashes = [c for e in wrong for c in _clashes(e)] + _clashes_beside(tree, wrong)
         found += [Finding(Code.RECIPE_INVALID, f"{path}: {c.keys[0]}", c.found, c.remedy) for c in clashes]
         raise RecipeError(path, [*problems, *found]) from None
     if problems:
         raise RecipeError(path, problems)
     return made
+
+
+def class_list(name: str) -> ClassList:
+    """The classes of a class file, by the name of a packaged one or by its path.
+
+    Raises PATH_MISSING, RECIPE_INVALID, RecipeError with every problem.
+    """
+    held = classfile.read(name)
+    try:
+        return Data.model_validate(held).class_list()
+    except ValidationError as error:
+        wrong = [_problem(Path(name), dict(e)) for e in error.errors(include_url=False)]
+        raise RecipeError(Path(name), [*_one_a_key(wrong)]) from None
 
 
 def differing(one: Recipe, other: Recipe) -> list[str]:
@@ -181,7 +196,7 @@ def _clashes(error: dict[str, Any]) -> tuple[Clash, ...]:
 
 def _clashes_beside(tree: Any, wrong: Sequence[dict[str, Any]]) -> list[Clash]:
     """What clashes among the values that are right by themselves, seen by leaving out those that are not."""
-    removed = {_deepest(tree, error["loc"]) for error in wrong}
+    removed = {keys for error in wrong for keys in _at_fault(tree, error)}
     rest = _without(tree, removed)
     try:
         Recipe.model_validate(rest)
@@ -189,6 +204,13 @@ def _clashes_beside(tree: Any, wrong: Sequence[dict[str, Any]]) -> list[Clash]:
         found = [c for e in error.errors(include_url=False) for c in _clashes(dict(e))]
         return [c for c in found if not any(_overlap(key, gone) for key in c.keys for gone in removed)]
     return []
+
+
+def _at_fault(tree: Any, error: dict[str, Any]) -> set[Keys]:
+    """The parts of the tree that an error is about: of clashes within one section their keys alone."""
+    if error["loc"] and (clashes := _clashes(error)):
+        return {tuple(key.split(".")) for c in clashes for key in c.keys}
+    return {_deepest(tree, error["loc"])}
 
 
 def _deepest(tree: Any, location: Sequence[str | int]) -> Keys:

@@ -104,9 +104,12 @@ class Network(Part):
     @model_validator(mode="after")
     def _starts_from_one_place(self) -> Self:
         if self.weights is not None and self.start_from is not None:
-            raise ValueError("weights and start_from both say what training starts from; keep one of them")
+            found = "start_from, too, says what training starts from"
+            raise ClashError((Clash(("network.weights", "network.start_from"), found, "keep one of them"),))
         if self.start_fresh and self.start_from is None:
-            raise ValueError("start_fresh leaves out some of what start_from gives; name a model there")
+            found = "it leaves out some of what network.start_from gives, which names nothing"
+            keys = ("network.start_fresh", "network.start_from")
+            raise ClashError((Clash(keys, found, "name a model there, or leave it out"),))
         return self
 
     @field_validator("name")

@@ -1,14 +1,13 @@
 """Boundary F1 (BF, after Csurka et al. 2013) of the classes of one image, as SegNet's tables report it.
 
 A class's boundary is the pixels of its mask with a 4-neighbour outside the mask; the image's border is none.
+Void (255) is outside of every mask, so the edge between a class and void is a boundary of that class.
 A boundary pixel is matched if the other label map's boundary of that class has a pixel within the tolerance
-(Euclidean). Precision is the matched share of the prediction's boundary, recall that of the truth's, BF their
-harmonic mean, 0 for a prediction without a boundary. Only classes with a boundary in the truth have a score:
-not one that is predicted only, nor one that fills its image.
-
-Void (255) in the truth is left out: whatever is predicted there is no boundary, and the edge between a class
-and void is none either, in the truth or in the prediction, for nobody says what lies beyond. Where a data set
-rings every object with void, only edges between classes that touch remain.
+(Euclidean). Recall is the matched share of the truth's boundary; a predicted pixel that lies on void matches
+too. Precision is the matched share of the predicted boundary that does not lie on void of the truth, for
+nobody says what lies there; 1 where all of it does, so that an edge drawn within a ring of void is not held
+against it. BF is their harmonic mean, 0 for a prediction without a boundary. Only classes with a boundary in
+the truth have a score: not one that is predicted only, nor one that fills its image.
 """
 
 from __future__ import annotations
@@ -52,36 +51,43 @@ def scores(truth: Array, prediction: Array | None, tolerance: float) -> dict[int
     ``truth`` and ``prediction`` are class indices (X, Y) uint8, ``tolerance`` is in px. Without a prediction
     (None) every score is 0.
     """
-    guess = np.full_like(truth, VOID) if prediction is None else np.where(truth == VOID, VOID, prediction)
-    of_truth, of_guess = _boundary(truth), _boundary(guess)
+    guess = np.full_like(truth, VOID) if prediction is None else prediction
+    of_truth, of_guess = _points(truth, boundary(truth)), _points(guess, boundary(guess))
+    told = _points(guess, boundary(guess) & (truth != VOID))
     found, wanted = _matches(of_truth, of_guess, tolerance)
-    right, predicted = _matches(of_guess, of_truth, tolerance)
+    right, counted = _matches(told, of_truth, tolerance)
+    drawn = np.bincount(of_guess[1], minlength=256)
     return {
         int(index): BoundaryScore(
-            precision=float(right[index] / predicted[index]) if predicted[index] else None,
-            recall=float(found[index] / wanted[index]),
+            precision=_share(right[index], counted[index]) if drawn[index] else None,
+            recall=_share(found[index], wanted[index]),
         )
         for index in np.flatnonzero(wanted)
     }
 
 
+def _share(hits: int, of: int) -> float:
+    """1 of nothing: there is nothing that could be wrong."""
+    return float(hits / of) if of else 1.0
+
+
 def boundary(labels: Array) -> Array:
-    """Pixels with a 4-neighbour of another class, bool, of ``labels`` (X, Y); none at the edge of void."""
+    """Pixels of a class with a 4-neighbour of another or of void, bool, of ``labels`` (X, Y)."""
     out = np.zeros(labels.shape, dtype=bool)
     for one, other in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
-        a, b = labels[one], labels[other]
-        edge = (a != b) & (a != VOID) & (b != VOID)
+        edge = labels[one] != labels[other]
         out[one] |= edge
         out[other] |= edge
-    return out
+    held: Array = out & (labels != VOID)
+    return held
 
 
 _Points = tuple[Array, Array]
 """Positions (N, 2) int64 of boundary pixels and their class indices (N,) uint8."""
 
 
-def _boundary(labels: Array) -> _Points:
-    held = boundary(labels)
+def _points(labels: Array, held: Array) -> _Points:
+    """The pixels of ``labels`` (X, Y) that ``held`` (X, Y) bool marks."""
     return np.argwhere(held), labels[held]
 
 

@@ -63,6 +63,16 @@ def summarise(
     }
 
 
+def alone(told: Mapping[str, Any]) -> tuple[str, float | None] | None:
+    """Name and IoU over the set of a set's only class beside the background; None for sets of more.
+
+    Mean IoU takes the background in, which hides how well such a class is found.
+    """
+    by_class = told.get("over_set", {}).get("iou_by_class", {})
+    names = [name for name in by_class if name in told["classes"]]
+    return (names[0], by_class[names[0]]) if len(names) == 1 and len(by_class) == 2 else None
+
+
 def _add_masks(told: dict[str, Any], stack: Array, costs: tuple[float, float]) -> None:
     """Of matrices (L, 2, 2), in the order of a set's classes: each mask's IoU, and its numbers by itself."""
     names = list(told["classes"])

@@ -19,6 +19,9 @@ SUFFIX = ".png"
 FULL_SHARE = 65535
 """What a share of 1 is stored as."""
 
+VOID_COLOUR = (224, 224, 192)
+"""What void is shown in where its class list has no colour for it, as in PASCAL VOC's masks."""
+
 _PALETTE_HOLDS = 255
 _GREY_HOLDS = 65535
 
@@ -56,8 +59,12 @@ def _pixels(volume: Volume) -> Array:
 
 
 def _palette(classes: ClassList) -> bytes:
-    """256 colours; values of no class are black."""
+    """256 colours: the classes', those of void, and black for all other values."""
     table = np.zeros((256, 3), np.uint8)
+    of_void = classes.void_colours[0] if classes.void_colours else VOID_COLOUR
+    for value in classes.void_values:
+        if 0 <= value <= _PALETTE_HOLDS:
+            table[value] = of_void
     for row in classes.classes:
         table[row.value] = row.colour
     return table.tobytes()

@@ -145,3 +145,9 @@ def test_a_colour_that_two_classes_share_is_named(tmp_path: Path) -> None:
     classes = {v: {"name": name, "colour": [9, 9, 9]} for v, name in enumerate(("sky", "road"))}
     found = told(tmp_path, {"name": "p", "data": {"classes": classes, "label_form": "colours"}})
     assert "share the colour [9, 9, 9]; classes written by their colours" in found["data.classes"]
+
+
+def test_what_clashes_within_sections_hides_nothing_of_others(tmp_path: Path) -> None:
+    wrong = ("data.void=1", "network.start_fresh=[head.*]", "train.precision=fp16", "train.device=cpu")
+    found = told(tmp_path, MASKS, *wrong, "loss.name=dice")
+    assert found.keys() == {"data.void", "network.start_fresh", "train.precision", "loss.name"}

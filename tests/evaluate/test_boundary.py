@@ -91,15 +91,32 @@ def test_a_boundary_matches_its_own_class_alone():
     assert boundary.scores(drawn("0011"), drawn("1122"), 1)[1].f1 == 1
 
 
-def test_the_edge_of_void_is_no_boundary():
+def test_the_edge_of_a_class_and_void_is_a_boundary_of_the_class():
     truth = drawn("00v11", "00v11")
-    assert boundary.scores(truth, drawn("00011", "00011"), 0) == {}
+    assert boundary.boundary(truth).astype(int).tolist() == [[0, 1, 0, 1, 0]] * 2
+    found = boundary.scores(truth, drawn("00011", "00011"), 0)
+    assert (found[0].recall, found[1].f1) == (0, 1)
 
 
-def test_what_is_predicted_at_void_does_not_count():
-    truth = drawn("0011v", "0011v", "0011v")
-    right = drawn("00110", "00112", "00111")
-    assert [score.f1 for score in boundary.scores(truth, right, 0).values()] == [1, 1]
+def test_a_predicted_edge_on_void_is_found_but_not_counted():
+    truth = drawn("00vv11", "00vv11")
+    within = boundary.scores(truth, drawn("000111", "000111"), 1)  # both edges lie on void
+    assert within == {0: boundary.BoundaryScore(1.0, 1.0), 1: boundary.BoundaryScore(1.0, 1.0)}
+    assert boundary.scores(truth, drawn("000111", "000111"), 0)[0] == boundary.BoundaryScore(1.0, 0.0)
+    # Of class 1, the edge of the patch on void does not count, that at the left end does.
+    beside = boundary.scores(truth, drawn("100111", "000111"), 1)[1]
+    assert (beside.precision, beside.recall) == (0, 1)
+
+
+def test_a_ring_of_void_leaves_the_object_its_score():
+    truth = np.zeros((20, 20), dtype=np.uint8)
+    truth[5:15, 5:15] = 255
+    truth[7:13, 7:13] = 1
+    prediction = np.zeros_like(truth)
+    prediction[6:14, 6:14] = 1
+    assert boundary.scores(truth, prediction, 1.5)[1].f1 == 1
+    moved = np.roll(prediction, 5, axis=0)
+    assert 0 < boundary.scores(truth, moved, 1.5)[1].f1 < 0.6
 
 
 labels = hnp.arrays(np.uint8, (6, 5), elements=st.sampled_from([0, 1, 2]))

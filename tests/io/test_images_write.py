@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,17 @@ def test_indices_are_values_and_the_palette_holds_the_colours(tmp_path: Path) ->
     assert tuple(colours[0, 0]) == (128, 64, 128)
     assert tuple(colours[0, 1]) == (70, 70, 70)
     assert tuple(colours[1, 0]) == STREET.classes[2].colour
-    assert tuple(colours[1, 2]) == (0, 0, 0)
+    assert tuple(colours[1, 2]) == images_write.VOID_COLOUR
     np.testing.assert_array_equal(images.read_values(path).array[0, :, :, 0], MAP)
+
+
+def test_void_has_the_colour_that_its_list_gives_and_unknown_values_are_black(tmp_path: Path) -> None:
+    listed = replace(STREET, void_values=(255, 300, -1), void_colours=((1, 2, 3),))
+    images_write.write_labels(volume(np.where(MAP == 11, 12, MAP)), listed, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        colours = np.asarray(image.convert("RGB"))
+    assert tuple(colours[1, 2]) == (1, 2, 3)
+    assert tuple(colours[0, 1]) == (0, 0, 0)
 
 
 def test_the_same_map_gives_the_same_bytes_however_it_lies_in_memory(tmp_path: Path) -> None:

@@ -28,7 +28,11 @@ LONG = "Long, Shelhamer, Darrell 2015"
 
 @dataclass(frozen=True)
 class Row:
-    """What is counted, and the published figure: as printed, in units or in millions (M)."""
+    """What is counted, and the published figure: as printed, in units or in millions (M).
+
+    Without one, ``expected`` is what the stages were found to hold when they were added up beforehand; a row
+    that has neither is unchecked.
+    """
 
     name: str
     paper: str
@@ -41,7 +45,7 @@ class Row:
     kernels: bool = False  # kernels alone: no biases, no normalisation
     more: int = 0  # parameters of what the published count has and a body has not
     title: str = ""
-    unchecked: bool = False  # nobody worked the count out beforehand
+    expected: int = 0
 
     def count(self) -> int:
         with torch.device("meta"):
@@ -55,7 +59,7 @@ class Row:
         title = f"`{words}`" + (f" {self.title}" if self.title else "")
         shape = f"{self.shape[0]} → {self.shape[1]}"
         count = self.count()
-        verdict = "unchecked" if self.unchecked else compared(count, self.published)
+        verdict = compared(count, self.published, self.expected)
         return [title, self.paper, shape, f"{count:,}", self.published or "–", verdict, self.checked or "–"]
 
 
@@ -79,10 +83,12 @@ def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def compared(count: int, published: str) -> str:
-    """How a count stands to a figure as it is printed."""
+def compared(count: int, published: str, expected: int = 0) -> str:
+    """How a count stands to a figure as it is printed or, without one, to what was expected."""
     if not published:
-        return "exact by our count"
+        if not expected:
+            return "unchecked"
+        return "exact by our count" if count == expected else "not reproduced"
     figure = published.split()[0].replace(",", "").removeprefix("≈")
     if "M" not in published:
         return "exact" if count == int(figure) else "not reproduced"
@@ -99,7 +105,14 @@ ONE_HEAD = {"batch_norm": False, "deep_supervision": False}
 ROWS = [
     Row("segnet_small", KUMAR, (3, 4), "3,475,396"),
     Row("usegnet", KUMAR, (3, 4), "3,483,652", "receptive field 40 px, its patch"),
-    Row("usegnet", KUMAR, (3, 4), checked="our reading of U-SegNet-2", keywords={"skips": 2}),
+    Row(
+        "usegnet",
+        KUMAR,
+        (3, 4),
+        checked="our reading of U-SegNet-2",
+        keywords={"skips": 2},
+        expected=3_516_548,
+    ),
     Row("unet_kumar", KUMAR, (3, 4), "3,900,996", "one of several readings with this count"),
     Row(
         "unet",
@@ -115,11 +128,18 @@ ROWS = [
     ),
     Row("unetpp", ZHOU, (1, 1), "9.04 M", "9,041,601 in the authors' code", ONE_HEAD),
     Row("unetpp", ZHOU, (1, 1), "9.04 M", "each pruned network equals its head", UNET, title="(four heads)"),
-    Row("unetpp", ZHOU, (3, 1), keywords=UNET, title="(four heads)"),
-    Row("unetpp", ZHOU, (1, 2), keywords=UNET, title="(four heads)"),
+    Row("unetpp", ZHOU, (3, 1), keywords=UNET, title="(four heads)", expected=9_042_276),
+    Row("unetpp", ZHOU, (1, 2), keywords=UNET, title="(four heads)", expected=9_041_832),
     *(
-        Row("unetpp", ZHOU, (1, 1), keywords=ONE_HEAD | {"depth": depth}, title=f"(pruned L{depth})")
-        for depth in (1, 2, 3)
+        Row(
+            "unetpp",
+            ZHOU,
+            (1, 1),
+            keywords=ONE_HEAD | {"depth": depth},
+            title=f"(pruned L{depth})",
+            expected=expected,
+        )
+        for depth, expected in ((1, 100_961), (2, 511_105), (3, 2_204_961))
     ),
     Row(
         "VGG16Classifier",
@@ -145,8 +165,8 @@ ROWS = [
         parts=("encoders",),
         title="(its encoders)",
     ),
-    Row("segnet", BADRINARAYANAN, (3, 11)),
-    Row("segnet", BADRINARAYANAN, (3, 12)),
+    Row("segnet", BADRINARAYANAN, (3, 11), expected=29_449_355),
+    Row("segnet", BADRINARAYANAN, (3, 12), expected=29_449_932),
     Row("segnet_basic", BADRINARAYANAN, (3, 11), "1.425 M", "sees 106 px; no ReLU in its decoder"),
     Row("segnet_basic", BADRINARAYANAN, (3, 11), "1.425 M", keywords={"bias": True}),
     Row(
@@ -204,16 +224,30 @@ ROWS = [
         "20.5 M",
         "features at stride 8; scales fused by their maximum",
     ),
-    Row("deeplab_aspp", "DeepLab v2: Chen et al. 2017", (3, 21), checked="scores are its branches' sum"),
-    Row("deeplab_v3", "Chen et al. 2017", (3, 21), checked="rates keep strides' features", unchecked=True),
-    Row("deeplab_v3", "Chen et al. 2017", (3, 21), parts=("aspp", "head"), title="(ASPP and classifier)"),
-    Row("deeplab_v3plus", "Chen et al. 2018", (3, 21), unchecked=True),
+    Row(
+        "deeplab_aspp",
+        "DeepLab v2: Chen et al. 2017",
+        (3, 21),
+        checked="scores are its branches' sum",
+        expected=37_877_652,
+    ),
+    Row("deeplab_v3", "Chen et al. 2017", (3, 21), checked="rates keep strides' features"),
+    Row(
+        "deeplab_v3",
+        "Chen et al. 2017",
+        (3, 21),
+        parts=("aspp", "head"),
+        title="(ASPP and classifier)",
+        expected=15_540_501,
+    ),
+    Row("deeplab_v3plus", "Chen et al. 2018", (3, 21)),
     Row(
         "deeplab_v3plus",
         "Chen et al. 2018",
         (3, 21),
         parts=("low", "decoder", "head"),
         title="(its decoder)",
+        expected=12_384 + 700_928 + 590_336 + 5_397,
     ),
     Row("ResNet-18", "He et al. 2016", (3, 1000), "11,689,512", more=513_000, title="(body and classifier)"),
     Row(
@@ -235,12 +269,50 @@ ROWS = [
         "Cireșan et al. 2012, as convolutions",
         (3, 10),
         checked="equals the classifier at every window",
+        expected=(27 + 1) * 64 + (9 * 64 + 1) * 64 + (9 * 64 + 1) * 200 + (200 + 1) * 10,
     ),
-    Row("deconvnet", "Noh, Hong, Han 2015", (3, 21), unchecked=True),
-    Row("pspnet", "Zhao, Shi, Qi, Wang, Jia 2017", (3, 21), unchecked=True),
-    Row("upernet", "Xiao, Liu, Zhou, Jiang, Sun 2018", (3, 21), unchecked=True),
-    Row("icnet", "Zhao, Qi, Shen, Shi, Jia 2018", (3, 21), unchecked=True),
+    Row("deconvnet", "Noh, Hong, Han 2015", (3, 21)),
+    Row("pspnet", "Zhao, Shi, Qi, Wang, Jia 2017", (3, 21)),
+    Row("upernet", "Xiao, Liu, Zhou, Jiang, Sun 2018", (3, 21)),
+    Row("icnet", "Zhao, Qi, Shen, Shi, Jia 2018", (3, 21)),
 ]
+
+
+COUNTED = "test_parameters_equal_the_papers_count"
+SEEN = "test_field_and_stride"
+FILLED = "test_fcn32s_filled_from_vgg16_gives_its_scores_at_the_windows_centre"
+CHECKS = {
+    "receptive field 40 px, its patch": SEEN,
+    "our reading of U-SegNet-2": COUNTED,
+    "one of several readings with this count": COUNTED,
+    "572 → 388 px": "test_unet_makes_388_of_572",
+    "sees 188 or 204 px": SEEN,
+    "tiles equal one shot": "test_tiles_equal_one_forward_pass",
+    "7,759,521 in the authors' code": COUNTED,
+    "9,282,246 in the authors' code": COUNTED,
+    "9,041,601 in the authors' code": COUNTED,
+    "each pruned network equals its head": "test_unetpp_pruned_equals_the_full_networks_head",
+    "FCN-32s filled from it gives its scores": FILLED,
+    "sees 196, 212, 404 px": SEEN,
+    "same convolutions": "test_vgg16_body_and_segnet_encoder",
+    "sees 106 px": SEEN,
+    "no ReLU in its decoder": "test_segnet_basic_decoder_has_no_relu",
+    "sees 404 px": SEEN,
+    "equals the classifier at the centre": FILLED,
+    "starts as 32s enlarged in its steps": "test_fcn16s_starts_as_fcn32s_enlarged_twice_then_sixteen_times",
+    "starts as 16s enlarged in its steps": "test_fcn8s_starts_as_fcn16s_enlarged_in_its_steps",
+    "sees 355 px": SEEN,
+    "sees 907 px": SEEN,
+    "no auxiliary heads": COUNTED,
+    "features at stride 8": "test_deeplab_features_have_stride_8",
+    "scales fused by their maximum": "test_deeplab_fuses_scales_by_their_maximum",
+    "scores are its branches' sum": "test_deeplab_aspp_sums_its_branches",
+    "rates keep strides' features": "test_rates_in_place_of_strides_keep_the_features_where_both_exist",
+    "equals the classifier at every window": (
+        "test_as_a_1_by_1_convolution_it_equals_the_classifier_at_every_window_of_a_12_by_13_image"
+    ),
+}
+"""What the last column says, and the test that shows it."""
 
 
 def counts_table() -> str:
@@ -274,11 +346,23 @@ def test_every_network_stands_in_the_table() -> None:
         (31_030_658, "≈31.0 M", "exact"),
         (1_416_075, "1.425 M", "within 1 % (-0.63 %)"),
         (9_282_246, "9.13 M", "not reproduced (+1.67 %)"),
-        (5, "", "exact by our count"),
+        (5, "", "unchecked"),
     ],
 )
 def test_how_a_count_stands_to_a_printed_figure(count: int, published: str, verdict: str) -> None:
     assert compared(count, published) == verdict
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(5, "exact by our count"), (6, "not reproduced")])
+def test_how_a_count_stands_to_one_that_was_expected(count: int, verdict: str) -> None:
+    assert compared(count, "", expected=5) == verdict
+
+
+def test_what_else_is_checked_has_its_test() -> None:
+    said = {phrase for row in ROWS for phrase in row.checked.split("; ") if phrase}
+    assert said == set(CHECKS)
+    held = "".join(path.read_text() for path in sorted((PAGE.parents[1] / "tests").rglob("test_*.py")))
+    assert [name for name in CHECKS.values() if f"def {name}(" not in held] == []
 
 
 def test_which_published_counts_are_not_reproduced() -> None:

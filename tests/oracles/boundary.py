@@ -10,14 +10,14 @@ Pixel = tuple[int, int]
 
 
 def boundary(labels: Any, index: int) -> list[Pixel]:
-    """Pixels of a class with a 4-neighbour of another; void and what lies beyond the border are none."""
+    """Pixels of a class with a 4-neighbour outside of it; what lies beyond the border is no neighbour."""
     width, height = labels.shape
     found = []
     for x in range(width):
         for y in range(height):
             around = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)]
             inside = [labels[i, j] for i, j in around if 0 <= i < width and 0 <= j < height]
-            if labels[x, y] == index and any(value not in (index, VOID) for value in inside):
+            if labels[x, y] == index and any(value != index for value in inside):
                 found.append((x, y))
     return found
 
@@ -30,12 +30,13 @@ def share(start: list[Pixel], goal: list[Pixel], tolerance: float) -> float | No
 
 def score(truth: Any, prediction: Any, index: int, tolerance: float) -> tuple[Any, Any, float] | None:
     """Precision, recall and F1 of one class; None where the truth has no boundary of it."""
-    guess = prediction.copy()
-    guess[truth == VOID] = VOID
-    wanted, predicted = boundary(truth, index), boundary(guess, index)
+    wanted, predicted = boundary(truth, index), boundary(prediction, index)
     if not wanted:
         return None
-    precision, recall = share(predicted, wanted, tolerance), share(wanted, predicted, tolerance)
+    counted = [pixel for pixel in predicted if truth[pixel] != VOID]
+    precision, recall = share(counted, wanted, tolerance), share(wanted, predicted, tolerance)
+    if predicted and not counted:
+        precision = 1.0
     if not precision or not recall:
         return precision, recall, 0.0
     return precision, recall, 2 * precision * recall / (precision + recall)

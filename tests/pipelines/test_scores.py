@@ -72,6 +72,14 @@ def test_a_missing_and_an_unusable_prediction_count_zero(folders: tuple[Path, Pa
     assert dice(folders) == {"a": "0.0", "b": "0.0"}
 
 
+def test_a_missing_prediction_alone_is_told_by_the_exit_code(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "a.nii.gz").unlink()
+    ended, said, aside = score(folders)
+    assert (ended, aside) == (ExitCode.SOME_SET_ASIDE, [])
+    assert "2 cases, 1 without prediction" in said
+    assert dice(folders) == {"a": "0.0", "b": "0.5"}
+
+
 def test_a_truth_that_cannot_be_read_is_set_aside(folders: tuple[Path, Path]) -> None:
     path = folders[0] / "a_seg.nii.gz"
     path.write_bytes(path.read_bytes()[:60])

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from medseg import files
-from medseg.config.load import RecipeError, load
+from medseg.config.load import RecipeError, load, locate
 from medseg.config.recipe import Network
 from medseg.errors import Code, MedsegError
 from medseg.networks import download
@@ -281,8 +281,8 @@ def test_what_is_missing_or_does_not_fit_is_refused_before_anything_runs(
         ({"weights": {"url": "https://a/b"}}, "needs the sha256"),
         ({"weights": {"url": "ftp://a/b", "sha256": "0" * 64}}, "https://"),
         ({"weights": {"url": "https://a/b", "sha256": "ABC"}}, "match pattern"),
-        ({"weights": {"file": "a"}, "start_from": "b"}, "keep one of them"),
-        ({"start_fresh": ["head.*"]}, "start_from"),
+        ({"weights": {"file": "a"}, "start_from": "b"}, "network.weights: start_from, too, says"),
+        ({"start_fresh": ["head.*"]}, "network.start_fresh: it leaves out some of what network.start_from"),
     ],
 )
 def test_a_recipe_that_does_not_say_clearly_where_from_is_refused(
@@ -291,6 +291,19 @@ def test_a_recipe_that_does_not_say_clearly_where_from_is_refused(
     with pytest.raises(RecipeError) as refused:
         go(tmp_path, subjects, "work", **network)
     assert any(words in str(problem) for problem in refused.value.problems)
+
+
+def test_the_transfer_recipe_without_its_model_ends_in_one_line_that_names_the_key(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    recipe = tmp_path / "recipes/transfer.yaml"
+    recipe.write_text(locate("ibsr18_usegnet_transfer").read_text(encoding="utf-8"))
+    with pytest.raises(MedsegError) as refused:
+        pipeline.run(Request(str(recipe), tmp_path, tmp_path / "w"), Reporter(quiet=True))
+    assert refused.value.code is Code.PATH_MISSING
+    line = str(refused.value)
+    assert line.count("\n") == 0 and "network.start_from" in line
+    assert "--set network.start_from=MODEL_FOLDER" in line
+    assert not (tmp_path / "w").exists()
 
 
 def test_paths_of_the_network_are_seen_from_the_recipe_and_from_where_one_stands(

@@ -22,6 +22,9 @@ class _Description:
     channels: tuple[str, ...]
     unit: str = "mm"
 
+    def class_list(self) -> ClassList:
+        return ClassList.from_names({0: "background", 1: "CSF", 2: "GM"})
+
 
 @dataclass
 class _Model:
@@ -32,6 +35,7 @@ class _Model:
 
 @dataclass
 class _Result:
+    label_paths: tuple[Path, ...]
     sizes: dict[str, float] = field(default_factory=lambda: {"CSF": 1.5, "GM": 700.25})
     quality: float = 0.75
 
@@ -49,7 +53,7 @@ def _segment_file(channels: Mapping[str, Path], model: _Model, out: Path) -> _Re
     if "broken" in first.name:
         raise MedsegError(Code.TRUNCATED, first, "gzip stream ends early", "copy the file again")
     out.write_text(f"{model.device} {sorted(channels)}")
-    return _Result()
+    return _Result((out,))
 
 
 @pytest.fixture(autouse=True)
