@@ -45,21 +45,27 @@ def run(
     layer = explain.chosen_layer(network, layer)
     ready, _ = prepare(_scan(row, about), about)
     labels, classes = _labels(ready, network, about, device), about.class_list()
-    made = {}
+    thresholds, made = about.mask_thresholds(), {}
     for name, index in indices.items():
         predicted = plane_view(classes.holds(labels, index), plane)
         slices = []
         for at in _middles(predicted):
             slab = read_slab(ready, plane, at, about.depth)
-            heat = explain.heat_map(network, slab, index, layer, overlapping=classes.overlapping)
+            heat = explain.heat_map(network, slab, index, layer, thresholds.get(name))
             grey, pixel = slab[about.depth // 2], _pixel(ready, plane)
             colours = colours_of(ready.array[..., at]) if about.unit == "px" else None
             where = f"{plane} {at}" if colours is None else ""
             slices.append(HeatSlice(where, grey, heat, predicted[at], pixel, colours))
         path = work.report / f"explain_{_file_part(case)}_{_file_part(name)}.png"
-        files.write_bytes(path, heat_picture(f"{case}: {name}, layer {layer}", slices))
+        files.write_bytes(path, heat_picture(_title(work, case, name, layer, plane), slices))
         made[name] = path
     return made
+
+
+def _title(work: Work, case: str, name: str, layer: str, plane: Plane) -> str:
+    """What stands over a picture; of a model of several planes it says which one is shown."""
+    several = len(modelfolder.read(work.model).description.planes) > 1
+    return f"{case}: {name}, layer {layer}" + (f", {plane} plane alone" if several else "")
 
 
 def _row(work: Work, case: str) -> dict[str, str]:

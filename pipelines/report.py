@@ -11,7 +11,7 @@ from medseg import files
 from medseg.errors import Code, MedsegError, refusal
 from medseg.evaluate import summary, table
 from medseg.evaluate.table import ScoreRow
-from medseg.infer import results
+from medseg.infer import modelfolder, results
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
 from medseg.report import charts, html, pictures
@@ -101,6 +101,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "members": ", ".join(m["name"] for m in model["members"]),
             "input": _input(description),
             "prediction": description["mode"],
+            **_decided(model),
         },
         "Training": {
             "steps": f"{train.epochs} epochs × {length} of {train.batch}",
@@ -108,6 +109,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
             "seed": str(train.seed),
             "precision": train.precision,
+            **_started(description),
         },
         "Run": {
             "finished": str(record.get("finished", "")),
@@ -116,6 +118,23 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "device": in_words(choose("auto")),
         },
     }
+
+
+def _decided(model: dict[str, Any]) -> dict[str, str]:
+    """How members and planes are joined, where there are several, and the thresholds of masks."""
+    about = modelfolder.Description.model_validate(model["description"])
+    several = len(model["members"]) > 1 or len(about.planes) > 1
+    told = {"members and planes": "votes" if about.combine == "vote" else "mean probability"}
+    thresholds = ", ".join(f"{name} {value:g}" for name, value in about.mask_thresholds().items())
+    return {**(told if several else {}), **({"thresholds": thresholds} if thresholds else {})}
+
+
+def _started(description: dict[str, Any]) -> dict[str, str]:
+    """What the members' trainings started from, each once; nothing where all weights were drawn."""
+    origins = dict.fromkeys(
+        str(t["started from"]) for t in description["trained"].values() if "started from" in t
+    )
+    return {"started from": "; ".join(origins)} if origins else {}
 
 
 def _with_keywords(name: str, keywords: dict[str, Any]) -> str:

@@ -42,22 +42,22 @@ def heat_map(
     slab: Array,
     class_index: int,
     layer: str | None = None,
-    *,
-    overlapping: bool = False,
+    threshold: float | None = None,
 ) -> npt.NDArray[np.float32]:
     """What a layer holds for a class in a slab (C·D, H, W) float32: (H, W) float32, 0 to 1.
 
     ``layer`` is a name of ``network.named_modules()`` that gives features over the image, by default what
     :func:`chosen_layer` says. All zeros where nothing speaks for the class. The network is run in evaluation
-    mode and left as it was. The pixels that get an ``overlapping`` mask are those where its logit is
-    positive. Raises KEYWORD_INVALID, with the names there are, for another layer, and for one whose place in
-    the slice is not known: of a network that shrinks the image only layers as large as its output will do.
+    mode and left as it was. With a ``threshold`` the class is a mask that may overlap others, and the pixels
+    that get it are those where the sigmoid of its logit is above that. Raises KEYWORD_INVALID, with the names
+    there are, for another layer, and for one whose place in the slice is not known: of a network that shrinks
+    the image only layers as large as its output will do.
     """
     height, width = slab.shape[-2:]
     with torch.enable_grad():
         seen = _run(network, slab)
         features = _features(seen, layer or seen.before_head(network.classes))
-        score = _score(seen.logits[..., :height, :width], class_index, overlapping=overlapping)
+        score = _score(seen.logits[..., :height, :width], class_index, threshold)
         found: tuple[Tensor | None, ...] = torch.autograd.grad(score, features, allow_unused=True)
     gradient = found[0]
     if gradient is None:
@@ -170,8 +170,8 @@ def _features(seen: _Seen, layer: str) -> Tensor:
     return seen.outputs[layer]
 
 
-def _score(logits: Tensor, class_index: int, *, overlapping: bool) -> Tensor:
+def _score(logits: Tensor, class_index: int, threshold: float | None) -> Tensor:
     """The sum of a class's logits (1, K, H, W) over the pixels that get it, over all where none does."""
     own = logits[0, class_index]
-    chosen = own > 0 if overlapping else logits[0].argmax(0) == class_index
+    chosen = logits[0].argmax(0) == class_index if threshold is None else own.sigmoid() > threshold
     return own[chosen].sum() if bool(chosen.any()) else own.sum()

@@ -80,8 +80,10 @@ class Prediction:
 
     ``labels`` (X, Y, Z) uint8 class indices, or bits of overlapping masks. ``margin`` (X, Y, Z) float16,
     first minus second of what ``quality_kind`` names, 0 to 1, where it was asked for; of overlapping masks
-    |2p − 1| of the mask that is least sure. ``quality`` is the margin's mean over the predicted foreground
-    (what lies in any mask), 0 where there is none.
+    |2p − 1| of the mask that is least sure: how certain the probability p is, whatever the mask's threshold,
+    so that with another than 0.5 a margin of 0 does not lie where the decision turns (votes are cast by
+    thresholds, and of p their share the decision turns at 0.5). ``quality`` is the margin's mean over the
+    predicted foreground (what lies in any mask), 0 where there is none.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -268,7 +270,10 @@ def _decide(logits: Tensor) -> _Slice:
 
 
 def _decide_masks(logits: Tensor, spec: Spec) -> _Slice:
-    """Logits (L, H, W) of overlapping masks → their bits (H, W) uint8, and the least of |2p − 1| (H, W)."""
+    """Logits (L, H, W) of overlapping masks → their bits (H, W) uint8, and the least of |2p − 1| (H, W).
+
+    The latter tells how certain the probabilities are, not the decisions: it knows no thresholds.
+    """
     margins = (2 * spec.probabilities(logits) - 1).abs().amin(dim=0)
     return spec.labels(logits).cpu().numpy(), margins.cpu().numpy()
 

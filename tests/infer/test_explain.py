@@ -98,6 +98,26 @@ def test_the_chosen_layer_is_what_the_head_is_given(name: str, keywords: Any, la
     np.testing.assert_array_equal(heat, heat_map(network, slab, 1, found))
 
 
+def test_the_pixels_of_a_mask_are_those_above_its_threshold() -> None:
+    network = build("unet", 1, 2, seed=0, width=4, depth=2).eval()
+    slab = np.random.default_rng(0).normal(size=(1, 16, 16)).astype(np.float32)
+    with torch.no_grad():
+        own = network(torch.from_numpy(slab[None]))[0, 1].sigmoid()
+    threshold = float(own.quantile(0.9))
+    assert threshold > 0
+    features: list[Tensor] = []
+    hook = network.get_submodule("encoders.0").register_forward_hook(lambda *a: features.append(a[2]))
+    logits = network(torch.from_numpy(slab[None]))
+    hook.remove()
+    score = logits[0, 1][logits[0, 1].sigmoid() > threshold].sum()
+    (gradient,) = torch.autograd.grad(score, features[0])
+    heat = F.relu((gradient[0].mean((1, 2))[:, None, None] * features[0][0]).sum(0))
+    expected = (heat / heat.max()).detach().numpy()
+    found = heat_map(network, slab, 1, "encoders.0", threshold)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.allclose(found, heat_map(network, slab, 1, "encoders.0", 0.01), atol=1e-3)
+
+
 def test_the_network_is_left_as_it_was() -> None:
     network = build("usegnet", 1, 3, seed=0, width=2).train()
     network.get_submodule("encoders.0").eval()

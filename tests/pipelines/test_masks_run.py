@@ -85,6 +85,8 @@ def test_regions_from_files_to_scores_and_segment_gives_the_same(place: Path) ->
     assert list(files.read_json(work / "evaluation/summary.json")["sets"]["test"]["over_masks"]) == [*REGIONS]
     page = (work / "report/report.html").read_text()
     assert "Confusion, test, whole" in page
+    assert "whole 0.45, inner 0.5" in page
+    assert "members and planes" not in page
     about = modelfolder.load(work / "model").description
     assert about.mask_thresholds() == {"whole": 0.45, "inner": 0.5}
 
@@ -109,14 +111,45 @@ def test_regions_from_files_to_scores_and_segment_gives_the_same(place: Path) ->
     )
     assert "skipped: s3" in again.getvalue()
 
-    # two folders of masks are scored without a recipe
+    score_folders(place)
+
+
+def score_folders(place: Path) -> None:
+    """Two folders of masks are scored without a recipe."""
     split_labels(place)
-    (place / "truth").mkdir()
+    truth = place / "truth"
+    truth.mkdir()
     for path in place.glob("data/s3/s3_*.nii.gz"):
-        path.rename(place / "truth" / path.name)
-    scores.run(place / "truth", work / "predictions", place / "scored", Reporter(quiet=True))
-    ours = {r.class_name: r.dice for r in table.read(place / "scored/scores.csv") if r.case == "s3"}
-    assert ours == {r.class_name: r.dice for r in rows if r.case == "s3"}
+        path.rename(truth / path.name)
+    predicted = place / "work/predictions"
+
+    def score() -> tuple[ExitCode, list[table.ScoreRow], dict[str, list[str]]]:
+        """How it ended, its rows, and case → codes of what was set aside."""
+        ended = scores.run(truth, predicted, place / "scored", Reporter(quiet=True))
+        aside: dict[str, list[str]] = {}
+        for row in files.read_csv(place / "scored/quarantine.csv"):
+            aside.setdefault(row["case"], []).append(row["code"])
+        return ended, table.read(place / "scored/scores.csv"), aside
+
+    ended, ours, aside = score()
+    stage = [r for r in table.read(place / "work/evaluation/scores.csv") if r.case == "s3"]
+    assert [(r.subject, r.class_name, r.dice, r.hd95) for r in ours] == [
+        ("s3", r.class_name, r.dice, r.hd95) for r in stage
+    ]
+    assert ended == ExitCode.SOME_SET_ASIDE
+    assert aside == {name: ["REFERENCE_MISSING"] for name in ("s4", "s5")}
+    told = files.read_json(place / "scored/summary.json")["sets"]["test"]
+    assert (told["cases"], list(told["over_masks"])) == (1, [*REGIONS])
+
+    # a mask that was not predicted makes its case a missing one; a truth that lacks one is set aside
+    (predicted / "s3_inner.nii.gz").rename(truth / "s9_inner.nii.gz")
+    _, ours, aside = score()
+    assert {(r.case, r.dice) for r in ours} == {("s3", 0.0)}
+    assert (aside["s3"], aside["s9"]) == (["MASK_MISSING"], ["MASK_MISSING"])
+    for given in (0, 1):
+        with pytest.raises(MedsegError) as refused:
+            scores.run(truth, predicted, place / "scored", Reporter(quiet=True), void=[given])
+        assert refused.value.code is Code.USAGE
 
 
 def test_masks_in_files_train_the_same_network_as_their_regions(place: Path) -> None:
@@ -166,44 +199,6 @@ def test_what_another_kind_of_label_map_left_is_removed(place: Path) -> None:
         "s3_whole.nii.gz",
     ]
     assert (place / "work/predictions/s3.json").is_file()
-
-
-def test_two_folders_of_masks_are_scored_without_a_recipe(place: Path) -> None:
-    go(place, recipe(regions=REGIONS))
-    split_labels(place)
-    truth = place / "truth"
-    truth.mkdir()
-    for path in place.glob("data/s3/s3_*.nii.gz"):
-        path.rename(truth / path.name)
-    predicted = place / "work/predictions"
-
-    def score() -> tuple[ExitCode, list[table.ScoreRow], dict[str, list[str]]]:
-        """How it ended, its rows, and case → codes of what was set aside."""
-        ended = scores.run(truth, predicted, place / "scored", Reporter(quiet=True))
-        aside: dict[str, list[str]] = {}
-        for row in files.read_csv(place / "scored/quarantine.csv"):
-            aside.setdefault(row["case"], []).append(row["code"])
-        return ended, table.read(place / "scored/scores.csv"), aside
-
-    ended, ours, aside = score()
-    stage = [r for r in table.read(place / "work/evaluation/scores.csv") if r.case == "s3"]
-    assert [(r.subject, r.class_name, r.dice, r.hd95) for r in ours] == [
-        ("s3", r.class_name, r.dice, r.hd95) for r in stage
-    ]
-    assert ended == ExitCode.SOME_SET_ASIDE
-    assert aside == {name: ["REFERENCE_MISSING"] for name in ("s4", "s5")}
-    told = files.read_json(place / "scored/summary.json")["sets"]["test"]
-    assert (told["cases"], list(told["over_masks"])) == (1, [*REGIONS])
-
-    # a mask that was not predicted makes its case a missing one; a truth that lacks one is set aside
-    (predicted / "s3_inner.nii.gz").rename(truth / "s9_inner.nii.gz")
-    _, ours, aside = score()
-    assert {(r.case, r.dice) for r in ours} == {("s3", 0.0)}
-    assert (aside["s3"], aside["s9"]) == (["MASK_MISSING"], ["MASK_MISSING"])
-    for given in (0, 1):
-        with pytest.raises(MedsegError) as refused:
-            scores.run(truth, predicted, place / "scored", Reporter(quiet=True), void=[given])
-        assert refused.value.code is Code.USAGE
 
 
 def test_masks_of_images_as_greys(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ def labels(path: Path) -> Any:
     return np.asarray(nib.load(path).dataobj)  # type: ignore[attr-defined]
 
 
-def test_one_network_is_trained_on_both_planes_and_used_along_both(place: Path) -> None:
+def test_one_network_is_trained_on_both_planes_and_used_along_both(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     go(place, OFF)
     work = Work(place / "work")
     held = modelfolder.read(work.model)
@@ -94,8 +96,12 @@ def test_one_network_is_trained_on_both_planes_and_used_along_both(place: Path) 
     go(place, OFF, "predict.members=vote")
     assert (work.train(0) / "best.ckpt").stat().st_mtime_ns == before
     assert files.read_json(work.predictions / "s3.json")["quality_kind"] == "vote share"
+    titles: list[str] = []
+    draw = explaining.heat_picture
+    monkeypatch.setattr(explaining, "heat_picture", lambda t, s: titles.append(t) or draw(t, s))
     pictures = explaining.run(work, "s3", ["outer"], device="cpu")
     assert pictures["outer"].is_file()
+    assert titles[0].endswith("axial plane alone")
 
 
 def weights(work: Path, name: str) -> bytes:
@@ -115,6 +121,8 @@ def test_a_network_a_plane_is_the_one_of_that_plane_alone(place: Path) -> None:
     rows = {(r["fold"], r["case"]) for r in files.read_csv(work.evaluation / "scores.csv")}
     assert rows == {("0", "s3"), ("0", "s4"), ("1", "s0"), ("1", "s1")}
     page = (work.report / "report.html").read_text()
+    assert "members and planes" in page
+    assert "mean probability" in page
     assert "Fold 0, axial" in page
     assert "Fold 1, sagittal" in page
     assert explaining.run(work, "s3", ["inner"], device="cpu")["inner"].is_file()

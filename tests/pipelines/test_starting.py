@@ -91,6 +91,9 @@ def test_published_weights_fill_the_body_and_belong_to_the_training(
     assert "up to date" in go(tmp_path, subjects, "work", weights={"file": "vgg.safetensors"})
     card = (tmp_path / "work/model/card.md").read_text()
     assert f"started from vgg.safetensors, sha256 {files.sha256(vgg)[:12]}" in card
+    page = (tmp_path / "work/report/report.html").read_text()
+    assert f"vgg.safetensors, sha256 {files.sha256(vgg)[:12]}" in page
+    assert "started from" not in (tmp_path / "drawn/report/report.html").read_text()
     weights = state.read_network(tmp_path / "work/train/0/best.ckpt")
     assert not torch.equal(
         weights["encoders.0.0.0.weight"],
