@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,8 +21,6 @@ LABELS_READ = 10
 MOST_CLASSES = 64
 LARGEST, STEP = 256, 32
 """Of a training window of images: the longest side, and what its sides are multiples of."""
-
-WHITE, NEAR_WHITE = 255, 240
 
 HALF = 128.0
 """A mask with more values, or a JPEG, holds greys, which are told apart by half of white."""
@@ -99,15 +96,9 @@ def _of_pictures(data: Path, guess: Guess) -> Guess:
     lossy = any(str(case.label).lower().endswith((".jpg", ".jpeg")) for case in found.cases)
     if classes is not None and len(classes) == 2:
         classes = {value: name if value == 0 else "foreground" for value, name in classes.items()}
-    if classes is None or (not lossy and not _are_greys(classes)):
+    if classes is None or (len(classes) <= MOST_CLASSES and not lossy):
         return replace(guess, classes=classes)
     return replace(guess, classes={0: "background", 1: "foreground"}, above=HALF)
-
-
-def _are_greys(values: Iterable[int]) -> bool:
-    """Whether these are greys between black and white, not classes: many, or several near white."""
-    held = set(values)
-    return len(held) > MOST_CLASSES or sum(NEAR_WHITE <= value < WHITE for value in held) > 1
 
 
 def _classes(data: Path, guess: Guess) -> dict[int, str] | None:

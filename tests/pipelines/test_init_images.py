@@ -97,13 +97,6 @@ def test_windows_of_large_images_are_cut_and_unreadable_ones_do_not_hinder(tmp_p
     assert load.load(str(tmp_path / "again.yaml")).sampling.window == (256, 256)
 
 
-def test_greys_near_white_are_told_apart_by_half(tmp_path: Path) -> None:
-    for case in "abcd":
-        save(tmp_path / f"data/images/{case}.png", draw(ord(case)))
-        save(tmp_path / f"data/masks/{case}.png", stripes([0, 9, 128, 243, 250, 255]))
-    assert made(tmp_path, 4).data.label_form == 128.0
-
-
 def test_a_folder_without_a_case_is_refused_with_what_was_seen(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         for case in "xy":

@@ -185,10 +185,10 @@ def test_check_reads_pictures_with_and_without_a_recipe(tmp_path: Path) -> None:
     truncate(root / "train/train0.png")
     stream = io.StringIO()
     assert check.run(root, None, Reporter(stream=stream)) == ExitCode.SOME_SET_ASIDE
-    assert "10 inputs: 9 usable, 1 would be set aside" in stream.getvalue()
+    assert "10 files: 9 usable, 1 would be set aside" in stream.getvalue()
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({"name": "r", "data": LISTED}))
     assert check.run(root, str(tmp_path / "r.yaml"), Reporter(stream=stream)) == ExitCode.SOME_SET_ASIDE
-    assert "5 files: 4 usable, 1 would be set aside" in stream.getvalue()
+    assert "5 inputs: 4 usable, 1 would be set aside" in stream.getvalue()
     (tmp_path / "empty").mkdir()
     with pytest.raises(MedsegError) as caught:
         check.run(tmp_path / "empty", None, Reporter(stream=stream))
