@@ -62,12 +62,9 @@ def test_folds_are_nested_and_the_model_loads_from_a_copied_folder(place: Path) 
 def load_model(uri: str, run_id: str):  # type: ignore[no-untyped-def]
     import mlflow
 
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
+    with pytest.MonkeyPatch.context() as user:  # what is set by MLflow's own function stays set
+        user.setenv("MLFLOW_TRACKING_URI", uri)
         return mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
-    finally:
-        mlflow.set_tracking_uri(before)
 
 
 def test_a_killed_run_is_marked_and_the_same_training_goes_on_in_its_own(place: Path) -> None:
