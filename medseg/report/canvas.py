@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
 DPI = 180
@@ -33,6 +35,24 @@ def quiet_axes(axes: Any) -> None:
     axes.grid(axis="y", color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=QUIET, labelsize=9)
+
+
+def legend(made: Figure, named: Mapping[str, tuple[int, int, int]], columns: int) -> None:
+    """Names and colours (RGB, 0-255) under dark panels, ``columns`` side by side; nothing without names."""
+    patches = [Patch(color=[v / 255 for v in colour], label=name) for name, colour in named.items()]
+    if patches:
+        made.legend(
+            handles=patches,
+            loc="lower center",
+            ncols=columns,
+            frameon=False,
+            labelcolor="white",
+            fontsize=8.5,
+            handlelength=1,
+            handleheight=1,
+            columnspacing=1.4,
+            borderaxespad=0.3,
+        )
 
 
 def png(made: Figure, dpi: int = DPI, colours: int = 256) -> bytes:

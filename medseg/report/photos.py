@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from matplotlib.patches import Patch
 
 from medseg.report import canvas
 from medseg.report.tints import ERRORS, RGB, error_colours, errors, labelled, tint, warm
@@ -75,7 +73,7 @@ def overlay(
         middle = (left + layout.width / 2) / across, (bottom + layout.height + _HEAD / 2 - 0.02) / down
         heading = _HEADINGS.get(name, name)
         made.text(*middle, heading, color="white", size=10, ha="center", va="center")
-    _write_legend(made, legend, layout)
+    canvas.legend(made, legend, _legend_columns(legend, layout.inches[0]))
     return canvas.jpeg(made, dpi=_DPI)
 
 
@@ -155,20 +153,3 @@ def _legend_columns(legend: dict[str, RGB], inches: float) -> int:
     """How many names stand side by side: all that fit, or columns as wide as the longest of them."""
     widths = [0.42 + 0.072 * len(name) for name in legend] or [inches]
     return len(widths) if sum(widths) <= inches else max(1, int(inches / max(widths)))
-
-
-def _write_legend(made: Any, legend: dict[str, RGB], layout: _Layout) -> None:
-    patches = [Patch(color=[v / 255 for v in colour], label=name) for name, colour in legend.items()]
-    if patches:
-        made.legend(
-            handles=patches,
-            loc="lower center",
-            ncols=_legend_columns(legend, layout.inches[0]),
-            frameon=False,
-            labelcolor="white",
-            fontsize=8.5,
-            handlelength=1,
-            handleheight=1,
-            columnspacing=1.4,
-            borderaxespad=0.3,
-        )

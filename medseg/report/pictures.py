@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib import patheffects
-from matplotlib.patches import Patch
 from nibabel import orientations
 
 from medseg.evaluate.surface import bounding_box
@@ -213,16 +212,4 @@ def _write_legend(made: Any, classes: ClassList, shown: _Shown) -> None:
     named = {classes.names[i]: classes.classes[i].colour for i in classes.foreground}
     if "errors" in shown.columns:
         named |= ERRORS
-    patches = [Patch(color=[v / 255 for v in colour], label=name) for name, colour in named.items()]
-    made.legend(
-        handles=patches,
-        loc="lower center",
-        ncols=min(len(patches), 7 if len(shown.columns) > 3 else 4),
-        frameon=False,
-        labelcolor="white",
-        fontsize=8.5,
-        handlelength=1,
-        handleheight=1,
-        columnspacing=1.4,
-        borderaxespad=0.3,
-    )
+    canvas.legend(made, named, min(len(named), 7 if len(shown.columns) > 3 else 4))
