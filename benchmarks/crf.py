@@ -19,8 +19,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from medseg.infer.crf import Crf, refine
-from medseg.volume import Array
+from medseg.grid import Array
+from medseg.infer.crf import refine
+from medseg.model.description import Crf
 from tests.oracles import crf as oracle
 
 REGIONS = 40

@@ -26,11 +26,15 @@ from pathlib import Path
 import numpy as np
 
 from medseg import networks
-from medseg.infer import modelfolder
-from medseg.infer.modelfolder import Description, Model
+from medseg.classes import ClassList
+from medseg.grid import Grid
+from medseg.infer import loading
+from medseg.infer.loading import Model
 from medseg.infer.segment import segment_file
 from medseg.io import nifti
-from medseg.volume import ClassList, Grid, Volume
+from medseg.model import folder as model_folder
+from medseg.model.description import Description
+from medseg.volume import Volume
 
 IN_PLANE = (256, 128)
 CUBE = (256, 256)
@@ -64,7 +68,7 @@ def random_model(folder: Path, network: str, planes: str | None) -> Path:
         trained={},
     )
     state = networks.build(network, in_channels=3, classes=len(classes), seed=0).state_dict()
-    modelfolder.export(folder, {"fold0": state}, about)
+    model_folder.export(folder, {"fold0": state}, about)
     return folder
 
 
@@ -121,7 +125,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.model or random_model(Path(scratch) / "model", options.network, options.planes)
-        model = modelfolder.load(folder)
+        model = loading.load(folder)
         several = len(model.description.planes) > 1
         shapes = [(*CUBE, SLICES)] if several else [(*IN_PLANE, SLICES), (*IN_PLANE, 4 * SLICES)]
         scans = [(Path(scratch) / f"scan{shape[-1]}.nii.gz", shape) for shape in shapes]

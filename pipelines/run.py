@@ -14,13 +14,15 @@ from medseg import files, losses, networks
 from medseg.config import load
 from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
+from medseg.console import Reporter
+from medseg.device import choose
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.train import optim
-from pipelines import evaluate, ingest, predict, preprocess, report, starting, tracked, train
-from pipelines.device import choose
-from pipelines.reporter import Reporter
-from pipelines.stage import STAGES, Job, forget, needs_earlier
-from pipelines.training import check_sizes
+from pipelines import tracking
+from pipelines.fold import initial_weights
+from pipelines.fold.fold import check_sizes
+from pipelines.job import STAGES, Job, forget, needs_earlier
+from pipelines.stages import evaluate, ingest, predict, preprocess, report, train
 from pipelines.workfolder import Work, only_one
 
 RUN: dict[str, Callable[[Job], None]] = {
@@ -70,7 +72,7 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
     _check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)
     if only in (None, "train"):
-        starting.check(recipe, work, folds, anew="train" in anew)
+        initial_weights.check(recipe, work, folds, anew="train" in anew)
     with ExitStack() as held:
         held.enter_context(only_one(work))
         if differing := load.differing(named, recipe):
@@ -80,7 +82,7 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
         for stage in anew:
             forget(stage, work, folds)
         load.save(recipe, work.recipe)
-        run = held.enter_context(tracked.tracked(recipe, work, say))
+        run = held.enter_context(tracking.tracked(recipe, work, say))
         job = Job(recipe, work, say, run, folds, request.command(source, work))
         for stage in STAGES if only is None else (only,):
             RUN[stage](job)
@@ -125,7 +127,7 @@ def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> Non
         ingest.data_folder(recipe)
     else:
         needs_earlier(only, name, work)
-    tracked.check(recipe, work)
+    tracking.check(recipe, work)
 
 
 def _check_parts(recipe: Recipe, where: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import Code, MedsegError
-from medseg.volume import Plane
+from medseg.grid import Plane
 
 DONE = "done.json"
 """In a training's folder once it has ended."""

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medseg.classes import VOID
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array
 from medseg.preprocess.intensity import Foreground, Ready, foreground
-from medseg.volume import VOID, Array
 
 LEVELS = 4096
 """Grey values told apart: where there are more, they are rounded to this many between the ends."""

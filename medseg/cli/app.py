@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.ending import log_file
+from medseg.cli.exits import log_file
 
 if TYPE_CHECKING:
-    from pipelines.reporter import Reporter
+    from medseg.console import Reporter
 
 app = typer.Typer(
     name="medseg",
@@ -45,7 +45,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every
 
 def reporter(work: Path, *, quiet: bool, verbose: bool = False) -> Reporter:
     """What the command says; `work/medseg.log` gets it too, and the traceback of a fault."""
-    from pipelines.reporter import Reporter
+    from medseg.console import Reporter
 
     log_file[:] = [work / "medseg.log"]
     return Reporter(quiet=quiet, verbose=verbose, log=work / "medseg.log")

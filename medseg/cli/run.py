@@ -18,7 +18,7 @@ from medseg.cli.app import (
     app,
     reporter,
 )
-from medseg.cli.ending import needs_extra
+from medseg.cli.exits import needs_extra
 from medseg.errors import ExitCode
 
 
@@ -28,7 +28,7 @@ def demo(
 ) -> ExitCode:
     """Make synthetic subjects and run every stage on them: no data, no network needed."""
     needs_extra("train")
-    from pipelines import demo as pipeline
+    from pipelines.commands import demo as pipeline
 
     folder = work or Path("work/demo")
     return pipeline.run(folder, settings or [], reporter(folder, quiet=quiet, verbose=verbose))
@@ -70,7 +70,7 @@ def baseline(
 ) -> ExitCode:
     """Score fuzzy c-means on a recipe's test cases, for `medseg compare` to hold a network against."""
     needs_extra("train")
-    from pipelines import baseline as pipeline
+    from pipelines.commands import baseline as pipeline
     from pipelines.run import Request
 
     request = Request(recipe, data, work, tuple(settings or ()), fold)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli.app import DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder, app, reporter
-from medseg.cli.ending import needs_extra
+from medseg.cli.exits import needs_extra
 from medseg.errors import Code, ExitCode, MedsegError
 
 
@@ -42,13 +42,13 @@ def evaluate(
     """Score predictions: a recipe's stage, or two folders of label maps (--truth A --pred B)."""
     needs_extra("train")
     if recipe is None and truth is not None and pred is not None:
-        from pipelines import scores
-        from pipelines.reporter import Reporter
+        from medseg.console import Reporter
+        from pipelines.commands import score_folders
 
         say = Reporter(quiet=quiet, verbose=verbose)
         where = out or pred / "evaluation"
         left_out = tuple(void or ())
-        return scores.run(truth, pred, where, say, tolerance=tolerance, void=left_out, classes=classes)
+        return score_folders.run(truth, pred, where, say, tolerance=tolerance, void=left_out, classes=classes)
     if recipe is None or truth is not None or pred is not None:
         raise MedsegError(
             Code.USAGE,
@@ -74,6 +74,6 @@ def compare(
 ) -> None:
     """Work folders side by side: paired differences with intervals, and what each run took."""
     needs_extra("train")
-    from pipelines import comparing
+    from pipelines.commands import compare
 
-    comparing.run(folders, tuple(metric or ("dice", "hd95")), role, csv)
+    compare.run(folders, tuple(metric or ("dice", "hd95")), role, csv)

@@ -44,7 +44,7 @@ def segment(
     `labels.json`, `summary.csv`, `quarantine.csv` and `run.json`. Exit code 3: some inputs were set aside
     (see `quarantine.csv`).
     """
-    from pipelines import segment as pipeline
+    from pipelines.commands import segment as pipeline
 
     settings = pipeline.Settings(model, mode, margin_map, device, labels_too)
     return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from medseg.config.part import Clash, ClashError, Count, Part, Share, refusal
+from medseg.classes import ClassList, ClassListError
+from medseg.config.section import Clash, ClashError, Count, Part, Share, refusal
 from medseg.errors import Code
 from medseg.ingest import imagesets
 from medseg.ingest.imagesets import ImageSet
-from medseg.volume import ClassList, ClassListError
 
 
 class ClassSpec(Part):

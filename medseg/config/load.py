@@ -12,13 +12,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medseg import files
-from medseg.config import classfile
-from medseg.config.classfile import packaged as packaged
+from medseg.classes import ClassList
+from medseg.config import class_file
+from medseg.config.class_file import packaged as packaged
 from medseg.config.data import Data
-from medseg.config.part import Clash, ClashError
 from medseg.config.recipe import Recipe
+from medseg.config.section import Clash, ClashError
 from medseg.errors import Code, Finding, MedsegError
-from medseg.volume import ClassList
 
 Keys = tuple[str | int, ...]
 """The way to a part of a recipe's tree."""
@@ -68,7 +68,7 @@ def load(recipe: str, settings: Sequence[str] = (), data: Path | None = None) ->
 def validate(tree: Any, path: Path, problems: Sequence[Finding] = ()) -> Recipe:
     """A recipe from a parsed tree; `path` stands in the messages."""
     if isinstance(tree, dict):
-        tree, wrong_list = classfile.resolved(tree, path)
+        tree, wrong_list = class_file.resolved(tree, path)
         problems = [*problems, *wrong_list]
     try:
         made = Recipe.model_validate(tree)
@@ -90,7 +90,7 @@ def class_list(name: str) -> ClassList:
 
     Raises PATH_MISSING, RECIPE_INVALID, RecipeError with every problem.
     """
-    held = classfile.read(name)
+    held = class_file.read(name)
     try:
         return Data.model_validate(held).class_list()
     except ValidationError as error:
@@ -159,7 +159,7 @@ def _at(tree: dict[str, Any], place: Path) -> None:
             section[key] = os.path.normpath(place / section[key])
     data = tree.get("data")
     named = data.get("class_file") if isinstance(data, dict) else None
-    if isinstance(data, dict) and isinstance(named, str) and classfile.is_path(named):
+    if isinstance(data, dict) and isinstance(named, str) and class_file.is_path(named):
         data["class_file"] = os.path.normpath(place / named)
 
 

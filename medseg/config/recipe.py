@@ -9,14 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from medseg import losses, networks
-from medseg.config import images, masks, planes
+from medseg.config import image_rules, multilabel_rules, plane_rules
 from medseg.config.data import Data
-from medseg.config.part import Clash, ClashError, Count, Pair, Part, Positive, Share, refusal
+from medseg.config.pretrained import Weights
+from medseg.config.section import Clash, ClashError, Count, Pair, Part, Positive, Share, refusal
 from medseg.config.training import Train
-from medseg.config.weights import Weights
 from medseg.errors import Code, MedsegError
-from medseg.infer.crf import Crf
-from medseg.volume import Plane, planes_of
+from medseg.grid import Plane, planes_of
+from medseg.model.description import Crf
 
 
 class Preprocess(Part):
@@ -264,6 +264,6 @@ class Recipe(Part):
         if unknown := [name for name in self.report.explain if name not in names]:
             known = f"name some of {', '.join(names)}"
             yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", known)
-        yield from images.clashes(self)
-        yield from masks.clashes(self)
-        yield from planes.clashes(self)
+        yield from image_rules.clashes(self)
+        yield from multilabel_rules.clashes(self)
+        yield from plane_rules.clashes(self)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from medseg.config.part import Count, Part, Positive, Precision, Share
+from medseg.config.section import Count, Part, Positive, Precision, Share
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 

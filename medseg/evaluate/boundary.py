@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import KDTree
 
-from medseg.volume import VOID, Array
+from medseg.classes import VOID
+from medseg.grid import Array
 
 SHARE = 0.0075
 """The usual tolerance as a share of the image's diagonal: 4.5 px for 480×360."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from medseg.evaluate import overlap
+from medseg.evaluate import confusion_matrix
 from medseg.evaluate.table import MISSING, ScoreRow, metrics_of
-from medseg.volume import Array
+from medseg.grid import Array
 
 FEWEST_SUBJECTS = 5
 """With fewer subjects no interval is given."""
@@ -54,7 +54,7 @@ def summarise(
         if role in matrices and matrices[role].ndim == 3:
             _add_masks(sets[role], matrices[role], costs)
         elif role in matrices:
-            of_matrix = overlap.over_set(matrices[role], *costs, background=background)
+            of_matrix = confusion_matrix.over_set(matrices[role], *costs, background=background)
             sets[role]["over_set"] |= {**_plain(of_matrix), "iou_by_class": _by_name(matrices[role], names)}
     return {
         "bootstrap": {"unit": "subject", "draws": draws, "seed": seed, "fewest_subjects": FEWEST_SUBJECTS},
@@ -76,15 +76,17 @@ def alone(told: Mapping[str, Any]) -> tuple[str, float | None] | None:
 def _add_masks(told: dict[str, Any], stack: Array, costs: tuple[float, float]) -> None:
     """Of matrices (L, 2, 2), in the order of a set's classes: each mask's IoU, and its numbers by itself."""
     names = list(told["classes"])
-    inside = {name: float(overlap.iou(matrix)[1]) for name, matrix in zip(names, stack, strict=True)}
+    inside = {name: float(confusion_matrix.iou(matrix)[1]) for name, matrix in zip(names, stack, strict=True)}
     told["over_set"] |= {"iou_by_class": _plain(inside)}
-    told["over_masks"] = {n: _plain(overlap.over_set(m, *costs)) for n, m in zip(names, stack, strict=True)}
+    told["over_masks"] = {
+        n: _plain(confusion_matrix.over_set(m, *costs)) for n, m in zip(names, stack, strict=True)
+    }
 
 
 def _by_name(matrix: Array, names: Sequence[str] | None) -> dict[str, float | None]:
     """Class name → IoU over the set."""
     called = names if names is not None else [str(index) for index in range(len(matrix))]
-    return _plain(dict(zip(called, overlap.iou(matrix).tolist(), strict=True)))
+    return _plain(dict(zip(called, confusion_matrix.iou(matrix).tolist(), strict=True)))
 
 
 def _summarise_set(rows: Sequence[ScoreRow], seed: int, draws: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import KDTree
 
-from medseg.volume import Array
+from medseg.grid import Array
 
 # Headers store spacings as float32, so that a distance of one 1 mm voxel may read 1.00000006 mm.
 _ROUNDING = 1 + 1e-5

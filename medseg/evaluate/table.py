@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from medseg.bits import unpack_masks
-from medseg.evaluate import boundary, overlap, surface
+from medseg.classes import OUTSIDE, VOID, ClassList
+from medseg.evaluate import boundary, confusion_matrix, surface
 from medseg.files import read_csv, write_csv
-from medseg.volume import OUTSIDE, VOID, Array, ClassList, Grid
+from medseg.grid import Array, Grid
+from medseg.mask_bits import unpack_masks
 
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "bf", "size_error_percent")
 """The columns that are summarised and compared."""
@@ -105,7 +106,7 @@ def score(
             for index, (mask, guess) in enumerate(alone)
             for row in score(entry, mask, guess, grid, classes.of_mask(index), tolerance, bf_tolerance)
         ]
-    matrix = overlap.confusion(truth, prediction, len(classes), where=entry.case)
+    matrix = confusion_matrix.confusion(truth, prediction, len(classes), where=entry.case)
     bf = _boundary_f1(truth, prediction, grid, bf_tolerance)
     if prediction is None:
         sizes = {index: int(matrix[index].sum()) for index in classes.foreground}
@@ -136,10 +137,10 @@ def _foreground(labels: Array, classes: ClassList) -> Array:
 
 def _overlaps(matrix: Array) -> dict[str, Array]:
     return {
-        "dice": overlap.dice(matrix),
-        "iou": overlap.iou(matrix),
-        "precision": overlap.precision(matrix),
-        "recall": overlap.recall(matrix),
+        "dice": confusion_matrix.dice(matrix),
+        "iou": confusion_matrix.iou(matrix),
+        "precision": confusion_matrix.precision(matrix),
+        "recall": confusion_matrix.recall(matrix),
     }
 
 

@@ -16,21 +16,19 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
-from pydantic import BaseModel, ConfigDict, Field
 from scipy.spatial import KDTree
 
-from medseg.volume import PLANE_AXIS, Array, Plane
+from medseg.grid import PLANE_AXIS, Array, Plane
+from medseg.model.description import Crf
 
 if TYPE_CHECKING:  # recipes are checked without loading the readers of grey values
     from medseg.preprocess.intensity import Ready
 
-Weight = Annotated[float, Field(ge=0)]
-Sigma = Annotated[float, Field(gt=0)]
 Floats = npt.NDArray[np.float32]
 Filter = Callable[[Floats], Floats]
 """Values (H, W) → Σ_j k_ij q_j, also (H, W)."""
@@ -55,19 +53,6 @@ _MOST_PRODUCTS = 2**26
 _REACH = 3.5
 """Standard deviations beyond which the colour kernel between nodes counts as 0."""
 _FLOOR = 1e-20
-
-
-class Crf(BaseModel):
-    """Weights and widths of both kernels (σα, σγ in pixels, σβ in grey values), and the mean-field steps."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    w1: Weight = 4.0
-    sigma_alpha: Sigma = 70.0
-    sigma_beta: Sigma = 4.0
-    w2: Weight = 3.0
-    sigma_gamma: Sigma = 3.0
-    iterations: Annotated[int, Field(ge=1)] = 10
 
 
 def refine(probabilities: Floats, guide: Array, crf: Crf) -> Floats:

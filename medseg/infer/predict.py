@@ -17,58 +17,20 @@ import torch
 from torch import Tensor
 
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array, Grid, Plane
 from medseg.infer import crf as dense_crf
-from medseg.infer.crf import Crf
-from medseg.infer.planes import JOINED, PlaneMeans, Planes, PlaneVotes
-from medseg.infer.predictor import Members, NetworkPredictor, Precision, Predictor, Spec, checked_logits
+from medseg.infer.ensemble import Members, Planes
+from medseg.infer.inferers import Dense, Gaussian, How, Tiles, Voting
+from medseg.infer.plane_fusion import JOINED, PlaneMeans, PlaneVotes
+from medseg.infer.predictor import Predictor, Spec, checked_logits
 from medseg.infer.stitch import MaskVoteStitcher, VoteStitcher
-from medseg.infer.tiles import Gaussian, Tiles, blended, check_tiles, tiled
+from medseg.infer.tiles import blended, check_tiles, tiled
+from medseg.model.description import Crf
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
 from medseg.preprocess.intensity import Ready
-from medseg.preprocess.pixels import Resize
-from medseg.volume import Array, Grid, Plane
+from medseg.preprocess.resize2d import Resize
 
-__all__ = [
-    "Dense",
-    "Gaussian",
-    "How",
-    "Members",
-    "NetworkPredictor",
-    "Planes",
-    "Precision",
-    "Prediction",
-    "Predictor",
-    "Spec",
-    "Tiles",
-    "Voting",
-    "check",
-    "label",
-]
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step.
-
-    With a ``crf`` each slice's probabilities are refined by it, guided by an image's colours or the grey
-    values of channel 0.
-    """
-
-    batch: int = 4
-    crf: Crf | None = None
-
-
-@dataclass(frozen=True)
-class Voting:
-    """Windows on the covering grid of each slice, ``batch`` at a time; their arg-max votes."""
-
-    window: tuple[int, int] = (40, 40)
-    stride: tuple[int, int] = (10, 10)
-    batch: int = 64
-
-
-How = Dense | Voting | Tiles | Gaussian
 Progress = Callable[[int, int], None]
 
 _T = TypeVar("_T")

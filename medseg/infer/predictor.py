@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from medseg.device import resolved
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array, Plane
 from medseg.networks.contract import side_from
-from medseg.networks.precision import resolved
-from medseg.volume import Array, Plane
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -108,56 +106,9 @@ class NetworkPredictor:
         return logits.float()
 
 
-class Members:
-    """Several predictors as one: the log of their mean probability, or of their share of votes.
-
-    Both are logits like any other: their soft-max is the mean, or the share, again. A tie of votes goes to
-    the lowest class index, as arg-max does with every tie. Of overlapping masks it is the logit instead of
-    the log, and a mask holds what more than half of the votes say that it does. Raises KEYWORD_INVALID for
-    members that do not take and give the same.
-    """
-
-    def __init__(self, predictors: Sequence[Predictor], rule: Literal["mean", "vote"] = "mean") -> None:
-        self._of_member = _common_spec([predictor.spec for predictor in predictors])
-        self._predictors = tuple(predictors)
-        self.rule = rule
-        half = (0.5,) * len(self._of_member.thresholds)
-        self.spec = replace(self._of_member, thresholds=half) if rule == "vote" else self._of_member
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32; -inf for a class nobody voted for."""
-        first, *others = self._predictors
-        total = self._share(first(batch))
-        for predictor in others:
-            total += self._share(predictor(batch))
-        return self.spec.logits(total / len(self._predictors))
-
-    def _share(self, logits: Tensor) -> Tensor:
-        """What a member says, (B, K, H, W): its probabilities, or 1 for what it votes for."""
-        return (
-            self._of_member.probabilities(logits) if self.rule == "mean" else _votes(logits, self._of_member)
-        )
-
-
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
     """The lower type of a precision key on a device, None for fp32."""
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[resolved(precision, device.type)]
-
-
-def _common_spec(specs: Sequence[Spec]) -> Spec:
-    """The members' spec, with the least step that suits all."""
-    step = math.lcm(*(spec.step for spec in specs))
-    needed = max((spec.bytes_per_pixel for spec in specs), default=0.0)
-    smallest = max((spec.smallest for spec in specs), default=1)
-    common = {replace(spec, step=step, smallest=smallest, bytes_per_pixel=needed) for spec in specs}
-    if len(common) != 1:
-        raise MedsegError(
-            Code.KEYWORD_INVALID,
-            "members",
-            f"{len(specs)} members with {len(common)} different specs: {sorted(map(str, common))}",
-            "combine one or more members of one plane, slab depth, channels and classes",
-        )
-    return common.pop()
 
 
 def checked_logits(predictor: Predictor, batch: Array) -> Tensor:
@@ -180,9 +131,3 @@ def checked_logits(predictor: Predictor, batch: Array) -> Tensor:
             Code.NAN_OR_INF, "network output", "logits that are not numbers", "predict with precision fp32"
         )
     return logits
-
-
-def _votes(logits: Tensor, spec: Spec) -> Tensor:
-    if spec.thresholds:
-        return spec.inside(logits).float()
-    return torch.zeros_like(logits).scatter_(1, logits.argmax(dim=1, keepdim=True), 1.0)

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
+from medseg.classes import ClassList
 from medseg.errors import Finding
-from medseg.ingest import names
-from medseg.io import images_write, nifti
-from medseg.volume import ClassList, Volume
+from medseg.ingest import label_names
+from medseg.io import nifti, png
+from medseg.volume import Volume
 
-ENDINGS = {"mm": ".nii.gz", "px": images_write.SUFFIX}
+ENDINGS = {"mm": ".nii.gz", "px": png.SUFFIX}
 """How the name of a label map ends, by the unit of the scan's or image's grid."""
-
-WHAT = {"mm": "scan", "px": "image"}
-"""What is segmented, by the unit of its grid."""
 
 SIZE_UNITS = {"mm": "ml", "px": "px"}
 """What sizes are measured in, by the unit of the grid."""
@@ -45,7 +43,7 @@ def maps(folder: Path) -> list[Path]:
 
 def label_maps(folder: Path) -> list[Path]:
     """:func:`maps` without the margin maps."""
-    return [path for path in maps(folder) if not case_of(path).endswith(names.MARGIN_ENDING)]
+    return [path for path in maps(folder) if not case_of(path).endswith(label_names.MARGIN_ENDING)]
 
 
 def case_of(label: Path) -> str:
@@ -55,7 +53,7 @@ def case_of(label: Path) -> str:
 
 def margin_beside(label: Path) -> Path:
     """Where the margin map of a label map lies."""
-    return label.with_name(case_of(label) + names.MARGIN_ENDING + _ending(label))
+    return label.with_name(case_of(label) + label_names.MARGIN_ENDING + _ending(label))
 
 
 def about_beside(label: Path) -> Path:
@@ -76,7 +74,7 @@ def write(labels: Volume, classes: ClassList, label: Path) -> tuple[Path, ...]:
     for index, (path, array) in enumerate(zip(paths, labels.array, strict=True)):
         one = labels.with_array(array[None])
         if labels.grid.unit == "px":
-            images_write.write_labels(one, classes.of_mask(index) if classes.overlapping else classes, path)
+            png.write_labels(one, classes.of_mask(index) if classes.overlapping else classes, path)
         else:
             nifti.write(one, path)
     return paths
@@ -86,7 +84,7 @@ def write_margin(margin: Volume, label: Path) -> None:
     """Write a margin map (1, X, Y, Z) beside its label map: NIfTI, or of an image 16-bit PNG (1 as 65535)."""
     path = margin_beside(label)
     if margin.grid.unit == "px":
-        images_write.write_share(margin, path)
+        png.write_share(margin, path)
     else:
         nifti.write(margin, path)
 

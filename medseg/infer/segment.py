@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from medseg import files
-from medseg.bits import to_maps
+from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError, refusal
-from medseg.infer import predict, results
-from medseg.infer.modelfolder import Description, Model
+from medseg.grid import Grid
+from medseg.infer import inferers, predict, results
+from medseg.infer.loading import Model
 from medseg.ingest import checks
+from medseg.mask_bits import to_maps
+from medseg.model.description import Description
 from medseg.preprocess import geometry, intensity
-from medseg.volume import ClassList, Grid, Volume
+from medseg.volume import Volume
 
 Progress = Callable[[int, int], None]
 
@@ -83,8 +86,8 @@ def segment(
     notes += check_domain(scan, about.domain)
     ready, record = prepare(scan, about)
     clock.lap("preprocess")
-    how = about.how(mode)
-    onto = None if isinstance(how, predict.Voting) else full_size(record, about)
+    how = inferers.choose_inferer(about, mode)
+    onto = None if isinstance(how, inferers.Voting) else full_size(record, about)
     made = predict.label(ready, model.predictor, how, margin=margin, progress=progress, onto=onto)
     clock.lap("predict")
     indices = _undone(made.labels, record, onto)

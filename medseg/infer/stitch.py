@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from medseg.bits import pack_masks
+from medseg.mask_bits import pack_masks
 from medseg.patches.windows import Pair, Starts
 
 

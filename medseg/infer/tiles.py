@@ -19,43 +19,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 from medseg.errors import Code, MedsegError
-from medseg.infer.crf import Crf
+from medseg.grid import Array
+from medseg.infer.inferers import Gaussian, Tiles
 from medseg.infer.predictor import Predictor, Spec, checked_logits
 from medseg.infer.stitch import GaussianStitcher, TileStitcher
-from medseg.patches.draw import read_field
+from medseg.patches.sampler import read_field
 from medseg.patches.slabs import read_slab, slice_shape, slices
 from medseg.patches.windows import Pair, Starts, covering_grid, covering_starts, cut, mirrored
 from medseg.preprocess.intensity import Ready
-from medseg.volume import Array
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """Overlap-tiles, ``batch`` in one forward pass.
-
-    ``tile`` is the network's input in pixels, one number for both sides; without it the tiles that cost least
-    are taken among those of which a batch fits in ``memory_mb`` (MiB). ``stride`` is the pixels between
-    tiles; without it as many as can be. A ``crf`` refines each slice.
-    """
-
-    tile: int | Pair | None = None
-    memory_mb: int = 1024
-    batch: int = 4
-    stride: Pair | None = None
-    crf: Crf | None = None
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Windows on the covering grid of each slice, ``batch`` at a time, weighted by a Gaussian, averaged.
-
-    Without a ``stride`` windows overlap by half. A ``crf`` refines each slice.
-    """
-
-    window: Pair = (40, 40)
-    stride: Pair | None = None
-    batch: int = 64
-    crf: Crf | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from medseg.bits import pack_masks
+from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError
-from medseg.ingest import masks
+from medseg.grid import Array, Grid, corner_distance, same_grid
+from medseg.ingest import mask_files
 from medseg.ingest.patterns import CaseFiles
-from medseg.io import placement, scans
-from medseg.volume import Array, Case, ClassList, Grid, Volume, corner_distance, same_grid
+from medseg.io import affine_checks, scans
+from medseg.mask_bits import pack_masks
+from medseg.volume import Case, Volume
 
 LABEL_TOLERANCE = 1e-3
 """How far a label value may lie from an integer."""
@@ -27,7 +29,7 @@ _LABEL_LIMIT = 2**31  # larger values are beyond every class list, and beyond a 
 
 
 def read_case(
-    paths: CaseFiles, classes: ClassList, *, max_voxels: int = placement.MAX_VOXELS
+    paths: CaseFiles, classes: ClassList, *, max_voxels: int = affine_checks.MAX_VOXELS
 ) -> tuple[Case | None, list[Finding]]:
     """Read and check all files of a case.
 
@@ -44,7 +46,7 @@ def read_case(
 
 
 def read_image(
-    channels: Mapping[str, Path], *, max_voxels: int = placement.MAX_VOXELS
+    channels: Mapping[str, Path], *, max_voxels: int = affine_checks.MAX_VOXELS
 ) -> tuple[Volume | None, list[Finding]]:
     """Read channels, each from its file, into one volume (C, X, Y, Z) on the first one's grid.
 
@@ -71,7 +73,7 @@ def read_image(
 
 
 def read_truth(
-    paths: CaseFiles, classes: ClassList, grid: Grid | None, *, max_voxels: int = placement.MAX_VOXELS
+    paths: CaseFiles, classes: ClassList, grid: Grid | None, *, max_voxels: int = affine_checks.MAX_VOXELS
 ) -> tuple[Volume | None, list[Finding]]:
     """Read a case's label map or masks as indices uint8 (1, X, Y, Z), as :func:`read_label` does.
 
@@ -86,7 +88,11 @@ def read_truth(
 
 
 def read_masks(
-    paths: Sequence[Path], classes: ClassList, grid: Grid | None, *, max_voxels: int = placement.MAX_VOXELS
+    paths: Sequence[Path],
+    classes: ClassList,
+    grid: Grid | None,
+    *,
+    max_voxels: int = affine_checks.MAX_VOXELS,
 ) -> tuple[Volume | None, list[Finding]]:
     """Read overlapping masks, each 0 and 1 in its file, in the order of the list, as indices (1, X, Y, Z).
 
@@ -110,7 +116,7 @@ def read_masks(
 
 
 def read_label(
-    path: Path, classes: ClassList, grid: Grid | None, *, max_voxels: int = placement.MAX_VOXELS
+    path: Path, classes: ClassList, grid: Grid | None, *, max_voxels: int = affine_checks.MAX_VOXELS
 ) -> tuple[Volume | None, list[Finding]]:
     """Read a label map as indices uint8 (1, X, Y, Z), placed on ``grid`` if it lies on it.
 
@@ -119,7 +125,7 @@ def read_label(
     LABEL_NOT_INTEGER, LABEL_ROUNDED, LABEL_VALUE_UNKNOWN. Without ``grid`` the place is not compared.
     """
     try:
-        volume = masks.read(path, classes, max_voxels=max_voxels)
+        volume = mask_files.read(path, classes, max_voxels=max_voxels)
     except MedsegError as error:
         return None, [error.finding]
     findings = list(volume.notes)
@@ -143,7 +149,7 @@ def label_values(paths: Iterable[Path]) -> list[int]:
     held: set[int] = set()
     for path in paths:
         try:
-            volume = masks.read_values(path)
+            volume = mask_files.read_values(path)
         except MedsegError:
             continue
         values, faults = _label_values(volume.array[0], path)

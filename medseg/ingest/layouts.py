@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from medseg.errors import Code, MedsegError
-from medseg.ingest import datasetjson, imagesets, pairs, tables
-from medseg.ingest.names import LABEL_WORDS, label_rank
+from medseg.ingest import dataset_json, imagesets, pairs, tables
+from medseg.ingest.label_names import LABEL_WORDS, label_rank
 from medseg.ingest.patterns import (
     CaseFiles,
     Found,
@@ -122,7 +122,7 @@ def guess(root: Path) -> Guess:
     """
     found = find(root)
     labelled = sum(bool(case.label_paths) for case in found.cases)
-    classes = datasetjson.classes(datasetjson.read(root)) if found.layout == "decathlon" else None
+    classes = dataset_json.classes(dataset_json.read(root)) if found.layout == "decathlon" else None
     channels, label = dict(found.patterns.channels), found.patterns.label
     roles = frozenset(role for _, role in found.roles)
     other = len(found.ignored) + sum(len(stray.files) for stray in found.strays)
@@ -132,7 +132,7 @@ def guess(root: Path) -> Guess:
 
 def _detect(root: Path, tree: list[str]) -> str:
     tops = {path.split("/")[0].lower() for path in tree if "/" in path}
-    if (root / datasetjson.NAME).is_file() and "imagestr" in tops:
+    if (root / dataset_json.NAME).is_file() and "imagestr" in tops:
         return "decathlon"
     if _is_bids(tree):
         return "bids"
@@ -284,8 +284,8 @@ def _channel_names(templates: list[str]) -> list[str]:
 
 def _decathlon(root: Path, tree: list[str]) -> Patterns:
     """Several modalities are the fourth axis of one file, or files ``{case}_0000``, ``{case}_0001`` …"""
-    dataset = datasetjson.read(root)
-    names = datasetjson.modalities(dataset)
+    dataset = dataset_json.read(root)
+    names = dataset_json.modalities(dataset)
     tops = sorted({path.split("/")[0] for path in tree if "/" in path})
     image_folders = [top for top in tops if top.lower() in {"imagestr", "imagests"}]
     if not image_folders:
@@ -304,7 +304,7 @@ def _decathlon(root: Path, tree: list[str]) -> Patterns:
 
 def _with_listed(root: Path, found: Found) -> Found:
     """Add images that dataset.json lists in other folders; a listed image that is absent is a stray."""
-    dataset = datasetjson.read(root)
+    dataset = dataset_json.read(root)
     entries = [*dataset.get("training", []), *dataset.get("test", [])]
     known = {case.name for case in found.cases} | {stray.case for stray in found.strays}
     cases, strays, ignored = list(found.cases), list(found.strays), list(found.ignored)
@@ -320,8 +320,10 @@ def _with_listed(root: Path, found: Found) -> Found:
             ignored = [path for path in ignored if path not in (image, label)]
             cases.append(CaseFiles(name, name, dict.fromkeys(found.patterns.channels, image), label))
         else:
-            remedy = f"copy the file, or take it out of {datasetjson.NAME}"
-            strays.append(Stray(Code.FILE_MISSING, str(image), f"listed in {datasetjson.NAME}", remedy, name))
+            remedy = f"copy the file, or take it out of {dataset_json.NAME}"
+            strays.append(
+                Stray(Code.FILE_MISSING, str(image), f"listed in {dataset_json.NAME}", remedy, name)
+            )
     cases.sort(key=lambda case: natural_key(case.name))
     return replace(found, cases=cases, strays=strays, ignored=ignored)
 

@@ -15,8 +15,8 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
 from medseg.errors import Code, Finding, MedsegError
-from medseg.io import placement
-from medseg.volume import SAME_GRID_MM, Array, Grid, corner_distance
+from medseg.grid import SAME_GRID_MM, Array, Grid, corner_distance
+from medseg.io import affine_checks
 
 LONGEST = 540
 """Bytes of the longest header, NIfTI-2's."""
@@ -54,29 +54,29 @@ def describe(block: bytes, where: Path, *, channels_last: bool, max_voxels: int)
     AFFINE_INVALID, SHEARED, in this order.
     """
     if not block:
-        raise placement.truncated(where, "the file is empty")
+        raise affine_checks.truncated(where, "the file is empty")
     nifti = _nifti_class(block)
     if nifti is None and not _is_mgh(block, where):
         raise _not_an_image(where, f"begins with {block[:8]!r}")
     length = nifti.template_dtype.itemsize if nifti else _MGH_DATA_OFFSET
     if len(block) < length:
-        raise placement.truncated(where, f"the header ends after {len(block)} bytes")
+        raise affine_checks.truncated(where, f"the header ends after {len(block)} bytes")
     header = nifti(block[:length], check=False) if nifti else MGHHeader(block[:length], check=False)
     with _faults_of_header(where):
         on_disk = tuple(int(n) for n in header.get_data_shape())
         dtype = _scalar(header.get_data_dtype(), where)
         offset, scaling = _data_at(header, length) if nifti else (_MGH_DATA_OFFSET, None)
-    shape, channels = placement.spatial_shape(
+    shape, channels = affine_checks.spatial_shape(
         on_disk, where, channels_last=channels_last, max_voxels=max_voxels
     )
-    notes = placement.singleton_notes(on_disk, where)
+    notes = affine_checks.singleton_notes(on_disk, where)
     if nifti:
         affine, place_notes = _place(header, shape, where)
         notes += place_notes + _header_notes(header, len(on_disk), scaling, where)
     else:
         affine, place_notes = _place_mgh(header, shape, block, where)
         notes += place_notes
-    notes += placement.check_affine(affine, where)
+    notes += affine_checks.check_affine(affine, where)
     return Description(
         shape, channels, dtype, offset, scaling, affine, header if nifti else None, tuple(notes)
     )
@@ -188,8 +188,8 @@ def _compare_forms(
         with np.errstate(invalid="ignore"):
             apart = corner_distance(Grid(shape, sform), Grid(shape, qform))
     if not apart <= SAME_GRID_MM:  # also when it is not a number
-        other = "that is no rotation" if qform is None else placement.compact(qform)
-        found = f"corners up to {apart:.4g} mm apart: sform {placement.compact(sform)}, qform {other}"
+        other = "that is no rotation" if qform is None else affine_checks.compact(qform)
+        found = f"corners up to {apart:.4g} mm apart: sform {affine_checks.compact(sform)}, qform {other}"
         raise MedsegError(
             Code.SFORM_QFORM_DISAGREE, where, found, "set both to the right one, or the wrong one's code to 0"
         )

@@ -22,8 +22,9 @@ import tifffile
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from medseg.errors import Code, Finding, MedsegError
-from medseg.io import placement
-from medseg.volume import Array, Grid, Volume
+from medseg.grid import Array, Grid
+from medseg.io import affine_checks
+from medseg.volume import Volume
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -42,7 +43,7 @@ def can_read(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement.MAX_VOXELS) -> Volume:
+def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
     """Read a picture as (C, H, W, 1) on the grid (rows, columns, 1) in px, rows downwards; no ``source``.
 
     With ``channels_last`` C = 3, red, green, blue (a grey picture three times); otherwise C = 1, the grey
@@ -61,7 +62,7 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement
 
 
 def read_values(
-    path: Path, *, max_voxels: int = placement.MAX_VOXELS, palette_as_colours: bool = False
+    path: Path, *, max_voxels: int = affine_checks.MAX_VOXELS, palette_as_colours: bool = False
 ) -> Volume:
     """Read a mask as it is stored: (1, H, W, 1) palette indices or grey integers, or (3, H, W, 1) colours.
 
@@ -130,17 +131,17 @@ def _coded(path: Path, limit: int) -> Iterator[None]:
         raise MedsegError(Code.NOT_AN_IMAGE, path, f"TIFF: {error}", "export the image again") from error
     except OSError as error:
         if error.errno is not None:
-            raise placement.refusal_to_open(path, error) from error
-        raise placement.truncated(path, str(error)) from error
+            raise affine_checks.refusal_to_open(path, error) from error
+        raise affine_checks.truncated(path, str(error)) from error
     except _DAMAGE as error:
-        raise placement.truncated(path, f"{type(error).__name__}: {error}") from error
+        raise affine_checks.truncated(path, f"{type(error).__name__}: {error}") from error
 
 
 def _not_identified(path: Path) -> MedsegError:
     with path.open("rb") as file:
         start = file.read(8)
     if not start:
-        return placement.truncated(path, "the file is empty")
+        return affine_checks.truncated(path, "the file is empty")
     return MedsegError(Code.NOT_AN_IMAGE, path, f"begins with {start!r}", "export the image again")
 
 
@@ -199,14 +200,16 @@ def _check_size(path: Path, height: int, width: int, limit: int) -> None:
     if min(height, width) == 1:
         found, remedy = f"{height}×{width} pixels", "give a picture of two rows and two columns or more"
         raise MedsegError(Code.TOO_SMALL, path, found, remedy)
-    placement.spatial_shape((height, width), path, channels_last=False, max_voxels=placement.MAX_VOXELS)
+    affine_checks.spatial_shape(
+        (height, width), path, channels_last=False, max_voxels=affine_checks.MAX_VOXELS
+    )
     if height * width > limit:
         raise _too_large(path, f"{height}×{width}", limit)
 
 
 def _one_page(path: Path, pages: int) -> None:
     if pages == 0:
-        raise placement.truncated(path, "TIFF without a page")
+        raise affine_checks.truncated(path, "TIFF without a page")
     if pages > 1:
         raise MedsegError(Code.FOUR_D, path, f"{pages} pages", "save each page as a file of its own")
 

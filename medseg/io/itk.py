@@ -17,8 +17,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 (the name its users know)
 
 from medseg.errors import Code, Finding, MedsegError
-from medseg.io import placement
-from medseg.volume import Array, Grid, Volume
+from medseg.grid import Array, Grid
+from medseg.io import affine_checks
+from medseg.volume import Volume
 
 SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 
@@ -42,7 +43,7 @@ def can_read(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement.MAX_VOXELS) -> Volume:
+def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
     """Read a scan or label map as (C, X, Y, Z) in its own dtype, X fastest in memory; ``source`` is None.
 
     ``channels_last`` takes a fourth axis as channels; otherwise C = 1. An NRRD that names no space gets the
@@ -54,12 +55,12 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement
     payload = _find_payload(path)
     reader = _open(path)
     on_disk = tuple(reader.GetSize())
-    shape, channels = placement.spatial_shape(
+    shape, channels = affine_checks.spatial_shape(
         on_disk, path, channels_last=channels_last, max_voxels=max_voxels
     )
     _refuse_vectors(reader, path)
     affine = _affine(reader)
-    notes = placement.singleton_notes(on_disk, path) + placement.check_affine(affine, path)
+    notes = affine_checks.singleton_notes(on_disk, path) + affine_checks.check_affine(affine, path)
     if path.suffix.lower() in {".nrrd", ".nhdr"} and not reader.HasMetaDataKey("NRRD_space"):
         remedy = "set the space in the header if you know it"
         notes.append(Finding(Code.NO_ORIENTATION, str(path), "no space field", remedy))
@@ -79,9 +80,9 @@ def _find_payload(path: Path) -> _Payload | None:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
-        raise placement.refusal_to_open(path, error) from error
+        raise affine_checks.refusal_to_open(path, error) from error
     if not head:
-        raise placement.truncated(path, "the file is empty")
+        raise affine_checks.truncated(path, "the file is empty")
     if head.startswith(b"NRRD"):
         return _nrrd_payload(path, head)
     return _meta_payload(path, head)
@@ -106,7 +107,7 @@ def _nrrd_payload(path: Path, head: bytes) -> _Payload | None:
     if data:
         return _detached(path, data[1].decode(errors="replace"), compressed=compressed)
     if not end:
-        raise placement.truncated(path, "the header has no end")
+        raise affine_checks.truncated(path, "the header has no end")
     return _Payload(path, end.end(), compressed)
 
 
@@ -129,11 +130,11 @@ def _check_payload(payload: _Payload, needed: int, where: Path) -> None:
             else:
                 there = payload.path.stat().st_size - payload.offset
     except zlib.error as error:
-        raise placement.truncated(where, str(error)) from error
+        raise affine_checks.truncated(where, str(error)) from error
     except OSError as error:
-        raise placement.refusal_to_open(payload.path, error) from error
+        raise affine_checks.refusal_to_open(payload.path, error) from error
     if there < needed:
-        raise placement.truncated(where, f"{there} of {needed} bytes of voxels there")
+        raise affine_checks.truncated(where, f"{there} of {needed} bytes of voxels there")
 
 
 def _decompressed_size(blocks: Any) -> int:
@@ -161,7 +162,7 @@ def _execute(reader: Any, path: Path) -> Array:
     try:
         return np.asarray(sitk.GetArrayFromImage(reader.Execute()))
     except RuntimeError as error:
-        raise placement.truncated(path, _last_line(error)) from error
+        raise affine_checks.truncated(path, _last_line(error)) from error
 
 
 def _last_line(error: RuntimeError) -> str:

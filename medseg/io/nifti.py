@@ -17,8 +17,9 @@ import nibabel as nib
 import numpy as np
 
 from medseg import files
-from medseg.io import headers, placement
-from medseg.volume import Array, Grid, Volume
+from medseg.grid import Array, Grid
+from medseg.io import affine_checks, headers
+from medseg.volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii", ".mgh", ".mgz")
 WRITTEN_SUFFIXES = (".nii.gz", ".nii")
@@ -41,7 +42,7 @@ def can_read(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement.MAX_VOXELS) -> Volume:
+def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
     """Read a scan or label map as (C, X, Y, Z) in the dtype on disk (native byte order) or scaled to float32.
 
     ``channels_last`` takes a fourth axis as channels; otherwise C = 1. The array lies in memory as on disk,
@@ -57,7 +58,7 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement
         )
         needed = about.offset + about.voxels * about.dtype.itemsize
         if needed > most_bytes:  # before memory is taken for it
-            raise placement.truncated(path, f"{needed} bytes announced, at most {most_bytes} there")
+            raise affine_checks.truncated(path, f"{needed} bytes announced, at most {most_bytes} there")
         stream.seek(about.offset)
         voxels = _read_voxels(stream, about)
         while stream.read(_CHUNK):  # gzip compares its checksum only at the end
@@ -105,9 +106,9 @@ def _opened(path: Path) -> Iterator[tuple[_Stream, int]]:
             else:
                 yield file, size
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise placement.truncated(path, str(error)) from error
+        raise affine_checks.truncated(path, str(error)) from error
     except OSError as error:
-        raise placement.refusal_to_open(path, error) from error
+        raise affine_checks.refusal_to_open(path, error) from error
 
 
 def _read_voxels(stream: _Stream, about: headers.Description) -> Array:

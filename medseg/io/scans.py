@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol, cast
 
 from medseg.errors import Code, MedsegError
-from medseg.io import images, itk, nifti, placement
+from medseg.io import affine_checks, images, itk, nifti
 from medseg.volume import Volume
 
 
@@ -19,7 +19,7 @@ class Reader(Protocol):
         """Whether the file's name is one of this family's."""
 
     def read(
-        self, path: Path, *, channels_last: bool = False, max_voxels: int = placement.MAX_VOXELS
+        self, path: Path, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS
     ) -> Volume:
         """Read the file as (C, X, Y, Z); refuse it with a coded error."""
 
@@ -36,7 +36,7 @@ Unit = Literal["mm", "px"]
 SUFFIXES_OF: dict[Unit, tuple[str, ...]] = {"mm": SUFFIXES, "px": images.SUFFIXES}
 
 
-def read(path: Path, *, channels_last: bool = False, max_voxels: int = placement.MAX_VOXELS) -> Volume:
+def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
     """Read a scan, picture or label map of any known format as (C, X, Y, Z) on its grid, with notes.
 
     ``channels_last`` takes a fourth axis, or colours, as channels. Raises NOT_AN_IMAGE where no reader knows

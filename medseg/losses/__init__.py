@@ -24,8 +24,8 @@ LOSSES: dict[str, str] = {
     "iou": "medseg.losses.overlap:SoftIoU",
     "ce_dice": "medseg.losses.overlap:CEDice",
     "unetpp": "medseg.losses.overlap:UNetPP",
-    "bce": "medseg.losses.masks:MaskCrossEntropy",
-    "bce_dice": "medseg.losses.masks:MaskCEDice",
+    "bce": "medseg.losses.multilabel:MaskCrossEntropy",
+    "bce_dice": "medseg.losses.multilabel:MaskCEDice",
 }
 """Name in a recipe -> ``module:Class``."""
 

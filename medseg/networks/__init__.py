@@ -92,7 +92,7 @@ def build(
             keywords["sigmoid"] = True
         values = _checked(name, cls, {"in_channels": in_channels, "classes": classes, **keywords})
         return _seeded(seed, cls, values)
-    from medseg.networks.monai_door import MonaiNetwork, monai_class
+    from medseg.networks.monai_adapter import MonaiNetwork, monai_class
 
     values = {"in_channels": in_channels, "classes": classes, **keywords}
     return _seeded(seed, MonaiNetwork, {"kind": monai_class(_monai_name(name)), **values})
@@ -113,7 +113,7 @@ def describe(name: str) -> dict[str, Any]:
     """
     import torch
 
-    from medseg.networks.receptive import receptive_field
+    from medseg.networks.tools.receptive_field import receptive_field
 
     with torch.device("meta"):
         network = build(name, 3, 4)

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from medseg.networks.backbones.vgg import VGG16_CONVS, VGG16_NAMES, vgg16_widths
 from medseg.networks.blocks import Pool, Unpool, conv, convs
 from medseg.networks.contract import Count, Network, he_
-from medseg.networks.vgg import VGG16_CONVS, VGG16_NAMES, vgg16_widths
-from medseg.networks.weights import conv_names
+from medseg.networks.weights.pretrained import conv_names
 
 
 class DeconvNet(Network):

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medseg.networks.backbones.vgg import VGG16
 from medseg.networks.blocks import resized
 from medseg.networks.contract import Count, Network, Share, he_
-from medseg.networks.vgg import VGG16
 
 Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 Rates = Annotated[tuple[Count, ...], Field(min_length=1)]

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
+from medseg.networks.backbones.vgg import VGG16
 from medseg.networks.contract import Count, Network, Share, he_
 from medseg.networks.upsample import Bilinear, BilinearTransposed
-from medseg.networks.vgg import VGG16
-from medseg.networks.weights import conv_names
+from medseg.networks.weights.pretrained import conv_names
 
 FULL_NAMES = ("classifier.0", "classifier.3")
 """The fully connected layers that become fc6 and fc7."""

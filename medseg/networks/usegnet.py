@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
+from medseg.networks.backbones.vgg import VGG16_CONVS, VGG16_NAMES, vgg16_widths
 from medseg.networks.blocks import Pool, Unpool, convs
 from medseg.networks.contract import Count, Network, he_
-from medseg.networks.vgg import VGG16_CONVS, VGG16_NAMES, vgg16_widths
-from medseg.networks.weights import conv_names
+from medseg.networks.weights.pretrained import conv_names
 
 Depth = Annotated[int, Field(ge=1, le=5)]
 Skips = Annotated[int, Field(ge=0, le=5)]

@@ -112,7 +112,7 @@ class Augmenter:
 
     @property
     def boxes(self) -> Callable[[int, npt.NDArray[np.intp]], tuple[npt.NDArray[np.intp], Pair]] | None:
-        """Where the fields of batch t lie if each is another's: see :class:`medseg.patches.draw.Drawer`."""
+        """Where the fields of batch t lie if each differs: see :class:`~medseg.patches.sampler.Drawer`."""
         return self._boxes if self.settings.elastic_px else None
 
     def __call__(

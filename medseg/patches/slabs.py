@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import Code, MedsegError
+from medseg.grid import PLANE_AXIS, Array, Plane
 from medseg.preprocess.intensity import Ready
-from medseg.volume import PLANE_AXIS, Array, Plane
 
 
 def slices(shape: tuple[int, int, int], plane: Plane) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import Code, MedsegError
-from medseg.volume import Array
+from medseg.grid import Array
 
 Pair = tuple[int, int]
 Starts = npt.NDArray[np.intp]

@@ -6,7 +6,7 @@
 Reorienting and cropping are views. Resampling keeps the array's own axes (an oblique scan stays oblique)
 and the centre of the volume; it makes a second array: linear for grey values, nearest for labels, where a
 point half-way between two voxels takes the lower index. Images in px are resampled as
-:mod:`medseg.preprocess.pixels` says, and stay of their type.
+:mod:`medseg.preprocess.resize2d` says, and stay of their type.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import SimpleITK as sitk  # noqa: N813 - its users' name for it
 from nibabel.orientations import inv_ornt_aff, io_orientation
 
 from medseg.errors import Code, MedsegError
-from medseg.preprocess import pixels
+from medseg.grid import Array, Grid, corner_distance, same_grid
+from medseg.preprocess import resize2d
 from medseg.preprocess.intensity import Box, Foreground, box
-from medseg.volume import Array, Grid, Volume, corner_distance, same_grid
+from medseg.volume import Volume
 
 Orientation = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """For each axis of the file: the RAS+ axis it runs along (0, 1, 2) and its sense (1 or -1)."""
@@ -249,7 +250,7 @@ def _at_spacing(volume: Volume, spacing: tuple[float, float, float] | None) -> V
         return volume
     grid = _grid_at_spacing(volume.grid, spacing)
     if grid.unit == "px":
-        return _placed(volume, pixels.resample(volume.array, volume.grid, grid), grid)
+        return _placed(volume, resize2d.resample(volume.array, volume.grid, grid), grid)
     array = np.empty((len(volume.array), *grid.shape), dtype=np.float32)
     for channel, out in zip(volume.array, array, strict=True):
         out[...] = _linear(channel, volume.grid, grid)

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - its users' name for it
 
 from medseg.errors import Code, MedsegError
-from medseg.volume import Array, Grid, Volume
+from medseg.grid import Array, Grid
+from medseg.volume import Volume
 
 Foreground = Literal["auto", "all"] | float
 """``auto``: all but the lowest value where that fills a fifth; a number x: value > x; ``all``: everything."""

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg import files
-from medseg.bits import pack_masks
+from medseg.classes import VOID
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array
+from medseg.mask_bits import pack_masks
 from medseg.preprocess.geometry import Record, grid_from_json, grid_to_json
 from medseg.preprocess.intensity import Ready, Scaling
-from medseg.volume import VOID, Array
 
 POSITIONS_PER_CLASS = 10_000
 """As many voxels of each class are kept for drawing patches around."""

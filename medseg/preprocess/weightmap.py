@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from medseg.volume import PLANE_AXIS, VOID, Array, Plane
+from medseg.classes import VOID
+from medseg.grid import PLANE_AXIS, Array, Plane
 
 NAME = "weight_map"
 """Its name among a prepared case's extra arrays."""

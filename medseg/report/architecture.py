@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Patch, Rectangle
 
 from medseg.networks.contract import Network
-from medseg.networks.flow import Flow, Stage, Way, flow
-from medseg.report import canvas
-from medseg.report.canvas import INK, QUIET, RULE, SERIES
+from medseg.networks.tools.flow import Flow, Stage, Way, flow
+from medseg.report import mpl
+from medseg.report.mpl import INK, QUIET, RULE, SERIES
 
 STYLES: dict[Way, tuple[str, str, str]] = {
     "next": ("straight on", QUIET, "-"),
@@ -33,7 +33,7 @@ def architectures(networks: Sequence[tuple[str, Network]], side: int) -> bytes:
     They may lie on ``meta``. Returns PNG.
     """
     rows = -(-len(networks) // 2)
-    made = canvas.figure(14, 3.9 * rows + 0.5)
+    made = mpl.figure(14, 3.9 * rows + 0.5)
     used: set[Way] = set()
     for place, (title, network) in enumerate(networks, start=1):
         drawn = flow(network, network.size_from(side))
@@ -46,7 +46,7 @@ def architectures(networks: Sequence[tuple[str, Network]], side: int) -> bytes:
     keys = [*_bar_keys(), *(_way_key(how) for how in STYLES if how in used)]
     made.legend(handles=keys, loc="lower center", ncols=len(keys), frameon=False, fontsize=9, labelcolor=INK)
     made.tight_layout(rect=(0, 0.5 / (3.9 * rows + 0.5), 1, 1), w_pad=3, h_pad=2.5)
-    return canvas.png(made, dpi=110)
+    return mpl.png(made, dpi=110)
 
 
 def _bar_keys() -> list[Any]:

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from medseg.evaluate.table import ScoreRow
-from medseg.report import canvas
-from medseg.report.canvas import INK, QUIET, RULE, SERIES
-from medseg.volume import Array
+from medseg.grid import Array
+from medseg.report import mpl
+from medseg.report.mpl import INK, QUIET, RULE, SERIES
 
 METRIC_NAMES = {
     "dice": "Dice",
@@ -49,10 +49,10 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     Where it has mean IoU and accuracies over all validation images, these stand instead of Dice. Returns PNG.
     """
     panels = _panels(history)
-    made = canvas.figure(9.2, 2.9)
+    made = mpl.figure(9.2, 2.9)
     for place, (kind, lines) in enumerate(panels.items(), start=1):
         axes = made.add_subplot(1, len(panels), place)
-        canvas.quiet_axes(axes)
+        mpl.quiet_axes(axes)
         _draw_lines(axes, lines)
         axes.set_title(kind, color=INK, fontsize=10, loc="left")
         axes.set_xlabel("epoch", color=QUIET, fontsize=9)
@@ -61,7 +61,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         if len(lines) > 1:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4, loc="best")
     made.tight_layout(w_pad=2.5)
-    return canvas.png(made)
+    return mpl.png(made)
 
 
 def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, _Lines]:
@@ -114,10 +114,10 @@ def box_plots(
     """
     names = list(dict.fromkeys(row.class_name for row in rows))
     given = colours or {}
-    made = canvas.figure(9.2, 3.1)
+    made = mpl.figure(9.2, 3.1)
     for place, metric in enumerate(metrics, start=1):
         axes = made.add_subplot(1, len(metrics), place)
-        canvas.quiet_axes(axes)
+        mpl.quiet_axes(axes)
         for position, name in enumerate(names):
             values = [v for r in rows if r.class_name == name and (v := getattr(r, metric)) is not None]
             rgb = given.get(name)
@@ -134,7 +134,7 @@ def box_plots(
         elif metric != "size_error_percent":
             axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
     made.tight_layout(w_pad=2)
-    return canvas.png(made)
+    return mpl.png(made)
 
 
 def _draw_box(axes: Any, position: int, values: Sequence[float], colour: Any) -> None:
@@ -164,7 +164,7 @@ def time_bars(bars: Mapping[str, Mapping[str, float]]) -> bytes:
     ``bars`` is, for instance, ``{"whole run": {"train": 812.0, …}, "one scan": {"read": 0.1, …}}``.
     Returns PNG.
     """
-    made = canvas.figure(9.2, 0.15 + 0.85 * len(bars))
+    made = mpl.figure(9.2, 0.15 + 0.85 * len(bars))
     for place, (name, bar) in enumerate(bars.items(), start=1):
         axes = made.add_subplot(len(bars), 1, place)
         axes.set_axis_off()
@@ -191,7 +191,7 @@ def time_bars(bars: Mapping[str, Mapping[str, float]]) -> bytes:
             columnspacing=1.2,
         )
     made.subplots_adjust(left=0.1, right=0.9, top=0.97, bottom=0.45 / made.get_figheight(), hspace=1.6)
-    return canvas.png(made)
+    return mpl.png(made)
 
 
 def duration(seconds: float) -> str:
@@ -214,14 +214,14 @@ def class_bars(values: Mapping[str, float | None], colours: Mapping[str, tuple[i
     """
     panels = math.ceil(len(values) / _BARS_A_PANEL)
     rows = math.ceil(len(values) / panels)
-    made = canvas.figure(9.2, 0.4 + 0.23 * rows)
+    made = mpl.figure(9.2, 0.4 + 0.23 * rows)
     held = list(values.items())
     for place in range(panels):
         axes = made.add_subplot(1, panels, place + 1)
         _draw_class_bars(axes, held[place * rows : (place + 1) * rows], colours)
         axes.set_ylim(rows - 0.4, -0.6)
     made.tight_layout(w_pad=1.5)
-    return canvas.png(made)
+    return mpl.png(made)
 
 
 def _draw_class_bars(
@@ -252,7 +252,7 @@ def confusion_picture(matrix: Array, names: Sequence[str]) -> bytes:
     share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
     cell = min(0.62, max(7.6 / len(names), 0.085))  # inches
     side = 1.6 + cell * len(names)
-    made = canvas.figure(side + 0.9, side)
+    made = mpl.figure(side + 0.9, side)
     axes = made.add_subplot()
     numbered = len(names) <= _NUMBERS_UP_TO
     # Without numbers the square root lets rare confusions be seen.
@@ -271,7 +271,7 @@ def confusion_picture(matrix: Array, names: Sequence[str]) -> bytes:
         bar.ax.tick_params(colors=INK, labelsize=9)
         bar.outline.set_visible(False)
     made.tight_layout()
-    return canvas.png(made)
+    return mpl.png(made)
 
 
 _PER_CENT = (0, 1, 5, 20, 50, 100)

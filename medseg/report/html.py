@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from medseg.evaluate.table import ScoreRow, metrics_of
 from medseg.files import write_text
-from medseg.report import canvas
+from medseg.report import mpl
 from medseg.report.charts import METRIC_NAMES
 
 _TEMPLATE = "page.html.j2"
@@ -137,7 +137,7 @@ def _data_uri(picture: bytes) -> Markup:
 
 def _shown_width(png: bytes) -> int:
     """Width in CSS pixels at which a chart's text has its size; the PNG header holds the pixels."""
-    return round(int.from_bytes(png[16:20], "big") / canvas.DPI * 96 * _ENLARGED)
+    return round(int.from_bytes(png[16:20], "big") / mpl.DPI * 96 * _ENLARGED)
 
 
 def number(value: float | None, metric: str = "") -> str:

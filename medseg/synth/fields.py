@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medseg.volume import Array
+from medseg.grid import Array
 
 LEAST_JACOBIAN = 0.2
 """A deformation keeps at least this share of every voxel's volume, so that it cannot fold."""

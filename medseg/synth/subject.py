@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from medseg.grid import Array, Grid
 from medseg.synth.fields import random_matrix, smooth_field, unfolded
 from medseg.synth.tissues import Tissues
-from medseg.volume import Array, Grid, Volume
+from medseg.volume import Volume
 
 CLASSES = {0: "background", 1: "CSF", 2: "GM", 3: "WM"}
 """Values in the label files, as in IBSR-18."""

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.errors import Code, MedsegError
-from medseg.volume import Array
+from medseg.grid import Array
 
 HULL_MM = 5.0
 """Closing radius of the brain's hull: sulci up to twice as wide are closed over and become CSF."""

@@ -16,12 +16,12 @@ from typing import Any
 
 import medseg
 from medseg import files
+from medseg.classes import ClassList
 from medseg.infer import results
 from medseg.tracking import store
-from medseg.tracking.run import Run
-from medseg.volume import ClassList
+from medseg.tracking.tracker import Run
 
-_CODE = Path(__file__).with_name("served.py")
+_CODE = Path(__file__).with_name("mlflow_model.py")
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.train import optim, state
-from medseg.train.ahead import ahead
-from medseg.train.device import deterministic, open_fabric, resolved_precision, seeded
+from medseg.train.fabric import deterministic, open_fabric, resolved_precision, seeded
 from medseg.train.plan import Epoch, FitPlan
+from medseg.train.prefetch import ahead
 from medseg.train.stop import Stopped, StopWish, listening
 
 Draw = Callable[[int, slice], tuple[Any, ...]]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from medseg.baselines import fcm
 from medseg.errors import Code, MedsegError
+from medseg.grid import Grid
 from medseg.preprocess.intensity import Ready, Scaling
-from medseg.volume import Grid
 from tests.oracles import fcm as oracle
 
 voxel_lists = st.lists(st.integers(0, 60), min_size=3, max_size=25).filter(lambda v: len(set(v)) >= 3)

@@ -107,7 +107,7 @@ def test_links_between_pages_and_files_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_in_the_docs_exist(page: Path) -> None:
-    from medseg.cli import folders, look, run, scores, segment  # noqa: F401
+    from medseg.cli import data, inspection, run, scores, segment  # noqa: F401
     from medseg.cli.app import app
 
     known = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from medseg.config import classfile, load
+from medseg.config import class_file, load
 from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.errors import Code
@@ -40,12 +40,12 @@ def problems(**data: Any) -> list[str]:
 
 
 def test_all_that_ship_load_with_their_number_of_classes() -> None:
-    assert {name: len(recipe(class_file=name).data.classes) for name in classfile.packaged_names()} == COUNTS
+    assert {name: len(recipe(class_file=name).data.classes) for name in class_file.packaged_names()} == COUNTS
 
 
 @pytest.mark.parametrize("name", sorted(COUNTS))
 def test_every_list_says_where_its_facts_come_from(name: str) -> None:
-    text = (classfile.packaged() / f"classes/{name}.yaml").read_text()
+    text = (class_file.packaged() / f"classes/{name}.yaml").read_text()
     assert "# Source: " in text
 
 
@@ -139,5 +139,5 @@ def test_every_recipe_of_the_page_on_image_sets_loads() -> None:
     assert len(blocks) == 6
     for block in blocks:
         load.validate({"name": "page", **yaml.safe_load(block)}, Path("datasets.md"))
-    named = {name for name in classfile.packaged_names() if f"`{name}`" in page}
+    named = {name for name in class_file.packaged_names() if f"`{name}`" in page}
     assert named == set(COUNTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from medseg.errors import Code, MedsegError
-from medseg.evaluate import compare, table
+from medseg.evaluate import compare, folder_pairs, table
 from medseg.evaluate.table import ScoreRow
 from medseg.files import write_csv, write_json
 
@@ -138,11 +138,11 @@ def test_folders_are_matched_by_case(tmp_path: Path):
     touch(
         guess / "a.nii.gz", guess / "a_margin.nii.gz", guess / "a.json", guess / "c.nii.gz", guess / "d.nii"
     )
-    pairs, extra = compare.folder_pairs(truth, guess)
+    pairs, extra = folder_pairs.folder_pairs(truth, guess)
     assert pairs == [
-        compare.Pair("a", truth / "a" / "a_seg.nii.gz", guess / "a.nii.gz"),
-        compare.Pair("b", truth / "b_label.nii", None),
-        compare.Pair("c", truth / "c.mha", guess / "c.nii.gz"),
+        folder_pairs.Pair("a", truth / "a" / "a_seg.nii.gz", guess / "a.nii.gz"),
+        folder_pairs.Pair("b", truth / "b_label.nii", None),
+        folder_pairs.Pair("c", truth / "c.mha", guess / "c.nii.gz"),
     ]
     assert extra == {"d": guess / "d.nii"}
 
@@ -151,23 +151,23 @@ def test_masks_are_gathered_by_case(tmp_path: Path):
     truth, guess = tmp_path / "truth", tmp_path / "guess"
     touch(truth / "a_b_whole.nii.gz", truth / "x" / "a_b_lesion_seg.nii.gz", truth / "stray_seg.nii.gz")
     touch(guess / "a_b_whole.nii", guess / "a_b_margin.nii", guess / "c_whole.nii", guess / "c_lesion.nii")
-    pairs, extra = compare.mask_pairs(truth, guess, ("whole", "lesion"))
+    pairs, extra = folder_pairs.mask_pairs(truth, guess, ("whole", "lesion"))
     reference = {"whole": truth / "a_b_whole.nii.gz", "lesion": truth / "x" / "a_b_lesion_seg.nii.gz"}
     assert pairs == [
-        compare.MaskPair("a_b", reference, {"whole": guess / "a_b_whole.nii"}),
-        compare.MaskPair("stray", {"": truth / "stray_seg.nii.gz"}, {}),
+        compare.Pair("a_b", reference, {"whole": guess / "a_b_whole.nii"}),
+        compare.Pair("stray", {"": truth / "stray_seg.nii.gz"}, None),
     ]
     assert extra == {"c": guess / "c_lesion.nii"}
     touch(guess / "x" / "c_whole.mha")
     with pytest.raises(MedsegError) as refusal:
-        compare.mask_pairs(truth, guess, ("whole", "lesion"))
+        folder_pairs.mask_pairs(truth, guess, ("whole", "lesion"))
     assert refusal.value.code is Code.DUPLICATE_CASE
     with pytest.raises(MedsegError) as refusal:
-        compare.mask_pairs(tmp_path / "guess" / "x" / "none", guess, ("whole",))
+        folder_pairs.mask_pairs(tmp_path / "guess" / "x" / "none", guess, ("whole",))
     assert refusal.value.code is Code.PATH_MISSING
     (tmp_path / "empty").mkdir()
     with pytest.raises(MedsegError) as refusal:
-        compare.mask_pairs(tmp_path / "empty", truth, ())
+        folder_pairs.mask_pairs(tmp_path / "empty", truth, ())
     assert refusal.value.code is Code.NOTHING_USABLE
 
 
@@ -184,11 +184,11 @@ def test_folders_that_cannot_be_matched_are_refused(tmp_path: Path, names, code)
     (tmp_path / "guess").mkdir()
     touch(*(tmp_path / "truth" / name for name in names))
     with pytest.raises(MedsegError) as refusal:
-        compare.folder_pairs(tmp_path / "truth", tmp_path / "guess")
+        folder_pairs.folder_pairs(tmp_path / "truth", tmp_path / "guess")
     assert refusal.value.code is code
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(MedsegError) as refusal:
-        compare.folder_pairs(tmp_path / "nowhere", tmp_path)
+        folder_pairs.folder_pairs(tmp_path / "nowhere", tmp_path)
     assert refusal.value.code is Code.PATH_MISSING

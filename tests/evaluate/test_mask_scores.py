@@ -8,10 +8,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medseg.bits import pack_masks
-from medseg.evaluate import overlap, summary, table
+from medseg.classes import VOID, ClassList
+from medseg.evaluate import confusion_matrix, summary, table
 from medseg.evaluate.table import Entry
-from medseg.volume import VOID, ClassList, Grid
+from medseg.grid import Grid
+from medseg.mask_bits import pack_masks
 
 CLASSES = ClassList.of_masks({"whole": (), "core": (), "rim": ()})
 GRID = Grid((4, 5, 3), np.eye(4))
@@ -32,27 +33,27 @@ def test_each_mask_is_scored_as_if_it_were_alone(seed: int, missing: bool) -> No
     packed = None if missing else pack_masks(guess)
     rows = table.score(Entry("a", "s"), pack_masks(truth), packed, GRID, CLASSES)
     assert [row.class_name for row in rows] == ["whole", "core", "rim"]
-    stack = overlap.confusion_of(pack_masks(truth), packed, CLASSES)
+    stack = confusion_matrix.confusion_of(pack_masks(truth), packed, CLASSES)
     for i, row in enumerate(rows):
         alone = ClassList.from_names({0: "outside", 1: row.class_name})
         seen = None if missing else guess[i]
         assert [row] == table.score(Entry("a", "s"), truth[i], seen, GRID, alone)
-        assert np.array_equal(stack[i], overlap.confusion(truth[i], seen, 2))
-    expected = [overlap.dice(matrix)[1] for matrix in stack]
-    assert np.array_equal(overlap.foreground_dice(stack, CLASSES), expected, equal_nan=True)
+        assert np.array_equal(stack[i], confusion_matrix.confusion(truth[i], seen, 2))
+    expected = [confusion_matrix.dice(matrix)[1] for matrix in stack]
+    assert np.array_equal(confusion_matrix.foreground_dice(stack, CLASSES), expected, equal_nan=True)
 
 
 def test_of_classes_that_exclude_each_other_the_matrix_is_as_ever() -> None:
     plain = ClassList.from_names({0: "background", 1: "csf"})
     truth = np.array([[[0, 1, 1, VOID]]], np.uint8)
-    matrix = overlap.confusion_of(truth, truth % 2, plain)
-    assert np.array_equal(matrix, overlap.confusion(truth, truth % 2, 2))
-    assert overlap.foreground_dice(matrix, plain).tolist() == [1.0]
+    matrix = confusion_matrix.confusion_of(truth, truth % 2, plain)
+    assert np.array_equal(matrix, confusion_matrix.confusion(truth, truth % 2, 2))
+    assert confusion_matrix.foreground_dice(matrix, plain).tolist() == [1.0]
 
 
 def test_the_matrices_of_a_set_there_and_back(tmp_path: Path) -> None:
     truth, guess = drawn(1)
-    stack = overlap.confusion_of(pack_masks(truth), pack_masks(guess), CLASSES)
+    stack = confusion_matrix.confusion_of(pack_masks(truth), pack_masks(guess), CLASSES)
     table.write_confusion(tmp_path / "confusion.csv", {"test": stack}, CLASSES)
     found = table.read_confusion(tmp_path / "confusion.csv")
     assert list(found) == ["test, whole", "test, core", "test, rim"]
@@ -66,10 +67,10 @@ def test_the_summary_has_each_mask_s_numbers_over_the_set() -> None:
     truth, guess = drawn(2)
     packed = pack_masks(truth), pack_masks(guess)
     rows = table.score(Entry("a", "s"), *packed, GRID, CLASSES)
-    stack = overlap.confusion_of(*packed, CLASSES)
+    stack = confusion_matrix.confusion_of(*packed, CLASSES)
     told = summary.summarise(rows, {"test": stack}, background=False, names=CLASSES.names)["sets"]["test"]
     assert list(told["classes"]) == ["whole", "core", "rim"]
     for i, name in enumerate(CLASSES.names):
-        assert told["over_masks"][name] == overlap.over_set(stack[i])
-        assert told["over_set"]["iou_by_class"][name] == overlap.iou(stack[i])[1]
+        assert told["over_masks"][name] == confusion_matrix.over_set(stack[i])
+        assert told["over_set"]["iou_by_class"][name] == confusion_matrix.iou(stack[i])[1]
     assert "G" not in told["over_set"]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from medseg import files
+from medseg.classes import VOID, ClassList
 from medseg.errors import Code, MedsegError
-from medseg.evaluate import overlap, surface, table
-from medseg.volume import VOID, ClassList, Grid
+from medseg.evaluate import confusion_matrix, surface, table
+from medseg.grid import Grid
 
 CLASSES = ClassList.from_names({0: "background", 1: "CSF", 2: "GM", 3: "WM"})
 ENTRY = table.Entry("case1", "subject1", fold=2, role="val")
@@ -180,7 +181,10 @@ def test_a_table_without_the_column_of_boundary_f1_is_read(tmp_path: Path):
 
 def test_confusion_csv_reads_back(tmp_path: Path):
     truth, prediction = labels((1, CUBE)), labels((1, SHIFTED))
-    matrices = {"test": overlap.confusion(truth, prediction, 4), "val": overlap.confusion(truth, None, 4)}
+    matrices = {
+        "test": confusion_matrix.confusion(truth, prediction, 4),
+        "val": confusion_matrix.confusion(truth, None, 4),
+    }
     table.write_confusion(tmp_path / "confusion.csv", matrices, CLASSES)
     found = table.read_confusion(tmp_path / "confusion.csv")
     assert found.keys() == matrices.keys()

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
+from medseg.grid import Array, Grid, Plane
 from medseg.infer import crf, predict
-from medseg.infer.crf import Bilateral, Crf, Greys, Smooth, mean_field, refine
-from medseg.infer.predict import Dense, Gaussian, Spec
+from medseg.infer.crf import Bilateral, Greys, Smooth, mean_field, refine
+from medseg.infer.inferers import Dense, Gaussian
+from medseg.infer.predictor import Spec
+from medseg.model.description import Crf
 from medseg.patches.slabs import plane_view
 from medseg.patches.windows import mirrored
 from medseg.preprocess.intensity import Ready, Scaling
-from medseg.volume import Array, Grid, Plane
 from tests.oracles import crf as oracle
 
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array, Grid, Plane
 from medseg.infer import predict
-from medseg.infer.predict import Dense, Gaussian, How, Members, NetworkPredictor, Spec, Voting
-from medseg.infer.predictor import autocast_dtype
+from medseg.infer.ensemble import Members
+from medseg.infer.inferers import Dense, Gaussian, How, Voting
+from medseg.infer.predictor import NetworkPredictor, Spec, autocast_dtype
 from medseg.patches.slabs import plane_view
 from medseg.preprocess.intensity import Ready, Scaling
-from medseg.volume import Array, Grid, Plane
 
 PLANES: list[Plane] = ["axial", "coronal", "sagittal"]
 HOWS: list[How] = [Dense(batch=3), Voting((8, 4), (3, 2), batch=5), Gaussian((8, 4), (3, 2), batch=5)]

@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array, Grid
 from medseg.infer import predict
-from medseg.infer.predict import Dense, Gaussian, How, Members, NetworkPredictor, Spec, Tiles, Voting
+from medseg.infer.ensemble import Members
+from medseg.infer.inferers import Dense, Gaussian, How, Tiles, Voting
+from medseg.infer.predictor import NetworkPredictor, Spec
 from medseg.infer.stitch import GaussianStitcher, TileStitcher, gaussian
 from medseg.infer.tiles import check_tiles, lay_out, tiled
 from medseg.networks.unet import UNet
 from medseg.patches.windows import covering_grid, cut, mirrored
 from medseg.preprocess.intensity import Ready, Scaling
-from medseg.volume import Array, Grid
 from tests.oracles import tiling as oracle
 
 Pair = tuple[int, int]

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medseg.classes import ClassList
+from medseg.grid import Array, Grid
 from medseg.io import nifti
-from medseg.volume import Array, ClassList, Grid, Volume
+from medseg.volume import Volume
 
 Touch = Callable[..., Path]
 

@@ -7,10 +7,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medseg.classes import ClassList
 from medseg.errors import Code, Finding
+from medseg.grid import Array
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
-from medseg.volume import Array, ClassList
 
 Save = Callable[..., Path]
 

@@ -9,7 +9,7 @@ import pytest
 
 from medseg.errors import Code, MedsegError
 from medseg.ingest import layouts
-from tests.found import pairs, strays
+from tests.helpers.case_lists import pairs, strays
 
 Touch = Callable[..., Path]
 

@@ -12,8 +12,8 @@ from medseg.config.data import Data
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import checks, imagesets, layouts, splits
 from medseg.ingest.patterns import Found
-from tests.imagesets import SAMPLES, VOC
-from tests.pictures import draw, save, stripes, truncate
+from tests.helpers.image_sets import SAMPLES, VOC
+from tests.helpers.images import draw, save, stripes, truncate
 
 LISTED = [name for name, sample in SAMPLES.items() if any("train" in path for path in sample.texts)]
 NAMES = sorted(SAMPLES)

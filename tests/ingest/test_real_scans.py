@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medseg.classes import ClassList
 from medseg.errors import Code
 from medseg.ingest import checks, layouts, splits
 from medseg.io import nifti, scans
-from medseg.volume import ClassList
 
 pytestmark = pytest.mark.data
 

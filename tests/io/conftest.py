@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.volume import Array
+from medseg.grid import Array
 
 MakeNifti = Callable[..., Path]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from medseg.errors import Code, MedsegError
 from medseg.io import images, scans
-from tests.pictures import draw, save, stripes, truncate
+from tests.helpers.images import draw, save, stripes, truncate
 
 RGB = draw()
 LUMA = np.asarray(Image.fromarray(RGB).convert("L"))

@@ -8,8 +8,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 (the name its users know)
 
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array
 from medseg.io import itk
-from medseg.volume import Array, Volume
+from medseg.volume import Volume
 
 SUFFIXES = [".mha", ".mhd", ".nrrd", ".nhdr"]
 LPS = (-1, 0, 0, 0, -1, 0, 0, 0, 1)

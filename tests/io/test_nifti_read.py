@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array
 from medseg.io import nifti
-from medseg.volume import Array, Volume
+from medseg.volume import Volume
 
 MakeNifti = Callable[..., Path]
 

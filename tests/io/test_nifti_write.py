@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medseg.grid import Array, Grid
 from medseg.io import nifti
-from medseg.volume import Array, Grid, Volume
+from medseg.volume import Volume
 
 MakeNifti = Callable[..., Path]
 

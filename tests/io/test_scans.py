@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array
 from medseg.io import itk, nifti, scans
-from medseg.volume import Array
 
 
 def test_each_suffix_has_one_reader() -> None:

@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from medseg import files
-from tests.boxes import LARGE, make_subjects
+from tests.helpers.box_subjects import LARGE, make_subjects
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 

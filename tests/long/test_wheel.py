@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from medseg import files, networks
-from medseg.infer import modelfolder
-from tests.models import describe
+from medseg.model import folder as model_folder
+from tests.helpers.model_folders import describe
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 
@@ -58,7 +58,7 @@ def installed(folder: Path, what: str) -> Path:
 def test_the_core_alone_segments_and_every_other_command_names_the_extra(wheel: Path, tmp_path: Path) -> None:
     medseg = installed(tmp_path, str(wheel))
     state = networks.build("usegnet", 3, 3, seed=0, width=2).state_dict()
-    modelfolder.export(tmp_path / "model", {"fold0": state}, describe())
+    model_folder.export(tmp_path / "model", {"fold0": state}, describe())
     scan = np.random.default_rng(0).integers(0, 99, (24, 24, 6)).astype(np.int16)
     nib.Nifti1Image(scan, np.eye(4)).to_filename(tmp_path / "scan.nii.gz")
     run([str(medseg), "segment", "scan.nii.gz", "out", "--model", "model"], tmp_path)

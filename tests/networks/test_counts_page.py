@@ -15,7 +15,7 @@ from torch import nn
 
 from medseg.networks import NETWORKS, build
 from medseg.networks.backbones import BodyName, make_body
-from medseg.networks.vgg import VGG16, VGG16Classifier
+from medseg.networks.backbones.vgg import VGG16, VGG16Classifier
 
 PAGE = Path(__file__).parents[2] / "docs/networks.md"
 BEGIN, END = "<!-- the table, made by tests/networks/test_counts_page.py -->", "<!-- end of the table -->"

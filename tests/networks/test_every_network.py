@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
-from medseg.infer import onnxgraph
+from medseg.model import onnx_graph
 from medseg.networks import NETWORKS, build
 from medseg.networks.contract import Network
 from medseg.networks.upsample import Way
@@ -195,7 +195,7 @@ There is none that cannot be written at all."""
 def test_onnx_graphs_agree_with_eager(name: str, tmp_path: Path) -> None:
     row = ONE_EACH[name]
     network, x = without_zeros(made(row)).eval(), batch(row)
-    free = onnxgraph.write(tmp_path / "a.onnx", network, row.size)
+    free = onnx_graph.write(tmp_path / "a.onnx", network, row.size)
     assert free == (name not in FIXED_SIZE)
     if free:
         x = torch.nn.functional.pad(x, (0, 2 * network.step, 0, network.step))

@@ -10,7 +10,7 @@ from torch import nn
 
 from medseg.networks import build
 from medseg.networks.backbones import BodyName, make_body
-from medseg.networks.vgg import VGG16
+from medseg.networks.backbones.vgg import VGG16
 
 PAPER_UNETPP = {"batch_norm": False, "deep_supervision": False}
 PAPER_UNET = {"padding": "valid", "batch_norm": False, "dropout": 0.5}

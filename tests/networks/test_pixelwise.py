@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medseg.errors import Code, MedsegError
 from medseg.networks import build
 from medseg.networks.pixelwise import WindowClassifier, as_convolution, fully_convolutional
-from medseg.networks.receptive import ReceptiveField, receptive_field
+from medseg.networks.tools.receptive_field import ReceptiveField, receptive_field
 
 
 def image(height: int, width: int, channels: int = 3) -> Tensor:

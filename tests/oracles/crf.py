@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medseg.volume import Array
+from medseg.grid import Array
 
 
 def gaussian(features: Array) -> Array:

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from medseg.volume import Array, Grid
+from medseg.grid import Array, Grid
 
 
 def source_position(target_index: tuple[int, int, int], target: Grid, source: Grid) -> Array:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from medseg.volume import Array, Grid
+from medseg.grid import Array, Grid
 
 
 def shares(axis: int, source: Grid, target: Grid) -> list[dict[int, float]]:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from medseg.grid import PLANE_AXIS, Array, Grid, Plane
 from medseg.patches import elastic
 from medseg.patches.augment import Augmentation, Augmenter, Draws, draw, move
-from medseg.patches.draw import Drawer
+from medseg.patches.sampler import Drawer
 from medseg.preprocess.geometry import Record
 from medseg.preprocess.intensity import Ready, Scaling
 from medseg.preprocess.store import Prepared
-from medseg.volume import PLANE_AXIS, Array, Grid, Plane
 from tests.oracles import elastic as oracle
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 30))

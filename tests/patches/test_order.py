@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medseg.patches.draw import Drawer
+from medseg.classes import VOID
+from medseg.grid import Grid
+from medseg.patches.sampler import Drawer
 from medseg.preprocess.geometry import Record
 from medseg.preprocess.intensity import Ready, Scaling
 from medseg.preprocess.store import Prepared
-from medseg.volume import VOID, Grid
 
 
 def picture(number: int, shape: tuple[int, int] = (6, 8)) -> Prepared:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from medseg.errors import Code, MedsegError
+from medseg.grid import PLANE_AXIS, Grid, Plane
 from medseg.patches import slabs
 from medseg.preprocess.intensity import Ready, Scaling
-from medseg.volume import PLANE_AXIS, Grid, Plane
 
 
 def ready(shape: tuple[int, int, int] = (2, 3, 4), channels: int = 2) -> Ready:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from medseg import networks
-from medseg.infer import modelfolder
-from pipelines.reporter import Reporter
-from tests.models import describe
+from medseg.console import Reporter
+from medseg.model import folder as model_folder
+from tests.helpers.model_folders import describe
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
             ).state_dict()
             for k in range(members)
         }
-        modelfolder.export(tmp_path / folder, states, about)
+        model_folder.export(tmp_path / folder, states, about)
         return tmp_path / folder
 
     return make

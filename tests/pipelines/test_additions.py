@@ -13,17 +13,18 @@ import yaml
 
 from medseg import files
 from medseg.config.load import RecipeError
+from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.evaluate import compare
-from medseg.infer import modelfolder
-from medseg.infer.crf import Crf
-from pipelines import baseline, explaining, segment
+from medseg.infer import loading
+from medseg.model.description import Crf
+from pipelines import explanations
 from pipelines import run as pipeline
-from pipelines.reporter import Reporter
+from pipelines.commands import baseline, segment
+from pipelines.commands.segment import Settings
 from pipelines.run import Request
-from pipelines.segment import Settings
 from pipelines.workfolder import Work
-from tests.boxes import make_subjects
+from tests.helpers.box_subjects import make_subjects
 from tests.pipelines.test_run import OFF, tree
 
 
@@ -50,7 +51,7 @@ def test_the_crf_is_in_the_model_folder_and_segment_does_what_predict_does(place
     said = go(request(place, OFF, "predict.crf={w1: 5, sigma_alpha: 10}"))
     assert "train: up to date" not in said  # exported anew, not trained anew
     assert "trained in" not in said
-    crf = modelfolder.load(place / "work/model").description.crf
+    crf = loading.load(place / "work/model").description.crf
     assert crf == Crf(w1=5, sigma_alpha=10)
     assert "dense CRF" in (place / "work/model/card.md").read_text()
     refined = (place / "work/predictions/s3.nii.gz").read_bytes()
@@ -82,7 +83,7 @@ def test_the_report_shows_grad_cam_when_asked_and_the_command_draws_it(place: Pa
     assert drawn == ["explain_s3_inner.png", "explain_s4_inner.png", "explain_s5_inner.png"]
     assert (report / "report.html").read_text().count("Grad-CAM, inner</summary>") == 3
     work = Work(place / "work")
-    made = explaining.run(work, "s0", ["outer", "background"], "encoders.1", "cpu")
+    made = explanations.draw(work, "s0", ["outer", "background"], "encoders.1", "cpu")
     assert made["outer"] == report / "explain_s0_outer.png"
     assert made["outer"].read_bytes().startswith(b"\x89PNG")
     assert made["outer"].read_bytes() != made["background"].read_bytes()
@@ -91,7 +92,7 @@ def test_the_report_shows_grad_cam_when_asked_and_the_command_draws_it(place: Pa
 def test_an_unknown_case_class_or_layer_lists_the_names(place: Path) -> None:
     work = Work(place / "work")
     with pytest.raises(MedsegError) as untrained:
-        explaining.run(work, "s0", ["inner"])
+        explanations.draw(work, "s0", ["inner"])
     assert untrained.value.code is Code.STAGE_MISSING
     go(request(place, OFF))
     for arguments, code, names in (
@@ -100,7 +101,7 @@ def test_an_unknown_case_class_or_layer_lists_the_names(place: Path) -> None:
         (("s0", ["inner"], "nowhere"), Code.KEYWORD_INVALID, "encoders.0"),
     ):
         with pytest.raises(MedsegError) as refused:
-            explaining.run(work, *arguments)  # type: ignore[arg-type]
+            explanations.draw(work, *arguments)  # type: ignore[arg-type]
         assert refused.value.code is code
         assert names in str(refused.value)
 

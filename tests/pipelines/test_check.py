@@ -15,14 +15,14 @@ import yaml
 
 from medseg import files
 from medseg.config import load
+from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.ingest import layouts
 from medseg.ingest.layouts import Guess
-from pipelines import check, init
-from pipelines import ingest as ingest_stage
 from pipelines import run as pipeline
-from pipelines.reporter import Reporter
+from pipelines.commands import check, init
 from pipelines.run import Request
+from pipelines.stages import ingest as ingest_stage
 
 STEP = np.diag([1.0, 1.0, 2.0, 1.0])
 

@@ -10,12 +10,12 @@ import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
-from medseg.cli import folders  # noqa: F401 (registers the command)
+from medseg.cli import data  # noqa: F401 (registers the command)
 from medseg.cli.app import app
+from medseg.console import Reporter
 from medseg.errors import Code, MedsegError
-from medseg.infer import modelfolder
-from pipelines import export
-from pipelines.reporter import Reporter
+from medseg.infer import loading
+from pipelines.commands import export
 
 
 def test_a_member_becomes_a_graph_and_goes_with_the_model_that_it_was_of(
@@ -34,7 +34,7 @@ def test_a_member_becomes_a_graph_and_goes_with_the_model_that_it_was_of(
     slabs = np.random.default_rng(0).normal(size=(1, 3, 24, 20)).astype(np.float32)
     (found,) = session.run(["logits"], {"slabs": slabs})
     assert found.shape == (1, 3, 24, 20)
-    assert modelfolder.load(tmp_path / "out").parameters > 0
+    assert loading.load(tmp_path / "out").parameters > 0
     CliRunner().invoke(app, ["export", str(tmp_path / "work"), str(tmp_path / "out")])
     assert not (tmp_path / "out/fold0.onnx").exists()
 
@@ -52,7 +52,7 @@ def test_members_of_the_model_that_lay_there_before_go(
         "fold0.safetensors",
         "model.json",
     ]
-    assert modelfolder.load(tmp_path / "out").sha256 == modelfolder.load(tmp_path / "one/model").sha256
+    assert loading.load(tmp_path / "out").sha256 == loading.load(tmp_path / "one/model").sha256
 
 
 def test_a_folder_of_something_else_is_left_alone(

@@ -11,13 +11,14 @@ import pytest
 import yaml
 
 from medseg import files
+from medseg.console import Reporter
 from medseg.errors import ExitCode, MedsegError
 from medseg.evaluate import boundary, summary, table
-from pipelines import evaluate, report, scores
 from pipelines import run as pipeline
-from pipelines.reporter import Reporter
+from pipelines.commands import score_folders
 from pipelines.run import Request
-from tests.pictures import save, stripes
+from pipelines.stages import evaluate, report
+from tests.helpers.images import save, stripes
 from tests.pipelines.test_run import OFF, tree
 
 DATA = {
@@ -50,7 +51,7 @@ def said_of_folders(tmp_path: Path) -> str:
         save(tmp_path / f"pred/{name}.png", np.roll(square, moved, axis=1))
     stream = io.StringIO()
     told = Reporter(stream=stream, results=stream)
-    scores.run(tmp_path / "truth", tmp_path / "pred", tmp_path / "out", told)
+    score_folders.run(tmp_path / "truth", tmp_path / "pred", tmp_path / "out", told)
     return stream.getvalue()
 
 
@@ -128,7 +129,7 @@ def scored(place: Path, **keywords: Any) -> tuple[ExitCode, str]:
     """Exit code and what is said of the folders `truth` and `pred`."""
     stream = io.StringIO()
     told = Reporter(stream=stream, results=stream)
-    ended = scores.run(place / "truth", place / "pred", place / "out", told, **keywords)
+    ended = score_folders.run(place / "truth", place / "pred", place / "out", told, **keywords)
     return ended, stream.getvalue()
 
 

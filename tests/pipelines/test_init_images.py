@@ -11,13 +11,13 @@ import pytest
 from medseg import files
 from medseg.config import load
 from medseg.config.recipe import Recipe
+from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
-from pipelines import check, init
 from pipelines import run as pipeline
-from pipelines.reporter import Reporter
+from pipelines.commands import check, init
 from pipelines.run import Request
-from tests.imagesets import SAMPLES
-from tests.pictures import draw, save, stripes
+from tests.helpers.image_sets import SAMPLES
+from tests.helpers.images import draw, save, stripes
 
 BLACK_AND_WHITE = stripes([0, 255])
 

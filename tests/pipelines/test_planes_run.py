@@ -13,18 +13,20 @@ import yaml
 
 from medseg import files
 from medseg.config import load
+from medseg.console import Reporter
 from medseg.errors import ExitCode
-from medseg.infer import modelfolder, predict
+from medseg.infer import inferers, loading, predict
+from medseg.model import folder as model_folder
 from medseg.preprocess import store
 from medseg.tracking import store as runs
-from pipelines import explaining, segment
+from pipelines import explanations
 from pipelines import run as pipeline
-from pipelines.reporter import Reporter
+from pipelines.commands import segment
+from pipelines.fold.fold import FoldTraining
+from pipelines.job import STAGES
 from pipelines.run import Request
-from pipelines.stage import STAGES
-from pipelines.training import FoldTraining
 from pipelines.workfolder import Work
-from tests.boxes import make_subjects
+from tests.helpers.box_subjects import make_subjects
 from tests.pipelines.test_run import tree
 
 BOTH = ["axial", "sagittal"]
@@ -66,7 +68,7 @@ def test_one_network_is_trained_on_both_planes_and_used_along_both(
 ) -> None:
     go(place, OFF)
     work = Work(place / "work")
-    held = modelfolder.read(work.model)
+    held = model_folder.read(work.model)
     assert ([m.name for m in held.members], held.description.planes) == (["fold0"], ("axial", "sagittal"))
     assert "axial, sagittal slabs" in (work.report / "report.html").read_text()
     recipe = load.load(str(work.recipe))
@@ -75,7 +77,9 @@ def test_one_network_is_trained_on_both_planes_and_used_along_both(
 
     # validation is the prediction: the best checkpoint's Dice is that of the model folder along both planes
     case = store.open(work.prepared / "s2")
-    made = predict.label(case.ready, modelfolder.load(work.model).predictor, held.description.how())
+    made = predict.label(
+        case.ready, loading.load(work.model).predictor, inferers.choose_inferer(held.description)
+    )
     (row,) = files.read_csv(work.train(0) / "history.csv")
     for index, name in enumerate(("outer", "inner"), 1):
         both = [(np.asarray(array) == index) for array in (case.label, made.labels)]
@@ -97,9 +101,9 @@ def test_one_network_is_trained_on_both_planes_and_used_along_both(
     assert (work.train(0) / "best.ckpt").stat().st_mtime_ns == before
     assert files.read_json(work.predictions / "s3.json")["quality_kind"] == "vote share"
     titles: list[str] = []
-    draw = explaining.heat_picture
-    monkeypatch.setattr(explaining, "heat_picture", lambda t, s: titles.append(t) or draw(t, s))
-    pictures = explaining.run(work, "s3", ["outer"], device="cpu")
+    draw = explanations.heat_picture
+    monkeypatch.setattr(explanations, "heat_picture", lambda t, s: titles.append(t) or draw(t, s))
+    pictures = explanations.draw(work, "s3", ["outer"], device="cpu")
     assert pictures["outer"].is_file()
     assert titles[0].endswith("axial plane alone")
 
@@ -112,7 +116,7 @@ def test_a_network_a_plane_is_the_one_of_that_plane_alone(place: Path) -> None:
     said = go(place, OFF, SEPARATE, fold="all")
     assert "fold 1, sagittal: trained" in said
     work = Work(place / "work")
-    held = modelfolder.read(work.model)
+    held = model_folder.read(work.model)
     names = [f"fold{k}_{plane}" for k in (0, 1) for plane in BOTH]
     assert [m.name for m in held.members] == [*held.description.trained] == names
     told = files.read_json(work.predictions / "fold0/s3.json")
@@ -125,7 +129,7 @@ def test_a_network_a_plane_is_the_one_of_that_plane_alone(place: Path) -> None:
     assert "mean probability" in page
     assert "Fold 0, axial" in page
     assert "Fold 1, sagittal" in page
-    assert explaining.run(work, "s3", ["inner"], device="cpu")["inner"].is_file()
+    assert explanations.draw(work, "s3", ["inner"], device="cpu")["inner"].is_file()
 
     train(place, OFF, "sampling.plane=sagittal", work="alone")
     assert weights(place / "alone", "fold0") == weights(place / "work", "fold0_sagittal")
@@ -154,7 +158,7 @@ def test_only_the_plane_that_was_not_finished_is_trained_again(place: Path) -> N
     # from a network a plane to one for all, and back
     assert "have changed" in train(place, OFF)
     assert not (work.train(0) / "sagittal").exists()
-    assert [m.name for m in modelfolder.read(work.model).members] == ["fold0"]
+    assert [m.name for m in model_folder.read(work.model).members] == ["fold0"]
     assert "have changed" in train(place, OFF, SEPARATE)
     assert sorted(p.name for p in work.train(0).iterdir()) == BOTH
     assert weights(place / "work", "fold0_sagittal") == kept
@@ -165,7 +169,7 @@ def test_a_fold_whose_planes_are_not_all_finished_is_no_member(place: Path) -> N
     work = Work(place / "work")
     (work.train(0, "sagittal") / "done.json").unlink()
     train(place, OFF, SEPARATE, fold="1")
-    assert [m.name for m in modelfolder.read(work.model).members] == ["fold1_axial", "fold1_sagittal"]
+    assert [m.name for m in model_folder.read(work.model).members] == ["fold1_axial", "fold1_sagittal"]
 
 
 def test_each_planes_training_has_a_run_of_its_own(place: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from medseg import files
+from medseg.console import Reporter
 from pipelines import run as pipeline
-from pipelines.reporter import Reporter
 from pipelines.run import Request
-from tests.boxes import make_subjects
+from tests.helpers.box_subjects import make_subjects
 
 RECIPE = {
     "name": "boxes",

@@ -15,13 +15,13 @@ import yaml
 
 from medseg import files
 from medseg.config.load import RecipeError
+from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from pipelines import run as pipeline
-from pipelines.reporter import Reporter
+from pipelines.job import STAGES
 from pipelines.run import Request
-from pipelines.stage import STAGES
 from pipelines.workfolder import Work, only_one
-from tests.boxes import make_subjects
+from tests.helpers.box_subjects import make_subjects
 
 SMALL_TRAINING = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1}
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from medseg import files
+from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
-from pipelines import segment
-from pipelines.reporter import Reporter
-from pipelines.segment import Settings
-from tests.saved import STEP, save
+from pipelines.commands import segment
+from pipelines.commands.segment import Settings
+from tests.helpers.scan_files import STEP, save
 
 MakeModel = Callable[..., Path]
 

@@ -13,17 +13,18 @@ import pytest
 import torch
 
 from medseg import files, networks
+from medseg.console import Reporter
 from medseg.errors import ExitCode
-from medseg.infer import modelfolder
+from medseg.infer import loading
 from medseg.ingest import checks
+from medseg.model import folder as model_folder
 from medseg.patches.slabs import read_slab
 from medseg.patches.windows import mirrored
 from medseg.preprocess import geometry, intensity
 from medseg.volume import Volume
-from pipelines import segment
-from pipelines.reporter import Reporter
-from pipelines.segment import Settings
-from tests.saved import save
+from pipelines.commands import segment
+from pipelines.commands.segment import Settings
+from tests.helpers.scan_files import save
 
 MakeModel = Callable[..., Path]
 
@@ -44,7 +45,7 @@ def test_members_of_several_folds_are_combined(
 
 def member_shares(folder: Path, member: str, scan: Path, rule: str) -> Any:
     """One member's probabilities, or its votes of 1 for the likeliest class: (K, X, Y, Z)."""
-    model = modelfolder.load(folder, members=[member])
+    model = loading.load(folder, members=[member])
     image, _ = checks.read_image({"t1": scan})
     assert image is not None
     prepared, record = geometry.apply(image, model.description.geometry())
@@ -106,12 +107,12 @@ def test_a_scan_without_any_foreground_found_needs_review(
 
 def always_background(folder: Path) -> None:
     """Give the model's last layer weights that leave nothing but a bias for class 0."""
-    about = modelfolder.read(folder).description
+    about = model_folder.read(folder).description
     state = networks.build("usegnet", 3, len(about.classes), width=2).state_dict()
     *_, weight, bias = state
     state[weight] = torch.zeros_like(state[weight])
     state[bias] = torch.tensor([9.0] + [0.0] * (len(about.classes) - 1))
-    modelfolder.export(folder, {"fold0": state}, about)
+    model_folder.export(folder, {"fold0": state}, about)
 
 
 @pytest.mark.parametrize(
@@ -134,13 +135,13 @@ def test_a_scan_that_memory_is_too_small_for_is_set_aside_with_a_remedy(
 ) -> None:
     for name in ("a", "b"):
         save(tmp_path / "in" / f"{name}.nii.gz", brain)
-    load = modelfolder.load
+    load = loading.load
 
-    def load_failing(*args: Any, **keywords: Any) -> modelfolder.Model:
+    def load_failing(*args: Any, **keywords: Any) -> model_folder.Model:
         model = load(*args, **keywords)
         return replace(model, predictor=Failing(model.predictor, error))
 
-    monkeypatch.setattr(modelfolder, "load", load_failing)
+    monkeypatch.setattr(loading, "load", load_failing)
     ended = segment.run([tmp_path / "in"], tmp_path / "out", Settings(make_model()), say)
     assert ended == ExitCode.SOME_SET_ASIDE
     (row,) = files.read_csv(tmp_path / "out/quarantine.csv")

@@ -15,12 +15,12 @@ import yaml
 from medseg import files, networks
 from medseg.config import load
 from medseg.config.load import RecipeError
+from medseg.console import Reporter
 from medseg.errors import Code, ExitCode
 from pipelines import run as pipeline
-from pipelines import segment
-from pipelines.reporter import Reporter
+from pipelines.commands import segment
+from pipelines.fold.fold import FoldTraining, check_sizes
 from pipelines.run import Request
-from pipelines.training import FoldTraining, check_sizes
 from pipelines.workfolder import Work
 
 UNET = {"name": "unet", "keywords": {"padding": "valid", "width": 2, "depth": 1}}

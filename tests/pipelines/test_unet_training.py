@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from medseg import files
+from medseg.console import Reporter
 from medseg.errors import ExitCode
 from medseg.preprocess import store
 from medseg.preprocess.weightmap import weight_map
 from pipelines import run as pipeline
-from pipelines.reporter import Reporter
 from pipelines.run import Request
 
 TRAIN = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1}

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.errors import Code, Finding, MedsegError
+from medseg.grid import Array, Grid, same_grid
 from medseg.preprocess import geometry
 from medseg.preprocess.geometry import GeometryPlan, Record
-from medseg.volume import Array, Grid, Volume, same_grid
+from medseg.volume import Volume
 from tests.oracles import geometry as oracle
 
 ORIENTATIONS = [(axes, senses) for axes in permutations(range(3)) for senses in product((1, -1), repeat=3)]

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from medseg.grid import Array, Grid
 from medseg.preprocess import intensity
 from medseg.preprocess.intensity import Foreground, Ready, Scaling
-from medseg.volume import Array, Grid, Volume
+from medseg.volume import Volume
 
 
 def volume(array: Array) -> Volume:

@@ -9,10 +9,11 @@ import pytest
 
 from medseg import files
 from medseg.errors import Code, MedsegError
+from medseg.grid import Array, Grid
 from medseg.preprocess import geometry, intensity, store
 from medseg.preprocess.geometry import GeometryPlan, Record
 from medseg.preprocess.intensity import Ready
-from medseg.volume import Array, Grid, Volume
+from medseg.volume import Volume
 
 SHAPE = (6, 7, 8)
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.bits import pack_masks
-from medseg.patches.draw import Drawer
+from medseg.classes import VOID
+from medseg.grid import Grid
+from medseg.mask_bits import pack_masks
+from medseg.patches.sampler import Drawer
 from medseg.preprocess import geometry, store
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Ready, Scaling
-from medseg.volume import VOID, Grid, Volume
+from medseg.volume import Volume
 
 GRID = Grid((8, 9, 4), np.eye(4))
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medseg.grid import PLANE_AXIS, Array, Plane
 from medseg.preprocess.weightmap import between, weight_map
-from medseg.volume import PLANE_AXIS, Array, Plane
 from tests.oracles import weightmap as oracle
 
 

@@ -8,7 +8,7 @@ import imageio.v3 as iio
 import torch
 from typer.testing import CliRunner
 
-from medseg.cli import look  # noqa: F401 (registers the command)
+from medseg.cli import inspection  # noqa: F401 (registers the command)
 from medseg.cli.app import app
 from medseg.networks import build
 from medseg.report.architecture import architectures

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medseg.evaluate.table import ScoreRow
-from medseg.report import canvas, charts
+from medseg.report import charts, mpl
 
 
 def row(class_name: str, dice: float | None) -> ScoreRow:
@@ -95,7 +95,7 @@ def test_a_confusion_picture_stays_within_a_page_and_its_names_apart(count):
     matrix[1] = 0
     png = charts.confusion_picture(matrix, [f"class {i}" for i in range(count)])
     assert is_picture(png, most=400_000)
-    width, height = (side / canvas.DPI for side in Image.open(BytesIO(png)).size)
+    width, height = (side / mpl.DPI for side in Image.open(BytesIO(png)).size)
     assert width < 10.2 or width / count < 0.12
     assert height / count > 0.08  # inches a row
 

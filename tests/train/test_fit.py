@@ -24,7 +24,7 @@ from medseg.errors import Code, MedsegError
 from medseg.train import state
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.stop import Stopped
-from tests.train.tiny import TinyNet, draw, equal, plan, run, validate, weights
+from tests.helpers.tiny_training import TinyNet, draw, equal, plan, run, validate, weights
 
 STEPS = 12
 
@@ -154,7 +154,7 @@ def test_killed_and_resumed_gives_the_same_bits(
     code = (
         "import os, signal, torch\n"
         "from pathlib import Path\n"
-        "from tests.train.tiny import TinyNet, run\n"
+        "from tests.helpers.tiny_training import TinyNet, run\n"
         "torch.set_num_threads(1)\n"
         "def on_step(done, total, loss):\n"
         "    if done == 10: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -173,7 +173,7 @@ def test_killed_and_resumed_gives_the_same_bits(
 _SLOW = """
 import sys, time, torch
 from pathlib import Path
-from tests.train.tiny import TinyNet, draw, run
+from tests.helpers.tiny_training import TinyNet, draw, run
 torch.set_num_threads(1)
 def slow(t, rows):
     time.sleep(0.03)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from medseg.losses import build
-from tests.train import tiny
+from tests.helpers import tiny_training
 
 
 def draw(t: int, rows: slice = slice(None)) -> tuple[Any, ...]:
     """The tiny batch, and as its map the labels, weighted by their place."""
-    patches, labels = tiny.draw(t, rows)
+    patches, labels = tiny_training.draw(t, rows)
     return patches, labels, labels * np.arange(1, 37, dtype=np.float32).reshape(6, 6)
 
 
@@ -43,16 +43,20 @@ def test_the_loss_gets_the_map_as_it_gets_the_labels(tmp_path: Path) -> None:
         seen.append((labels, weights))
         return weighted(logits, labels, weights)
 
-    once = tiny.plan(epochs=1, steps_per_epoch=2)
-    list(tiny.run(tmp_path, Valid(), once, draw=draw, augment=flip, loss=loss, validate=None))
+    once = tiny_training.plan(epochs=1, steps_per_epoch=2)
+    list(tiny_training.run(tmp_path, Valid(), once, draw=draw, augment=flip, loss=loss, validate=None))
     for t, (labels, weights) in enumerate(seen):
         expected = (torch.from_numpy(array).flip(-1)[:, 1:5, 1:5] for array in draw(t)[1:])
         assert all(map(torch.equal, (labels, weights), expected))
 
 
 def test_the_map_changes_what_is_learned_and_needs_no_augmentation(tmp_path: Path) -> None:
-    plain, weighted = tiny.TinyNet(), tiny.TinyNet()
-    for network, source in ((plain, tiny.draw), (weighted, draw)):
+    plain, weighted = tiny_training.TinyNet(), tiny_training.TinyNet()
+    for network, source in ((plain, tiny_training.draw), (weighted, draw)):
         folder = tmp_path / source.__module__
-        list(tiny.run(folder, network, tiny.plan(epochs=1), draw=source, augment=None, loss=build("ce")))
-    assert not tiny.equal(tiny.weights(plain), tiny.weights(weighted))
+        list(
+            tiny_training.run(
+                folder, network, tiny_training.plan(epochs=1), draw=source, augment=None, loss=build("ce")
+            )
+        )
+    assert not tiny_training.equal(tiny_training.weights(plain), tiny_training.weights(weighted))

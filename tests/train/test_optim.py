@@ -10,7 +10,7 @@ import torch
 from medseg.errors import Code, MedsegError
 from medseg.train import optim
 from medseg.train.optim import Optimiser, Phase, schedule_factor
-from tests.train.tiny import TinyNet
+from tests.helpers.tiny_training import TinyNet
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from medseg.train.fit import fit
 from medseg.train.optim import Phase
 from medseg.train.processes import fit_in_processes
 from medseg.train.stop import Stopped
-from tests.train.tiny import TinyNet, draw, equal, jitter, plan, validate, weights
+from tests.helpers.tiny_training import TinyNet, draw, equal, jitter, plan, validate, weights
 
 pytestmark = pytest.mark.long
 

@@ -1,0 +1,325 @@
+"""Class lists: which value of a label file is which class, its name, its colour. Immutable."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from medseg.errors import Code, MedsegError
+from medseg.grid import Array
+
+Colour = tuple[int, int, int]
+
+
+LabelForm = Literal["values", "colours", "above"]
+
+
+ListPart = Literal["classes", "void", "merge", "label_form", "void_colours"]
+
+
+VOID = 255
+
+
+"""Class index of voxels that loss, sampling, weights and metrics ignore."""
+
+
+OUTSIDE = "outside"
+
+
+"""What a voxel that a mask does not hold is to it."""
+
+
+MOST_MASKS = 7
+
+
+"""Overlapping masks of one class list: with eight bits set a byte would be void."""
+
+
+@dataclass(frozen=True)
+class Class:
+    """One row of a class list: the ``value`` in label files, its name and its colour (RGB, 0-255)."""
+
+    value: int
+    name: str
+    colour: Colour
+
+
+# Hues that stay apart for colour-blind readers (after Okabe & Ito, 2008), then others; background is black.
+_COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+)
+
+
+_GOLDEN_ANGLE = 0.381966
+
+
+class ClassListError(ValueError):
+    """A class list that cannot be: the ``part`` to blame, what was ``found`` there, and a ``remedy``."""
+
+    def __init__(self, part: ListPart, found: str, remedy: str) -> None:
+        super().__init__(f"{found}: {remedy}")
+        self.part, self.found, self.remedy = part, found, remedy
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """Value → name and colour. Index i of the program is row i; row 0 is the background if there is one.
+
+    Sets of street scenes and the like have no ``background``: every class is then foreground. Pixels of a
+    value in ``void_values`` are void. ``merged`` holds pairs: a value of label files and the class's value
+    that it counts as.
+
+    With ``overlapping`` the rows are masks that may share voxels, each 1 in a file of its own; there is no
+    background, and an index of the program is a byte whose bit i says whether mask i holds the voxel (see
+    ``medseg.mask_bits``). ``file_values`` are (value, byte) pairs of the one label map of which masks are
+    regions, where they are.
+
+    ``label_form`` says how label files write classes: by their ``values``, by their ``colours`` (RGB; those
+    of ``void_colours`` are void), or as a grey mask, ``above`` the ``threshold`` the last class, else the
+    first.
+    """
+
+    classes: tuple[Class, ...]
+    void_values: tuple[int, ...] = ()
+    background: bool = True
+    overlapping: bool = False
+    file_values: tuple[tuple[int, int], ...] = ()
+    label_form: LabelForm = "values"
+    threshold: float = 0.0
+    void_colours: tuple[Colour, ...] = ()
+    merged: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.classes]
+        if self.overlapping:
+            _check_mask_names(names)
+        else:
+            self._check_values(names)
+        known = self._by_value()
+        if both := sorted(set(self.void_values) & set(known)):
+            raise ClassListError("void", f"the void value {both[0]} is also a class", "use another value")
+        taken = {*known, *self.void_values}
+        if wrong := [pair for pair in self.merged if pair[0] in taken or pair[1] not in known]:
+            found = f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}"
+            raise ClassListError("merge", found, "merge a value that is no class's into one that is")
+
+    def _check_values(self, names: list[str]) -> None:
+        values, colours = (
+            [c.value for c in self.classes],
+            [*(c.colour for c in self.classes), *self.void_colours],
+        )
+        if twice := _twice(values) or _twice(names):
+            raise ClassListError("classes", f"two classes are {twice[0]!r}", "keep one, or rename it")
+        if not 2 <= len(values) <= VOID:
+            found = f"{len(values)} class{'' if len(values) == 1 else 'es'}"
+            raise ClassListError("classes", found, f"list 2 to {VOID}, the background among them")
+        if self.label_form == "colours" and (shared := _twice(colours)):
+            found = f"two classes, or one and void, share the colour {list(shared[0])}"
+            raise ClassListError("classes", found, "classes written by their colours need one each")
+        if self.void_colours and not self.void_values:
+            raise ClassListError(
+                "void_colours", "no void value", "name the value that stands for them in void"
+            )
+        if self.label_form == "above" and len(values) != 2:
+            found = f"a threshold tells two classes apart, the list has {len(values)}"
+            raise ClassListError("label_form", found, "list two classes, or write labels by values")
+
+    @classmethod
+    def from_names(
+        cls,
+        names: Mapping[int, str],
+        colours: Mapping[int, tuple[int, int, int]] | None = None,
+        void_values: tuple[int, ...] = (),
+        *,
+        background: bool = True,
+    ) -> ClassList:
+        """Build from value → name; classes without a colour get one of a fixed series."""
+        given = colours or {}
+        rows = []
+        for i, value in enumerate(sorted(names), start=0 if background else 1):
+            rows.append(Class(value, names[value], given.get(value, _colour(i))))
+        return cls(tuple(rows), void_values, background)
+
+    @classmethod
+    def of_masks(
+        cls,
+        regions: Mapping[str, Iterable[int]],
+        void_values: tuple[int, ...] = (),
+        file_values: Iterable[int] = (),
+    ) -> ClassList:
+        """Overlapping masks: name → the values of a label map that make it up, among its ``file_values``.
+
+        Masks that have files of their own have no values here.
+        """
+        held = {name: set(values) for name, values in regions.items()}
+        bits = {v: sum(1 << i for i, own in enumerate(held.values()) if v in own) for v in file_values}
+        rows = tuple(Class(1, name, _colour(i)) for i, name in enumerate(held, start=1))
+        return cls(rows, void_values, background=False, overlapping=True, file_values=tuple(bits.items()))
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names by index, background first."""
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def foreground(self) -> range:
+        """Indices of the classes that are drawn around, scored and measured: all but the background."""
+        return range(int(self.background), len(self))
+
+    @property
+    def foreground_names(self) -> tuple[str, ...]:
+        """Names of :attr:`foreground`."""
+        return self.names[int(self.background) :]
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """File values by index."""
+        return tuple(c.value for c in self.classes)
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """Names of overlapping masks, by bit; none where classes exclude each other."""
+        return self.names if self.overlapping else ()
+
+    @property
+    def zero_is_outside(self) -> bool:
+        """Whether index 0 is none of the foreground: the background, or outside of all masks."""
+        return self.background or self.overlapping
+
+    def _by_value(self) -> dict[int, int]:
+        """File value → index, void left out; a mask's own file has 0 and 1."""
+        if self.overlapping:
+            return dict(self.file_values or ((0, 0), (1, 1)))
+        return {c.value: i for i, c in enumerate(self.classes)}
+
+    def holds(self, indices: Array, index: int) -> Array:
+        """Where indices (any shape) are of a class, or lie in a mask; void nowhere."""
+        if not self.overlapping:
+            found: Array = indices == index
+            return found
+        inside: Array = (indices >> index & 1 == 1) & (indices != VOID)
+        return inside
+
+    def of_mask(self, index: int) -> ClassList:
+        """The list of one mask by itself: what is outside, and inside."""
+        return ClassList((Class(0, OUTSIDE, (0, 0, 0)), replace(self.classes[index], value=1)))
+
+    def as_written(self) -> ClassList:
+        """The list by which label maps that medseg wrote are read: they hold the classes' values."""
+        return replace(self, label_form="values", threshold=0.0, void_colours=(), merged=())
+
+    def to_indices(self, values: Array, where: str) -> Array:
+        """File values (any shape, integer dtype) → indices uint8, void → 255.
+
+        Raises LABEL_VALUE_UNKNOWN naming the values that are not in the list.
+        """
+        present = np.unique(values)
+        known = self._by_value()
+        known |= dict.fromkeys(self.void_values, VOID)
+        known |= {value: known[into] for value, into in self.merged}
+        unknown = [int(v) for v in present if int(v) not in known]
+        if unknown:
+            raise MedsegError(
+                Code.LABEL_VALUE_UNKNOWN,
+                where,
+                f"value {', '.join(map(str, unknown[:8]))} beside the class list's {sorted(known)}",
+                self._remedy_for_values(),
+            )
+        lookup = np.array([known[int(v)] for v in present], dtype=np.uint8)
+        if len(present) == 1:
+            return np.full(values.shape, lookup[0], dtype=np.uint8)
+        low, high = int(present[0]), int(present[-1])
+        if high - low > 65_535:
+            return lookup[np.searchsorted(present, values)]
+        table = np.zeros(high - low + 1, dtype=np.uint8)
+        table[present.astype(np.int64) - low] = lookup
+        return table[values.astype(np.int64, copy=False) - low]
+
+    def _remedy_for_values(self) -> str:
+        if self.overlapping and not self.file_values:
+            return "make it 1 inside the mask and 0 outside, or name the value in data.void"
+        return "correct the label map or add the value to data.classes"
+
+    def to_values(self, indices: Array) -> Array:
+        """Indices uint8 → file values in the smallest integer type that holds them all; 255 → void."""
+        values = np.zeros(256, dtype=np.int64)
+        values[: len(self)] = self.values
+        values[VOID] = self.void_values[0] if self.void_values else 0
+        held = [*self.values, *self.void_values[:1]]
+        return values.astype(smallest_integer(held))[indices]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Rows of ``labels.json``: value, name, colour; without a background, the first is marked foreground.
+
+        Masks are marked as overlapping, each with its value in its own file. Void values are not told: a
+        label map that was predicted holds none.
+        """
+        rows = [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
+        if self.overlapping:
+            return [{**row, "overlapping": True} for row in rows]
+        return rows if self.background else [{**rows[0], "foreground": True}, *rows[1:]]
+
+    @classmethod
+    def from_json(cls, rows: Iterable[Mapping[str, Any]], void_values: tuple[int, ...] = ()) -> ClassList:
+        """Undo :meth:`to_json`."""
+        held = list(rows)
+        classes = tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in held)
+        if any(r.get("overlapping", False) for r in held):
+            return cls(classes, void_values, background=False, overlapping=True)
+        return cls(classes, void_values, background=not any(r.get("foreground", False) for r in held))
+
+
+_MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def _check_mask_names(names: list[str]) -> None:
+    """Raise ClassListError unless every case's masks, and its margin map, can have files of their own."""
+    if not 1 <= len(names) <= MOST_MASKS:
+        raise ClassListError("classes", f"{len(names)} masks", f"keep at least 1 and at most {MOST_MASKS}")
+    endings = [f"_{name.lower()}" for name in (*names, "margin")]
+    for i, name in enumerate(names):
+        others = endings[:i] + endings[i + 1 :]
+        if not _MASK_NAME.fullmatch(name):
+            remedy = "use letters, digits, _, . and -: it is part of a file's name"
+            raise ClassListError("classes", f"a mask named {name!r}", remedy)
+        if endings[i].endswith(tuple(others)):
+            remedy = "rename it: its files would end as those of another mask, or of a margin"
+            raise ClassListError("classes", f"a mask named {name!r}", remedy)
+
+
+def _twice(values: Sequence[Any]) -> list[Any]:
+    """What is there more than once."""
+    return [value for i, value in enumerate(values) if value in values[:i]]
+
+
+def _colour(i: int) -> tuple[int, int, int]:
+    """The i-th colour of the fixed series: black, the table's, then hues a golden angle apart."""
+    if i <= len(_COLOURS):
+        return _COLOURS[i - 1] if i else (0, 0, 0)
+    rgb = colorsys.hsv_to_rgb(i * _GOLDEN_ANGLE % 1, 0.55 + 0.15 * (i % 3), 0.95 - 0.2 * (i % 2))
+    red, green, blue = (round(255 * part) for part in rgb)
+    return red, green, blue
+
+
+def smallest_integer(values: Iterable[int]) -> np.dtype[Any]:
+    """The smallest of uint8, int16, int32 (NIfTI viewers read all three) that holds every value."""
+    held = list(values)
+    for dtype in (np.uint8, np.int16, np.int32):
+        limits = np.iinfo(dtype)
+        if limits.min <= min(held) and max(held) <= limits.max:
+            return np.dtype(dtype)
+    raise ValueError(f"label values {min(held)} to {max(held)} do not fit 32 bits")

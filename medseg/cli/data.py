@@ -1,0 +1,68 @@
+"""`medseg init`, `medseg check`, `medseg export`: folders in, folders out."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.app import Quiet, app
+from medseg.cli.exits import needs_extra
+from medseg.errors import ExitCode
+
+
+@app.command(rich_help_panel="Data and models")
+def init(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A folder of scans or images that nobody described.")
+    ],
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe.")] = False,
+) -> None:
+    """Look at a folder, guess layout, channels and classes, write a commented recipe."""
+    from pipelines.commands import init as pipeline
+
+    guess = pipeline.run(data, out, force=force)
+    classes = f"class list {guess.class_file}" if guess.class_file else f"{len(guess.classes or {})} classes"
+    cases = f"{guess.n_cases} cases ({guess.n_labelled} labelled)"
+    typer.echo(f"{out}: {cases}, layout {guess.layout}, {classes}")
+    if guess.n_other:
+        typer.echo(f"{guess.n_other} files belong to no case; `medseg check` with the recipe names them")
+    typer.echo(f"read it, then: {shlex.join(['medseg', 'run', str(out)])}")
+
+
+@app.command(rich_help_panel="Data and models")
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of scans or images.")],
+    recipe: Annotated[
+        str | None, typer.Option(metavar="R", help="A recipe: its patterns and class list are used.")
+    ] = None,
+) -> ExitCode:
+    """Read everything, change nothing, print a verdict for every case."""
+    import sys
+
+    from medseg.console import Reporter
+    from pipelines.commands import check as pipeline
+
+    return pipeline.run(folder, recipe, Reporter(stream=sys.stdout))
+
+
+@app.command(rich_help_panel="Data and models")
+def export(
+    work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder with a trained model.")],
+    folder: Annotated[Path, typer.Argument(metavar="MODEL_FOLDER", help="Where the model folder goes.")],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also each member as an ONNX graph: `<member>.onnx`.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Copy a work folder's model, checked, to a folder of its own."""
+    needs_extra("train")
+    if onnx:
+        needs_extra("export")
+    from medseg.console import Reporter
+    from pipelines.commands import export as pipeline
+
+    pipeline.run(work, folder, Reporter(quiet=quiet), onnx=onnx)

@@ -1,0 +1,116 @@
+"""Two folders of label maps, matched by case: references and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import Code, MedsegError
+from medseg.ingest import label_names
+
+LabelFiles = Path | Mapping[str, Path]
+"""A label map's file, or of overlapping masks each one's file by name. A file that ends in no mask's name
+stands under the empty name."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The reference of a case, and the prediction, None where there is none."""
+
+    case: str
+    truth: LabelFiles
+    prediction: LabelFiles | None
+
+
+_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".mgz", ".mgh", ".png", ".tif", ".tiff", ".bmp")
+
+
+def folder_pairs(truth: Path, prediction: Path) -> tuple[list[Pair], dict[str, Path]]:
+    """Match two folders of label maps by case: the file's name without suffix and without `_seg`, `_label`…
+
+    Subfolders are walked too. Where a folder holds both `a.nii.gz` and `a_seg.nii.gz`, the latter is the
+    label map. The truth folder is the reference list: a pair for each of its cases, in order; the other
+    folder's cases that it lacks are returned beside, with their files. Raises PATH_MISSING for a folder that
+    is not there, NOTHING_USABLE for a truth folder without label maps, and DUPLICATE_CASE where two files of
+    a folder claim one case.
+    """
+    references, guesses = _by_case(truth), _by_case(prediction)
+    _require_some(references, truth)
+    pairs = [Pair(case, path, guesses.get(case)) for case, path in sorted(references.items())]
+    return pairs, {case: path for case, path in sorted(guesses.items()) if case not in references}
+
+
+def mask_pairs(truth: Path, prediction: Path, masks: Sequence[str]) -> tuple[list[Pair], dict[str, Path]]:
+    """Match two folders of overlapping masks by case: `<case>_<mask>`, or `<case>_<mask>_seg`…
+
+    Otherwise as :func:`folder_pairs`; of each case that the truth folder lacks one file is returned beside.
+    """
+    references, guesses = _masks_by_case(truth, masks), _masks_by_case(prediction, masks)
+    _require_some(references, truth)
+    pairs = [Pair(case, paths, guesses.get(case)) for case, paths in sorted(references.items())]
+    extra = {case: next(iter(paths.values())) for case, paths in guesses.items() if case not in references}
+    return pairs, dict(sorted(extra.items()))
+
+
+def _require_some(references: Mapping[str, object], truth: Path) -> None:
+    if not references:
+        remedy = f"name a folder with {', '.join(_SUFFIXES)} files"
+        raise MedsegError(Code.NOTHING_USABLE, truth, "no label maps", remedy)
+
+
+def _by_case(folder: Path) -> dict[str, Path]:
+    plain: dict[str, Path] = {}
+    marked: dict[str, Path] = {}
+    for stem, path in _label_maps(folder):
+        case, ending = label_names.split_label_ending(stem)
+        _claim(marked if ending else plain, case, path, folder, f"case {case}")
+    return {**plain, **marked}
+
+
+def _masks_by_case(folder: Path, masks: Sequence[str]) -> dict[str, dict[str, Path]]:
+    found: dict[str, dict[str, Path]] = {}
+    for stem, path in _label_maps(folder):
+        case, mask = _split_mask(stem, masks)
+        title = f"{mask or 'no mask'} of case {case}"
+        _claim(found.setdefault(case, {}), mask, path, folder, title)
+    return found
+
+
+def _split_mask(stem: str, masks: Sequence[str]) -> tuple[str, str]:
+    """A name without suffix → the case and the mask at its end, empty if none."""
+    bare = label_names.split_label_ending(stem)[0]
+    for name in (stem, bare):  # a mask may itself be called `lesion`
+        for mask in masks:
+            if name.endswith(f"_{mask}") and len(name) > len(mask) + 1:
+                return name[: -len(mask) - 1], mask
+    return bare, ""
+
+
+def _label_maps(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Names without suffix, and files; raises PATH_MISSING."""
+    if not folder.is_dir():
+        raise MedsegError(Code.PATH_MISSING, folder, "not a folder", "name the folder of label maps")
+    for path in sorted(folder.rglob("*")):
+        stem = _stem(path.name)
+        if stem is not None:
+            yield stem, path
+
+
+def _claim(held: dict[str, Path], key: str, path: Path, folder: Path, title: str) -> None:
+    """Put a file under its key, or raise DUPLICATE_CASE."""
+    if key in held:
+        both = f"{held[key].relative_to(folder)} and {path.relative_to(folder)}"
+        raise MedsegError(
+            Code.DUPLICATE_CASE, folder, f"{both} are both {title}", "keep one label map a case"
+        )
+    held[key] = path
+
+
+def _stem(name: str) -> str | None:
+    """A label map's file name without suffix; None for other files, hidden ones and margin maps."""
+    suffix = next((s for s in _SUFFIXES if name.lower().endswith(s)), None)
+    if suffix is None or name.startswith("."):
+        return None
+    stem = name[: -len(suffix)]
+    return None if stem.endswith(label_names.MARGIN_ENDING) else stem

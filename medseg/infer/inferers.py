@@ -1,0 +1,92 @@
+"""Inferers: how a volume's slices go through a predictor, as settings; :mod:`medseg.infer.predict` obeys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medseg.errors import Code, MedsegError
+from medseg.model.description import MEMORY_MB, Crf, Description
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step.
+
+    With a ``crf`` each slice's probabilities are refined by it, guided by an image's colours or the grey
+    values of channel 0.
+    """
+
+    batch: int = 4
+    crf: Crf | None = None
+
+
+@dataclass(frozen=True)
+class Voting:
+    """Windows on the covering grid of each slice, ``batch`` at a time; their arg-max votes."""
+
+    window: tuple[int, int] = (40, 40)
+    stride: tuple[int, int] = (10, 10)
+    batch: int = 64
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Overlap-tiles, ``batch`` in one forward pass.
+
+    ``tile`` is the network's input in pixels, one number for both sides; without it the tiles that cost least
+    are taken among those of which a batch fits in ``memory_mb`` (MiB). ``stride`` is the pixels between
+    tiles; without it as many as can be. A ``crf`` refines each slice.
+    """
+
+    tile: int | Pair | None = None
+    memory_mb: int = MEMORY_MB
+    batch: int = 4
+    stride: Pair | None = None
+    crf: Crf | None = None
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Windows on the covering grid of each slice, ``batch`` at a time, weighted by a Gaussian, averaged.
+
+    Without a ``stride`` windows overlap by half. A ``crf`` refines each slice.
+    """
+
+    window: Pair = (40, 40)
+    stride: Pair | None = None
+    batch: int = 64
+    crf: Crf | None = None
+
+
+How = Dense | Voting | Tiles | Gaussian
+
+
+def choose_inferer(description: Description, mode: str | None = None) -> How:
+    """The inferer of a model, or of the `mode` asked for: vote, gaussian, tiles or dense.
+
+    Raises KEYWORD_INVALID for a mode that does not go with several views.
+    """
+    wanted = mode or description.mode
+    if description.several_views and wanted in ("vote", "tiles"):
+        found = f"mode {wanted} of a model that predicts at several scales or flips"
+        raise MedsegError(Code.KEYWORD_INVALID, "mode", found, "use dense or gaussian")
+    match wanted:
+        case "vote":
+            stride = description.stride or (min(10, description.window[0]), min(10, description.window[1]))
+            return Voting(description.window, stride, description.batch or Voting.batch)
+        case "gaussian":
+            return Gaussian(
+                description.window, description.stride, description.batch or Gaussian.batch, description.crf
+            )
+        case "tiles":
+            return Tiles(
+                description.tile,
+                description.memory_mb,
+                description.batch or Tiles.batch,
+                description.stride,
+                description.crf,
+            )
+        case _:
+            return Dense(description.batch or Dense.batch, description.crf)

@@ -1,0 +1,97 @@
+"""A model folder as something that labels volumes: its networks, together, as one predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from medseg import files
+from medseg.grid import Plane
+from medseg.infer.ensemble import Members, Planes, together
+from medseg.infer.predictor import NetworkPredictor, Precision, Predictor, Spec
+from medseg.infer.tta import Views
+from medseg.model import folder as model_folder
+from medseg.model.description import Description
+from medseg.networks.contract import Network
+from medseg.networks.tools import footprint
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model folder: its description, its predictor (members and planes together), its own hash."""
+
+    description: Description
+    predictor: Predictor | Planes
+    sha256: str
+    parameters: int
+
+
+def load(
+    folder: Path,
+    device: str = "cpu",
+    *,
+    members: Sequence[str] | None = None,
+    precision: Precision = "fp32",
+) -> Model:
+    """Load a model folder, checking every member's sha256; `members` picks some by name (default all).
+
+    Raises NOT_A_MODEL, MODEL_TAMPERED, NETWORK_UNKNOWN (a name outside the table is never imported),
+    KEYWORD_INVALID or WEIGHTS_DO_NOT_FIT.
+    """
+    model_file = model_folder.read(folder)
+    description = model_file.description
+    chosen = model_folder.choose_members(model_file, folder, members)
+    networks = [(m.plane, model_folder.load_member(folder, m, description)) for m in chosen]
+    common = spec(description, networks[0][1])
+
+    def along(plane: Plane) -> Predictor:
+        members_of_plane = [
+            _predictor(network, replace(common, plane=plane), description, device, precision)
+            for member_plane, network in networks
+            if member_plane in (None, plane)
+        ]
+        if len(members_of_plane) == 1:
+            return members_of_plane[0]
+        return Members(members_of_plane, description.combine)
+
+    predictor = together([along(plane) for plane in description.planes], description.combine)
+    rows = [member.model_dump(exclude_none=True) for member in chosen]
+    tree = model_folder.read_json(folder)
+    return Model(
+        description, predictor, files.sha256_of_value([tree["description"], rows]), model_file.parameters
+    )
+
+
+def _predictor(
+    network: Network, seen: Spec, description: Description, device: str, precision: Precision
+) -> Predictor:
+    predictor = NetworkPredictor(network, seen, device, precision, channels_last=True)
+    if not description.several_views:
+        return predictor
+    return Views(predictor, description.scales, description.scale_fusion, description.flip)
+
+
+def spec(description: Description, network: Network) -> Spec:
+    """What the network takes and gives as a predictor, along the first plane if there are several."""
+    return Spec(
+        plane=description.planes[0],
+        depth=description.depth,
+        channels=len(description.channels),
+        classes=len(description.classes),
+        background=description.class_list().background,
+        thresholds=tuple(description.mask_thresholds().values()),
+        step=int(network.step),
+        context=int(network.context),
+        residue=int(network.residue),
+        smallest=int(network.smallest),
+        bytes_per_pixel=bytes_per_pixel(description) if network.context else 0.0,
+    )
+
+
+def bytes_per_pixel(description: Description) -> float:
+    """Memory that the network's forward pass needs at most, for each pixel of its input."""
+    with torch.device("meta"):
+        return footprint.bytes_per_pixel(model_folder.build_network(description))

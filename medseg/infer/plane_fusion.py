@@ -1,0 +1,102 @@
+"""Several planes of one volume: a predictor for each, and the two ways of joining what they say.
+
+Mean probabilities (Roy et al., QuickNAT 2019; Henschel et al., FastSurfer 2020) or a majority of label maps.
+Neither holds classes × volume in memory: label maps are one byte a voxel and plane, probabilities lie in a
+temporary file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from medseg.grid import PLANE_AXIS, Array, Plane
+from medseg.mask_bits import pack_masks, unpack_masks
+from medseg.patches.slabs import plane_view
+
+Shape = tuple[int, int, int]
+
+JOINED: Plane = "axial"
+"""Joined results come slice by slice of this plane: its slices lie one after the other in Fortran order."""
+
+
+class PlaneMeans:
+    """The mean of the planes' probabilities: float16 (K, X, Y, Z) in a temporary file.
+
+    The file has no name: it is gone with this object, however the process ends. It lies where Python's
+    ``tempfile`` puts it (TMPDIR), and has its whole size from the start, so that a full disk is an OSError
+    here and not a crash later. Overlapping masks have ``thresholds``, which the mean must exceed.
+    """
+
+    def __init__(
+        self, shape: Shape, planes: Sequence[Plane], classes: int, thresholds: Sequence[float] = ()
+    ) -> None:
+        self._planes = len(planes)
+        self._thresholds = thresholds
+        with tempfile.TemporaryFile() as file:
+            size = np.dtype(np.float16).itemsize * classes * math.prod(shape)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            self._sums = np.memmap(file, np.float16, "r+", shape=(classes, *shape), order="F")
+
+    def add(self, plane: Plane, index: int, probabilities: npt.NDArray[np.float32]) -> None:
+        """Add a plane's probabilities (K, H, W) at its slice ``index``."""
+        held = np.moveaxis(self._sums, PLANE_AXIS[plane] + 1, 1)[:, index]
+        held[...] = held + probabilities / np.float32(self._planes)
+
+    def result(self) -> Iterator[tuple[Array, Array]]:
+        """Labels (X, Y) uint8 and margins of mean probability (X, Y) float32 of each axial slice."""
+        for index in range(self._sums.shape[-1]):
+            means = np.asarray(self._sums[..., index], np.float32)
+            yield _inside(means, self._thresholds) if self._thresholds else _first_and_lead(means)
+
+
+class PlaneVotes:
+    """The majority of the planes' label maps, each uint8 (X, Y, Z); a tie goes to the lowest class index.
+
+    Of ``overlapping`` masks each has a majority of its own; a tie is outside.
+    """
+
+    def __init__(
+        self, shape: Shape, planes: Sequence[Plane], classes: int, *, overlapping: bool = False
+    ) -> None:
+        self._overlapping = overlapping
+        self._maps = {plane: np.zeros(shape, np.uint8, order="F") for plane in planes}
+        self._classes = classes
+
+    def add(self, plane: Plane, index: int, labels: npt.NDArray[np.uint8]) -> None:
+        """Put a plane's labels (H, W) at its slice ``index``."""
+        plane_view(self._maps[plane], plane)[index] = labels
+
+    def result(self) -> Iterator[tuple[Array, Array]]:
+        """Labels (X, Y) uint8 and margins of vote share (X, Y) float32 of each axial slice."""
+        for maps in zip(*(plane_view(labels, JOINED) for labels in self._maps.values()), strict=True):
+            if self._overlapping:
+                masks = np.array([unpack_masks(labels, self._classes) for labels in maps])
+                yield _inside(masks.mean(axis=0, dtype=np.float32), (0.5,) * self._classes)
+                continue
+            votes = np.zeros((self._classes, *maps[0].shape), np.uint8)
+            rows, columns = np.ogrid[: votes.shape[1], : votes.shape[2]]
+            for labels in maps:
+                votes[labels, rows, columns] += 1
+            labels, lead = _first_and_lead(votes)
+            yield labels, lead / np.float32(len(maps))
+
+
+def _inside(shares: Array, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.uint8], Array]:
+    """Bits of the masks whose shares (L, H, W) exceed their thresholds; the least of |2·share − 1|."""
+    packed = pack_masks(share > least for share, least in zip(shares, thresholds, strict=True))
+    return packed, np.abs(2 * shares - 1).min(axis=0)
+
+
+def _first_and_lead(scores: Array) -> tuple[npt.NDArray[np.uint8], Array]:
+    """The class of the highest of (K, H, W), ties to the lowest index; how far it is above the second."""
+    second, first = np.partition(scores, len(scores) - 2, axis=0)[-2:]
+    return scores.argmax(axis=0).astype(np.uint8), first - second

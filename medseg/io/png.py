@@ -1,0 +1,77 @@
+"""Label maps and margin maps of images to PNG: palette pictures whose indices are the class values.
+
+The same map gives the same bytes; a file is whole or not there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medseg import files
+from medseg.classes import ClassList
+from medseg.errors import Code, MedsegError
+from medseg.grid import Array
+from medseg.volume import Volume
+
+SUFFIX = ".png"
+
+FULL_SHARE = 65535
+"""What a share of 1 is stored as."""
+
+VOID_COLOUR = (224, 224, 192)
+"""What void is shown in where its class list has no colour for it, as in PASCAL VOC's masks."""
+
+_PALETTE_HOLDS = 255
+_GREY_HOLDS = 65535
+
+
+def write_labels(labels: Volume, classes: ClassList, path: Path) -> None:
+    """Write a label map (1, H, W, 1) of file values as a palette PNG: index = value, colour = the class's.
+
+    A class list with values above 255 gives a 16-bit grey PNG, which has no colours. Raises KEYWORD_INVALID
+    for class values that no PNG holds.
+    """
+    held = [*classes.values, *classes.void_values[:1]]
+    if min(held) < 0 or max(held) > _GREY_HOLDS:
+        found = f"class values {min(held)} to {max(held)}, and label maps of images are PNG files"
+        raise MedsegError(Code.KEYWORD_INVALID, path, found, f"use values from 0 to {_GREY_HOLDS}")
+    pixels = _pixels(labels)
+    if max(held) > _PALETTE_HOLDS:
+        _write(Image.fromarray(pixels.astype(np.uint16)), path)
+        return
+    image = Image.fromarray(pixels.astype(np.uint8))
+    image.putpalette(_palette(classes))
+    _write(image, path)
+
+
+def write_share(share: Volume, path: Path) -> None:
+    """Write a map (1, H, W, 1) of shares in 0 to 1 as 16-bit grey PNG: share × 65535, rounded."""
+    scaled = np.rint(np.clip(_pixels(share).astype(np.float64), 0, 1) * FULL_SHARE)
+    _write(Image.fromarray(scaled.astype(np.uint16)), path)
+
+
+def _pixels(volume: Volume) -> Array:
+    """The rows and columns (H, W) of an image's only channel."""
+    if len(volume.array) != 1 or volume.grid.shape[2] != 1:
+        raise ValueError(f"one channel of one slice goes into a PNG, got {volume.array.shape}")
+    return np.ascontiguousarray(volume.array[0, :, :, 0])
+
+
+def _palette(classes: ClassList) -> bytes:
+    """256 colours: the classes', those of void, and black for all other values."""
+    table = np.zeros((256, 3), np.uint8)
+    of_void = classes.void_colours[0] if classes.void_colours else VOID_COLOUR
+    for value in classes.void_values:
+        if 0 <= value <= _PALETTE_HOLDS:
+            table[value] = of_void
+    for row in classes.classes:
+        table[row.value] = row.colour
+    return table.tobytes()
+
+
+def _write(image: Image.Image, path: Path) -> None:
+    with files.written_aside(path) as part:
+        image.save(part, format="PNG")

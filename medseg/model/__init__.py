@@ -1,0 +1,1 @@
+"""Model folders: a description, weights as safetensors, a card, exported graphs."""

@@ -1,0 +1,62 @@
+"""`card.md` of a model folder: what the model is, what it was trained on, what it expects, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medseg.grid import NOUNS
+from medseg.model import domain
+
+if TYPE_CHECKING:
+    from medseg.model.description import Description
+
+
+def card(description: Description, parameters: int, members: int) -> str:
+    """`card.md`: what the model is, what it was trained on, what it expects, in words."""
+    names = ", ".join(description.class_list().foreground_names)
+    keywords = f" ({domain.words(description.keywords)})" if description.keywords else ""
+    plural = "" if members == 1 else "s"
+    trained = "\n".join(f"- {member}: {domain.words(told)}" for member, told in description.trained.items())
+    like = "\n".join(f"- {line}" for line in domain.lines(description.domain))
+    what = f"{NOUNS[description.unit]}s"
+    return f"""# {description.name}
+
+Labels {names} in {_input_words(description)}.
+
+- network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
+- prediction: {_prediction(description)}
+- use: `medseg segment {what.upper()} OUT --model THIS_FOLDER`
+
+## Trained
+{trained}
+
+## Domain
+What the training {what} were like{_UNLIKE[description.unit]}.
+
+{like}
+
+Not a medical device: every label map needs a qualified reader's review.
+"""
+
+
+_UNLIKE = {"mm": "; scans unlike them come back with a note and need review", "px": ""}
+
+
+def _input_words(description: Description) -> str:
+    channels = " + ".join(description.channels)
+    if description.unit == "px":
+        return f"images ({channels})"
+    planes = ", ".join(description.planes)
+    return f"{channels} scans, slice by slice ({planes},\n{description.depth} slices a slab)"
+
+
+def _prediction(description: Description) -> str:
+    views = ""
+    if description.several_views:
+        flipped = ", also mirrored" if description.flip else ""
+        scales = ", ".join(f"{scale:g}" for scale in description.scales)
+        views = f" at scales {scales}{flipped}, fused by {description.scale_fusion}"
+    joined = f", planes joined by {description.combine}" if len(description.planes) > 1 else ""
+    least = ", ".join(f"{name} above {share:g}" for name, share in description.mask_thresholds().items())
+    masks = f"; masks that may overlap, by probability: {least}" if least else ""
+    return f"{description.mode}{views}{' and a dense CRF' if description.crf else ''}{joined}{masks}"

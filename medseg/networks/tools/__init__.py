@@ -1,0 +1,1 @@
+"""Measurements of a network: receptive field, memory, the flow drawn in figures."""

@@ -1,0 +1,1 @@
+"""Pretrained weights: files, downloads, and starting from another trained network."""

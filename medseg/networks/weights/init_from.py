@@ -1,0 +1,74 @@
+"""Starting a network from the weights of another that was trained before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import Tensor
+
+from medseg.errors import Code, MedsegError
+from medseg.networks.contract import Network
+from medseg.networks.fcn import FCN32s
+from medseg.networks.weights.pretrained import for_channels
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a network takes from another: tensors under its own names, those of them that were adapted, and
+    the names that start fresh.
+    """
+
+    tensors: dict[str, Tensor]
+    adapted: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+    def __str__(self) -> str:
+        taken = len(self.tensors) - len(self.adapted)
+        return f"{taken} tensors taken, {len(self.adapted)} adapted, {len(self.fresh)} fresh"
+
+
+def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> Start:
+    """What ``network``, which may lie on ``meta``, starts with from a ``trained`` one; nothing is copied yet.
+
+    FCN-16s and 8s start as :meth:`medseg.networks.fcn.FCN32s.start_from` says from a coarser net. Any other
+    takes the tensors whose names and shapes agree, running statistics included; the first layer's weight
+    adapts to another number of input channels; what matches a glob of ``fresh`` is left out.
+
+    :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` if no layer's weight agrees, or an FCN's coarser net is
+        another; ``KEYWORD_INVALID`` for a glob that no tensor's name matches.
+    """
+    own, given = network.state_dict(), trained.state_dict()
+    if isinstance(network, FCN32s) and isinstance(trained, FCN32s) and trained.skips < network.skips:
+        network.require_coarser(trained)
+    for glob in fresh:
+        if not any(fnmatchcase(name, glob) for name in own):
+            found, remedy = f"no tensor's name matches {glob!r}", f"names look like {', '.join([*own][:3])}"
+            raise MedsegError(Code.KEYWORD_INVALID, "network.start_fresh", found, remedy)
+    tensors: dict[str, Tensor] = {}
+    adapted: list[str] = []
+    for name in own:
+        if name not in given or any(fnmatchcase(name, glob) for glob in fresh):
+            continue
+        if own[name].shape == given[name].shape:
+            tensors[name] = given[name]
+        elif _is_first_layer(own[name], network, given[name], trained):
+            tensors[name] = for_channels(given[name], network.in_channels)
+            adapted.append(name)
+    if not any(tensor.ndim > 1 for tensor in tensors.values()):
+        found = f"no layer of {type(trained).__name__} has the same name and shape"
+        remedy = "start from a network with the same layers"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, found, remedy)
+    return Start(tensors, tuple(adapted), tuple(name for name in own if name not in tensors))
+
+
+def _is_first_layer(own: Tensor, network: Network, given: Tensor, trained: Network) -> bool:
+    """Whether both are weights (O, C, h, w) of a layer that sees the image, differing in C alone."""
+    return (
+        own.ndim == given.ndim == 4
+        and own.shape[1] == network.in_channels
+        and given.shape[1] == trained.in_channels
+        and own.shape[0] == given.shape[0]
+        and own.shape[2:] == given.shape[2:]
+    )

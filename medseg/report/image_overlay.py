@@ -1,0 +1,157 @@
+"""What an image in px looks like: itself, truth, prediction and errors side by side, as JPEG bytes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from medseg.classes import VOID, ClassList
+from medseg.grid import Array
+from medseg.report import mpl
+from medseg.report.colors import ERRORS, RGB, error_colours, errors, labelled, tint, warm
+from medseg.volume import Volume
+
+_WIDEST = 2.6  # inches of a panel
+_HIGHEST = 2.9
+_GAP = 0.06
+_HEAD = 0.3
+_LEGEND_ROW = 0.24
+_STACKED_ABOVE = 1.9
+_MOST_NAMED = 20
+_DPI = 150
+_DIMMED = 0.4
+_VOID: dict[int, RGB] = {VOID: (96, 96, 96)}  # opaque, so that it is not taken for a grey class
+_LUMA = np.array([0.299, 0.587, 0.114])
+_HEADINGS = {"margin": "margin (bright: sure)"}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Panels of ``width`` × ``height`` inches in ``rows`` of ``columns``."""
+
+    columns: int
+    rows: int
+    width: float
+    height: float
+    legend: int
+
+    @property
+    def inches(self) -> tuple[float, float]:
+        """Width and height of the whole figure."""
+        width = self.columns * (self.width + _GAP) + _GAP
+        return width, self.rows * (self.height + _HEAD) + self.legend * _LEGEND_ROW + 0.12
+
+    def place(self, number: int) -> tuple[float, float]:
+        """Left and lower edge of a panel, in inches."""
+        row, column = divmod(number, self.columns)
+        top = self.inches[1] - row * (self.height + _HEAD) - _HEAD
+        return _GAP + column * (self.width + _GAP), top - self.height
+
+
+def overlay(
+    image: Volume, classes: ClassList, truth: Array | None, prediction: Array | None, margin: Array | None
+) -> bytes:
+    """Draw an image (C, H, W, 1) in its own colours, in true proportion, with the classes that it holds.
+
+    ``truth`` and ``prediction`` are class indices (H, W, 1), ``margin`` is a share in 0 to 1. With a truth
+    the panels are image, truth, prediction, errors; without, image, prediction, and margin if given. Wide
+    images stand in two rows. Returns JPEG: a photograph has too many colours for a small PNG.
+    """
+    rgb = colours_of(image.array[..., 0])
+    given = {"truth": truth, "prediction": prediction, "margin": margin if truth is None else None}
+    flat = {name: array[..., 0] for name, array in given.items() if array is not None}
+    panels = _panels(rgb, flat, classes)
+    legend = _legend(flat, classes)
+    layout = _layout(rgb.shape[1] / rgb.shape[0], len(panels), legend)
+    made = mpl.figure(*layout.inches, background="#000000")
+    across, down = layout.inches
+    for number, (name, panel) in enumerate(panels.items()):
+        left, bottom = layout.place(number)
+        axes = made.add_axes((left / across, bottom / down, layout.width / across, layout.height / down))
+        axes.imshow(np.clip(panel, 0, 1), aspect="auto")
+        axes.set_axis_off()
+        middle = (left + layout.width / 2) / across, (bottom + layout.height + _HEAD / 2 - 0.02) / down
+        heading = _HEADINGS.get(name, name)
+        made.text(*middle, heading, color="white", size=10, ha="center", va="center")
+    mpl.legend(made, legend, _legend_columns(legend, layout.inches[0]))
+    return mpl.jpeg(made, dpi=_DPI)
+
+
+def colours_of(array: Array) -> Array:
+    """An image (C, H, W) as it is looked at: (H, W, 3) float64 in 0 to 1.
+
+    Three channels are red, green, blue; of any other number the first is grey. Eight bits are shown as they
+    are; what has more runs from the 1st to the 99th percentile.
+    """
+    shown = array if len(array) == 3 else np.repeat(array[:1], 3, axis=0)
+    if shown.dtype == np.uint8 or (shown.min() >= 0 and 1 < shown.max() <= 255 and shown.dtype.kind == "f"):
+        low, high = 0.0, 255.0
+    else:
+        low, high = map(float, np.percentile(shown, (1, 99)))
+    scaled = (np.moveaxis(shown, 0, -1).astype(np.float64) - low) / max(high - low, 1e-6)
+    return np.clip(scaled, 0, 1)
+
+
+def _panels(rgb: Array, flat: dict[str, Array], classes: ClassList) -> dict[str, Array]:
+    """Name → panel (H, W, 3) float64 in 0 to 1."""
+    panels = {"image": rgb}
+    for name in ("truth", "prediction"):
+        if name in flat:
+            panels[name] = tint(labelled(rgb, flat[name], classes), flat[name], _VOID, opacity=1)
+    if "truth" in flat and "prediction" in flat:
+        dim = np.repeat(_DIMMED * (rgb @ _LUMA)[..., None], 3, axis=2)
+        wrong = errors(flat["truth"], flat["prediction"], background=classes.zero_is_outside)
+        panels["errors"] = tint(
+            tint(dim, wrong, error_colours(), opacity=0.85), flat["truth"], _VOID, opacity=1
+        )
+    if "margin" in flat:
+        panels["margin"] = warm(flat["margin"])
+    return panels
+
+
+def _legend(flat: dict[str, Array], classes: ClassList) -> dict[str, RGB]:
+    """Name → colour of what the panels show: the classes by their number, void, and the kinds of errors."""
+    counts = np.zeros(256, dtype=np.int64)
+    for name in ("truth", "prediction"):
+        if name in flat:
+            counts += _counts(flat[name], classes)
+    there = [i for i in classes.foreground if counts[i]]
+    largest = sorted(there, key=lambda i: -counts[i])[:_MOST_NAMED]
+    named = {classes.names[i]: classes.classes[i].colour for i in sorted(largest)}
+    if len(there) > _MOST_NAMED:
+        named[f"and {len(there) - _MOST_NAMED} more"] = (0, 0, 0)
+    if counts[VOID]:
+        named["void"] = _VOID[VOID]
+    if "truth" in flat and "prediction" in flat:
+        kinds = list(ERRORS.items())
+        named |= dict(kinds if classes.zero_is_outside else kinds[2:])
+        if len(classes) == 2 and classes.background:
+            del named["wrong class"]
+    return named
+
+
+def _counts(labels: Array, classes: ClassList) -> Array:
+    """Pixels of each class index or mask, and of void, (256,)."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    if classes.overlapping:
+        of_masks = [np.count_nonzero(classes.holds(labels, i)) for i in classes.foreground]
+        counts[: len(classes)], counts[len(classes) : VOID] = of_masks, 0
+    return counts
+
+
+def _layout(aspect: float, panels: int, legend: dict[str, RGB]) -> _Layout:
+    """Panels of true proportion (``aspect``: width / height) in one row, of four wide ones in two."""
+    columns = 2 if aspect > _STACKED_ABOVE and panels == 4 else panels
+    widest = _WIDEST * panels / columns if columns < panels else _WIDEST
+    width = min(widest, _HIGHEST * aspect)
+    across = columns * (width + _GAP)
+    rows = math.ceil(len(legend) / _legend_columns(legend, across))
+    return _Layout(columns, math.ceil(panels / columns), width, width / aspect, rows)
+
+
+def _legend_columns(legend: dict[str, RGB], inches: float) -> int:
+    """How many names stand side by side: all that fit, or columns as wide as the longest of them."""
+    widths = [0.42 + 0.072 * len(name) for name in legend] or [inches]
+    return len(widths) if sum(widths) <= inches else max(1, int(inches / max(widths)))

@@ -1,0 +1,217 @@
+"""What a case looks like: image, truth, prediction and errors, as PNG bytes; scans in three planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import patheffects
+from nibabel import orientations
+
+from medseg.classes import VOID, ClassList
+from medseg.evaluate.surface import bounding_box
+from medseg.grid import PLANE_AXIS, Array, Plane
+from medseg.report import image_overlay, mpl
+from medseg.report.colors import ERRORS, error_colours, errors, labelled, tint, warm
+from medseg.volume import Volume
+
+# Seen as a radiologist does: the viewer's left is the patient's right, and the nose points left.
+_LETTERS: dict[Plane, tuple[str, str, str]] = {
+    "axial": ("R", "L", "A"),
+    "coronal": ("R", "L", "S"),
+    "sagittal": ("A", "P", "S"),
+}
+_AIR = 0.08
+_SEEN_MARGIN = 3
+_BLACK = "#000000"
+_FAINT = "#c3cad6"
+_PANEL = 2.0  # inches
+_GAP = 0.03
+_HEADINGS = {"margin": "margin (bright: sure)"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A case turned to RAS+ (X, Y, Z); ``held`` counts per voxel what decides where to cut."""
+
+    grey: Array
+    truth: Array | None
+    prediction: Array | None
+    margin: Array | None
+    spacing: tuple[float, ...]
+    head: Array
+    held: Array
+    range: tuple[float, float]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the panels of a row."""
+        if self.truth is not None:
+            return ["image", "truth", *([] if self.prediction is None else ["prediction", "errors"])]
+        optional = {"prediction": self.prediction, "margin": self.margin}
+        return ["image", *(name for name, array in optional.items() if array is not None)]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One plane's slice: its index, the window (rows, columns) shown, and a pixel's height and width."""
+
+    plane: Plane
+    index: int
+    window: tuple[slice, ...]
+    pixel: tuple[float, float]
+
+    def of(self, array: Array) -> Array:
+        """The cut of an array (X, Y, Z): rows from top to bottom, columns from left to right."""
+        return _upright(array, self.plane, self.index)[self.window]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Height and width of the window in the grid's unit."""
+        rows, columns = self.window
+        return (rows.stop - rows.start) * self.pixel[0], (columns.stop - columns.start) * self.pixel[1]
+
+
+def overlay(
+    image: Volume,
+    classes: ClassList,
+    *,
+    truth: Array | None = None,
+    prediction: Array | None = None,
+    margin: Array | None = None,
+    channel: int = 0,
+) -> bytes:
+    """Draw a case in three planes, each through the slice with most foreground of truth and prediction.
+
+    ``truth`` and ``prediction`` are class indices (X, Y, Z) on the image's grid, or bits of overlapping
+    masks, which are outlined; ``margin`` is a share in 0 to 1. With a truth the columns are image, truth,
+    prediction, errors; without, image, prediction, and margin if given. Grey values run from the 1st to the
+    99th percentile of ``channel`` inside the head. An image in px is drawn by :func:`photos.overlay`. Returns
+    PNG.
+    """
+    if image.grid.unit == "px":
+        return image_overlay.overlay(image, classes, truth, prediction, margin)
+    shown = _shown(image, channel, truth, prediction, margin)
+    cuts = [_cut(shown, plane) for plane in _LETTERS]
+    # All planes at one scale: the widest fills its panel, the rows are as high as they need.
+    width = max(cut.size[1] for cut in cuts)
+    heights = [cut.size[0] * _PANEL / width for cut in cuts]
+    inches = (_PANEL * len(shown.columns) + 0.1, sum(heights) + 0.75)
+    made = mpl.figure(*inches, background=_BLACK)
+    top = inches[1] - 0.3
+    for cut, height in zip(cuts, heights, strict=True):
+        top -= height
+        for column, name in enumerate(shown.columns):
+            left = 0.05 + column * _PANEL
+            axes = made.add_axes((left / inches[0], top / inches[1], _PANEL / inches[0], height / inches[1]))
+            _draw(axes, _panel(shown, cut, name, classes), cut, width)
+            if column == 0:
+                _write_letters(axes, cut)
+    for column, name in enumerate(shown.columns):
+        x = (0.05 + (column + 0.5) * _PANEL) / inches[0]
+        heading = _HEADINGS.get(name, name)
+        made.text(x, 1 - 0.17 / inches[1], heading, color="white", size=10, ha="center", va="center")
+    _write_legend(made, classes, shown)
+    return mpl.png(made, dpi=110)
+
+
+def _shown(
+    image: Volume, channel: int, truth: Array | None, prediction: Array | None, margin: Array | None
+) -> _Shown:
+    turn = orientations.io_orientation(image.grid.affine)
+    grey = orientations.apply_orientation(image.array[channel], turn)
+    truth, prediction, margin = (
+        None if array is None else orientations.apply_orientation(array, turn)
+        for array in (truth, prediction, margin)
+    )
+    held = np.zeros(grey.shape, dtype=np.uint8)
+    for labels in (truth, prediction):
+        if labels is not None:
+            held += (labels > 0) & (labels != VOID)
+    head, limits = _head(grey)
+    spacing = np.empty(3)
+    spacing[turn[:, 0].astype(int)] = image.grid.spacing
+    return _Shown(
+        grey=grey,
+        truth=truth,
+        prediction=prediction,
+        margin=margin,
+        spacing=tuple(spacing),
+        head=head,
+        held=held if held.any() else head,
+        range=limits,
+    )
+
+
+def _head(grey: Array) -> tuple[Array, tuple[float, float]]:
+    """A bool mask of what is clearly brighter than air, and the grey range inside it."""
+    low, high = float(grey.min()), float(np.percentile(grey, 99.5))
+    head: Array = grey > low + _AIR * (high - low)
+    inside = grey[head] if head.any() else grey
+    first, last = np.percentile(inside, (1, 99))
+    return head, (float(first), float(max(last, first + 1e-6)))
+
+
+def _upright(array: Array, plane: Plane, index: int) -> Array:
+    """A slice of an RAS+ array as it is shown: the higher of its two axes upwards, the other leftwards."""
+    out: Array = np.take(array, index, axis=PLANE_AXIS[plane])[::-1, ::-1].T
+    return out
+
+
+def _cut(shown: _Shown, plane: Plane) -> _Cut:
+    """The slice of a plane with most of what is held, and the window around the head in it."""
+    axis = PLANE_AXIS[plane]
+    across, up = (a for a in range(3) if a != axis)
+    index = int(shown.held.sum(axis=(across, up), dtype=np.int64).argmax())
+    seen = _upright(shown.head, plane, index) | (_upright(shown.held, plane, index) > 0)
+    window = bounding_box(seen, _SEEN_MARGIN) if seen.any() else tuple(slice(0, n) for n in seen.shape)
+    return _Cut(plane, index, window, (shown.spacing[up], shown.spacing[across]))
+
+
+def _panel(shown: _Shown, cut: _Cut, name: str, classes: ClassList) -> Array:
+    """One panel, (rows, columns, 3) float64 in 0 to 1."""
+    first, last = shown.range
+    grey = np.clip((cut.of(shown.grey).astype(np.float64) - first) / (last - first), 0, 1)
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    if name == "margin" and shown.margin is not None:
+        return warm(cut.of(shown.margin))
+    if name == "truth" and shown.truth is not None:
+        return labelled(rgb, cut.of(shown.truth), classes)
+    if name == "prediction" and shown.prediction is not None:
+        return labelled(rgb, cut.of(shown.prediction), classes)
+    if name == "errors" and shown.truth is not None and shown.prediction is not None:
+        wrong = errors(cut.of(shown.truth), cut.of(shown.prediction))
+        return tint(rgb * 0.6, wrong, error_colours(), opacity=1.0)
+    return rgb
+
+
+def _draw(axes: Any, rgb: Array, cut: _Cut, width: float) -> None:
+    """Show a panel in true proportion, centred in a frame of ``width``."""
+    height, own = cut.size
+    axes.imshow(rgb, extent=(-own / 2, own / 2, 0, height), interpolation="nearest", aspect="auto")
+    axes.set_xlim(-width / 2, width / 2)
+    axes.set_ylim(0, height)
+    axes.set_axis_off()
+
+
+def _write_letters(axes: Any, cut: _Cut) -> None:
+    """The patient's sides, and which slice of the RAS+ volume this is."""
+    left, right, top = _LETTERS[cut.plane]
+    style = {
+        "color": _FAINT,
+        "size": 8,
+        "transform": axes.transAxes,
+        "path_effects": [patheffects.withStroke(linewidth=2, foreground=_BLACK)],
+    }
+    axes.text(0.015, 0.5, left, ha="left", va="center", **style)
+    axes.text(0.985, 0.5, right, ha="right", va="center", **style)
+    axes.text(0.5, 0.995, top, ha="center", va="top", **style)
+    axes.text(0.015, 0.99, f"{cut.plane} {cut.index}", ha="left", va="top", **{**style, "size": 7})
+
+
+def _write_legend(made: Any, classes: ClassList, shown: _Shown) -> None:
+    named = {classes.names[i]: classes.classes[i].colour for i in classes.foreground}
+    if "errors" in shown.columns:
+        named |= ERRORS
+    mpl.legend(made, named, min(len(named), 7 if len(shown.columns) > 3 else 4))

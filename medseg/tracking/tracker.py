@@ -1,0 +1,333 @@
+"""Runs in MLflow: one experiment a recipe, one run a training, nested runs for folds.
+
+Every call names its run, so nothing depends on what MLflow thinks is active.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import medseg
+from medseg.grid import Array
+from medseg.tracking import store
+from medseg.tracking.buffered_client import UNSENT, Link
+from medseg.tracking.system_metrics import PREFIX, Sampler
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+MAX_VALUE = 6000  # characters of a parameter
+MAX_KEY = 250
+MAX_PARAMS = 100  # a batch
+MAX_METRICS = 1000  # a batch
+
+# Columns of the saved view "scores", which the runs page offers under "Views".
+_COLUMNS = [
+    *(f"metrics.`{name}`" for name in ("test/dice_mean", "val/dice_mean", "train/loss")),
+    *(f"attributes.`{name}`" for name in ("Dataset", "Models")),
+]
+_WORK_TAG = "medseg.work"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a run was trained on: its folder, a digest of its splits, columns (name → what it is), counts."""
+
+    name: str
+    digest: str
+    source: Path
+    columns: Mapping[str, str]
+    counts: Mapping[str, int]
+
+
+class Tracker:
+    """The runs of one recipe in one work folder; with `uri` None everything it is told is ignored."""
+
+    def __init__(self, uri: str | None, work: Path, experiment: str, *, warn: Callable[[str], None]) -> None:
+        self._link = Link(uri, work / UNSENT, warn)
+        self._work = _work_digest(work)
+        self._own = uri is not None and store.is_own(uri, work)
+        self._link.resend()
+        place = None if uri is None else store.artifacts_beside(uri)
+        self._experiment = self._link.ask(lambda client: _experiment(client, experiment, place), default="")
+
+    def start(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        run_id: str | None = None,
+        parent: Run | None = None,
+    ) -> Run:
+        """Start a run, or go on with `run_id` if the store still has it; `parent` nests it.
+
+        If the store does not answer, what `run_id` is told is kept for later; a new run stays untracked.
+        """
+        found = run_id is not None and self._link.ask(lambda client: _reopen(client, run_id), default=True)
+        if not found:
+            told = {**_about(), _WORK_TAG: self._work, **(tags or {})}
+            if parent is not None and parent.id:
+                told["mlflow.parentRunId"] = parent.id
+            run_id = self._link.ask(lambda client: self._create(client, name, told), default="")
+        run = Run(self._link, self._experiment, run_id or "", resumed=found)
+        run.params(params or {})
+        return run
+
+    def _create(self, client: Any, name: str, tags: Mapping[str, str]) -> str:
+        return str(client.create_run(self._experiment, tags=dict(tags), run_name=name).info.run_id)
+
+    def mark_killed(self, keep: Collection[str] = ()) -> list[str]:
+        """End the runs of this work folder that a kill left RUNNING, except those to `keep`; their ids."""
+        where = "attributes.status = 'RUNNING'"
+        if not self._own:
+            where += f" AND tags.`{_WORK_TAG}` = '{self._work}'"
+        left: list[Any] = self._link.ask(
+            lambda client: list(client.search_runs([self._experiment], where)), default=[]
+        )
+        killed = [run.info.run_id for run in left if run.info.run_id not in keep]
+        for run_id in killed:
+            self._link.send({"kind": "status", "run_id": run_id, "status": "KILLED"})
+        return killed
+
+
+class Run(AbstractContextManager["Run"]):
+    """One MLflow run; as a context it ends FINISHED, KILLED (by Ctrl-C or a signal) or FAILED."""
+
+    def __init__(self, link: Link, experiment_id: str, run_id: str, *, resumed: bool) -> None:
+        self.id = run_id
+        self.experiment_id = experiment_id
+        self.link = link
+        self.resumed = resumed
+        self._steps: dict[str, int] = {}
+        self._pictures: set[tuple[str, int]] | None = None if resumed else set()
+        self._sampler: Sampler | None = None
+        self._samples = 0
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log a nested dict as `a.b.c`; parameters that the run already has stay as they are."""
+        known = self._told("params") if self.resumed else {}
+        rows = [(key, text) for key, text in flatten(values) if key not in known]
+        self._send("params", rows, MAX_PARAMS)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags; `mlflow.note.content` is the run's description, in Markdown."""
+        self._send("tags", list(values.items()), MAX_PARAMS)
+
+    def watch(self, interval: float = 10.0) -> None:
+        """Sample the machine every `interval` seconds from now on; the samples go along with the metrics."""
+        if self.id and self._sampler is None:
+            self._samples = self._last_step(PREFIX + "cpu_utilization_percentage") + 1
+            self._sampler = Sampler(interval)
+
+    def metrics(self, values: Mapping[str, float | None], step: int) -> None:
+        """Log one step's values, named `train/…`, `val/…` or `test/…`; None is left out.
+
+        A resumed run leaves out the steps that it already has, key by key.
+        """
+        now = _now()
+        named = {metric_name(key): value for key, value in values.items()}
+        rows = [
+            (key, float(value), now, step)
+            for key, value in named.items()
+            if value is not None and step > self._last_step(key)
+        ]
+        self._send("metrics", [*rows, *self._machine()], MAX_METRICS)
+
+    def summary(self, values: Mapping[str, float | None]) -> None:
+        """Log values that have no step, such as test scores; a changed value replaces the earlier one."""
+        had = self._told("metrics")
+        now = _now()
+        named = {metric_name(key): value for key, value in values.items()}
+        rows = [(k, float(v), now, 0) for k, v in named.items() if v is not None and had.get(k) != float(v)]
+        self._send("metrics", rows, MAX_METRICS)
+
+    def image(self, key: str, picture: Array, step: int) -> None:
+        """Add `picture` (H, W, 3) uint8 to the image series `key` at `step`, unless it is there.
+
+        Pictures are not kept for later when the store is lost.
+        """
+        name = re.sub(r"[^\w\-./ ]", "_", key, flags=re.ASCII)
+        if self._pictures is None:
+            had: set[tuple[str, int]] = set()
+            self._pictures = self.link.ask(lambda client: set(_pictures(client, self.id)), default=had)
+        if self.id and (name, step) not in self._pictures:
+            self._pictures.add((name, step))
+            self.link.ask(
+                lambda client: client.log_image(self.id, picture, key=name, step=step), default=None
+            )
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Copy a file, or what a folder holds, into the run's artifacts, below `folder`."""
+        self._tell({"kind": "artifact", "path": str(path.resolve()), "folder": folder})
+
+    def data(self, data: DataSet) -> None:
+        """Log the data set as the run's input."""
+        if self.id:
+            self.link.ask(lambda client: client.log_inputs(self.id, [_input(data)]), default=None)
+
+    def finish(self, status: Status = "FINISHED") -> None:
+        """End the run. If the store was lost, it is asked once more, and what was kept is sent."""
+        if self._sampler is not None:
+            self._sampler.stop()
+            self._send("metrics", self._machine(), MAX_METRICS)
+            self._sampler = None
+        self._tell({"kind": "status", "status": status})
+        if self.link.lost:
+            self.link.resend()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish("FINISHED")
+        else:
+            self.finish("FAILED" if issubclass(kind, Exception) else "KILLED")
+
+    def _send(self, kind: str, rows: Sequence[tuple[Any, ...]], size: int) -> None:
+        for start in range(0, len(rows), size):
+            self._tell({"kind": kind, "rows": rows[start : start + size]})
+
+    def _tell(self, kept: Mapping[str, Any]) -> None:
+        if self.id:
+            self.link.send({"run_id": self.id, **kept})
+
+    def _told(self, what: Literal["params", "metrics"]) -> dict[str, Any]:
+        nothing: dict[str, Any] = {}
+        if not self.id:
+            return nothing
+        return self.link.ask(
+            lambda client: dict(getattr(client.get_run(self.id).data, what)), default=nothing
+        )
+
+    def _last_step(self, key: str) -> int:
+        if not self.resumed or not self.id:
+            return -1
+        if key not in self._steps:
+            history: list[Any] = self.link.ask(
+                lambda client: list(client.get_metric_history(self.id, key)), default=[]
+            )
+            self._steps[key] = max((metric.step for metric in history), default=-1)
+        return self._steps[key]
+
+    def _machine(self) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
+        for moment, values in self._sampler.drain() if self._sampler is not None else []:
+            rows += [(key, value, moment, self._samples) for key, value in values.items()]
+            self._samples += 1
+        return rows
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(`a.b.c`, text) of every leaf of a nested dict, names and texts as MLflow accepts them."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield metric_name(name), text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
+
+
+def metric_name(key: str) -> str:
+    """`key` with `_` for each character that MLflow does not take in names of metrics and parameters."""
+    return re.sub(r"[^/\w.\- :]", "_", key)[:MAX_KEY]
+
+
+def _experiment(client: Any, name: str, place: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name, artifact_location=place, tags=_experiment_tags()))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _experiment_tags() -> dict[str, str]:
+    view = {"name": "scores", "createdAt": _now(), "state": json.dumps({"selectedColumns": _COLUMNS})}
+    return {
+        "mlflow.experimentKind": "custom_model_development",
+        "mlflow.sharedViewState.scores": json.dumps(view),
+    }
+
+
+def _reopen(client: Any, run_id: str | None) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return False
+        raise
+    if found.info.lifecycle_stage == "deleted":
+        return False
+    client.update_run(run_id, status="RUNNING")
+    return True
+
+
+def _pictures(client: Any, run_id: str) -> Iterable[tuple[str, int]]:
+    """(key, step) of the image series that a run already has, from the names MLflow gives the files."""
+    for found in client.list_artifacts(run_id, "images"):
+        parts = Path(found.path).name.split("+")
+        if len(parts) > 3 and parts[1] == "step":
+            yield parts[0].replace("~", "/"), int(parts[2])
+
+
+def _input(data: DataSet) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    columns = [{"name": name, "type": kind, "required": True} for name, kind in data.columns.items()]
+    entity = Dataset(
+        name=data.name,
+        digest=data.digest[:8],
+        source_type="local",
+        source=json.dumps({"uri": str(data.source)}),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps(dict(data.counts)),
+    )
+    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
+
+
+def _about() -> dict[str, str]:
+    tags = {
+        "mlflow.source.name": "medseg",
+        "mlflow.source.type": "LOCAL",
+        "medseg.version": medseg.__version__,
+    }
+    if commit := _git_commit():
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def _git_commit() -> str:
+    """The commit of the checkout that medseg runs from; empty when it is installed, or without git."""
+    root = Path(medseg.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
+def _work_digest(work: Path) -> str:
+    """A name for the work folder on this machine that tells a shared server neither."""
+    return hashlib.sha256(f"{platform.node()}:{work.resolve()}".encode()).hexdigest()[:16]
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

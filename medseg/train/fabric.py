@@ -1,0 +1,87 @@
+"""What Lightning Fabric is asked for, and what torch is told for the length of a training."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
+
+from medseg.device import resolved
+from medseg.errors import Code, MedsegError
+from medseg.train.plan import FitPlan
+
+_AMP = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_LONGEST_VALIDATION = timedelta(hours=12)
+_STREAM = 2  # keeps dropout's numbers apart from those of drawing and augmentation
+
+
+def open_fabric(plan: FitPlan) -> Fabric:
+    """Device, precision and, with several processes, this one's place among them.
+
+    Raises ``KEYWORD_INVALID`` for a precision that the device lacks, ``ValueError`` if there are to be
+    several processes and this is none of them.
+    """
+    if plan.processes > 1 and "LOCAL_RANK" not in os.environ:
+        raise ValueError(f"{plan.processes} processes are started by train.processes.fit_in_processes")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the terminal what we asked for
+    kind, _, number = plan.device.partition(":")
+    strategy: str | DDPStrategy = "auto"
+    if plan.processes > 1:
+        # Frozen layers have no gradient for the processes to wait for.
+        freezes = any(phase.layers != ("*",) for phase in plan.phases)
+        strategy = DDPStrategy(timeout=_LONGEST_VALIDATION, find_unused_parameters=freezes)
+    fabric = Fabric(
+        accelerator=kind,
+        devices=[int(number)] if number else plan.processes,
+        strategy=strategy,
+        precision=_AMP[resolved_precision(plan, kind)],
+        plugins=[LightningEnvironment()],
+    )
+    fabric.launch()
+    return fabric
+
+
+def resolved_precision(plan: FitPlan, kind: str) -> str:
+    """The plan's precision with "auto" decided for a kind of device (cpu, cuda, mps).
+
+    Raises ``KEYWORD_INVALID`` for fp16 on a CPU, which torch does not train in.
+    """
+    if plan.precision == "fp16" and kind == "cpu":
+        raise MedsegError(Code.KEYWORD_INVALID, "train.precision", "fp16 on a cpu", "use fp32 or bf16")
+    return resolved(plan.precision, kind)
+
+
+@contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """On a CPU, let torch use deterministic algorithms alone while the block runs.
+
+    On a GPU cuBLAS would need an environment variable for it, so there bits are not promised.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+@contextmanager
+def seeded(device: torch.device, *key: int) -> Iterator[None]:
+    """Seed torch's generators from non-negative integers while the block runs; then put them back."""
+    seed = int(np.random.SeedSequence((*key, _STREAM)).generate_state(1, np.uint64)[0] >> 1)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -1,0 +1,180 @@
+"""`medseg baseline`: fuzzy c-means on a recipe's test cases, scored as its network is.
+
+The work folder it writes has ingest, predictions and evaluation as those of a run, so that `medseg compare`
+holds both against each other. Nothing is trained and nothing is tracked; the training cases serve for one
+thing, to learn which class is darker than which.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medseg import files
+from medseg.baselines import fcm
+from medseg.config import load
+from medseg.config.recipe import Recipe, Tracking
+from medseg.console import Reporter
+from medseg.errors import Code, ExitCode, MedsegError, refusal
+from medseg.infer import results
+from medseg.infer.segment import Result, measure_sizes, write_label_names
+from medseg.ingest import checks
+from medseg.ingest.patterns import CaseFiles
+from medseg.preprocess import intensity
+from medseg.preprocess.intensity import Ready
+from medseg.volume import Volume
+from pipelines.case_tables import case_files, cases, roles
+from pipelines.job import Job
+from pipelines.run import Request, chosen_folds
+from pipelines.stages import evaluate, ingest
+from pipelines.tracking import tracked
+from pipelines.workfolder import Work, only_one
+
+VERSION = 1
+SUFFIX = "_fcm"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A case to cluster, and where its label map goes."""
+
+    case: CaseFiles
+    out: Path
+
+
+def work_folder(request: Request) -> Path:
+    """`--work`, or `./work/<recipe>_fcm`."""
+    return request.work or request.work_folder().with_name(request.work_folder().name + SUFFIX)
+
+
+def run(request: Request, say: Reporter) -> ExitCode:
+    """Ingest; cluster and score every labelled case whose role is predicted. Refuses a network's folder."""
+    recipe = load.load(request.recipe, request.settings, request.data)
+    recipe = recipe.model_copy(update={"name": recipe.name + SUFFIX, "tracking": Tracking(enabled=False)})
+    work, folds = Work(work_folder(request)), chosen_folds(recipe, request.fold)
+    if work.model.exists():
+        raise MedsegError(
+            Code.USAGE, work.root, "the work folder of a trained network", "name another with --work"
+        )
+    classes = recipe.data.class_list()
+    if classes.overlapping or not classes.background:
+        found = "clusters of grey values need classes that exclude each other, and a background"
+        raise MedsegError(Code.USAGE, recipe.name, found, "take a recipe of brain scans")
+    ingest.data_folder(recipe)
+    with only_one(work):
+        load.save(recipe, work.recipe)
+        with tracked(recipe, work, say) as run:
+            job = Job(recipe, work, say, run, folds)
+            ingest.run(job)
+            _predict(job, folds)
+            evaluate.score(job, list(evaluate.references(job, folds)))
+    aside = files.read_csv(work.ingest / "quarantine.csv")
+    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+
+
+def _predict(job: Job, folds: Sequence[int]) -> None:
+    tasks = {fold: list(_tasks(job, fold, len(folds))) for fold in folds}
+    preprocess = job.recipe.preprocess
+    used = {
+        "classes": job.recipe.data.class_list().to_json(),
+        "foreground": preprocess.foreground,
+        "n4": preprocess.n4,
+        "roles": [[r.fold, r.case, r.role] for r in roles(job.work.ingest)],
+        "files": [files.stamp(path) for row in cases(job.work.ingest).values() for path in _files(row)],
+        "out": [str(t.out.relative_to(job.work.root)) for ts in tasks.values() for t in ts],
+    }
+    with job.stage("predict", VERSION, used, [t.out for ts in tasks.values() for t in ts]) as must_run:
+        if must_run:
+            shutil.rmtree(job.work.predictions, ignore_errors=True)
+            for fold in folds:
+                order = darkest_first(job.recipe, _training(job, fold))
+                job.say.line(f"  fold {fold}: from the darkest, {', '.join(_names(job.recipe, order))}")
+                _cluster_all(job, tasks[fold], order)
+
+
+def _tasks(job: Job, fold: int, folds: int) -> Iterator[Task]:
+    by_name = cases(job.work.ingest)
+    for role in roles(job.work.ingest):
+        row = by_name[role.case]
+        if role.fold == fold and role.role in job.recipe.predict.roles and row["label"]:
+            out = results.label_map(job.work.fold_predictions(fold, folds), role.case, row["unit"])
+            yield Task(case_files(row), out)
+
+
+def _training(job: Job, fold: int) -> list[CaseFiles]:
+    by_name, rows = cases(job.work.ingest), roles(job.work.ingest)
+    return [case_files(by_name[r.case]) for r in rows if r.fold == fold and r.role == "train"]
+
+
+def darkest_first(recipe: Recipe, training: Sequence[CaseFiles]) -> tuple[int, ...]:
+    """Foreground class indices by their mean grey value in labelled training cases, scaled case by case.
+
+    Raises NOTHING_USABLE if a class occurs in none of them.
+    """
+    classes = recipe.data.class_list()
+    found = [np.full(len(classes), np.nan)]
+    for paths in training:
+        case, _ = checks.read_case(paths, classes)
+        if case is not None and case.label is not None:
+            found.append(fcm.class_greys(_ready(case.image, recipe), case.label.array[0], len(classes)))
+    greys = np.array(found)[:, 1:]
+    counts = np.isfinite(greys).sum(axis=0)
+    if absent := [name for name, n in zip(classes.foreground_names, counts, strict=True) if not n]:
+        raise MedsegError(
+            Code.NOTHING_USABLE,
+            "training cases",
+            f"none holds {', '.join(absent)}, so how bright it is is not known",
+            "give labelled training cases with every class",
+        )
+    means = np.nansum(greys, axis=0) / counts
+    return tuple(int(k) + 1 for k in np.argsort(means, kind="stable"))
+
+
+def _ready(image: Volume, recipe: Recipe) -> Ready:
+    """A case on its own grid, its bias field corrected where the recipe says so, and its z-score."""
+    image = intensity.correct_bias(image) if recipe.preprocess.n4 else image
+    return Ready(image.array, image.grid, intensity.measure(image, recipe.preprocess.foreground, "zscore"))
+
+
+def _cluster_all(job: Job, tasks: Sequence[Task], order: tuple[int, ...]) -> None:
+    classes = job.recipe.data.class_list()
+    with job.say.progress("clustering", len(tasks)) as bar:
+        for n, task in enumerate(tasks, 1):
+            try:
+                made = _cluster(job.recipe, task, order)
+            except MedsegError as error:  # it is scored as a missing prediction
+                job.say.line(f"  {task.case.name}: no prediction: {error.finding}")
+                continue
+            write_label_names(task.out.parent, classes)
+            results.write(made.labels, classes, task.out)
+            told = {"case": task.case.name, **made.to_json(), "members": ["fuzzy c-means"]}
+            files.write_json(results.about_beside(task.out), told)
+            bar.to(n, task.case.name)
+
+
+def _cluster(recipe: Recipe, task: Task, order: tuple[int, ...]) -> Result:
+    started = time.monotonic()
+    image, findings = checks.read_image(task.case.channels)
+    if image is None:
+        raise refusal(findings)
+    read = time.monotonic()
+    made = fcm.label(_ready(image, recipe), order, rule=recipe.preprocess.foreground)
+    classes = recipe.data.class_list()
+    labels = Volume(classes.to_values(made.labels[None]), image.grid, image.source)
+    seconds = {"read": read - started, "predict": time.monotonic() - read}
+    sizes = measure_sizes(labels, classes)
+    return Result(labels, None, sizes, made.quality, made.quality_kind, seconds, tuple(findings))
+
+
+def _files(row: dict[str, str]) -> list[Path]:
+    case = case_files(row)
+    return [*case.channels.values(), *case.label_paths]
+
+
+def _names(recipe: Recipe, order: Sequence[int]) -> list[str]:
+    return [recipe.data.class_list().names[k] for k in order]

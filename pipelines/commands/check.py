@@ -1,0 +1,78 @@
+"""`medseg check`: reads everything in a folder, changes nothing, says what is usable and what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medseg.classes import ClassList
+from medseg.config import load
+from medseg.console import Reporter
+from medseg.errors import Code, ExitCode, Finding, MedsegError
+from medseg.ingest import checks, layouts, quarantine
+from medseg.ingest.patterns import measured_alike
+
+
+def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
+    """Print a verdict for every case that a recipe finds in `folder`, or for every file without one."""
+    if not folder.is_dir():
+        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name a folder of scans")
+    if recipe_name is None:
+        verdicts = _undescribed(folder, say)
+    else:
+        recipe = load.load(recipe_name, data=folder)
+        d = recipe.data
+        found = layouts.find(folder, d.layout, d.channels, d.label, None, d.table, d.masks)
+        verdicts = _every_case(found, recipe.data.class_list(), say)
+        if found.ignored:
+            ignored = found.ignored_below(folder)
+            say.line(f"  {quarantine.ignored_line(ignored, found.unit, found.known_by)}")
+    usable = sum(all(f.is_note for f in findings) for findings in verdicts)
+    aside = len(verdicts) - usable
+    what = "files" if recipe_name is None else "inputs"
+    say.line(f"{len(verdicts)} {what}: {usable} usable, {aside} would be set aside")
+    if not usable:
+        return ExitCode.NOTHING_USABLE
+    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+
+
+def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
+    """Without a recipe: every file by itself, and how the folder looks to `medseg init`."""
+    unit, _ = measured_alike(folder)
+    if unit == "px":
+        found = layouts.find(folder)
+        labelled = sum(bool(case.label_paths) for case in found.cases)
+        if labelled:
+            say.line(f"  looks like layout {found.layout}: {len(found.cases)} cases, {labelled} with masks")
+    say.line("  files are read one by one, not as cases; `medseg init` writes a recipe, --recipe uses it")
+    return _every_scan(folder, say)
+
+
+def _every_scan(folder: Path, say: Reporter) -> list[list[Finding]]:
+    verdicts = []
+    _, names = measured_alike(folder)
+    for name in names:
+        _, findings = checks.read_image({"image": folder / name})
+        verdicts.append(findings)
+        _say(say, name, findings)
+    return verdicts
+
+
+def _every_case(found: layouts.Found, classes: ClassList, say: Reporter) -> list[list[Finding]]:
+    verdicts: list[list[Finding]] = [[stray] for stray in found.strays]
+    for stray in found.strays:
+        _say(say, Path(stray.where).name, [stray])
+    for files in found.cases:
+        _, findings = checks.read_case(files, classes)
+        verdicts.append(findings)
+        _say(say, files.name, findings)
+    return verdicts
+
+
+def _say(say: Reporter, name: str, findings: list[Finding]) -> None:
+    wrong = [f for f in findings if not f.is_note]
+    if wrong:
+        for f in wrong:
+            say.line(f"  set aside  {name}: {f.code}: {f.found}; {f.remedy}")
+    else:
+        notes = " ".join(sorted({str(f.code) for f in findings}))
+        say.line(f"  usable     {name} {notes}".rstrip())

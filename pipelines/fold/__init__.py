@@ -1,0 +1,1 @@
+"""The training of one fold, composed from a recipe."""

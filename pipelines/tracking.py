@@ -1,0 +1,123 @@
+"""One MLflow run for a recipe in a work folder, opened once a command and ended with the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from medseg import files
+from medseg.config.recipe import Recipe
+from medseg.console import Reporter
+from medseg.grid import Plane
+from medseg.tracking import store
+from medseg.tracking.tracker import Run, Tracker
+from pipelines.workfolder import Work
+
+MOST_CHARTED = 30
+"""With more classes, only what is over all of them is a chart; the tables have each."""
+
+_TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
+"""Parts of a recipe that make another training, and so another run, when they change."""
+_PLACES = {"data": ("path",), "train": ("device", "threads")}
+"""What in them does not: where the data lie and where the training runs."""
+_MACHINE = ("device", "threads", "processes", "compile", "validate_cases", "channels_last")
+
+
+class Tracked:
+    """The recipe's run, and a nested one for each training where the recipe has several."""
+
+    def __init__(self, tracker: Tracker, run: Run, work: Work, *, nested: bool) -> None:
+        self.run = run
+        self._tracker = tracker
+        self._children = work.tracked_folds
+        self._nested = nested
+        self._open: dict[str, Run] = {}
+
+    def fold(self, fold: int, plane: Plane | None = None) -> Run:
+        """The run that fold's training is told to: the recipe's own if the recipe has one fold.
+
+        With a network a plane, each plane's training has its own.
+        """
+        if not (self._nested and self.run.id):
+            return self.run
+        key = _key(fold, plane)
+        if key not in self._open:
+            known = files.read_json(self._children) if self._children.is_file() else {}
+            name = f"fold {fold}" if plane is None else f"fold {fold}, {plane}"
+            child = self._tracker.start(name, run_id=known.get(key), parent=self.run)
+            files.write_json(self._children, {**known, key: child.id})
+            self._open[key] = child
+        return self._open[key]
+
+    def end_fold(self, fold: int, plane: Plane | None = None) -> None:
+        """End a nested run as finished."""
+        if (key := _key(fold, plane)) in self._open:
+            self._open.pop(key).finish("FINISHED")
+
+    def end_open_folds(self, error: BaseException) -> None:
+        """End nested runs that an error or a signal cut short."""
+        for child in self._open.values():
+            child.__exit__(type(error), error, None)
+
+
+def _key(fold: int, plane: Plane | None) -> str:
+    return str(fold) if plane is None else f"{fold}/{plane}"
+
+
+def check(recipe: Recipe, work: Work) -> None:
+    """Whether runs can be tracked: USAGE for a work folder without a URI, TRACKING_UNREACHABLE."""
+    if recipe.tracking.enabled:
+        if recipe.tracking.uri is None:
+            store.local_uri(work.root)
+        else:
+            store.check(recipe.tracking.uri)
+
+
+@contextmanager
+def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
+    """Open the run of this recipe in this work folder, going on with it if its training is the same.
+
+    Runs that a kill left RUNNING are marked KILLED.
+    """
+    uri = (recipe.tracking.uri or store.prepare(work.root)) if recipe.tracking.enabled else None
+    tracker = Tracker(uri, work.root, recipe.name, warn=say.line)
+    run = _start(tracker, recipe, work) if recipe.tracking.enabled else tracker.start(recipe.name)
+    several = recipe.data.n_folds() > 1 or recipe.sampling.plane_networks == "separate"
+    opened = Tracked(tracker, run, work, nested=several)
+    with run:
+        run.artifact(work.recipe)
+        try:
+            yield opened
+        except BaseException as error:
+            opened.end_open_folds(error)
+            raise
+
+
+def _start(tracker: Tracker, recipe: Recipe, work: Work) -> Run:
+    """The run of this training, and the note of it in the work folder."""
+    tree = recipe.model_dump(mode="json")
+    tree["network"] = recipe.network.used()
+    key = files.sha256_of_value([recipe.tracking.uri, _training(tree)])
+    known = files.read_json(work.tracking) if work.tracking.is_file() else {}
+    run_id = known.get("run_id") if known.get("key") == key else None
+    if run_id is None:
+        work.tracked_folds.unlink(missing_ok=True)
+    tracker.mark_killed(keep=[run_id] if run_id else [])
+    about = {"mlflow.note.content": recipe.description, "medseg.recipe": key[:16]}
+    run = tracker.start(recipe.name, params=_params(tree), tags=about, run_id=run_id)
+    files.write_json(work.tracking, {"run_id": run.id, "experiment_id": run.experiment_id, "key": key})
+    return run
+
+
+def _training(tree: dict[str, Any]) -> dict[str, Any]:
+    """What of a recipe decides which training it is."""
+    return {
+        part: {k: v for k, v in tree[part].items() if k not in _PLACES.get(part, ())} for part in _TRAINED_BY
+    }
+
+
+def _params(tree: dict[str, Any]) -> dict[str, Any]:
+    """What stands in the run's parameter table: what people vary. The whole recipe is an artifact."""
+    train = {k: v for k, v in tree["train"].items() if k not in _MACHINE and v not in (None, [], 0)}
+    return {**{part: tree[part] for part in ("preprocess", "sampling", "network", "loss")}, "train": train}

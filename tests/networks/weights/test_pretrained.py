@@ -1,0 +1,155 @@
+"""Published weights from a file: what fits is copied, what does not is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from medseg.errors import Code, MedsegError
+from medseg.networks.backbones import BodyName, make_body
+from medseg.networks.backbones.vgg import VGG16_NAMES, VGG16Classifier
+from medseg.networks.deeplab import DeepLabLargeFOV
+from medseg.networks.deeplab_v3 import DeepLabV3
+from medseg.networks.fcn import FCN32s
+from medseg.networks.segnet import SegNet
+from medseg.networks.unet import UNet
+from medseg.networks.usegnet import USegNet
+from medseg.networks.weights.pretrained import fill, read_weights
+
+
+def vgg16(width: int = 2, hidden: int = 4) -> dict[str, Tensor]:
+    """A narrow VGG16's state dict in torchvision's names, with classifier."""
+    return VGG16Classifier(3, 10, width=width, hidden=hidden).published()
+
+
+def test_vgg16_has_torchvisions_names_and_shapes() -> None:
+    with torch.device("meta"):
+        published = VGG16Classifier().published()
+    channels = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+    shapes = {name: (channels[i + 1], channels[i], 3, 3) for i, name in enumerate(VGG16_NAMES)}
+    full = {"classifier.0": (4096, 25088), "classifier.3": (4096, 4096), "classifier.6": (1000, 4096)}
+    found = {name: tuple(tensor.shape) for name, tensor in published.items()}
+    for name, shape in {**shapes, **full}.items():
+        assert found.pop(f"{name}.weight") == shape
+        assert found.pop(f"{name}.bias") == shape[:1]
+    assert found == {}
+
+
+def test_both_file_formats_give_the_same(tmp_path: Path) -> None:
+    tensors = vgg16()
+    save_file(tensors, tmp_path / "a.safetensors")
+    torch.save(tensors, tmp_path / "a.pth")
+    for name in ("a.safetensors", "a.pth"):
+        read = read_weights(tmp_path / name)
+        assert all(torch.equal(read[key], tensor) for key, tensor in tensors.items())
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return pytest.fail, ("the file was executed",)
+
+
+@pytest.mark.parametrize("kind", ["evil", "nested", "garbage.pth", "garbage.safetensors", "text.md", "list"])
+def test_files_of_anything_else_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / (kind if "." in kind else f"{kind}.pth")
+    if kind == "evil":
+        torch.save({"a": Evil()}, path)
+    elif kind == "nested":
+        torch.save({"state_dict": vgg16()}, path)
+    elif kind == "list":
+        torch.save([torch.zeros(1)], path)
+    else:
+        path.write_bytes(b"# medseg" if kind == "text.md" else b"\x00not weights")
+    with pytest.raises(MedsegError) as refused:
+        read_weights(path)
+    assert refused.value.code is Code.WEIGHTS_DO_NOT_FIT
+    assert "weights_only" not in str(refused.value)
+    if kind not in ("nested", "list"):
+        assert refused.value.finding.found == "it is not a state dict of plain tensors"
+
+
+def test_absent_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MedsegError) as refused:
+        read_weights(tmp_path / "none.pth")
+    assert refused.value.code is Code.PATH_MISSING
+
+
+def test_vgg16_fills_fcn_with_its_fully_connected_layers() -> None:
+    network, tensors = FCN32s(3, 4, width=2, hidden=4), vgg16()
+    left = fill(network, tensors)
+    assert sorted(left) == ["score.bias", "score.weight"]
+    assert torch.equal(network.body.stages[4][2][0].weight, tensors["features.28.weight"])
+    window = torch.randn(1, 16, 7, 7, generator=torch.Generator().manual_seed(0))
+    full = nn.functional.linear(
+        window.flatten(1), tensors["classifier.0.weight"], tensors["classifier.0.bias"]
+    )
+    torch.testing.assert_close(network.top[0](window)[:, :, 3, 3], full)
+
+
+def test_fcn32s_filled_from_vgg16_gives_its_scores_at_the_windows_centre() -> None:
+    classifier = VGG16Classifier(3, 10, width=2, hidden=4).double().eval()
+    network = FCN32s(3, 10, width=2, hidden=4).double().eval()
+    fill(network, classifier.published())
+    network.score.weight.data = classifier.classifier[6].weight.data[:, :, None, None]
+    network.score.bias.data = classifier.classifier[6].bias.data
+    x = torch.randn(2, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    scores = network.score(network.top(network.body(x)[4]))  # (2, 10, 7, 7)
+    torch.testing.assert_close(scores[:, :, 3, 3], classifier(x), rtol=0, atol=1e-12)
+    assert classifier(x).abs().max() > 1e-3
+
+
+def test_vgg16_fills_the_encoders_of_the_segnets_and_deeplab() -> None:
+    tensors = vgg16()
+    for network in (SegNet(3, 4, width=2), USegNet(3, 4, width=2), DeepLabLargeFOV(3, 4, width=2, hidden=4)):
+        left = fill(network, tensors)
+        assert not any("encoders" in key and key.split(".")[-2] == "0" for key in left)
+        assert not any(key.startswith("body") for key in left)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5, 9])
+def test_first_layer_answers_a_grey_image_alike_with_any_number_of_channels(channels: int) -> None:
+    tensors, grey = vgg16(), torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    network = USegNet(channels, 4, width=2)
+    fill(network, tensors)
+    ours = network.encoders[0][0][0](grey.expand(1, channels, 8, 8))
+    theirs = nn.functional.conv2d(
+        grey.expand(1, 3, 8, 8), tensors["features.0.weight"], tensors["features.0.bias"], padding=1
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_misfit_names_every_key_and_shape_and_changes_nothing() -> None:
+    network, tensors = USegNet(3, 4, width=2), vgg16(width=4)
+    del tensors["features.2.bias"]
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with pytest.raises(MedsegError) as refused:
+        fill(network, tensors)
+    assert refused.value.code is Code.WEIGHTS_DO_NOT_FIT
+    for words in (
+        "features.2.bias is absent",
+        "features.5.weight is (8, 4, 3, 3), encoders.1.0.0.weight needs (4, 2, 3, 3)",
+    ):
+        assert words in str(refused.value)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+def test_network_without_published_weights_is_refused() -> None:
+    with pytest.raises(MedsegError) as refused:
+        fill(UNet(3, 4, width=2), vgg16())
+    assert "no layers with published weights" in str(refused.value)
+
+
+@pytest.mark.parametrize("body", ["resnet18", "mobilenetv2"])
+def test_bodies_fill_from_their_own_names_with_running_statistics(body: BodyName) -> None:
+    network = DeepLabV3(1, 4, body=body, width=8, hidden=4)
+    published = {
+        key: torch.rand_like(t) for key, t in make_body(body, 3, width=8).state_dict().items() if t.ndim
+    }
+    left = fill(network, published)
+    assert not any(key.startswith("body") and not key.endswith("tracked") for key in left)
+    key = "layer4.1.bn2.running_var" if body == "resnet18" else "features.17.conv.3.running_var"
+    assert torch.equal(network.body.state_dict()[key], published[key])

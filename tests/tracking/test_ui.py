@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medseg.errors import Code, MedsegError
+from medseg.tracking import buffered_client, store, ui
+from medseg.tracking.tracker import Tracker
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free just now."""
+    with socket.socket() as tried:
+        tried.bind((ui.HOST, 0))
+        return int(tried.getsockname()[1])
+
+
+def _get(port: int, path: str, host: str | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(ui.HOST, port, timeout=20)
+    try:
+        connection.request("GET", path, headers={"Host": host or f"{ui.HOST}:{port}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_a_copied_folder_is_served_and_is_a_server_like_any_other(
+    work: Path, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / "report.html").write_text("<h1>report</h1>")
+    run = Tracker(store.local_uri(work), work, "demo", warn=pytest.fail).start("fold 0")
+    run.artifact(work / "report.html")
+    run.finish()
+    copy = tmp_path / "copy of it"
+    shutil.copytree(work, copy)
+    shutil.rmtree(work)
+
+    server = ui.serve(copy, port)
+    try:
+        page = f"#/experiments/{run.experiment_id}/runs?workflowType=machine_learning"
+        assert server.address == f"http://127.0.0.1:{port}/{page}"
+        assert _get(port, f"/get-artifact?path=report.html&run_uuid={run.id}") == (200, b"<h1>report</h1>")
+        assert _get(port, "/", host="elsewhere.example")[0] == 403
+        with pytest.raises(MedsegError) as refused:
+            ui.serve(copy, port)
+        assert refused.value.code == Code.USAGE
+        _use_as_remote(f"http://127.0.0.1:{port}", tmp_path / "other", server, monkeypatch)
+    finally:
+        server.stop()
+    assert server.wait() is not None
+
+
+def _use_as_remote(uri: str, work: Path, server: ui.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Track another folder's run through the server, and lose it in the middle."""
+    work.mkdir()
+    (work / "recipe.yaml").write_text("name: demo\n")
+    said: list[str] = []
+    store.check(uri)
+    run = Tracker(uri, work, "remote", warn=said.append).start("fold 0", params={"a": 1})
+    run.metrics({"train/loss": 1.0}, 1)
+    run.artifact(work / "recipe.yaml")
+    client: Any = store.client(uri)
+    assert client.get_run(run.id).data.metrics == {"train/loss": 1.0}
+    assert [found.path for found in client.list_artifacts(run.id)] == ["recipe.yaml"]
+    assert said == []
+
+    server.stop()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    run.metrics({"train/loss": 0.5}, 2)
+    run.finish("FAILED")
+    assert len(said) == 1 and "is lost" in said[0]
+    kept = [json.loads(line) for line in (work / buffered_client.UNSENT).read_text().splitlines() if line]
+    assert [line["kind"] for line in kept] == ["metrics", "status"]
+    with pytest.raises(MedsegError) as refused:
+        store.check(uri)
+    assert refused.value.code == Code.TRACKING_UNREACHABLE
+
+
+def test_a_folder_without_a_store_is_refused(tmp_path: Path, port: int) -> None:
+    with pytest.raises(MedsegError) as refused:
+        ui.serve(tmp_path, port)
+    assert refused.value.code == Code.STAGE_MISSING
+
+
+@pytest.mark.parametrize(
+    ("program", "found"), [("raise SystemExit(5)", "status 5"), ("import time; time.sleep(60)", "no answer")]
+)
+def test_a_server_that_does_not_come_up_is_stopped_and_named(
+    work: Path, port: int, monkeypatch: pytest.MonkeyPatch, program: str, found: str
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen([sys.executable, "-c", program], **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(MedsegError, match=found) as refused:
+        ui.serve(work, port, patience=1.0)
+    assert refused.value.code == Code.TRACKING_UNREACHABLE
+    assert started[0].poll() is not None
+
+
+def test_the_page_of_a_store_without_runs_is_the_list_of_experiments(work: Path) -> None:
+    assert ui.runs_page(store.local_uri(work)) == "#/experiments?workflowType=machine_learning"
