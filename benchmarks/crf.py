@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from medseg.grid import Array
 from medseg.infer.crf import refine
-from medseg.model.description import Crf
+from medseg.model.description import CRFSettings
 from tests.oracles import crf as oracle
 
 REGIONS = 40
@@ -50,7 +50,7 @@ def status(name: str) -> float:
     return int(next(line.split()[1] for line in lines if line.startswith(name))) * 1024 / MB
 
 
-def measure(name: str, guide: Array, probabilities: Array, crf: Crf, *, check: bool) -> None:
+def measure(name: str, guide: Array, probabilities: Array, crf: CRFSettings, *, check: bool) -> None:
     Path("/proc/self/clear_refs").write_text("5")
     before, start = status("VmRSS:"), time.perf_counter()
     found = refine(probabilities, guide, crf)
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--check", action="store_true", help="against brute force; for small sizes")
     options = parser.parse_args(arguments)
     photo, probabilities = image(options.size, options.classes)
-    crf = Crf()
+    crf = CRFSettings()
     print(f"{options.size}×{options.size}, {options.classes} classes, {crf.iterations} iterations")
     measure("colour", photo, probabilities, crf, check=options.check)
     measure("grey", photo.mean(0, keepdims=True), probabilities, crf, check=options.check)

@@ -63,7 +63,7 @@ def random_model(folder: Path, network: str, planes: str | None) -> Path:
         window=(40, 40),
         stride=(10, 10),
         batch=None,
-        combine="vote" if planes == "vote" else "mean",
+        ensemble="vote" if planes == "vote" else "mean",
         domain={},
         trained={},
     )
@@ -102,7 +102,7 @@ def measure(scan: Path, shape: tuple[int, int, int], model: Model, options: argp
         model,
         scan.with_name("labels.nii.gz"),
         mode=mode,
-        margin=options.margin,
+        confidence=options.confidence,
         progress=lambda *_: held.append(memory("RssAnon")),
     )
     seconds = time.perf_counter() - start

@@ -65,11 +65,11 @@ _GOLDEN_ANGLE = 0.381966
 
 
 class ClassListError(ValueError):
-    """A class list that cannot be: the ``part`` to blame, what was ``found`` there, and a ``remedy``."""
+    """A class list that cannot be: the ``part`` to blame, the ``details``, and ``how_to_fix`` it."""
 
-    def __init__(self, part: ListPart, found: str, remedy: str) -> None:
-        super().__init__(f"{found}: {remedy}")
-        self.part, self.found, self.remedy = part, found, remedy
+    def __init__(self, part: ListPart, details: str, how_to_fix: str) -> None:
+        super().__init__(f"{details}: {how_to_fix}")
+        self.part, self.details, self.how_to_fix = part, details, how_to_fix
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class ClassList:
     classes: tuple[Class, ...]
     void_values: tuple[int, ...] = ()
     background: bool = True
-    overlapping: bool = False
+    multilabel: bool = False
     file_values: tuple[tuple[int, int], ...] = ()
     label_form: LabelForm = "values"
     threshold: float = 0.0
@@ -102,7 +102,7 @@ class ClassList:
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.classes]
-        if self.overlapping:
+        if self.multilabel:
             _check_mask_names(names)
         else:
             self._check_values(names)
@@ -165,7 +165,7 @@ class ClassList:
         held = {name: set(values) for name, values in regions.items()}
         bits = {v: sum(1 << i for i, own in enumerate(held.values()) if v in own) for v in file_values}
         rows = tuple(Class(1, name, _colour(i)) for i, name in enumerate(held, start=1))
-        return cls(rows, void_values, background=False, overlapping=True, file_values=tuple(bits.items()))
+        return cls(rows, void_values, background=False, multilabel=True, file_values=tuple(bits.items()))
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -193,22 +193,22 @@ class ClassList:
     @property
     def masks(self) -> tuple[str, ...]:
         """Names of overlapping masks, by bit; none where classes exclude each other."""
-        return self.names if self.overlapping else ()
+        return self.names if self.multilabel else ()
 
     @property
     def zero_is_outside(self) -> bool:
         """Whether index 0 is none of the foreground: the background, or outside of all masks."""
-        return self.background or self.overlapping
+        return self.background or self.multilabel
 
     def _by_value(self) -> dict[int, int]:
         """File value → index, void left out; a mask's own file has 0 and 1."""
-        if self.overlapping:
+        if self.multilabel:
             return dict(self.file_values or ((0, 0), (1, 1)))
         return {c.value: i for i, c in enumerate(self.classes)}
 
     def holds(self, indices: Array, index: int) -> Array:
         """Where indices (any shape) are of a class, or lie in a mask; void nowhere."""
-        if not self.overlapping:
+        if not self.multilabel:
             found: Array = indices == index
             return found
         inside: Array = (indices >> index & 1 == 1) & (indices != VOID)
@@ -250,7 +250,7 @@ class ClassList:
         return table[values.astype(np.int64, copy=False) - low]
 
     def _remedy_for_values(self) -> str:
-        if self.overlapping and not self.file_values:
+        if self.multilabel and not self.file_values:
             return "make it 1 inside the mask and 0 outside, or name the value in data.void"
         return "correct the label map or add the value to data.classes"
 
@@ -269,8 +269,8 @@ class ClassList:
         label map that was predicted holds none.
         """
         rows = [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
-        if self.overlapping:
-            return [{**row, "overlapping": True} for row in rows]
+        if self.multilabel:
+            return [{**row, "multilabel": True} for row in rows]
         return rows if self.background else [{**rows[0], "foreground": True}, *rows[1:]]
 
     @classmethod
@@ -278,8 +278,8 @@ class ClassList:
         """Undo :meth:`to_json`."""
         held = list(rows)
         classes = tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in held)
-        if any(r.get("overlapping", False) for r in held):
-            return cls(classes, void_values, background=False, overlapping=True)
+        if any(r.get("multilabel", False) for r in held):
+            return cls(classes, void_values, background=False, multilabel=True)
         return cls(classes, void_values, background=not any(r.get("foreground", False) for r in held))
 
 
@@ -294,11 +294,11 @@ def _check_mask_names(names: list[str]) -> None:
     for i, name in enumerate(names):
         others = endings[:i] + endings[i + 1 :]
         if not _MASK_NAME.fullmatch(name):
-            remedy = "use letters, digits, _, . and -: it is part of a file's name"
-            raise ClassListError("classes", f"a mask named {name!r}", remedy)
+            how_to_fix = "use letters, digits, _, . and -: it is part of a file's name"
+            raise ClassListError("classes", f"a mask named {name!r}", how_to_fix)
         if endings[i].endswith(tuple(others)):
-            remedy = "rename it: its files would end as those of another mask, or of a margin"
-            raise ClassListError("classes", f"a mask named {name!r}", remedy)
+            how_to_fix = "rename it: its files would end as those of another mask, or of a margin"
+            raise ClassListError("classes", f"a mask named {name!r}", how_to_fix)
 
 
 def _twice(values: Sequence[Any]) -> list[Any]:

@@ -1,7 +1,7 @@
 """What can go wrong, as one exception and one table of codes.
 
 Every refusal is a :class:`MedsegError`; every remark about a usable file is a :class:`Finding` with a code
-of :data:`NOTES`. Both say the same four things: the code, where it is, what was found, and the remedy.
+of :data:`NOTES`. Both say the same four things: the code, where it is, the details, and how to fix it.
 
     MedsegError(Code.TRUNCATED, "scans/a.nii.gz", "gzip stream ends early", "copy the file again")
 """
@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     DONE = 0
     FAULT = 1
     USAGE = 2
-    SOME_SET_ASIDE = 3
+    SOME_EXCLUDED = 3
     NOTHING_USABLE = 4
     INTERRUPTED = 130
     TERMINATED = 143
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 class Code(StrEnum):
     """Machine-readable reasons; :data:`MEANING` says each in words."""
 
-    # A case is set aside
+    # A case is excluded
     NOT_AN_IMAGE = "NOT_AN_IMAGE"
     NOT_SCALAR = "NOT_SCALAR"
     TRUNCATED = "TRUNCATED"
@@ -185,12 +185,12 @@ _EXIT = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One remark about a file: why its case is set aside, or a note if ``code`` is one of :data:`NOTES`."""
+    """One remark about a file: why its case is excluded, or a note if ``code`` is one of :data:`NOTES`."""
 
     code: Code
     where: str
-    found: str
-    remedy: str
+    details: str
+    how_to_fix: str
 
     @property
     def is_note(self) -> bool:
@@ -198,14 +198,14 @@ class Finding:
         return self.code in NOTES
 
     def __str__(self) -> str:
-        return f"{self.code} {self.where}: {self.found}; {self.remedy}"
+        return f"{self.code} {self.where}: {self.details}; {self.how_to_fix}"
 
 
 class MedsegError(Exception):
     """A refusal with its code, place, finding and remedy; printed as one line, never as a traceback."""
 
-    def __init__(self, code: Code, where: object, found: str, remedy: str) -> None:
-        self.finding = Finding(code, str(where), found, remedy)
+    def __init__(self, code: Code, where: object, details: str, how_to_fix: str) -> None:
+        self.finding = Finding(code, str(where), details, how_to_fix)
         super().__init__(str(self.finding))
 
     @property
@@ -220,10 +220,10 @@ class MedsegError(Exception):
 
     def __reduce__(self) -> tuple[type[MedsegError], tuple[Code, str, str, str]]:
         f = self.finding
-        return MedsegError, (f.code, f.where, f.found, f.remedy)
+        return MedsegError, (f.code, f.where, f.details, f.how_to_fix)
 
 
 def refusal(findings: Iterable[Finding]) -> MedsegError:
-    """The first of a case's findings that sets it aside, as an error; there must be one."""
+    """The first of a case's findings that excludes it, as an error; there must be one."""
     reason = next(finding for finding in findings if not finding.is_note)
-    return MedsegError(reason.code, reason.where, reason.found, reason.remedy)
+    return MedsegError(reason.code, reason.where, reason.details, reason.how_to_fix)

@@ -43,4 +43,4 @@ def unpack_masks(packed: Array, count: int) -> npt.NDArray[np.uint8]:
 
 def to_maps(indices: Array, classes: ClassList) -> Array:
     """Indices (X, Y, Z) uint8 → label maps as files hold them, (L, X, Y, Z): one, or one a mask."""
-    return unpack_masks(indices, len(classes)) if classes.overlapping else classes.to_values(indices)[None]
+    return unpack_masks(indices, len(classes)) if classes.multilabel else classes.to_values(indices)[None]

@@ -21,8 +21,8 @@ from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.networks.contract import Network
 from medseg.patches.slabs import plane_view, read_slab
-from medseg.preprocess.intensity import Ready
-from medseg.report.gradcam_figure import HeatSlice, heat_picture
+from medseg.preprocess.intensity import NormalizedVolume
+from medseg.report.gradcam_figure import GradCamSlice, gradcam_figure
 from medseg.report.image_overlay import colours_of
 from medseg.volume import Volume
 from pipelines.case_tables import case_files, cases, roles
@@ -54,13 +54,13 @@ def draw(
         slices = []
         for at in _middles(predicted):
             slab = read_slab(ready, plane, at, about.depth)
-            heat = gradcam.heat_map(network, slab, index, layer, thresholds.get(name))
+            heat = gradcam.gradcam(network, slab, index, layer, thresholds.get(name))
             grey, pixel = slab[about.depth // 2], _pixel(ready, plane)
             colours = colours_of(ready.array[..., at]) if about.unit == "px" else None
             where = f"{plane} {at}" if colours is None else ""
-            slices.append(HeatSlice(where, grey, heat, predicted[at], pixel, colours))
+            slices.append(GradCamSlice(where, grey, heat, predicted[at], pixel, colours))
         path = work.report / f"explain_{_file_part(case)}_{_file_part(name)}.png"
-        files.write_bytes(path, heat_picture(_title(work, case, name, layer, plane), slices))
+        files.write_bytes(path, gradcam_figure(_title(work, case, name, layer, plane), slices))
         made[name] = path
     return made
 
@@ -104,7 +104,7 @@ def _scan(row: dict[str, str], about: Description) -> Volume:
     return scan
 
 
-def _labels(ready: Ready, network: Network, about: Description, device: str) -> Array:
+def _labels(ready: NormalizedVolume, network: Network, about: Description, device: str) -> Array:
     """Class indices (X, Y, Z) as the network alone gives them."""
     how = inferers.choose_inferer(about.model_copy(update={"crf": None}))
     predictor = NetworkPredictor(network, loading.spec(about, network), device, "fp32")
@@ -123,7 +123,7 @@ def _middles(predicted: Array) -> list[int]:
     return sorted({int(np.searchsorted(passed, part * passed[-1])) for part in parts})
 
 
-def _pixel(ready: Ready, plane: Plane) -> tuple[float, float]:
+def _pixel(ready: NormalizedVolume, plane: Plane) -> tuple[float, float]:
     """Size of a slice's pixel along H and W."""
     height, width = (s for axis, s in enumerate(ready.grid.spacing) if axis != PLANE_AXIS[plane])
     return height, width

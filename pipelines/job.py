@@ -88,8 +88,8 @@ def forget(stage: str, work: Work, folds: Sequence[int]) -> None:
 
 
 def _not_run(path: Path, stage: str, recipe: str, work: Work) -> MedsegError:
-    remedy = shlex.join(["medseg", stage, recipe, "--work", str(work.root)])
-    return MedsegError(Code.STAGE_MISSING, path, f"stage {stage} has not been run", remedy)
+    how_to_fix = shlex.join(["medseg", stage, recipe, "--work", str(work.root)])
+    return MedsegError(Code.STAGE_MISSING, path, f"stage {stage} has not been run", how_to_fix)
 
 
 def remove_others(folder: Path, keep: Sequence[str]) -> None:

@@ -58,7 +58,7 @@ class Request:
 
 
 def run(request: Request, say: Reporter, *, start: str | None = None, only: str | None = None) -> ExitCode:
-    """Run all stages, those from `start` on anew, or `only` one. Cases set aside give SOME_SET_ASIDE.
+    """Run all stages, those from `start` on anew, or `only` one. Excluded cases give SOME_EXCLUDED.
 
     What can be known to go wrong is refused before the work folder is touched.
     """
@@ -86,8 +86,8 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
         job = Job(recipe, work, say, run, folds, request.command(source, work))
         for stage in STAGES if only is None else (only,):
             RUN[stage](job)
-    aside = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
-    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+    excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
+    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
 
 
 def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Recipe | None:
@@ -148,7 +148,7 @@ def _check_network(recipe: Recipe) -> None:
     with torch.device("meta"):
         classes, keywords = recipe.data.class_list(), recipe.network.keywords
         network = networks.build(
-            recipe.network.name, channels, len(classes), overlapping=classes.overlapping, **keywords
+            recipe.network.name, channels, len(classes), multilabel=classes.multilabel, **keywords
         )
     check_sizes(recipe, network)
     phases = [optim.Phase(p.epochs, p.lr, p.layers) for p in recipe.train.phases]
@@ -162,8 +162,8 @@ def _check_loss(recipe: Recipe) -> None:
     try:
         losses.build(name, None if isinstance(given, str) else given, **recipe.loss.keywords)
     except (TypeError, ValueError) as error:
-        remedy = "correct the values of loss.keywords"
-        raise MedsegError(Code.KEYWORD_INVALID, f"loss {name}", str(error), remedy) from None
+        how_to_fix = "correct the values of loss.keywords"
+        raise MedsegError(Code.KEYWORD_INVALID, f"loss {name}", str(error), how_to_fix) from None
 
 
 def chosen_folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:

@@ -104,8 +104,8 @@ def read_labels(label: LabelFiles, classes: ClassList, grid: Grid | None = None)
     else:
         if absent := [mask for mask in classes.masks if mask not in label]:
             found = f"no {', '.join(absent)}"
-            remedy = "add <case>_<mask>, 0 everywhere where there is nothing"
-            raise MedsegError(Code.MASK_MISSING, next(iter(label.values())), found, remedy)
+            how_to_fix = "add <case>_<mask>, 0 everywhere where there is nothing"
+            raise MedsegError(Code.MASK_MISSING, next(iter(label.values())), found, how_to_fix)
         volume, findings = checks.read_masks([label[mask] for mask in classes.masks], classes, grid)
     if volume is None:
         raise refusal(findings)

@@ -17,7 +17,7 @@ import numpy as np
 from medseg.classes import VOID
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
-from medseg.preprocess.intensity import Foreground, Ready, foreground
+from medseg.preprocess.intensity import Foreground, NormalizedVolume, foreground
 
 LEVELS = 4096
 """Grey values told apart: where there are more, they are rounded to this many between the ends."""
@@ -27,13 +27,13 @@ class Clustering(NamedTuple):
     """Class indices (X, Y, Z) uint8; first minus second membership (X, Y, Z) float16; its foreground mean."""
 
     labels: Array
-    margin: Array
+    confidence: Array
     quality: float
     quality_kind: str = "membership"
 
 
 def label(
-    ready: Ready,
+    ready: NormalizedVolume,
     classes: Sequence[int] = (1, 2, 3),
     *,
     channel: int = 0,
@@ -62,12 +62,12 @@ def label(
     labels[inside] = np.asarray(classes, dtype=np.uint8)[member.argmax(axis=1)][inverse]
     ranked = np.sort(member, axis=1)
     first_minus_second = ranked[:, -1] - (ranked[:, -2] if len(classes) > 1 else 0)
-    margin = np.ones(image.shape, dtype=np.float16)
-    margin[inside] = first_minus_second.astype(np.float16)[inverse]
-    return Clustering(labels, margin, float(np.average(first_minus_second, weights=counts)))
+    confidence = np.ones(image.shape, dtype=np.float16)
+    confidence[inside] = first_minus_second.astype(np.float16)[inverse]
+    return Clustering(labels, confidence, float(np.average(first_minus_second, weights=counts)))
 
 
-def class_greys(ready: Ready, label: Array, classes: int) -> Array:
+def class_greys(ready: NormalizedVolume, label: Array, classes: int) -> Array:
     """Mean scaled grey value of each class in channel 0: (classes,) float64, NaN for one that does not occur.
 
     ``label`` (X, Y, Z) uint8 holds class indices, 255 for void. Over training cases these means tell which
@@ -80,7 +80,7 @@ def class_greys(ready: Ready, label: Array, classes: int) -> Array:
         sums += np.bincount(inside, weights=ready.array[0, :, :, z].ravel(), minlength=VOID + 1)
     found = counts[:classes] > 0
     means = np.divide(sums[:classes], counts[:classes], out=np.full(classes, np.nan), where=found)
-    return np.asarray((means - ready.scaling.shift[0]) / ready.scaling.scale[0])
+    return np.asarray((means - ready.normalization.mean[0]) / ready.normalization.std[0])
 
 
 def fit(values: Array, counts: Array, clusters: int, fuzziness: float = 2.0, iterations: int = 300) -> Array:

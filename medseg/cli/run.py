@@ -98,7 +98,7 @@ def _one_stage(stage: str) -> None:
 
 
 _STAGE_HELP = {
-    "ingest": "Read and check every scan or image; list the usable, those set aside and why, and the splits.",
+    "ingest": "Read and check every scan or image; list the usable, those excluded and why, and the splits.",
     "preprocess": "Bring usable cases into the arrays that training reads.",
     "train": "Train, resuming where an earlier run stopped; export the model folder.",
     "predict": "Label the test and unlabelled cases on their own grids.",

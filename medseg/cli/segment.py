@@ -25,8 +25,8 @@ def segment(
             "blended by Gaussian weights; default: as the model says."
         ),
     ] = None,
-    margin_map: Annotated[
-        bool, typer.Option("--margin-map", help="Also write how sure each voxel is (first minus second).")
+    confidence_map: Annotated[
+        bool, typer.Option("--confidence-map", help="Also write how sure each voxel is (first minus second).")
     ] = False,
     device: Annotated[
         str, typer.Option(help="`cpu`, `cuda`, `cuda:1`, …; auto takes a GPU if present.")
@@ -41,10 +41,10 @@ def segment(
     """Label scans or images with a trained model; run again, what is done is skipped.
 
     Writes `OUT/<case>.nii.gz` on the scan's own grid (`<case>.png` of an image), `<case>.json`,
-    `labels.json`, `summary.csv`, `quarantine.csv` and `run.json`. Exit code 3: some inputs were set aside
+    `labels.json`, `summary.csv`, `quarantine.csv` and `run.json`. Exit code 3: some inputs were excluded
     (see `quarantine.csv`).
     """
     from pipelines.commands import segment as pipeline
 
-    settings = pipeline.Settings(model, mode, margin_map, device, labels_too)
+    settings = pipeline.Settings(model, mode, confidence_map, device, labels_too)
     return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

@@ -53,7 +53,7 @@ def resolved(tree: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[
         held = read(str(section["class_file"]))
     except MedsegError as error:
         f = error.finding
-        return {**tree, "data": own}, [Finding(f.code, where, f"{f.where}: {f.found}", f.remedy)]
+        return {**tree, "data": own}, [Finding(f.code, where, f"{f.where}: {f.details}", f.how_to_fix)]
     return {**tree, "data": {**held, **own}}, []
 
 
@@ -66,14 +66,14 @@ def read(name: str) -> dict[str, Any]:
     try:
         held = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        remedy = f"give a YAML file or one of: {', '.join(packaged_names())}"
-        raise MedsegError(Code.PATH_MISSING, name, "no such class list", remedy) from error
+        how_to_fix = f"give a YAML file or one of: {', '.join(packaged_names())}"
+        raise MedsegError(Code.PATH_MISSING, name, "no such class list", how_to_fix) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise MedsegError(Code.RECIPE_INVALID, name, f"not YAML: {line}", "correct the file") from None
     if not isinstance(held, dict) or "classes" not in held:
         raise MedsegError(Code.RECIPE_INVALID, name, "no classes", _REMEDY)
     if unknown := sorted(map(str, held.keys() - KEYS)):
-        remedy = f"a class file holds {', '.join(sorted(KEYS))}"
-        raise MedsegError(Code.RECIPE_INVALID, name, f"unknown key {', '.join(unknown)}", remedy)
+        how_to_fix = f"a class file holds {', '.join(sorted(KEYS))}"
+        raise MedsegError(Code.RECIPE_INVALID, name, f"unknown key {', '.join(unknown)}", how_to_fix)
     return held

@@ -9,20 +9,20 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medseg.classes import ClassList, ClassListError
-from medseg.config.section import Clash, ClashError, Count, Part, Share, refusal
+from medseg.config.section import Clash, ClashError, Count, Section, Share, refusal
 from medseg.errors import Code
 from medseg.ingest import imagesets
 from medseg.ingest.imagesets import ImageSet
 
 
-class ClassSpec(Part):
+class ClassSpec(Section):
     """One class: its name and, if wanted, its colour (RGB, 0-255)."""
 
     name: str
     colour: tuple[int, int, int] | None = None
 
 
-class Fold(Part):
+class Fold(Section):
     """Case names of one fold; an entry is a name, a glob, or a range `first..last` in sorted order."""
 
     train: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Fold(Part):
     test: tuple[str, ...] = ()
 
 
-class RandomSplit(Part):
+class RandomSplit(Section):
     """Folds made by subject from a seed: shares of subjects for validation and test."""
 
     folds: Count = 1
@@ -39,7 +39,7 @@ class RandomSplit(Part):
     seed: int = 0
 
 
-class Data(Part):
+class Data(Section):
     """Where the scans lie, which files are channels and labels, what values mean, who has which role.
 
     Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
@@ -113,7 +113,9 @@ class Data(Part):
         try:
             self.class_list()
         except ClassListError as wrong:
-            raise ClashError((Clash((f"data.{self._key(wrong)}",), wrong.found, wrong.remedy),)) from None
+            raise ClashError(
+                (Clash((f"data.{self._key(wrong)}",), wrong.details, wrong.how_to_fix),)
+            ) from None
         if (self.layout == "csv") != (self.table is not None):
             raise ValueError("layout csv and a table belong together")
         return self

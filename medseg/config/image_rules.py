@@ -36,5 +36,5 @@ def _colours(recipe: Recipe) -> Iterator[Clash]:
         yield Clash(keys, f"imagenet scaling of {named} channel(s)", "name three colours, or use zscore")
     if recipe.train.augment.colour and not (three and depth == 1):
         found = f"colour changes of {named or 'unnamed'} channel(s) in slabs of {depth}"
-        remedy = "use three colours at sampling.depth 1, or leave saturation and hue out"
-        yield Clash(("train.augment", "data.channels", "sampling.depth"), found, remedy)
+        how_to_fix = "use three colours at sampling.depth 1, or leave saturation and hue out"
+        yield Clash(("train.augment", "data.channels", "sampling.depth"), found, how_to_fix)

@@ -23,7 +23,7 @@ from medseg.errors import Code, Finding, MedsegError
 Keys = tuple[str | int, ...]
 """The way to a part of a recipe's tree."""
 
-_PATHS = (("data", "path"), ("network", "weights", "file"), ("network", "start_from"))
+_PATHS = (("data", "path"), ("network", "weights", "file"), ("network", "init_from"))
 """Keys that hold a path."""
 
 
@@ -78,7 +78,9 @@ def validate(tree: Any, path: Path, problems: Sequence[Finding] = ()) -> Recipe:
         if any(p.where.endswith(": data.class_file") for p in problems):  # it would have brought them
             found = [p for p in found if not p.where.endswith(": data.classes")]
         clashes = [c for e in wrong for c in _clashes(e)] + _clashes_beside(tree, wrong)
-        found += [Finding(Code.RECIPE_INVALID, f"{path}: {c.keys[0]}", c.found, c.remedy) for c in clashes]
+        found += [
+            Finding(Code.RECIPE_INVALID, f"{path}: {c.keys[0]}", c.details, c.how_to_fix) for c in clashes
+        ]
         raise RecipeError(path, [*problems, *found]) from None
     if problems:
         raise RecipeError(path, problems)
@@ -172,7 +174,7 @@ def _problem(path: Path, error: dict[str, Any]) -> Finding:
     if error["type"] == "missing":
         return Finding(Code.RECIPE_INVALID, where, "missing", "add the key")
     if error["type"] == "refused":
-        return Finding(Code(error["ctx"]["code"]), where, error["ctx"]["found"], error["ctx"]["remedy"])
+        return Finding(Code(error["ctx"]["code"]), where, error["ctx"]["details"], error["ctx"]["how_to_fix"])
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error["input"]
     plain = isinstance(given, str | int | float | bool | list | tuple | dict | type(None))
@@ -184,7 +186,7 @@ def _one_a_key(problems: Sequence[Finding]) -> Iterator[Finding]:
     """Problems with those of one key made one: pydantic tells of each kind that the value might have been."""
     remedies: dict[tuple[Code, str, str], list[str]] = {}
     for p in problems:
-        remedies.setdefault((p.code, p.where, p.found), []).append(p.remedy)
+        remedies.setdefault((p.code, p.where, p.details), []).append(p.how_to_fix)
     for (code, where, found), told in remedies.items():
         yield Finding(code, where, found, ", or ".join(dict.fromkeys(told)))
 

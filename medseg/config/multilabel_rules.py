@@ -19,7 +19,7 @@ _WHERE = ("data.classes", "data.regions", "data.masks")
 def clashes(recipe: Recipe) -> Iterator[Clash]:
     """Everything about overlapping masks that is wrong."""
     data, loss, predict = recipe.data, recipe.loss, recipe.predict
-    if not data.class_list().overlapping:
+    if not data.class_list().multilabel:
         yield from _of_classes(loss, predict)
         return
     key = "data.masks" if data.masks else "data.regions"
@@ -32,9 +32,9 @@ def clashes(recipe: Recipe) -> Iterator[Clash]:
     if loss.class_weights == "median_frequency":
         found = "median_frequency is defined for classes that share the pixels out"
         yield Clash(("loss.class_weights", key), found, "give one weight a mask, or none")
-    if recipe.train.keep_best_by not in ("auto", "dice_mean"):
-        found = f"{recipe.train.keep_best_by} is of classes that exclude each other"
-        yield Clash(("train.keep_best_by", key), found, "use dice_mean")
+    if recipe.train.monitor not in ("auto", "dice_mean"):
+        found = f"{recipe.train.monitor} is of classes that exclude each other"
+        yield Clash(("train.monitor", key), found, "use dice_mean")
     names = data.class_list().masks
     if unknown := [name for name in predict.thresholds if name not in names]:
         found = f"no mask {', '.join(unknown)}"

@@ -17,8 +17,8 @@ def clashes(recipe: Recipe) -> Iterator[Clash]:
     if len(sampling.planes) == 1:
         if sampling.plane_networks == "separate":
             found = "separate networks for one plane"
-            remedy = "name several planes, or leave it out"
-            yield Clash(("sampling.plane_networks", "sampling.plane"), found, remedy)
+            how_to_fix = "name several planes, or leave it out"
+            yield Clash(("sampling.plane_networks", "sampling.plane"), found, how_to_fix)
         return
     if recipe.loss.weight_map is not None:
         found = "weight maps are made for the slices of one plane"

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from medseg.config.section import Part
+from medseg.config.section import Section
 
 
-class Weights(Part):
+class Weights(Section):
     """Published weights of the network's body, under torchvision's names: a file (`.safetensors`, or `.pth`
     of plain tensors), or a URL.
 

@@ -12,14 +12,14 @@ from medseg import losses, networks
 from medseg.config import image_rules, multilabel_rules, plane_rules
 from medseg.config.data import Data
 from medseg.config.pretrained import Weights
-from medseg.config.section import Clash, ClashError, Count, Pair, Part, Positive, Share, refusal
+from medseg.config.section import Clash, ClashError, Count, Pair, Positive, Section, Share, refusal
 from medseg.config.training import Train
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane, planes_of
-from medseg.model.description import Crf
+from medseg.model.description import CRFSettings
 
 
-class Preprocess(Part):
+class Preprocess(Section):
     """From the scan's own grid and grey values to what networks see.
 
     `foreground` is `auto`, `all`, or `above: x` (also written as the number alone): grey values above x.
@@ -43,15 +43,15 @@ class Preprocess(Part):
         return value["above"] if isinstance(value, dict) and value.keys() == {"above"} else value
 
 
-class Sampling(Part):
+class Sampling(Section):
     """Which 2.5D windows a training batch is made of.
 
-    By `order: each_once` every training case is used once an epoch, in an order of the epoch's own; the last
+    By `order: shuffled` every training case is used once an epoch, in an order of the epoch's own; the last
     batch is filled up with the first cases again, and `train.steps_per_epoch` is not used.
 
     `plane` may be a list: each window is then of one of them, drawn by chance, for a network that is `shared`
     by all (`plane_networks`), or `separate` networks are trained, one a plane. A volume is predicted along
-    each plane; `predict.members` says how the results are joined.
+    each plane; `predict.ensemble` says how the results are joined.
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset({"order", "plane_networks"})
@@ -60,8 +60,8 @@ class Sampling(Part):
     plane_networks: Literal["shared", "separate"] = "shared"
     depth: Count = 3
     window: Pair = (40, 40)
-    class_share: Share = 0.8
-    order: Literal["random", "each_once"] = "random"
+    foreground_oversampling: Share = 0.8
+    order: Literal["random", "shuffled"] = "random"
 
     @field_validator("plane", mode="before")
     @classmethod
@@ -85,30 +85,30 @@ class Sampling(Part):
         return value
 
 
-class Network(Part):
+class Network(Section):
     """A row of `medseg info --full`, or `monai.networks.nets:<Name>`, and its keywords.
 
     Its first weights are drawn by `train.seed`, unless its body's published `weights` are named, or a model
-    folder to `start_from`: FCN-16s and 8s start as the coarser net that lies there; any other network takes
-    every tensor whose name and shape agree, but for those whose names match `start_fresh` (globs).
+    folder to `init_from`: FCN-16s and 8s start as the coarser net that lies there; any other network takes
+    every tensor whose name and shape agree, but for those whose names match `reinit_layers` (globs).
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"weights", "start_from", "start_fresh"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"weights", "init_from", "reinit_layers"})
 
     name: str = "usegnet"
     keywords: dict[str, Any] = Field(default_factory=dict)
     weights: Weights | None = None
-    start_from: Path | None = None
-    start_fresh: tuple[str, ...] = ()
+    init_from: Path | None = None
+    reinit_layers: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _starts_from_one_place(self) -> Self:
-        if self.weights is not None and self.start_from is not None:
-            found = "start_from, too, says what training starts from"
-            raise ClashError((Clash(("network.weights", "network.start_from"), found, "keep one of them"),))
-        if self.start_fresh and self.start_from is None:
-            found = "it leaves out some of what network.start_from gives, which names nothing"
-            keys = ("network.start_fresh", "network.start_from")
+        if self.weights is not None and self.init_from is not None:
+            found = "init_from, too, says what training starts from"
+            raise ClashError((Clash(("network.weights", "network.init_from"), found, "keep one of them"),))
+        if self.reinit_layers and self.init_from is None:
+            found = "it leaves out some of what network.init_from gives, which names nothing"
+            keys = ("network.reinit_layers", "network.init_from")
             raise ClashError((Clash(keys, found, "name a model there, or leave it out"),))
         return self
 
@@ -118,18 +118,18 @@ class Network(Part):
         try:
             networks.check_name(value)
         except MedsegError as error:
-            raise refusal(error.code, error.finding.found, error.finding.remedy) from None
+            raise refusal(error.code, error.finding.details, error.finding.how_to_fix) from None
         return value
 
 
-class WeightMap(Part):
+class WeightMap(Section):
     """U-Net's weight between two close cells: at most `w0`, fading over `sigma_px` pixels of a slice."""
 
     w0: Annotated[float, Field(gt=0, le=10_000)] = 10.0
     sigma_px: Positive = 5.0
 
 
-class Loss(Part):
+class Loss(Section):
     """The loss, its class weights (none, by median frequency of the training set, or given), its keywords.
 
     With a weight map, a pixel's weight is its class's plus the map's.
@@ -156,7 +156,7 @@ class Loss(Part):
         return self
 
 
-class Predict(Part):
+class Predict(Section):
     """How label maps are made: whole slices, a covering grid of windows that vote or are blended by Gaussian
     weights, or overlap-tiles (for networks of valid convolutions).
 
@@ -165,7 +165,7 @@ class Predict(Part):
     it a batch of tiles takes at most `memory_mb`. `crf` refines each slice's probabilities: weights, widths
     and steps of a dense CRF, or null.
 
-    `members` says how the networks of several folds are joined, and the results along several planes: by mean
+    `ensemble` combines the networks of several folds, and the results along several planes: by their mean
     probabilities, or by majority vote, ties going to the first class.
 
     The image is seen at each of `scales`, with `flip` also mirrored left to right, and of what the network
@@ -181,17 +181,17 @@ class Predict(Part):
     tile: Count | Pair | None = None
     memory_mb: Count = 1024
     batch: Count | None = None
-    crf: Crf | None = None
+    crf: CRFSettings | None = None
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
     scale_fusion: Literal["mean", "max"] = "mean"
     flip: bool = False
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
-    members: Literal["mean", "vote"] = "mean"
+    ensemble: Literal["mean", "vote"] = "mean"
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
-    margin_map: bool = False
+    confidence_map: bool = False
 
 
-class Evaluate(Part):
+class Evaluate(Section):
     """Tolerances of the surface Dice (mm, or px for images) and of boundary F1 (share of the diagonal).
 
     `cost_fp` and `cost_fn` are what a false positive and a false negative cost in the weighted error.
@@ -203,13 +203,13 @@ class Evaluate(Part):
     cost_fn: Annotated[float, Field(ge=0)] = 1.0
 
 
-class Report(Part):
+class Report(Section):
     """Classes, by name, whose Grad-CAM pictures the report shows for every case."""
 
     explain: tuple[str, ...] = ()
 
 
-class Tracking(Part):
+class Tracking(Section):
     """MLflow: a server's URI, or nothing for a store in the work folder."""
 
     enabled: bool = True
@@ -217,7 +217,7 @@ class Tracking(Part):
     overlays: bool = True
 
 
-class Recipe(Part):
+class Recipe(Section):
     """The whole recipe; every stage reads its own part."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]

@@ -22,19 +22,19 @@ class Clash:
     """Values that are right each by itself but not together: the `keys` they stand at, the first to blame."""
 
     keys: tuple[str, ...]
-    found: str
-    remedy: str
+    details: str
+    how_to_fix: str
 
 
 class ClashError(ValueError):
     """Everything in a recipe that clashes."""
 
     def __init__(self, clashes: tuple[Clash, ...]) -> None:
-        super().__init__("; ".join(f"{c.keys[0]}: {c.found}; {c.remedy}" for c in clashes))
+        super().__init__("; ".join(f"{c.keys[0]}: {c.details}; {c.how_to_fix}" for c in clashes))
         self.clashes = clashes
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """A section of a recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,12 +49,12 @@ class Part(BaseModel):
             value = getattr(self, name)
             if name in self.LATER and value == field.default:
                 del values[name]
-            elif isinstance(value, Part):
+            elif isinstance(value, Section):
                 values[name] = value.used()
         return values
 
 
-def refusal(code: Code, found: str, remedy: str) -> PydanticCustomError:
+def refusal(code: Code, details: str, how_to_fix: str) -> PydanticCustomError:
     """What a validator raises to refuse a value with a code of its own."""
-    context = {"code": code, "found": found, "remedy": remedy}
-    return PydanticCustomError("refused", "{code} {found}; {remedy}", context)
+    context = {"code": code, "details": details, "how_to_fix": how_to_fix}
+    return PydanticCustomError("refused", "{code} {details}; {how_to_fix}", context)

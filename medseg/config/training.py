@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from medseg.config.section import Count, Part, Positive, Precision, Share
+from medseg.config.section import Count, Positive, Precision, Section, Share
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
-class Augment(Part):
+class Augment(Section):
     """Random changes of training windows; zero or empty is off.
 
     `saturation` and `hue` (a part of the colour circle) are for images of three colours. What lies `outside`
@@ -40,7 +40,7 @@ class Augment(Part):
         return self.saturation > 0 or self.hue > 0
 
 
-class Phase(Part):
+class Phase(Section):
     """For `epochs` epochs only parameters whose names match `layers` (globs) train, at `lr`."""
 
     layers: tuple[str, ...]
@@ -48,14 +48,14 @@ class Phase(Part):
     epochs: Count
 
 
-class Size(Part):
+class Size(Section):
     """For `epochs` epochs training windows are resized by `scale`, up to a size that the network takes."""
 
     epochs: Count
     scale: Annotated[float, Field(gt=0, le=1)]
 
 
-class Train(Part):
+class Train(Section):
     """The loop: how long, how fast, in which precision, what counts as best.
 
     `resizing` trains on small windows first. The best weights have the highest mean Dice of the validation
@@ -63,7 +63,7 @@ class Train(Part):
     is the mean Dice for scans and the mean IoU for images.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"resizing", "keep_best_by"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"resizing", "monitor"})
 
     seed: Annotated[int, Field(ge=0)] = 0
     epochs: Count = 10
@@ -87,7 +87,7 @@ class Train(Part):
     validate_every: Count = 1
     validate_cases: Annotated[int, Field(ge=0)] = 0
     patience: Annotated[int, Field(ge=0)] = 0
-    keep_best_by: Literal["auto", "dice_mean", "miou", "G", "C"] = "auto"
+    monitor: Literal["auto", "dice_mean", "miou", "G", "C"] = "auto"
     augment: Augment = Augment()
 
     @field_validator("device")

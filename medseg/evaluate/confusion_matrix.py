@@ -57,18 +57,18 @@ def confusion_of(
     truth: Array, prediction: Array | None, classes: ClassList, *, where: str = "prediction"
 ) -> Array:
     """The matrix of a class list: (K, K), or a stack (L, 2, 2) of what is outside and inside each mask."""
-    if not classes.overlapping:
+    if not classes.multilabel:
         return confusion(truth, prediction, len(classes), where=where, background=classes.background)
-    together = confusion(truth, prediction, 2 ** len(classes), where=where)
-    inside = np.arange(len(together)) >> np.arange(len(classes))[:, None] & 1  # (L, 2^L): is the bit set?
+    joint = confusion(truth, prediction, 2 ** len(classes), where=where)
+    inside = np.arange(len(joint)) >> np.arange(len(classes))[:, None] & 1  # (L, 2^L): is the bit set?
     sides = np.stack([1 - inside, inside], axis=1)
-    found: Array = sides @ together @ sides.transpose(0, 2, 1)
+    found: Array = sides @ joint @ sides.transpose(0, 2, 1)
     return found
 
 
 def foreground_dice(matrix: Array, classes: ClassList) -> Array:
     """Dice of each class that is scored, or of each mask, (N,) float64, from :func:`confusion_of`."""
-    if not classes.overlapping:
+    if not classes.multilabel:
         return dice(matrix)[classes.foreground]
     return np.array([dice(alone)[1] for alone in matrix])
 

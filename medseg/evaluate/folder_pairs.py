@@ -55,8 +55,8 @@ def mask_pairs(truth: Path, prediction: Path, masks: Sequence[str]) -> tuple[lis
 
 def _require_some(references: Mapping[str, object], truth: Path) -> None:
     if not references:
-        remedy = f"name a folder with {', '.join(_SUFFIXES)} files"
-        raise MedsegError(Code.NOTHING_USABLE, truth, "no label maps", remedy)
+        how_to_fix = f"name a folder with {', '.join(_SUFFIXES)} files"
+        raise MedsegError(Code.NOTHING_USABLE, truth, "no label maps", how_to_fix)
 
 
 def _by_case(folder: Path) -> dict[str, Path]:
@@ -113,4 +113,4 @@ def _stem(name: str) -> str | None:
     if suffix is None or name.startswith("."):
         return None
     stem = name[: -len(suffix)]
-    return None if stem.endswith(label_names.MARGIN_ENDING) else stem
+    return None if stem.endswith(label_names.CONFIDENCE_ENDING) else stem

@@ -99,7 +99,7 @@ def score(
     overlapping masks is scored by itself. Raises what
     :func:`overlap.confusion` raises.
     """
-    if classes.overlapping:
+    if classes.multilabel:
         alone = zip(*(_alone(labels, classes) for labels in (truth, prediction)), strict=True)
         return [
             row
@@ -244,7 +244,7 @@ def write_confusion(path: Path, matrices: Mapping[str, Array], classes: ClassLis
 
     Overlapping masks, whose matrices are stacks (L, 2, 2), have rows and columns outside and inside each.
     """
-    if classes.overlapping:
+    if classes.multilabel:
         _write_confusion_of_masks(path, matrices, classes.masks)
         return
     rows = [

@@ -37,7 +37,7 @@ _NOT_LINEAR = (
 """Layers after which features are no class scores yet."""
 
 
-def heat_map(
+def gradcam(
     network: Network,
     slab: Array,
     class_index: int,
@@ -65,7 +65,7 @@ def heat_map(
     with torch.no_grad():
         heat = (gradient.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu()
         size = (seen.logits.shape[2], seen.logits.shape[3])
-        if network.context and heat.shape[2:] != size:
+        if network.border and heat.shape[2:] != size:
             given = f"{layer} gives {tuple(heat.shape[2:])} px where the output has {size}"
             raise MedsegError(Code.KEYWORD_INVALID, "layer", given, "choose a layer as large as the output")
         heat = F.interpolate(heat, size=size, mode="bilinear", align_corners=False)[0, 0, :height, :width]
@@ -80,7 +80,7 @@ def chosen_layer(network: Network, layer: str | None = None) -> str:
     several, as for the scores of several depths, the one with most input channels, the latest of equals.
     Raises KEYWORD_INVALID, with the names there are, for a layer that gives no features over the image.
     """
-    side = _SIDE - 2 * network.context
+    side = _SIDE - 2 * network.border
     slab = np.zeros((network.in_channels, max(1, side), max(1, side)), np.float32)
     seen = _run(network, slab)
     if layer is not None:
@@ -131,9 +131,9 @@ class _Seen:
 
 def _run(network: Network, slab: Array) -> _Seen:
     """One forward pass in evaluation mode, mirrored to a size and border that the network takes."""
-    context = network.context
-    extra = [network.size_from(n + 2 * context) - n - 2 * context for n in slab.shape[-2:]]
-    border = [(0, 0), *((context, context + more) for more in extra)]
+    border_px = network.border
+    extra = [network.size_from(n + 2 * border_px) - n - 2 * border_px for n in slab.shape[-2:]]
+    border = [(0, 0), *((border_px, border_px + more) for more in extra)]
     first = next(network.parameters())
     x = torch.as_tensor(np.pad(slab, border, mode="reflect")[None], dtype=first.dtype, device=first.device)
     seen = _Seen()

@@ -24,10 +24,10 @@ import scipy.sparse
 from scipy.spatial import KDTree
 
 from medseg.grid import PLANE_AXIS, Array, Plane
-from medseg.model.description import Crf
+from medseg.model.description import CRFSettings
 
 if TYPE_CHECKING:  # recipes are checked without loading the readers of grey values
-    from medseg.preprocess.intensity import Ready
+    from medseg.preprocess.intensity import NormalizedVolume
 
 Floats = npt.NDArray[np.float32]
 Filter = Callable[[Floats], Floats]
@@ -55,7 +55,7 @@ _REACH = 3.5
 _FLOOR = 1e-20
 
 
-def refine(probabilities: Floats, guide: Array, crf: Crf) -> Floats:
+def refine(probabilities: Floats, guide: Array, crf: CRFSettings) -> Floats:
     """Mean-field marginals Q (K, H, W) from probabilities (K, H, W) and the image they are of.
 
     ``guide`` (C, H, W) holds grey values or colours from 0 to 255.
@@ -246,7 +246,7 @@ class Greys:
         return greys
 
 
-def guides(ready: Ready, plane: Plane) -> Iterator[Array]:
+def guides(ready: NormalizedVolume, plane: Plane) -> Iterator[Array]:
     """The guide (C, H, W) of each slice: an image's three colours, else the grey values of channel 0.
 
     Colours of 8 bits are taken as they are; those of other integers are brought to 0…255 from their range.
@@ -260,7 +260,7 @@ def guides(ready: Ready, plane: Plane) -> Iterator[Array]:
         yield from (scale.guide(channels[0]) for channels in stack)
 
 
-def greys(ready: Ready) -> Greys:
+def greys(ready: NormalizedVolume) -> Greys:
     """From a volume's lowest value to its 99.5th percentile in channel 0, found slice by slice (±1/4096)."""
     slices = [ready.array[0, :, :, z] for z in range(ready.grid.shape[2])]
     low, top = float(min(s.min() for s in slices)), float(max(s.max() for s in slices))

@@ -13,10 +13,10 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.infer.predictor import Predictor, Spec
 
-Rule = Literal["mean", "vote"]
+EnsembleRule = Literal["mean", "vote"]
 
 
-class Members:
+class Ensemble:
     """Several predictors as one: the log of their mean probability, or of their share of votes.
 
     Both are logits like any other: their soft-max is the mean, or the share, again. A tie of votes goes to
@@ -25,12 +25,12 @@ class Members:
     members that do not take and give the same.
     """
 
-    def __init__(self, predictors: Sequence[Predictor], rule: Literal["mean", "vote"] = "mean") -> None:
+    def __init__(self, predictors: Sequence[Predictor], ensemble: Literal["mean", "vote"] = "mean") -> None:
         self._of_member = _common_spec([predictor.spec for predictor in predictors])
         self._predictors = tuple(predictors)
-        self.rule = rule
+        self.ensemble = ensemble
         half = (0.5,) * len(self._of_member.thresholds)
-        self.spec = replace(self._of_member, thresholds=half) if rule == "vote" else self._of_member
+        self.spec = replace(self._of_member, thresholds=half) if ensemble == "vote" else self._of_member
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32; -inf for a class nobody voted for."""
@@ -43,12 +43,14 @@ class Members:
     def _share(self, logits: Tensor) -> Tensor:
         """What a member says, (B, K, H, W): its probabilities, or 1 for what it votes for."""
         return (
-            self._of_member.probabilities(logits) if self.rule == "mean" else _votes(logits, self._of_member)
+            self._of_member.probabilities(logits)
+            if self.ensemble == "mean"
+            else _votes(logits, self._of_member)
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Planes:
+class MultiPlaneEnsemble:
     """A predictor for each of several planes; how what they say of a voxel is joined.
 
     It may be one network, seen along each plane. Raises KEYWORD_INVALID for the same plane twice and for
@@ -56,7 +58,7 @@ class Planes:
     """
 
     predictors: tuple[Predictor, ...]
-    rule: Rule = "mean"
+    ensemble: EnsembleRule = "mean"
 
     def __post_init__(self) -> None:
         specs = [predictor.spec for predictor in self.predictors]
@@ -76,17 +78,19 @@ class Planes:
         return self.predictors[0].spec.classes
 
 
-def together(predictors: Sequence[Predictor], rule: Rule) -> Predictor | Planes:
+def combine_planes(predictors: Sequence[Predictor], ensemble: EnsembleRule) -> Predictor | MultiPlaneEnsemble:
     """The predictors of different planes as one; a single one as it is."""
-    return predictors[0] if len(predictors) == 1 else Planes(tuple(predictors), rule)
+    return predictors[0] if len(predictors) == 1 else MultiPlaneEnsemble(tuple(predictors), ensemble)
 
 
 def _common_spec(specs: Sequence[Spec]) -> Spec:
     """The members' spec, with the least step that suits all."""
-    step = math.lcm(*(spec.step for spec in specs))
+    size_divisor = math.lcm(*(spec.size_divisor for spec in specs))
     needed = max((spec.bytes_per_pixel for spec in specs), default=0.0)
-    smallest = max((spec.smallest for spec in specs), default=1)
-    common = {replace(spec, step=step, smallest=smallest, bytes_per_pixel=needed) for spec in specs}
+    min_size = max((spec.min_size for spec in specs), default=1)
+    common = {
+        replace(spec, size_divisor=size_divisor, min_size=min_size, bytes_per_pixel=needed) for spec in specs
+    }
     if len(common) != 1:
         raise MedsegError(
             Code.KEYWORD_INVALID,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medseg.errors import Code, MedsegError
-from medseg.model.description import MEMORY_MB, Crf, Description
+from medseg.model.description import MEMORY_MB, CRFSettings, Description
 
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Dense:
+class WholeSlice:
     """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step.
 
     With a ``crf`` each slice's probabilities are refined by it, guided by an image's colours or the grey
@@ -19,11 +19,11 @@ class Dense:
     """
 
     batch: int = 4
-    crf: Crf | None = None
+    crf: CRFSettings | None = None
 
 
 @dataclass(frozen=True)
-class Voting:
+class MajorityVote:
     """Windows on the covering grid of each slice, ``batch`` at a time; their arg-max votes."""
 
     window: tuple[int, int] = (40, 40)
@@ -32,7 +32,7 @@ class Voting:
 
 
 @dataclass(frozen=True)
-class Tiles:
+class OverlapTile:
     """Overlap-tiles, ``batch`` in one forward pass.
 
     ``tile`` is the network's input in pixels, one number for both sides; without it the tiles that cost least
@@ -44,11 +44,11 @@ class Tiles:
     memory_mb: int = MEMORY_MB
     batch: int = 4
     stride: Pair | None = None
-    crf: Crf | None = None
+    crf: CRFSettings | None = None
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class GaussianWindow:
     """Windows on the covering grid of each slice, ``batch`` at a time, weighted by a Gaussian, averaged.
 
     Without a ``stride`` windows overlap by half. A ``crf`` refines each slice.
@@ -57,13 +57,13 @@ class Gaussian:
     window: Pair = (40, 40)
     stride: Pair | None = None
     batch: int = 64
-    crf: Crf | None = None
+    crf: CRFSettings | None = None
 
 
-How = Dense | Voting | Tiles | Gaussian
+Inferer = WholeSlice | MajorityVote | OverlapTile | GaussianWindow
 
 
-def choose_inferer(description: Description, mode: str | None = None) -> How:
+def choose_inferer(description: Description, mode: str | None = None) -> Inferer:
     """The inferer of a model, or of the `mode` asked for: vote, gaussian, tiles or dense.
 
     Raises KEYWORD_INVALID for a mode that does not go with several views.
@@ -75,18 +75,21 @@ def choose_inferer(description: Description, mode: str | None = None) -> How:
     match wanted:
         case "vote":
             stride = description.stride or (min(10, description.window[0]), min(10, description.window[1]))
-            return Voting(description.window, stride, description.batch or Voting.batch)
+            return MajorityVote(description.window, stride, description.batch or MajorityVote.batch)
         case "gaussian":
-            return Gaussian(
-                description.window, description.stride, description.batch or Gaussian.batch, description.crf
+            return GaussianWindow(
+                description.window,
+                description.stride,
+                description.batch or GaussianWindow.batch,
+                description.crf,
             )
         case "tiles":
-            return Tiles(
+            return OverlapTile(
                 description.tile,
                 description.memory_mb,
-                description.batch or Tiles.batch,
+                description.batch or OverlapTile.batch,
                 description.stride,
                 description.crf,
             )
         case _:
-            return Dense(description.batch or Dense.batch, description.crf)
+            return WholeSlice(description.batch or WholeSlice.batch, description.crf)

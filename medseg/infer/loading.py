@@ -10,9 +10,9 @@ import torch
 
 from medseg import files
 from medseg.grid import Plane
-from medseg.infer.ensemble import Members, Planes, together
+from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble, combine_planes
 from medseg.infer.predictor import NetworkPredictor, Precision, Predictor, Spec
-from medseg.infer.tta import Views
+from medseg.infer.tta import TestTimeAugmentation
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.networks.contract import Network
@@ -24,7 +24,7 @@ class Model:
     """A loaded model folder: its description, its predictor (members and planes together), its own hash."""
 
     description: Description
-    predictor: Predictor | Planes
+    predictor: Predictor | MultiPlaneEnsemble
     sha256: str
     parameters: int
 
@@ -55,9 +55,9 @@ def load(
         ]
         if len(members_of_plane) == 1:
             return members_of_plane[0]
-        return Members(members_of_plane, description.combine)
+        return Ensemble(members_of_plane, description.ensemble)
 
-    predictor = together([along(plane) for plane in description.planes], description.combine)
+    predictor = combine_planes([along(plane) for plane in description.planes], description.ensemble)
     rows = [member.model_dump(exclude_none=True) for member in chosen]
     tree = model_folder.read_json(folder)
     return Model(
@@ -71,7 +71,7 @@ def _predictor(
     predictor = NetworkPredictor(network, seen, device, precision, channels_last=True)
     if not description.several_views:
         return predictor
-    return Views(predictor, description.scales, description.scale_fusion, description.flip)
+    return TestTimeAugmentation(predictor, description.scales, description.scale_fusion, description.flip)
 
 
 def spec(description: Description, network: Network) -> Spec:
@@ -83,11 +83,11 @@ def spec(description: Description, network: Network) -> Spec:
         classes=len(description.classes),
         background=description.class_list().background,
         thresholds=tuple(description.mask_thresholds().values()),
-        step=int(network.step),
-        context=int(network.context),
-        residue=int(network.residue),
-        smallest=int(network.smallest),
-        bytes_per_pixel=bytes_per_pixel(description) if network.context else 0.0,
+        size_divisor=int(network.size_divisor),
+        border=int(network.border),
+        size_remainder=int(network.size_remainder),
+        min_size=int(network.min_size),
+        bytes_per_pixel=bytes_per_pixel(description) if network.border else 0.0,
     )
 
 

@@ -15,7 +15,7 @@ _WITHIN = "can't allocate memory"
 
 
 @contextmanager
-def naming_out_of_memory(where: object, remedy: str) -> Iterator[None]:
+def coded_out_of_memory(where: object, how_to_fix: str) -> Iterator[None]:
     """Turn what torch and numpy raise for want of memory into OUT_OF_MEMORY; let every other error pass.
 
     ``where`` is what was being worked on, ``remedy`` what to lower.
@@ -26,7 +26,7 @@ def naming_out_of_memory(where: object, remedy: str) -> Iterator[None]:
         if not _is_want_of_memory(error):
             raise
         found = str(error).strip().splitlines() or [type(error).__name__]
-        raise MedsegError(Code.OUT_OF_MEMORY, where, found[0], remedy) from error
+        raise MedsegError(Code.OUT_OF_MEMORY, where, found[0], how_to_fix) from error
 
 
 def _is_want_of_memory(error: Exception) -> bool:

@@ -25,7 +25,7 @@ JOINED: Plane = "axial"
 """Joined results come slice by slice of this plane: its slices lie one after the other in Fortran order."""
 
 
-class PlaneMeans:
+class MeanOverPlanes:
     """The mean of the planes' probabilities: float16 (K, X, Y, Z) in a temporary file.
 
     The file has no name: it is gone with this object, however the process ends. It lies where Python's
@@ -58,16 +58,16 @@ class PlaneMeans:
             yield _inside(means, self._thresholds) if self._thresholds else _first_and_lead(means)
 
 
-class PlaneVotes:
+class VoteOverPlanes:
     """The majority of the planes' label maps, each uint8 (X, Y, Z); a tie goes to the lowest class index.
 
     Of ``overlapping`` masks each has a majority of its own; a tie is outside.
     """
 
     def __init__(
-        self, shape: Shape, planes: Sequence[Plane], classes: int, *, overlapping: bool = False
+        self, shape: Shape, planes: Sequence[Plane], classes: int, *, multilabel: bool = False
     ) -> None:
-        self._overlapping = overlapping
+        self._overlapping = multilabel
         self._maps = {plane: np.zeros(shape, np.uint8, order="F") for plane in planes}
         self._classes = classes
 

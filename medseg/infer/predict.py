@@ -19,16 +19,16 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid, Plane
 from medseg.infer import crf as dense_crf
-from medseg.infer.ensemble import Members, Planes
-from medseg.infer.inferers import Dense, Gaussian, How, Tiles, Voting
-from medseg.infer.plane_fusion import JOINED, PlaneMeans, PlaneVotes
+from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
+from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
+from medseg.infer.plane_fusion import JOINED, MeanOverPlanes, VoteOverPlanes
 from medseg.infer.predictor import Predictor, Spec, checked_logits
-from medseg.infer.stitch import MaskVoteStitcher, VoteStitcher
+from medseg.infer.stitch import MultilabelVoteStitcher, VoteStitcher
 from medseg.infer.tiles import blended, check_tiles, tiled
-from medseg.model.description import Crf
+from medseg.model.description import CRFSettings
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
-from medseg.preprocess.intensity import Ready
+from medseg.preprocess.intensity import NormalizedVolume
 from medseg.preprocess.resize2d import Resize
 
 Progress = Callable[[int, int], None]
@@ -49,7 +49,7 @@ class Prediction:
     """
 
     labels: npt.NDArray[np.uint8]
-    margin: npt.NDArray[np.float16] | None
+    confidence: npt.NDArray[np.float16] | None
     quality: float
     quality_kind: Literal["vote share", "probability"]
 
@@ -61,11 +61,11 @@ _Slice = tuple[Array, Array]  # labels (H, W) uint8 and margin (H, W) float32 of
 
 
 def label(
-    ready: Ready,
-    predictor: Predictor | Planes,
-    how: How,
+    ready: NormalizedVolume,
+    predictor: Predictor | MultiPlaneEnsemble,
+    how: Inferer,
     *,
-    margin: bool = False,
+    confidence: bool = False,
     progress: Progress | None = None,
     onto: Grid | None = None,
 ) -> Prediction:
@@ -79,7 +79,7 @@ def label(
     CHANNEL_MISSING for another number of channels than the predictor takes, SIZE_IMPOSSIBLE for windows or
     outputs of a wrong size, NAN_OR_INF for logits that are not numbers, and what :func:`check` does.
     """
-    along = predictor.predictors if isinstance(predictor, Planes) else (predictor,)
+    along = predictor.predictors if isinstance(predictor, MultiPlaneEnsemble) else (predictor,)
     for one in along:
         _check_channels(ready, one.spec)
         check(how, one.spec)
@@ -88,44 +88,48 @@ def label(
             Code.KEYWORD_INVALID, "plane", "several planes of a resized image", "take axial for images"
         )
     shape = (ready.grid if onto is None else onto).shape
-    plane = JOINED if isinstance(predictor, Planes) else predictor.spec.plane
+    plane = JOINED if isinstance(predictor, MultiPlaneEnsemble) else predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")
-    margins = np.zeros(shape, np.float16, order="F") if margin else None
+    confidences = np.zeros(shape, np.float16, order="F") if confidence else None
     certain, found, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
-    if isinstance(predictor, Planes):
+    if isinstance(predictor, MultiPlaneEnsemble):
         every = _joined(ready, predictor, how, progress)
     else:
         every = _counted(_label_slices(ready, predictor, how, onto), slices(shape, plane), progress)
     with torch.inference_mode():
         for index, (slice_labels, slice_margin) in enumerate(every):
             plane_view(labels, plane)[index] = slice_labels
-            if margins is not None:
-                plane_view(margins, plane)[index] = slice_margin
+            if confidences is not None:
+                plane_view(confidences, plane)[index] = slice_margin
             inside = slice_labels >= first
             certain += float(slice_margin[inside].sum(dtype=np.float64))
             found += int(np.count_nonzero(inside))
     kind: Literal["vote share", "probability"] = "vote share" if _by_votes(predictor, how) else "probability"
-    return Prediction(labels, margins, certain / found if found else 0.0, kind)
+    return Prediction(labels, confidences, certain / found if found else 0.0, kind)
 
 
-def _by_votes(predictor: Predictor | Planes, how: How) -> bool:
+def _by_votes(predictor: Predictor | MultiPlaneEnsemble, how: Inferer) -> bool:
     """Whether margins are of votes somewhere on the way."""
-    if isinstance(predictor, Planes):
-        return predictor.rule == "vote" or any(_by_votes(one, how) for one in predictor.predictors)
-    return isinstance(how, Voting) or (isinstance(predictor, Members) and predictor.rule == "vote")
+    if isinstance(predictor, MultiPlaneEnsemble):
+        return predictor.ensemble == "vote" or any(_by_votes(one, how) for one in predictor.predictors)
+    return isinstance(how, MajorityVote) or (isinstance(predictor, Ensemble) and predictor.ensemble == "vote")
 
 
-def _joined(ready: Ready, planes: Planes, how: How, progress: Progress | None) -> Iterator[_Slice]:
+def _joined(
+    ready: NormalizedVolume, planes: MultiPlaneEnsemble, how: Inferer, progress: Progress | None
+) -> Iterator[_Slice]:
     """Label the volume along each plane, then give what they say together, slice by slice of ``JOINED``."""
     shape, along = ready.grid.shape, [one.spec.plane for one in planes.predictors]
-    join: PlaneMeans | PlaneVotes
-    scores: Callable[[Ready, Predictor, How], Iterator[Array]]
+    join: MeanOverPlanes | VoteOverPlanes
+    scores: Callable[[NormalizedVolume, Predictor, Inferer], Iterator[Array]]
     least = planes.predictors[0].spec.thresholds
-    if planes.rule == "mean":
-        least = (0.5,) * len(least) if isinstance(how, Voting) else least  # votes are cast by the thresholds
-        join, scores = PlaneMeans(shape, along, planes.classes, least), _share_slices
+    if planes.ensemble == "mean":
+        least = (
+            (0.5,) * len(least) if isinstance(how, MajorityVote) else least
+        )  # votes are cast by the thresholds
+        join, scores = MeanOverPlanes(shape, along, planes.classes, least), _share_slices
     else:
-        join = PlaneVotes(shape, along, planes.classes, overlapping=bool(least))
+        join = VoteOverPlanes(shape, along, planes.classes, multilabel=bool(least))
         scores = _labels_alone
     every = (
         (one.spec.plane, index, scored)
@@ -145,8 +149,10 @@ def _counted(found: Iterator[_T], of: int, progress: Progress | None) -> Iterato
             progress(done, of)
 
 
-def _label_slices(ready: Ready, predictor: Predictor, how: How, onto: Grid | None = None) -> Iterator[_Slice]:
-    if isinstance(how, Voting):
+def _label_slices(
+    ready: NormalizedVolume, predictor: Predictor, how: Inferer, onto: Grid | None = None
+) -> Iterator[_Slice]:
+    if isinstance(how, MajorityVote):
         return (votes.result() for votes in _vote(ready, predictor, how))
     scores = _logit_slices(ready, predictor, how)
     scores = scores if onto is None else _resized(scores, Resize(ready.grid, onto))
@@ -155,32 +161,34 @@ def _label_slices(ready: Ready, predictor: Predictor, how: How, onto: Grid | Non
     return map(_decide, scores)
 
 
-def _labels_alone(ready: Ready, predictor: Predictor, how: How) -> Iterator[Array]:
+def _labels_alone(ready: NormalizedVolume, predictor: Predictor, how: Inferer) -> Iterator[Array]:
     return (labels for labels, _ in _label_slices(ready, predictor, how))
 
 
-def _share_slices(ready: Ready, predictor: Predictor, how: How) -> Iterator[Array]:
+def _share_slices(ready: NormalizedVolume, predictor: Predictor, how: Inferer) -> Iterator[Array]:
     """Probabilities (K, H, W) float32 of each slice, or shares of votes."""
-    if isinstance(how, Voting):
+    if isinstance(how, MajorityVote):
         return (votes.shares() for votes in _vote(ready, predictor, how))
     scores = _logit_slices(ready, predictor, how)
     return (predictor.spec.probabilities(logits).cpu().numpy() for logits in scores)
 
 
-def _logit_slices(ready: Ready, predictor: Predictor, how: Dense | Tiles | Gaussian) -> Iterator[Tensor]:
+def _logit_slices(
+    ready: NormalizedVolume, predictor: Predictor, how: WholeSlice | OverlapTile | GaussianWindow
+) -> Iterator[Tensor]:
     match how:
-        case Dense():
+        case WholeSlice():
             scores = _dense(ready, predictor, how)
-        case Tiles():
+        case OverlapTile():
             scores = tiled(ready, predictor, how)
-        case Gaussian():
+        case GaussianWindow():
             scores = blended(ready, predictor, how)
     if how.crf is not None:
         scores = _refined(scores, ready, predictor.spec.plane, how.crf)
     return scores
 
 
-def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[Tensor]:
+def _dense(ready: NormalizedVolume, predictor: Predictor, how: WholeSlice) -> Iterator[Tensor]:
     """Logits (K, H, W) float32 of each slice, from whole slices."""
     spec = predictor.spec
     height, width = slice_shape(ready.grid.shape, spec.plane)
@@ -192,7 +200,9 @@ def _dense(ready: Ready, predictor: Predictor, how: Dense) -> Iterator[Tensor]:
         yield from checked_logits(predictor, np.stack(slabs))[..., :height, :width]
 
 
-def _refined(scores: Iterator[Tensor], ready: Ready, plane: Plane, crf: Crf) -> Iterator[Tensor]:
+def _refined(
+    scores: Iterator[Tensor], ready: NormalizedVolume, plane: Plane, crf: CRFSettings
+) -> Iterator[Tensor]:
     """Logits (K, H, W) of each slice → the log of the CRF's marginals, on the CPU."""
     for logits, guide in zip(scores, dense_crf.guides(ready, plane), strict=True):
         probabilities = logits.softmax(dim=0).cpu().numpy()
@@ -206,12 +216,14 @@ def _resized(scores: Iterator[Tensor], resize: Resize) -> Iterator[Tensor]:
         yield torch.from_numpy(np.stack([resize(one).astype(np.float32) for one in finite]))
 
 
-def _vote(ready: Ready, predictor: Predictor, how: Voting) -> Iterator[VoteStitcher | MaskVoteStitcher]:
+def _vote(
+    ready: NormalizedVolume, predictor: Predictor, how: MajorityVote
+) -> Iterator[VoteStitcher | MultilabelVoteStitcher]:
     """Each slice's votes, all cast."""
     spec = predictor.spec
     shape = slice_shape(ready.grid.shape, spec.plane)
     starts = covering_grid(shape, how.window, how.stride)
-    stitcher = MaskVoteStitcher if spec.thresholds else VoteStitcher
+    stitcher = MultilabelVoteStitcher if spec.thresholds else VoteStitcher
     for index in range(slices(ready.grid.shape, spec.plane)):
         slab = mirrored(read_slab(ready, spec.plane, index, spec.depth), how.window)
         votes = stitcher(shape, how.window, how.stride, spec.classes)
@@ -236,34 +248,34 @@ def _decide_masks(logits: Tensor, spec: Spec) -> _Slice:
 
     The latter tells how certain the probabilities are, not the decisions: it knows no thresholds.
     """
-    margins = (2 * spec.probabilities(logits) - 1).abs().amin(dim=0)
-    return spec.labels(logits).cpu().numpy(), margins.cpu().numpy()
+    confidences = (2 * spec.probabilities(logits) - 1).abs().amin(dim=0)
+    return spec.labels(logits).cpu().numpy(), confidences.cpu().numpy()
 
 
-def check(how: How, spec: Spec) -> None:
+def check(how: Inferer, spec: Spec) -> None:
     """What can be known of a stitching rule before any scan is read.
 
     Raises KEYWORD_INVALID for a rule that does not suit the network's padding or memory, and for a CRF of
     masks that overlap, SIZE_IMPOSSIBLE for windows, tiles or strides that the network cannot take.
     """
-    if spec.thresholds and not isinstance(how, Voting) and how.crf is not None:
+    if spec.thresholds and not isinstance(how, MajorityVote) and how.crf is not None:
         found = "a CRF shares each pixel out among classes, and masks overlap"
         raise MedsegError(Code.KEYWORD_INVALID, "predict.crf", found, "leave it out")
-    if isinstance(how, Tiles):
+    if isinstance(how, OverlapTile):
         check_tiles(how, spec)
         return
-    if spec.context:
+    if spec.border:
         raise MedsegError(
             Code.KEYWORD_INVALID,
             "predict.mode",
-            f"{type(how).__name__.lower()}, but the network's output lacks {spec.context} px on each side",
+            f"{type(how).__name__.lower()}, but the network's output lacks {spec.border} px on each side",
             "use tiles, the mode for networks of valid convolutions",
         )
-    if not isinstance(how, Dense):
+    if not isinstance(how, WholeSlice):
         _check_window(how.window, spec)
 
 
-def _check_channels(ready: Ready, spec: Spec) -> None:
+def _check_channels(ready: NormalizedVolume, spec: Spec) -> None:
     if len(ready.array) != spec.channels:
         raise MedsegError(
             Code.CHANNEL_MISSING,
@@ -279,6 +291,6 @@ def _check_window(window: tuple[int, int], spec: Spec) -> None:
         raise MedsegError(
             Code.SIZE_IMPOSSIBLE,
             "window",
-            f"{window} at a step of {spec.step}",
+            f"{window} at a size divisor of {spec.size_divisor}",
             f"use a window such as {usable}",
         )

@@ -20,10 +20,10 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 class Spec:
     """What a predictor takes and gives.
 
-    It sees slabs of ``channels``·``depth`` slices along ``plane``, whose height and width are ``residue``
-    modulo ``step`` and at least ``smallest``, and gives ``classes`` logits a pixel; ``context`` is the border
-    in pixels that its output lacks on each side (0 for same padding). One forward pass takes at most
-    ``bytes_per_pixel`` of memory for each pixel of its input, 0 where that is not known. Class 0 is the
+    It takes slabs of ``channels``·``depth`` slices along ``plane``, whose height and width are
+    ``size_remainder`` modulo ``size_divisor`` and at least ``min_size``, and gives ``classes`` logits per
+    pixel; ``border`` is how many pixels its output lacks on each side (0 for same padding). One forward pass
+    takes at most ``bytes_per_pixel`` of memory for each input pixel, 0 if unknown. Class 0 is the
     ``background``, or a class like the others. Where classes are masks that overlap, ``thresholds`` has one
     for each: a pixel lies in a mask if its probability, the sigmoid of the logit, is above it.
     """
@@ -32,10 +32,10 @@ class Spec:
     depth: int
     channels: int
     classes: int
-    step: int
-    context: int = 0
-    residue: int = 0
-    smallest: int = 1
+    size_divisor: int
+    border: int = 0
+    size_remainder: int = 0
+    min_size: int = 1
     bytes_per_pixel: float = 0.0
     background: bool = True
     thresholds: tuple[float, ...] = ()
@@ -112,13 +112,13 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | 
 
 
 def checked_logits(predictor: Predictor, batch: Array) -> Tensor:
-    """Logits (B, K, H', W') of slabs (B, C·D, H, W) float32; H' and W' lack the context on each side.
+    """Logits (B, K, H', W') of slabs (B, C·D, H, W) float32; H' and W' lack the border on each side.
 
     Raises SIZE_IMPOSSIBLE for outputs of another shape, NAN_OR_INF for logits that are not numbers.
     """
     logits = predictor(torch.from_numpy(batch))
     spec = predictor.spec
-    wanted = (len(batch), spec.classes, *(n - 2 * spec.context for n in batch.shape[2:]))
+    wanted = (len(batch), spec.classes, *(n - 2 * spec.border for n in batch.shape[2:]))
     if tuple(logits.shape) != wanted:
         raise MedsegError(
             Code.SIZE_IMPOSSIBLE,

@@ -43,7 +43,7 @@ def maps(folder: Path) -> list[Path]:
 
 def label_maps(folder: Path) -> list[Path]:
     """:func:`maps` without the margin maps."""
-    return [path for path in maps(folder) if not case_of(path).endswith(label_names.MARGIN_ENDING)]
+    return [path for path in maps(folder) if not case_of(path).endswith(label_names.CONFIDENCE_ENDING)]
 
 
 def case_of(label: Path) -> str:
@@ -51,12 +51,12 @@ def case_of(label: Path) -> str:
     return label.name.removesuffix(_ending(label))
 
 
-def margin_beside(label: Path) -> Path:
+def confidence_path(label: Path) -> Path:
     """Where the margin map of a label map lies."""
-    return label.with_name(case_of(label) + label_names.MARGIN_ENDING + _ending(label))
+    return label.with_name(case_of(label) + label_names.CONFIDENCE_ENDING + _ending(label))
 
 
-def about_beside(label: Path) -> Path:
+def metadata_path(label: Path) -> Path:
     """Where it is told how a label map was made."""
     return label.with_name(case_of(label) + ".json")
 
@@ -74,19 +74,19 @@ def write(labels: Volume, classes: ClassList, label: Path) -> tuple[Path, ...]:
     for index, (path, array) in enumerate(zip(paths, labels.array, strict=True)):
         one = labels.with_array(array[None])
         if labels.grid.unit == "px":
-            png.write_labels(one, classes.of_mask(index) if classes.overlapping else classes, path)
+            png.write_labels(one, classes.of_mask(index) if classes.multilabel else classes, path)
         else:
             nifti.write(one, path)
     return paths
 
 
-def write_margin(margin: Volume, label: Path) -> None:
+def write_confidence(confidence: Volume, label: Path) -> None:
     """Write a margin map (1, X, Y, Z) beside its label map: NIfTI, or of an image 16-bit PNG (1 as 65535)."""
-    path = margin_beside(label)
-    if margin.grid.unit == "px":
-        png.write_share(margin, path)
+    path = confidence_path(label)
+    if confidence.grid.unit == "px":
+        png.write_share(confidence, path)
     else:
-        nifti.write(margin, path)
+        nifti.write(confidence, path)
 
 
 def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
@@ -96,27 +96,27 @@ def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
 
 def files_of(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
     """Every file of a result: what is told of it, its label map or masks, its margin map."""
-    return about_beside(label), *label_files(label, masks), margin_beside(label)
+    return metadata_path(label), *label_files(label, masks), confidence_path(label)
 
 
-def tell(label: Path, told: Mapping[str, Any], key: str, masks: Sequence[str] = ()) -> None:
+def write_metadata(label: Path, told: Mapping[str, Any], key: str, masks: Sequence[str] = ()) -> None:
     """Write what is told of a finished result, and the `key` of what it was made from."""
-    files.write_json(about_beside(label), {**told, "made_from": key, "sha256": _sha256(label, masks)})
+    files.write_json(metadata_path(label), {**told, "made_from": key, "sha256": _sha256(label, masks)})
 
 
-def told_before(
-    label: Path, key: str, *, margin: bool = False, masks: Sequence[str] = ()
+def cached_metadata(
+    label: Path, key: str, *, confidence: bool = False, masks: Sequence[str] = ()
 ) -> dict[str, Any] | None:
     """What was told of a result that is there, whole and made from `key`; None if it must be made (again).
 
     A file that cannot be read as what :func:`tell` writes counts as none. With `margin`, the margin map must
     be there too.
     """
-    needed = [*label_files(label, masks), *([margin_beside(label)] if margin else [])]
+    needed = [*label_files(label, masks), *([confidence_path(label)] if confidence else [])]
     if not all(path.is_file() for path in needed):
         return None
     try:
-        told = files.read_json(about_beside(label))
+        told = files.read_json(metadata_path(label))
     except (OSError, ValueError):
         return None
     if not isinstance(told, dict) or not told.keys() >= _TOLD or told.get("made_from") != key:
@@ -147,11 +147,11 @@ def table_row(
 ) -> dict[str, Any]:
     """A case's row of `summary.csv` and `volumes.csv`.
 
-    Of a case that a `finding` set aside, only its `size_unit` is `told`.
+    Of a case that a `finding` excluded, only its `size_unit` is `told`.
     """
     notes = told.get("notes", [])
     code = str(finding.code) if finding else " ".join(n["code"] for n in notes)
-    note = finding.found if finding else "; ".join(n["found"] for n in notes)
+    note = finding.details if finding else "; ".join(n["details"] for n in notes)
     sizes = [told.get("sizes", {}).get(name) for name in classes.foreground_names]
     seconds = None if finding else round(sum(told["seconds"].values()), 2)
     sure = (told.get("quality"), told.get("needs_review"))

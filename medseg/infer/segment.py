@@ -33,14 +33,14 @@ class Result:
     """
 
     labels: Volume
-    margin: Volume | None
+    confidence: Volume | None
     sizes: dict[str, float]
     quality: float
     quality_kind: str
     seconds: dict[str, float]
     notes: tuple[Finding, ...]
     label_paths: tuple[Path, ...] = ()
-    margin_path: Path | None = None
+    confidence_path: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What `<case>.json` holds of it."""
@@ -50,7 +50,7 @@ class Result:
             "quality": round(self.quality, 6),
             "quality_kind": self.quality_kind,
             "needs_review": bool({f.code for f in self.notes} & {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN}),
-            "notes": [{"code": str(f.code), "found": f.found} for f in self.notes],
+            "notes": [{"code": str(f.code), "details": f.details} for f in self.notes],
             "seconds": {k: round(v, 2) for k, v in self.seconds.items()},
         }
 
@@ -71,7 +71,7 @@ def segment(
     model: Model,
     *,
     mode: str | None = None,
-    margin: bool = False,
+    confidence: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Read a case's channels, label it, and bring the labels back to the scan's own grid.
@@ -87,12 +87,12 @@ def segment(
     ready, record = prepare(scan, about)
     clock.lap("preprocess")
     how = inferers.choose_inferer(about, mode)
-    onto = None if isinstance(how, inferers.Voting) else full_size(record, about)
-    made = predict.label(ready, model.predictor, how, margin=margin, progress=progress, onto=onto)
+    onto = None if isinstance(how, inferers.MajorityVote) else full_size(record, about)
+    made = predict.label(ready, model.predictor, how, confidence=confidence, progress=progress, onto=onto)
     clock.lap("predict")
     indices = _undone(made.labels, record, onto)
     labels = indices.with_array(to_maps(indices.array[0], about.class_list()))
-    back = _undone(made.margin, record, onto) if made.margin is not None else None
+    back = _undone(made.confidence, record, onto) if made.confidence is not None else None
     clock.lap("undo")
     sizes = measure_sizes(labels, about.class_list())
     if not any(sizes.values()):
@@ -114,13 +114,13 @@ def segment(
     )
 
 
-def prepare(scan: Volume, about: Description) -> tuple[intensity.Ready, geometry.Record]:
+def prepare(scan: Volume, about: Description) -> tuple[intensity.NormalizedVolume, geometry.Record]:
     """A scan as the model's networks see it, and what brings label maps back to its grid."""
     if about.n4:
         scan = intensity.correct_bias(scan)
     prepared, record = geometry.apply(scan, about.geometry())
-    scaling = intensity.measure(prepared, about.foreground, about.intensity)
-    return intensity.Ready(prepared.array, prepared.grid, scaling), record
+    normalization = intensity.measure(prepared, about.foreground, about.intensity)
+    return intensity.NormalizedVolume(prepared.array, prepared.grid, normalization), record
 
 
 def full_size(record: geometry.Record, about: Description) -> Grid | None:
@@ -133,8 +133,8 @@ def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, 
     if missing := [name for name in wanted if name not in channels]:
         where = next(iter(channels.values()), Path())
         found = f"no file for {', '.join(missing)}"
-        remedy = f"name the files <case>_<channel>, channels being {', '.join(wanted)}"
-        raise MedsegError(Code.CHANNEL_MISSING, where, found, remedy)
+        how_to_fix = f"name the files <case>_<channel>, channels being {', '.join(wanted)}"
+        raise MedsegError(Code.CHANNEL_MISSING, where, found, how_to_fix)
     scan, findings = checks.read_image({name: channels[name] for name in wanted})
     if scan is None:
         raise refusal(findings)
@@ -153,7 +153,7 @@ def segment_file(
     out: Path,
     *,
     mode: str | None = None,
-    margin: bool = False,
+    confidence: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """:func:`segment`, written to `out` (see :func:`results.label_map`), the margin map beside it.
@@ -161,26 +161,26 @@ def segment_file(
     Masks that may overlap are written to `<case>_<mask>.nii.gz` instead, each to its own. A margin map that
     an earlier result left is removed if none is asked for.
     """
-    made = segment(channels, model, mode=mode, margin=margin, progress=progress)
+    made = segment(channels, model, mode=mode, confidence=confidence, progress=progress)
     started = time.monotonic()
-    margin_path = None
-    if made.margin is None:
-        results.margin_beside(out).unlink(missing_ok=True)
+    confidence_path = None
+    if made.confidence is None:
+        results.confidence_path(out).unlink(missing_ok=True)
     else:
-        margin_path = results.margin_beside(out)
-        results.write_margin(made.margin, out)
+        confidence_path = results.confidence_path(out)
+        results.write_confidence(made.confidence, out)
     paths = results.write(made.labels, model.description.class_list(), out)
     seconds = {**made.seconds, "write": time.monotonic() - started}
     return Result(
         made.labels,
-        made.margin,
+        made.confidence,
         made.sizes,
         made.quality,
         made.quality_kind,
         seconds,
         made.notes,
         paths,
-        margin_path,
+        confidence_path,
     )
 
 
@@ -195,7 +195,7 @@ def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:
     Masks that may overlap each have their own, so that the volumes may add up to more than there is.
     """
     unit = labels.grid.voxel_size / (1000.0 if labels.grid.unit == "mm" else 1.0)
-    if classes.overlapping:
+    if classes.multilabel:
         held = zip(classes.names, labels.array, strict=True)
         return {name: int(np.count_nonzero(mask)) * unit for name, mask in held}
     values, counts = np.unique(labels.array, return_counts=True)

@@ -52,7 +52,7 @@ class VoteStitcher:
         return shares.astype(np.float32, copy=False)
 
 
-class MaskVoteStitcher:
+class MultilabelVoteStitcher:
     """Majority vote of windows for each of overlapping masks, outside against inside; a tie is outside."""
 
     def __init__(self, shape: Pair, window: Pair, stride: Pair, masks: int) -> None:
@@ -65,8 +65,8 @@ class MaskVoteStitcher:
 
     def result(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         """The bits of masks (H, W) uint8, and the least of the masks' margins (H, W)."""
-        inside, margins = zip(*(stitcher.result() for stitcher in self._of_masks), strict=True)
-        return pack_masks(inside), np.minimum.reduce(margins)
+        inside, confidences = zip(*(stitcher.result() for stitcher in self._of_masks), strict=True)
+        return pack_masks(inside), np.minimum.reduce(confidences)
 
     def shares(self) -> npt.NDArray[np.float32]:
         """Each mask's share of the votes, (L, H, W): what voting windows have in place of probabilities."""
@@ -111,9 +111,9 @@ class GaussianStitcher:
     probabilities are sigmoids.
     """
 
-    def __init__(self, shape: Pair, window: Pair, classes: int, *, overlapping: bool = False) -> None:
+    def __init__(self, shape: Pair, window: Pair, classes: int, *, multilabel: bool = False) -> None:
         self._shape = shape
-        self._overlapping = overlapping
+        self._overlapping = multilabel
         self._weight = gaussian(window)
         canvas = [max(n, w) for n, w in zip(shape, window, strict=True)]
         self._sums = torch.zeros(classes, *canvas)

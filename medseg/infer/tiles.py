@@ -1,12 +1,12 @@
 """Slices in pieces: overlap-tiles of networks of valid convolutions, and windows blended by Gaussian weights.
 
-Overlap-tile (Ronneberger, Fischer, Brox 2015): the output lacks a border, the context, so the slice is
+Overlap-tile (Ronneberger, Fischer, Brox 2015): the output lacks a border, so the slice is
 mirrored by as much, without repeating the edge pixel, and further at its end up to a side that the network
 takes. This canvas in one forward pass and in tiles give the same logits, provided that every tile starts on a
 multiple of the network's step: only then do the poolings see the same pixels together. A stride is such a
 multiple, and never exceeds what a tile gives, which itself need not be one: from depth 3 on U-Net's never is,
 so that tiles of 572 px, which give 388, stand 384 apart. The last tile ends where the canvas does; canvas and
-tile have sides of the same residue, so that it too starts on a multiple.
+tile have sides of the same remainder, so that it too starts on a multiple.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch import Tensor
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
-from medseg.infer.inferers import Gaussian, Tiles
+from medseg.infer.inferers import GaussianWindow, OverlapTile
 from medseg.infer.predictor import Predictor, Spec, checked_logits
 from medseg.infer.stitch import GaussianStitcher, TileStitcher
 from medseg.patches.sampler import read_field
 from medseg.patches.slabs import read_slab, slice_shape, slices
 from medseg.patches.windows import Pair, Starts, covering_grid, covering_starts, cut, mirrored
-from medseg.preprocess.intensity import Ready
+from medseg.preprocess.intensity import NormalizedVolume
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Layout:
     starts: Starts
 
 
-def tiled(ready: Ready, predictor: Predictor, how: Tiles) -> Iterator[Tensor]:
+def tiled(ready: NormalizedVolume, predictor: Predictor, how: OverlapTile) -> Iterator[Tensor]:
     """Logits (K, H, W) float32 of each slice along the predictor's plane, by overlap-tiles.
 
     Only the tiles of one batch, and the logits of the slices they belong to, are held at a time.
@@ -49,9 +49,11 @@ def tiled(ready: Ready, predictor: Predictor, how: Tiles) -> Iterator[Tensor]:
     spec = predictor.spec
     shape = slice_shape(ready.grid.shape, spec.plane)
     layout = lay_out(shape, how, spec)
-    of, together = slices(ready.grid.shape, spec.plane), max(1, how.batch // len(layout.starts))
-    for first in range(0, of, together):
-        open_slices = {i: TileStitcher(shape, spec.classes) for i in range(first, min(first + together, of))}
+    of, slices_per_batch = slices(ready.grid.shape, spec.plane), max(1, how.batch // len(layout.starts))
+    for first in range(0, of, slices_per_batch):
+        open_slices = {
+            i: TileStitcher(shape, spec.classes) for i in range(first, min(first + slices_per_batch, of))
+        }
         places = [(i, start) for i in open_slices for start in layout.starts]
         for n in range(0, len(places), how.batch):
             some = places[n : n + how.batch]
@@ -62,7 +64,7 @@ def tiled(ready: Ready, predictor: Predictor, how: Tiles) -> Iterator[Tensor]:
         yield from (stitcher.result() for stitcher in open_slices.values())
 
 
-def blended(ready: Ready, predictor: Predictor, how: Gaussian) -> Iterator[Tensor]:
+def blended(ready: NormalizedVolume, predictor: Predictor, how: GaussianWindow) -> Iterator[Tensor]:
     """Logits (K, H, W) float32 of each slice along the predictor's plane, blended from windows."""
     spec = predictor.spec
     shape = slice_shape(ready.grid.shape, spec.plane)
@@ -70,22 +72,24 @@ def blended(ready: Ready, predictor: Predictor, how: Gaussian) -> Iterator[Tenso
     starts = covering_grid(shape, how.window, how.stride or half)
     for index in range(slices(ready.grid.shape, spec.plane)):
         slab = mirrored(read_slab(ready, spec.plane, index, spec.depth), how.window)
-        blend = GaussianStitcher(shape, how.window, spec.classes, overlapping=bool(spec.thresholds))
+        blend = GaussianStitcher(shape, how.window, spec.classes, multilabel=bool(spec.thresholds))
         for first in range(0, len(starts), how.batch):
             some = starts[first : first + how.batch]
             blend.add(checked_logits(predictor, cut(slab, some, how.window)), some)
         yield blend.result()
 
 
-def _read_tile(ready: Ready, spec: Spec, index: int, start: npt.NDArray[np.intp], tile: Pair) -> Array:
-    first = int(start[0]) - spec.context, int(start[1]) - spec.context
+def _read_tile(
+    ready: NormalizedVolume, spec: Spec, index: int, start: npt.NDArray[np.intp], tile: Pair
+) -> Array:
+    first = int(start[0]) - spec.border, int(start[1]) - spec.border
     return read_field(ready, spec.plane, index, spec.depth, first, tile)
 
 
-def lay_out(shape: Pair, how: Tiles, spec: Spec) -> Layout:
+def lay_out(shape: Pair, how: OverlapTile, spec: Spec) -> Layout:
     """How slices of ``shape`` (H, W) are tiled; raises what :func:`check_tiles` does."""
     check_tiles(how, spec)
-    height, width = (spec.size_from(n + 2 * spec.context) for n in shape)
+    height, width = (spec.size_from(n + 2 * spec.border) for n in shape)
     canvas = height, width
     tile = _cheapest(canvas, how, spec) if how.tile is None else _sides(how.tile)
     rows, columns = (
@@ -97,13 +101,13 @@ def lay_out(shape: Pair, how: Tiles, spec: Spec) -> Layout:
     return Layout(canvas, (min(tile[0], height), min(tile[1], width)), starts)
 
 
-def check_tiles(how: Tiles, spec: Spec) -> None:
+def check_tiles(how: OverlapTile, spec: Spec) -> None:
     """Raise unless the network can be tiled so.
 
     KEYWORD_INVALID for a network whose output has no border missing, and for too little memory;
     SIZE_IMPOSSIBLE for a tile that it does not take or a stride that would show, naming the one to use.
     """
-    if not spec.context:
+    if not spec.border:
         raise MedsegError(
             Code.KEYWORD_INVALID,
             "predict.mode",
@@ -124,26 +128,26 @@ def _check_side(side: int, spec: Spec) -> None:
         raise MedsegError(
             Code.SIZE_IMPOSSIBLE,
             "predict.tile",
-            f"{side} px; the network takes {spec.size_from(1)} px and {spec.step} more each time, and a tile "
-            f"must give at least {spec.step} px",
+            f"{side} px; the network takes {spec.size_from(1)} px and {spec.size_divisor} more each time, "
+            f"and a tile must give at least {spec.size_divisor} px",
             f"use {usable}",
         )
 
 
 def _check_stride(stride: int, side: int | None, spec: Spec) -> None:
-    most = stride if side is None else min(stride, side - 2 * spec.context)
-    usable = max(spec.step, most - most % spec.step)
+    most = stride if side is None else min(stride, side - 2 * spec.border)
+    usable = max(spec.size_divisor, most - most % spec.size_divisor)
     if usable != stride:
-        gives = "" if side is None else f", and a tile of {side} px gives {side - 2 * spec.context} px"
+        gives = "" if side is None else f", and a tile of {side} px gives {side - 2 * spec.border} px"
         raise MedsegError(
             Code.SIZE_IMPOSSIBLE,
             "predict.stride",
-            f"{stride} px; tiles agree only on multiples of {spec.step} px{gives}",
+            f"{stride} px; tiles agree only on multiples of {spec.size_divisor} px{gives}",
             f"use {usable}, or leave the stride out",
         )
 
 
-def _check_memory(how: Tiles, spec: Spec) -> None:
+def _check_memory(how: OverlapTile, spec: Spec) -> None:
     sides = [_least(spec)] if how.stride is None else [_least(spec, stride) for stride in how.stride]
     least = sides[0] * sides[-1] * how.batch * spec.bytes_per_pixel / 2**20
     if least > how.memory_mb:
@@ -162,24 +166,24 @@ def _sides(tile: int | Pair) -> Pair:
 
 def _least(spec: Spec, stride: int | None = None) -> int:
     """The smallest side of a tile that gives at least ``stride`` pixels, or one step."""
-    return spec.size_from(2 * spec.context + (stride or spec.step))
+    return spec.size_from(2 * spec.border + (stride or spec.size_divisor))
 
 
 def _stride(side: int, spec: Spec) -> int:
     """The most pixels between tiles of this side."""
-    gives = side - 2 * spec.context
-    return gives - gives % spec.step
+    gives = side - 2 * spec.border
+    return gives - gives % spec.size_divisor
 
 
 def _starts(canvas: int, side: int, stride: int | None, spec: Spec) -> list[int]:
     """Where tiles start along an axis; one is enough where it is as long as the canvas."""
     if side == canvas:
         return [0]
-    border = 2 * spec.context
+    border = 2 * spec.border
     return covering_starts(canvas - border, side - border, stride or _stride(side, spec))
 
 
-def _cheapest(canvas: Pair, how: Tiles, spec: Spec) -> Pair:
+def _cheapest(canvas: Pair, how: OverlapTile, spec: Spec) -> Pair:
     """The tile whose starts have the fewest pixels to compute, among those that fit in memory."""
     strides = how.stride or (None, None)
     (rows, row_work), (columns, column_work) = (
@@ -194,6 +198,6 @@ def _cheapest(canvas: Pair, how: Tiles, spec: Spec) -> Pair:
 
 def _work(canvas: int, stride: int | None, spec: Spec) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Sides that a tile can have along an axis, and pixels that all its tiles have together."""
-    sides = np.array([*range(_least(spec, stride), canvas, spec.step), canvas])
+    sides = np.array([*range(_least(spec, stride), canvas, spec.size_divisor), canvas])
     work = [len(_starts(canvas, int(side), stride, spec)) * side for side in sides]
     return sides, np.array(work)

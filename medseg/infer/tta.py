@@ -18,7 +18,7 @@ from medseg.networks.blocks import resized
 
 
 @dataclass(frozen=True)
-class Views:
+class TestTimeAugmentation:
     """``predictor`` at ``scales``, with ``flip`` also mirrored at each, fused by ``fusion``.
 
     A scaled side is rounded, then raised to the next that the predictor takes.

@@ -1,4 +1,4 @@
-"""A case's files → its arrays, or the coded reasons why it is set aside; a bad case never raises.
+"""A case's files → its arrays, or the coded reasons why it is excluded; a bad case never raises.
 
 Voxels are looked at slab by slab, so that no check makes a second volume.
 """
@@ -232,8 +232,8 @@ def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
                 findings.append(Finding(Code.CONSTANT, str(path), found, "export the scan again"))
     if volume.grid.unit == "px" and len(constants) == len(volume.array):
         colour = constants[0] if len(constants) == 1 else f"({', '.join(constants)})"
-        remedy = "replace the picture, or take it away"
-        return [Finding(Code.CONSTANT, str(path), f"every pixel is {colour}", remedy)]
+        how_to_fix = "replace the picture, or take it away"
+        return [Finding(Code.CONSTANT, str(path), f"every pixel is {colour}", how_to_fix)]
     return findings
 
 
@@ -269,8 +269,8 @@ def _label_values(array: Array, path: Path) -> tuple[Array, list[Finding]]:
         held.update(_integers(values).tolist())
     if far:
         found = f"{far} voxels, for example {example:g}"
-        remedy = "was it interpolated? resample it by nearest neighbour"
-        return np.empty(0, np.int64), [Finding(Code.LABEL_NOT_INTEGER, str(path), found, remedy)]
+        how_to_fix = "was it interpolated? resample it by nearest neighbour"
+        return np.empty(0, np.int64), [Finding(Code.LABEL_NOT_INTEGER, str(path), found, how_to_fix)]
     notes = []
     if worst > 0:
         found = f"up to {worst:.1e} from an integer, for example {example:.6g}"

@@ -65,8 +65,8 @@ def find(
     everything = files_under(root, without)
     tree = [path for path in everything if scans.is_picture(Path(path))]
     if not tree:
-        remedy = f"name a folder with files of {' '.join(scans.SUFFIXES_OF['px'])}"
-        raise MedsegError(Code.NOTHING_USABLE, root, "no picture", remedy)
+        how_to_fix = f"name a folder with files of {' '.join(scans.SUFFIXES_OF['px'])}"
+        raise MedsegError(Code.NOTHING_USABLE, root, "no picture", how_to_fix)
     about = _camvid(tree) if layout == "camvid" else _SETS[layout]
     patterns = Patterns(channels or dict.fromkeys(COLOURS, about.image), label or about.label)
     found = replace(match(root, tree, patterns, layout), unit="px")
@@ -154,8 +154,8 @@ def _absent(line: _Line, name: str, what: str, patterns: Patterns, held: tuple[P
     pattern = (patterns.label or "") if what == "mask" else next(iter(patterns.channels.values()))
     path = pattern.replace("{case}", name).replace("{role}", line.role)
     found = f"line {line.number} lists {name}, there is no {what} {path}"
-    remedy = "copy the file, or take it out of the list"
-    return Stray(Code.FILE_MISSING, str(line.path), found, remedy, name, held)
+    how_to_fix = "copy the file, or take it out of the list"
+    return Stray(Code.FILE_MISSING, str(line.path), found, how_to_fix, name, held)
 
 
 def _files(case: CaseFiles) -> set[Path]:
@@ -163,7 +163,7 @@ def _files(case: CaseFiles) -> set[Path]:
 
 
 def _without_labels(found: Found, role: str) -> Found:
-    """Labels of this role set aside: they hold no classes."""
+    """Labels of this role excluded: they hold no classes."""
     names = {name for name, given in found.roles if given == role}
     taken = [case.label for case in found.cases if case.name in names and case.label is not None]
     cases = [replace(case, label=None) if case.name in names else case for case in found.cases]

@@ -10,7 +10,7 @@ LABEL_WORDS = (
 )
 """Words in a file's name that make it a label map, the surest first."""
 
-MARGIN_ENDING = "_margin"
+CONFIDENCE_ENDING = "_confidence"
 """How the name of a margin map ends; before it stands the label map's."""
 
 _LABEL_ENDING = re.compile(rf"_(?:{'|'.join(LABEL_WORDS)}|pred)s?$", re.IGNORECASE)
@@ -34,4 +34,4 @@ def split_label_ending(stem: str) -> tuple[str, str]:
 
 def is_label(stem: str) -> bool:
     """Whether a name, without suffix, ends as a label map's or a margin map's."""
-    return bool(split_label_ending(stem)[1]) or stem.lower().endswith(MARGIN_ENDING)
+    return bool(split_label_ending(stem)[1]) or stem.lower().endswith(CONFIDENCE_ENDING)

@@ -320,9 +320,9 @@ def _with_listed(root: Path, found: Found) -> Found:
             ignored = [path for path in ignored if path not in (image, label)]
             cases.append(CaseFiles(name, name, dict.fromkeys(found.patterns.channels, image), label))
         else:
-            remedy = f"copy the file, or take it out of {dataset_json.NAME}"
+            how_to_fix = f"copy the file, or take it out of {dataset_json.NAME}"
             strays.append(
-                Stray(Code.FILE_MISSING, str(image), f"listed in {dataset_json.NAME}", remedy, name)
+                Stray(Code.FILE_MISSING, str(image), f"listed in {dataset_json.NAME}", how_to_fix, name)
             )
     cases.sort(key=lambda case: natural_key(case.name))
     return replace(found, cases=cases, strays=strays, ignored=ignored)

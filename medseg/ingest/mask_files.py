@@ -77,7 +77,7 @@ def _union(folder: Path, classes: ClassList, max_voxels: int) -> Volume:
 
 
 def _above(array: Array, classes: ClassList) -> Array:
-    first, last = (0, 1) if classes.overlapping else classes.values
+    first, last = (0, 1) if classes.multilabel else classes.values
     return np.where(array > classes.threshold, last, first).astype(np.int32)
 
 
@@ -86,8 +86,8 @@ def _one_channel(array: Array, path: Path) -> Array:
     if len(array) == 1:
         return array
     if not all((array[0] == other).all() for other in array[1:]):
-        remedy = "set data.label_form: colours, or save it with a palette or in grey"
-        raise MedsegError(Code.NOT_SCALAR, path, "a mask in colours", remedy)
+        how_to_fix = "set data.label_form: colours, or save it with a palette or in grey"
+        raise MedsegError(Code.NOT_SCALAR, path, "a mask in colours", how_to_fix)
     return array[:1]
 
 
@@ -104,8 +104,8 @@ def _by_colour(array: Array, classes: ClassList, path: Path) -> Array:
         unknown.sort(key=lambda each: -each[1])
         told = ", ".join(f"{_unpacked(p)} in {n} pixels" for p, n in unknown[:_NAMED])
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        remedy = "correct the mask, or add the colour to data.classes or data.void_colours"
-        raise MedsegError(Code.LABEL_VALUE_UNKNOWN, path, f"colour {told}{more}", remedy)
+        how_to_fix = "correct the mask, or add the colour to data.classes or data.void_colours"
+        raise MedsegError(Code.LABEL_VALUE_UNKNOWN, path, f"colour {told}{more}", how_to_fix)
     table = np.array([known[int(p)] for p in present], np.int32)
     return table[where].reshape(packed.shape)[None]
 

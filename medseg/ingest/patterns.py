@@ -242,16 +242,18 @@ def _compile(patterns: Patterns) -> list[tuple[int, str, re.Pattern[str]]]:
     used = {text: set(re.findall(r"\{(\w*)\}", text)) for text in texts}
     for text, names in used.items():
         if names - _PLACEHOLDERS or not names & {"case", "subject"}:
-            remedy = "use {case}, {subject} or both, beside them {part} or {role}, and nothing else in braces"
-            raise _invalid(f"pattern {text!r}", remedy)
+            how_to_fix = (
+                "use {case}, {subject} or both, beside them {part} or {role}, and nothing else in braces"
+            )
+            raise _invalid(f"pattern {text!r}", how_to_fix)
     if len({frozenset(names) for names in used.values()}) > 1:
         raise _invalid(f"patterns {', '.join(map(repr, texts))}", "use the same placeholders in all of them")
     rules = [(_weight(text), text, _expression(text, patterns.subject_form)) for text in dict.fromkeys(texts)]
     return sorted(rules, key=lambda rule: -rule[0])
 
 
-def _invalid(found: str, remedy: str) -> MedsegError:
-    return MedsegError(Code.RECIPE_INVALID, "data", found, remedy)
+def _invalid(details: str, how_to_fix: str) -> MedsegError:
+    return MedsegError(Code.RECIPE_INVALID, "data", details, how_to_fix)
 
 
 def _weight(pattern: str) -> int:
@@ -308,22 +310,22 @@ def _settle(name: str, claims: _Claims, patterns: Patterns) -> CaseFiles | Stray
     for (kind, role), paths in claims.by_role.items():
         if len(paths) > 1:
             found = f"{role or kind}: {' and '.join(map(str, paths))}"
-            remedy = "remove one, or make the pattern narrower"
-            return Stray(Code.DUPLICATE_CASE, str(paths[1]), found, remedy, name, held)
+            how_to_fix = "remove one, or make the pattern narrower"
+            return Stray(Code.DUPLICATE_CASE, str(paths[1]), found, how_to_fix, name, held)
     channels, masks = claims.of("channel"), claims.of("mask")
     if not channels:
         found = "no image of this case"
         return Stray(Code.LABEL_WITHOUT_IMAGE, str(held[0]), found, "add the image", name, held)
     if absent := ", ".join(c for c in patterns.channels if c not in channels):
         first = str(next(iter(channels.values())))
-        remedy = "add the file, or drop the channel"
-        return Stray(Code.CHANNEL_MISSING, first, f"no {absent}", remedy, name, held)
+        how_to_fix = "add the file, or drop the channel"
+        return Stray(Code.CHANNEL_MISSING, first, f"no {absent}", how_to_fix, name, held)
     if masks and (absent := ", ".join(m for m in patterns.masks if m not in masks)):
-        first, remedy = (
+        first, how_to_fix = (
             str(next(iter(masks.values()))),
             "add the file, all 0 if there is none of it in the case",
         )
-        return Stray(Code.MASK_MISSING, first, f"no {absent}", remedy, name, held)
+        return Stray(Code.MASK_MISSING, first, f"no {absent}", how_to_fix, name, held)
     label = claims.of("label").get("")
     return CaseFiles(
         name,

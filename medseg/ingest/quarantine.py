@@ -1,4 +1,4 @@
-"""What was set aside and why, as rows of `quarantine.csv` and as lines on the screen."""
+"""What was excluded and why, as rows of `quarantine.csv` and as lines on the screen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from medseg import files
 from medseg.errors import Finding
 from medseg.io.scans import Unit
 
-COLUMNS = ("case", "file", "code", "found", "remedy")
+COLUMNS = ("case", "file", "code", "details", "how_to_fix")
 
 NAMED = 5
 """How many names a line shows before it says how many more there are."""
@@ -18,17 +18,17 @@ Row = dict[str, str]
 
 
 def row(case: str, finding: Finding, file: Path | None = None, root: Path | None = None) -> Row:
-    """A case set aside by `finding`; `file` is where the finding says unless given, relative to `root`."""
+    """A case excluded by `finding`; `file` is where the finding says unless given, relative to `root`."""
     where = Path(file or finding.where)
     if root is not None and where.is_relative_to(root):
         where = where.relative_to(root)
-    told = {"code": str(finding.code), "found": finding.found, "remedy": finding.remedy}
+    told = {"code": str(finding.code), "details": finding.details, "how_to_fix": finding.how_to_fix}
     return {"case": case, "file": str(where), **told}
 
 
 def line(row: Mapping[str, str]) -> str:
     """A row as the user reads it on the screen."""
-    return f"set aside: {row['code']} {row['file']}: {row['found']}; {row['remedy']}"
+    return f"excluded: {row['code']} {row['file']}: {row['details']}; {row['how_to_fix']}"
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:

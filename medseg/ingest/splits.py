@@ -36,12 +36,12 @@ class SplitRow:
 class Splits:
     """Rows of ``splits.csv``, and names to tell the user about.
 
-    ``set_aside``: the split names them, but they are in quarantine. ``unlabelled``: named, but without a
+    ``excluded``: the split names them, but they are in quarantine. ``unlabelled``: named, but without a
     label map, so they are predicted only. ``left_out``: labelled, but in no role of any fold.
     """
 
     rows: tuple[SplitRow, ...]
-    set_aside: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -49,19 +49,19 @@ class Splits:
 def given(
     cases: Sequence[CaseFiles],
     folds: Sequence[Mapping[str, Sequence[str]]],
-    set_aside: Collection[str] = (),
+    excluded: Collection[str] = (),
 ) -> Splits:
     """The splits as written: each fold names its train, val and test cases.
 
     An entry is a case's name, a pattern with ``*`` or ``?``, or a range ``first..last``: in natural
     order where both are equal but for their numbers, otherwise (names that are hashes) by their characters.
-    ``set_aside`` are the names of cases in quarantine: naming one is no fault. Raises SPLIT_INVALID,
+    ``excluded`` are the names of cases in quarantine: naming one is no fault. Raises SPLIT_INVALID,
     SUBJECT_ON_BOTH_SIDES.
     """
     if not folds:
         raise _invalid("no fold", "write at least one, or ask for random ones")
     by_name = {case.name: case for case in cases}
-    known = sorted({*by_name, *set_aside}, key=natural_key)
+    known = sorted({*by_name, *excluded}, key=natural_key)
     rows: list[SplitRow] = []
     named: set[str] = set()
     for fold, entries in enumerate(folds):
@@ -71,7 +71,7 @@ def given(
             usable = [by_name[n] for n in names if n in by_name and by_name[n].label_paths]
             if names and not usable:
                 raise _invalid(
-                    f"fold {fold}: no usable case in {role}", "name others, or mend those set aside"
+                    f"fold {fold}: no usable case in {role}", "name others, or correct the excluded ones"
                 )
             rows += [SplitRow(fold, case.name, case.subject, role) for case in usable]
         rows += _unlabelled_rows(fold, cases)
@@ -81,18 +81,18 @@ def given(
     labelled = {name for name, case in by_name.items() if case.label_paths}
     return Splits(
         tuple(rows),
-        set_aside=_sorted(named - by_name.keys()),
+        excluded=_sorted(named - by_name.keys()),
         unlabelled=_sorted(named & by_name.keys() - labelled),
         left_out=_sorted(labelled - named),
     )
 
 
 def listed(
-    cases: Sequence[CaseFiles], roles: Iterable[tuple[str, str]], set_aside: Collection[str] = ()
+    cases: Sequence[CaseFiles], roles: Iterable[tuple[str, str]], excluded: Collection[str] = ()
 ) -> Splits:
     """One fold with the (case, role) pairs that the data set itself gives, by lists, folders or a table.
 
-    ``set_aside`` are the names of cases in quarantine. Raises SPLIT_INVALID where the data give no roles or
+    ``excluded`` are the names of cases in quarantine. Raises SPLIT_INVALID where the data give no roles or
     none to train on, SUBJECT_ON_BOTH_SIDES.
     """
     given_roles = [(name, cast("Role", role)) for name, role in roles]
@@ -105,12 +105,12 @@ def listed(
     rows += _unlabelled_rows(0, cases)
     if not any(row.role == "train" for row in rows):
         found = "the data list no usable case to train on"
-        raise _invalid(found, "mend those set aside, or write data.splits")
+        raise _invalid(found, "correct the excluded ones, or write data.splits")
     check(rows)
     named = {name for name, _ in given_roles}
     return Splits(
         tuple(rows),
-        set_aside=_sorted(named & set(set_aside)),
+        excluded=_sorted(named & set(excluded)),
         unlabelled=_sorted(named & by_name.keys() - usable.keys()),
         left_out=_sorted(usable.keys() - named),
     )
@@ -168,8 +168,8 @@ def check(rows: Iterable[SplitRow]) -> None:
     if both:
         fold, subject, held = both[0]
         found = f"{len(both)} subjects, the first in fold {fold}: {subject} in {' and '.join(sorted(held))}"
-        remedy = "put all cases of a subject into one role"
-        raise MedsegError(Code.SUBJECT_ON_BOTH_SIDES, "splits", found, remedy)
+        how_to_fix = "put all cases of a subject into one role"
+        raise MedsegError(Code.SUBJECT_ON_BOTH_SIDES, "splits", found, how_to_fix)
 
 
 def write(path: Path, rows: Iterable[SplitRow]) -> None:
@@ -192,8 +192,8 @@ def read(path: Path) -> list[SplitRow]:
     return rows
 
 
-def _invalid(found: str, remedy: str) -> MedsegError:
-    return MedsegError(Code.SPLIT_INVALID, "splits", found, remedy)
+def _invalid(details: str, how_to_fix: str) -> MedsegError:
+    return MedsegError(Code.SPLIT_INVALID, "splits", details, how_to_fix)
 
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:

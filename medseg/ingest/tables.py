@@ -67,8 +67,8 @@ def _roles(table: Path, rows: Sequence[_Row], patterns: Patterns) -> tuple[tuple
     words = [row.get("role", "").strip().lower() for row in rows]
     if unknown := [n for n, word in enumerate(words) if word and word not in ROLES]:
         named = [f"row {n + 1} ({_name(rows[n], patterns)}): {rows[n]['role']!r}" for n in unknown]
-        remedy = f"leave the cell empty or write one of {', '.join(ROLES)}"
-        raise MedsegError(Code.RECIPE_INVALID, f"{table}: role", quarantine.some(named), remedy)
+        how_to_fix = f"leave the cell empty or write one of {', '.join(ROLES)}"
+        raise MedsegError(Code.RECIPE_INVALID, f"{table}: role", quarantine.some(named), how_to_fix)
     given = {(_name(row, patterns), ROLES[word]) for row, word in zip(rows, words, strict=True) if word}
     return tuple(sorted(given))
 
@@ -115,8 +115,10 @@ def _settle(table: Path, rows: Sequence[CaseFiles]) -> CaseFiles | Stray:
         found = f"{len(rows)} rows of case {case.name}"
         return Stray(Code.DUPLICATE_CASE, str(table), found, "give each case one row", case.name, held)
     if absent := [path for path in paths if not path.exists()]:
-        remedy = "correct the table, or copy the file"
-        return Stray(Code.FILE_MISSING, str(absent[0]), f"listed in {table.name}", remedy, case.name, held)
+        how_to_fix = "correct the table, or copy the file"
+        return Stray(
+            Code.FILE_MISSING, str(absent[0]), f"listed in {table.name}", how_to_fix, case.name, held
+        )
     return case
 
 

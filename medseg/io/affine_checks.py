@@ -22,17 +22,17 @@ RAS = ("R", "A", "S")
 def refusal_to_open(path: Path, error: OSError) -> MedsegError:
     """The coded reason why ``path`` cannot be opened: FILE_MISSING or FILE_UNREADABLE."""
     if isinstance(error, IsADirectoryError):
-        remedy = "rename the folder, or take it away"
-        return MedsegError(Code.FILE_UNREADABLE, path, "a folder, no file", remedy)
+        how_to_fix = "rename the folder, or take it away"
+        return MedsegError(Code.FILE_UNREADABLE, path, "a folder, no file", how_to_fix)
     if isinstance(error, FileNotFoundError) and not path.is_symlink():
         return MedsegError(Code.FILE_MISSING, path, "no such file", "correct the path or the list")
     reason = "broken link" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
     return MedsegError(Code.FILE_UNREADABLE, path, reason, "check the file's permissions and its disk")
 
 
-def truncated(where: Path, found: str) -> MedsegError:
+def truncated(where: Path, details: str) -> MedsegError:
     """The refusal of a file that ends early or whose compression is damaged."""
-    return MedsegError(Code.TRUNCATED, where, found, "copy or export the file again")
+    return MedsegError(Code.TRUNCATED, where, details, "copy or export the file again")
 
 
 def spatial_shape(

@@ -90,8 +90,8 @@ def affine_of(header: Any, shape: tuple[int, int, int]) -> Array | None:
         return None
 
 
-def _not_an_image(where: Path, found: str) -> MedsegError:
-    return MedsegError(Code.NOT_AN_IMAGE, where, found, "export the scan as NIfTI again")
+def _not_an_image(where: Path, details: str) -> MedsegError:
+    return MedsegError(Code.NOT_AN_IMAGE, where, details, "export the scan as NIfTI again")
 
 
 def _nifti_class(block: bytes) -> Any:
@@ -164,8 +164,8 @@ def _place(header: Any, shape: tuple[int, int, int], where: Path) -> tuple[Array
         if form is not None:
             return form, [Finding(Code.ONE_FORM, str(where), codes, "nothing to do")]
     affine = np.diag([*np.abs(header["pixdim"][1:4]).astype(np.float64), 1.0])
-    remedy = "set the orientation in the header if you know it"
-    return affine, [Finding(Code.NO_ORIENTATION, str(where), codes, remedy)]
+    how_to_fix = "set the orientation in the header if you know it"
+    return affine, [Finding(Code.NO_ORIENTATION, str(where), codes, how_to_fix)]
 
 
 def _qform(header: Any) -> Array | None:
@@ -207,5 +207,5 @@ def _place_mgh(
     affine = _MGH_DEFAULT.copy()
     affine[:3, 3] = -affine[:3, :3] @ shape / 2
     found = "goodRASFlag 0: FreeSurfer's default, 1 mm coronal (LIA)"
-    remedy = "set the orientation in the header if you know it"
-    return affine, [Finding(Code.NO_ORIENTATION, str(where), found, remedy)]
+    how_to_fix = "set the orientation in the header if you know it"
+    return affine, [Finding(Code.NO_ORIENTATION, str(where), found, how_to_fix)]

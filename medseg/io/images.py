@@ -145,9 +145,9 @@ def _not_identified(path: Path) -> MedsegError:
     return MedsegError(Code.NOT_AN_IMAGE, path, f"begins with {start!r}", "export the image again")
 
 
-def _too_large(path: Path, found: str, limit: int) -> MedsegError:
-    remedy = "cut the image into smaller ones"
-    return MedsegError(Code.TOO_LARGE, path, f"{found}, the limit is {limit} pixels", remedy)
+def _too_large(path: Path, details: str, limit: int) -> MedsegError:
+    how_to_fix = "cut the image into smaller ones"
+    return MedsegError(Code.TOO_LARGE, path, f"{details}, the limit is {limit} pixels", how_to_fix)
 
 
 def _is_tiff(file: BinaryIO) -> bool:
@@ -198,8 +198,8 @@ def _keep_bits(image: TiffImagePlugin.TiffImageFile) -> None:
 
 def _check_size(path: Path, height: int, width: int, limit: int) -> None:
     if min(height, width) == 1:
-        found, remedy = f"{height}×{width} pixels", "give a picture of two rows and two columns or more"
-        raise MedsegError(Code.TOO_SMALL, path, found, remedy)
+        found, how_to_fix = f"{height}×{width} pixels", "give a picture of two rows and two columns or more"
+        raise MedsegError(Code.TOO_SMALL, path, found, how_to_fix)
     affine_checks.spatial_shape(
         (height, width), path, channels_last=False, max_voxels=affine_checks.MAX_VOXELS
     )
@@ -256,8 +256,8 @@ def _decompressed(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> A
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
-        remedy = "save it uncompressed, or as PNG"
-        raise MedsegError(Code.NOT_AN_IMAGE, path, "TIFF of a compression not known", remedy) from error
+        how_to_fix = "save it uncompressed, or as PNG"
+        raise MedsegError(Code.NOT_AN_IMAGE, path, "TIFF of a compression not known", how_to_fix) from error
 
 
 def _kept_as(pixels: Array) -> np.dtype[np.generic]:

@@ -62,16 +62,16 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_ch
     affine = _affine(reader)
     notes = affine_checks.singleton_notes(on_disk, path) + affine_checks.check_affine(affine, path)
     if path.suffix.lower() in {".nrrd", ".nhdr"} and not reader.HasMetaDataKey("NRRD_space"):
-        remedy = "set the space in the header if you know it"
-        notes.append(Finding(Code.NO_ORIENTATION, str(path), "no space field", remedy))
+        how_to_fix = "set the space in the header if you know it"
+        notes.append(Finding(Code.NO_ORIENTATION, str(path), "no space field", how_to_fix))
     if payload:
         _check_payload(payload, channels * int(np.prod(shape)) * _voxel_bytes(reader), path)
     array = _execute(reader, path).T.reshape((*shape, channels), order="F")
     return Volume(np.moveaxis(array, -1, 0), Grid(shape, affine), None, tuple(notes))
 
 
-def _not_an_image(path: Path, found: str) -> MedsegError:
-    return MedsegError(Code.NOT_AN_IMAGE, path, found, "export the scan as NIfTI")
+def _not_an_image(path: Path, details: str) -> MedsegError:
+    return MedsegError(Code.NOT_AN_IMAGE, path, details, "export the scan as NIfTI")
 
 
 def _find_payload(path: Path) -> _Payload | None:

@@ -56,7 +56,7 @@ def _prediction(description: Description) -> str:
         flipped = ", also mirrored" if description.flip else ""
         scales = ", ".join(f"{scale:g}" for scale in description.scales)
         views = f" at scales {scales}{flipped}, fused by {description.scale_fusion}"
-    joined = f", planes joined by {description.combine}" if len(description.planes) > 1 else ""
+    joined = f", planes joined by {description.ensemble}" if len(description.planes) > 1 else ""
     least = ", ".join(f"{name} above {share:g}" for name, share in description.mask_thresholds().items())
     masks = f"; masks that may overlap, by probability: {least}" if least else ""
     return f"{description.mode}{views}{' and a dense CRF' if description.crf else ''}{joined}{masks}"

@@ -22,7 +22,7 @@ Weight = Annotated[float, Field(ge=0)]
 Sigma = Annotated[float, Field(gt=0)]
 
 
-class Crf(BaseModel):
+class CRFSettings(BaseModel):
     """Weights and widths of both kernels (σα, σγ in pixels, σβ in grey values), and the mean-field steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +50,7 @@ class _ClassRow(BaseModel):
     name: str
     colour: tuple[int, int, int]
     foreground: bool = False
-    overlapping: bool = False
+    multilabel: bool = False
 
 
 class Description(BaseModel):
@@ -79,12 +79,12 @@ class Description(BaseModel):
     tile: int | tuple[int, int] | None = None
     memory_mb: int = MEMORY_MB
     batch: Count | None
-    crf: Crf | None = None
+    crf: CRFSettings | None = None
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
     scale_fusion: Fusion = "mean"
     flip: bool = False
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
-    combine: Literal["mean", "vote"]
+    ensemble: Literal["mean", "vote"]
     domain: dict[str, Any]
     trained: dict[str, Any]
 

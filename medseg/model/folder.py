@@ -137,10 +137,12 @@ def build_network(description: Description) -> Network:
         description.network,
         in_channels=len(description.channels) * description.depth,
         classes=len(description.classes),
-        overlapping=description.class_list().overlapping,
+        multilabel=description.class_list().multilabel,
         **description.keywords,
     )
 
 
-def _not_a_model(where: Path, found: str) -> MedsegError:
-    return MedsegError(Code.NOT_A_MODEL, where, found, "give a folder made by medseg train or medseg export")
+def _not_a_model(where: Path, details: str) -> MedsegError:
+    return MedsegError(
+        Code.NOT_A_MODEL, where, details, "give a folder made by medseg train or medseg export"
+    )

@@ -39,8 +39,8 @@ def write(path: Path, network: Network, window: tuple[int, int]) -> bool:
         if not problem:
             files.write_bytes(path, graph)
             return free
-    where, remedy = type(network).__name__, "use the model folder itself: it needs no graph"
-    raise MedsegError(Code.NOT_EXPORTABLE, where, problem, remedy)
+    where, how_to_fix = type(network).__name__, "use the model folder itself: it needs no graph"
+    raise MedsegError(Code.NOT_EXPORTABLE, where, problem, how_to_fix)
 
 
 def _attempt(network: Network, window: tuple[int, int], *, free: bool) -> tuple[bytes, str]:
@@ -90,15 +90,15 @@ def _quiet() -> Iterator[None]:
 
 def _traced(window: tuple[int, int], network: Network) -> tuple[int, int]:
     """Two different sides whose deepest features are wider than a pixel: torch takes a 1 for a constant."""
-    height = network.size_from(max(window[0], 2 * network.step + network.context))
+    height = network.size_from(max(window[0], 2 * network.size_divisor + network.border))
     return height, network.size_from(max(window[1], height + 1))
 
 
 def _side(name: str, network: Network) -> Any:
-    """Side lengths that the network takes: step · n + residue from the smallest on."""
-    fewest = (network.size_from(1) - network.residue) // network.step
+    """Side lengths that the network takes: size_divisor · n + size_remainder, from the smallest on."""
+    fewest = (network.size_from(1) - network.size_remainder) // network.size_divisor
     n = torch.export.Dim(name, min=fewest)
-    return network.step * n + network.residue if network.step > 1 else n
+    return network.size_divisor * n + network.size_remainder if network.size_divisor > 1 else n
 
 
 def _difference(graph: bytes, network: Network, window: tuple[int, int], *, free: bool) -> str:

@@ -71,7 +71,7 @@ def build(
     classes: int,
     *,
     seed: int | None = None,
-    overlapping: bool = False,
+    multilabel: bool = False,
     **keywords: Any,
 ) -> Network:
     """Build the network of a name with fresh weights.
@@ -88,7 +88,7 @@ def build(
     check_name(name)
     if name in NETWORKS:
         cls = _load(name)
-        if overlapping and "sigmoid" in keywords_of(name):
+        if multilabel and "sigmoid" in keywords_of(name):
             keywords["sigmoid"] = True
         values = _checked(name, cls, {"in_channels": in_channels, "classes": classes, **keywords})
         return _seeded(seed, cls, values)

@@ -21,42 +21,43 @@ class Sides(Protocol):
     """What says which side lengths a network takes; see :class:`Network`."""
 
     @property
-    def step(self) -> int:
-        """Sides are equal to the residue modulo this."""
+    def size_divisor(self) -> int:
+        """Sides are equal to ``size_remainder`` modulo this."""
 
     @property
-    def residue(self) -> int:
+    def size_remainder(self) -> int:
         """What is left of a side by the step."""
 
     @property
-    def context(self) -> int:
+    def border(self) -> int:
         """Pixels that the output lacks on each side."""
 
     @property
-    def smallest(self) -> int:
+    def min_size(self) -> int:
         """A side that deeper levels still need."""
 
 
 def side_from(size: int, sides: Sides) -> int:
     """The smallest side length (px) from ``size`` upwards that a network of these ``sides`` takes."""
-    size = max(size, sides.smallest, 2 * sides.context + 1)
-    return size + (sides.residue - size) % sides.step
+    size = max(size, sides.min_size, 2 * sides.border + 1)
+    return size + (sides.size_remainder - size) % sides.size_divisor
 
 
 class Network(nn.Module):
     """Base of all networks: ``(B, C, H, W)`` float -> logits ``(B, K, H', W')`` float.
 
-    In training a network under deep supervision returns a list of such logits, one a head. H and W are equal
-    to ``residue`` modulo ``step``; H' = H − 2 · ``context``, and likewise W'. With the same padding
-    everywhere ``context`` and ``residue`` are zero: H and W are multiples of ``step``, and H' = H.
+    In training a network under deep supervision returns a list of such logits, one per head. H and W are
+    equal to ``size_remainder`` modulo ``size_divisor``; H' = H − 2 · ``border``, and likewise W'. With the
+    same padding everywhere ``border`` and ``size_remainder`` are zero: H and W are multiples of
+    ``size_divisor``, and H' = H.
 
-    ``smallest`` is a side that deeper levels still need, ``paper`` who published the network.
+    ``min_size`` is a side that deeper levels still need, ``paper`` who published the network.
     """
 
-    step: int = 1
-    residue: int = 0
-    context: int = 0
-    smallest: int = 1
+    size_divisor: int = 1
+    size_remainder: int = 0
+    border: int = 0
+    min_size: int = 1
     paper: str = ""
 
     def __init__(self, in_channels: int, classes: int) -> None:
@@ -74,22 +75,26 @@ class Network(nn.Module):
         channels, height, width = x.shape[1:]
         if channels != self.in_channels:
             found = f"the input has {channels} channels, the network takes {self.in_channels}"
-            remedy = f"give {self.in_channels} channels (channels · slab depth)"
-            raise MedsegError(Code.SIZE_IMPOSSIBLE, where, found, remedy)
+            how_to_fix = f"give {self.in_channels} channels (channels · slab depth)"
+            raise MedsegError(Code.SIZE_IMPOSSIBLE, where, found, how_to_fix)
         fitting = self.size_from(height), self.size_from(width)
         if fitting != (height, width):
-            rule = f"a multiple of {self.step}" if not self.residue else f"{self.residue} modulo {self.step}"
+            rule = (
+                f"a multiple of {self.size_divisor}"
+                if not self.size_remainder
+                else f"{self.size_remainder} modulo {self.size_divisor}"
+            )
             found = (
                 f"the input is {height}×{width} px; each side must be {rule}, at least {self.size_from(1)}"
             )
             raise MedsegError(Code.SIZE_IMPOSSIBLE, where, found, f"pad it to {fitting[0]}×{fitting[1]}")
 
-    def published_names(self) -> dict[str, str]:
+    def pretrained_key_map(self) -> dict[str, str]:
         """Names of own tensors -> torchvision's names of the published weights that may fill them."""
         return {}
 
 
-class Body(nn.Module):
+class Backbone(nn.Module):
     """A classifier up to its features: ``(B, C, H, W)`` -> a level each at strides 2, 4, 8, 16 and 32.
 
     With a smaller output stride the last levels keep that stride, and their convolutions have rates instead.
@@ -98,7 +103,7 @@ class Body(nn.Module):
 
     widths: list[int]
 
-    def published_names(self, prefix: str) -> dict[str, str]:
+    def pretrained_key_map(self, prefix: str) -> dict[str, str]:
         """Names of own tensors under ``prefix`` -> torchvision's names; here the same."""
         return {f"{prefix}.{name}": name for name in self.state_dict() if not name.endswith("tracked")}
 

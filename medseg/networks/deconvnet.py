@@ -22,8 +22,8 @@ class DeconvNet(Network):
     :param hidden: channels between the two halves.
     """
 
-    step = 32
-    smallest = 224
+    size_divisor = 32
+    min_size = 224
     paper = "Noh, Hong, Han 2015"
 
     def __init__(
@@ -63,7 +63,7 @@ class DeconvNet(Network):
             x = self.decoders[i](self.unpool(x, index, full.shape))  # (B, w[i − 1], H / 2^i, W / 2^i)
         return self.head(x)  # type: ignore[no-any-return]
 
-    def published_names(self) -> dict[str, str]:
+    def pretrained_key_map(self) -> dict[str, str]:
         """The encoder's convolutions are VGG16's."""
         return conv_names(self.encoders, "encoders", VGG16_NAMES)
 

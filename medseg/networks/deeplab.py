@@ -28,7 +28,7 @@ class DeepLabASPP(Network):
     """
 
     paper = "Chen, Papandreou, Kokkinos, Murphy, Yuille 2017"
-    step = 8
+    size_divisor = 8
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class DeepLabASPP(Network):
             full.append(resized(scores, x.shape))  # (B, K, H, W)
         return torch.stack(full).amax(0)
 
-    def published_names(self) -> dict[str, str]:
+    def pretrained_key_map(self) -> dict[str, str]:
         """VGG16's 13 convolutions."""
-        return self.body.published_names("body")
+        return self.body.pretrained_key_map("body")
 
 
 class DeepLabLargeFOV(DeepLabASPP):

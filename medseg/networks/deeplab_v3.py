@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.backbones import BodyName, BodyWidth, make_body
+from medseg.networks.backbones import BackboneName, BackboneWidth, make_backbone
 from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, he_
 
@@ -54,14 +54,14 @@ class DeepLabV3(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BodyName = "resnet50",
-        width: BodyWidth = 64,
+        body: BackboneName = "resnet50",
+        width: BackboneWidth = 64,
         hidden: Count = 256,
         output_stride: Literal[8, 16] = 16,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.step = output_stride
-        self.body = make_body(body, in_channels, width=width, output_stride=output_stride)
+        self.size_divisor = output_stride
+        self.body = make_backbone(body, in_channels, width=width, output_stride=output_stride)
         rates = tuple(rate * 16 // output_stride for rate in (6, 12, 18))
         self.aspp = ASPP(self.body.widths[4], hidden, rates)
         self.head = nn.Conv2d(hidden, classes, 1)
@@ -73,9 +73,9 @@ class DeepLabV3(Network):
         features = self.body(x)[4]  # (B, widths[4], H / output stride, W / output stride)
         return resized(self.head(self.aspp(features)), x.shape)
 
-    def published_names(self) -> dict[str, str]:
+    def pretrained_key_map(self) -> dict[str, str]:
         """The body's layers."""
-        return self.body.published_names("body")
+        return self.body.pretrained_key_map("body")
 
 
 class DeepLabV3Plus(DeepLabV3):
@@ -88,8 +88,8 @@ class DeepLabV3Plus(DeepLabV3):
         in_channels: Count,
         classes: Count,
         *,
-        body: BodyName = "resnet50",
-        width: BodyWidth = 64,
+        body: BackboneName = "resnet50",
+        width: BackboneWidth = 64,
         hidden: Count = 256,
         output_stride: Literal[8, 16] = 16,
     ) -> None:

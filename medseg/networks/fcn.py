@@ -67,7 +67,7 @@ class FCN32s(Network):
             scores = up(scores) + score(pool)  # (B, K, H / 16, W / 16), then / 8
         return self.enlarge(scores)[:, :, :height, :width]  # type: ignore[no-any-return]
 
-    def start_from(self, coarser: FCN32s) -> None:
+    def init_from(self, coarser: FCN32s) -> None:
         """Take over the weights of the net with fewer skips; the new skip starts at zero, its kernel
         bilinear.
 
@@ -83,12 +83,12 @@ class FCN32s(Network):
         own, given = self.state_dict(), coarser.state_dict()
         misfits = [key for key, t in given.items() if key not in own or own[key].shape != t.shape]
         if misfits:
-            remedy = "start from the net with fewer skips and the same keywords"
-            raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(self).__name__, ", ".join(misfits), remedy)
+            how_to_fix = "start from the net with fewer skips and the same keywords"
+            raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(self).__name__, ", ".join(misfits), how_to_fix)
 
-    def published_names(self) -> dict[str, str]:
+    def pretrained_key_map(self) -> dict[str, str]:
         """VGG16's 13 convolutions and its first two fully connected layers."""
-        return self.body.published_names("body") | conv_names(self.top, "top", FULL_NAMES)
+        return self.body.pretrained_key_map("body") | conv_names(self.top, "top", FULL_NAMES)
 
 
 class FCN16s(FCN32s):

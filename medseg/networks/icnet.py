@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.backbones import BodyName, BodyWidth, make_body
+from medseg.networks.backbones import BackboneName, BackboneWidth, make_backbone
 from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, he_
 from medseg.networks.pyramid import PyramidPooling
@@ -24,7 +24,7 @@ class ICNet(Network):
     :param hidden: channels in which the resolutions are joined.
     """
 
-    step = 64
+    size_divisor = 64
     paper = "Zhao, Qi, Shen, Shi, Jia 2018"
 
     def __init__(
@@ -32,12 +32,12 @@ class ICNet(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BodyName = "resnet50",
-        width: BodyWidth = 64,
+        body: BackboneName = "resnet50",
+        width: BackboneWidth = 64,
         hidden: Count = 128,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = make_body(body, in_channels, width=width, output_stride=8)
+        self.body = make_backbone(body, in_channels, width=width, output_stride=8)
         widths = self.body.widths
         self.pyramid = PyramidPooling(widths[4], hidden)
         self.reduce = conv(self.pyramid.outputs, hidden, bias=False)
@@ -65,9 +65,9 @@ class ICNet(Network):
         levels = zip(self.heads, (coarse, middle, fine), strict=True)
         return [resized(head(level), x.shape) for head, level in levels]
 
-    def published_names(self) -> dict[str, str]:
+    def pretrained_key_map(self) -> dict[str, str]:
         """The body's layers."""
-        return self.body.published_names("body")
+        return self.body.pretrained_key_map("body")
 
 
 class CascadeFusion(nn.Module):

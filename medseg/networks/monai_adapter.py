@@ -25,8 +25,8 @@ def monai_class(name: str) -> type[nn.Module]:
     try:
         from monai.networks import nets
     except ImportError:
-        remedy = "install medseg[train]"
-        raise MedsegError(Code.EXTRA_MISSING, where, "MONAI is not installed", remedy) from None
+        how_to_fix = "install medseg[train]"
+        raise MedsegError(Code.EXTRA_MISSING, where, "MONAI is not installed", how_to_fix) from None
     found: object = getattr(nets, name, None)
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
         raise MedsegError(Code.NETWORK_UNKNOWN, where, "MONAI has no such network", "check its spelling")
@@ -51,11 +51,17 @@ class MonaiNetwork(Network):
     """
 
     def __init__(
-        self, kind: type[nn.Module], in_channels: int, classes: int, *, step: int = 32, **keywords: Any
+        self,
+        kind: type[nn.Module],
+        in_channels: int,
+        classes: int,
+        *,
+        size_divisor: int = 32,
+        **keywords: Any,
     ) -> None:
         super().__init__(in_channels, classes)
         values = {"spatial_dims": 2, "in_channels": in_channels, "out_channels": classes, **keywords}
-        self.step = step
+        self.size_divisor = size_divisor
         self.network = _called(kind, values)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.backbones import BodyName, BodyWidth, make_body
+from medseg.networks.backbones import BackboneName, BackboneWidth, make_backbone
 from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, Share, he_
 
@@ -40,7 +40,7 @@ class PSPNet(Network):
     :param width: channels of the body's first level; 64 is the published size.
     """
 
-    step = 8
+    size_divisor = 8
     paper = "Zhao, Shi, Qi, Wang, Jia 2017"
 
     def __init__(
@@ -48,12 +48,12 @@ class PSPNet(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BodyName = "resnet50",
-        width: BodyWidth = 64,
+        body: BackboneName = "resnet50",
+        width: BackboneWidth = 64,
         dropout: Share = 0.1,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = make_body(body, in_channels, width=width, output_stride=8)
+        self.body = make_backbone(body, in_channels, width=width, output_stride=8)
         features = self.body.widths[4]
         self.pyramid = PyramidPooling(features, features // len(BINS))
         self.head = nn.Sequential(
@@ -69,9 +69,9 @@ class PSPNet(Network):
         features = self.body(x)[4]  # (B, widths[4], H / 8, W / 8)
         return resized(self.head(self.pyramid(features)), x.shape)
 
-    def published_names(self) -> dict[str, str]:
+    def pretrained_key_map(self) -> dict[str, str]:
         """The body's layers."""
-        return self.body.published_names("body")
+        return self.body.pretrained_key_map("body")
 
 
 class UPerNet(Network):
@@ -83,7 +83,7 @@ class UPerNet(Network):
     :param hidden: channels of the feature pyramid.
     """
 
-    step = 32
+    size_divisor = 32
     paper = "Xiao, Liu, Zhou, Jiang, Sun 2018"
 
     def __init__(
@@ -91,12 +91,12 @@ class UPerNet(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BodyName = "resnet50",
-        width: BodyWidth = 64,
+        body: BackboneName = "resnet50",
+        width: BackboneWidth = 64,
         hidden: Count = 512,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = make_body(body, in_channels, width=width)
+        self.body = make_backbone(body, in_channels, width=width)
         widths = self.body.widths[1:]
         self.pyramid = PyramidPooling(widths[3], hidden)
         self.top = conv(self.pyramid.outputs, hidden, bias=False)
@@ -118,6 +118,6 @@ class UPerNet(Network):
         fused = torch.cat([resized(level, y.shape) for level in pyramid], 1)  # (B, 4 · hidden, H / 4, W / 4)
         return resized(self.head(fused), x.shape)
 
-    def published_names(self) -> dict[str, str]:
+    def pretrained_key_map(self) -> dict[str, str]:
         """The body's layers."""
-        return self.body.published_names("body")
+        return self.body.pretrained_key_map("body")

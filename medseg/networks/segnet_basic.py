@@ -102,7 +102,7 @@ class FCNBasic(Network):
         learned: bool = True,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.step = 2**depth
+        self.size_divisor = 2**depth
         self.encoders = _encoders(in_channels, width, depth, bias=False)
         self.pool = nn.MaxPool2d(2)
         channels = classes if reduction else width

@@ -46,9 +46,9 @@ class UNet(Network):
         super().__init__(in_channels, classes)
         w = [width * 2**level for level in range(depth + 1)]
         pad = 1 if padding == "same" else 0
-        self.step = 2**depth
-        self.residue = 0 if pad else -4 % self.step
-        self.context = 0 if pad else 6 * self.step - 4
+        self.size_divisor = 2**depth
+        self.size_remainder = 0 if pad else -4 % self.size_divisor
+        self.border = 0 if pad else 6 * self.size_divisor - 4
         contracting = [
             convs(w[i - 1] if i else in_channels, w[i], w[i], batch_norm=batch_norm, padding=pad)
             for i in range(depth + 1)
@@ -66,7 +66,7 @@ class UNet(Network):
         self.apply(he_)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H − 2 · context, W − 2 · context)."""
+        """(B, C, H, W) -> logits (B, K, H − 2 · border, W − 2 · border)."""
         self.require(x)
         skips: list[Tensor] = []
         for encoder in self.encoders:
@@ -75,7 +75,7 @@ class UNet(Network):
         x = self.bottom(x)  # (B, width · 2^depth, H / 2^depth, W / 2^depth)
         for i in reversed(range(len(skips))):
             x = self.ups[i](x)  # (B, width · 2^i, H / 2^i, W / 2^i)
-            skip = centre(skips[i], x.shape) if self.context else skips[i]
+            skip = centre(skips[i], x.shape) if self.border else skips[i]
             x = self.decoders[i](torch.cat((skip, x), 1))
         return self.head(x)  # type: ignore[no-any-return]
 

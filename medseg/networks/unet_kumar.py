@@ -19,7 +19,7 @@ class UNetKumar(Network):
     """
 
     paper = "Kumar, Nagar, Arora, Gupta 2018"
-    step = 8
+    size_divisor = 8
 
     def __init__(self, in_channels: Count, classes: Count, *, width: Count = 64) -> None:
         super().__init__(in_channels, classes)

@@ -48,7 +48,7 @@ class UNetPlusPlus(Network):
         sigmoid: bool = False,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.step = 2**depth
+        self.size_divisor = 2**depth
         self.depth = depth
         self.mode = mode
         self.sigmoid = sigmoid or classes == 1
@@ -85,10 +85,10 @@ class UNetPlusPlus(Network):
         Its keywords are ``depth=level``, ``deep_supervision=False`` and the rest as they were.
         """
         if str(level) not in self.heads:
-            found, remedy = f"there is no head {level}", f"use one of {', '.join(self.heads)}"
-            raise MedsegError(Code.KEYWORD_INVALID, "pruned", found, remedy)
+            found, how_to_fix = f"there is no head {level}", f"use one of {', '.join(self.heads)}"
+            raise MedsegError(Code.KEYWORD_INVALID, "pruned", found, how_to_fix)
         small = copy.deepcopy(self)
-        small.depth, small.step = level, 2**level
+        small.depth, small.size_divisor = level, 2**level
         for nodes in (small.nodes, small.ups):
             for key in [key for key in nodes if sum(map(int, key.split("_"))) > level]:
                 del nodes[key]

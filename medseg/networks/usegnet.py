@@ -38,8 +38,8 @@ class USegNet(Network):
     ) -> None:
         super().__init__(in_channels, classes)
         if skips > depth:
-            found, remedy = f"skips={skips} at depth={depth}", f"use at most {depth} skips"
-            raise MedsegError(Code.KEYWORD_INVALID, "usegnet", found, remedy)
+            found, how_to_fix = f"skips={skips} at depth={depth}", f"use at most {depth} skips"
+            raise MedsegError(Code.KEYWORD_INVALID, "usegnet", found, how_to_fix)
         widths = vgg16_widths(width, depth)
         above = [width, *widths]
         levels = range(depth)
@@ -71,6 +71,6 @@ class USegNet(Network):
             x = self.decoders[i](x)  # (B, width · 2^(i-1), H / 2^i, W / 2^i); at the top width
         return self.head(x)  # type: ignore[no-any-return]
 
-    def published_names(self) -> dict[str, str]:
+    def pretrained_key_map(self) -> dict[str, str]:
         """The encoder's convolutions are VGG16's first."""
         return conv_names(self.encoders, "encoders", VGG16_NAMES)

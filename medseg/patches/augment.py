@@ -68,7 +68,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class AugmentParams:
     """The numbers of one batch, one a patch: (B,), ``shift_px`` (B, 2) as rows, columns.
 
     ``elastic_px`` holds the nodes (B, 2, 3, 3) of :func:`medseg.patches.elastic.displacement`.
@@ -88,9 +88,9 @@ class Draws:
     saturation: Floats
     hue_radians: Floats
 
-    def of(self, rows: slice) -> Draws:
+    def of(self, rows: slice) -> AugmentParams:
         """Those of some patches."""
-        return Draws(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return AugmentParams(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Augmenter:
 
     @property
     def boxes(self) -> Callable[[int, npt.NDArray[np.intp]], tuple[npt.NDArray[np.intp], Pair]] | None:
-        """Where the fields of batch t lie if each differs: see :class:`~medseg.patches.sampler.Drawer`."""
+        """Where the fields of batch t lie if they differ; see ``boxes`` of ``PatchSampler``."""
         return self._boxes if self.settings.elastic_px else None
 
     def __call__(
@@ -128,7 +128,7 @@ class Augmenter:
         patches, labels, *moved = move(patches, labels, draws, self.window, maps, placement)
         return change_grey(change_colours(patches, draws), draws), labels, *moved
 
-    def _draws(self, t: int) -> Draws:
+    def _draws(self, t: int) -> AugmentParams:
         return draw(self.settings, self.batch, np.random.default_rng((self.seed, t, _STREAM)))
 
     def _boxes(self, t: int, windows: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], Pair]:
@@ -136,13 +136,13 @@ class Augmenter:
         return elastic.box(_places_in_slice(self._draws(t), self.window, start, shape))
 
 
-def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> Draws:
+def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> AugmentParams:
     """Draw all numbers of a batch; as many are drawn whatever is off, and new kinds after all others."""
 
     def uniform(reach: float, *shape: int) -> Floats:
         return generator.uniform(-1, 1, (batch, *shape)) * reach
 
-    return Draws(
+    return AugmentParams(
         flip_h=(generator.random(batch) < 0.5) & ("h" in settings.flip),
         flip_w=(generator.random(batch) < 0.5) & ("w" in settings.flip),
         rotate_radians=uniform(math.radians(settings.rotate_degrees)),
@@ -181,7 +181,7 @@ def _side(along: int, across: int, settings: Augmentation) -> int:
 def move(
     patches: Tensor,
     labels: Tensor,
-    draws: Draws,
+    draws: AugmentParams,
     window: Pair,
     maps: Sequence[Tensor] = (),
     placement: Tensor | None = None,
@@ -217,7 +217,7 @@ def move(
     return patches, labels, *maps
 
 
-def change_colours(patches: Tensor, draws: Draws) -> Tensor:
+def change_colours(patches: Tensor, draws: AugmentParams) -> Tensor:
     """Saturation and hue of (B, 3, h, w) float32: red, green, blue.
 
     Raises KEYWORD_INVALID for another number of channels.
@@ -241,7 +241,7 @@ def change_colours(patches: Tensor, draws: Draws) -> Tensor:
     return torch.einsum("bij,bjhw->bihw", matrices, patches)
 
 
-def change_grey(patches: Tensor, draws: Draws) -> Tensor:
+def change_grey(patches: Tensor, draws: AugmentParams) -> Tensor:
     """Contrast, brightness, gamma and noise on (B, C·D, h, w) float32, in this order."""
     if (draws.contrast != 1).any():
         mean = patches.mean(dim=(1, 2, 3), keepdim=True)
@@ -261,11 +261,11 @@ def centre(array: Tensor, size: Pair) -> Tensor:
     return array[..., top : top + size[0], left : left + size[1]]
 
 
-def _resampling(draws: Draws) -> bool:
+def _resampling(draws: AugmentParams) -> bool:
     return bool(draws.rotate_radians.any() or (draws.magnify != 1).any() or draws.shift_px.any())
 
 
-def _sampling_grid(draws: Draws, field: Pair, window: Pair) -> Tensor:
+def _sampling_grid(draws: AugmentParams, field: Pair, window: Pair) -> Tensor:
     """Where in the field each pixel of the window is read, (B, h, w, 2) float32 as torch wants it: x, y."""
     y, x = _offsets(draws, window)
     # torch's -1 and 1 are the outer edges of the first and last pixel (align_corners=False).
@@ -273,7 +273,7 @@ def _sampling_grid(draws: Draws, field: Pair, window: Pair) -> Tensor:
     return torch.from_numpy(grid.astype(np.float32))
 
 
-def _elastic_grid(draws: Draws, field: Pair, window: Pair, placement: Tensor) -> Tensor:
+def _elastic_grid(draws: AugmentParams, field: Pair, window: Pair, placement: Tensor) -> Tensor:
     """As :func:`_sampling_grid`, with elastic deformation, on the placement's device."""
     start, shape, first = placement.unbind(dim=1)
     at = _places_in_slice(draws, window, start, shape) - first.view(-1, 1, 1, 2)
@@ -281,7 +281,7 @@ def _elastic_grid(draws: Draws, field: Pair, window: Pair, placement: Tensor) ->
     return ((2 * at + 1) / size - 1).flip(-1)
 
 
-def _places_in_slice(draws: Draws, window: Pair, start: Tensor, shape: Tensor) -> Tensor:
+def _places_in_slice(draws: AugmentParams, window: Pair, start: Tensor, shape: Tensor) -> Tensor:
     """Where in its slice each pixel of the window is read, (B, h, w, 2) float32, row before column.
 
     The window starts at ``start`` (B, 2) in slices of ``shape`` (B, 2). It is turned, scaled and shifted in
@@ -293,7 +293,7 @@ def _places_in_slice(draws: Draws, window: Pair, start: Tensor, shape: Tensor) -
     return at + elastic.displacement(nodes, at, shape)
 
 
-def _offsets(draws: Draws, window: Pair) -> tuple[Floats, Floats]:
+def _offsets(draws: AugmentParams, window: Pair) -> tuple[Floats, Floats]:
     """Rows and columns (B, h, w) at which the window is read, px from its centre, before any bending."""
     i, j = (np.arange(n) - (n - 1) / 2 for n in window)
     rows, columns = i[None, :, None], j[None, None, :]

@@ -1,8 +1,8 @@
 """Training patches drawn by (seed, t): batch t is the same whatever was drawn before it.
 
-A patch comes from a case drawn uniformly; by the order ``each_once``, from the next case of a permutation
+A patch comes from a case drawn uniformly; by the order ``shuffled``, from the next case of a permutation
 drawn by (seed, epoch), the last batch of an epoch being filled up with the epoch's first cases again. With
-probability ``class_share`` a class is drawn uniformly among the foreground classes of that case (the
+probability ``foreground_oversampling`` a class is drawn uniformly among that case's foreground classes (the
 background where there is no other), then one of its known voxels, and the window is placed so that this voxel
 is equally likely to be any of its pixels; otherwise slice and place are uniform. A window that would reach
 beyond the slice is moved inside, which keeps the voxel in it. A slice smaller than the window is mirrored at
@@ -26,8 +26,8 @@ import numpy.typing as npt
 from medseg.classes import VOID
 from medseg.errors import Code, MedsegError
 from medseg.grid import PLANE_AXIS, Array, Plane, planes_of
-from medseg.preprocess.intensity import Ready
-from medseg.preprocess.store import Prepared
+from medseg.preprocess.intensity import NormalizedVolume
+from medseg.preprocess.store import PreprocessedCase
 
 Pair = tuple[int, int]
 Index = npt.NDArray[np.intp]
@@ -37,7 +37,7 @@ EVERY = slice(None)
 _STREAM = 3  # keeps permutations apart from the places of batches and from other streams
 
 
-class Place(NamedTuple):
+class PatchLocation(NamedTuple):
     """Where a patch is cut: case, slice of a plane, the window's first row and column, negative outside."""
 
     case: int
@@ -48,11 +48,11 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Drawer:
+class PatchSampler:
     """Draws batches of ``batch`` patches from prepared, labelled cases, along one ``plane`` or several.
 
     ``depth`` is the slab's number of slices (odd); ``window`` (h, w) and ``field`` (h', w') are in pixels, a
-    field being larger than its window by an even number; without one it is the window. ``context`` is the
+    field being larger than its window by an even number; without one it is the window. ``border`` is the
     border of the window on each side for which a network of valid convolutions gives nothing: what is placed
     in the slice is the window without it.
 
@@ -64,19 +64,19 @@ class Drawer:
     and one size (h', w') for all.
     """
 
-    cases: Sequence[Prepared]
+    cases: Sequence[PreprocessedCase]
     plane: Plane | tuple[Plane, ...]
     depth: int
     window: Pair
     batch: int
     seed: int
-    class_share: float = 0.0
+    foreground_oversampling: float = 0.0
     field: Pair | None = None
     extras: tuple[str, ...] = ()
     boxes: Callable[[int, Index], tuple[Index, Pair]] | None = None
-    context: int = 0
+    border: int = 0
     background: bool = True
-    order: Literal["random", "each_once"] = "random"
+    order: Literal["random", "shuffled"] = "random"
     outside: Literal["mirror", "void"] = "mirror"
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class Drawer:
         batch = tuple(np.stack(array) for array in arrays)
         return batch if self.boxes is None else (*batch, placement[rows])
 
-    def places(self, t: int) -> list[Place]:
+    def places(self, t: int) -> list[PatchLocation]:
         """Where batch ``t`` is cut."""
         generator = np.random.default_rng((self.seed, t))
         if self.order == "random":
@@ -126,13 +126,13 @@ class Drawer:
         return [self._place(case, generator) for case in self._turn(t)]
 
     @property
-    def steps_each_once(self) -> int:
+    def steps_shuffled(self) -> int:
         """Batches in which every case is used once."""
         return -(-len(self.cases) // self.batch)
 
     def _turn(self, t: int) -> list[int]:
         """The cases of batch ``t`` where each is used once an epoch."""
-        epoch, step = divmod(t, self.steps_each_once)
+        epoch, step = divmod(t, self.steps_shuffled)
         order = np.random.default_rng((self.seed, epoch, _STREAM)).permutation(len(self.cases))
         places = np.arange(step * self.batch, (step + 1) * self.batch) % len(self.cases)
         return [int(case) for case in order[places]]
@@ -154,15 +154,15 @@ class Drawer:
         """For each case, the known voxels (N, 3) of each class that is drawn."""
         return [_by_class(case.positions, int(self.background)) for case in self.cases]
 
-    def _place(self, case: int, generator: np.random.Generator) -> Place:
+    def _place(self, case: int, generator: np.random.Generator) -> PatchLocation:
         plane = self._planes[0]
         if len(self._planes) > 1:  # one plane alone takes no number from the generator
             plane = self._planes[int(generator.integers(len(self._planes)))]
         slices, *size = _stack_shape(self.cases[case].ready.grid.shape, plane)
-        placed = np.subtract(self.window, 2 * self.context)
+        placed = np.subtract(self.window, 2 * self.border)
         last = [max(0, n - w) for n, w in zip(size, placed, strict=True)]
         classes = self._voxels[case]
-        if generator.random() < self.class_share and classes:
+        if generator.random() < self.foreground_oversampling and classes:
             of_class = classes[generator.integers(len(classes))]
             voxel = of_class[generator.integers(len(of_class))]
             index, *pixel = _stack_shape(tuple(voxel.tolist()), plane)
@@ -170,9 +170,9 @@ class Drawer:
         else:
             index = int(generator.integers(slices))
             start = generator.integers(np.add(last, 1))
-        return Place(case, index, int(start[0]) - self.context, int(start[1]) - self.context, plane)
+        return PatchLocation(case, index, int(start[0]) - self.border, int(start[1]) - self.border, plane)
 
-    def _placement(self, t: int, places: list[Place]) -> tuple[Index, Pair]:
+    def _placement(self, t: int, places: list[PatchLocation]) -> tuple[Index, Pair]:
         """Where each window lies, how large its slice is, where its field starts (B, 3, 2); fields' size."""
         start = np.array([(place.row, place.column) for place in places], np.intp)
         shapes = [(self.cases[place.case].ready.grid.shape, place.plane) for place in places]
@@ -183,7 +183,7 @@ class Drawer:
             first, size = self.boxes(t, np.stack([start, slices], axis=1))
         return np.stack([start, slices, first], axis=1), size
 
-    def _cut(self, place: Place, first: Pair, size: Pair) -> list[Array]:
+    def _cut(self, place: PatchLocation, first: Pair, size: Pair) -> list[Array]:
         case, where = self.cases[place.case], (place.plane, place.slice)
         patch = read_field(case.ready, *where, self.depth, first, size)
         label = read_label_field(self._labels[place.case], *where, first, size)
@@ -196,7 +196,7 @@ class Drawer:
 
 
 def read_field(
-    ready: Ready, plane: Plane, index: int, depth: int, first: Pair, size: Pair
+    ready: NormalizedVolume, plane: Plane, index: int, depth: int, first: Pair, size: Pair
 ) -> npt.NDArray[np.float32]:
     """A piece of a slab, scaled float32 (C·D, h', w'), rows as in :func:`medseg.patches.slabs.read_slab`.
 

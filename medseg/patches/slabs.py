@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import PLANE_AXIS, Array, Plane
-from medseg.preprocess.intensity import Ready
+from medseg.preprocess.intensity import NormalizedVolume
 
 
 def slices(shape: tuple[int, int, int], plane: Plane) -> int:
@@ -30,7 +30,7 @@ def plane_view(array: Array, plane: Plane) -> Array:
     return np.moveaxis(array, PLANE_AXIS[plane], 0)
 
 
-def read_slab(ready: Ready, plane: Plane, index: int, depth: int) -> npt.NDArray[np.float32]:
+def read_slab(ready: NormalizedVolume, plane: Plane, index: int, depth: int) -> npt.NDArray[np.float32]:
     """The slices around ``index`` as a network's input: scaled float32 (C·D, H, W).
 
     Channel c's slice at offset o from the middle is row c·D + D//2 + o. Beyond the volume's ends the edge

@@ -236,10 +236,10 @@ def _pasted(array: Array, record: Record) -> Array:
 
 def _spacing(grid: Grid, plan: GeometryPlan) -> tuple[float, float, float] | None:
     """The plan's spacing for a volume of this unit."""
-    other, remedy = ("mm", "spacing_px: [rows, columns]") if grid.unit == "px" else ("px", "spacing_mm")
+    other, how_to_fix = ("mm", "spacing_px: [rows, columns]") if grid.unit == "px" else ("px", "spacing_mm")
     if getattr(plan, f"spacing_{other}") is not None:
         found = f"a volume in {grid.unit}"
-        raise MedsegError(Code.KEYWORD_INVALID, f"preprocess.spacing_{other}", found, f"use {remedy}")
+        raise MedsegError(Code.KEYWORD_INVALID, f"preprocess.spacing_{other}", found, f"use {how_to_fix}")
     if plan.spacing_px is not None:
         return (*plan.spacing_px, grid.spacing[2])
     return plan.spacing_mm

@@ -39,15 +39,15 @@ _N4_SHORTEST_AXIS = 32
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """Per channel, x' = (x - shift) / scale."""
+class Normalization:
+    """Per channel, x' = (x - mean) / std."""
 
-    shift: tuple[float, ...]
-    scale: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Ready:
+class NormalizedVolume:
     """What networks see: ``array`` (C, X, Y, Z) in its own dtype, maybe memory-mapped, and how to scale it.
 
     It is never scaled as a whole, only piece by piece as it is read.
@@ -55,20 +55,20 @@ class Ready:
 
     array: Array
     grid: Grid
-    scaling: Scaling
+    normalization: Normalization
 
     def __post_init__(self) -> None:
         if self.array.ndim != 4 or self.array.shape[1:] != self.grid.shape:
             raise ValueError(f"array {self.array.shape} is not (C, X, Y, Z) on a grid of {self.grid.shape}")
-        if not len(self.array) == len(self.scaling.shift) == len(self.scaling.scale):
-            raise ValueError(f"{len(self.array)} channels, but scaling is {self.scaling}")
+        if not len(self.array) == len(self.normalization.mean) == len(self.normalization.std):
+            raise ValueError(f"{len(self.array)} channels, but normalization is {self.normalization}")
 
     def normalise(self, slab: Array) -> npt.NDArray[np.float32]:
         """Scale a piece (C, ...) of :attr:`array`; a new C-ordered float32 array."""
         each = (-1,) + (1,) * (slab.ndim - 1)
         values = slab.astype(np.float32, order="C", copy=True)
-        values -= np.asarray(self.scaling.shift, np.float32).reshape(each)
-        values /= np.asarray(self.scaling.scale, np.float32).reshape(each)
+        values -= np.asarray(self.normalization.mean, np.float32).reshape(each)
+        values /= np.asarray(self.normalization.std, np.float32).reshape(each)
         return values
 
 
@@ -106,7 +106,7 @@ def box(volume: Volume, rule: Foreground) -> Box:
     return x, y, z_range
 
 
-def measure(volume: Volume, rule: Foreground, method: Intensity) -> Scaling:
+def measure(volume: Volume, rule: Foreground, method: Intensity) -> Normalization:
     """Shift and scale of each channel: mean and standard deviation over its foreground, or 0 and 1.
 
     The deviation is the population's (divided by n). A constant foreground gets scale 1; no foreground,
@@ -116,19 +116,21 @@ def measure(volume: Volume, rule: Foreground, method: Intensity) -> Scaling:
     if method == "imagenet":
         return _imagenet(len(volume.array))
     if method == "none":
-        return Scaling((0.0,) * len(volume.array), (1.0,) * len(volume.array))
+        return Normalization((0.0,) * len(volume.array), (1.0,) * len(volume.array))
     moments = [_moments(channel, rule) for channel in volume.array]
-    return Scaling(tuple(mean for mean, _ in moments), tuple(deviation or 1.0 for _, deviation in moments))
+    return Normalization(
+        tuple(mean for mean, _ in moments), tuple(deviation or 1.0 for _, deviation in moments)
+    )
 
 
-def _imagenet(channels: int) -> Scaling:
+def _imagenet(channels: int) -> Normalization:
     if channels != 3:
         found = f"imagenet scaling of {channels} channel(s)"
         raise MedsegError(
             Code.KEYWORD_INVALID, "preprocess.intensity", found, "use zscore, or images of three colours"
         )
     mean, deviation = (tuple(255 * x for x in part) for part in (_IMAGENET_MEAN, _IMAGENET_DEVIATION))
-    return Scaling(mean, deviation)
+    return Normalization(mean, deviation)
 
 
 def correct_bias(volume: Volume) -> Volume:

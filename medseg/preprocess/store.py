@@ -1,4 +1,4 @@
-"""Prepared cases on disk: arrays in their own dtype that training maps into memory, and one record beside.
+"""Preprocessed cases on disk: arrays in their own dtype, memory-mapped by training, and one record beside.
 
 A case's folder appears whole or not at all. Arrays are in Fortran order: the channels of an axial slice lie
 together, and slices one after the other, so that a slab is one short run of the file; and a scan file lies
@@ -23,7 +23,7 @@ from medseg.errors import Code, MedsegError
 from medseg.grid import Array
 from medseg.mask_bits import pack_masks
 from medseg.preprocess.geometry import Record, grid_from_json, grid_to_json
-from medseg.preprocess.intensity import Ready, Scaling
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
 
 POSITIONS_PER_CLASS = 10_000
 """As many voxels of each class are kept for drawing patches around."""
@@ -33,7 +33,7 @@ _OWN = ("image", "label", "positions")
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreprocessedCase:
     """A case as :func:`open` finds it; ``ready.array``, ``label`` and ``extras`` are read-only memory maps.
 
     ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``positions`` (N, 4) int16 has rows of
@@ -43,7 +43,7 @@ class Prepared:
 
     name: str
     subject: str
-    ready: Ready
+    ready: NormalizedVolume
     label: Array | None
     positions: npt.NDArray[np.int16]
     record: Record
@@ -55,7 +55,7 @@ def write(
     folder: Path,
     name: str,
     subject: str,
-    ready: Ready,
+    ready: NormalizedVolume,
     label: Array | None,
     record: Record,
     seed: int,
@@ -86,7 +86,7 @@ def write(
         "name": name,
         "subject": subject,
         "grid": grid_to_json(ready.grid),
-        "scaling": asdict(ready.scaling),
+        "normalization": asdict(ready.normalization),
         "geometry": record.to_json(),
         "counts": {str(index): n for index, n in counts.items()},
         "extras": sorted(given),
@@ -97,16 +97,16 @@ def write(
     return case
 
 
-def open(case: Path) -> Prepared:  # noqa: A001 - read as store.open
+def open(case: Path) -> PreprocessedCase:  # noqa: A001 - read as store.open
     """Map a prepared case's arrays, read-only. Raises STAGE_MISSING where there is no such case."""
     if not (case / _RECORD).is_file():
         raise MedsegError(Code.STAGE_MISSING, case, "no prepared case is there", "run medseg preprocess")
     about: dict[str, Any] = files.read_json(case / _RECORD)
-    scaling = Scaling(tuple(about["scaling"]["shift"]), tuple(about["scaling"]["scale"]))
-    return Prepared(
+    normalization = Normalization(tuple(about["normalization"]["mean"]), tuple(about["normalization"]["std"]))
+    return PreprocessedCase(
         about["name"],
         about["subject"],
-        Ready(_map(case / "image.npy"), grid_from_json(about["grid"]), scaling),
+        NormalizedVolume(_map(case / "image.npy"), grid_from_json(about["grid"]), normalization),
         _map(case / "label.npy") if (case / "label.npy").is_file() else None,
         np.load(case / "positions.npy"),
         Record.from_json(about["geometry"]),

@@ -45,7 +45,7 @@ def class_colours(classes: ClassList) -> dict[int, RGB]:
 
 def labelled(rgb: Array, labels: Array, classes: ClassList) -> Array:
     """Lay classes over a picture; or overlapping masks, the largest lowest: a faint fill, then outlines."""
-    if not classes.overlapping:
+    if not classes.multilabel:
         return tint(rgb, labels, class_colours(classes))
     held = [(classes.holds(labels, i), classes.classes[i].colour) for i in classes.foreground]
     held.sort(key=lambda mask: -int(np.count_nonzero(mask[0])))

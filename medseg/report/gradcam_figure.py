@@ -20,7 +20,7 @@ _OUTLINE = "#4cc9f0"
 
 
 @dataclass(frozen=True, eq=False)
-class HeatSlice:
+class GradCamSlice:
     """One slice of an RAS+ volume: grey values, heat in 0 to 1 and what was predicted, each (H, W).
 
     ``pixel`` is the size of a pixel along H and W, ``name`` stands over it (`axial 12`). An image in px has
@@ -49,7 +49,7 @@ class HeatSlice:
         return (along_h, along_w) if self.colours is None else (along_w, along_h)
 
 
-def heat_picture(title: str, slices: Sequence[HeatSlice]) -> bytes:
+def gradcam_figure(title: str, slices: Sequence[GradCamSlice]) -> bytes:
     """A column a slice: above it with the outline of what was predicted, below under its heat. PNG.
 
     Heat runs from none over red to white; grey values from the 1st to the 99th percentile of the slices.

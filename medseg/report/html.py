@@ -71,7 +71,7 @@ class Report:
     """Everything the page says, as plain values.
 
     ``facts`` are the groups under "What was run" (heading → name → value), ``recipe`` its YAML text,
-    ``summary`` the content of ``summary.json``, ``scores`` the rows of ``scores.csv`` and ``set_aside`` those
+    ``summary`` the content of ``summary.json``, ``scores`` the rows of ``scores.csv`` and ``excluded`` those
     of ``quarantine.csv`` (case, file, code, found, remedy). Charts stand under "Scores" (``spread``),
     "Training" and "Where the time went" (``times``). ``unit`` tells scans (mm) from images (px).
     """
@@ -83,7 +83,7 @@ class Report:
     summary: Mapping[str, Any]
     scores: Sequence[ScoreRow]
     command: str = ""
-    set_aside: Sequence[Mapping[str, str]] = ()
+    excluded: Sequence[Mapping[str, str]] = ()
     tiles: Sequence[Tile] = ()
     training: Sequence[Chart] = ()
     spread: Sequence[Chart] = ()

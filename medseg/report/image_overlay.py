@@ -51,7 +51,7 @@ class _Layout:
 
 
 def overlay(
-    image: Volume, classes: ClassList, truth: Array | None, prediction: Array | None, margin: Array | None
+    image: Volume, classes: ClassList, truth: Array | None, prediction: Array | None, confidence: Array | None
 ) -> bytes:
     """Draw an image (C, H, W, 1) in its own colours, in true proportion, with the classes that it holds.
 
@@ -60,7 +60,7 @@ def overlay(
     images stand in two rows. Returns JPEG: a photograph has too many colours for a small PNG.
     """
     rgb = colours_of(image.array[..., 0])
-    given = {"truth": truth, "prediction": prediction, "margin": margin if truth is None else None}
+    given = {"truth": truth, "prediction": prediction, "margin": confidence if truth is None else None}
     flat = {name: array[..., 0] for name, array in given.items() if array is not None}
     panels = _panels(rgb, flat, classes)
     legend = _legend(flat, classes)
@@ -135,7 +135,7 @@ def _legend(flat: dict[str, Array], classes: ClassList) -> dict[str, RGB]:
 def _counts(labels: Array, classes: ClassList) -> Array:
     """Pixels of each class index or mask, and of void, (256,)."""
     counts = np.bincount(labels.ravel(), minlength=256)
-    if classes.overlapping:
+    if classes.multilabel:
         of_masks = [np.count_nonzero(classes.holds(labels, i)) for i in classes.foreground]
         counts[: len(classes)], counts[len(classes) : VOID] = of_masks, 0
     return counts

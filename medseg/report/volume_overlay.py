@@ -23,7 +23,7 @@ _LETTERS: dict[Plane, tuple[str, str, str]] = {
     "sagittal": ("A", "P", "S"),
 }
 _AIR = 0.08
-_SEEN_MARGIN = 3
+_SEEN_CONFIDENCE = 3
 _BLACK = "#000000"
 _FAINT = "#c3cad6"
 _PANEL = 2.0  # inches
@@ -38,7 +38,7 @@ class _Shown:
     grey: Array
     truth: Array | None
     prediction: Array | None
-    margin: Array | None
+    confidence: Array | None
     spacing: tuple[float, ...]
     head: Array
     held: Array
@@ -49,7 +49,7 @@ class _Shown:
         """Names of the panels of a row."""
         if self.truth is not None:
             return ["image", "truth", *([] if self.prediction is None else ["prediction", "errors"])]
-        optional = {"prediction": self.prediction, "margin": self.margin}
+        optional = {"prediction": self.prediction, "margin": self.confidence}
         return ["image", *(name for name, array in optional.items() if array is not None)]
 
 
@@ -79,7 +79,7 @@ def overlay(
     *,
     truth: Array | None = None,
     prediction: Array | None = None,
-    margin: Array | None = None,
+    confidence: Array | None = None,
     channel: int = 0,
 ) -> bytes:
     """Draw a case in three planes, each through the slice with most foreground of truth and prediction.
@@ -91,8 +91,8 @@ def overlay(
     PNG.
     """
     if image.grid.unit == "px":
-        return image_overlay.overlay(image, classes, truth, prediction, margin)
-    shown = _shown(image, channel, truth, prediction, margin)
+        return image_overlay.overlay(image, classes, truth, prediction, confidence)
+    shown = _shown(image, channel, truth, prediction, confidence)
     cuts = [_cut(shown, plane) for plane in _LETTERS]
     # All planes at one scale: the widest fills its panel, the rows are as high as they need.
     width = max(cut.size[1] for cut in cuts)
@@ -117,13 +117,13 @@ def overlay(
 
 
 def _shown(
-    image: Volume, channel: int, truth: Array | None, prediction: Array | None, margin: Array | None
+    image: Volume, channel: int, truth: Array | None, prediction: Array | None, confidence: Array | None
 ) -> _Shown:
     turn = orientations.io_orientation(image.grid.affine)
     grey = orientations.apply_orientation(image.array[channel], turn)
-    truth, prediction, margin = (
+    truth, prediction, confidence = (
         None if array is None else orientations.apply_orientation(array, turn)
-        for array in (truth, prediction, margin)
+        for array in (truth, prediction, confidence)
     )
     held = np.zeros(grey.shape, dtype=np.uint8)
     for labels in (truth, prediction):
@@ -136,7 +136,7 @@ def _shown(
         grey=grey,
         truth=truth,
         prediction=prediction,
-        margin=margin,
+        confidence=confidence,
         spacing=tuple(spacing),
         head=head,
         held=held if held.any() else head,
@@ -165,7 +165,7 @@ def _cut(shown: _Shown, plane: Plane) -> _Cut:
     across, up = (a for a in range(3) if a != axis)
     index = int(shown.held.sum(axis=(across, up), dtype=np.int64).argmax())
     seen = _upright(shown.head, plane, index) | (_upright(shown.held, plane, index) > 0)
-    window = bounding_box(seen, _SEEN_MARGIN) if seen.any() else tuple(slice(0, n) for n in seen.shape)
+    window = bounding_box(seen, _SEEN_CONFIDENCE) if seen.any() else tuple(slice(0, n) for n in seen.shape)
     return _Cut(plane, index, window, (shown.spacing[up], shown.spacing[across]))
 
 
@@ -174,8 +174,8 @@ def _panel(shown: _Shown, cut: _Cut, name: str, classes: ClassList) -> Array:
     first, last = shown.range
     grey = np.clip((cut.of(shown.grey).astype(np.float64) - first) / (last - first), 0, 1)
     rgb = np.repeat(grey[..., None], 3, axis=2)
-    if name == "margin" and shown.margin is not None:
-        return warm(cut.of(shown.margin))
+    if name == "margin" and shown.confidence is not None:
+        return warm(cut.of(shown.confidence))
     if name == "truth" and shown.truth is not None:
         return labelled(rgb, cut.of(shown.truth), classes)
     if name == "prediction" and shown.prediction is not None:

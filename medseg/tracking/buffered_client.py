@@ -31,7 +31,7 @@ T = TypeVar("T")
 Kept = Mapping[str, Any]
 
 
-class Link:
+class BufferedClient:
     """A store's client, or none; `warn` gets a line when the store refuses something, is lost, is back."""
 
     def __init__(self, uri: str | None, unsent: Path, warn: Callable[[str], None]) -> None:

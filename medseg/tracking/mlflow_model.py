@@ -71,7 +71,7 @@ def _row(paths: Mapping[str, Path], model: Any, out: Path) -> dict[str, Any]:
     try:
         made = segment.segment_file(paths, model, out)
     except MedsegError as refused:
-        told = {"code": str(refused.code), "note": refused.finding.found}
+        told = {"code": str(refused.code), "note": refused.finding.details}
         return {**first, **dict.fromkeys(columns, ""), **told}
     about = made.to_json()
     sizes = {f"size_{name}": float(value) for name, value in made.sizes.items()}

@@ -183,8 +183,8 @@ def check(uri: str) -> None:
 
 def unreachable(uri: str, error: Exception) -> MedsegError:
     """The refusal that names a store without the password its URI may hold."""
-    remedy = "start the server, correct tracking.uri, or leave it out to keep the runs in the work folder"
-    return MedsegError(Code.TRACKING_UNREACHABLE, without_password(uri), reason(error), remedy)
+    how_to_fix = "start the server, correct tracking.uri, or leave it out to keep the runs in the work folder"
+    return MedsegError(Code.TRACKING_UNREACHABLE, without_password(uri), reason(error), how_to_fix)
 
 
 def reason(error: Exception) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import medseg
 from medseg.grid import Array
 from medseg.tracking import store
-from medseg.tracking.buffered_client import UNSENT, Link
+from medseg.tracking.buffered_client import UNSENT, BufferedClient
 from medseg.tracking.system_metrics import PREFIX, Sampler
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -31,7 +31,7 @@ MAX_KEY = 250
 MAX_PARAMS = 100  # a batch
 MAX_METRICS = 1000  # a batch
 
-# Columns of the saved view "scores", which the runs page offers under "Views".
+# Columns of the saved view "scores", which the runs page offers under "TestTimeAugmentation".
 _COLUMNS = [
     *(f"metrics.`{name}`" for name in ("test/dice_mean", "val/dice_mean", "train/loss")),
     *(f"attributes.`{name}`" for name in ("Dataset", "Models")),
@@ -54,7 +54,7 @@ class Tracker:
     """The runs of one recipe in one work folder; with `uri` None everything it is told is ignored."""
 
     def __init__(self, uri: str | None, work: Path, experiment: str, *, warn: Callable[[str], None]) -> None:
-        self._link = Link(uri, work / UNSENT, warn)
+        self._link = BufferedClient(uri, work / UNSENT, warn)
         self._work = _work_digest(work)
         self._own = uri is not None and store.is_own(uri, work)
         self._link.resend()
@@ -104,7 +104,7 @@ class Tracker:
 class Run(AbstractContextManager["Run"]):
     """One MLflow run; as a context it ends FINISHED, KILLED (by Ctrl-C or a signal) or FAILED."""
 
-    def __init__(self, link: Link, experiment_id: str, run_id: str, *, resumed: bool) -> None:
+    def __init__(self, link: BufferedClient, experiment_id: str, run_id: str, *, resumed: bool) -> None:
         self.id = run_id
         self.experiment_id = experiment_id
         self.link = link

@@ -55,8 +55,8 @@ def serve(work: Path, port: int = 5000, *, patience: float = 90.0) -> Server:
     ends or has not answered after `patience` seconds.
     """
     if not (work / store.DATABASE).is_file():
-        remedy = "train first; if the recipe names tracking.uri, open that address instead"
-        raise MedsegError(Code.STAGE_MISSING, work, f"no {store.DATABASE} in this folder", remedy)
+        how_to_fix = "train first; if the recipe names tracking.uri, open that address instead"
+        raise MedsegError(Code.STAGE_MISSING, work, f"no {store.DATABASE} in this folder", how_to_fix)
     _refuse_busy(port)
     uri = store.prepare(work)
     address = f"http://{HOST}:{port}/{runs_page(uri)}"

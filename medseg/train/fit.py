@@ -30,7 +30,7 @@ from medseg.train import optim, state
 from medseg.train.fabric import deterministic, open_fabric, resolved_precision, seeded
 from medseg.train.plan import Epoch, FitPlan
 from medseg.train.prefetch import ahead
-from medseg.train.stop import Stopped, StopWish, listening
+from medseg.train.stop import Stopped, StopRequest, handle_stop_signals
 
 Draw = Callable[[int, slice], tuple[Any, ...]]
 """(t, rows) -> rows of batch t: patches (B, C·D, h', w') float32, labels (B, h', w') uint8, and what else
@@ -75,10 +75,10 @@ def fit(
     yield from map(Epoch.from_row, list(now.history))
 
     while now.epoch < plan.epochs and not now.stopped_early:
-        with deterministic(run.fabric.device), listening() as wish:
+        with deterministic(run.fabric.device), handle_stop_signals() as wish:
             clock = time.perf_counter() - now.seconds
             phase, first_epoch = optim.phase_at(plan.all_phases, now.epoch)
-            optim.enter(phase, network, run.optimiser)
+            optim.apply_phase(phase, network, run.optimiser)
             steps = range(now.step, (now.epoch + 1) * plan.steps_per_epoch)
 
             # Train
@@ -102,7 +102,7 @@ def fit(
             if validate is not None and due:
                 run.save()
                 val = run.validate(validate, wish)
-            is_best = run.judge(val) if val is not None else validate is None
+            is_best = run.update_best(val) if val is not None else validate is None
 
             # Keep
             now.epoch += 1
@@ -170,14 +170,16 @@ class _Run:
             ) from problem
         return value
 
-    def agreed_signal(self, wish: StopWish) -> int:
+    def agreed_signal(self, wish: StopRequest) -> int:
         """The signal that any process got, or 0: all of them stop at one step."""
         if self.fabric.world_size == 1:
             return wish.signum
         signum = torch.tensor(wish.signum, device=self.fabric.device)
         return int(self.fabric.all_reduce(signum, reduce_op="max"))
 
-    def validate(self, function: Callable[[nn.Module], dict[str, float]], wish: StopWish) -> dict[str, float]:
+    def validate(
+        self, function: Callable[[nn.Module], dict[str, float]], wish: StopRequest
+    ) -> dict[str, float]:
         """Score the network. All is saved, so a signal need not wait."""
         if signum := self.agreed_signal(wish):
             raise Stopped(self.state.step, signum)
@@ -191,19 +193,19 @@ class _Run:
         wish.at_once = None
         return agreed
 
-    def judge(self, val: dict[str, float]) -> bool:
+    def update_best(self, val: dict[str, float]) -> bool:
         """Whether this validation is the best; too many in a row that are not end the training."""
-        key, now = self.plan.keep_best_by, self.state
+        key, now = self.plan.monitor, self.state
         if key not in val:
             raise MedsegError(
-                Code.KEYWORD_INVALID, "keep_best_by", f"{key!r}", f"use one of {', '.join(sorted(val))}"
+                Code.KEYWORD_INVALID, "monitor", f"{key!r}", f"use one of {', '.join(sorted(val))}"
             )
         score = -math.inf if math.isnan(val[key]) else float(val[key])
         if now.best is None or score > now.best:
-            now.best, now.waited = score, 0
+            now.best, now.validations_without_improvement = score, 0
             return True
-        now.waited += 1
-        now.stopped_early = 0 < self.plan.patience <= now.waited
+        now.validations_without_improvement += 1
+        now.stopped_early = 0 < self.plan.patience <= now.validations_without_improvement
         return False
 
     def save(self) -> None:
@@ -283,9 +285,9 @@ def _check_finite(network: nn.Module, step: int) -> None:
         raise _broken(step, "some weights are not finite")
 
 
-def _broken(t: int, found: str) -> MedsegError:
-    remedy = "lower train.lr or set train.clip, then delete the fold's folder and train again"
-    return MedsegError(Code.LOSS_NOT_FINITE, f"training, step {t}", found, remedy)
+def _broken(t: int, details: str) -> MedsegError:
+    how_to_fix = "lower train.lr or set train.clip, then delete the fold's folder and train again"
+    return MedsegError(Code.LOSS_NOT_FINITE, f"training, step {t}", details, how_to_fix)
 
 
 def _fitted(labels: Tensor, logits: Logits) -> Tensor:

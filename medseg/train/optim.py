@@ -109,7 +109,7 @@ def build(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def enter(phase: Phase, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def apply_phase(phase: Phase, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Put the network in training mode, free what trains in this phase, and group it by its rate.
 
     A frozen layer is in evaluation mode, so that batch norm's statistics stay too. Moments of parameters

@@ -21,7 +21,7 @@ class FitPlan:
     Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
     limits the gradient's norm. ``precision`` auto is fp32 on a CPU and bf16 on a GPU, fp16 where that lacks
     it. ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler. ``patience`` counts
-    validations without a better ``keep_best_by``, a key of what validation gives, higher being better; 0
+    validations without a better ``monitor``, a key of what validation gives, higher being better; 0
     never stops early. ``identity`` is whatever else makes two trainings different (data, recipe); its values
     are plain.
     """
@@ -41,7 +41,7 @@ class FitPlan:
     compile: bool = False
     validate_every: int = 1
     patience: int = 0
-    keep_best_by: str = "dice_mean"
+    monitor: str = "dice_mean"
     seed: int = 0
     identity: Mapping[str, Any] = field(default_factory=dict)
 

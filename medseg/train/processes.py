@@ -23,7 +23,7 @@ import torch
 from medseg.errors import MedsegError
 from medseg.train.fit import fit
 from medseg.train.plan import Epoch
-from medseg.train.stop import Stopped, listening
+from medseg.train.stop import Stopped, handle_stop_signals
 
 Make = Callable[[], Mapping[str, Any]]
 """Gives the arguments of :func:`medseg.train.fit.fit` but ``on_step``; a function that can be pickled."""
@@ -41,7 +41,7 @@ def fit_in_processes(
     SIGINT and SIGTERM are passed on, and :class:`Stopped` is raised once the checkpoint is written. A fault
     in one process ends all and is raised here.
     """
-    with listening() as wish, closing(_Crew(make, processes)) as crew:
+    with handle_stop_signals() as wish, closing(_Crew(make, processes)) as crew:
         while True:
             if wish.signum:
                 crew.ask_to_stop()

@@ -35,7 +35,7 @@ class State:
     loss_steps: int = 0
     seconds: float = 0.0
     best: float | None = None
-    waited: int = 0
+    validations_without_improvement: int = 0
     stopped_early: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -129,7 +129,7 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _unreadable(path: Path, found: str) -> MedsegError:
+def _unreadable(path: Path, details: str) -> MedsegError:
     return MedsegError(
-        Code.CHECKPOINT_UNREADABLE, path, found, "delete it to start again, or put a good copy in its place"
+        Code.CHECKPOINT_UNREADABLE, path, details, "delete it to start again, or put a good copy in its place"
     )

@@ -28,7 +28,7 @@ class Stopped(BaseException):
         return Stopped, (self.step, self.signum)
 
 
-class StopWish:
+class StopRequest:
     """The signal that arrived, or 0. While ``at_once`` is set to a step, a signal raises :class:`Stopped`."""
 
     def __init__(self) -> None:
@@ -45,9 +45,9 @@ class StopWish:
 
 
 @contextmanager
-def listening() -> Iterator[StopWish]:
+def handle_stop_signals() -> Iterator[StopRequest]:
     """Turn SIGINT and SIGTERM into a wish while the block runs; in other threads than the main one, don't."""
-    wish = StopWish()
+    wish = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield wish
         return

@@ -26,7 +26,7 @@ from medseg.infer.segment import Result, measure_sizes, write_label_names
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
 from medseg.preprocess import intensity
-from medseg.preprocess.intensity import Ready
+from medseg.preprocess.intensity import NormalizedVolume
 from medseg.volume import Volume
 from pipelines.case_tables import case_files, cases, roles
 from pipelines.job import Job
@@ -62,7 +62,7 @@ def run(request: Request, say: Reporter) -> ExitCode:
             Code.USAGE, work.root, "the work folder of a trained network", "name another with --work"
         )
     classes = recipe.data.class_list()
-    if classes.overlapping or not classes.background:
+    if classes.multilabel or not classes.background:
         found = "clusters of grey values need classes that exclude each other, and a background"
         raise MedsegError(Code.USAGE, recipe.name, found, "take a recipe of brain scans")
     ingest.data_folder(recipe)
@@ -73,8 +73,8 @@ def run(request: Request, say: Reporter) -> ExitCode:
             ingest.run(job)
             _predict(job, folds)
             evaluate.score(job, list(evaluate.references(job, folds)))
-    aside = files.read_csv(work.ingest / "quarantine.csv")
-    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+    excluded = files.read_csv(work.ingest / "quarantine.csv")
+    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
 
 
 def _predict(job: Job, folds: Sequence[int]) -> None:
@@ -135,10 +135,12 @@ def darkest_first(recipe: Recipe, training: Sequence[CaseFiles]) -> tuple[int, .
     return tuple(int(k) + 1 for k in np.argsort(means, kind="stable"))
 
 
-def _ready(image: Volume, recipe: Recipe) -> Ready:
+def _ready(image: Volume, recipe: Recipe) -> NormalizedVolume:
     """A case on its own grid, its bias field corrected where the recipe says so, and its z-score."""
     image = intensity.correct_bias(image) if recipe.preprocess.n4 else image
-    return Ready(image.array, image.grid, intensity.measure(image, recipe.preprocess.foreground, "zscore"))
+    return NormalizedVolume(
+        image.array, image.grid, intensity.measure(image, recipe.preprocess.foreground, "zscore")
+    )
 
 
 def _cluster_all(job: Job, tasks: Sequence[Task], order: tuple[int, ...]) -> None:
@@ -153,7 +155,7 @@ def _cluster_all(job: Job, tasks: Sequence[Task], order: tuple[int, ...]) -> Non
             write_label_names(task.out.parent, classes)
             results.write(made.labels, classes, task.out)
             told = {"case": task.case.name, **made.to_json(), "members": ["fuzzy c-means"]}
-            files.write_json(results.about_beside(task.out), told)
+            files.write_json(results.metadata_path(task.out), told)
             bar.to(n, task.case.name)
 
 

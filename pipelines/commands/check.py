@@ -27,12 +27,12 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
             ignored = found.ignored_below(folder)
             say.line(f"  {quarantine.ignored_line(ignored, found.unit, found.known_by)}")
     usable = sum(all(f.is_note for f in findings) for findings in verdicts)
-    aside = len(verdicts) - usable
+    excluded = len(verdicts) - usable
     what = "files" if recipe_name is None else "inputs"
-    say.line(f"{len(verdicts)} {what}: {usable} usable, {aside} would be set aside")
+    say.line(f"{len(verdicts)} {what}: {usable} usable, {excluded} would be excluded")
     if not usable:
         return ExitCode.NOTHING_USABLE
-    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
 
 
 def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
@@ -72,7 +72,7 @@ def _say(say: Reporter, name: str, findings: list[Finding]) -> None:
     wrong = [f for f in findings if not f.is_note]
     if wrong:
         for f in wrong:
-            say.line(f"  set aside  {name}: {f.code}: {f.found}; {f.remedy}")
+            say.line(f"  excluded  {name}: {f.code}: {f.details}; {f.how_to_fix}")
     else:
         notes = " ".join(sorted({str(f.code) for f in findings}))
         say.line(f"  usable     {name} {notes}".rstrip())

@@ -23,17 +23,19 @@ class Finding:
     """One thing looked at."""
 
     what: str
-    found: str
-    remedy: str = ""
+    details: str
+    how_to_fix: str = ""
 
 
 def run(models: Sequence[Path]) -> ExitCode:
     """Print every finding; FAULT if one needs a remedy."""
     findings = list(look(models))
     for f in findings:
-        mark = "!!" if f.remedy else "ok"
-        sys.stdout.write(f"{mark} {f.what}: {f.found}" + (f"; {f.remedy}" if f.remedy else "") + "\n")
-    return ExitCode.FAULT if any(f.remedy for f in findings) else ExitCode.DONE
+        mark = "!!" if f.how_to_fix else "ok"
+        sys.stdout.write(
+            f"{mark} {f.what}: {f.details}" + (f"; {f.how_to_fix}" if f.how_to_fix else "") + "\n"
+        )
+    return ExitCode.FAULT if any(f.how_to_fix for f in findings) else ExitCode.DONE
 
 
 def look(models: Sequence[Path]) -> Iterator[Finding]:
@@ -43,8 +45,8 @@ def look(models: Sequence[Path]) -> Iterator[Finding]:
         "disk", f"{free:.0f} GB free here", "" if free > LOW_DISK_GB else "free some, or use --work"
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 1e9
-    remedy = "" if memory > LOW_MEMORY_GB else "close other programs, or lower train.batch"
-    yield Finding("memory", f"{memory:.1f} GB free", remedy)
+    how_to_fix = "" if memory > LOW_MEMORY_GB else "close other programs, or lower train.batch"
+    yield Finding("memory", f"{memory:.1f} GB free", how_to_fix)
     yield Finding("device", in_words(choose("auto")))
     absent = [name for name in TRAIN if version(name) is None]
     if absent:
@@ -55,6 +57,8 @@ def look(models: Sequence[Path]) -> Iterator[Finding]:
         try:
             model = loading.load(folder)
         except MedsegError as error:
-            yield Finding(f"model {folder}", f"{error.code} {error.finding.found}", error.finding.remedy)
+            yield Finding(
+                f"model {folder}", f"{error.code} {error.finding.details}", error.finding.how_to_fix
+            )
         else:
             yield Finding(f"model {folder}", f"{model.description.network}, hashes hold")

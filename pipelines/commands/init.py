@@ -52,8 +52,8 @@ def _nothing(data: Path, guess: Guess) -> MedsegError:
     folders = list(dict.fromkeys(path.rpartition("/")[0] or "." for path in tree))
     what = "scans" if unit == "mm" else "images"
     found = f"no case among {len(tree)} {what} (layout {guess.layout}) in {quarantine.some(folders)}"
-    remedy = "write a recipe with data.channels and data.label as patterns, or a table (layout csv)"
-    return MedsegError(Code.NOTHING_USABLE, data, found, remedy)
+    how_to_fix = "write a recipe with data.channels and data.label as patterns, or a table (layout csv)"
+    return MedsegError(Code.NOTHING_USABLE, data, found, how_to_fix)
 
 
 def _packaged(data: Path, guess: Guess) -> Guess | None:
@@ -146,8 +146,8 @@ def _images(data: Path, guess: Guess) -> _Template:
 sampling:
   depth: 1
   window: [{rows}, {columns}]   # pixels of a training patch
-  class_share: 0
-  order: each_once       # an epoch takes every image once; random draws patches"""
+  foreground_oversampling: 0
+  order: shuffled       # an epoch takes every image once; random draws patches"""
     roles = "\n  roles: [val, test]" if {"train", "val"} <= guess.roles else ""
     return _Template(sampling, "  batch: 8", roles)
 

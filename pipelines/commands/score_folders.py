@@ -30,38 +30,38 @@ def run(
     void: Sequence[int] = (),
     classes: str | None = None,
 ) -> ExitCode:
-    """Score every label map of `truth`; a case whose truth cannot be read is set aside, by name.
+    """Score every label map of `truth`; a case whose truth cannot be read is excluded, by name.
 
     So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one:
-    a row of Dice 0. Any of these gives SOME_SET_ASIDE.
+    a row of Dice 0. Any of these gives SOME_EXCLUDED.
     What has a value of `void` in the truth is left out. Raises USAGE where such a value is also a class.
     `classes` names a class list, packaged or a file, by which the truth is read; predictions hold its values.
     Where labels.json tells of masks that may overlap, a case is its `<case>_<mask>` files, all of them.
     """
     asked = None if classes is None else _with_void(load.class_list(classes), void)
     pairs, extra, known = _matched(truth, prediction, void, asked, say)
-    aside = [quarantine.row(case, _without_reference(path, truth)) for case, path in extra.items()]
+    excluded = [quarantine.row(case, _without_reference(path, truth)) for case, path in extra.items()]
     references = [Reference(Entry(p.case, p.case), p.truth, p.prediction) for p in pairs]
     with say.progress("scoring", len(pairs)) as bar:
         scored = scoring.score(
             references, known, nsd_tolerance=tolerance, bf_tolerance=BF_TOLERANCE, progress=bar.to
         )
-    aside += scored.quarantine
+    excluded += scored.quarantine
     if not scored.rows:
-        for row in aside:
+        for row in excluded:
             say.line(f"  {quarantine.line(row)}")
         raise MedsegError(
             Code.NOTHING_USABLE, truth, f"{len(pairs)} label maps, none usable", "see the codes"
         )
     told = scoring.write(out, scored, known)
-    quarantine.write(out / "quarantine.csv", aside)
+    quarantine.write(out / "quarantine.csv", excluded)
     for line in scoring.summary_lines(told):
         say.result(line)
-    for row in aside:
+    for row in excluded:
         say.line(f"  {quarantine.line(row)}")
     say.result(f"scores: {out / 'scores.csv'}")
     missing = any(not pair.prediction for pair in pairs)
-    return ExitCode.SOME_SET_ASIDE if aside or missing else ExitCode.DONE
+    return ExitCode.SOME_EXCLUDED if excluded or missing else ExitCode.DONE
 
 
 def _matched(
@@ -76,15 +76,18 @@ def _matched(
     named = asked
     if asked is None and path is not None:
         named = _with_void(_named_classes(path), void)
-    if named is not None and named.overlapping:
+    if named is not None and named.multilabel:
         return *folder_pairs.mask_pairs(truth, prediction, named.masks), named
     pairs, extra = folder_pairs.folder_pairs(truth, prediction)
     return pairs, extra, named or _found_classes(truth, pairs, void, say)
 
 
 def _without_reference(path: Path, truth: Path) -> Finding:
-    found, remedy = f"no label map of this case in {truth}", "add the reference, or take the prediction away"
-    return Finding(Code.REFERENCE_MISSING, str(path), found, remedy)
+    found, how_to_fix = (
+        f"no label map of this case in {truth}",
+        "add the reference, or take the prediction away",
+    )
+    return Finding(Code.REFERENCE_MISSING, str(path), found, how_to_fix)
 
 
 def _found_classes(truth: Path, pairs: Sequence[Pair], void: Sequence[int], say: Reporter) -> ClassList:
@@ -106,7 +109,7 @@ def _found_classes(truth: Path, pairs: Sequence[Pair], void: Sequence[int], say:
 
 
 def _with_void(classes: ClassList, void: Sequence[int]) -> ClassList:
-    if both := set(void) & {*classes.values, *([0] if classes.overlapping else [])}:
+    if both := set(void) & {*classes.values, *([0] if classes.multilabel else [])}:
         raise MedsegError(Code.USAGE, "--void", f"{min(both)} is also a class", "name values of no class")
     return replace(classes, void_values=tuple(dict.fromkeys([*classes.void_values, *void])))
 
@@ -115,5 +118,5 @@ def _named_classes(path: Path) -> ClassList:
     try:
         return ClassList.from_json(files.read_json(path))
     except (ValueError, KeyError, TypeError) as error:
-        remedy = "correct it, or take it away: classes are then named by their values"
-        raise MedsegError(Code.USAGE, path, f"no class list: {error!r}", remedy) from error
+        how_to_fix = "correct it, or take it away: classes are then named by their values"
+        raise MedsegError(Code.USAGE, path, f"no class list: {error!r}", how_to_fix) from error

@@ -1,6 +1,6 @@
 """`medseg segment`: scans and a model folder in; label maps, a summary and a quarantine list out.
 
-Every input ends as done, done with note, skipped (its result is there already) or set aside with a code.
+Every input ends as done, done with note, skipped (its result is there already) or excluded with a code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.grid import NOUNS
 from medseg.infer import loading, results
 from medseg.infer.loading import Model
-from medseg.infer.memory import naming_out_of_memory
+from medseg.infer.memory import coded_out_of_memory
 from medseg.infer.segment import segment_file, write_label_names
 from medseg.ingest import label_names, quarantine
 from medseg.ingest.patterns import files_under
@@ -34,7 +34,7 @@ class Settings:
 
     model: Path
     mode: str | None = None
-    margin: bool = False
+    confidence: bool = False
     device: str = "auto"
     include_labels: bool = False
 
@@ -144,8 +144,8 @@ def _check_overwriting(cases: Sequence[Input], out: Path, unit: str, masks: Sequ
                 raise _among_scans(label, f"the label map would overwrite its {NOUNS[unit]}")
 
 
-def _among_scans(where: Path, found: str) -> MedsegError:
-    return MedsegError(Code.USAGE, where, found, "name another folder for OUT")
+def _among_scans(where: Path, details: str) -> MedsegError:
+    return MedsegError(Code.USAGE, where, details, "name another folder for OUT")
 
 
 def _by_case(
@@ -186,15 +186,19 @@ def _one(case: Input, model: Model, out: Path, settings: Settings) -> Outcome:
     label = results.label_map(out, case.case, model.description.unit)
     try:
         key = _key(case, model, settings)
-        if (told := results.told_before(label, key, margin=settings.margin, masks=masks)) is not None:
+        if (
+            told := results.cached_metadata(label, key, confidence=settings.confidence, masks=masks)
+        ) is not None:
             return Outcome("skipped", told)
-        with naming_out_of_memory(case.file, LESS_MEMORY):
-            made = segment_file(case.channels, model, label, mode=settings.mode, margin=settings.margin)
+        with coded_out_of_memory(case.file, LESS_MEMORY):
+            made = segment_file(
+                case.channels, model, label, mode=settings.mode, confidence=settings.confidence
+            )
     except MedsegError as error:
         results.remove(label, masks)
-        return Outcome("set aside", {}, error.finding)
+        return Outcome("excluded", {}, error.finding)
     told = {"case": case.case, "file": str(case.file), **made.to_json()}
-    results.tell(label, told, key, masks)
+    results.write_metadata(label, told, key, masks)
     return Outcome("done with note" if made.notes else "done", told)
 
 
@@ -205,7 +209,7 @@ def _key(case: Input, model: Model, settings: Settings) -> str:
             content[name] = files.sha256(path)
         except OSError as error:
             raise affine_checks.refusal_to_open(path, error) from error
-    return files.sha256_of_value([content, model.sha256, settings.mode, settings.margin])
+    return files.sha256_of_value([content, model.sha256, settings.mode, settings.confidence])
 
 
 def _say(say: Reporter, case: Input, outcome: Outcome) -> None:
@@ -233,10 +237,10 @@ def _conclude(
         results.table_row(c.case, c.file, o.status, {"size_unit": size_unit, **o.told}, o.finding, classes)
         for c, o in ended
     ]
-    aside = [quarantine.row(c.case, o.finding, c.file) for c, o in ended if o.finding is not None]
+    excluded = [quarantine.row(c.case, o.finding, c.file) for c, o in ended if o.finding is not None]
     counts = Counter(o.status for o in outcomes.values())
     files.write_csv(out / "summary.csv", results.table_columns(classes, size_unit), rows)
-    quarantine.write(out / "quarantine.csv", aside)
+    quarantine.write(out / "quarantine.csv", excluded)
     told = {
         "medseg": medseg.__version__,
         "model": str(settings.model),
@@ -251,9 +255,9 @@ def _conclude(
         say.line(_left_out_line(found, out))
     words = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
     say.result(f"{len(cases)} inputs: {words}. Summary: {out / 'summary.csv'}")
-    if len(aside) == len(cases):
+    if len(excluded) == len(cases):
         return ExitCode.NOTHING_USABLE
-    return ExitCode.SOME_SET_ASIDE if aside else ExitCode.DONE
+    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
 
 
 def _must_add_up(found: Inputs, outcomes: Mapping[str, Outcome], out: Path) -> None:

@@ -23,7 +23,7 @@ from medseg.device import choose
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Plane
 from medseg.infer import inferers, loading, predict
-from medseg.infer.ensemble import Planes, together
+from medseg.infer.ensemble import MultiPlaneEnsemble, combine_planes
 from medseg.infer.predictor import NetworkPredictor, Predictor
 from medseg.losses.base import Loss
 from medseg.losses.class_weights import median_frequency
@@ -31,9 +31,9 @@ from medseg.model.description import Description
 from medseg.networks.contract import Network
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.resize import Resizer
-from medseg.patches.sampler import Drawer
+from medseg.patches.sampler import PatchSampler
 from medseg.preprocess import store, weightmap
-from medseg.preprocess.store import Prepared
+from medseg.preprocess.store import PreprocessedCase
 from medseg.report import volume_overlay
 from medseg.train.fit import LAST
 from medseg.train.optim import Optimiser, Phase
@@ -69,7 +69,7 @@ class FoldTraining:
         if self.recipe.train.threads:
             torch.set_num_threads(self.recipe.train.threads)
         return {
-            "network": self.begun()[0],
+            "network": self.initial_network()[0],
             "draw": self.drawer,
             "loss": self.loss(),
             "plan": self.plan(),
@@ -79,17 +79,17 @@ class FoldTraining:
         }
 
     @cached_property
-    def trained(self) -> list[Prepared]:
-        """Prepared training cases."""
+    def trained(self) -> list[PreprocessedCase]:
+        """PreprocessedCase training cases."""
         return self._open("train")
 
     @cached_property
-    def validated(self) -> list[Prepared]:
-        """Prepared validation cases; the first `train.validate_cases` if that is set."""
+    def validated(self) -> list[PreprocessedCase]:
+        """PreprocessedCase validation cases; the first `train.validate_cases` if that is set."""
         cases = self._open("val")
         return cases[: self.recipe.train.validate_cases or None]
 
-    def _open(self, role: str) -> list[Prepared]:
+    def _open(self, role: str) -> list[PreprocessedCase]:
         rows = case_tables.roles(self.work.ingest)
         names = [r.case for r in rows if r.fold == self.fold and r.role == role]
         return [store.open(self.work.prepared / name) for name in names]
@@ -117,11 +117,11 @@ class FoldTraining:
             self.channels,
             len(classes),
             seed=self.recipe.train.seed,
-            overlapping=classes.overlapping,
+            multilabel=classes.multilabel,
             **how.keywords,
         )
 
-    def begun(self) -> tuple[Network, str | None]:
+    def initial_network(self) -> tuple[Network, str | None]:
         """The network as the first step finds it, and what it starts from in words.
 
         Where a checkpoint stands, the loop takes its weights from there.
@@ -161,7 +161,7 @@ class FoldTraining:
     @property
     def steps_per_epoch(self) -> int:
         """Given, or as many as use every training case once."""
-        return self.drawer.steps_each_once if self._each_once else self.recipe.train.steps_per_epoch
+        return self.drawer.steps_shuffled if self._shuffled else self.recipe.train.steps_per_epoch
 
     def relative_steps(self) -> float:
         """The steps of the training, those of smaller windows counted by their area against the first's."""
@@ -173,27 +173,27 @@ class FoldTraining:
         return plan.steps_per_epoch * sum(areas) / areas[0]
 
     @property
-    def _each_once(self) -> bool:
-        return self.recipe.sampling.order == "each_once"
+    def _shuffled(self) -> bool:
+        return self.recipe.sampling.order == "shuffled"
 
     @cached_property
-    def drawer(self) -> Drawer:
+    def drawer(self) -> PatchSampler:
         """Batch t, cut large enough for the augmenter."""
         how, train = self.recipe.sampling, self.recipe.train
         with torch.device("meta"):
-            context = self.network().context
-        return Drawer(
+            border = self.network().border
+        return PatchSampler(
             self.trained,
             how.plane,
             how.depth,
             how.window,
             train.batch,
             train.seed,
-            how.class_share,
+            how.foreground_oversampling,
             self.augmenter.field,
             () if self.recipe.loss.weight_map is None else (weightmap.NAME,),
             self.augmenter.boxes,
-            context,
+            border,
             background=self.recipe.data.class_list().background,
             order=how.order,
             outside=train.augment.outside,
@@ -234,7 +234,7 @@ class FoldTraining:
             compile=t.compile,
             validate_every=t.validate_every,
             patience=t.patience,
-            keep_best_by=self.best_by,
+            monitor=self.best_by,
             seed=t.seed,
             identity={"training": self.key()},
         )
@@ -242,10 +242,10 @@ class FoldTraining:
     @property
     def best_by(self) -> str:
         """Which number of validation says what is best: mean Dice for scans, mean IoU for images."""
-        asked = self.recipe.train.keep_best_by
+        asked = self.recipe.train.monitor
         if asked != "auto":
             return asked
-        return IOU if self._images and not self.recipe.data.class_list().overlapping else DICE
+        return IOU if self._images and not self.recipe.data.class_list().multilabel else DICE
 
     @property
     def _images(self) -> bool:
@@ -259,9 +259,9 @@ class FoldTraining:
         classes = self.recipe.data.class_list()
         about, train = self.description(), self.recipe.train
         spec = loading.spec(about, self.network())
-        tells_of_set = (self._images or self.best_by != DICE) and not classes.overlapping
+        tells_of_set = (self._images or self.best_by != DICE) and not classes.multilabel
 
-        def predictor(network: nn.Module) -> Predictor | Planes:
+        def predictor(network: nn.Module) -> Predictor | MultiPlaneEnsemble:
             device = next(network.parameters()).device
             along = [
                 NetworkPredictor(
@@ -273,7 +273,7 @@ class FoldTraining:
                 )
                 for plane in about.planes
             ]
-            return together(along, about.combine)
+            return combine_planes(along, about.ensemble)
 
         # The CRF comes after training, and so do views
         how = inferers.choose_inferer(about.model_copy(update={"crf": None}))

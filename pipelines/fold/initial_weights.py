@@ -32,7 +32,7 @@ NOTE = "origin.json"
 
 
 @dataclass(frozen=True)
-class Origin:
+class InitSource:
     """A name for people, and the sha256 of the weights."""
 
     name: str
@@ -42,7 +42,7 @@ class Origin:
         return f"{self.name}, sha256 {self.sha256[:12]}"
 
 
-def origin(part: recipe.Network, name: str, folder: Path) -> Origin | None:
+def origin(part: recipe.Network, name: str, folder: Path) -> InitSource | None:
     """Where the first weights of a fold's member of this name come from; None if they are drawn.
 
     If what the recipe names is gone, what was noted of it in the training's ``folder``. Raises PATH_MISSING
@@ -54,23 +54,27 @@ def origin(part: recipe.Network, name: str, folder: Path) -> Origin | None:
         noted = _noted(folder)
         if error.code is not Code.PATH_MISSING or noted is None or noted["place"] != _place(part):
             raise
-        return Origin(noted["origin"], noted["network"]["from"])
+        return InitSource(noted["origin"], noted["network"]["from"])
 
 
 def settings(part: recipe.Network, name: str, folder: Path) -> dict[str, Any]:
     """What of the network's part decides a member's weights: content, wherever its files lie."""
     told: dict[str, Any] = {"name": part.name, "keywords": part.keywords}
-    begun = origin(part, name, folder)
-    if begun is not None:
-        told |= {"from": begun.sha256, "fresh": list(part.start_fresh)}
+    init_source = origin(part, name, folder)
+    if init_source is not None:
+        told |= {"from": init_source.sha256, "fresh": list(part.reinit_layers)}
     return told
 
 
 def note(part: recipe.Network, name: str, folder: Path) -> None:
     """Write into a training's folder what it starts from, for when that is gone."""
-    begun = origin(part, name, folder)
-    if begun is not None:
-        told = {"origin": begun.name, "place": _place(part), "network": settings(part, name, folder)}
+    init_source = origin(part, name, folder)
+    if init_source is not None:
+        told = {
+            "origin": init_source.name,
+            "place": _place(part),
+            "network": settings(part, name, folder),
+        }
         files.write_json(folder / NOTE, told)
 
 
@@ -105,15 +109,15 @@ def require(named: Recipe, work: Work, names: Sequence[str]) -> None:
         return
     with torch.device("meta"):
         network = networks.build(
-            part.name, channels, len(classes), overlapping=classes.overlapping, **part.keywords
+            part.name, channels, len(classes), multilabel=classes.multilabel, **part.keywords
         )
     if part.weights is not None:
         path = _path(part.weights, work)
         if part.weights.url is None or path.is_file():
             fitted(network, read_weights(_checked(part.weights, path)))
-    if part.start_from is not None:
+    if part.init_from is not None:
         for name in names:
-            start(network, _trained(part.start_from, name), part.start_fresh)
+            start(network, _trained(part.init_from, name), part.reinit_layers)
 
 
 def fetch(part: recipe.Network, work: Work, say: Reporter) -> None:
@@ -132,10 +136,10 @@ def begin(network: Network, part: recipe.Network, work: Work, name: str) -> str 
         fresh = fill(network, read_weights(_checked(part.weights, path)))
         count = len(network.state_dict())
         return f"starts from {path.name}: {count - len(fresh)} tensors taken, {len(fresh)} fresh"
-    if part.start_from is not None:
-        begun = start(network, _trained(part.start_from, name), part.start_fresh)
-        network.load_state_dict(begun.tensors, strict=False)
-        return f"starts from {part.start_from}: {begun}"
+    if part.init_from is not None:
+        init_source = start(network, _trained(part.init_from, name), part.reinit_layers)
+        network.load_state_dict(init_source.tensors, strict=False)
+        return f"starts from {part.init_from}: {init_source}"
     return None
 
 
@@ -157,25 +161,25 @@ def _noted(folder: Path) -> dict[str, Any] | None:
 def _place(part: recipe.Network) -> str:
     """What the recipe names as the place of the first weights."""
     weights = part.weights
-    return str(part.start_from if weights is None else weights.file or weights.url)
+    return str(part.init_from if weights is None else weights.file or weights.url)
 
 
-def _found(part: recipe.Network, name: str) -> Origin | None:
+def _found(part: recipe.Network, name: str) -> InitSource | None:
     if part.weights is not None:
         return _origin_of_weights(part.weights)
-    if part.start_from is not None:
-        model, member = _member(part.start_from, name)
-        return Origin(f"{model} ({member.name})", member.sha256)
+    if part.init_from is not None:
+        model, member = _member(part.init_from, name)
+        return InitSource(f"{model} ({member.name})", member.sha256)
     return None
 
 
-def _origin_of_weights(weights: Weights) -> Origin:
+def _origin_of_weights(weights: Weights) -> InitSource:
     named = weights.file if weights.url is None else place(weights.url, Path())
     if named is None:
         raise ValueError("weights are a file or a url")
     if weights.sha256 is None and not named.is_file():
         raise MedsegError(Code.PATH_MISSING, named, "there is no such file", "correct network.weights.file")
-    return Origin(named.name, weights.sha256 or files.sha256(named))
+    return InitSource(named.name, weights.sha256 or files.sha256(named))
 
 
 def _path(weights: Weights, work: Work) -> Path:
@@ -203,8 +207,10 @@ def _member(folder: Path, name: str) -> tuple[str, Member]:
     there is none, from its fold's for all planes.
     """
     if not (folder / "model.json").is_file():
-        remedy = "train that model first, or name another by --set network.start_from=MODEL_FOLDER"
-        raise MedsegError(Code.PATH_MISSING, f"network.start_from {folder}", "there is no model.json", remedy)
+        how_to_fix = "train that model first, or name another by --set network.init_from=MODEL_FOLDER"
+        raise MedsegError(
+            Code.PATH_MISSING, f"network.init_from {folder}", "there is no model.json", how_to_fix
+        )
     held = model_folder.read(folder)
     members = {member.name: member for member in held.members}
     wanted = (name, name.partition("_")[0]) if len(members) > 1 else tuple(members)
@@ -212,5 +218,5 @@ def _member(folder: Path, name: str) -> tuple[str, Member]:
         if chosen in members:
             return held.description.name, members[chosen]
     found = f"its members are {', '.join(members)}, none is {name}"
-    remedy = "start from a model with one member, or with one for each fold"
-    raise MedsegError(Code.NOT_A_MODEL, folder, found, remedy)
+    how_to_fix = "start from a model with one member, or with one for each fold"
+    raise MedsegError(Code.NOT_A_MODEL, folder, found, how_to_fix)

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.config.recipe import Recipe
 from medseg.model.description import Description
-from medseg.preprocess.store import Prepared
+from medseg.preprocess.store import PreprocessedCase
 
 
 def described(recipe: Recipe, domain: dict[str, Any]) -> Description:
@@ -41,13 +41,13 @@ def described(recipe: Recipe, domain: dict[str, Any]) -> Description:
         scale_fusion=r.predict.scale_fusion,
         flip=r.predict.flip,
         thresholds=r.predict.thresholds,
-        combine=r.predict.members,
+        ensemble=r.predict.ensemble,
         domain=domain,
         trained={},
     )
 
 
-def domain_of(trained: Sequence[Prepared]) -> dict[str, Any]:
+def domain_of(trained: Sequence[PreprocessedCase]) -> dict[str, Any]:
     """Voxel edges (mm) seen in training, or images' rows and columns (px), on the scans' own grids."""
     grids = [c.record.original for c in trained]
     if all(grid.unit == "px" for grid in grids):

@@ -12,10 +12,10 @@ from medseg.classes import ClassList
 from medseg.evaluate import confusion_matrix
 from medseg.grid import Array
 from medseg.infer import predict
-from medseg.infer.ensemble import Planes
-from medseg.infer.inferers import How
+from medseg.infer.ensemble import MultiPlaneEnsemble
+from medseg.infer.inferers import Inferer
 from medseg.infer.predictor import Predictor
-from medseg.preprocess.store import Prepared
+from medseg.preprocess.store import PreprocessedCase
 
 DICE, IOU = "dice_mean", "miou"
 OVER_SET = {
@@ -27,10 +27,10 @@ OVER_SET = {
 
 
 def by_volumes(
-    cases: Sequence[Prepared],
+    cases: Sequence[PreprocessedCase],
     classes: ClassList,
-    predictor: Callable[[nn.Module], Predictor | Planes],
-    how: How,
+    predictor: Callable[[nn.Module], Predictor | MultiPlaneEnsemble],
+    how: Inferer,
     *,
     over_set: bool,
     draw: Callable[[Array], None] | None = None,
@@ -60,7 +60,7 @@ def by_volumes(
     return validate
 
 
-def _label(case: Prepared) -> Any:
+def _label(case: PreprocessedCase) -> Any:
     if case.label is None:
         raise ValueError(f"validation case {case.name} has no label")
     return np.asarray(case.label)

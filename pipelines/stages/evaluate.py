@@ -82,7 +82,7 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
             progress=bar.to,
         )
     for finding in scored.unscored.values():  # it was usable at ingest
-        raise MedsegError(finding.code, finding.where, finding.found, finding.remedy)
+        raise MedsegError(finding.code, finding.where, finding.details, finding.how_to_fix)
     for row in scored.quarantine:
         job.say.line(f"  {quarantine.line(row)}")
     scoring.write(job.work.evaluation, scored, classes, (settings.cost_fp, settings.cost_fn))

@@ -30,7 +30,7 @@ CASE_COLUMNS = ("case", "subject", "labelled", "channels", "label", "shape", "sp
 def run(job: Job) -> None:
     """Read every file, check it, and write what is usable, what is not and why, and who is in which role.
 
-    Every scan of the folder is accounted for: usable, set aside, or matched by no pattern, which is said too.
+    Every scan of the folder is accounted for: usable, excluded, or matched by no pattern, which is said too.
     """
     recipe, out = job.recipe, job.work.ingest
     root = data_folder(recipe)
@@ -46,18 +46,18 @@ def run(job: Job) -> None:
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
     with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:
-            usable, cases, aside = _read_all(job, found)
-            aside = [quarantine.row(s.case, s, root=root) for s in found.strays] + aside
+            usable, cases, excluded = _read_all(job, found)
+            excluded = [quarantine.row(s.case, s, root=root) for s in found.strays] + excluded
             tree = [root / p for p in measured_under(found.unit, root, job.work.root)]
-            _must_add_up(tree, found, cases, aside)
-            quarantine.write(out / "quarantine.csv", aside)
+            _must_add_up(tree, found, cases, excluded)
+            quarantine.write(out / "quarantine.csv", excluded)
             files.write_csv(out / "cases.csv", CASE_COLUMNS, cases)
             _say(job, found, root)
-            _must_be_some(root, cases, aside)
-            made = _split(recipe, found, usable, aside)
+            _must_be_some(root, cases, excluded)
+            made = _split(recipe, found, usable, excluded)
             splits.write(out / "splits.csv", made.rows)
             _say_unused(job, made)
-            files.write_json(out / "dataset.json", _dataset(recipe, root, found, cases, aside))
+            files.write_json(out / "dataset.json", _dataset(recipe, root, found, cases, excluded))
         else:
             _say(job, found, root)
 
@@ -84,25 +84,25 @@ def _read_all(job: Job, found: Found) -> tuple[list[CaseFiles], list[dict[str, A
     classes, root = job.recipe.data.class_list(), job.recipe.data.path
     usable: list[CaseFiles] = []
     cases: list[dict[str, Any]] = []
-    aside: list[quarantine.Row] = []
+    excluded: list[quarantine.Row] = []
     threads = min(MOST_THREADS, os.cpu_count() or 1) if found.unit == "px" else 1
     with job.say.progress("reading", len(found.cases)) as bar, ThreadPoolExecutor(threads) as pool:
         try:
             rows = pool.map(lambda each: _read_one(each, classes, found.unit), found.cases)
             for n, (each, row) in enumerate(zip(found.cases, rows, strict=True), 1):
                 if isinstance(row, Finding):
-                    aside.append(quarantine.row(each.name, row, root=root))
+                    excluded.append(quarantine.row(each.name, row, root=root))
                 else:
                     usable.append(each)
                     cases.append(row)
                 bar.to(n, each.name)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return usable, cases, aside
+    return usable, cases, excluded
 
 
 def _read_one(each: CaseFiles, classes: ClassList, unit: scans.Unit) -> dict[str, Any] | Finding:
-    """A case's row of cases.csv, or why it is set aside."""
+    """A case's row of cases.csv, or why it is excluded."""
     case, findings = checks.read_case(each, classes)
     if case is None:
         return refusal(findings).finding
@@ -129,7 +129,7 @@ def _usable(each: CaseFiles, case: Case, findings: Sequence[Finding]) -> dict[st
 
 
 def _must_add_up(
-    scans: Sequence[Path], found: Found, cases: Sequence[dict[str, Any]], aside: Sequence[quarantine.Row]
+    scans: Sequence[Path], found: Found, cases: Sequence[dict[str, Any]], excluded: Sequence[quarantine.Row]
 ) -> None:
     """Hold the rows against the folder itself: each of its `scans` is in a case, a stray, or ignored.
 
@@ -138,25 +138,25 @@ def _must_add_up(
     held = found.files()
     lost = sorted(path for path in scans if path not in held and path.parent not in held)
     inputs = sorted([c.name for c in found.cases] + [s.case for s in found.strays])
-    rows = sorted(row["case"] for row in (*cases, *aside))
+    rows = sorted(row["case"] for row in (*cases, *excluded))
     if lost or inputs != rows:
         told = f"{len(lost)} scans in no row{': ' if lost else ''}{quarantine.some([str(p) for p in lost])}"
-        told += f"; {len(inputs)} inputs, {len(cases)} usable + {len(aside)} set aside"
+        told += f"; {len(inputs)} inputs, {len(cases)} usable + {len(excluded)} excluded"
         raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", told, "please report this with medseg.log")
 
 
-def _must_be_some(root: Path, cases: Sequence[Any], aside: Sequence[quarantine.Row]) -> None:
+def _must_be_some(root: Path, cases: Sequence[Any], excluded: Sequence[quarantine.Row]) -> None:
     if not cases:
-        codes = ", ".join(sorted({q["code"] for q in aside})) or "no file matched the layout or patterns"
+        codes = ", ".join(sorted({q["code"] for q in excluded})) or "no file matched the layout or patterns"
         raise MedsegError(
             Code.NOTHING_USABLE, root, codes, "see ingest/quarantine.csv, data.layout and data.channels"
         )
 
 
 def _split(
-    recipe: Recipe, found: Found, usable: Sequence[CaseFiles], aside: Sequence[quarantine.Row]
+    recipe: Recipe, found: Found, usable: Sequence[CaseFiles], excluded: Sequence[quarantine.Row]
 ) -> Splits:
-    """The splits; where they fail, the cases that were set aside are named with their codes."""
+    """The splits; where they fail, the cases that were excluded are named with their codes."""
     how = recipe.data.splits
     try:
         if isinstance(how, RandomSplit):
@@ -164,18 +164,18 @@ def _split(
                 usable, folds=how.folds, val_share=how.val, test_share=how.test, seed=how.seed
             )
         if how == "listed":
-            return splits.listed(usable, found.roles, set_aside=[row["case"] for row in aside])
-        return splits.given(usable, [f.model_dump() for f in how], set_aside=[row["case"] for row in aside])
+            return splits.listed(usable, found.roles, excluded=[row["case"] for row in excluded])
+        return splits.given(usable, [f.model_dump() for f in how], excluded=[row["case"] for row in excluded])
     except MedsegError as error:
-        if not aside:
+        if not excluded:
             raise
-        f, named = error.finding, quarantine.some([f"{row['case']} ({row['code']})" for row in aside])
-        raise MedsegError(f.code, f.where, f"{f.found}; set aside: {named}", f.remedy) from error
+        f, named = error.finding, quarantine.some([f"{row['case']} ({row['code']})" for row in excluded])
+        raise MedsegError(f.code, f.where, f"{f.details}; excluded: {named}", f.how_to_fix) from error
 
 
 def _say_unused(job: Job, made: Splits) -> None:
     told = {
-        "named by the splits but set aside": made.set_aside,
+        "named by the splits but excluded": made.excluded,
         "named by the splits but without label": made.unlabelled,
         "labelled but in no role": made.left_out,
     }
@@ -189,7 +189,7 @@ def _dataset(
     root: Path,
     found: Found,
     cases: Sequence[dict[str, Any]],
-    aside: Sequence[quarantine.Row],
+    excluded: Sequence[quarantine.Row],
 ) -> dict[str, Any]:
     return {
         "name": recipe.name,
@@ -200,17 +200,17 @@ def _dataset(
         "classes": recipe.data.class_list().to_json(),
         "usable": len(cases),
         "labelled": sum(c["labelled"] == "yes" for c in cases),
-        "set_aside": len(aside),
+        "excluded": len(excluded),
         "ignored": found.ignored_below(root),
     }
 
 
 def _say(job: Job, found: Found, root: Path) -> None:
     cases = files.read_csv(job.work.ingest / "cases.csv")
-    aside = files.read_csv(job.work.ingest / "quarantine.csv")
+    excluded = files.read_csv(job.work.ingest / "quarantine.csv")
     labelled = sum(c["labelled"] == "yes" for c in cases)
-    job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(aside)} set aside")
-    for row in aside:
+    job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(excluded)} excluded")
+    for row in excluded:
         job.say.line(f"  {quarantine.line(row)}")
     if ignored := found.ignored_below(root):
         job.say.line(f"  {quarantine.ignored_line(ignored, found.unit, found.known_by)}")

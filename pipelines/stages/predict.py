@@ -16,7 +16,7 @@ from medseg.classes import ClassList
 from medseg.device import choose
 from medseg.infer import loading, results
 from medseg.infer.loading import Model
-from medseg.infer.memory import naming_out_of_memory
+from medseg.infer.memory import coded_out_of_memory
 from medseg.infer.segment import segment_file, write_label_names
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
@@ -102,12 +102,12 @@ def _predict_all(job: Job, tasks: Sequence[Task], keys: dict[str, str]) -> list[
     """Predict what is not done yet; a row of volumes.csv a task."""
     rows = []
     models: dict[tuple[str, ...], Model] = {}
-    margin, masks = job.recipe.predict.margin_map, job.recipe.data.class_list().masks
+    confidence, masks = job.recipe.predict.confidence_map, job.recipe.data.class_list().masks
     device = choose(job.recipe.train.device)
     with job.say.progress("predicting", len(tasks)) as bar:
         for n, task in enumerate(tasks, 1):
             key = keys[_place(job, task)]
-            told = results.told_before(task.out, key, margin=margin, masks=masks)
+            told = results.cached_metadata(task.out, key, confidence=confidence, masks=masks)
             if told is None:
                 if task.members not in models:
                     models[task.members] = loading.load(job.work.model, device, members=task.members)
@@ -118,12 +118,12 @@ def _predict_all(job: Job, tasks: Sequence[Task], keys: dict[str, str]) -> list[
 
 
 def _predict(job: Job, task: Task, model: Model, key: str) -> dict[str, Any]:
-    with naming_out_of_memory(task.case.name, "lower predict.batch, or take train.device cpu"):
-        made = segment_file(task.case.channels, model, task.out, margin=job.recipe.predict.margin_map)
+    with coded_out_of_memory(task.case.name, "lower predict.batch, or take train.device cpu"):
+        made = segment_file(task.case.channels, model, task.out, confidence=job.recipe.predict.confidence_map)
     classes = model.description.class_list()
     write_label_names(task.out.parent, classes)
     told = {"case": task.case.name, **made.to_json(), "members": list(task.members)}
-    results.tell(task.out, told, key, classes.masks)
+    results.write_metadata(task.out, told, key, classes.masks)
     seconds = sum(made.seconds.values())
     job.say.detail(f"  {task.case.name}: {seconds:.1f} s, quality {made.quality:.3f}")
     return told

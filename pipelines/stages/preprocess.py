@@ -62,7 +62,10 @@ def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
     if case is None:
         reason = refusal(findings).finding
         raise MedsegError(
-            reason.code, reason.where, f"{reason.found} (it was usable at ingest)", "run medseg ingest again"
+            reason.code,
+            reason.where,
+            f"{reason.details} (it was usable at ingest)",
+            "run medseg ingest again",
         )
     write_prepared(job.work.prepared, case, job.recipe)
     files.write_json(done, key)
@@ -75,8 +78,8 @@ def write_prepared(folder: Path, case: Case, recipe: Recipe) -> None:
     plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground, how.spacing_px)
     prepared, record = geometry.apply(image, plan)
     label = _label(case.label, record, recipe.data.class_list())
-    scaling = intensity.measure(prepared, how.foreground, how.intensity)
-    ready = intensity.Ready(prepared.array, prepared.grid, scaling)
+    normalization = intensity.measure(prepared, how.foreground, how.intensity)
+    ready = intensity.NormalizedVolume(prepared.array, prepared.grid, normalization)
     extras = {} if label is None else _extras(recipe, label)
     store.write(folder, case.name, case.subject, ready, label, record, recipe.train.seed, extras)
 
@@ -86,7 +89,7 @@ def _label(label: Volume | None, record: Record, classes: ClassList) -> Array | 
     if label is None:
         return None
     indices: Array = geometry.apply_to_labels(label, record).array[0]
-    return unpack_masks(indices, len(classes)) if classes.overlapping else indices
+    return unpack_masks(indices, len(classes)) if classes.multilabel else indices
 
 
 def _extras(recipe: Recipe, label: Array) -> dict[str, Array]:

@@ -73,7 +73,7 @@ def _gather(job: Job) -> Report:
         summary=told,
         scores=scores,
         command=job.command,
-        set_aside=files.read_csv(job.work.ingest / "quarantine.csv"),
+        excluded=files.read_csv(job.work.ingest / "quarantine.csv"),
         tiles=_tiles(told, model),
         training=_training(job),
         spread=_spread(job, scores, told),
@@ -87,15 +87,15 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
     data = files.read_json(job.work.ingest / "dataset.json")
     train, description = job.recipe.train, model["description"]
     record = _finished(job, "evaluate") or {}
-    each_once = job.recipe.sampling.order == "each_once"
-    length = "every case once, in batches" if each_once else f"{train.steps_per_epoch} steps"
+    shuffled = job.recipe.sampling.order == "shuffled"
+    length = "every case once, in batches" if shuffled else f"{train.steps_per_epoch} steps"
     return {
         "Data": {
             "name": data["name"],
             "layout": data["layout"],
             "channels": ", ".join(data["channels"]),
             "classes": _some([c["name"] for c in data["classes"]]),
-            "cases": f"{data['usable']} usable, {data['labelled']} labelled, {data['set_aside']} set aside",
+            "cases": f"{data['usable']} usable, {data['labelled']} labelled, {data['excluded']} excluded",
         },
         "Model": {
             "network": _with_keywords(description["network"], description["keywords"]),
@@ -126,7 +126,7 @@ def _decided(model: dict[str, Any]) -> dict[str, str]:
     """How members and planes are joined, where there are several, and the thresholds of masks."""
     about = Description.model_validate(model["description"])
     several = len(model["members"]) > 1 or len(about.planes) > 1
-    told = {"members and planes": "votes" if about.combine == "vote" else "mean probability"}
+    told = {"members and planes": "votes" if about.ensemble == "vote" else "mean probability"}
     thresholds = ", ".join(f"{name} {value:g}" for name, value in about.mask_thresholds().items())
     return {**(told if several else {}), **({"thresholds": thresholds} if thresholds else {})}
 
@@ -214,7 +214,7 @@ def _spread(job: Job, scores: list[ScoreRow], told: dict[str, Any]) -> list[Char
         boxes = charts.box_plots(scores, metrics, colours)
         spread = ("images", "Each point is an image.") if images else ("cases", "Each point is a case.")
         made.append(Chart(f"Spread over {spread[0]}", boxes, spread[1]))
-    names = (OUTSIDE, table.INSIDE) if classes.overlapping else classes.names
+    names = (OUTSIDE, table.INSIDE) if classes.multilabel else classes.names
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
         picture = charts.confusion_picture(matrix, names)
         made.append(Chart(f"Confusion, {name}", picture, "Rows are the truth; per cent of each true class."))

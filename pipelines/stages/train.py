@@ -45,7 +45,9 @@ def run(job: Job) -> None:
     keys = {_place(training): training.key() for training in _trainings(job)}
     used = {
         "keys": keys,
-        "export": {k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "margin_map")},
+        "export": {
+            k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "confidence_map")
+        },
     }
     with job.stage("train", VERSION, used, [job.work.model / "model.json"]) as must_run:
         if must_run:
@@ -160,13 +162,13 @@ class _Speed:
 
 def _say_plan(job: Job, training: FoldTraining) -> None:
     """Before the first step: steps, the time they will take by a few trial steps, the disk they need."""
-    plan, (network, begun) = training.plan(), training.begun()
+    plan, (network, initial_network) = training.plan(), training.initial_network()
     count = sum(p.numel() for p in network.parameters())
     done = training.folder / LAST
     steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
     job.say.line(f"  {_title(training)}: {job.recipe.network.name}, {count:,} parameters; {steps}")
-    if begun is not None:
-        job.say.line(f"  {begun}")
+    if initial_network is not None:
+        job.say.line(f"  {initial_network}")
     weights = training.class_weights()
     if weights:
         job.say.line(f"  class weights {dict(zip(job.recipe.data.class_list().names, weights, strict=True))}")
@@ -268,7 +270,7 @@ def _export(job: Job) -> None:
 
 def _about(training: FoldTraining) -> dict[str, Any]:
     history = files.read_csv(training.folder / "history.csv")
-    begun = initial_weights.origin(training.recipe.network, training.member, training.folder)
+    initial_network = initial_weights.origin(training.recipe.network, training.member, training.folder)
     key = f"val/{training.best_by}"
     best = max((float(r[key]) for r in history if r.get(key)), default=None)
     return {
@@ -276,5 +278,5 @@ def _about(training: FoldTraining) -> dict[str, Any]:
         "epochs": len(history),
         "seed": training.recipe.train.seed,
         f"best validation {'Dice' if training.best_by == DICE else training.best_by}": best,
-        **({} if begun is None else {"started from": str(begun)}),
+        **({} if initial_network is None else {"started from": str(initial_network)}),
     }

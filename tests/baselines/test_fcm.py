@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from medseg.baselines import fcm
 from medseg.errors import Code, MedsegError
 from medseg.grid import Grid
-from medseg.preprocess.intensity import Ready, Scaling
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from tests.oracles import fcm as oracle
 
 voxel_lists = st.lists(st.integers(0, 60), min_size=3, max_size=25).filter(lambda v: len(set(v)) >= 3)
 
 
-def ready(array: Any) -> Ready:
+def ready(array: Any) -> NormalizedVolume:
     """One channel (X, Y, Z) as the networks would see it."""
     grid = Grid(array.shape, np.eye(4))
-    return Ready(array[np.newaxis], grid, Scaling((0.0,), (1.0,)))
+    return NormalizedVolume(array[np.newaxis], grid, Normalization((0.0,), (1.0,)))
 
 
 def test_memberships_by_hand() -> None:
@@ -80,9 +80,9 @@ def test_clusters_get_the_classes_from_dark_to_bright() -> None:
 def test_margin_and_quality() -> None:
     array, truth = three_slabs()
     result = fcm.label(ready(array))
-    assert result.margin.dtype == np.float16
-    assert (result.margin[truth == 0] == 1).all()
-    inside = result.margin[truth > 0].astype(float)
+    assert result.confidence.dtype == np.float16
+    assert (result.confidence[truth == 0] == 1).all()
+    inside = result.confidence[truth > 0].astype(float)
     assert ((inside > 0.8) & (inside <= 1)).all()
     assert result.quality == pytest.approx(inside.mean(), abs=1e-3)
     assert result.quality_kind == "membership"
@@ -110,7 +110,7 @@ def test_scaling_of_grey_values_changes_nothing() -> None:
     first = fcm.label(ready(array))
     second = fcm.label(ready(np.where(array > 0, array.astype(np.float32) * 7 + 30, 0)))
     np.testing.assert_array_equal(first.labels, second.labels)
-    np.testing.assert_allclose(first.margin, second.margin, atol=2e-3)
+    np.testing.assert_allclose(first.confidence, second.confidence, atol=2e-3)
 
 
 def test_start_falls_back_to_distinct_values() -> None:
@@ -138,5 +138,5 @@ def test_fewer_values_than_classes_is_refused() -> None:
 def test_mean_greys_of_classes_by_hand() -> None:
     array = np.array([[[10, 20], [30, 99]]], np.int16).reshape(2, 2, 1)
     label = np.array([[[1, 1], [2, 255]]], np.uint8).reshape(2, 2, 1)
-    given = Ready(array[None], Grid((2, 2, 1), np.eye(4)), Scaling((5.0,), (10.0,)))
+    given = NormalizedVolume(array[None], Grid((2, 2, 1), np.eye(4)), Normalization((5.0,), (10.0,)))
     np.testing.assert_allclose(fcm.class_greys(given, label, 4), [np.nan, 1.0, 2.5, np.nan])

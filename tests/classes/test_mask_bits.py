@@ -58,7 +58,7 @@ def test_where_a_class_or_a_mask_is() -> None:
 
 def test_json_there_and_back() -> None:
     back = ClassList.from_json(NESTED.to_json())
-    assert (back.names, back.overlapping, back.background) == (NESTED.names, True, False)
+    assert (back.names, back.multilabel, back.background) == (NESTED.names, True, False)
     assert [row["value"] for row in NESTED.to_json()] == [1, 1]  # each in its own file
 
 

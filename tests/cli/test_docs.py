@@ -24,7 +24,7 @@ def codes_page() -> str:
     lines = ["# Codes", "", "Made from `medseg/errors.py`; `tests/cli/test_docs.py` keeps both equal.", ""]
     parts = (
         ("A case is used, with a note", [c for c in Code if c in NOTES]),
-        ("A case is set aside, or the command ends", [c for c in Code if c not in NOTES]),
+        ("A case is excluded, or the command ends", [c for c in Code if c not in NOTES]),
     )
     for title, codes in parts:
         lines += [f"## {title}", "| code | meaning |", "| --- | --- |"]

@@ -150,7 +150,7 @@ def test_an_interrupt_names_the_command_that_goes_on(
 def test_a_result_of_a_command_is_its_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ends(lambda: ExitCode.SOME_SET_ASIDE, capsys, monkeypatch) == (3, "")
+    assert ends(lambda: ExitCode.SOME_EXCLUDED, capsys, monkeypatch) == (3, "")
     assert ends(lambda: None, capsys, monkeypatch) == (0, "")
 
 
@@ -160,8 +160,8 @@ def test_a_missing_extra_is_named(extra: str, package: str, monkeypatch: pytest.
     with pytest.raises(MedsegError) as caught:
         exits.needs_extra(extra)
     assert caught.value.code == Code.EXTRA_MISSING
-    assert package in caught.value.finding.found
-    assert f"medseg[{extra}]" in caught.value.finding.remedy
+    assert package in caught.value.finding.details
+    assert f"medseg[{extra}]" in caught.value.finding.how_to_fix
 
 
 def test_every_code_has_its_meaning() -> None:

@@ -50,11 +50,11 @@ def test_off_a_terminal_the_tables_are_whole(folders: list[str]) -> None:
 def test_a_role_that_nothing_has_is_refused(folders: list[str], role: str, words: str) -> None:
     error = refusal("compare", *folders, "--role", role)
     assert error.code == Code.USAGE
-    assert words in error.finding.remedy
+    assert words in error.finding.how_to_fix
 
 
 def test_an_unknown_metric_is_refused(folders: list[str]) -> None:
-    assert "hd95" in refusal("compare", *folders, "--metric", "zzz").finding.remedy
+    assert "hd95" in refusal("compare", *folders, "--metric", "zzz").finding.how_to_fix
 
 
 def test_evaluate_is_a_stage_like_the_others(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def told(folder: Path, tree: dict[str, Any], *settings: str) -> dict[str, str]:
     """Key → what was found and the remedy, of each problem."""
     with pytest.raises(RecipeError) as caught:
         loaded(folder, tree, *settings)
-    return {p.where.split(": ")[1]: f"{p.found}; {p.remedy}" for p in caught.value.problems}
+    return {p.where.split(": ")[1]: f"{p.details}; {p.how_to_fix}" for p in caught.value.problems}
 
 
 def test_regions_and_masks_make_the_class_list(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_thresholds_that_are_off_change_no_hash() -> None:
         ("data.background=false", "data.background", "remove the key"),
         ("data.label_form=100", "data.regions", "write the label maps by values"),
         ("data.classes={}", "data.classes", "missing; add the key"),
-        ("train.keep_best_by=miou", "train.keep_best_by", "use dice_mean"),
+        ("train.monitor=miou", "train.monitor", "use dice_mean"),
         ("report.explain=[posterior]", "report.explain", "no class posterior"),
         ("loss.weight_map={}", "loss", "bce_dice takes none"),
     ],
@@ -148,6 +148,6 @@ def test_a_colour_that_two_classes_share_is_named(tmp_path: Path) -> None:
 
 
 def test_what_clashes_within_sections_hides_nothing_of_others(tmp_path: Path) -> None:
-    wrong = ("data.void=1", "network.start_fresh=[head.*]", "train.precision=fp16", "train.device=cpu")
+    wrong = ("data.void=1", "network.reinit_layers=[head.*]", "train.precision=fp16", "train.device=cpu")
     found = told(tmp_path, MASKS, *wrong, "loss.name=dice")
-    assert found.keys() == {"data.void", "network.start_fresh", "train.precision", "loss.name"}
+    assert found.keys() == {"data.void", "network.reinit_layers", "train.precision", "loss.name"}

@@ -99,8 +99,8 @@ def test_wrong_values_hide_neither_clashes_nor_unknown_names(tmp_path: Path) -> 
         *("predict.stride", "train.lr", "train.device", "train.phases"),
     }
     assert told["network.name"].code == Code.NETWORK_UNKNOWN
-    assert "use one of bce, bce_dice, ce, ce_dice" in told["loss.name"].remedy
-    assert "cuda:1" in told["train.device"].remedy
+    assert "use one of bce, bce_dice, ce, ce_dice" in told["loss.name"].how_to_fix
+    assert "cuda:1" in told["train.device"].how_to_fix
 
 
 def test_a_clash_with_a_value_that_is_wrong_by_itself_is_not_guessed_at(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_wrong_foreground_is_one_line_with_its_value(tmp_path: Path, given: ob
         load.load(written(tmp_path, {**SMALL, "preprocess": {"foreground": given}}))
     (problem,) = caught.value.problems
     assert problem.where.endswith("preprocess.foreground")
-    assert problem.found == repr(given.get("above", given) if isinstance(given, dict) else given)
+    assert problem.details == repr(given.get("above", given) if isinstance(given, dict) else given)
 
 
 def test_keys_whose_values_differ_are_named(tmp_path: Path) -> None:

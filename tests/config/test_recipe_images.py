@@ -71,11 +71,11 @@ def test_what_does_not_go_together_is_refused(
 def test_keys_that_are_right_are_kept_and_saved(tmp_path: Path) -> None:
     parts = {
         "preprocess": {"spacing_px": [2, 1.5], "intensity": "imagenet", "crop": False},
-        "sampling": {"depth": 1, "order": "each_once", "window": [184, 240]},
+        "sampling": {"depth": 1, "order": "shuffled", "window": [184, 240]},
         "train": {
             "epochs": 6,
             "resizing": [{"epochs": 4, "scale": 0.5}, {"epochs": 2, "scale": 1.0}],
-            "keep_best_by": "G",
+            "monitor": "G",
             "augment": {"saturation": 0.5, "hue": 0.05, "outside": "void"},
         },
         "predict": {"scales": [0.75, 1, 1.25], "scale_fusion": "max", "flip": True},
@@ -92,7 +92,7 @@ def test_a_key_that_is_off_does_not_count_as_used(tmp_path: Path) -> None:
         "preprocess": {"spacing_px"},
         "sampling": {"order"},
         "predict": {"scales", "scale_fusion", "flip"},
-        "train": {"resizing", "keep_best_by"},
+        "train": {"resizing", "monitor"},
     }
     for name, keys in later.items():
         part = getattr(recipe, name)
@@ -100,7 +100,7 @@ def test_a_key_that_is_off_does_not_count_as_used(tmp_path: Path) -> None:
         assert keys <= whole.keys()
         assert not keys & used.keys()
     assert not {"saturation", "hue", "outside"} & recipe.train.used()["augment"].keys()
-    changed = read(tmp_path, tree(sampling={"order": "each_once", "depth": 1}, train=COLOUR))
-    assert changed.sampling.used()["order"] == "each_once"
+    changed = read(tmp_path, tree(sampling={"order": "shuffled", "depth": 1}, train=COLOUR))
+    assert changed.sampling.used()["order"] == "shuffled"
     assert changed.train.used()["augment"]["hue"] == 0.05
     assert recipe.network.used() == {"name": "usegnet", "keywords": {}}

@@ -39,7 +39,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(MedsegError) as caught:
         choose(device)
     assert caught.value.code == Code.USAGE
-    assert caught.value.finding.remedy.endswith("cpu")
+    assert caught.value.finding.how_to_fix.endswith("cpu")
 
 
 def test_a_cpu_has_a_name() -> None:

@@ -136,7 +136,11 @@ def test_folders_are_matched_by_case(tmp_path: Path):
     touch(truth / "a" / "a.nii.gz", truth / "a" / "a_seg.nii.gz", truth / "b_label.nii", truth / "c.mha")
     touch(truth / "notes.txt", truth / ".hidden.nii.gz")
     touch(
-        guess / "a.nii.gz", guess / "a_margin.nii.gz", guess / "a.json", guess / "c.nii.gz", guess / "d.nii"
+        guess / "a.nii.gz",
+        guess / "a_confidence.nii.gz",
+        guess / "a.json",
+        guess / "c.nii.gz",
+        guess / "d.nii",
     )
     pairs, extra = folder_pairs.folder_pairs(truth, guess)
     assert pairs == [
@@ -150,12 +154,14 @@ def test_folders_are_matched_by_case(tmp_path: Path):
 def test_masks_are_gathered_by_case(tmp_path: Path):
     truth, guess = tmp_path / "truth", tmp_path / "guess"
     touch(truth / "a_b_whole.nii.gz", truth / "x" / "a_b_lesion_seg.nii.gz", truth / "stray_seg.nii.gz")
-    touch(guess / "a_b_whole.nii", guess / "a_b_margin.nii", guess / "c_whole.nii", guess / "c_lesion.nii")
+    touch(
+        guess / "a_b_whole.nii", guess / "a_b_confidence.nii", guess / "c_whole.nii", guess / "c_lesion.nii"
+    )
     pairs, extra = folder_pairs.mask_pairs(truth, guess, ("whole", "lesion"))
     reference = {"whole": truth / "a_b_whole.nii.gz", "lesion": truth / "x" / "a_b_lesion_seg.nii.gz"}
     assert pairs == [
-        compare.Pair("a_b", reference, {"whole": guess / "a_b_whole.nii"}),
-        compare.Pair("stray", {"": truth / "stray_seg.nii.gz"}, None),
+        folder_pairs.Pair("a_b", reference, {"whole": guess / "a_b_whole.nii"}),
+        folder_pairs.Pair("stray", {"": truth / "stray_seg.nii.gz"}, None),
     ]
     assert extra == {"c": guess / "c_lesion.nii"}
     touch(guess / "x" / "c_whole.mha")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.explain.gradcam import chosen_layer, heat_map
+from medseg.explain.gradcam import chosen_layer, gradcam
 from medseg.networks import build
 from medseg.networks.contract import Network
 
@@ -19,7 +19,7 @@ from medseg.networks.contract import Network
 class Known(Network):
     """Two features, each pixel's value and its negative; class 1 follows the first, class 2 the second."""
 
-    step = 2
+    size_divisor = 2
 
     def __init__(self) -> None:
         super().__init__(1, 3)
@@ -43,7 +43,7 @@ def blob() -> Any:
 
 
 def test_the_map_lies_where_the_class_is() -> None:
-    bright, dark = (heat_map(Known(), blob(), k) for k in (1, 2))
+    bright, dark = (gradcam(Known(), blob(), k) for k in (1, 2))
     assert bright.shape == dark.shape == (9, 11) and bright.dtype == np.float32
     assert bright.max() == dark.max() == 1 and bright.min() == dark.min() == 0
     assert bright[:3, :3].min() > 0.99 and bright[5:, 6:].max() == 0
@@ -51,8 +51,8 @@ def test_the_map_lies_where_the_class_is() -> None:
 
 
 def test_nothing_speaks_for_a_class_without_features() -> None:
-    assert not heat_map(Known(), blob(), 0).any()
-    assert not heat_map(Known(), np.zeros((1, 4, 4), np.float32), 1).any()
+    assert not gradcam(Known(), blob(), 0).any()
+    assert not gradcam(Known(), np.zeros((1, 4, 4), np.float32), 1).any()
 
 
 def test_it_is_the_formula() -> None:
@@ -68,7 +68,7 @@ def test_it_is_the_formula() -> None:
     heat = F.relu((alpha[:, None, None] * features[0][0]).sum(0))
     heat = F.interpolate(heat[None, None], size=(16, 24), mode="bilinear")[0, 0]
     expected = (heat / heat.max()).detach().numpy()
-    found = heat_map(network, slab, 2, "decoders.1")
+    found = gradcam(network, slab, 2, "decoders.1")
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -92,10 +92,10 @@ def test_the_chosen_layer_is_what_the_head_is_given(name: str, keywords: Any, la
     found = chosen_layer(network)
     assert layer in (None, found)
     slab = np.random.default_rng(0).normal(size=(3, 41, 50)).astype(np.float32)
-    heat = heat_map(network, slab, 1)
+    heat = gradcam(network, slab, 1)
     assert heat.shape == (41, 50)
     assert np.isfinite(heat).all() and heat.min() >= 0 and heat.max() <= 1
-    np.testing.assert_array_equal(heat, heat_map(network, slab, 1, found))
+    np.testing.assert_array_equal(heat, gradcam(network, slab, 1, found))
 
 
 def test_the_pixels_of_a_mask_are_those_above_its_threshold() -> None:
@@ -113,9 +113,9 @@ def test_the_pixels_of_a_mask_are_those_above_its_threshold() -> None:
     (gradient,) = torch.autograd.grad(score, features[0])
     heat = F.relu((gradient[0].mean((1, 2))[:, None, None] * features[0][0]).sum(0))
     expected = (heat / heat.max()).detach().numpy()
-    found = heat_map(network, slab, 1, "encoders.0", threshold)
+    found = gradcam(network, slab, 1, "encoders.0", threshold)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert not np.allclose(found, heat_map(network, slab, 1, "encoders.0", 0.01), atol=1e-3)
+    assert not np.allclose(found, gradcam(network, slab, 1, "encoders.0", 0.01), atol=1e-3)
 
 
 def test_the_network_is_left_as_it_was() -> None:
@@ -124,7 +124,7 @@ def test_the_network_is_left_as_it_was() -> None:
     modes = [m.training for m in network.modules()]
     before = {k: v.clone() for k, v in network.state_dict().items()}
     with torch.inference_mode(False):
-        heat_map(network, blob(), 1)
+        gradcam(network, blob(), 1)
     assert [m.training for m in network.modules()] == modes
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert not any(m._forward_hooks for m in network.modules())
@@ -133,7 +133,7 @@ def test_the_network_is_left_as_it_was() -> None:
 
 def test_an_unknown_layer_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(MedsegError) as refused:
-        heat_map(Known(), blob(), 1, "bottom")
+        gradcam(Known(), blob(), 1, "bottom")
     assert refused.value.code is Code.KEYWORD_INVALID
     assert "split, pool, head, up" in str(refused.value)
 
@@ -141,4 +141,4 @@ def test_an_unknown_layer_is_refused_with_the_names_there_are() -> None:
 def test_of_a_shrinking_network_layers_of_another_size_are_refused() -> None:
     network = build("unet", 1, 2, seed=0, width=2, depth=2, padding="valid")
     with pytest.raises(MedsegError, match="as large as the output"):
-        heat_map(network, blob(), 1, "bottom")
+        gradcam(network, blob(), 1, "bottom")

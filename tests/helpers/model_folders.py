@@ -30,7 +30,7 @@ def describe(**changes: Any) -> Description:
         "window": (16, 16),
         "stride": (8, 8),
         "batch": None,
-        "combine": "mean",
+        "ensemble": "mean",
         "domain": {},
         "trained": {},
     }

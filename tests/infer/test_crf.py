@@ -16,12 +16,12 @@ from torch import Tensor
 from medseg.grid import Array, Grid, Plane
 from medseg.infer import crf, predict
 from medseg.infer.crf import Bilateral, Greys, Smooth, mean_field, refine
-from medseg.infer.inferers import Dense, Gaussian
+from medseg.infer.inferers import GaussianWindow, WholeSlice
 from medseg.infer.predictor import Spec
-from medseg.model.description import Crf
+from medseg.model.description import CRFSettings
 from medseg.patches.slabs import plane_view
 from medseg.patches.windows import mirrored
-from medseg.preprocess.intensity import Ready, Scaling
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from tests.oracles import crf as oracle
 
 
@@ -37,7 +37,7 @@ def picture(seed: int, shape: tuple[int, int], channels: int, noise: float) -> t
     return guide, (odds / odds.sum(0)).astype(np.float32)
 
 
-def brute_force(probabilities: Array, guide: Array, how: Crf) -> Array:
+def brute_force(probabilities: Array, guide: Array, how: CRFSettings) -> Array:
     bilateral, smooth = oracle.kernels(guide, how.sigma_alpha, how.sigma_beta, how.sigma_gamma)
     kernel = how.w1 * oracle.normalised(bilateral) + how.w2 * oracle.normalised(smooth)
     flat = probabilities.reshape(len(probabilities), -1).T.astype(np.float64)
@@ -50,7 +50,10 @@ def test_on_32_by_32_it_is_within_002_of_brute_force_and_99_percent_of_labels_ag
     channels: int, noise: float
 ) -> None:
     guide, probabilities = picture(3, (32, 32), channels, noise)
-    exact, found = brute_force(probabilities, guide, Crf()), refine(probabilities, guide, Crf())
+    exact, found = (
+        brute_force(probabilities, guide, CRFSettings()),
+        refine(probabilities, guide, CRFSettings()),
+    )
     assert np.abs(found - exact).max() <= 0.02
     assert (found.argmax(0) == exact.argmax(0)).mean() >= 0.99
     np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
@@ -70,7 +73,7 @@ def test_within_002_of_brute_force_over_sizes_and_the_papers_range_of_parameters
     seed: int, shape: tuple[int, int], channels: int, noise: float, **how: float
 ) -> None:
     guide, probabilities = picture(seed, shape, channels, noise)
-    asked = Crf(**how)
+    asked = CRFSettings(**how)
     found = refine(probabilities, guide, asked)
     assert np.abs(found - brute_force(probabilities, guide, asked)).max() <= 0.02
 
@@ -134,14 +137,16 @@ def test_two_pixels_un_normalised(iterations: int, expected: list[tuple[float, f
 
 def test_no_kernel_leaves_the_probabilities() -> None:
     guide, probabilities = picture(0, (5, 6), 1, 3.0)
-    np.testing.assert_allclose(refine(probabilities, guide, Crf(w1=0, w2=0)), probabilities, atol=1e-6)
+    np.testing.assert_allclose(
+        refine(probabilities, guide, CRFSettings(w1=0, w2=0)), probabilities, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("apart", "between", "weight"), [(3, 4, 4.243488), (3, 0, 5.815920), (0, 0, 7.0)])
 def test_the_weight_of_a_pair_of_pixels(apart: int, between: float, weight: float) -> None:
     guide = np.full((1, 1, 4), 100.0)
     guide[0, 0, apart] += between
-    how = Crf()
+    how = CRFSettings()
     bilateral = Bilateral(guide, how.sigma_alpha, how.sigma_beta)
     smooth = Smooth((1, 4), how.sigma_gamma)
     unit = np.zeros((1, 4), np.float32)
@@ -156,25 +161,27 @@ def test_a_lone_wrong_pixel_is_mended_and_an_edge_in_the_image_is_kept() -> None
     probabilities = np.full((2, 16, 16), 0.4, np.float32)
     probabilities[0, :, :8] = probabilities[1, :, 8:] = 0.6
     probabilities[:, 5, 3] = [0.3, 0.7]
-    labels = refine(probabilities, guide, Crf()).argmax(0)
+    labels = refine(probabilities, guide, CRFSettings()).argmax(0)
     np.testing.assert_array_equal(labels, np.arange(16) >= np.full((16, 1), 8))
 
 
 @pytest.mark.parametrize("wrong", [{"w3": 1}, {"sigma_alpha": 0}, {"w1": -1}, {"iterations": 0}])
 def test_parameters_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Crf(**wrong)
+        CRFSettings(**wrong)
 
 
 def test_greys_run_from_the_lowest_value_to_the_995th_percentile() -> None:
     values = np.arange(1000, dtype=np.int16).reshape(1, 10, 10, 10)
-    ready = Ready(values, Grid((10, 10, 10), np.eye(4)), Scaling((0.0,), (1.0,)))
+    ready = NormalizedVolume(values, Grid((10, 10, 10), np.eye(4)), Normalization((0.0,), (1.0,)))
     found = crf.greys(ready)
     assert found.low == 0
     assert found.high == pytest.approx(np.percentile(values, 99.5), abs=1)
     guide = Greys(0.0, 510.0).guide(np.array([[-5, 0, 255, 510, 999]]))
     np.testing.assert_allclose(guide, [[[0, 0, 127.5, 255, 255]]])
-    flat = Ready(np.full((1, 2, 2, 2), 7), Grid((2, 2, 2), np.eye(4)), Scaling((0.0,), (1.0,)))
+    flat = NormalizedVolume(
+        np.full((1, 2, 2, 2), 7), Grid((2, 2, 2), np.eye(4)), Normalization((0.0,), (1.0,))
+    )
     assert math.isfinite(crf.greys(flat).guide(flat.array[0, 0]).sum())
 
 
@@ -196,18 +203,18 @@ def test_dense_prediction_refines_every_slice_guided_by_its_own_grey_values(plan
     truth = np.zeros((16, 14, 12), np.int16)
     truth[4:] = 1
     truth[:, 7:] = 2
-    ready = Ready(truth[None], Grid((16, 14, 12), np.eye(4)), Scaling((0.0,), (1.0,)))
-    plain = predict.label(ready, Noisy(plane), Dense(batch=3))
-    refined = predict.label(ready, Noisy(plane), Dense(3, Crf()), margin=True)
+    ready = NormalizedVolume(truth[None], Grid((16, 14, 12), np.eye(4)), Normalization((0.0,), (1.0,)))
+    plain = predict.label(ready, Noisy(plane), WholeSlice(batch=3))
+    refined = predict.label(ready, Noisy(plane), WholeSlice(3, CRFSettings()), confidence=True)
     shown, made = plane_view(truth, plane), plane_view(refined.labels, plane)
     for guide, labels in zip(shown, made, strict=True):
         logits = Noisy(plane)(torch.from_numpy(mirrored(guide[None, None].astype(np.float32), (16, 16))))
         probabilities = logits.softmax(1)[0, :, : guide.shape[0], : guide.shape[1]].numpy()
-        expected = refine(probabilities, crf.greys(ready).guide(guide), Crf())
+        expected = refine(probabilities, crf.greys(ready).guide(guide), CRFSettings())
         np.testing.assert_array_equal(labels, expected.argmax(0))
     assert (refined.labels == truth).mean() > 0.97 > (plain.labels == truth).mean()
     assert refined.quality_kind == "probability"
     assert plain.quality < refined.quality <= 1
-    assert refined.margin is not None and refined.margin.max() <= 1
-    blended = predict.label(ready, Noisy(plane), Gaussian((16, 16), crf=Crf()))
+    assert refined.confidence is not None and refined.confidence.max() <= 1
+    blended = predict.label(ready, Noisy(plane), GaussianWindow((16, 16), crf=CRFSettings()))
     np.testing.assert_array_equal(blended.labels, refined.labels)

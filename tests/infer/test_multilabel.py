@@ -16,17 +16,21 @@ from medseg.classes import ClassList
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.infer import loading, predict, results
-from medseg.infer.ensemble import Members, Planes
-from medseg.infer.inferers import Dense, Gaussian, How, Tiles, Voting
+from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
+from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
 from medseg.infer.predictor import Spec
-from medseg.infer.tta import Views
+from medseg.infer.tta import TestTimeAugmentation
 from medseg.model.card import card
-from medseg.model.description import Crf
-from medseg.preprocess.intensity import Ready, Scaling
+from medseg.model.description import CRFSettings
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from tests.helpers.model_folders import describe
 
-HOWS: list[How] = [Dense(batch=3), Voting((8, 4), (3, 2), batch=5), Gaussian((8, 4), (3, 2), batch=5)]
-SPEC = Spec("axial", 1, 2, 2, step=4, background=False, thresholds=(0.5, 0.5))
+HOWS: list[Inferer] = [
+    WholeSlice(batch=3),
+    MajorityVote((8, 4), (3, 2), batch=5),
+    GaussianWindow((8, 4), (3, 2), batch=5),
+]
+SPEC = Spec("axial", 1, 2, 2, size_divisor=4, background=False, thresholds=(0.5, 0.5))
 
 
 class Said:
@@ -39,10 +43,12 @@ class Said:
         return batch * self.factor
 
 
-def ready(logits: Array) -> Ready:
+def ready(logits: Array) -> NormalizedVolume:
     """Logits (2, X, Y, Z) as a scan that is its own answer."""
     x, y, z = logits.shape[1:]
-    return Ready(logits.astype(np.float32), Grid((x, y, z), np.eye(4)), Scaling((0.0, 0.0), (1.0, 1.0)))
+    return NormalizedVolume(
+        logits.astype(np.float32), Grid((x, y, z), np.eye(4)), Normalization((0.0, 0.0), (1.0, 1.0))
+    )
 
 
 def drawn(shape: tuple[int, int, int] = (9, 6, 3)) -> Array:
@@ -50,30 +56,30 @@ def drawn(shape: tuple[int, int, int] = (9, 6, 3)) -> Array:
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_every_mask_is_decided_by_itself(how: How) -> None:
+def test_every_mask_is_decided_by_itself(how: Inferer) -> None:
     logits = drawn()
-    found = predict.label(ready(logits), Said(), how, margin=True)
+    found = predict.label(ready(logits), Said(), how, confidence=True)
     expected = (logits[0] > 0) + 2 * (logits[1] > 0)
     assert found.labels.dtype == np.uint8
     assert np.array_equal(found.labels, expected)
-    assert found.margin is not None
-    if isinstance(how, Dense):
+    assert found.confidence is not None
+    if isinstance(how, WholeSlice):
         least = np.abs(2 / (1 + np.exp(-logits)) - 1).min(axis=0)
-        np.testing.assert_allclose(found.margin, least, atol=1e-3)
+        np.testing.assert_allclose(found.confidence, least, atol=1e-3)
         assert found.quality == pytest.approx(least[expected > 0].mean(), abs=1e-5)
-    if isinstance(how, Voting):
+    if isinstance(how, MajorityVote):
         assert found.quality_kind == "vote share"
-        assert (found.margin == 1).all()
+        assert (found.confidence == 1).all()
 
 
 def test_a_threshold_a_mask_which_must_be_exceeded() -> None:
     logits = torch.tensor([0.3, 0.5, 0.7]).logit().expand(2, 3).reshape(2, 3, 1, 1).numpy()
     spec = replace(SPEC, thresholds=(0.5, 0.2))
-    assert predict.label(ready(logits), Said(spec), Dense()).labels.ravel().tolist() == [2, 2, 3]
+    assert predict.label(ready(logits), Said(spec), WholeSlice()).labels.ravel().tolist() == [2, 2, 3]
 
 
 def test_an_empty_prediction_has_quality_zero() -> None:
-    assert predict.label(ready(np.full((2, 4, 4, 1), -3.0)), Said(), Dense()).quality == 0
+    assert predict.label(ready(np.full((2, 4, 4, 1), -3.0)), Said(), WholeSlice()).quality == 0
 
 
 def test_windows_that_disagree_vote_mask_by_mask_and_a_tie_is_outside() -> None:
@@ -84,33 +90,35 @@ def test_windows_that_disagree_vote_mask_by_mask_and_a_tie_is_outside() -> None:
             out[:, 0, 1:] = -9.0
             return out
 
-    found = predict.label(ready(np.zeros((2, 6, 4, 1))), FirstRow(), Voting((4, 4), (2, 4)), margin=True)
+    found = predict.label(
+        ready(np.zeros((2, 6, 4, 1))), FirstRow(), MajorityVote((4, 4), (2, 4)), confidence=True
+    )
     # rows 2 and 3 are in two windows: row 2 is the second's first row, so that one vote stands against one
     assert found.labels[:, 0, 0].tolist() == [3, 2, 2, 2, 2, 2]
-    assert found.margin is not None
-    assert found.margin[:, 0, 0].tolist() == [1, 1, 0, 1, 1, 1]
+    assert found.confidence is not None
+    assert found.confidence[:, 0, 0].tolist() == [1, 1, 0, 1, 1, 1]
 
 
 def test_members_by_mean_are_the_logit_of_the_mean_probability() -> None:
     scan = drawn()
-    both = Members([Said(), Said(factor=-0.5)])
+    both = Ensemble([Said(), Said(factor=-0.5)])
     expected = (torch.from_numpy(scan).sigmoid() + torch.from_numpy(-0.5 * scan).sigmoid()) / 2
     torch.testing.assert_close(both(torch.from_numpy(scan)).sigmoid(), expected)
-    certain = Members([Said(factor=1e9), Said(factor=1e9)])
+    certain = Ensemble([Said(factor=1e9), Said(factor=1e9)])
     assert np.array_equal(
-        predict.label(ready(scan), certain, Dense()).labels, (scan[0] > 0) + 2 * (scan[1] > 0)
+        predict.label(ready(scan), certain, WholeSlice()).labels, (scan[0] > 0) + 2 * (scan[1] > 0)
     )
 
 
 def test_members_vote_by_their_thresholds_and_more_than_half_decides() -> None:
     spec = replace(SPEC, thresholds=(0.8, 0.5))
     scan = np.full((2, 4, 4, 1), 1.0)  # p = 0.73: below the first mask's threshold
-    three = Members([Said(spec), Said(spec), Said(spec, factor=-1.0)], "vote")
-    found = predict.label(ready(scan), three, Dense())
+    three = Ensemble([Said(spec), Said(spec), Said(spec, factor=-1.0)], "vote")
+    found = predict.label(ready(scan), three, WholeSlice())
     assert (found.labels == 2).all()
     assert found.quality_kind == "vote share"
-    two = Members([Said(spec), Said(spec, factor=-1.0)], "vote")
-    assert (predict.label(ready(scan), two, Dense()).labels == 0).all()
+    two = Ensemble([Said(spec), Said(spec, factor=-1.0)], "vote")
+    assert (predict.label(ready(scan), two, WholeSlice()).labels == 0).all()
 
 
 def test_planes_are_joined_mask_by_mask() -> None:
@@ -122,16 +130,16 @@ def test_planes_are_joined_mask_by_mask() -> None:
     )
     shares = [1 / (1 + np.exp(-scan * one.factor)) for one in along]
     mean = np.mean(shares, axis=0)
-    joined = predict.label(ready(scan), Planes(along, "mean"), Dense(), margin=True)
+    joined = predict.label(ready(scan), MultiPlaneEnsemble(along, "mean"), WholeSlice(), confidence=True)
     np.testing.assert_array_equal(joined.labels, (mean[0] > 0.7) + 2 * (mean[1] > 0.2))
-    assert joined.margin is not None
-    np.testing.assert_allclose(joined.margin, np.abs(2 * mean - 1).min(axis=0), atol=2e-3)
+    assert joined.confidence is not None
+    np.testing.assert_allclose(joined.confidence, np.abs(2 * mean - 1).min(axis=0), atol=2e-3)
     votes = np.sum([(s[0] > 0.7, s[1] > 0.2) for s in shares], axis=0)
-    voted = predict.label(ready(scan), Planes(along, "vote"), Dense(), margin=True)
+    voted = predict.label(ready(scan), MultiPlaneEnsemble(along, "vote"), WholeSlice(), confidence=True)
     np.testing.assert_array_equal(voted.labels, (votes[0] > 1) + 2 * (votes[1] > 1))
-    assert voted.margin is not None
-    np.testing.assert_allclose(voted.margin, np.abs(2 * votes / 3 - 1).min(axis=0), atol=1e-3)
-    windows = predict.label(ready(scan), Planes(along[:2], "mean"), Voting((4, 4), (4, 4)))
+    assert voted.confidence is not None
+    np.testing.assert_allclose(voted.confidence, np.abs(2 * votes / 3 - 1).min(axis=0), atol=1e-3)
+    windows = predict.label(ready(scan), MultiPlaneEnsemble(along[:2], "mean"), MajorityVote((4, 4), (4, 4)))
     both = (shares[0] > np.reshape(spec.thresholds, (2, 1, 1, 1))) & (
         shares[1] > np.reshape(spec.thresholds, (2, 1, 1, 1))
     )
@@ -140,12 +148,16 @@ def test_planes_are_joined_mask_by_mask() -> None:
 
 def test_views_are_averaged_as_probabilities_of_masks() -> None:
     scan = torch.from_numpy(drawn((8, 8, 1))[..., 0])[None]
-    seen = Views(Said(), flip=True)(scan)
+    seen = TestTimeAugmentation(Said(), flip=True)(scan)
     torch.testing.assert_close(seen.sigmoid(), scan.sigmoid(), atol=1e-5, rtol=1e-4)
 
 
 def test_a_crf_of_overlapping_masks_is_refused() -> None:
-    for how in (Dense(crf=Crf()), Gaussian((8, 4), crf=Crf()), Tiles(crf=Crf())):
+    for how in (
+        WholeSlice(crf=CRFSettings()),
+        GaussianWindow((8, 4), crf=CRFSettings()),
+        OverlapTile(crf=CRFSettings()),
+    ):
         with pytest.raises(MedsegError, match="masks overlap") as refused:
             predict.check(how, SPEC)
         assert refused.value.code == Code.KEYWORD_INVALID
@@ -175,7 +187,7 @@ def test_thresholds_that_make_no_sense_are_refused(changes: Any) -> None:
 
 
 def test_unetpp_is_told_that_its_heads_are_sigmoids() -> None:
-    made = networks.build("unetpp", 1, 2, overlapping=True, width=2, depth=2, batch_norm=False)
+    made = networks.build("unetpp", 1, 2, multilabel=True, width=2, depth=2, batch_norm=False)
     x = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         heads = made.train()(x)
@@ -190,10 +202,10 @@ def test_a_result_has_a_file_a_mask_and_one_missing_is_none(tmp_path: Any) -> No
     told = dict.fromkeys(("sizes", "size_unit", "quality", "needs_review", "notes", "seconds"))
     for path in files:
         path.write_bytes(b"x")
-    results.tell(label, told, "key", masks)
-    assert results.told_before(label, "key", masks=masks) is not None
-    assert results.told_before(label, "key", masks=("whole",)) is None  # other masks, another hash
+    results.write_metadata(label, told, "key", masks)
+    assert results.cached_metadata(label, "key", masks=masks) is not None
+    assert results.cached_metadata(label, "key", masks=("whole",)) is None  # other masks, another hash
     files[1].write_bytes(b"y")
-    assert results.told_before(label, "key", masks=masks) is None
+    assert results.cached_metadata(label, "key", masks=masks) is None
     results.remove(label, masks)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from medseg import files, networks
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane
 from medseg.infer import loading
-from medseg.infer.ensemble import Members, Planes
+from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
 from medseg.infer.predictor import NetworkPredictor
 from medseg.model import folder as model_folder
 from tests.helpers.model_folders import describe
@@ -38,7 +38,7 @@ def shared(tmp_path: Path) -> Path:
 def separate(tmp_path: Path) -> Path:
     """Two folds' networks of each plane."""
     planes: dict[str, Plane] = {f"fold{k}_{plane}": plane for k in (0, 1) for plane in BOTH}
-    about = describe(plane=BOTH, combine="vote")
+    about = describe(plane=BOTH, ensemble="vote")
     model_folder.export(tmp_path / "separate", states(*planes), about, planes)
     return tmp_path / "separate"
 
@@ -56,15 +56,15 @@ def along(predictor: Any) -> list[Plane]:
 
 def test_one_network_is_used_along_each_plane(shared: Path) -> None:
     alone = loading.load(shared, members=["fold0"]).predictor
-    assert isinstance(alone, Planes)
-    assert (along(alone), alone.rule) == ([*BOTH], "mean")
+    assert isinstance(alone, MultiPlaneEnsemble)
+    assert (along(alone), alone.ensemble) == ([*BOTH], "mean")
     axial, sagittal = alone.predictors
     assert isinstance(axial, NetworkPredictor)
     assert isinstance(sagittal, NetworkPredictor)
     assert axial._network is sagittal._network
     folds = loading.load(shared).predictor
-    assert isinstance(folds, Planes)
-    assert all(isinstance(one, Members) and one.rule == "mean" for one in folds.predictors)
+    assert isinstance(folds, MultiPlaneEnsemble)
+    assert all(isinstance(one, Ensemble) and one.ensemble == "mean" for one in folds.predictors)
     assert "axial, sagittal" in (shared / "card.md").read_text()
     assert "planes joined by mean" in (shared / "card.md").read_text()
 
@@ -72,16 +72,16 @@ def test_one_network_is_used_along_each_plane(shared: Path) -> None:
 def test_a_planes_member_is_used_along_it_alone(separate: Path) -> None:
     model = loading.load(separate, members=["fold1_axial", "fold1_sagittal"])
     planes = model.predictor
-    assert isinstance(planes, Planes)
-    assert (along(planes), planes.rule) == ([*BOTH], "vote")
+    assert isinstance(planes, MultiPlaneEnsemble)
+    assert (along(planes), planes.ensemble) == ([*BOTH], "vote")
     slab = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     for predictor, seed in zip(planes.predictors, (2, 3), strict=True):
         with torch.no_grad():
             expected = networks.build("usegnet", 3, 3, seed=seed, width=2).eval()(slab)
             assert torch.allclose(predictor(slab), expected, atol=1e-5)
     folds = loading.load(separate).predictor
-    assert isinstance(folds, Planes)
-    assert all(isinstance(one, Members) and one.rule == "vote" for one in folds.predictors)
+    assert isinstance(folds, MultiPlaneEnsemble)
+    assert all(isinstance(one, Ensemble) and one.ensemble == "vote" for one in folds.predictors)
     assert [m.plane for m in model_folder.read(separate).members] == [*BOTH, *BOTH]
 
 

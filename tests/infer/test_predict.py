@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid, Plane
 from medseg.infer import predict
-from medseg.infer.ensemble import Members
-from medseg.infer.inferers import Dense, Gaussian, How, Voting
+from medseg.infer.ensemble import Ensemble
+from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, WholeSlice
 from medseg.infer.predictor import NetworkPredictor, Spec, autocast_dtype
 from medseg.patches.slabs import plane_view
-from medseg.preprocess.intensity import Ready, Scaling
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
 
 PLANES: list[Plane] = ["axial", "coronal", "sagittal"]
-HOWS: list[How] = [Dense(batch=3), Voting((8, 4), (3, 2), batch=5), Gaussian((8, 4), (3, 2), batch=5)]
+HOWS: list[Inferer] = [
+    WholeSlice(batch=3),
+    MajorityVote((8, 4), (3, 2), batch=5),
+    GaussianWindow((8, 4), (3, 2), batch=5),
+]
 
 
 class Given:
@@ -40,10 +44,12 @@ def spec(plane: Plane = "axial", depth: int = 1, channels: int = 1, classes: int
     return Spec(plane, depth, channels, classes, step)
 
 
-def ready(array: Array) -> Ready:
+def ready(array: Array) -> NormalizedVolume:
     x, y, z = array.shape[1:]
     channels = len(array)
-    return Ready(array, Grid((x, y, z), np.eye(4)), Scaling((0.0,) * channels, (1.0,) * channels))
+    return NormalizedVolume(
+        array, Grid((x, y, z), np.eye(4)), Normalization((0.0,) * channels, (1.0,) * channels)
+    )
 
 
 def classes_of(shape: tuple[int, int, int], classes: int = 3) -> Array:
@@ -63,21 +69,21 @@ def reads_the_middle(depth: int, classes: int) -> Any:
 @pytest.mark.parametrize("plane", PLANES)
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("depth", [1, 3])
-def test_every_voxel_gets_the_label_its_pixel_was_given(plane: Plane, how: How, depth: int) -> None:
+def test_every_voxel_gets_the_label_its_pixel_was_given(plane: Plane, how: Inferer, depth: int) -> None:
     array = classes_of((9, 6, 7))
     predictor = Given(reads_the_middle(depth, 3), spec(plane, depth))
-    result = predict.label(ready(array), predictor, how, margin=True)
+    result = predict.label(ready(array), predictor, how, confidence=True)
     assert result.labels.dtype == np.uint8
     assert np.array_equal(result.labels, array[0])
-    assert result.margin is not None
-    assert result.margin.dtype == np.float16
+    assert result.confidence is not None
+    assert result.confidence.dtype == np.float16
     assert all(shape[1] == depth and shape[2] % 4 == shape[3] % 4 == 0 for shape in predictor.seen)
 
 
 def test_slices_smaller_than_the_window_are_mirrored_and_cropped() -> None:
     array = classes_of((3, 1, 4))
     predictor = Given(reads_the_middle(1, 3), spec())
-    result = predict.label(ready(array), predictor, Voting((8, 8), (2, 2)))
+    result = predict.label(ready(array), predictor, MajorityVote((8, 8), (2, 2)))
     assert np.array_equal(result.labels, array[0])
     assert set(predictor.seen) == {(1, 1, 8, 8)}
 
@@ -90,12 +96,12 @@ def test_dense_mirrors_at_the_end_up_to_the_step() -> None:
         seen.append(batch.clone())
         return torch.zeros(len(batch), 3, *batch.shape[2:])
 
-    predict.label(ready(array), Given(function, spec(step=5)), Dense())
+    predict.label(ready(array), Given(function, spec(step=5)), WholeSlice())
     assert seen[0][0, 0, :, 0].tolist() == [0, 1, 2, 1, 0]
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_equal_logits_go_to_the_lowest_class(how: How) -> None:
+def test_equal_logits_go_to_the_lowest_class(how: Inferer) -> None:
     def function(batch: Tensor) -> Tensor:
         return torch.tensor([0.0, 1.0, 1.0]).reshape(1, 3, 1, 1).expand(len(batch), 3, *batch.shape[2:])
 
@@ -111,10 +117,10 @@ def test_probability_margin_and_quality_by_hand() -> None:
         table = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]]).log()
         return table[batch[:, 0].long()].permute(0, 3, 1, 2)
 
-    result = predict.label(ready(array), Given(function, spec(step=1)), Dense(), margin=True)
+    result = predict.label(ready(array), Given(function, spec(step=1)), WholeSlice(), confidence=True)
     assert result.quality_kind == "probability"
-    assert result.margin is not None
-    assert np.allclose(result.margin.ravel(), [0.5, 0.7], atol=1e-3)
+    assert result.confidence is not None
+    assert np.allclose(result.confidence.ravel(), [0.5, 0.7], atol=1e-3)
     assert result.quality == pytest.approx(0.5, abs=1e-6)  # the foreground's alone
 
 
@@ -126,33 +132,35 @@ def test_vote_share_margin_and_quality_by_hand() -> None:
         return nn.functional.one_hot(torch.tensor(next(said)), 3).permute(0, 3, 1, 2).float()
 
     array = np.zeros((1, 1, 4, 1), np.int16)
-    result = predict.label(ready(array), Given(function, spec(step=1)), Voting((1, 2), (1, 1)), margin=True)
+    result = predict.label(
+        ready(array), Given(function, spec(step=1)), MajorityVote((1, 2), (1, 1)), confidence=True
+    )
     assert result.labels.ravel().tolist() == [1, 1, 0, 2]
-    assert result.margin is not None
-    assert result.margin.ravel().tolist() == [1, 1, 1, 1]
+    assert result.confidence is not None
+    assert result.confidence.ravel().tolist() == [1, 1, 1, 1]
     assert result.quality == 1
     assert result.quality_kind == "vote share"
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_an_empty_prediction_has_quality_zero(how: How) -> None:
+def test_an_empty_prediction_has_quality_zero(how: Inferer) -> None:
     array = np.zeros((1, 8, 4, 2), np.int16)
     result = predict.label(ready(array), Given(reads_the_middle(1, 3), spec()), how)
-    assert (result.quality, result.margin) == (0.0, None)
+    assert (result.quality, result.confidence) == (0.0, None)
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_quality_does_not_depend_on_keeping_the_margin_and_progress_counts_slices(how: How) -> None:
+def test_quality_does_not_depend_on_keeping_the_margin_and_progress_counts_slices(how: Inferer) -> None:
     torch.manual_seed(0)
     predictor = NetworkPredictor(nn.Conv2d(3, 3, 3, padding=1), spec("coronal", depth=3))
     scan = ready(classes_of((9, 6, 7)))
     calls: list[tuple[int, int]] = []
-    kept = predict.label(scan, predictor, how, margin=True, progress=lambda *done: calls.append(done))
+    kept = predict.label(scan, predictor, how, confidence=True, progress=lambda *done: calls.append(done))
     assert calls == [(i, 6) for i in range(1, 7)]
     assert predict.label(scan, predictor, how).quality == kept.quality
-    assert kept.margin is not None
+    assert kept.confidence is not None
     inside = kept.labels > 0
-    assert kept.quality == pytest.approx(kept.margin[inside].mean(dtype=np.float64), abs=1e-3)
+    assert kept.quality == pytest.approx(kept.confidence[inside].mean(dtype=np.float64), abs=1e-3)
 
 
 def test_dense_equals_the_network_on_the_mirrored_slice() -> None:
@@ -160,7 +168,7 @@ def test_dense_equals_the_network_on_the_mirrored_slice() -> None:
     network = nn.Sequential(nn.Conv2d(6, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 3, 1))
     array = np.random.default_rng(2).normal(size=(2, 9, 6, 5)).astype(np.float32)
     predictor = NetworkPredictor(network, spec("sagittal", 3, channels=2, step=4))
-    labels = predict.label(ready(array), predictor, Dense(batch=2)).labels
+    labels = predict.label(ready(array), predictor, WholeSlice(batch=2)).labels
     for index in range(9):
         around = np.clip([index - 1, index, index + 1], 0, 8)
         slab = np.concatenate([array[0, around], array[1, around]])
@@ -175,7 +183,7 @@ def test_the_network_is_in_evaluation_mode_and_no_graph_is_kept() -> None:
     predictor = NetworkPredictor(network, spec())
     assert not network.training
     array = classes_of((8, 8, 2))
-    first, second = (predict.label(ready(array), predictor, Dense()).labels for _ in range(2))
+    first, second = (predict.label(ready(array), predictor, WholeSlice()).labels for _ in range(2))
     assert np.array_equal(first, second)
 
 
@@ -212,16 +220,16 @@ def test_members_by_mean_and_by_vote() -> None:
     # the paper's example: votes say class 1, the summed probabilities class 0
     three = [constant(*p, classes=2) for p in ((0.9, 0.1), (0.4, 0.6), (0.45, 0.55))]
     batch = torch.zeros(1, 1, 4, 4)
-    mean, vote = (Members(three, rule)(batch)[0, :, 0, 0].softmax(0) for rule in ("mean", "vote"))
+    mean, vote = (Ensemble(three, rule)(batch)[0, :, 0, 0].softmax(0) for rule in ("mean", "vote"))
     assert torch.allclose(mean, torch.tensor([1.75, 1.25]) / 3)
     assert torch.allclose(vote, torch.tensor([1.0, 2.0]) / 3)
-    tie = Members(three[:2], "vote")(batch)
+    tie = Ensemble(three[:2], "vote")(batch)
     assert (tie.argmax(1) == 0).all()
 
 
 def test_votes_of_members_that_all_agree_are_still_usable() -> None:
-    both = Members([constant(0.1, 0.2, 0.7), constant(0.1, 0.2, 0.7)], "vote")
-    result = predict.label(ready(classes_of((4, 4, 2))), both, Dense(), margin=True)
+    both = Ensemble([constant(0.1, 0.2, 0.7), constant(0.1, 0.2, 0.7)], "vote")
+    result = predict.label(ready(classes_of((4, 4, 2))), both, WholeSlice(), confidence=True)
     assert (result.labels == 2).all()
     assert result.quality == 1
 
@@ -230,36 +238,42 @@ def test_quality_is_named_after_what_it_is_the_margin_of() -> None:
     three = [constant(0.1, 0.2, 0.7)] * 3
     scan = ready(np.zeros((1, 4, 4, 2), np.float32))
     rules: tuple[Any, ...] = ("mean", "vote")
-    kinds = {rule: predict.label(scan, Members(three, rule), Dense()).quality_kind for rule in rules}
+    kinds = {rule: predict.label(scan, Ensemble(three, rule), WholeSlice()).quality_kind for rule in rules}
     assert kinds == {"mean": "probability", "vote": "vote share"}
 
 
 def test_members_take_the_step_that_suits_all_and_must_agree_otherwise() -> None:
-    assert Members([constant(0.5, 0.3, 0.2, step=4), constant(0.5, 0.3, 0.2, step=6)]).spec.step == 12
+    assert (
+        Ensemble([constant(0.5, 0.3, 0.2, step=4), constant(0.5, 0.3, 0.2, step=6)]).spec.size_divisor == 12
+    )
     for others in ([constant(0.5, 0.5, classes=2)], [constant(0.5, 0.3, 0.2, plane="coronal")]):
         with pytest.raises(MedsegError) as refused:
-            Members([constant(0.5, 0.3, 0.2), *others])
+            Ensemble([constant(0.5, 0.3, 0.2), *others])
         assert refused.value.code == Code.KEYWORD_INVALID
     with pytest.raises(MedsegError, match="0 members"):
-        Members([])
+        Ensemble([])
 
 
 @pytest.mark.parametrize(
     ("predictor", "how", "code"),
     [
-        (constant(0.5, 0.3, 0.2, channels=2), Dense(), Code.CHANNEL_MISSING),
-        (constant(0.5, 0.5), Dense(), Code.SIZE_IMPOSSIBLE),  # two classes where three are promised
+        (constant(0.5, 0.3, 0.2, channels=2), WholeSlice(), Code.CHANNEL_MISSING),
+        (constant(0.5, 0.5), WholeSlice(), Code.SIZE_IMPOSSIBLE),  # two classes where three are promised
         (
             Given(lambda batch: batch[..., 1:-1, 1:-1].expand(-1, 3, -1, -1), spec()),
-            Dense(),
+            WholeSlice(),
             Code.SIZE_IMPOSSIBLE,
         ),
-        (constant(0.5, 0.3, 0.2), Voting((6, 8), (2, 2)), Code.SIZE_IMPOSSIBLE),  # 6 is no multiple of 4
-        (constant(0.5, 0.3, 0.2), Voting((4, 4), (5, 4)), Code.KEYWORD_INVALID),
-        (constant(0.5, 0.3, math.nan), Dense(), Code.NAN_OR_INF),
+        (
+            constant(0.5, 0.3, 0.2),
+            MajorityVote((6, 8), (2, 2)),
+            Code.SIZE_IMPOSSIBLE,
+        ),  # 6 is no multiple of 4
+        (constant(0.5, 0.3, 0.2), MajorityVote((4, 4), (5, 4)), Code.KEYWORD_INVALID),
+        (constant(0.5, 0.3, math.nan), WholeSlice(), Code.NAN_OR_INF),
     ],
 )
-def test_refusals(predictor: Given, how: How, code: Code) -> None:
+def test_refusals(predictor: Given, how: Inferer, code: Code) -> None:
     with pytest.raises(MedsegError) as refused:
         predict.label(ready(classes_of((8, 8, 2))), predictor, how)
     assert refused.value.code == code

@@ -24,30 +24,30 @@ def layouts(draw: st.DrawFn) -> tuple[Pair, Pair, Pair]:
 
 
 @pytest.mark.parametrize(
-    ("scores", "winner", "margin"),
+    ("scores", "winner", "confidence"),
     [
         ([(0.9, 0.1), (0.4, 0.6), (0.45, 0.55)], 1, 1 / 3),  # votes 2:1, though the sums favour 0
         ([(0.9, 0.1), (0.4, 0.6)], 0, 0),  # a tie goes to the lowest class
         ([(0.4, 0.6)], 1, 1),
     ],
 )
-def test_the_papers_examples(scores: list[tuple[float, float]], winner: int, margin: float) -> None:
+def test_the_papers_examples(scores: list[tuple[float, float]], winner: int, confidence: float) -> None:
     votes = VoteStitcher((1, 1), (1, 1), (1, 1), classes=2)
     for pixel in scores:
         label = np.array(pixel).argmax().astype(np.uint8).reshape(1, 1, 1)
         votes.add(label, np.zeros((1, 2), np.intp))
-    labels, margins = votes.result()
+    labels, confidences = votes.result()
     assert labels.tolist() == [[winner]]
-    assert margins[0, 0] == pytest.approx(margin)
+    assert confidences[0, 0] == pytest.approx(confidence)
 
 
 def test_a_row_of_three_windows_by_hand() -> None:
     # windows of 2 on 4 pixels say 12, 20, 22: pixel votes 1 | 2 2 | 0 2 | 2
     votes = VoteStitcher((1, 4), (1, 2), (1, 1), classes=3)
     votes.add(np.array([[[1, 2]], [[2, 0]], [[2, 2]]], np.uint8), covering_grid((1, 4), (1, 2), (1, 1)))
-    labels, margins = votes.result()
+    labels, confidences = votes.result()
     assert labels.tolist() == [[1, 2, 0, 2]]
-    assert margins.tolist() == [[1, 1, 0, 1]]
+    assert confidences.tolist() == [[1, 1, 0, 1]]
 
 
 @given(layouts(), st.integers(2, 5), st.integers(1, 7), st.integers(0, 2**31))
@@ -59,15 +59,15 @@ def test_equals_the_oracle(layout: tuple[Pair, Pair, Pair], classes: int, batch:
     votes = VoteStitcher(shape, window, stride, classes)
     for first in range(0, len(starts), batch):
         votes.add(said[first : first + batch], starts[first : first + batch])
-    labels, margins = votes.result()
+    labels, confidences = votes.result()
     places = [
         ((int(row), int(column)), patch.tolist()) for (row, column), patch in zip(starts, said, strict=True)
     ]
     expected, expected_margins = oracle.vote(shape, places, classes)
     assert labels.dtype == np.uint8
     assert labels.tolist() == expected
-    assert margins.dtype == np.float32
-    assert np.allclose(margins, np.array(expected_margins, dtype=float))
+    assert confidences.dtype == np.float32
+    assert np.allclose(confidences, np.array(expected_margins, dtype=float))
 
 
 @given(layouts(), st.integers(0, 2**31))
@@ -78,9 +78,9 @@ def test_stitching_what_was_cut_is_the_identity(layout: tuple[Pair, Pair, Pair],
     starts = covering_grid(shape, window, stride)
     votes = VoteStitcher(shape, window, stride, classes=4)
     votes.add(cut(mirrored(truth[None], window), starts, window)[:, 0], starts)
-    labels, margins = votes.result()
+    labels, confidences = votes.result()
     assert np.array_equal(labels, truth)
-    assert (margins == 1).all()
+    assert (confidences == 1).all()
 
 
 def test_four_hundred_votes_do_not_wrap() -> None:
@@ -91,10 +91,10 @@ def test_four_hundred_votes_do_not_wrap() -> None:
     said = np.zeros((len(starts), *window), np.uint8)
     said[: len(starts) // 3] = 1
     votes.add(said, starts)
-    labels, margins = votes.result()
+    labels, confidences = votes.result()
     count = np.zeros((*shape, 2), int)
     for (row, column), value in zip(starts, said[:, 0, 0], strict=True):
         count[row : row + 40, column : column + 40, value] += 1
     assert count.sum(axis=-1).max() == 400
     assert np.array_equal(labels, count.argmax(axis=-1))
-    assert np.allclose(margins, np.abs(count[..., 0] - count[..., 1]) / count.sum(axis=-1))
+    assert np.allclose(confidences, np.abs(count[..., 0] - count[..., 1]) / count.sum(axis=-1))

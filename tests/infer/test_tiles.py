@@ -15,14 +15,14 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.infer import predict
-from medseg.infer.ensemble import Members
-from medseg.infer.inferers import Dense, Gaussian, How, Tiles, Voting
+from medseg.infer.ensemble import Ensemble
+from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
 from medseg.infer.predictor import NetworkPredictor, Spec
 from medseg.infer.stitch import GaussianStitcher, TileStitcher, gaussian
 from medseg.infer.tiles import check_tiles, lay_out, tiled
 from medseg.networks.unet import UNet
 from medseg.patches.windows import covering_grid, cut, mirrored
-from medseg.preprocess.intensity import Ready, Scaling
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from tests.oracles import tiling as oracle
 
 Pair = tuple[int, int]
@@ -31,7 +31,7 @@ Pair = tuple[int, int]
 def spec(depth: int, **changes: Any) -> Spec:
     """A valid U-Net's, on slabs of three slices."""
     step = 2**depth
-    values = {"step": step, "context": 6 * step - 4, "residue": -4 % step, **changes}
+    values = {"size_divisor": step, "border": 6 * step - 4, "size_remainder": -4 % step, **changes}
     return Spec("axial", 3, 1, 3, **values)
 
 
@@ -48,51 +48,51 @@ def unet(depth: int) -> UNet:
     return network
 
 
-def ready(array: Array) -> Ready:
+def ready(array: Array) -> NormalizedVolume:
     x, y, z = array.shape[1:]
-    return Ready(array, Grid((x, y, z), np.eye(4)), Scaling((0.0,), (1.0,)))
+    return NormalizedVolume(array, Grid((x, y, z), np.eye(4)), Normalization((0.0,), (1.0,)))
 
 
-def scan(shape: Pair, slices: int = 2, seed: int = 0) -> Ready:
+def scan(shape: Pair, slices: int = 2, seed: int = 0) -> NormalizedVolume:
     return ready(np.random.default_rng(seed).normal(size=(1, *shape, slices)).astype(np.float32))
 
 
-def one_shot(scan: Ready, network: UNet) -> Tensor:
+def one_shot(scan: NormalizedVolume, network: UNet) -> Tensor:
     """Logits (slices, K, H, W), each slice mirrored by the context and run whole."""
     _, height, width, slices = scan.array.shape
-    sides = [network.size_from(n + 2 * network.context) for n in (height, width)]
+    sides = [network.size_from(n + 2 * network.border) for n in (height, width)]
     made = []
     for index in range(slices):
         around = np.clip([index - 1, index, index + 1], 0, slices - 1)
         slab = np.moveaxis(scan.array[0][..., around], -1, 0)
-        canvas = torch.from_numpy(oracle.canvas(slab, network.context, (sides[0], sides[1])))
+        canvas = torch.from_numpy(oracle.canvas(slab, network.border, (sides[0], sides[1])))
         with torch.inference_mode():
             made.append(network(canvas[None])[0, :, :height, :width])
     return torch.stack(made)
 
 
-def in_tiles(scan: Ready, network: UNet, depth: int, how: Tiles, **changes: Any) -> Tensor:
+def in_tiles(scan: NormalizedVolume, network: UNet, depth: int, how: OverlapTile, **changes: Any) -> Tensor:
     with torch.inference_mode():
         return torch.stack(list(tiled(scan, NetworkPredictor(network, spec(depth, **changes)), how)))
 
 
 @st.composite
-def tilings(draw: st.DrawFn) -> tuple[int, Pair, Tiles]:
+def tilings(draw: st.DrawFn) -> tuple[int, Pair, OverlapTile]:
     """Depth, slice, and tiles with or without a stride; slices smaller and larger than context and tile."""
     depth = draw(st.integers(1, 4))
-    step, context = 2**depth, 6 * 2**depth - 4
-    least = 2 * context + step + (-4 - 2 * context - step) % step
+    step, border = 2**depth, 6 * 2**depth - 4
+    least = 2 * border + step + (-4 - 2 * border - step) % step
     side = st.integers(0, 5).map(lambda n: least + n * step)
     tile = draw(st.tuples(side, side))
-    most = [(t - 2 * context) // step for t in tile]
+    most = [(t - 2 * border) // step for t in tile]
     stride = draw(st.none() | st.tuples(*(st.integers(1, m).map(lambda n: n * step) for m in most)))
     shape = draw(st.tuples(*(st.integers(1, 4 * step + 30) for _ in tile)))
-    return depth, shape, Tiles(tile, batch=draw(st.integers(1, 5)), stride=stride)
+    return depth, shape, OverlapTile(tile, batch=draw(st.integers(1, 5)), stride=stride)
 
 
 @given(tilings(), st.integers(0, 2**31))
 @settings(max_examples=40, deadline=None)
-def test_tiles_equal_one_forward_pass(tiling: tuple[int, Pair, Tiles], seed: int) -> None:
+def test_tiles_equal_one_forward_pass(tiling: tuple[int, Pair, OverlapTile], seed: int) -> None:
     depth, shape, how = tiling
     image = scan(shape, slices=2, seed=seed)
     found = in_tiles(image, unet(depth), depth, how)
@@ -103,7 +103,7 @@ def test_tiles_equal_one_forward_pass(tiling: tuple[int, Pair, Tiles], seed: int
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (40, 1)])
 def test_slices_smaller_than_the_context(depth: int, shape: Pair) -> None:
     image = scan(shape)
-    found = in_tiles(image, unet(depth), depth, Tiles())
+    found = in_tiles(image, unet(depth), depth, OverlapTile())
     assert (found - one_shot(image, unet(depth))).abs().max() <= 1e-4
 
 
@@ -119,22 +119,22 @@ def test_layouts_cover_align_and_fit(
     depth: int, shape: Pair, memory: float, batch: int, own_stride: bool
 ) -> None:
     about = spec(depth, bytes_per_pixel=40.0)
-    stride = (about.step, 2 * about.step) if own_stride else None
-    needed = (2 * about.context + 3 * about.step) ** 2 * batch * about.bytes_per_pixel / 2**20
-    how = Tiles(memory_mb=int(needed * memory) + 1, batch=batch, stride=stride)
+    stride = (about.size_divisor, 2 * about.size_divisor) if own_stride else None
+    needed = (2 * about.border + 3 * about.size_divisor) ** 2 * batch * about.bytes_per_pixel / 2**20
+    how = OverlapTile(memory_mb=int(needed * memory) + 1, batch=batch, stride=stride)
     layout = lay_out(shape, how, about)
     assert layout.tile[0] * layout.tile[1] * batch * 40 <= how.memory_mb * 2**20
     assert tuple(about.size_from(t) for t in layout.tile) == layout.tile
-    assert not (layout.starts % about.step).any()
+    assert not (layout.starts % about.size_divisor).any()
     assert tuple(layout.starts.max(axis=0) + layout.tile) == layout.canvas
     seen = np.zeros(shape, bool)
     for row, column in layout.starts:
-        seen[row:, column:][: layout.tile[0] - 2 * about.context, : layout.tile[1] - 2 * about.context] = True
+        seen[row:, column:][: layout.tile[0] - 2 * about.border, : layout.tile[1] - 2 * about.border] = True
     assert seen.all()
 
 
 def test_the_papers_tiles_stand_384_apart() -> None:
-    layout = lay_out((1000, 388), Tiles(572), spec(4))
+    layout = lay_out((1000, 388), OverlapTile(572), spec(4))
     assert layout.canvas == (1196, 572)  # 1000 + 184 is 0 modulo 16, where 12 is wanted
     assert layout.starts[:, 0].tolist() == [0, 384, 624]
     assert layout.starts[:, 1].tolist() == [0, 0, 0]
@@ -144,7 +144,7 @@ def test_more_memory_gives_larger_tiles_and_the_same_logits() -> None:
     image, whole = scan((90, 70)), one_shot(scan((90, 70)), unet(2))
     sizes = []
     for megabytes in (1, 2, 8):
-        how = Tiles(memory_mb=megabytes, batch=2)
+        how = OverlapTile(memory_mb=megabytes, batch=2)
         layout = lay_out((90, 70), how, spec(2, bytes_per_pixel=100.0))
         sizes.append(layout.tile[0] * layout.tile[1])
         found = in_tiles(image, unet(2), 2, how, bytes_per_pixel=100.0)
@@ -170,61 +170,76 @@ def test_labels_by_tiles_along_every_plane(plane: Any, batch: int) -> None:
         return -((slabs[:, 1:2, 2:-2, 2:-2] - numbers) ** 2)
 
     class Middle:
-        spec = Spec(plane, 3, 1, 3, step=4, context=2)
+        spec = Spec(plane, 3, 1, 3, size_divisor=4, border=2)
 
         def __call__(self, slabs: Tensor) -> Tensor:
             assert len(slabs) <= batch
             return function(slabs)
 
     array = np.random.default_rng(0).integers(0, 3, (1, 9, 6, 7)).astype(np.int16)
-    made = predict.label(ready(array), Middle(), Tiles(8, batch=batch), margin=True)
+    made = predict.label(ready(array), Middle(), OverlapTile(8, batch=batch), confidence=True)
     assert np.array_equal(made.labels, array[0])
     assert made.quality_kind == "probability"
 
 
 def test_members_of_valid_networks_are_tiled_together() -> None:
-    both = Members([NetworkPredictor(unet(2), spec(2, bytes_per_pixel=b)) for b in (1.0, 9.0)], "mean")
+    both = Ensemble([NetworkPredictor(unet(2), spec(2, bytes_per_pixel=b)) for b in (1.0, 9.0)], "mean")
     assert both.spec.bytes_per_pixel == 9
     image = scan((30, 25))
-    made = predict.label(image, both, Tiles(52))
+    made = predict.label(image, both, OverlapTile(52))
     expected = one_shot(image, unet(2)).argmax(dim=1)
     assert np.array_equal(np.moveaxis(made.labels, -1, 0), expected.numpy())
 
 
 @pytest.mark.parametrize(
-    ("how", "about", "code", "remedy"),
+    ("how", "about", "code", "how_to_fix"),
     [
-        (Tiles(572, stride=(388, 384)), spec(4), Code.SIZE_IMPOSSIBLE, "use 384"),
-        (Tiles(572, stride=(384, 400)), spec(4), Code.SIZE_IMPOSSIBLE, "use 384"),
-        (Tiles(stride=(10, 8)), spec(3), Code.SIZE_IMPOSSIBLE, "use 8"),
-        (Tiles(stride=(3, 8)), spec(3), Code.SIZE_IMPOSSIBLE, "use 8"),
-        (Tiles(188), spec(4), Code.SIZE_IMPOSSIBLE, "use 204"),  # gives 4 px, less than a step
-        (Tiles((572, 570)), spec(4), Code.SIZE_IMPOSSIBLE, "use 572"),
-        (Tiles(8), spec(2, step=4, context=0, residue=0), Code.KEYWORD_INVALID, "gaussian"),
-        (Tiles(memory_mb=1, batch=8), spec(4, bytes_per_pixel=100.0), Code.KEYWORD_INVALID, "at least 32"),
-        (Dense(), spec(2), Code.KEYWORD_INVALID, "tiles"),
-        (Voting(), spec(2), Code.KEYWORD_INVALID, "tiles"),
-        (Gaussian(), spec(2), Code.KEYWORD_INVALID, "tiles"),
-        (Gaussian((42, 40)), spec(2, context=0, residue=0), Code.SIZE_IMPOSSIBLE, "(44, 40)"),
+        (OverlapTile(572, stride=(388, 384)), spec(4), Code.SIZE_IMPOSSIBLE, "use 384"),
+        (OverlapTile(572, stride=(384, 400)), spec(4), Code.SIZE_IMPOSSIBLE, "use 384"),
+        (OverlapTile(stride=(10, 8)), spec(3), Code.SIZE_IMPOSSIBLE, "use 8"),
+        (OverlapTile(stride=(3, 8)), spec(3), Code.SIZE_IMPOSSIBLE, "use 8"),
+        (OverlapTile(188), spec(4), Code.SIZE_IMPOSSIBLE, "use 204"),  # gives 4 px, less than a step
+        (OverlapTile((572, 570)), spec(4), Code.SIZE_IMPOSSIBLE, "use 572"),
         (
-            Voting((8, 8), (4, 4)),
-            spec(2, context=0, residue=0, smallest=32),
+            OverlapTile(8),
+            spec(2, size_divisor=4, border=0, size_remainder=0),
+            Code.KEYWORD_INVALID,
+            "gaussian",
+        ),
+        (
+            OverlapTile(memory_mb=1, batch=8),
+            spec(4, bytes_per_pixel=100.0),
+            Code.KEYWORD_INVALID,
+            "at least 32",
+        ),
+        (WholeSlice(), spec(2), Code.KEYWORD_INVALID, "tiles"),
+        (MajorityVote(), spec(2), Code.KEYWORD_INVALID, "tiles"),
+        (GaussianWindow(), spec(2), Code.KEYWORD_INVALID, "tiles"),
+        (GaussianWindow((42, 40)), spec(2, border=0, size_remainder=0), Code.SIZE_IMPOSSIBLE, "(44, 40)"),
+        (
+            MajorityVote((8, 8), (4, 4)),
+            spec(2, border=0, size_remainder=0, min_size=32),
             Code.SIZE_IMPOSSIBLE,
             "(32, 32)",
         ),
     ],
 )
 def test_what_a_network_cannot_do_is_refused_with_the_remedy(
-    how: How, about: Spec, code: Code, remedy: str
+    how: Inferer, about: Spec, code: Code, how_to_fix: str
 ) -> None:
     with pytest.raises(MedsegError) as caught:
         predict.check(how, about)
     assert caught.value.code == code
-    assert remedy in caught.value.finding.remedy
+    assert how_to_fix in caught.value.finding.how_to_fix
 
 
 def test_what_is_asked_of_a_tile_is_allowed() -> None:
-    for how in (Tiles(), Tiles(572), Tiles((204, 572), stride=(16, 384)), Tiles(memory_mb=1)):
+    for how in (
+        OverlapTile(),
+        OverlapTile(572),
+        OverlapTile((204, 572), stride=(16, 384)),
+        OverlapTile(memory_mb=1),
+    ):
         check_tiles(how, spec(4))
 
 
@@ -290,12 +305,12 @@ def test_windows_are_blended_by_half_unless_told() -> None:
     seen: list[int] = []
 
     class Flat:
-        spec = Spec("axial", 1, 1, 2, step=4)
+        spec = Spec("axial", 1, 1, 2, size_divisor=4)
 
         def __call__(self, slabs: Tensor) -> Tensor:
             seen.append(len(slabs))
             return torch.zeros(len(slabs), 2, *slabs.shape[2:])
 
     for stride in (None, (8, 8)):
-        predict.label(scan((16, 16), slices=1), Flat(), Gaussian((8, 8), stride))
+        predict.label(scan((16, 16), slices=1), Flat(), GaussianWindow((8, 8), stride))
     assert seen == [9, 4]

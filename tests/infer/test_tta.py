@@ -13,19 +13,19 @@ from torch.nn import functional as F
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.infer import crf, inferers, predict, segment
-from medseg.infer.inferers import Dense, Gaussian
+from medseg.infer.inferers import GaussianWindow, WholeSlice
 from medseg.infer.predictor import NetworkPredictor, Spec
-from medseg.infer.tta import Views
+from medseg.infer.tta import TestTimeAugmentation
 from medseg.model.card import card
-from medseg.model.description import Crf
+from medseg.model.description import CRFSettings
 from medseg.preprocess import geometry
 from medseg.preprocess.geometry import GeometryPlan
-from medseg.preprocess.intensity import Ready, Scaling
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from medseg.volume import Volume
 from tests.helpers.model_folders import describe
 from tests.oracles import pixels as oracle
 
-SPEC = Spec("axial", 1, 3, 4, step=4)
+SPEC = Spec("axial", 1, 3, 4, size_divisor=4)
 
 
 def network() -> nn.Module:
@@ -39,8 +39,8 @@ def image(height: int = 22, width: int = 18, seed: int = 0) -> Volume:
     return Volume(array, Grid((height, width, 1), np.eye(4), "px"))
 
 
-def ready(volume: Volume) -> Ready:
-    return Ready(volume.array, volume.grid, Scaling((100.0,) * 3, (60.0,) * 3))
+def ready(volume: Volume) -> NormalizedVolume:
+    return NormalizedVolume(volume.array, volume.grid, Normalization((100.0,) * 3, (60.0,) * 3))
 
 
 def by_hand(net: nn.Module, batch: Tensor, scales: list[float], fusion: str, *, flip: bool) -> Tensor:
@@ -66,7 +66,7 @@ def test_views_are_the_network_on_each_scale_and_mirror_image_fused(
     fusion: Any, scales: list[float], flip: bool
 ) -> None:
     net = network()
-    views = Views(NetworkPredictor(net, SPEC), scales, fusion, flip)
+    views = TestTimeAugmentation(NetworkPredictor(net, SPEC), scales, fusion, flip)
     batch = torch.randn(2, 3, 24, 20, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         found, expected = views(batch), by_hand(net, batch, scales, fusion, flip=flip)
@@ -78,13 +78,13 @@ def test_one_view_is_the_network_itself() -> None:
     predictor = NetworkPredictor(network(), SPEC)
     batch = torch.randn(1, 3, 24, 20)
     with torch.inference_mode():
-        assert torch.equal(Views(predictor, fusion="max")(batch), predictor(batch))
+        assert torch.equal(TestTimeAugmentation(predictor, fusion="max")(batch), predictor(batch))
 
 
-@pytest.mark.parametrize("how", [Dense(), Gaussian((16, 16), (8, 8))])
+@pytest.mark.parametrize("how", [WholeSlice(), GaussianWindow((16, 16), (8, 8))])
 def test_whole_slices_and_blended_windows_are_predicted_through_views(how: Any) -> None:
-    views = Views(NetworkPredictor(network(), SPEC), [0.5, 1.0], "mean", flip=True)
-    made = predict.label(ready(image()), views, how, margin=True)
+    views = TestTimeAugmentation(NetworkPredictor(network(), SPEC), [0.5, 1.0], "mean", flip=True)
+    made = predict.label(ready(image()), views, how, confidence=True)
     assert made.labels.shape == (22, 18, 1)
     assert made.quality_kind == "probability"
     plain = predict.label(ready(image()), views.predictor, how)
@@ -95,7 +95,7 @@ def test_a_model_of_several_views_says_so_and_predicts_by_no_other_mode() -> Non
     about = describe(scales=(0.5, 1.0), flip=True, scale_fusion="max")
     assert about.several_views
     assert "dense at scales 0.5, 1, also mirrored, fused by max" in card(about, 1, 1)
-    assert isinstance(inferers.choose_inferer(about, "gaussian"), Gaussian)
+    assert isinstance(inferers.choose_inferer(about, "gaussian"), GaussianWindow)
     for mode in ("vote", "tiles"):
         with pytest.raises(MedsegError, match="use dense or gaussian") as refused:
             inferers.choose_inferer(about, mode)
@@ -109,16 +109,16 @@ def test_labels_at_full_size_are_decided_from_logits_that_were_resized(spacing: 
     small, record = geometry.apply(scan, GeometryPlan(spacing_px=spacing))
     onto = segment.full_size(record, describe())
     assert onto is scan.grid
-    made = predict.label(ready(small), predictor, Dense(), margin=True, onto=onto)
+    made = predict.label(ready(small), predictor, WholeSlice(), confidence=True, onto=onto)
     assert made.labels.shape == scan.grid.shape
-    (logits,) = predict._dense(ready(small), predictor, Dense())
+    (logits,) = predict._dense(ready(small), predictor, WholeSlice())
     full = np.stack([oracle.resize(one, small.grid, scan.grid) for one in logits.detach().numpy()])
     clear = np.diff(np.sort(full, axis=0)[-2:], axis=0)[0] > 1e-4
     np.testing.assert_array_equal(made.labels[..., 0][clear], full.argmax(0)[clear])
     odds = np.exp(full - full.max(0))
     first, second = np.sort(odds / odds.sum(0), axis=0)[[-1, -2]]
-    assert made.margin is not None
-    np.testing.assert_allclose(made.margin[..., 0], first - second, atol=2e-3)
+    assert made.confidence is not None
+    np.testing.assert_allclose(made.confidence[..., 0], first - second, atol=2e-3)
 
 
 def test_logarithms_of_nothing_are_resized_too() -> None:
@@ -127,12 +127,12 @@ def test_logarithms_of_nothing_are_resized_too() -> None:
         return torch.cat([wins, 1 - wins], 1).log()
 
     class Given:
-        spec = Spec("axial", 1, 3, 2, step=1)
+        spec = Spec("axial", 1, 3, 2, size_divisor=1)
         __call__ = staticmethod(certain)
 
     scan = image(4, 6)
     small, _ = geometry.apply(scan, GeometryPlan(spacing_px=(2, 2)))
-    made = predict.label(ready(small), Given(), Dense(), onto=scan.grid)
+    made = predict.label(ready(small), Given(), WholeSlice(), onto=scan.grid)
     assert set(np.unique(made.labels)) <= {0, 1}
 
 
@@ -164,7 +164,7 @@ def test_the_guide_of_an_image_is_its_three_colours_and_of_a_scan_its_grey_value
     np.testing.assert_array_equal(grey, expected)
     assert grey.shape == (1, 22, 18)
     one = Volume(scan.array[:1], scan.grid)
-    lone = Ready(one.array, one.grid, Scaling((0.0,), (1.0,)))
+    lone = NormalizedVolume(one.array, one.grid, Normalization((0.0,), (1.0,)))
     assert next(crf.guides(lone, "axial")).shape == (1, 22, 18)
 
 
@@ -175,7 +175,7 @@ def test_the_crf_of_an_image_sees_an_edge_that_is_one_of_colour_alone() -> None:
     scan = Volume(array, Grid((12, 16, 1), np.eye(4), "px"))
 
     class Noisy:
-        spec = Spec("axial", 1, 3, 2, step=4)
+        spec = Spec("axial", 1, 3, 2, size_divisor=4)
 
         def __call__(self, batch: Tensor) -> Tensor:
             right = (batch[:, 2] > batch[:, 1]).float()
@@ -183,5 +183,5 @@ def test_the_crf_of_an_image_sees_an_edge_that_is_one_of_colour_alone() -> None:
             wins[..., ::5, ::4] = wins[..., ::5, ::4].flip(1)
             return wins
 
-    made = predict.label(ready(scan), Noisy(), Dense(crf=Crf(sigma_alpha=10)))
+    made = predict.label(ready(scan), Noisy(), WholeSlice(crf=CRFSettings(sigma_alpha=10)))
     np.testing.assert_array_equal(made.labels[..., 0], np.broadcast_to(np.arange(16) >= 8, (12, 16)))

@@ -79,7 +79,7 @@ def test_label_elsewhere(save: Save, ramp: Array, classes: ClassList, shift: flo
     case, findings = checks.read_case(case_of(save(ramp), save(label_of(ramp), "l.nii.gz", shifted)), classes)
     assert case is None
     assert codes(findings) == [Code.GRID_MISMATCH]
-    assert f"{shift:.3g} mm" in findings[0].found
+    assert f"{shift:.3g} mm" in findings[0].details
 
 
 def test_label_of_another_shape(save: Save, ramp: Array, classes: ClassList) -> None:
@@ -87,7 +87,7 @@ def test_label_of_another_shape(save: Save, ramp: Array, classes: ClassList) -> 
     case, findings = checks.read_case(paths, classes)
     assert case is None
     assert codes(findings) == [Code.GRID_MISMATCH]
-    assert "(3, 4, 4)" in findings[0].found
+    assert "(3, 4, 4)" in findings[0].details
 
 
 def test_label_values_near_integers_are_rounded(save: Save, ramp: Array, classes: ClassList) -> None:
@@ -95,7 +95,7 @@ def test_label_values_near_integers_are_rounded(save: Save, ramp: Array, classes
     label[label == 4] = 4.0009
     volume, findings = checks.read_label(save(label), classes, None)
     assert codes(findings) == [Code.LABEL_ROUNDED]
-    assert "4.0009" in findings[0].found
+    assert "4.0009" in findings[0].details
     assert volume is not None
     np.testing.assert_array_equal(volume.array[0], np.where(label_of(ramp) == 4, 2, label_of(ramp)))
 
@@ -107,7 +107,7 @@ def test_label_values_far_from_integers(save: Save, ramp: Array, classes: ClassL
     volume, findings = checks.read_label(save(label), classes, None)
     assert volume is None
     assert codes(findings) == [Code.LABEL_NOT_INTEGER]
-    assert findings[0].found == "2 voxels, for example 0.5"
+    assert findings[0].details == "2 voxels, for example 0.5"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int64, np.float32])
@@ -117,7 +117,7 @@ def test_all_unknown_values_are_named(save: Save, ramp: Array, classes: ClassLis
     volume, findings = checks.read_label(save(label), classes, None)
     assert volume is None
     assert codes(findings) == [Code.LABEL_VALUE_UNKNOWN]
-    assert "7, 9" in findings[0].found
+    assert "7, 9" in findings[0].details
 
 
 def test_enormous_label_value_is_unknown_without_a_warning(
@@ -140,14 +140,14 @@ def test_voxels_that_are_not_finite(save: Save, ramp: Array, classes: ClassList,
     case, findings = checks.read_case(case_of(save(array)), classes)
     assert case is None
     assert codes(findings) == [Code.NAN_OR_INF]
-    assert findings[0].found == "2 voxels, the first at (1, 2, 3)"
+    assert findings[0].details == "2 voxels, the first at (1, 2, 3)"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_constant_image(save: Save, classes: ClassList, dtype: type) -> None:
     _, findings = checks.read_case(case_of(save(np.full((3, 4, 5), 7, dtype))), classes)
     assert codes(findings) == [Code.CONSTANT]
-    assert findings[0].found == "every voxel is 7"
+    assert findings[0].details == "every voxel is 7"
 
 
 def test_one_voxel_that_differs_is_not_constant(save: Save, classes: ClassList) -> None:
@@ -235,7 +235,7 @@ def test_a_fourth_axis_of_another_length(tmp_path: Path, ramp: Array) -> None:
     image, findings = checks.read_image({"flair": path, "t1": path})
     assert image is None
     assert codes(findings) == [Code.CHANNEL_MISSING]
-    assert "3 channels, the recipe names 2: flair, t1" in findings[0].found
+    assert "3 channels, the recipe names 2: flair, t1" in findings[0].details
 
 
 def test_a_fourth_axis_that_nobody_named(tmp_path: Path, ramp: Array) -> None:
@@ -247,7 +247,7 @@ def test_a_fourth_axis_that_nobody_named(tmp_path: Path, ramp: Array) -> None:
 def test_fault_in_one_of_several_channels_names_it(ramp: Array, tmp_path: Path) -> None:
     path = four_d(tmp_path / "a.nii", np.stack([ramp, np.full_like(ramp, 3)], axis=-1))
     _, findings = checks.read_image({"a": path, "b": path})
-    assert [finding.found for finding in findings] == ["channel 1: every voxel is 3"]
+    assert [finding.details for finding in findings] == ["channel 1: every voxel is 3"]
 
 
 def test_limit_of_voxels(save: Save, ramp: Array, classes: ClassList) -> None:

@@ -85,7 +85,7 @@ def test_a_wrong_value_in_a_mask_is_named_with_its_file(name: str, tmp_path: Pat
     save(tmp_path / str(mask), stripes([sample.wrong]))
     faults = first_fault(tmp_path, name)
     assert {k: f.code for k, f in faults.items()} == {case: Code.LABEL_VALUE_UNKNOWN}
-    assert Path(faults[case].where).name == Path(str(mask)).name and str(sample.wrong) in faults[case].found
+    assert Path(faults[case].where).name == Path(str(mask)).name and str(sample.wrong) in faults[case].details
 
 
 def test_a_mask_of_another_size_is_a_coded_row(name: str, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_missing_mask_is_a_coded_row_where_a_list_wants_it(name: str, tmp_path
     faults = first_fault(tmp_path, name)
     if name in LISTED:
         assert {k: f.code for k, f in faults.items()} == {case: Code.FILE_MISSING}
-        assert "no mask" in faults[case].found
+        assert "no mask" in faults[case].details
     else:
         labels = {c.name: c.label for c in found_in(tmp_path, name).cases}
         assert not faults and labels[case] is None
@@ -121,8 +121,8 @@ def test_what_a_list_names_but_nobody_has_is_a_coded_row(listed: str, tmp_path: 
     assert {k: f.code for k, f in faults.items()} == {"stranger": Code.FILE_MISSING}
     number = path.read_text().splitlines().index("/elsewhere/stranger.jpg /elsewhere/stranger.png") + 1
     assert faults["stranger"].where == str(path)
-    assert f"line {number} lists stranger, there is no image **/" in faults["stranger"].found
-    assert faults["stranger"].found.endswith("/stranger")
+    assert f"line {number} lists stranger, there is no image **/" in faults["stranger"].details
+    assert faults["stranger"].details.endswith("/stranger")
     assert found_in(tmp_path, listed).known_by == "list"
 
 
@@ -162,8 +162,8 @@ def test_listed_roles_become_the_split(tmp_path: Path) -> None:
     }
     assert made.unlabelled == ("berlin_000000_000019",)
     without = [case for case in found.cases if case.name.startswith("aachen")]
-    made = splits.listed(without, found.roles, set_aside=["frankfurt_000001_000019"])
-    assert made.set_aside == ("frankfurt_000001_000019",)
+    made = splits.listed(without, found.roles, excluded=["frankfurt_000001_000019"])
+    assert made.excluded == ("frankfurt_000001_000019",)
 
 
 @pytest.mark.parametrize("roles", [(), (("a", "val"),)])
@@ -180,7 +180,7 @@ def test_a_folder_without_a_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").touch()
     with pytest.raises(MedsegError) as caught:
         layouts.find(tmp_path, "voc")
-    assert caught.value.code is Code.NOTHING_USABLE and ".png" in caught.value.finding.remedy
+    assert caught.value.code is Code.NOTHING_USABLE and ".png" in caught.value.finding.how_to_fix
 
 
 def test_given_patterns_replace_a_set_s_own(tmp_path: Path) -> None:

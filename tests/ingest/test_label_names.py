@@ -29,7 +29,7 @@ def test_endings_of_label_maps(stem: str, expected: tuple[str, str]) -> None:
 
 
 def test_label_and_margin_maps_are_told_from_scans() -> None:
-    assert [label_names.is_label(stem) for stem in ("a_seg", "a_margin", "a", "a_t1")] == [
+    assert [label_names.is_label(stem) for stem in ("a_seg", "a_confidence", "a", "a_t1")] == [
         True,
         True,
         False,
@@ -49,7 +49,7 @@ def test_a_row_of_the_quarantine_names_the_file_below_its_root() -> None:
     assert row["file"] == "p/a.nii"
     assert quarantine.row("a", finding, root=Path("/dat"))["file"] == "/data/p/a.nii"
     assert quarantine.row("a", finding, Path("b.nii"))["file"] == "b.nii"
-    assert quarantine.line(row) == "set aside: TRUNCATED p/a.nii: ends early; copy it"
+    assert quarantine.line(row) == "excluded: TRUNCATED p/a.nii: ends early; copy it"
 
 
 def test_long_lists_of_names_are_cut() -> None:

@@ -79,9 +79,9 @@ def test_missing_channels_labels_without_image_and_duplicates_are_strays(touch: 
     assert strays(found) == [
         *(("b", Code.CHANNEL_MISSING), ("c", Code.LABEL_WITHOUT_IMAGE), ("d", Code.DUPLICATE_CASE)),
     ]
-    assert found.strays[0].found == "no t2"
+    assert found.strays[0].details == "no t2"
     assert found.strays[1].where == str(root / "label/c.nii")
-    assert "d.nii.gz" in found.strays[2].found
+    assert "d.nii.gz" in found.strays[2].details
 
 
 def test_one_pattern_for_several_channels_is_one_file(touch: Touch) -> None:

@@ -57,13 +57,13 @@ def test_greys_saved_in_colours_are_greys_and_colours_are_refused(tmp_path: Path
     path = save(tmp_path / "a.png", np.dstack([stripes([0, 4])] * 3))
     assert indices(path, VALUES)[:2].tolist() == [0, 1]
     found = fault(save(tmp_path / "b.png", draw()), VALUES)
-    assert found.code is Code.NOT_SCALAR and "label_form: colours" in found.remedy
+    assert found.code is Code.NOT_SCALAR and "label_form: colours" in found.how_to_fix
 
 
 def test_a_value_outside_the_list_is_named_with_its_file(tmp_path: Path) -> None:
     found = fault(save(tmp_path / "a.png", stripes([0, 5, 9])), VALUES)
     assert found.code is Code.LABEL_VALUE_UNKNOWN
-    assert found.where.endswith("a.png") and found.found.startswith("value 5, 9")
+    assert found.where.endswith("a.png") and found.details.startswith("value 5, 9")
 
 
 def test_merged_values_count_as_their_class(tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ def test_colours_are_classes(tmp_path: Path, paletted: bool) -> None:
 def test_an_unknown_colour_is_named_with_the_count_of_its_pixels(tmp_path: Path) -> None:
     found = fault(save(tmp_path / "a.png", in_colour((64, 0, 128), (1, 2, 3))), COLOURED)
     assert found.code is Code.LABEL_VALUE_UNKNOWN
-    assert found.found == "colour (1, 2, 3) in 96 pixels"
+    assert found.details == "colour (1, 2, 3) in 96 pixels"
     many = fault(save(tmp_path / "b.png", draw()), COLOURED)
-    assert "more" in many.found
+    assert "more" in many.details
 
 
 def test_a_grey_mask_in_colours_is_looked_up_as_colours(tmp_path: Path) -> None:
-    assert fault(save(tmp_path / "a.png", stripes([7])), COLOURED).found == "colour (7, 7, 7) in 192 pixels"
+    assert fault(save(tmp_path / "a.png", stripes([7])), COLOURED).details == "colour (7, 7, 7) in 192 pixels"
     assert set(indices(save(tmp_path / "b.png", stripes([0])), COLOURED)) == {VOID}
 
 
@@ -131,14 +131,14 @@ def test_what_is_wrong_with_one_of_many_masks_is_told_with_its_name(tmp_path: Pa
 
 def test_a_mask_of_another_size_lies_on_another_grid(tmp_path: Path) -> None:
     found = fault(save(tmp_path / "a.png", stripes([0], (12, 17))), VALUES)
-    assert found.code is Code.GRID_MISMATCH and "(12, 17, 1)" in found.found
+    assert found.code is Code.GRID_MISMATCH and "(12, 17, 1)" in found.details
 
 
 def test_a_scan_s_label_map_is_no_label_of_a_picture(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", stripes([0, 4]))
     volume, findings = checks.read_label(path, VALUES, Grid((*SIZE, 1), np.eye(4)))
     assert volume is None
-    assert (findings[-1].code, findings[-1].found) == (
+    assert (findings[-1].code, findings[-1].details) == (
         Code.GRID_MISMATCH,
         "a grid in px, the image's is in mm",
     )
@@ -177,10 +177,10 @@ def test_a_picture_without_one_colour_is_no_constant(tmp_path: Path) -> None:
     black = dict.fromkeys(paths, save(tmp_path / "b.png", np.zeros_like(red)))
     image, findings = checks.read_image(black)
     assert image is None
-    assert [(f.code, f.found) for f in findings] == [(Code.CONSTANT, "every pixel is (0, 0, 0)")]
-    assert "picture" in findings[0].remedy and "scan" not in findings[0].remedy
+    assert [(f.code, f.details) for f in findings] == [(Code.CONSTANT, "every pixel is (0, 0, 0)")]
+    assert "picture" in findings[0].how_to_fix and "scan" not in findings[0].how_to_fix
     _, findings = checks.read_image({"grey": tmp_path / "b.png"})
-    assert [f.found for f in findings] == ["every pixel is 0"]
+    assert [f.details for f in findings] == ["every pixel is 0"]
     image, findings = checks.read_image({"grey": tmp_path / "a.png"})
     assert image is not None and image.array.shape == (1, *SIZE, 1)
     image, findings = checks.read_image(dict.fromkeys(("a", "b"), tmp_path / "a.png"))

@@ -33,7 +33,7 @@ def test_each_case_has_its_masks_and_half_of_them_is_none(touch: Callable[..., P
     ]
     assert not_labelled.label_paths == ()
     assert strays(found) == [("c", Code.MASK_MISSING), ("d", Code.LABEL_WITHOUT_IMAGE)]
-    assert "no whole" in found.strays[0].found
+    assert "no whole" in found.strays[0].details
     assert found.files() == set(root.iterdir())
     roles = splits.given(found.cases, [{"train": ["a"]}]).rows
     assert [(row.case, row.role) for row in roles] == [("a", "train"), ("b", "unlabelled")]
@@ -66,7 +66,7 @@ def test_every_wrong_mask_is_told(save: Save, ramp: Array) -> None:
     case, findings = checks.read_case(CaseFiles("a", "a", {"t1": save(ramp)}, masks=paths), TWO)
     assert case is None
     assert [f.code for f in findings] == [Code.LABEL_VALUE_UNKNOWN, Code.GRID_MISMATCH]
-    assert "1 inside the mask" in findings[0].remedy
+    assert "1 inside the mask" in findings[0].how_to_fix
 
 
 def test_masks_without_an_image_s_grid_are_held_against_each_other(save: Save, ramp: Array) -> None:

@@ -171,7 +171,7 @@ def test_bids_lesion_off_the_grid_and_label_without_image(data: Path) -> None:
     _, findings = checks.read_case(first, TWO)
     refusals = [finding for finding in findings if not finding.is_note]
     assert [finding.code for finding in refusals] == [Code.GRID_MISMATCH]
-    assert "0.583 mm" in refusals[0].found
+    assert "0.583 mm" in refusals[0].details
     disc = "derivatives/labels/{subject}/**/anat/{case}_T1w_labels-disc-manual"
     strays = layouts.find(data / "bids_spine", "bids", label=disc).strays
     assert [(stray.case, stray.code) for stray in strays] == [("sub-unf03", Code.LABEL_WITHOUT_IMAGE)]
@@ -181,7 +181,7 @@ def test_bids_without_labels(data: Path) -> None:
     guess = layouts.guess(data / "bids_depression")
     assert (guess.layout, guess.n_cases, guess.n_labelled, guess.label) == ("bids", 2, 0, None)
     volume = scans.read(data / "bids_depression" / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
-    assert [note.found for note in volume.notes] == ["axes LAS"]
+    assert [note.details for note in volume.notes] == ["axes LAS"]
 
 
 def test_whole_heads(data: Path) -> None:
@@ -190,7 +190,7 @@ def test_whole_heads(data: Path) -> None:
     for case in found.cases:
         image, findings = checks.read_image(case.channels)
         assert image is not None
-        angles[case.name] = [finding.found for finding in findings if finding.code is Code.OBLIQUE]
+        angles[case.name] = [finding.details for finding in findings if finding.code is Code.OBLIQUE]
     assert angles["chris_PD"] == ["rotated by 8.6°"]
     assert len(angles) == 4
 

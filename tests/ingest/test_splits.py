@@ -35,7 +35,7 @@ def test_names_ranges_and_patterns() -> None:
     assert names(result.rows, "train") == ["h_001", "h_002", "h_003"]
     assert names(result.rows, "val") == ["h_010"]
     assert names(result.rows, "test") == ["h_020"]
-    assert (result.set_aside, result.unlabelled, result.left_out) == ((), (), ())
+    assert (result.excluded, result.unlabelled, result.left_out) == ((), (), ())
 
 
 def test_a_range_is_in_natural_order_and_its_ends_need_not_exist() -> None:
@@ -57,7 +57,7 @@ def test_a_range_of_hashes_goes_by_their_characters() -> None:
 def test_cases_in_quarantine_may_be_named() -> None:
     result = splits.given(CASES[:3], [{"train": ["h_001..h_010"]}], {"h_010", "h_999"})
     assert names(result.rows, "train") == ["h_001", "h_002", "h_003"]
-    assert result.set_aside == ("h_010",)
+    assert result.excluded == ("h_010",)
 
 
 def test_unlabelled_cases_have_their_own_role_in_every_fold() -> None:
@@ -87,20 +87,20 @@ def test_train_alone_is_enough() -> None:
 def test_splits_that_cannot_be_meant(folds: list[dict[str, list[str]]], word: str) -> None:
     error = refused(CASES, folds)
     assert error.code is Code.SPLIT_INVALID
-    assert word in error.finding.found
+    assert word in error.finding.details
 
 
 def test_a_role_that_is_left_empty() -> None:
     error = refused(CASES[:1], [{"train": ["h_001"], "test": ["h_002"]}], {"h_002"})
     assert error.code is Code.SPLIT_INVALID
-    assert "test" in error.finding.found
+    assert "test" in error.finding.details
 
 
 def test_subject_on_both_sides() -> None:
     cases = [case("a_left", "a"), case("a_right", "a"), case("b")]
     error = refused(cases, [{"train": ["a_left", "b"], "test": ["a_right"]}])
     assert error.code is Code.SUBJECT_ON_BOTH_SIDES
-    assert "a in test and train" in error.finding.found
+    assert "a in test and train" in error.finding.details
 
 
 def test_one_case_in_two_roles() -> None:

@@ -131,5 +131,5 @@ def test_unknown_roles_are_named_with_their_rows(touch: Touch) -> None:
     with pytest.raises(MedsegError) as caught:
         find(touch("a.png", "b.png"), "image,role\na.png,train\nb.png,tset\n")
     finding = caught.value.finding
-    assert finding.code is Code.RECIPE_INVALID and "row 2 (b): 'tset'" in finding.found
-    assert "train, training, val" in finding.remedy
+    assert finding.code is Code.RECIPE_INVALID and "row 2 (b): 'tset'" in finding.details
+    assert "train, training, val" in finding.how_to_fix

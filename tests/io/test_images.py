@@ -151,7 +151,7 @@ def test_sizes_and_pages_are_refused_before_memory_is_taken(tmp_path: Path) -> N
     with pytest.raises(MedsegError) as caught:
         images.read(save(tmp_path / "row.png", RGB[:1]))
     assert caught.value.code is Code.TOO_SMALL
-    assert caught.value.finding.found == "1×16 pixels" and "picture" in caught.value.finding.remedy
+    assert caught.value.finding.details == "1×16 pixels" and "picture" in caught.value.finding.how_to_fix
     assert code_of(save(tmp_path / "a.png", RGB), max_voxels=100) is Code.TOO_LARGE
     head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))

@@ -70,7 +70,7 @@ def test_dtype_is_kept(tmp_path: Path, ramp: Array, dtype: str) -> None:
 def test_itks_own_axes_are_flipped_for_us(tmp_path: Path, ramp: Array) -> None:
     volume = itk.read(written(tmp_path / "a.mha", image_of(ramp, (1, 0, 0, 0, 1, 0, 0, 0, 1))))
     (note,) = volume.notes
-    assert (note.code, note.found) == (Code.FLIPPED, "axes LPS")
+    assert (note.code, note.details) == (Code.FLIPPED, "axes LPS")
 
 
 def test_agrees_with_itks_own_positions(tmp_path: Path, ramp: Array) -> None:

@@ -27,7 +27,7 @@ def refused(path: Path, **keywords: Any) -> Code:
     with pytest.raises(MedsegError) as caught:
         nifti.read(path, **keywords)
     assert caught.value.finding.where
-    assert caught.value.finding.found
+    assert caught.value.finding.details
     return caught.value.code
 
 
@@ -160,7 +160,7 @@ def test_forms_that_nearly_agree_give_the_sform(
 
 def test_oblique_says_the_angle(make_nifti: MakeNifti, ramp: Array) -> None:
     volume = nifti.read(make_nifti(ramp, rotated(8.6)))
-    assert [(note.code, note.found) for note in volume.notes] == [(Code.OBLIQUE, "rotated by 8.6°")]
+    assert [(note.code, note.details) for note in volume.notes] == [(Code.OBLIQUE, "rotated by 8.6°")]
 
 
 def test_rounding_of_cosines_is_not_oblique(make_nifti: MakeNifti, ramp: Array) -> None:
@@ -170,7 +170,7 @@ def test_rounding_of_cosines_is_not_oblique(make_nifti: MakeNifti, ramp: Array) 
 def test_flipped_and_permuted_say_the_axes(make_nifti: MakeNifti, ramp: Array) -> None:
     affine = np.array([[0, 0, -1, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
     (note,) = nifti.read(make_nifti(ramp, affine)).notes
-    assert (note.code, note.found) == (Code.FLIPPED, "axes PSL")
+    assert (note.code, note.details) == (Code.FLIPPED, "axes PSL")
 
 
 def test_handedness_of_zero_is_read_as_one(make_nifti: MakeNifti, ramp: Array) -> None:
@@ -206,7 +206,7 @@ def test_forms_that_disagree_name_distance_and_both(make_nifti: MakeNifti, ramp:
     with pytest.raises(MedsegError) as caught:
         nifti.read(make_nifti(ramp, qoffset_x=0.2))
     assert caught.value.code is Code.SFORM_QFORM_DISAGREE
-    assert caught.value.finding.found == (
+    assert caught.value.finding.details == (
         "corners up to 0.2 mm apart: sform [1 0 0 0; 0 1 0 0; 0 0 1 0], qform [1 0 0 0.2; 0 1 0 0; 0 0 1 0]"
     )
 

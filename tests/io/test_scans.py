@@ -32,7 +32,7 @@ def test_unknown_suffix_is_not_an_image(tmp_path: Path) -> None:
     with pytest.raises(MedsegError) as caught:
         scans.read(tmp_path / "a.txt")
     assert caught.value.code is Code.NOT_AN_IMAGE
-    assert ".nii.gz" in caught.value.finding.remedy
+    assert ".nii.gz" in caught.value.finding.how_to_fix
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_segmenting_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -
         "--set", "train.epochs=1", "--set", "tracking.enabled=false",
     )  # fmt: skip
     call = ["segment", str(tmp_path / "data"), "--model", str(tmp_path / "work/model"), "--mode", "vote"]
-    seconds = finish(*call, "--margin-map", str(tmp_path / "whole"))
+    seconds = finish(*call, "--confidence-map", str(tmp_path / "whole"))
     made = ("*.nii.gz", "labels.json", "quarantine.csv")
     expected, killed = contents(tmp_path / "whole", *made), tmp_path / "killed"
     assert len(expected) == 12 * 2 + 2
@@ -151,4 +151,4 @@ def test_segmenting_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -
     def check() -> None:
         assert contents(killed, *made) == expected
 
-    kill_ten_times([*call, "--margin-map", str(killed)], seconds, killed, check)
+    kill_ten_times([*call, "--confidence-map", str(killed)], seconds, killed, check)

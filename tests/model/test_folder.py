@@ -126,7 +126,7 @@ def test_a_description_of_the_wrong_form_is_refused(folder: Path, changes: dict[
     with pytest.raises(MedsegError) as caught:
         loading.load(folder)
     assert caught.value.code == Code.NOT_A_MODEL
-    assert next(iter(changes)) in caught.value.finding.found
+    assert next(iter(changes)) in caught.value.finding.details
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_rows_of_the_wrong_form_are_refused(folder: Path, key: str, value: Any) 
         with pytest.raises(MedsegError) as caught:
             read(folder)
         assert caught.value.code == Code.NOT_A_MODEL
-        assert key in caught.value.finding.found
+        assert key in caught.value.finding.details
 
 
 def test_domains_are_merged_to_one_that_holds_all_members_scans() -> None:

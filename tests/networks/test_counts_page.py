@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from medseg.networks import NETWORKS, build
-from medseg.networks.backbones import BodyName, make_body
+from medseg.networks.backbones import BackboneName, make_backbone
 from medseg.networks.backbones.vgg import VGG16, VGG16Classifier
 
 PAGE = Path(__file__).parents[2] / "docs/networks.md"
@@ -69,13 +69,15 @@ def _made(row: Row) -> nn.Module:
         return build(row.name, channels, classes, **row.keywords)
     if row.name == "VGG16Classifier":
         return VGG16Classifier(channels, classes)
-    bodies: dict[str, BodyName] = {
+    bodies: dict[str, BackboneName] = {
         "ResNet-18": "resnet18",
         "ResNet-50": "resnet50",
         "ResNet-101": "resnet101",
     }
     return (
-        VGG16(channels) if row.name == "VGG16" else make_body(bodies.get(row.name, "mobilenetv2"), channels)
+        VGG16(channels)
+        if row.name == "VGG16"
+        else make_backbone(bodies.get(row.name, "mobilenetv2"), channels)
     )
 
 

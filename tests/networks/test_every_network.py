@@ -111,7 +111,7 @@ def test_every_name_of_the_table_has_a_row() -> None:
 @every_row
 def test_logits_have_the_size_that_step_and_context_say(row: Row) -> None:
     network, x = made(row), batch(row)
-    expected = (2, 4, row.size[0] - 2 * network.context, row.size[1] - 2 * network.context)
+    expected = (2, 4, row.size[0] - 2 * network.border, row.size[1] - 2 * network.border)
     assert all(h.shape == expected for h in heads(network.train()(x)))
     logits = network.eval()(x)
     assert logits.shape == expected and logits.dtype == torch.float32
@@ -159,13 +159,13 @@ def test_impossible_input_is_refused_with_the_size_to_use(row: Row) -> None:
         network(batch(row)[:, :2])
     assert channels.value.code is Code.SIZE_IMPOSSIBLE
     assert "2 channels, the network takes 3" in str(channels.value)
-    if network.step == 1:
+    if network.size_divisor == 1:
         return
     height, width = row.size
     with pytest.raises(MedsegError) as size:
         network(torch.zeros(1, 3, height + 1, width))
     assert size.value.code is Code.SIZE_IMPOSSIBLE
-    assert f"pad it to {height + network.step}×{width}" in str(size.value)
+    assert f"pad it to {height + network.size_divisor}×{width}" in str(size.value)
 
 
 @pytest.mark.long
@@ -198,7 +198,7 @@ def test_onnx_graphs_agree_with_eager(name: str, tmp_path: Path) -> None:
     free = onnx_graph.write(tmp_path / "a.onnx", network, row.size)
     assert free == (name not in FIXED_SIZE)
     if free:
-        x = torch.nn.functional.pad(x, (0, 2 * network.step, 0, network.step))
+        x = torch.nn.functional.pad(x, (0, 2 * network.size_divisor, 0, network.size_divisor))
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(["logits"], {"slabs": x[:1].numpy()})
     with torch.no_grad():

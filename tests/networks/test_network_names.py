@@ -66,7 +66,9 @@ def test_monai_network_keeps_the_contract() -> None:
     narrow = {"features": (2, 2, 2, 2, 2, 2)}
     plain = build("monai.networks.nets:BasicUNet", 3, 4, seed=1, **narrow)
     assert plain(torch.zeros(2, 3, 32, 64)).shape == (2, 4, 32, 64)
-    deep = build("monai.networks.nets:BasicUNetPlusPlus", 3, 4, deep_supervision=True, step=16, **narrow)
+    deep = build(
+        "monai.networks.nets:BasicUNetPlusPlus", 3, 4, deep_supervision=True, size_divisor=16, **narrow
+    )
     assert [head.shape for head in deep(torch.zeros(2, 3, 32, 48))] == [(2, 4, 32, 48)] * 4
     assert deep.eval()(torch.zeros(2, 3, 32, 48)).shape == (2, 4, 32, 48)
     with pytest.raises(MedsegError) as refused:

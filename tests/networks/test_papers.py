@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.networks.backbones import BodyName, OutputStride, make_body
+from medseg.networks.backbones import BackboneName, OutputStride, make_backbone
 from medseg.networks.deconvnet import DeconvNet
 from medseg.networks.deeplab import DeepLabASPP, DeepLabLargeFOV
 from medseg.networks.fcn import FCN8s, FCN16s, FCN32s
@@ -40,7 +40,7 @@ def test_unet_makes_388_of_572() -> None:
 
 @pytest.mark.parametrize(("depth", "eaten"), [(1, 16), (2, 40), (3, 88), (4, 184)])
 def test_unet_context_is_half_of_what_valid_convolutions_eat(depth: int, eaten: int) -> None:
-    assert UNet(1, 2, width=1, depth=depth, padding="valid").context * 2 == eaten
+    assert UNet(1, 2, width=1, depth=depth, padding="valid").border * 2 == eaten
 
 
 @pytest.mark.parametrize(("side", "out"), [(188, 4), (204, 20)])
@@ -63,7 +63,7 @@ def test_unet_dropout_stands_after_the_last_two_levels_alone() -> None:
 def test_valid_unet_sees_the_same_as_on_a_larger_canvas_when_aligned() -> None:
     network = UNet(1, 2, width=2, depth=2, padding="valid").double().eval()
     canvas = image(1, 60, 60).double()
-    whole, step, side = network(canvas), network.step, 44
+    whole, step, side = network(canvas), network.size_divisor, 44
     for offset in (0, step, 2 * step):
         tile = network(canvas[:, :, offset : offset + side, :])
         torch.testing.assert_close(tile, whole[:, :, offset : offset + 4], rtol=0, atol=1e-12)
@@ -80,7 +80,7 @@ def test_unetpp_pruned_equals_the_full_networks_head(level: int) -> None:
     assert sum(p.numel() for p in small.parameters()) <= sum(p.numel() for p in network.parameters())
     rebuilt = UNetPlusPlus(2, 3, width=2, depth=level, deep_supervision=False).eval()
     rebuilt.load_state_dict(small.state_dict())
-    assert torch.equal(rebuilt(x), small(x)) and rebuilt.step == small.step
+    assert torch.equal(rebuilt(x), small(x)) and rebuilt.size_divisor == small.size_divisor
     assert len(network.heads) == 4
 
 
@@ -129,7 +129,7 @@ def test_fcn_scores_start_at_zero() -> None:
 
 def test_fcn16s_starts_as_fcn32s_enlarged_twice_then_sixteen_times() -> None:
     coarse, fine = _trained(FCN32s(3, 4, width=2, hidden=4)), FCN16s(3, 4, width=2, hidden=4).eval()
-    fine.start_from(coarse)
+    fine.init_from(coarse)
     x = image(3, 96, 64)
     scores = coarse.score(coarse.top(coarse.body(x)[4]))
     torch.testing.assert_close(fine(x), Bilinear(16)(Bilinear(2)(scores)), rtol=0, atol=1e-5)
@@ -137,7 +137,7 @@ def test_fcn16s_starts_as_fcn32s_enlarged_twice_then_sixteen_times() -> None:
 
 def test_fcn8s_starts_as_fcn16s_enlarged_in_its_steps() -> None:
     coarse, fine = _trained(FCN16s(3, 4, width=2, hidden=4)), FCN8s(3, 4, width=2, hidden=4).eval()
-    fine.start_from(coarse)
+    fine.init_from(coarse)
     x = image(3, 64, 96)
     *_, pool4, pool5 = coarse.body(x)
     scores = coarse.ups[0](coarse.score(coarse.top(pool5))) + coarse.skip_scores[0](pool4)
@@ -153,7 +153,7 @@ def share_changed(coarser: type[FCN32s], finer: type[FCN32s], seed: int) -> floa
     torch.default_generator.manual_seed(seed)
     coarse = _trained(coarser(3, 4, width=8, hidden=32))
     fine = finer(3, 4, width=8, hidden=32).eval()
-    fine.start_from(coarse)
+    fine.init_from(coarse)
     x = torch.randn(1, 3, 512, 512)
     with torch.no_grad():
         return (fine(x).argmax(1) != coarse(x).argmax(1)).float().mean().item()
@@ -176,7 +176,7 @@ def test_fcn_steps_change_the_classes_of_as_few_pixels_as_stated(
 def test_fcn_does_not_start_from_a_finer_or_other_net() -> None:
     for coarser in (FCN8s(3, 4, width=2, hidden=4), FCN32s(3, 5, width=2, hidden=4)):
         with pytest.raises(MedsegError) as refused:
-            FCN16s(3, 4, width=2, hidden=4).start_from(coarser)
+            FCN16s(3, 4, width=2, hidden=4).init_from(coarser)
         assert refused.value.code is Code.WEIGHTS_DO_NOT_FIT
 
 
@@ -222,11 +222,11 @@ def test_icnet_gives_three_heads_in_training_and_the_finest_in_evaluation() -> N
     assert network.eval()(x).shape == (2, 2, 64, 64)
 
 
-@pytest.mark.parametrize("name", get_args(BodyName))
+@pytest.mark.parametrize("name", get_args(BackboneName))
 @pytest.mark.parametrize("stride", get_args(OutputStride))
-def test_bodies_give_five_levels_up_to_the_output_stride(name: BodyName, stride: OutputStride) -> None:
+def test_bodies_give_five_levels_up_to_the_output_stride(name: BackboneName, stride: OutputStride) -> None:
     with torch.device("meta"):
-        body = make_body(name, 3, output_stride=stride)
+        body = make_backbone(name, 3, output_stride=stride)
         levels = body(torch.zeros(1, 3, 64, 64))
     assert [64 // level.shape[2] for level in levels] == [min(s, stride) for s in (2, 4, 8, 16, 32)]
     assert [level.shape[1] for level in levels] == body.widths
@@ -235,9 +235,9 @@ def test_bodies_give_five_levels_up_to_the_output_stride(name: BodyName, stride:
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2"])
 @pytest.mark.parametrize("stride", [8, 16])
 def test_rates_in_place_of_strides_keep_the_features_where_both_exist(
-    name: BodyName, stride: OutputStride
+    name: BackboneName, stride: OutputStride
 ) -> None:
-    coarse, fine = (make_body(name, 1, width=8, output_stride=s).double().eval() for s in (32, stride))
+    coarse, fine = (make_backbone(name, 1, width=8, output_stride=s).double().eval() for s in (32, stride))
     fine.load_state_dict(coarse.state_dict())
     x = image(1, 96, 64).double()
     apart = 32 // stride

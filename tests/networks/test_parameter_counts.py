@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from medseg.networks import build
-from medseg.networks.backbones import BodyName, make_body
+from medseg.networks.backbones import BackboneName, make_backbone
 from medseg.networks.backbones.vgg import VGG16
 
 PAPER_UNETPP = {"batch_norm": False, "deep_supervision": False}
@@ -110,10 +110,10 @@ def test_kernel_weights_of_segnet_table_1(
     ],
 )
 def test_bodies_equal_torchvisions_classifiers_without_their_ends(
-    name: BodyName, torchvision: int, classifier: int
+    name: BackboneName, torchvision: int, classifier: int
 ) -> None:
     with torch.device("meta"):
-        assert parameters(make_body(name, 3)) == torchvision - classifier
+        assert parameters(make_backbone(name, 3)) == torchvision - classifier
 
 
 def test_deeplab_v3_pyramid_and_v3plus_decoder() -> None:

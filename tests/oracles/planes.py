@@ -13,21 +13,21 @@ Labels = npt.NDArray[np.int64]
 
 def mean(probabilities: list[npt.NDArray[np.float64]]) -> tuple[Labels, npt.NDArray[np.float64]]:
     """Labels and margins (X, Y, Z) of the mean of (K, X, Y, Z) a plane."""
-    together = sum(probabilities) / len(probabilities)
-    labels, margins = (np.zeros(together.shape[1:], kind) for kind in (np.int64, np.float64))
+    combine_planes = sum(probabilities) / len(probabilities)
+    labels, confidences = (np.zeros(combine_planes.shape[1:], kind) for kind in (np.int64, np.float64))
     for voxel in product(*map(range, labels.shape)):
-        shares = [float(together[(k, *voxel)]) for k in range(len(together))]
+        shares = [float(combine_planes[(k, *voxel)]) for k in range(len(combine_planes))]
         labels[voxel] = shares.index(max(shares))
         second = sorted(shares)[-2]
-        margins[voxel] = max(shares) - second
-    return labels, margins
+        confidences[voxel] = max(shares) - second
+    return labels, confidences
 
 
 def vote(maps: list[Labels], classes: int) -> tuple[Labels, npt.NDArray[np.float64]]:
     """Labels and margins (X, Y, Z) of the majority of a label map (X, Y, Z) a plane."""
-    labels, margins = (np.zeros(maps[0].shape, kind) for kind in (np.int64, np.float64))
+    labels, confidences = (np.zeros(maps[0].shape, kind) for kind in (np.int64, np.float64))
     for voxel in product(*map(range, labels.shape)):
         votes = [sum(int(one[voxel]) == k for one in maps) for k in range(classes)]
         labels[voxel] = votes.index(max(votes))
-        margins[voxel] = float(Fraction(max(votes) - sorted(votes)[-2], len(maps)))
-    return labels, margins
+        confidences[voxel] = float(Fraction(max(votes) - sorted(votes)[-2], len(maps)))
+    return labels, confidences

@@ -22,7 +22,7 @@ def vote(
 ) -> tuple[list[list[int]], list[list[Fraction]]]:
     """Labels and margins of a slice; ``windows`` are (row, column) of the start and rows of labels."""
     labels = [[0] * shape[1] for _ in range(shape[0])]
-    margins = [[Fraction(0)] * shape[1] for _ in range(shape[0])]
+    confidences = [[Fraction(0)] * shape[1] for _ in range(shape[0])]
     for row in range(shape[0]):
         for column in range(shape[1]):
             votes = [0] * classes
@@ -36,5 +36,5 @@ def vote(
                     winner = index
             others = [votes[index] for index in range(classes) if index != winner]
             labels[row][column] = winner
-            margins[row][column] = Fraction(votes[winner] - max(others), sum(votes))
-    return labels, margins
+            confidences[row][column] = Fraction(votes[winner] - max(others), sum(votes))
+    return labels, confidences

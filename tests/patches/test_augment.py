@@ -16,7 +16,7 @@ from torch import Tensor
 from medseg.patches.augment import (
     Augmentation,
     Augmenter,
-    Draws,
+    AugmentParams,
     centre,
     change_grey,
     draw,
@@ -27,7 +27,7 @@ from medseg.patches.augment import (
 ALL = Augmentation(("h", "w"), 30.0, 0.2, 3.0, 0.2, 0.3, 0.4, 0.1)
 
 
-def _nothing(batch: int = 2) -> Draws:
+def _nothing(batch: int = 2) -> AugmentParams:
     return draw(Augmentation(), batch, np.random.default_rng(0))
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from medseg.errors import Code, MedsegError
-from medseg.patches.augment import Augmentation, Augmenter, Draws, change_colours, draw
+from medseg.patches.augment import Augmentation, Augmenter, AugmentParams, change_colours, draw
 
 BEFORE_COLOURS = {
     "flip_h": "448e5667a7c7",
@@ -29,12 +29,12 @@ BEFORE_COLOURS = {
 """What was drawn before there were colour changes, as hashes of values rounded to nine digits."""
 
 
-def numbers(draws: Draws) -> dict[str, str]:
+def numbers(draws: AugmentParams) -> dict[str, str]:
     values = {name: np.round(np.asarray(held, np.float64), 9) + 0.0 for name, held in vars(draws).items()}
     return {name: hashlib.sha256(held.tobytes()).hexdigest()[:12] for name, held in values.items()}
 
 
-def drawn(**changes: float) -> Draws:
+def drawn(**changes: float) -> AugmentParams:
     settings = Augmentation(("h", "w"), 30.0, 0.2, 3.0, 0.2, 0.3, 0.4, 0.1, 2.0)
     return draw(replace(settings, **changes), 5, np.random.default_rng((7, 11, 1)))  # type: ignore[arg-type]
 
@@ -44,7 +44,7 @@ def test_the_numbers_of_other_changes_are_those_drawn_before_there_were_colours(
         assert {name: found[name] for name in BEFORE_COLOURS} == BEFORE_COLOURS
 
 
-def nothing(batch: int) -> Draws:
+def nothing(batch: int) -> AugmentParams:
     return draw(Augmentation(), batch, np.random.default_rng(0))
 
 

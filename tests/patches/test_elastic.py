@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from medseg.grid import PLANE_AXIS, Array, Grid, Plane
 from medseg.patches import elastic
-from medseg.patches.augment import Augmentation, Augmenter, Draws, draw, move
-from medseg.patches.sampler import Drawer
+from medseg.patches.augment import Augmentation, Augmenter, AugmentParams, draw, move
+from medseg.patches.sampler import PatchSampler
 from medseg.preprocess.geometry import Record
-from medseg.preprocess.intensity import Ready, Scaling
-from medseg.preprocess.store import Prepared
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
+from medseg.preprocess.store import PreprocessedCase
 from tests.oracles import elastic as oracle
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 30))
@@ -30,7 +30,7 @@ def _places(shape: tuple[int, int]) -> Tensor:
     return torch.stack([rows, columns], dim=-1).unsqueeze(0)
 
 
-def _whole(shape: tuple[int, int], nodes: Array) -> tuple[Draws, Tensor]:
+def _whole(shape: tuple[int, int], nodes: Array) -> tuple[AugmentParams, Tensor]:
     """Draws that only bend, and the placement of a window that is the slice, in a field that is the slice."""
     draws = replace(draw(Augmentation(), 1, np.random.default_rng(0)), elastic_px=nodes[None])
     return draws, torch.tensor([[[0, 0], shape, [0, 0]]])
@@ -108,18 +108,18 @@ def test_ten_pixels_fold_small_slices_and_not_those_twelve_times_as_long(
     assert folded[0] <= share <= folded[1]
 
 
-def _case(name: str, shape: tuple[int, int, int], seed: int) -> Prepared:
+def _case(name: str, shape: tuple[int, int, int], seed: int) -> PreprocessedCase:
     rng = np.random.default_rng(seed)
     array = rng.integers(-50, 50, (1, *shape)).astype(np.int16)
     label = rng.choice(np.array([0, 1, 2, 255], np.uint8), shape)
-    ready = Ready(array, Grid(shape, np.eye(4)), Scaling((1.0,), (2.0,)))
+    ready = NormalizedVolume(array, Grid(shape, np.eye(4)), Normalization((1.0,), (2.0,)))
     record = Record.__new__(Record)  # drawing does not look at it
     extras = {"weight_map": rng.random(shape).astype(np.float16)}
-    return Prepared(name, name, ready, label, np.empty((0, 4), np.int16), record, extras, {})
+    return PreprocessedCase(name, name, ready, label, np.empty((0, 4), np.int16), record, extras, {})
 
 
 def _slow_patch(
-    case: Prepared, plane: Plane, place: tuple[int, int, int], nodes: Array, window: int
+    case: PreprocessedCase, plane: Plane, place: tuple[int, int, int], nodes: Array, window: int
 ) -> Array:
     """Image, weight map and label of a window, each pixel looked up in its whole slice: (3, h, w)."""
     index, row, column = place
@@ -143,7 +143,7 @@ def test_drawn_windows_are_pieces_of_whole_deformed_slices(plane: Plane) -> None
     """Slices of two sizes, one smaller than the window; fields that reach beyond their slices."""
     cases = [_case("a", (30, 26, 22), 1), _case("b", (5, 9, 6), 2)]
     augmenter = Augmenter(Augmentation(elastic_px=3.0), (8, 8), 6, seed=3)
-    drawer = Drawer(cases, plane, 1, (8, 8), 6, 3, 0.0, None, ("weight_map",), augmenter.boxes)
+    drawer = PatchSampler(cases, plane, 1, (8, 8), 6, 3, 0.0, None, ("weight_map",), augmenter.boxes)
     batch = [torch.from_numpy(array) for array in drawer(5)]
     assert {place.case for place in drawer.places(5)} == {0, 1}
     patches, labels, weights = augmenter(*batch[:2], 5, slice(None), *batch[2:])
@@ -163,7 +163,7 @@ def test_a_batch_and_its_shares_depend_on_seed_and_step_alone() -> None:
 
     def make(t: int, rows: slice, seed: int = 5) -> tuple[Tensor, ...]:
         augmenter = Augmenter(ALL, (16, 20), 6, seed=seed)
-        drawer = Drawer(cases, "axial", 3, (16, 20), 6, 7, 0.0, augmenter.field, (), augmenter.boxes)
+        drawer = PatchSampler(cases, "axial", 3, (16, 20), 6, 7, 0.0, augmenter.field, (), augmenter.boxes)
         patches, labels, placement = map(torch.from_numpy, drawer(t, rows))
         return augmenter(patches, labels, t, rows, placement)
 
@@ -209,4 +209,4 @@ def test_without_elastic_deformation_fields_are_of_one_size() -> None:
 
 def test_an_extra_array_that_a_case_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="cases without all of"):
-        Drawer([_case("a", (9, 9, 3), 0)], "axial", 1, (4, 4), 2, 0, extras=("distances",))
+        PatchSampler([_case("a", (9, 9, 3), 0)], "axial", 1, (4, 4), 2, 0, extras=("distances",))

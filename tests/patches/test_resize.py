@@ -19,7 +19,7 @@ Pair = tuple[int, int]
 class Multiple(Network):
     """A network that takes multiples of four, from eight on."""
 
-    step, smallest = 4, 8
+    size_divisor, min_size = 4, 8
 
 
 def unchanged(patches: Tensor, labels: Tensor, t: int, rows: slice, *more: Tensor) -> tuple[Tensor, ...]:

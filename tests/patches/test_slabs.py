@@ -8,13 +8,13 @@ import pytest
 from medseg.errors import Code, MedsegError
 from medseg.grid import PLANE_AXIS, Grid, Plane
 from medseg.patches import slabs
-from medseg.preprocess.intensity import Ready, Scaling
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
 
 
-def ready(shape: tuple[int, int, int] = (2, 3, 4), channels: int = 2) -> Ready:
+def ready(shape: tuple[int, int, int] = (2, 3, 4), channels: int = 2) -> NormalizedVolume:
     array = np.arange(channels * np.prod(shape), dtype=np.int16).reshape(channels, *shape)
-    scaling = Scaling(tuple(range(channels)), tuple(2.0 + c for c in range(channels)))
-    return Ready(np.asfortranarray(array), Grid(shape, np.eye(4)), scaling)
+    normalization = Normalization(tuple(range(channels)), tuple(2.0 + c for c in range(channels)))
+    return NormalizedVolume(np.asfortranarray(array), Grid(shape, np.eye(4)), normalization)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_slab_by_the_rule_of_its_index(plane: Plane, depth: int) -> None:
 
 def test_the_first_slab_of_the_paper_is_slices_0_0_1() -> None:
     array = np.arange(5, dtype=np.int16).reshape(1, 1, 1, 5)
-    scan = Ready(array, Grid((1, 1, 5), np.eye(4)), Scaling((0,), (1,)))
+    scan = NormalizedVolume(array, Grid((1, 1, 5), np.eye(4)), Normalization((0,), (1,)))
     assert slabs.read_slab(scan, "axial", 0, 3).ravel().tolist() == [0, 0, 1]
     assert slabs.read_slab(scan, "axial", 2, 3).ravel().tolist() == [1, 2, 3]
     assert slabs.read_slab(scan, "axial", 4, 3).ravel().tolist() == [3, 4, 4]

@@ -17,7 +17,7 @@ from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.evaluate import compare
 from medseg.infer import loading
-from medseg.model.description import Crf
+from medseg.model.description import CRFSettings
 from pipelines import explanations
 from pipelines import run as pipeline
 from pipelines.commands import baseline, segment
@@ -52,7 +52,7 @@ def test_the_crf_is_in_the_model_folder_and_segment_does_what_predict_does(place
     assert "train: up to date" not in said  # exported anew, not trained anew
     assert "trained in" not in said
     crf = loading.load(place / "work/model").description.crf
-    assert crf == Crf(w1=5, sigma_alpha=10)
+    assert crf == CRFSettings(w1=5, sigma_alpha=10)
     assert "dense CRF" in (place / "work/model/card.md").read_text()
     refined = (place / "work/predictions/s3.nii.gz").read_bytes()
     assert refined != plain

@@ -79,10 +79,10 @@ EXPECTED = {
 def test_ingest_sets_label_faults_aside_with_their_codes(faults: Path) -> None:
     request = Request(str(faults / "faults.yaml"), None, faults / "work", ("tracking.enabled=false",))
     ended = pipeline.run(request, Reporter(stream=io.StringIO()), only="ingest")
-    assert ended == ExitCode.SOME_SET_ASIDE
+    assert ended == ExitCode.SOME_EXCLUDED
     rows = files.read_csv(faults / "work/ingest/quarantine.csv")
     assert {r["case"]: r["code"] for r in rows} == EXPECTED
-    assert all(r["file"] and r["found"] and r["remedy"] for r in rows)
+    assert all(r["file"] and r["details"] and r["how_to_fix"] for r in rows)
     usable = {r["case"]: r["notes"] for r in files.read_csv(faults / "work/ingest/cases.csv")}
     assert usable.keys() == {"good1", "good2", "nearly"}
     assert "LABEL_ROUNDED" in usable["nearly"]
@@ -99,7 +99,7 @@ def test_scans_that_no_pattern_matches_are_named(faults: Path, brain: Any) -> No
     for name in ("elsewhere/late.nii.gz", "top.nii.gz"):
         save(faults / "data" / name, brain)
     for ended, said in (ingest(faults), ingest(faults)):
-        assert ended == ExitCode.SOME_SET_ASIDE
+        assert ended == ExitCode.SOME_EXCLUDED
         assert "2 scans match no pattern: elsewhere/late.nii.gz, top.nii.gz" in said
     assert "up to date" in said
     told = files.read_json(faults / "work/ingest/dataset.json")
@@ -121,7 +121,7 @@ def test_a_scan_that_gets_lost_between_folder_and_rows_stops_ingest(
     with pytest.raises(MedsegError) as caught:
         ingest(faults)
     assert caught.value.code == Code.DOES_NOT_ADD_UP
-    assert "scans in no row: " in caught.value.finding.found
+    assert "scans in no row: " in caught.value.finding.details
     assert not (faults / "work/ingest/cases.csv").exists()
 
 
@@ -131,14 +131,14 @@ def test_a_case_without_a_row_stops_ingest(faults: Path, monkeypatch: pytest.Mon
     with pytest.raises(MedsegError) as caught:
         ingest(faults)
     assert caught.value.code == Code.DOES_NOT_ADD_UP
-    assert "8 inputs, 3 usable + 1 set aside" in caught.value.finding.found
+    assert "8 inputs, 3 usable + 1 excluded" in caught.value.finding.details
 
 
 def test_a_split_that_fails_names_the_cases_set_aside(faults: Path) -> None:
     with pytest.raises(MedsegError) as caught:
         ingest(faults, "data.splits={train: [good1], test: [unknown]}")
     assert caught.value.code == Code.SPLIT_INVALID
-    assert "unknown (LABEL_VALUE_UNKNOWN)" in caught.value.finding.found
+    assert "unknown (LABEL_VALUE_UNKNOWN)" in caught.value.finding.details
 
 
 def test_a_work_folder_inside_the_data_is_no_data(faults: Path) -> None:
@@ -152,17 +152,17 @@ def test_a_recipe_for_another_layout_is_refused(faults: Path) -> None:
     with pytest.raises(MedsegError) as caught:
         check.run(faults / "data/images", "hippocampus_quick", Reporter(stream=io.StringIO()))
     assert caught.value.code == Code.RECIPE_INVALID
-    assert "imagesTr" in caught.value.finding.found
+    assert "imagesTr" in caught.value.finding.details
 
 
 def test_check_says_the_same_and_changes_nothing(faults: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in faults.rglob("*")}
     stream = io.StringIO()
     ended = check.run(faults / "data", str(faults / "faults.yaml"), Reporter(stream=stream))
-    assert ended == ExitCode.SOME_SET_ASIDE
+    assert ended == ExitCode.SOME_EXCLUDED
     for name, code in EXPECTED.items():
         assert any(name in line and code in line for line in stream.getvalue().splitlines())
-    assert "8 inputs: 3 usable, 5 would be set aside" in stream.getvalue()
+    assert "8 inputs: 3 usable, 5 would be excluded" in stream.getvalue()
     assert {p: p.stat().st_mtime_ns for p in faults.rglob("*")} == before
 
 
@@ -170,12 +170,12 @@ def test_check_without_a_recipe_reads_every_scan(tmp_path: Path, brain: Any) -> 
     save(tmp_path / "a.nii.gz", brain)
     save(tmp_path / "deep/b.nii.gz", np.full_like(brain, 3))
     stream = io.StringIO()
-    assert check.run(tmp_path, None, Reporter(stream=stream)) == ExitCode.SOME_SET_ASIDE
+    assert check.run(tmp_path, None, Reporter(stream=stream)) == ExitCode.SOME_EXCLUDED
     assert "CONSTANT" in stream.getvalue()
     (tmp_path / "link.nii").symlink_to(tmp_path / "gone.nii")
     (tmp_path / "folder.nii.gz").mkdir()
     check.run(tmp_path, None, Reporter(stream=stream))
-    assert "4 files: 1 usable, 3 would be set aside" in stream.getvalue()
+    assert "4 files: 1 usable, 3 would be excluded" in stream.getvalue()
     assert stream.getvalue().count("FILE_UNREADABLE") == 2
     (tmp_path / "a.nii.gz").unlink()
     assert check.run(tmp_path, None, Reporter(stream=stream)) == ExitCode.NOTHING_USABLE
@@ -191,7 +191,7 @@ def test_init_writes_a_recipe_that_loads_and_ingests(faults: Path) -> None:
     recipe = load.load(str(out))
     assert recipe.data.class_list().values[:2] == (0, 1)
     request = Request(str(out), None, faults / "w2", ("tracking.enabled=false",))
-    assert pipeline.run(request, Reporter(stream=io.StringIO()), only="ingest") == ExitCode.SOME_SET_ASIDE
+    assert pipeline.run(request, Reporter(stream=io.StringIO()), only="ingest") == ExitCode.SOME_EXCLUDED
     with pytest.raises(MedsegError) as caught:
         init.run(faults / "data", out, force=False)
     assert caught.value.code == Code.USAGE

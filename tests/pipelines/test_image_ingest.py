@@ -68,7 +68,7 @@ def test_broken_files_are_rows_and_the_rest_goes_on(tmp_path: Path) -> None:
     save(root / "trainannot/train3.png", stripes([0], (12, 15)))
     (root / "train.txt").write_text((root / "train.txt").read_text() + "\n/elsewhere/stranger.png x.png")
     ended, said = ingest(tmp_path, root, LISTED)
-    assert ended == ExitCode.SOME_SET_ASIDE
+    assert ended == ExitCode.SOME_EXCLUDED
     rows = files.read_csv(tmp_path / "work/ingest/quarantine.csv")
     assert {row["case"]: (row["code"], row["file"]) for row in rows} == {
         "train0": ("TRUNCATED", "train/train0.png"),
@@ -77,7 +77,7 @@ def test_broken_files_are_rows_and_the_rest_goes_on(tmp_path: Path) -> None:
         "train3": ("GRID_MISMATCH", "trainannot/train3.png"),
         "stranger": ("FILE_MISSING", "train.txt"),
     }
-    assert "named by the splits but set aside" in said
+    assert "named by the splits but excluded" in said
     roles = {row["case"]: row["role"] for row in files.read_csv(tmp_path / "work/ingest/splits.csv")}
     assert roles == {"train4": "train", "train5": "train", "val0": "val", "val1": "val"}
 
@@ -110,7 +110,7 @@ def test_a_mask_of_a_folder_that_changed_is_noticed(tmp_path: Path) -> None:
     assert "ingest: done" not in ingest(tmp_path, tmp_path / "data", section)[1]
     save(tmp_path / "data/a/masks/1.png", stripes([0, 9]))
     ended, said = ingest(tmp_path, tmp_path / "data", section)
-    assert (ended, "LABEL_VALUE_UNKNOWN" in said) == (ExitCode.SOME_SET_ASIDE, True)
+    assert (ended, "LABEL_VALUE_UNKNOWN" in said) == (ExitCode.SOME_EXCLUDED, True)
 
 
 def test_a_recipe_of_scans_does_not_see_pictures_beside_them(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_recipe_of_scans_does_not_see_pictures_beside_them(tmp_path: Path) -> 
     ):
         section |= {"classes": {0: "background", 1: "outer", 2: "inner"}}
         ended, said = ingest(tmp_path, tmp_path / "data", section)
-        assert (ended, "4 cases usable (4 labelled), 0 set aside" in said) == (ExitCode.DONE, True)
+        assert (ended, "4 cases usable (4 labelled), 0 excluded" in said) == (ExitCode.DONE, True)
         assert "no pattern" not in said
         assert files.read_json(tmp_path / "work/ingest/dataset.json")["unit"] == "mm"
 
@@ -151,7 +151,7 @@ def test_a_table_that_mixes_scans_and_pictures_sets_the_few_aside(tmp_path: Path
     rows = [f"s{n},s{n}/s{n}.nii.gz,s{n}/s{n}_seg.nii.gz" for n in range(3)]
     (tmp_path / "data/t.csv").write_text("case,image,label\n" + "\n".join([*rows, "odd,odd.png,"]) + "\n")
     section = {"layout": "csv", "table": "t.csv", "classes": {0: "background", 1: "outer", 2: "inner"}}
-    assert ingest(tmp_path, tmp_path / "data", section)[0] == ExitCode.SOME_SET_ASIDE
+    assert ingest(tmp_path, tmp_path / "data", section)[0] == ExitCode.SOME_EXCLUDED
     (row,) = files.read_csv(tmp_path / "work/ingest/quarantine.csv")
     assert (row["case"], row["code"]) == ("odd", "UNIT_MISMATCH")
 
@@ -184,11 +184,11 @@ def test_check_reads_pictures_with_and_without_a_recipe(tmp_path: Path) -> None:
     root = camvid(tmp_path / "data")
     truncate(root / "train/train0.png")
     stream = io.StringIO()
-    assert check.run(root, None, Reporter(stream=stream)) == ExitCode.SOME_SET_ASIDE
-    assert "10 files: 9 usable, 1 would be set aside" in stream.getvalue()
+    assert check.run(root, None, Reporter(stream=stream)) == ExitCode.SOME_EXCLUDED
+    assert "10 files: 9 usable, 1 would be excluded" in stream.getvalue()
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({"name": "r", "data": LISTED}))
-    assert check.run(root, str(tmp_path / "r.yaml"), Reporter(stream=stream)) == ExitCode.SOME_SET_ASIDE
-    assert "5 inputs: 4 usable, 1 would be set aside" in stream.getvalue()
+    assert check.run(root, str(tmp_path / "r.yaml"), Reporter(stream=stream)) == ExitCode.SOME_EXCLUDED
+    assert "5 inputs: 4 usable, 1 would be excluded" in stream.getvalue()
     (tmp_path / "empty").mkdir()
     with pytest.raises(MedsegError) as caught:
         check.run(tmp_path / "empty", None, Reporter(stream=stream))

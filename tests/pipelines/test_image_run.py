@@ -50,7 +50,7 @@ def tree() -> dict[str, Any]:
         "sampling": {"depth": 1, "window": [32, 32]},
         "network": {"name": "unet", "keywords": {"width": 4, "depth": 2}},
         "train": {"epochs": 2, "steps_per_epoch": 8, "batch": 4, "lr": 0.02, "threads": 1},
-        "predict": {"margin_map": True},
+        "predict": {"confidence_map": True},
     }
 
 
@@ -91,7 +91,7 @@ def test_masks_are_in_the_sets_own_values_and_colours(place: Path) -> None:
 
 
 def test_margins_are_shares_in_65535ths(place: Path) -> None:
-    with Image.open(place / "work/predictions/s08_margin.png") as image:
+    with Image.open(place / "work/predictions/s08_confidence.png") as image:
         assert (image.mode, image.size) == ("I;16", SIZE[::-1])
         shares = np.asarray(image) / 65535
     told = files.read_json(place / "work/predictions/s08.json")
@@ -174,10 +174,10 @@ def test_a_scan_given_to_a_model_of_images_is_set_aside(place: Path, tmp_path: P
     image = place / "data/images/s08.png"
     settings = Settings(place / "work/model")
     ended = segment.run([scan, image], tmp_path / "out", settings, Reporter(stream=io.StringIO()))
-    assert ended == ExitCode.SOME_SET_ASIDE
+    assert ended == ExitCode.SOME_EXCLUDED
     (row,) = files.read_csv(tmp_path / "out/quarantine.csv")
     assert (row["case"], row["code"]) == ("brain", "UNIT_MISMATCH")
-    assert [r["status"] for r in files.read_csv(tmp_path / "out/summary.csv")] == ["set aside", "done"]
+    assert [r["status"] for r in files.read_csv(tmp_path / "out/summary.csv")] == ["excluded", "done"]
 
 
 def test_masks_do_not_fall_over_their_images(place: Path) -> None:

@@ -17,10 +17,10 @@ from medseg.console import Reporter
 from medseg.errors import ExitCode
 from medseg.evaluate import confusion_matrix
 from medseg.infer import loading, predict, segment
-from medseg.infer.inferers import Dense
+from medseg.infer.inferers import WholeSlice
 from medseg.infer.predictor import NetworkPredictor
 from medseg.infer.segment import prepare
-from medseg.infer.tta import Views
+from medseg.infer.tta import TestTimeAugmentation
 from medseg.ingest import checks
 from medseg.losses.class_weights import median_frequency
 from medseg.model import folder as model_folder
@@ -63,7 +63,7 @@ def tree(**parts: Any) -> dict[str, Any]:
             "splits": {"train": ["p0..p3"], "val": ["p4", "p5"], "test": ["p6"]},
         },
         "preprocess": {"spacing_px": [2, 2], "intensity": "imagenet", "crop": False},
-        "sampling": {"depth": 1, "window": [16, 24], "class_share": 0, "order": "each_once"},
+        "sampling": {"depth": 1, "window": [16, 24], "foreground_oversampling": 0, "order": "shuffled"},
         "network": {"name": "usegnet", "keywords": {"width": 2}},
         "loss": {"name": "ce", "class_weights": "median_frequency"},
         "train": TRAIN,
@@ -139,7 +139,7 @@ def test_a_run_on_colour_images(place: Path) -> None:
     total = np.zeros((3, 3), np.int64)
     for case in made.validated:
         total += confusion_matrix.confusion(
-            np.asarray(case.label), predict.label(case.ready, predictor, Dense()).labels, 3
+            np.asarray(case.label), predict.label(case.ready, predictor, WholeSlice()).labels, 3
         )
     assert float(best["val/miou"]) == pytest.approx(confusion_matrix.mean_iou(total), abs=1e-6)
     assert float(best["val/G"]) == pytest.approx(confusion_matrix.pixel_accuracy(total), abs=1e-6)
@@ -148,22 +148,22 @@ def test_a_run_on_colour_images(place: Path) -> None:
 def test_test_images_are_labelled_at_full_size_through_all_views(place: Path) -> None:
     go(place)
     model = loading.load(place / "work/model")
-    assert isinstance(model.predictor, Views)
+    assert isinstance(model.predictor, TestTimeAugmentation)
     channels = dict.fromkeys(("red", "green", "blue"), place / "data/images/p6.png")
     found = segment.segment(channels, model)
     assert found.labels.array.shape == (1, 32, 48, 1)
     scan, _ = checks.read_image(channels)
     assert scan is not None
     ready, record = prepare(scan, model.description)
-    full = predict.label(ready, model.predictor, Dense(), onto=record.original)
+    full = predict.label(ready, model.predictor, WholeSlice(), onto=record.original)
     np.testing.assert_array_equal(found.labels.array[0], full.labels)
-    coarse = predict.label(ready, model.predictor, Dense()).labels
+    coarse = predict.label(ready, model.predictor, WholeSlice()).labels
     assert (full.labels != coarse.repeat(2, 0).repeat(2, 1)).any()
     row = files.read_csv(place / "work/evaluation/scores.csv")[0]
     assert row["case"] == "p6"
     said = go(place, "predict.scales=[1.0]", "predict.flip=false")
     assert "trained in" not in said and "predict: done" in said
-    assert not isinstance(loading.load(place / "work/model").predictor, Views)
+    assert not isinstance(loading.load(place / "work/model").predictor, TestTimeAugmentation)
 
 
 def test_class_weights_count_void_as_pixels_of_the_image(place: Path) -> None:
@@ -214,21 +214,21 @@ def test_segnets_protocol_is_what_its_recipe_says() -> None:
     recipe = load.load("camvid_segnet_basic")
     train, loss = recipe.train, recipe.loss
     assert (train.optimiser, train.lr, train.momentum, train.schedule) == ("sgd", 0.1, 0.9, "constant")
-    assert (train.batch, recipe.sampling.order, recipe.sampling.window) == (12, "each_once", (360, 480))
+    assert (train.batch, recipe.sampling.order, recipe.sampling.window) == (12, "shuffled", (360, 480))
     assert (loss.name, loss.class_weights) == ("ce", "median_frequency")
     assert (recipe.network.name, recipe.preprocess.spacing_px) == ("segnet_basic", None)
 
 
 @pytest.mark.parametrize(("asked", "kept"), [("auto", "miou"), ("G", "G"), ("dice_mean", "dice_mean")])
 def test_what_is_best_is_the_recipes_to_say(place: Path, asked: str, kept: str) -> None:
-    assert prepared(place, train={**TRAIN, "keep_best_by": asked}).best_by == kept
+    assert prepared(place, train={**TRAIN, "monitor": asked}).best_by == kept
 
 
 def test_one_channel_where_three_colours_are_needed_is_refused(place: Path) -> None:
     grey = {"channels": {"em": "images/{case}.png"}}
     with pytest.raises(load.RecipeError) as refused:
         go(place, data={**tree()["data"], **grey}, preprocess={"crop": False})
-    assert "colour changes of" in refused.value.problems[0].found
+    assert "colour changes of" in refused.value.problems[0].details
 
 
 def test_fusing_scales_in_the_network_is_a_keyword(place: Path) -> None:

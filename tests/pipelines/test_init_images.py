@@ -82,7 +82,7 @@ def test_a_set_with_lists_keeps_its_split_and_takes_whole_images(tmp_path: Path)
     recipe = made(tmp_path, 3)
     assert recipe.data.splits == "listed" and recipe.predict.roles == ("val", "test")
     assert recipe.sampling.depth == 1 and recipe.sampling.window == (32, 32)
-    assert recipe.sampling.order == "each_once" and recipe.train.batch == 8
+    assert recipe.sampling.order == "shuffled" and recipe.train.batch == 8
     text = (tmp_path / "made.yaml").read_text()
     assert "spacing_mm" not in text and "plane:" not in text and "n4" not in text
 
@@ -104,7 +104,9 @@ def test_a_folder_without_a_case_is_refused_with_what_was_seen(tmp_path: Path) -
     with pytest.raises(MedsegError) as caught:
         init.run(tmp_path / "data", tmp_path / "r.yaml", force=False)
     assert caught.value.code is Code.NOTHING_USABLE and caught.value.exit_code == ExitCode.NOTHING_USABLE
-    assert "no case among 4 images" in caught.value.finding.found and "in a, b" in caught.value.finding.found
+    assert (
+        "no case among 4 images" in caught.value.finding.details and "in a, b" in caught.value.finding.details
+    )
     assert not (tmp_path / "r.yaml").exists()
 
 

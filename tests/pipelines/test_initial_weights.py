@@ -79,7 +79,7 @@ def first_network(place: Path, work: str, **network: Any) -> dict[str, torch.Ten
     folder = Work(place / work)
     for name in ("last.ckpt", "best.ckpt"):
         (folder.train(0) / name).unlink()
-    return dict(FoldTraining(load(str(place / "boxes.yaml")), folder, 0).begun()[0].state_dict())
+    return dict(FoldTraining(load(str(place / "boxes.yaml")), folder, 0).initial_network()[0].state_dict())
 
 
 def test_published_weights_fill_the_body_and_belong_to_the_training(
@@ -99,9 +99,9 @@ def test_published_weights_fill_the_body_and_belong_to_the_training(
         weights["encoders.0.0.0.weight"],
         state.read_network(tmp_path / "drawn/train/0/best.ckpt")["encoders.0.0.0.weight"],
     )
-    begun = first_network(tmp_path, "work", weights={"file": "vgg.safetensors"})
+    init_source = first_network(tmp_path, "work", weights={"file": "vgg.safetensors"})
     published = safetensors.torch.load_file(vgg)
-    assert torch.equal(begun["encoders.1.0.0.weight"], published["features.5.weight"])
+    assert torch.equal(init_source["encoders.1.0.0.weight"], published["features.5.weight"])
     vgg.rename(tmp_path / "gone.safetensors")
     assert "predict: " in go(tmp_path, subjects, "work", "predict", weights={"file": "vgg.safetensors"})
 
@@ -120,11 +120,11 @@ def test_the_training_key_follows_the_content_and_not_the_place(
 
 
 def test_a_checkpoint_goes_on_without_the_file(tmp_path: Path, subjects: Path, vgg: Path) -> None:
-    begun = {"file": "vgg.safetensors", "sha256": files.sha256(vgg)}
-    go(tmp_path, subjects, "work", weights=begun)
+    init_source = {"file": "vgg.safetensors", "sha256": files.sha256(vgg)}
+    go(tmp_path, subjects, "work", weights=init_source)
     vgg.unlink()
     recipe = load(str(tmp_path / "boxes.yaml"))
-    network, told = FoldTraining(recipe, Work(tmp_path / "work"), 0).begun()
+    network, told = FoldTraining(recipe, Work(tmp_path / "work"), 0).initial_network()
     assert told is None
     assert network.state_dict().keys() == state.read_network(tmp_path / "work/train/0/last.ckpt").keys()
 
@@ -140,14 +140,14 @@ def test_weights_by_url_are_downloaded_once_into_the_work_folder(
 
     monkeypatch.setattr(download.urllib.request, "urlopen", open_here)
     url = "https://example.org/bodies/vgg.safetensors"
-    begun = {"url": url, "sha256": files.sha256(vgg)}
-    said = go(tmp_path, subjects, "work", weights=begun)
+    init_source = {"url": url, "sha256": files.sha256(vgg)}
+    said = go(tmp_path, subjects, "work", weights=init_source)
     assert f"downloading {url}" in said
     assert (tmp_path / "work/weights/vgg.safetensors").read_bytes() == vgg.read_bytes()
-    go(tmp_path, subjects, "work", weights=begun)
+    go(tmp_path, subjects, "work", weights=init_source)
     assert asked == [url]
     with pytest.raises(MedsegError) as refused:
-        go(tmp_path, subjects, "other", weights={**begun, "sha256": "0" * 64})
+        go(tmp_path, subjects, "other", weights={**init_source, "sha256": "0" * 64})
     assert refused.value.code is Code.SHA256_DIFFERS
     assert not list((tmp_path / "other/weights").iterdir())
     assert not (tmp_path / "other/train/0/last.ckpt").exists()
@@ -155,19 +155,19 @@ def test_weights_by_url_are_downloaded_once_into_the_work_folder(
 
 def test_a_model_starts_another_and_is_not_needed_afterwards(tmp_path: Path, subjects: Path) -> None:
     go(tmp_path, subjects, "first", name="segnet_small")
-    said = go(tmp_path, subjects, "second", start_from="first/model", start_fresh=["decoders.0.*"])
+    said = go(tmp_path, subjects, "second", init_from="first/model", reinit_layers=["decoders.0.*"])
     assert f"starts from {tmp_path}/first/model: " in said
     assert "tensors taken, 0 adapted, " in said
     given = safetensors.torch.load_file(tmp_path / "first/model/fold0.safetensors")
-    begun = first_network(tmp_path, "second", start_from="first/model", start_fresh=["decoders.0.*"])
-    assert torch.equal(begun["head.weight"], given["head.weight"])
-    assert not torch.equal(begun["decoders.0.0.0.weight"], given["decoders.0.0.0.weight"])
+    init_source = first_network(tmp_path, "second", init_from="first/model", reinit_layers=["decoders.0.*"])
+    assert torch.equal(init_source["head.weight"], given["head.weight"])
+    assert not torch.equal(init_source["decoders.0.0.0.weight"], given["decoders.0.0.0.weight"])
     (tmp_path / "first/model/model.json").unlink()
-    go(tmp_path, subjects, "second", "predict", start_from="first/model", start_fresh=["decoders.0.*"])
+    go(tmp_path, subjects, "second", "predict", init_from="first/model", reinit_layers=["decoders.0.*"])
     with pytest.raises(MedsegError) as refused:
-        go(tmp_path, subjects, "third", start_from="first/model")
+        go(tmp_path, subjects, "third", init_from="first/model")
     assert refused.value.code is Code.PATH_MISSING
-    assert "--set network.start_from=" in refused.value.finding.remedy
+    assert "--set network.init_from=" in refused.value.finding.how_to_fix
     assert not (tmp_path / "third").exists()
 
 
@@ -175,26 +175,29 @@ def test_a_model_starts_another_and_is_not_needed_afterwards(tmp_path: Path, sub
 def test_a_finished_training_needs_its_source_no_more(
     tmp_path: Path, subjects: Path, vgg: Path, source: str
 ) -> None:
-    begun: dict[str, Any] = {"weights": {"file": source}}
+    init_source: dict[str, Any] = {"weights": {"file": source}}
     if source != vgg.name:
         go(tmp_path, subjects, "first")
-        begun = {"start_from": source}
-    go(tmp_path, subjects, "work", **begun)
+        init_source = {"init_from": source}
+    go(tmp_path, subjects, "work", **init_source)
     (tmp_path / source).rename(tmp_path / "gone")
-    assert go(tmp_path, subjects, "work", **begun).count("up to date") == len(STAGES)
+    assert go(tmp_path, subjects, "work", **init_source).count("up to date") == len(STAGES)
     # one that was interrupted goes on, and its export still says what it began as
     for made in ("train/0/done.json", "model/model.json"):
         (tmp_path / "work" / made).unlink()
-    assert "going on from the last checkpoint" in go(tmp_path, subjects, "work", **begun)
+    assert "going on from the last checkpoint" in go(tmp_path, subjects, "work", **init_source)
     assert "started from " in (tmp_path / "work/model/card.md").read_text()
 
     kept = (tmp_path / "work/train/0/best.ckpt").read_bytes()
-    for changed in ({"keywords": {"width": 3}}, {key: other_place(value) for key, value in begun.items()}):
+    for changed in (
+        {"keywords": {"width": 3}},
+        {key: other_place(value) for key, value in init_source.items()},
+    ):
         with pytest.raises(MedsegError) as refused:
-            go(tmp_path, subjects, "work", **{**begun, **changed})
+            go(tmp_path, subjects, "work", **{**init_source, **changed})
         assert refused.value.code is Code.PATH_MISSING
     request = Request(str(tmp_path / "boxes.yaml"), subjects, tmp_path / "work")
-    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree(**begun)))
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree(**init_source)))
     with pytest.raises(MedsegError) as refused:
         pipeline.run(request, Reporter(quiet=True), start="train")
     assert refused.value.code is Code.PATH_MISSING
@@ -212,8 +215,8 @@ def other_place(source: Any) -> Any:
 
 def test_of_several_members_the_folds_own_is_taken(tmp_path: Path, subjects: Path, make_model: Any) -> None:
     make_model("two", members=2)
-    go(tmp_path, subjects, "work", start_from="two")
-    made = {"start_from": str(tmp_path / "two")}
+    go(tmp_path, subjects, "work", init_from="two")
+    made = {"init_from": str(tmp_path / "two")}
     model = files.read_json(tmp_path / "two/model.json")
     (tmp_path / "two/model.json").write_text(
         (tmp_path / "two/model.json").read_text().replace('"fold0"', '"fold7"')
@@ -228,7 +231,7 @@ def test_of_several_members_the_folds_own_is_taken(tmp_path: Path, subjects: Pat
 def test_a_planes_network_starts_from_that_of_its_plane_or_its_folds(make_model: Any, tmp_path: Path) -> None:
     make_model("two", members=2)
     path = tmp_path / "two/model.json"
-    shared = Network(start_from=tmp_path / "two")
+    shared = Network(init_from=tmp_path / "two")
     assert str(initial_weights.origin(shared, "fold1_axial", tmp_path)).startswith("tiny (fold1), sha256")
     path.write_text(path.read_text().replace('"fold1"', '"fold0_axial"'))
     assert "(fold0_axial)" in str(initial_weights.origin(shared, "fold0_axial", tmp_path))
@@ -248,9 +251,9 @@ def test_a_planes_network_starts_from_that_of_its_plane_or_its_folds(make_model:
             "features.0.weight is (2, 3, 3, 3), encoders.0.0.0.weight needs (3, 3, 3, 3)",
         ),
         ({"weights": {"file": "vgg.safetensors"}, "name": "unet"}, Code.WEIGHTS_DO_NOT_FIT, "no layers"),
-        ({"start_from": "model", "start_fresh": ["nowhere"]}, Code.KEYWORD_INVALID, "'nowhere'"),
+        ({"init_from": "model", "reinit_layers": ["nowhere"]}, Code.KEYWORD_INVALID, "'nowhere'"),
         (
-            {"start_from": "model", "name": "unet", "keywords": {"width": 3}},
+            {"init_from": "model", "name": "unet", "keywords": {"width": 3}},
             Code.WEIGHTS_DO_NOT_FIT,
             "no layer of USegNet",
         ),
@@ -281,8 +284,11 @@ def test_what_is_missing_or_does_not_fit_is_refused_before_anything_runs(
         ({"weights": {"url": "https://a/b"}}, "needs the sha256"),
         ({"weights": {"url": "ftp://a/b", "sha256": "0" * 64}}, "https://"),
         ({"weights": {"url": "https://a/b", "sha256": "ABC"}}, "match pattern"),
-        ({"weights": {"file": "a"}, "start_from": "b"}, "network.weights: start_from, too, says"),
-        ({"start_fresh": ["head.*"]}, "network.start_fresh: it leaves out some of what network.start_from"),
+        ({"weights": {"file": "a"}, "init_from": "b"}, "network.weights: init_from, too, says"),
+        (
+            {"reinit_layers": ["head.*"]},
+            "network.reinit_layers: it leaves out some of what network.init_from",
+        ),
     ],
 )
 def test_a_recipe_that_does_not_say_clearly_where_from_is_refused(
@@ -301,8 +307,8 @@ def test_the_transfer_recipe_without_its_model_ends_in_one_line_that_names_the_k
         pipeline.run(Request(str(recipe), tmp_path, tmp_path / "w"), Reporter(quiet=True))
     assert refused.value.code is Code.PATH_MISSING
     line = str(refused.value)
-    assert line.count("\n") == 0 and "network.start_from" in line
-    assert "--set network.start_from=MODEL_FOLDER" in line
+    assert line.count("\n") == 0 and "network.init_from" in line
+    assert "--set network.init_from=MODEL_FOLDER" in line
     assert not (tmp_path / "w").exists()
 
 
@@ -311,12 +317,12 @@ def test_paths_of_the_network_are_seen_from_the_recipe_and_from_where_one_stands
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree(start_from="models/a")))
-    assert load(str(tmp_path / "boxes.yaml")).network.start_from == tmp_path / "models/a"
-    given = load(str(tmp_path / "boxes.yaml"), ["network.start_from=b"]).network.start_from
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree(init_from="models/a")))
+    assert load(str(tmp_path / "boxes.yaml")).network.init_from == tmp_path / "models/a"
+    given = load(str(tmp_path / "boxes.yaml"), ["network.init_from=b"]).network.init_from
     assert given == tmp_path / "here/b"
     weights = load(
-        str(tmp_path / "boxes.yaml"), ["network.start_from=null", "network.weights.file=c.pth"]
+        str(tmp_path / "boxes.yaml"), ["network.init_from=null", "network.weights.file=c.pth"]
     ).network.weights
     assert weights is not None
     assert weights.file == tmp_path / "here/c.pth"

@@ -34,7 +34,7 @@ def value(path: Path) -> np.ndarray:
 
 
 def recipe(**data: Any) -> dict[str, Any]:
-    made = tree(loss={"name": "bce_dice"}, predict={"thresholds": {"whole": 0.45}, "margin_map": True})
+    made = tree(loss={"name": "bce_dice"}, predict={"thresholds": {"whole": 0.45}, "confidence_map": True})
     kept = {k: v for k, v in made["data"].items() if k not in data.get("without", ())}
     made["data"] = {**kept, **{k: v for k, v in data.items() if k != "without"}}
     return made
@@ -70,7 +70,7 @@ def test_regions_from_files_to_scores_and_segment_gives_the_same(place: Path) ->
     work = place / "work"
     assert "whole" in said
     names = sorted(path.name for path in (work / "predictions").glob("s3*"))
-    assert names == ["s3.json", "s3_inner.nii.gz", "s3_margin.nii.gz", "s3_whole.nii.gz"]
+    assert names == ["s3.json", "s3_confidence.nii.gz", "s3_inner.nii.gz", "s3_whole.nii.gz"]
     masks = {name: value(work / f"predictions/s3_{name}.nii.gz") for name in REGIONS}
     assert all(set(np.unique(mask)) <= {0, 1} for mask in masks.values())
     told = files.read_json(work / "predictions/s3.json")
@@ -124,28 +124,28 @@ def score_mask_folders(place: Path) -> None:
     predicted = place / "work/predictions"
 
     def score() -> tuple[ExitCode, list[table.ScoreRow], dict[str, list[str]]]:
-        """How it ended, its rows, and case → codes of what was set aside."""
+        """How it ended, its rows, and case → codes of what was excluded."""
         ended = score_folders.run(truth, predicted, place / "scored", Reporter(quiet=True))
-        aside: dict[str, list[str]] = {}
+        excluded: dict[str, list[str]] = {}
         for row in files.read_csv(place / "scored/quarantine.csv"):
-            aside.setdefault(row["case"], []).append(row["code"])
-        return ended, table.read(place / "scored/scores.csv"), aside
+            excluded.setdefault(row["case"], []).append(row["code"])
+        return ended, table.read(place / "scored/scores.csv"), excluded
 
-    ended, ours, aside = score()
+    ended, ours, excluded = score()
     stage = [r for r in table.read(place / "work/evaluation/scores.csv") if r.case == "s3"]
     assert [(r.subject, r.class_name, r.dice, r.hd95) for r in ours] == [
         ("s3", r.class_name, r.dice, r.hd95) for r in stage
     ]
-    assert ended == ExitCode.SOME_SET_ASIDE
-    assert aside == {name: ["REFERENCE_MISSING"] for name in ("s4", "s5")}
+    assert ended == ExitCode.SOME_EXCLUDED
+    assert excluded == {name: ["REFERENCE_MISSING"] for name in ("s4", "s5")}
     told = files.read_json(place / "scored/summary.json")["sets"]["test"]
     assert (told["cases"], list(told["over_masks"])) == (1, [*REGIONS])
 
-    # a mask that was not predicted makes its case a missing one; a truth that lacks one is set aside
+    # a mask that was not predicted makes its case a missing one; a truth that lacks one is excluded
     (predicted / "s3_inner.nii.gz").rename(truth / "s9_inner.nii.gz")
-    _, ours, aside = score()
+    _, ours, excluded = score()
     assert {(r.case, r.dice) for r in ours} == {("s3", 0.0)}
-    assert (aside["s3"], aside["s9"]) == (["MASK_MISSING"], ["MASK_MISSING"])
+    assert (excluded["s3"], excluded["s9"]) == (["MASK_MISSING"], ["MASK_MISSING"])
     for given in (0, 1):
         with pytest.raises(MedsegError) as refused:
             score_folders.run(truth, predicted, place / "scored", Reporter(quiet=True), void=[given])
@@ -160,7 +160,7 @@ def test_masks_in_files_train_the_same_network_as_their_regions(place: Path) -> 
     given = recipe(without=("label", "classes"), masks=masks)
     said = go(place, given, work="other")
     assert (place / "other/model/fold0.safetensors").read_bytes() == before
-    assert "6 cases usable (5 labelled), 0 set aside" in said
+    assert "6 cases usable (5 labelled), 0 excluded" in said
     row = files.read_csv(place / "other/ingest/cases.csv")[0]
     assert list(json.loads(row["label"])) == [*REGIONS]
     for name in ("scores.csv", "confusion.csv"):
@@ -171,12 +171,12 @@ def test_masks_in_files_train_the_same_network_as_their_regions(place: Path) -> 
     # a mask's file that is gone sets its case aside
     (place / "data/s2/s2_inner.nii.gz").unlink()
     say = Reporter(stream=(stream := io.StringIO()))
-    assert check.run(place / "data", str(place / "boxes.yaml"), say) == ExitCode.SOME_SET_ASIDE
+    assert check.run(place / "data", str(place / "boxes.yaml"), say) == ExitCode.SOME_EXCLUDED
     assert "MASK_MISSING: no inner" in stream.getvalue()
 
 
 def test_every_way_of_predicting_works_mask_by_mask(place: Path) -> None:
-    predict = "predict={mode: vote, stride: [8, 8], members: vote}"
+    predict = "predict={mode: vote, stride: [8, 8], ensemble: vote}"
     settings = (predict, "sampling.plane=[axial, coronal]", "report.explain=[inner]", "network.name=unetpp")
     go(place, recipe(regions=REGIONS), *settings, "network.keywords={width: 2, depth: 2}")
     assert (place / "work/report/explain_s3_inner.png").is_file()
@@ -194,8 +194,8 @@ def test_what_another_kind_of_label_map_left_is_removed(place: Path) -> None:
     assert (place / "work/predictions/s3.nii.gz").is_file()
     go(place, recipe(regions=REGIONS))
     assert sorted(p.name for p in (place / "work/predictions").glob("s3*.nii.gz")) == [
+        "s3_confidence.nii.gz",
         "s3_inner.nii.gz",
-        "s3_margin.nii.gz",
         "s3_whole.nii.gz",
     ]
     assert (place / "work/predictions/s3.json").is_file()

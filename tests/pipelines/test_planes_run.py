@@ -90,19 +90,19 @@ def test_one_network_is_trained_on_both_planes_and_used_along_both(
     say, scan = Reporter(stream=io.StringIO()), place / "data/s3/s3.nii.gz"
     assert segment.run([scan], place / "out", segment.Settings(work.model), say) == ExitCode.DONE
     np.testing.assert_array_equal(labels(place / "out/s3.nii.gz"), labels(work.predictions / "s3.nii.gz"))
-    votes = segment.Settings(work.model, mode="vote", margin=True)
+    votes = segment.Settings(work.model, mode="vote", confidence=True)
     assert segment.run([scan], place / "voted", votes, say) == ExitCode.DONE
     assert files.read_json(place / "voted/s3.json")["quality_kind"] == "vote share"
-    assert labels(place / "voted/s3_margin.nii.gz").max() <= 1
+    assert labels(place / "voted/s3_confidence.nii.gz").max() <= 1
 
     # how planes are joined is no matter of training
     before = (work.train(0) / "best.ckpt").stat().st_mtime_ns
-    go(place, OFF, "predict.members=vote")
+    go(place, OFF, "predict.ensemble=vote")
     assert (work.train(0) / "best.ckpt").stat().st_mtime_ns == before
     assert files.read_json(work.predictions / "s3.json")["quality_kind"] == "vote share"
     titles: list[str] = []
-    draw = explanations.heat_picture
-    monkeypatch.setattr(explanations, "heat_picture", lambda t, s: titles.append(t) or draw(t, s))
+    draw = explanations.gradcam_figure
+    monkeypatch.setattr(explanations, "gradcam_figure", lambda t, s: titles.append(t) or draw(t, s))
     pictures = explanations.draw(work, "s3", ["outer"], device="cpu")
     assert pictures["outer"].is_file()
     assert titles[0].endswith("axial plane alone")

@@ -63,14 +63,17 @@ def test_predictions_are_told_in_a_table_and_remade_where_their_files_are_damage
     again = files.read_csv(out / "volumes.csv")
     assert [(r["case"], r["outer_ml"]) for r in again] == [(r["case"], r["outer_ml"]) for r in rows]
 
-    predict(place, "predict", "predict.margin_map=true")
-    assert sorted(p.name for p in out.glob("*_margin.nii.gz")) == ["s2_margin.nii.gz", "s3_margin.nii.gz"]
-    predict(place, "predict", "predict.margin_map=true", "predict.roles=[test]")
+    predict(place, "predict", "predict.confidence_map=true")
+    assert sorted(p.name for p in out.glob("*_confidence.nii.gz")) == [
+        "s2_confidence.nii.gz",
+        "s3_confidence.nii.gz",
+    ]
+    predict(place, "predict", "predict.confidence_map=true", "predict.roles=[test]")
     assert sorted(p.name for p in out.glob("s*")) == [
         "s2.json",
         "s2.nii.gz",
-        "s2_margin.nii.gz",
+        "s2_confidence.nii.gz",
         "stage.json",
     ]
-    predict(place, "predict", "predict.margin_map=false")
-    assert not list(out.glob("*_margin.nii.gz"))
+    predict(place, "predict", "predict.confidence_map=false")
+    assert not list(out.glob("*_confidence.nii.gz"))

@@ -148,7 +148,7 @@ def test_a_damaged_case_is_set_aside_and_the_run_goes_on(place: Path) -> None:
     broken = place / "data/s4/s4.nii.gz"
     broken.write_bytes(broken.read_bytes()[:200])
     ended, said = go(place, OFF)
-    assert ended == ExitCode.SOME_SET_ASIDE
+    assert ended == ExitCode.SOME_EXCLUDED
     assert "TRUNCATED" in said
     (row,) = files.read_csv(place / "work/ingest/quarantine.csv")
     assert (row["case"], row["code"]) == ("s4", "TRUNCATED")
@@ -169,7 +169,7 @@ def test_stages_out_of_order_name_the_one_to_run(place: Path) -> None:
         with pytest.raises(MedsegError) as caught:
             go(place, OFF, only=stage)
         assert caught.value.code == Code.STAGE_MISSING
-        assert "medseg " in caught.value.finding.remedy
+        assert "medseg " in caught.value.finding.how_to_fix
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_wrong_keywords_are_refused_together_before_anything_runs(place: Path) -
     with pytest.raises(RecipeError) as caught:
         go(place, OFF, *wrong)
     assert [p.code for p in caught.value.problems] == [Code.KEYWORD_INVALID] * 2
-    assert ["widht" in caught.value.problems[0].found, "smoth" in caught.value.problems[1].found] == [
+    assert ["widht" in caught.value.problems[0].details, "smoth" in caught.value.problems[1].details] == [
         True
     ] * 2
     assert not (place / "work").exists()
@@ -217,7 +217,7 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(place: Path) 
     with pytest.raises(MedsegError) as caught:
         go(place, OFF, "train.device=cuda:99")
     assert caught.value.code == Code.USAGE
-    assert "cpu" in caught.value.finding.remedy
+    assert "cpu" in caught.value.finding.how_to_fix
     assert not (place / "work").exists()
 
 
@@ -378,5 +378,5 @@ def test_what_is_for_images_is_refused_for_scans_in_one_line(place: Path, settin
 def test_a_scans_best_weights_can_be_those_of_the_best_mean_iou(place: Path) -> None:
     go(place, OFF)
     assert "val/miou" not in files.read_csv(place / "work/train/0/history.csv")[0]
-    go(place, OFF, "train.keep_best_by=miou")
+    go(place, OFF, "train.monitor=miou")
     assert 0 <= float(files.read_csv(place / "work/train/0/history.csv")[0]["val/miou"]) <= 1

@@ -49,8 +49,8 @@ def dice(folders: tuple[Path, Path]) -> dict[str, str]:
 
 
 def test_both_folders_are_matched_and_scored(folders: tuple[Path, Path]) -> None:
-    ended, said, aside = score(folders)
-    assert (ended, aside) == (ExitCode.DONE, [])
+    ended, said, excluded = score(folders)
+    assert (ended, excluded) == (ExitCode.DONE, [])
     assert dice(folders) == {"a": "1.0", "b": "0.5"}
     assert "Dice 0.7500" in said
     assert score(folders)[0] == ExitCode.DONE  # the scores in the folder of predictions are no label maps
@@ -58,9 +58,9 @@ def test_both_folders_are_matched_and_scored(folders: tuple[Path, Path]) -> None
 
 def test_a_prediction_without_a_truth_is_named(folders: tuple[Path, Path]) -> None:
     save(folders[1] / "c.nii.gz", box())
-    ended, said, aside = score(folders)
-    assert ended == ExitCode.SOME_SET_ASIDE
-    assert [(r["case"], r["code"]) for r in aside] == [("c", "REFERENCE_MISSING")]
+    ended, said, excluded = score(folders)
+    assert ended == ExitCode.SOME_EXCLUDED
+    assert [(r["case"], r["code"]) for r in excluded] == [("c", "REFERENCE_MISSING")]
     assert any("REFERENCE_MISSING" in line and "c.nii.gz" in line for line in said.splitlines())
     assert dice(folders).keys() == {"a", "b"}
 
@@ -68,16 +68,16 @@ def test_a_prediction_without_a_truth_is_named(folders: tuple[Path, Path]) -> No
 def test_a_missing_and_an_unusable_prediction_count_zero(folders: tuple[Path, Path]) -> None:
     (folders[1] / "a.nii.gz").unlink()
     save(folders[1] / "b.nii.gz", box()[:-1])
-    ended, _, aside = score(folders)
-    assert ended == ExitCode.SOME_SET_ASIDE
-    assert [(r["case"], r["code"]) for r in aside] == [("b", "GRID_MISMATCH")]
+    ended, _, excluded = score(folders)
+    assert ended == ExitCode.SOME_EXCLUDED
+    assert [(r["case"], r["code"]) for r in excluded] == [("b", "GRID_MISMATCH")]
     assert dice(folders) == {"a": "0.0", "b": "0.0"}
 
 
 def test_a_missing_prediction_alone_is_told_by_the_exit_code(folders: tuple[Path, Path]) -> None:
     (folders[1] / "a.nii.gz").unlink()
-    ended, said, aside = score(folders)
-    assert (ended, aside) == (ExitCode.SOME_SET_ASIDE, [])
+    ended, said, excluded = score(folders)
+    assert (ended, excluded) == (ExitCode.SOME_EXCLUDED, [])
     assert "2 cases, 1 without prediction" in said
     assert dice(folders) == {"a": "0.0", "b": "0.5"}
 
@@ -85,9 +85,9 @@ def test_a_missing_prediction_alone_is_told_by_the_exit_code(folders: tuple[Path
 def test_a_truth_that_cannot_be_read_is_set_aside(folders: tuple[Path, Path]) -> None:
     path = folders[0] / "a_seg.nii.gz"
     path.write_bytes(path.read_bytes()[:60])
-    ended, _, aside = score(folders)
-    assert ended == ExitCode.SOME_SET_ASIDE
-    assert [(r["case"], r["code"]) for r in aside] == [("a", "TRUNCATED")]
+    ended, _, excluded = score(folders)
+    assert ended == ExitCode.SOME_EXCLUDED
+    assert [(r["case"], r["code"]) for r in excluded] == [("a", "TRUNCATED")]
     assert dice(folders).keys() == {"b"}
 
 

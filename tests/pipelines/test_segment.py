@@ -80,16 +80,16 @@ def test_every_input_is_segmented_or_set_aside_with_its_code(
     expected = mixed(tmp_path / "in", brain)
     out = tmp_path / "out"
     ended = segment.run([tmp_path / "in"], out, Settings(make_model()), say)
-    assert ended == ExitCode.SOME_SET_ASIDE
+    assert ended == ExitCode.SOME_EXCLUDED
     rows = {r["case"]: r for r in files.read_csv(out / "summary.csv")}
     assert rows.keys() == expected.keys()
     for name, code in expected.items():
         assert code in rows[name]["code"], rows[name]
-    aside = {r["case"]: r["code"] for r in files.read_csv(out / "quarantine.csv")}
-    assert len(aside) == len(expected) - GOOD
+    excluded = {r["case"]: r["code"] for r in files.read_csv(out / "quarantine.csv")}
+    assert len(excluded) == len(expected) - GOOD
     assert files.read_json(out / "run.json")["inputs"] == len(expected)
     for name in expected:
-        assert (out / f"{name}.nii.gz").exists() == (name not in aside)
+        assert (out / f"{name}.nii.gz").exists() == (name not in excluded)
 
 
 def test_label_maps_lie_on_their_scans_own_grid(
@@ -97,8 +97,8 @@ def test_label_maps_lie_on_their_scans_own_grid(
 ) -> None:
     mixed(tmp_path / "in", brain)
     out = tmp_path / "out"
-    segment.run([tmp_path / "in"], out, Settings(make_model(), margin=True), say)
-    for made in (p for p in out.glob("*.nii.gz") if "_margin" not in p.name):
+    segment.run([tmp_path / "in"], out, Settings(make_model(), confidence=True), say)
+    for made in (p for p in out.glob("*.nii.gz") if "_confidence" not in p.name):
         (source,) = (tmp_path / "in").glob(made.name.removesuffix(".gz") + "*")
         scan, label = nib.load(source), nib.load(made)
         assert label.shape == scan.shape[:3]
@@ -106,8 +106,8 @@ def test_label_maps_lie_on_their_scans_own_grid(
         np.testing.assert_array_equal(label.affine, scan.affine)
         for form in ("sform_code", "qform_code"):
             assert label.header[form] == scan.header[form]
-        margin = nib.load(out / made.name.replace(".nii.gz", "_margin.nii.gz"))
-        assert 0 <= np.asarray(margin.dataobj).min() <= np.asarray(margin.dataobj).max() <= 1
+        confidence = nib.load(out / made.name.replace(".nii.gz", "_confidence.nii.gz"))
+        assert 0 <= np.asarray(confidence.dataobj).min() <= np.asarray(confidence.dataobj).max() <= 1
 
 
 def test_a_second_run_skips_what_is_done_and_redoes_what_changed(
@@ -154,7 +154,7 @@ def test_two_channels_are_found_by_their_endings_and_a_missing_one_is_coded(
     model = make_model(channels=("flair", "t1"))
     ended = segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say)
     rows = {r["case"]: r for r in files.read_csv(tmp_path / "out/summary.csv")}
-    assert ended == ExitCode.SOME_SET_ASIDE
+    assert ended == ExitCode.SOME_EXCLUDED
     assert rows["a"]["status"].startswith("done")
     assert rows["b"]["code"] == "CHANNEL_MISSING"
 
@@ -191,15 +191,15 @@ def test_the_margin_map_of_an_earlier_result_goes_with_it(
 ) -> None:
     scan = save(tmp_path / "in/a.nii.gz", brain)
     model, out = make_model(), tmp_path / "out"
-    margin = out / "a_margin.nii.gz"
+    confidence = out / "a_confidence.nii.gz"
     for wanted in (True, False, True):
-        segment.run([scan], out, Settings(model, margin=wanted), say)
-        assert margin.exists() == wanted
-    margin.unlink()
-    segment.run([scan], out, Settings(model, margin=True), say)
-    assert margin.exists()
+        segment.run([scan], out, Settings(model, confidence=wanted), say)
+        assert confidence.exists() == wanted
+    confidence.unlink()
+    segment.run([scan], out, Settings(model, confidence=True), say)
+    assert confidence.exists()
     scan.write_bytes(scan.read_bytes()[:100])
-    segment.run([scan], out, Settings(model, margin=True), say)
+    segment.run([scan], out, Settings(model, confidence=True), say)
     assert not list(out.glob("a*"))
 
 

@@ -65,7 +65,7 @@ def test_broken_links_and_folders_named_like_scans_are_set_aside(
     link = tmp_path / "in/link.nii.gz"
     link.symlink_to(tmp_path / "gone.nii.gz")
     model = make_model()
-    assert segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say) == ExitCode.SOME_SET_ASIDE
+    assert segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say) == ExitCode.SOME_EXCLUDED
     codes = {r["case"]: r["code"] for r in files.read_csv(tmp_path / "out/quarantine.csv")}
     assert codes == {"folder": "FILE_UNREADABLE", "link": "FILE_UNREADABLE"}
     assert segment.run([link], tmp_path / "out", Settings(model), say) == ExitCode.NOTHING_USABLE
@@ -74,7 +74,7 @@ def test_broken_links_and_folders_named_like_scans_are_set_aside(
 def test_files_that_are_left_out_are_counted_on_the_screen(
     tmp_path: Path, brain: Any, make_model: MakeModel
 ) -> None:
-    for name in ("a", "a_seg", "a_margin", "b_dseg"):
+    for name in ("a", "a_seg", "a_confidence", "b_dseg"):
         save(tmp_path / "in" / f"{name}.nii.gz", brain)
     (tmp_path / "in/readme.txt").write_text("hello")
     stream = io.StringIO()

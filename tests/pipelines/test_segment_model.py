@@ -34,7 +34,7 @@ def test_members_of_several_folds_are_combined(
     tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter, rule: str
 ) -> None:
     scan = save(tmp_path / "in/a.nii.gz", brain)
-    folder = make_model(members=3, combine=rule)
+    folder = make_model(members=3, ensemble=rule)
     assert segment.run([scan], tmp_path / "out", Settings(folder), say) == ExitCode.DONE
     made = np.asarray(nib.load(tmp_path / "out/a.nii.gz").dataobj)
     shares = [member_shares(folder, f"fold{k}", scan, rule) for k in range(3)]
@@ -49,12 +49,13 @@ def member_shares(folder: Path, member: str, scan: Path, rule: str) -> Any:
     image, _ = checks.read_image({"t1": scan})
     assert image is not None
     prepared, record = geometry.apply(image, model.description.geometry())
-    scaling = intensity.measure(prepared, "auto", "zscore")
-    ready = intensity.Ready(prepared.array, prepared.grid, scaling)
+    normalization = intensity.measure(prepared, "auto", "zscore")
+    ready = intensity.NormalizedVolume(prepared.array, prepared.grid, normalization)
     slabs = [read_slab(ready, "axial", z, 3) for z in range(prepared.grid.shape[2])]
     height, width = slabs[0].shape[1:]
     padded = tuple(
-        -(-size // model.predictor.spec.step) * model.predictor.spec.step for size in (height, width)
+        -(-size // model.predictor.spec.size_divisor) * model.predictor.spec.size_divisor
+        for size in (height, width)
     )
     with torch.inference_mode():
         logits = model.predictor(torch.from_numpy(np.stack([mirrored(slab, padded) for slab in slabs])))
@@ -143,10 +144,10 @@ def test_a_scan_that_memory_is_too_small_for_is_set_aside_with_a_remedy(
 
     monkeypatch.setattr(loading, "load", load_failing)
     ended = segment.run([tmp_path / "in"], tmp_path / "out", Settings(make_model()), say)
-    assert ended == ExitCode.SOME_SET_ASIDE
+    assert ended == ExitCode.SOME_EXCLUDED
     (row,) = files.read_csv(tmp_path / "out/quarantine.csv")
     assert (row["case"], row["code"]) == ("a", "OUT_OF_MEMORY")
-    assert "batch" in row["remedy"]
+    assert "batch" in row["how_to_fix"]
 
 
 class Failing:

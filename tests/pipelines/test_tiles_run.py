@@ -40,7 +40,7 @@ def recipe(**parts: Any) -> dict[str, Any]:
         "sampling": {"window": [26, 24]},
         "network": UNET,
         "train": {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1},
-        "predict": {"mode": "tiles", "tile": [20, 24], "margin_map": True},
+        "predict": {"mode": "tiles", "tile": [20, 24], "confidence_map": True},
         "tracking": {"enabled": False},
         **parts,
     }
@@ -88,7 +88,7 @@ def test_a_valid_network_is_trained_and_used_in_tiles(place: Path) -> None:
     # what is predicted lies in the slice; what the network takes in reaches beyond it
     drawer = FoldTraining(load.load(str(work.recipe)), work, 0).drawer
     patches, truth = drawer(0)
-    assert (drawer.context, patches.shape, truth.shape) == (8, (2, 3, 26, 24), (2, 26, 24))
+    assert (drawer.border, patches.shape, truth.shape) == (8, (2, 3, 26, 24), (2, 26, 24))
     assert {place.row for t in range(40) for place in drawer.places(t)} >= {-8, 2}
 
     # the command gives the stage's label map, and refuses what the network cannot do
@@ -98,8 +98,8 @@ def test_a_valid_network_is_trained_and_used_in_tiles(place: Path) -> None:
     assert np.array_equal(labels(place / "out/s3.nii.gz"), labels(work.predictions / "s3.nii.gz"))
     dense = segment.Settings(work.model, mode="dense")
     assert segment.run([scan], place / "dense", dense, say) == ExitCode.NOTHING_USABLE
-    (aside,) = files.read_csv(place / "dense/quarantine.csv")
-    assert "tiles" in aside["remedy"]
+    (excluded,) = files.read_csv(place / "dense/quarantine.csv")
+    assert "tiles" in excluded["how_to_fix"]
 
 
 def test_a_valid_network_is_trained_on_bent_slices(place: Path) -> None:
@@ -122,7 +122,7 @@ def test_windows_blended_by_gaussian_weights(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "code", "remedy"),
+    ("parts", "code", "how_to_fix"),
     [
         ({"sampling": {"window": [25, 24]}}, Code.SIZE_IMPOSSIBLE, "use [26, 24]"),
         ({"sampling": {"window": [12, 12]}}, Code.SIZE_IMPOSSIBLE, "use [18, 18]"),
@@ -134,13 +134,13 @@ def test_windows_blended_by_gaussian_weights(place: Path) -> None:
     ],
 )
 def test_sizes_are_refused_before_anything_runs(
-    place: Path, parts: dict[str, Any], code: Code, remedy: str
+    place: Path, parts: dict[str, Any], code: Code, how_to_fix: str
 ) -> None:
     with pytest.raises(RecipeError) as caught:
         go(place, **parts)
     (problem,) = caught.value.problems
     assert problem.code == code
-    assert any(words in problem.remedy for words in remedy.split("|"))
+    assert any(words in problem.how_to_fix for words in how_to_fix.split("|"))
     assert not (place / "work").exists()
 
 

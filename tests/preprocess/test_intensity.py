@@ -9,7 +9,7 @@ import pytest
 
 from medseg.grid import Array, Grid
 from medseg.preprocess import intensity
-from medseg.preprocess.intensity import Foreground, Ready, Scaling
+from medseg.preprocess.intensity import Foreground, Normalization, NormalizedVolume
 from medseg.volume import Volume
 
 
@@ -61,26 +61,26 @@ def test_box_without_or_with_only_foreground_is_everything(rule: Foreground) -> 
 def test_zscore_over_the_foreground_of_each_channel() -> None:
     # foreground 2 4 6: mean 4, deviation sqrt(8/3); the other channel is constant where it is not 0
     array = np.concatenate([row(0, 2, 4, 6)[None], row(0, 5, 5, 5)[None]])
-    scaling = intensity.measure(volume(array), "auto", "zscore")
-    assert scaling.shift == (4, 5)
-    assert scaling.scale == (math.sqrt(8 / 3), 1)
-    assert intensity.measure(volume(array), "auto", "none") == Scaling((0, 0), (1, 1))
+    normalization = intensity.measure(volume(array), "auto", "zscore")
+    assert normalization.mean == (4, 5)
+    assert normalization.std == (math.sqrt(8 / 3), 1)
+    assert intensity.measure(volume(array), "auto", "none") == Normalization((0, 0), (1, 1))
 
 
 def test_no_foreground_is_left_as_it_is() -> None:
-    assert intensity.measure(volume(row(7, 7)[None]), "auto", "zscore") == Scaling((0,), (1,))
+    assert intensity.measure(volume(row(7, 7)[None]), "auto", "zscore") == Normalization((0,), (1,))
 
 
 def test_moments_keep_their_digits_far_from_zero_and_in_any_memory_order() -> None:
     array = np.random.default_rng(0).normal(1e6, 1, (1, 20, 30, 40)).astype(np.float64)
-    scaling = intensity.measure(volume(array), "all", "zscore")
-    assert scaling.scale[0] == pytest.approx(array.std(), rel=1e-12)
-    assert intensity.measure(volume(np.asfortranarray(array)), "all", "zscore") == scaling
+    normalization = intensity.measure(volume(array), "all", "zscore")
+    assert normalization.std[0] == pytest.approx(array.std(), rel=1e-12)
+    assert intensity.measure(volume(np.asfortranarray(array)), "all", "zscore") == normalization
 
 
 def test_ready_scales_a_piece_and_leaves_the_array() -> None:
     array = np.array([[2, 4], [10, 30]], np.int16).reshape(2, 2, 1, 1)
-    ready = Ready(array, Grid((2, 1, 1), np.eye(4)), Scaling((2, 10), (1, 20)))
+    ready = NormalizedVolume(array, Grid((2, 1, 1), np.eye(4)), Normalization((2, 10), (1, 20)))
     scaled = ready.normalise(array)
     assert scaled.dtype == np.float32
     assert scaled.ravel().tolist() == [0, 2, 0, 1]
@@ -93,9 +93,9 @@ def test_ready_scales_a_piece_and_leaves_the_array() -> None:
 def test_ready_must_fit_its_grid_and_scaling() -> None:
     grid = Grid((2, 2, 2), np.eye(4))
     with pytest.raises(ValueError, match="not"):
-        Ready(np.zeros((1, 2, 2, 3)), grid, Scaling((0,), (1,)))
+        NormalizedVolume(np.zeros((1, 2, 2, 3)), grid, Normalization((0,), (1,)))
     with pytest.raises(ValueError, match="2 channels"):
-        Ready(np.zeros((2, 2, 2, 2)), grid, Scaling((0,), (1,)))
+        NormalizedVolume(np.zeros((2, 2, 2, 2)), grid, Normalization((0,), (1,)))
 
 
 def test_bias_correction_flattens_a_smooth_field() -> None:

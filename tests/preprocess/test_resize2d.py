@@ -116,8 +116,8 @@ def test_impossible_pixel_sizes_are_refused(spacing: Any) -> None:
 
 def test_imagenet_scaling_is_that_of_colours_from_0_to_1_and_needs_three() -> None:
     colours = image(np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8))
-    scaling = intensity.measure(colours, "auto", "imagenet")
-    ready = intensity.Ready(colours.array, colours.grid, scaling)
+    normalization = intensity.measure(colours, "auto", "imagenet")
+    ready = intensity.NormalizedVolume(colours.array, colours.grid, normalization)
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     expected = (colours.array / 255 - mean.reshape(3, 1, 1, 1)) / deviation.reshape(3, 1, 1, 1)
     np.testing.assert_allclose(ready.normalise(colours.array), expected, atol=1e-5)

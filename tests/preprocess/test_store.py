@@ -1,4 +1,4 @@
-"""Prepared cases: what is written comes back, positions are drawn fairly, a kill leaves no half case."""
+"""Preprocessed cases: what is written comes back, positions are drawn fairly, a kill leaves no half case."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.preprocess import geometry, intensity, store
 from medseg.preprocess.geometry import GeometryPlan, Record
-from medseg.preprocess.intensity import Ready
+from medseg.preprocess.intensity import NormalizedVolume
 from medseg.volume import Volume
 
 SHAPE = (6, 7, 8)
 
 
-def prepared() -> tuple[Ready, Array, Record]:
+def prepared() -> tuple[NormalizedVolume, Array, Record]:
     random = np.random.default_rng(3)
     array = random.integers(0, 300, (2, *SHAPE)).astype(">i2")
     volume = Volume(array, Grid(SHAPE, np.diag([-0.9375, 1.5, 0.1, 1])))
     placed, record = geometry.apply(volume, GeometryPlan(crop=True))
     label = random.choice(np.array([0, 1, 3, 255], np.uint8), SHAPE)
-    return Ready(placed.array, placed.grid, intensity.measure(placed, "auto", "zscore")), label, record
+    return (
+        NormalizedVolume(placed.array, placed.grid, intensity.measure(placed, "auto", "zscore")),
+        label,
+        record,
+    )
 
 
 def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -36,7 +40,7 @@ def test_a_case_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert (found.name, found.subject) == ("a_01", "a")
     assert np.array_equal(found.ready.array, ready.array)
     assert found.ready.array.dtype == np.dtype("i2")  # native, whatever the file's byte order was
-    assert found.ready.scaling == ready.scaling
+    assert found.ready.normalization == ready.normalization
     assert np.array_equal(found.ready.grid.affine, ready.grid.affine)
     assert found.record.to_json() == record.to_json()
     assert found.label is not None

@@ -1,4 +1,4 @@
-"""Prepared masks: stored as bits, counted and drawn from mask by mask."""
+"""PreprocessedCase masks: stored as bits, counted and drawn from mask by mask."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from medseg.classes import VOID
 from medseg.grid import Grid
 from medseg.mask_bits import pack_masks
-from medseg.patches.sampler import Drawer
+from medseg.patches.sampler import PatchSampler
 from medseg.preprocess import geometry, store
 from medseg.preprocess.geometry import GeometryPlan
-from medseg.preprocess.intensity import Ready, Scaling
+from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from medseg.volume import Volume
 
 GRID = Grid((8, 9, 4), np.eye(4))
 
 
-def prepared(folder: Path) -> tuple[np.ndarray, store.Prepared]:
+def prepared(folder: Path) -> tuple[np.ndarray, store.PreprocessedCase]:
     rng = np.random.default_rng(0)
     image = rng.normal(size=(1, *GRID.shape)).astype(np.float32)
     masks = np.zeros((3, *GRID.shape), np.uint8)
@@ -26,7 +26,7 @@ def prepared(folder: Path) -> tuple[np.ndarray, store.Prepared]:
     masks[1, 2:4, 2:4, 1:3] = 1  # the third is empty
     masks[:, 0, 0, 0] = VOID
     _, record = geometry.apply(Volume(image, GRID), GeometryPlan())
-    ready = Ready(image, GRID, Scaling((0.0,), (1.0,)))
+    ready = NormalizedVolume(image, GRID, Normalization((0.0,), (1.0,)))
     return masks, store.open(store.write(folder, "a", "a", ready, masks, record, 5))
 
 
@@ -43,7 +43,9 @@ def test_a_voxel_in_two_masks_counts_for_both(tmp_path: Path) -> None:
 
 def test_patches_are_drawn_around_each_mask_as_often(tmp_path: Path) -> None:
     _, case = prepared(tmp_path)
-    drawer = Drawer([case], "axial", 1, (1, 1), batch=200, seed=0, class_share=1.0, background=False)
+    drawer = PatchSampler(
+        [case], "axial", 1, (1, 1), batch=200, seed=0, foreground_oversampling=1.0, background=False
+    )
     _, labels = drawer(0)
     # half of the patches are around the second mask, of which each voxel lies in the first, too
     assert set(np.unique(labels)) == {1, 3}

@@ -60,8 +60,14 @@ def report(**changes) -> html.Report:
         "summary": summary.summarise(ROWS, matrices),
         "scores": ROWS,
         "command": "medseg run a",
-        "set_aside": [
-            {"case": "b", "file": "b.nii", "code": "TRUNCATED", "found": "ends early", "remedy": "copy again"}
+        "excluded": [
+            {
+                "case": "b",
+                "file": "b.nii",
+                "code": "TRUNCATED",
+                "details": "ends early",
+                "how_to_fix": "copy again",
+            }
         ],
         "tiles": [html.Tile("mean Dice", "0.7")],
         "training": [html.Chart("Curves", PNG, "Loss.")],
@@ -116,7 +122,7 @@ def test_everything_that_was_given_stands_on_it():
     words = page().words
     for text in ("a run", "A network on scans.", "medseg run a", "path: scans", "TRUNCATED", "ends early"):
         assert text in words
-    for heading in ("What was run", "Scores", "Training", "Where the time went", "Cases set aside"):
+    for heading in ("What was run", "Scores", "Training", "Where the time went", "Excluded cases"):
         assert heading in words
 
 
@@ -154,7 +160,7 @@ def test_text_is_escaped(evil):
         command=evil,
         facts={evil: {evil: evil}},
         scores=[row(evil, evil, 0.5)],
-        set_aside=[dict.fromkeys(("case", "file", "code", "found", "remedy"), evil)],
+        excluded=[dict.fromkeys(("case", "file", "code", "details", "how_to_fix"), evil)],
         tiles=[html.Tile(evil, evil, evil)],
         training=[html.Chart(evil, PNG, evil)],
         cases=[html.CaseView(evil, evil, PNG, evil)],
@@ -165,7 +171,7 @@ def test_text_is_escaped(evil):
 
 
 def test_a_run_without_labels_training_or_pictures():
-    nothing = dict.fromkeys(("scores", "set_aside", "tiles", "training", "spread", "times", "cases"), ())
+    nothing = dict.fromkeys(("scores", "excluded", "tiles", "training", "spread", "times", "cases"), ())
     found = page(summary=summary.summarise([], {}), **nothing)
     assert "No case with a reference was scored." in found.words
     assert "img" not in found.tags

@@ -98,10 +98,10 @@ def test_bits_are_shown_as_they_are_and_more_of_them_from_percentile_to_percenti
 
 
 def test_without_a_truth_prediction_and_margin_stand_beside_the_image() -> None:
-    margin = np.full((60, 80, 1), 0.5, np.float32)
+    confidence = np.full((60, 80, 1), 0.5, np.float32)
     one, two = (
-        pixels(volume_overlay.overlay(image(channels=1), CLASSES, prediction=labels(), margin=m)).shape[1]
-        for m in (None, margin)
+        pixels(volume_overlay.overlay(image(channels=1), CLASSES, prediction=labels(), confidence=m)).shape[1]
+        for m in (None, confidence)
     )
     assert two > one
 

@@ -61,12 +61,14 @@ def test_columns_follow_what_is_given():
     def width(**given) -> int:
         return pixels(volume_overlay.overlay(head(), CLASSES, **given)).shape[1]
 
-    margin = np.full(SHAPE, 0.5, dtype=np.float16)
+    confidence = np.full(SHAPE, 0.5, dtype=np.float16)
     one = width()
     panel = width(prediction=labels()) - one
     assert width(truth=labels()) == one + panel
-    assert width(prediction=labels(), margin=margin) == pytest.approx(one + 2 * panel, abs=1)
-    assert width(truth=labels(), prediction=labels(), margin=margin) == pytest.approx(one + 3 * panel, abs=1)
+    assert width(prediction=labels(), confidence=confidence) == pytest.approx(one + 2 * panel, abs=1)
+    assert width(truth=labels(), prediction=labels(), confidence=confidence) == pytest.approx(
+        one + 3 * panel, abs=1
+    )
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])

@@ -35,7 +35,7 @@ def _export(folder: Path) -> None:
         window=(40, 40),
         stride=(10, 10),
         batch=4,
-        combine="mean",
+        ensemble="mean",
         domain={},
         trained={},
     )

@@ -40,7 +40,7 @@ class _Result:
     quality: float = 0.75
 
     def to_json(self) -> dict[str, Any]:
-        return {"size_unit": "ml", "notes": [{"code": "OBLIQUE", "found": "10°"}]}
+        return {"size_unit": "ml", "notes": [{"code": "OBLIQUE", "details": "10°"}]}
 
 
 def _load(folder: Path, device: str = "cpu") -> _Model:

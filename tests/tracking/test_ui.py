@@ -93,10 +93,11 @@ def test_a_folder_without_a_store_is_refused(tmp_path: Path, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "found"), [("raise SystemExit(5)", "status 5"), ("import time; time.sleep(60)", "no answer")]
+    ("program", "details"),
+    [("raise SystemExit(5)", "status 5"), ("import time; time.sleep(60)", "no answer")],
 )
 def test_a_server_that_does_not_come_up_is_stopped_and_named(
-    work: Path, port: int, monkeypatch: pytest.MonkeyPatch, program: str, found: str
+    work: Path, port: int, monkeypatch: pytest.MonkeyPatch, program: str, details: str
 ) -> None:
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
@@ -106,7 +107,7 @@ def test_a_server_that_does_not_come_up_is_stopped_and_named(
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(MedsegError, match=found) as refused:
+    with pytest.raises(MedsegError, match=details) as refused:
         ui.serve(work, port, patience=1.0)
     assert refused.value.code == Code.TRACKING_UNREACHABLE
     assert started[0].poll() is not None

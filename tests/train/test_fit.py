@@ -346,7 +346,7 @@ def test_another_training_is_not_resumed(tmp_path: Path) -> None:
 
 def test_other_refusals(tmp_path: Path) -> None:
     with pytest.raises(MedsegError, match="'loss'; use one of dice/a, dice_mean"):
-        list(run(tmp_path, TinyNet(), plan(keep_best_by="loss")))
+        list(run(tmp_path, TinyNet(), plan(monitor="loss")))
     with pytest.raises(MedsegError, match="no parameter's name matches"):
         list(run(tmp_path, TinyNet(), plan(phases=(Phase(3, 0.1, ("x",)),))))
     with pytest.raises(MedsegError, match="fp16 on a cpu; use fp32 or bf16"):

@@ -51,7 +51,7 @@ def test_rate_of_takes_the_first_factor_that_matches() -> None:
 def test_a_phase_frees_freezes_and_groups() -> None:
     network = TinyNet()
     optimiser = optim.build(Optimiser(weight_decay=0.3), network)
-    optim.enter(Phase(1, 0.1, ("head.*",), (("head.bias", 2.0),)), network, optimiser)
+    optim.apply_phase(Phase(1, 0.1, ("head.*",), (("head.bias", 2.0),)), network, optimiser)
     free = {name for name, p in network.named_parameters() if p.requires_grad}
     assert free == {"head.weight", "head.bias"}
     modes = network.training, network.drop.training, network.norm.training, network.head.training
@@ -59,7 +59,7 @@ def test_a_phase_frees_freezes_and_groups() -> None:
     assert optim.set_rates(optimiser, 0.5) == pytest.approx(0.1)
     groups = [(len(g["params"]), g["lr"], g["weight_decay"]) for g in optimiser.param_groups]
     assert groups == [(4, 0.0, 0.3), (1, 0.05, 0.3), (1, 0.1, 0.3)]
-    optim.enter(Phase(1, 0.1), network, optimiser)
+    optim.apply_phase(Phase(1, 0.1), network, optimiser)
     assert network.norm.training
     assert [len(g["params"]) for g in optimiser.param_groups] == [6]
 
@@ -68,7 +68,7 @@ def test_a_phase_frees_freezes_and_groups() -> None:
 def test_moments_survive_another_grouping(settings: Optimiser) -> None:
     def steps(network: TinyNet, optimiser: torch.optim.Optimizer, count: int) -> None:
         for _ in range(count):
-            optim.enter(Phase(1, 0.1), network, optimiser)
+            optim.apply_phase(Phase(1, 0.1), network, optimiser)
             network.zero_grad()
             network(torch.ones(1, 3, 4, 4)).square().sum().backward()
             optimiser.step()
@@ -79,7 +79,7 @@ def test_moments_survive_another_grouping(settings: Optimiser) -> None:
     copy = TinyNet(seed=1, norm=False)
     copy.load_state_dict(network.state_dict())
     other = optim.build(settings, copy)
-    optim.enter(Phase(1, 0.1, ("*",), (("head.*", 3.0),)), copy, other)
+    optim.apply_phase(Phase(1, 0.1, ("*",), (("head.*", 3.0),)), copy, other)
     optim.load_by_name(other, copy, deepcopy(optim.state_by_name(optimiser, network)))
     steps(network, optimiser, 1)
     steps(copy, other, 1)

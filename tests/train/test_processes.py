@@ -44,11 +44,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     one = make(tmp_path / "one", 1)
     alone = list(fit(**one))
     steps: list[int] = []
-    together = list(
+    combine_planes = list(
         fit_in_processes(partial(make, tmp_path / "two", 2), 2, lambda done, total, loss: steps.append(done))
     )
     assert steps == list(range(1, 13))
-    for a, b in zip(alone, together, strict=True):
+    for a, b in zip(alone, combine_planes, strict=True):
         assert b.train_loss == pytest.approx(a.train_loss, rel=1e-5)
         assert (b.step, b.lr, b.val) == (a.step, a.lr, a.val)
     found = state.read_network(tmp_path / "two" / "last.ckpt")
@@ -74,7 +74,7 @@ def test_a_signal_stops_both_and_resume_is_exact(tmp_path: Path) -> None:
 
 def test_a_refusal_in_a_process_is_raised_here(tmp_path: Path) -> None:
     with pytest.raises(MedsegError) as refusal:
-        list(fit_in_processes(partial(make, tmp_path, 2, keep_best_by="loss"), 2))
+        list(fit_in_processes(partial(make, tmp_path, 2, monitor="loss"), 2))
     assert refusal.value.code == Code.KEYWORD_INVALID
     with pytest.raises(RuntimeError, match="unexpected keyword argument 'tempo'"):
         list(fit_in_processes(partial(make, tmp_path, 2, tempo=1), 2))

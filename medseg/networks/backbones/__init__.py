@@ -8,15 +8,17 @@ from pydantic import Field
 
 from medseg.networks.backbones.mobilenet import MobileNetV2
 from medseg.networks.backbones.resnet import ResNet
-from medseg.networks.contract import Body
+from medseg.networks.contract import Backbone
 
-BodyName = Literal["resnet18", "resnet50", "resnet101", "mobilenetv2"]
+BackboneName = Literal["resnet18", "resnet50", "resnet101", "mobilenetv2"]
 OutputStride = Literal[8, 16, 32]
-BodyWidth = Annotated[int, Field(ge=4)]
+BackboneWidth = Annotated[int, Field(ge=4)]
 """Channels of the first level; below 4 MobileNetV2 would have none."""
 
 
-def make_body(name: BodyName, in_channels: int, *, width: int = 64, output_stride: OutputStride = 32) -> Body:
+def make_backbone(
+    name: BackboneName, in_channels: int, *, width: int = 64, output_stride: OutputStride = 32
+) -> Backbone:
     """A body with fresh weights; ``width`` 64 is the published one of all of them."""
     if name == "mobilenetv2":
         return MobileNetV2(in_channels, width=width, output_stride=output_stride)

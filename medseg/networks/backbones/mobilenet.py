@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medseg.networks.contract import Body
+from medseg.networks.contract import Backbone
 
 GROUPS = (
     (1, 16, 1, 1),
@@ -21,7 +21,7 @@ ENDS = (1, 3, 6, 13, 17)
 """The last layers at strides 2, 4, 8, 16 and 32."""
 
 
-class MobileNetV2(Body):
+class MobileNetV2(Backbone):
     """Inverted residual blocks up to their 320 channels, 1,811,712 parameters from 3 channels.
 
     With the 1×1 convolution to 1280 channels and the classifier for 1000 classes that gives torchvision's

@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.contract import Body
+from medseg.networks.contract import Backbone
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Residual blocks of the four stages, by the number of layers."""
 
 
-class ResNet(Body):
+class ResNet(Backbone):
     """Stem and four stages of residual blocks.
 
     With its classifier for 1000 classes it has torchvision's 11,689,512 (18 layers), 25,557,032 (50) and

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from medseg.networks.blocks import convs
-from medseg.networks.contract import Body
+from medseg.networks.contract import Backbone
 from medseg.networks.weights.pretrained import conv_names
 
 VGG16_CONVS = (2, 2, 3, 3, 3)
@@ -22,7 +22,7 @@ def vgg16_widths(width: int, depth: int = 5) -> list[int]:
     return [width * min(2**level, 8) for level in range(depth)]
 
 
-class VGG16(Body):
+class VGG16(Backbone):
     """The 13 convolutions of VGG16 without normalisation; 14,714,688 parameters from 3 channels.
 
     :param output_stride: 32 as published; 8 as in DeepLab: the last two poolings move by one pixel over 3×3,
@@ -56,7 +56,7 @@ class VGG16(Body):
             levels.append(x)
         return levels
 
-    def published_names(self, prefix: str) -> dict[str, str]:
+    def pretrained_key_map(self, prefix: str) -> dict[str, str]:
         """The 13 convolutions, in order."""
         return conv_names(self, prefix, VGG16_NAMES)
 
@@ -92,4 +92,4 @@ class VGG16Classifier(nn.Module):
         """Its weights under torchvision's names."""
         own = self.state_dict()
         full = {name: tensor for name, tensor in own.items() if name.startswith("classifier.")}
-        return {theirs: own[ours] for ours, theirs in self.body.published_names("body").items()} | full
+        return {theirs: own[ours] for ours, theirs in self.body.pretrained_key_map("body").items()} | full

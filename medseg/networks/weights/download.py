@@ -48,8 +48,8 @@ def download(url: str, sha256: str, folder: Path) -> Path:
     except _BROKEN as problem:
         if isinstance(problem, urllib.error.HTTPError):
             problem.close()
-        remedy = "check the address, or get the file by hand and name it as network.weights.file"
-        raise MedsegError(Code.DOWNLOAD_FAILED, url, _first_line(problem), remedy) from None
+        how_to_fix = "check the address, or get the file by hand and name it as network.weights.file"
+        raise MedsegError(Code.DOWNLOAD_FAILED, url, _first_line(problem), how_to_fix) from None
     return path
 
 
@@ -58,8 +58,8 @@ def require_sha256(path: Path, sha256: str, where: object) -> None:
     found = files.sha256(path)
     if found != sha256:
         told = f"its sha256 is {found}, the recipe says {sha256}"
-        remedy = "get the file again, or correct network.weights.sha256 if this file is the one you mean"
-        raise MedsegError(Code.SHA256_DIFFERS, where, told, remedy)
+        how_to_fix = "get the file again, or correct network.weights.sha256 if this file is the one you mean"
+        raise MedsegError(Code.SHA256_DIFFERS, where, told, how_to_fix)
 
 
 def _first_line(problem: BaseException) -> str:

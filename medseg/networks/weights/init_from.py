@@ -15,7 +15,7 @@ from medseg.networks.weights.pretrained import for_channels
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialTensors:
     """What a network takes from another: tensors under its own names, those of them that were adapted, and
     the names that start fresh.
     """
@@ -29,10 +29,10 @@ class Start:
         return f"{taken} tensors taken, {len(self.adapted)} adapted, {len(self.fresh)} fresh"
 
 
-def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> Start:
+def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> InitialTensors:
     """What ``network``, which may lie on ``meta``, starts with from a ``trained`` one; nothing is copied yet.
 
-    FCN-16s and 8s start as :meth:`medseg.networks.fcn.FCN32s.start_from` says from a coarser net. Any other
+    FCN-16s and 8s start as :meth:`medseg.networks.fcn.FCN32s.init_from` says from a coarser net. Any other
     takes the tensors whose names and shapes agree, running statistics included; the first layer's weight
     adapts to another number of input channels; what matches a glob of ``fresh`` is left out.
 
@@ -44,8 +44,11 @@ def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> Star
         network.require_coarser(trained)
     for glob in fresh:
         if not any(fnmatchcase(name, glob) for name in own):
-            found, remedy = f"no tensor's name matches {glob!r}", f"names look like {', '.join([*own][:3])}"
-            raise MedsegError(Code.KEYWORD_INVALID, "network.start_fresh", found, remedy)
+            found, how_to_fix = (
+                f"no tensor's name matches {glob!r}",
+                f"names look like {', '.join([*own][:3])}",
+            )
+            raise MedsegError(Code.KEYWORD_INVALID, "network.reinit_layers", found, how_to_fix)
     tensors: dict[str, Tensor] = {}
     adapted: list[str] = []
     for name in own:
@@ -58,9 +61,9 @@ def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> Star
             adapted.append(name)
     if not any(tensor.ndim > 1 for tensor in tensors.values()):
         found = f"no layer of {type(trained).__name__} has the same name and shape"
-        remedy = "start from a network with the same layers"
-        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, found, remedy)
-    return Start(tensors, tuple(adapted), tuple(name for name in own if name not in tensors))
+        how_to_fix = "start from a network with the same layers"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, found, how_to_fix)
+    return InitialTensors(tensors, tuple(adapted), tuple(name for name in own if name not in tensors))
 
 
 def _is_first_layer(own: Tensor, network: Network, given: Tensor, trained: Network) -> bool:

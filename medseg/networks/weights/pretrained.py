@@ -25,7 +25,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise MedsegError(Code.PATH_MISSING, path, "there is no such file", "name a weight file")
-    remedy = "save the state dict alone, best as .safetensors"
+    how_to_fix = "save the state dict alone, best as .safetensors"
     try:
         tensors = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
@@ -33,10 +33,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError):
         # The reader's own words are not passed on: torch's advise to read the file in a way that runs code.
         raise MedsegError(
-            Code.WEIGHTS_DO_NOT_FIT, path, "it is not a state dict of plain tensors", remedy
+            Code.WEIGHTS_DO_NOT_FIT, path, "it is not a state dict of plain tensors", how_to_fix
         ) from None
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, "it holds more than a state dict", remedy)
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, "it holds more than a state dict", how_to_fix)
     return tensors
 
 
@@ -60,7 +60,7 @@ def fitted(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` with every key and shape that does not fit.
     """
     own = network.state_dict()
-    names = network.published_names()
+    names = network.pretrained_key_map()
     filled: dict[str, Tensor] = {}
     misfits = [] if names else ["it has no layers with published weights"]
     for ours, theirs in names.items():
@@ -72,8 +72,8 @@ def fitted(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
             has = "absent" if found is None else str(tuple(found.shape))
             misfits.append(f"{theirs} is {has}, {ours} needs {tuple(own[ours].shape)}")
     if misfits:
-        remedy = "use weights of the same body in torchvision's names, and the published width"
-        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, "; ".join(misfits), remedy)
+        how_to_fix = "use weights of the same body in torchvision's names, and the published width"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, "; ".join(misfits), how_to_fix)
     return filled
 
 

@@ -31,20 +31,20 @@ def segnet(channels: int = 3, classes: int = 12) -> SegNetSmall:
 
 def test_usegnet_takes_all_of_segnet_but_classifier_and_skip() -> None:
     trained, network = segnet(), USegNet(3, 4, width=2)
-    begun = start(network, trained)
-    assert set(begun.fresh) == {"joins.0.weight", "joins.0.bias", "head.weight", "head.bias"}
-    assert begun.adapted == ()
-    assert str(begun) == f"{len(begun.tensors)} tensors taken, 0 adapted, 4 fresh"
-    network.load_state_dict(begun.tensors, strict=False)
+    initial_network = start(network, trained)
+    assert set(initial_network.fresh) == {"joins.0.weight", "joins.0.bias", "head.weight", "head.bias"}
+    assert initial_network.adapted == ()
+    assert str(initial_network) == f"{len(initial_network.tensors)} tensors taken, 0 adapted, 4 fresh"
+    network.load_state_dict(initial_network.tensors, strict=False)
     own, given = network.state_dict(), trained.state_dict()
-    assert all(torch.equal(own[name], given[name]) for name in begun.tensors)
-    assert "decoders.0.0.1.running_mean" in begun.tensors
+    assert all(torch.equal(own[name], given[name]) for name in initial_network.tensors)
+    assert "decoders.0.0.1.running_mean" in initial_network.tensors
 
 
 def test_layers_named_as_fresh_are_left_out() -> None:
-    begun = start(USegNet(3, 4, width=2), segnet(), ["decoders.0.*"])
-    assert any(name.startswith("decoders.0.") for name in begun.fresh)
-    assert not any(name.startswith("decoders.0.") for name in begun.tensors)
+    initial_network = start(USegNet(3, 4, width=2), segnet(), ["decoders.0.*"])
+    assert any(name.startswith("decoders.0.") for name in initial_network.fresh)
+    assert not any(name.startswith("decoders.0.") for name in initial_network.tensors)
     with pytest.raises(MedsegError) as refused:
         start(USegNet(3, 4, width=2), segnet(), ["decoder.*"])
     assert refused.value.code is Code.KEYWORD_INVALID
@@ -54,9 +54,9 @@ def test_layers_named_as_fresh_are_left_out() -> None:
 @pytest.mark.parametrize(("before", "now"), [(3, 9), (1, 3), (3, 1)])
 def test_the_first_layer_answers_an_image_of_equal_channels_alike(before: int, now: int) -> None:
     trained, network = segnet(before), USegNet(now, 4, width=2)
-    begun = start(network, trained)
-    assert begun.adapted == ("encoders.0.0.0.weight",)
-    network.load_state_dict(begun.tensors, strict=False)
+    initial_network = start(network, trained)
+    assert initial_network.adapted == ("encoders.0.0.0.weight",)
+    network.load_state_dict(initial_network.tensors, strict=False)
     grey = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     ours = network.encoders[0][0][0](grey.expand(1, now, 8, 8))
     theirs = trained.encoders[0][0][0](grey.expand(1, before, 8, 8))
@@ -81,7 +81,7 @@ def test_fcn_starts_as_from_its_coarser_net_and_from_no_other() -> None:
     drawn(coarse, 2)
     fine.load_state_dict(start(fine, coarse).tensors, strict=False)
     twin.load_state_dict(fine.state_dict())
-    twin.start_from(coarse)
+    twin.init_from(coarse)
     assert all(torch.equal(twin.state_dict()[k], t) for k, t in fine.state_dict().items())
     assert set(start(fine, coarse).fresh) == {"skip_scores.0.weight", "skip_scores.0.bias", "ups.0.weight"}
     with pytest.raises(MedsegError) as refused:
@@ -90,5 +90,5 @@ def test_fcn_starts_as_from_its_coarser_net_and_from_no_other() -> None:
 
 
 def test_fcn_of_the_same_kind_takes_what_agrees() -> None:
-    begun = start(FCN16s(3, 4, width=2, hidden=4), FCN16s(3, 21, width=2, hidden=4))
-    assert {"score.weight", "score.bias", "skip_scores.0.weight"} <= set(begun.fresh)
+    initial_network = start(FCN16s(3, 4, width=2, hidden=4), FCN16s(3, 21, width=2, hidden=4))
+    assert {"score.weight", "score.bias", "skip_scores.0.weight"} <= set(initial_network.fresh)

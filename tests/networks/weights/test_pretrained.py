@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
-from medseg.networks.backbones import BodyName, make_body
+from medseg.networks.backbones import BackboneName, make_backbone
 from medseg.networks.backbones.vgg import VGG16_NAMES, VGG16Classifier
 from medseg.networks.deeplab import DeepLabLargeFOV
 from medseg.networks.deeplab_v3 import DeepLabV3
@@ -69,7 +69,7 @@ def test_files_of_anything_else_are_refused(tmp_path: Path, kind: str) -> None:
     assert refused.value.code is Code.WEIGHTS_DO_NOT_FIT
     assert "weights_only" not in str(refused.value)
     if kind not in ("nested", "list"):
-        assert refused.value.finding.found == "it is not a state dict of plain tensors"
+        assert refused.value.finding.details == "it is not a state dict of plain tensors"
 
 
 def test_absent_file_is_refused(tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ def test_network_without_published_weights_is_refused() -> None:
 
 
 @pytest.mark.parametrize("body", ["resnet18", "mobilenetv2"])
-def test_bodies_fill_from_their_own_names_with_running_statistics(body: BodyName) -> None:
+def test_bodies_fill_from_their_own_names_with_running_statistics(body: BackboneName) -> None:
     network = DeepLabV3(1, 4, body=body, width=8, hidden=4)
     published = {
-        key: torch.rand_like(t) for key, t in make_body(body, 3, width=8).state_dict().items() if t.ndim
+        key: torch.rand_like(t) for key, t in make_backbone(body, 3, width=8).state_dict().items() if t.ndim
     }
     left = fill(network, published)
     assert not any(key.startswith("body") and not key.endswith("tracked") for key in left)
