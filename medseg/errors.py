@@ -47,6 +47,7 @@ class Code(StrEnum):
     FILE_MISSING = "FILE_MISSING"
     FILE_UNREADABLE = "FILE_UNREADABLE"
     DUPLICATE_CASE = "DUPLICATE_CASE"
+    NAME_INVALID = "NAME_INVALID"
     REFERENCE_MISSING = "REFERENCE_MISSING"
     UNIT_MISMATCH = "UNIT_MISMATCH"
     TOO_SMALL = "TOO_SMALL"
@@ -112,6 +113,7 @@ MEANING: dict[Code, str] = {
     Code.FILE_MISSING: "a file that a list names does not exist",
     Code.FILE_UNREADABLE: "the file cannot be opened (permissions, broken link)",
     Code.DUPLICATE_CASE: "two files claim the same case and channel",
+    Code.NAME_INVALID: "a name from the input cannot be part of a path",
     Code.REFERENCE_MISSING: "a predicted label map has no reference to be scored against",
     Code.UNIT_MISMATCH: "a picture in px where a scan in mm is wanted, or the reverse",
     Code.TOO_SMALL: "an axis is shorter than two voxels",

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written aside, then renamed; and hashes of what was used."""
+"""Files that are either whole or absent: written aside, then renamed; locks; hashes of what was used."""
 
 from __future__ import annotations
 
@@ -6,30 +6,108 @@ import csv
 import hashlib
 import json
 import os
+import re
+import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import filelock
+
+from medseg.errors import Code, MedsegError
+from medseg.resources import coded_disk_full
+
 _PART = ".part-"
+_PART_NAME = re.compile(r"\.part-([0-9a-f]{6})-(\d+)-\d+-(.+)", re.DOTALL)
+_ABANDONED_S = 24 * 3600.0
+_numbers = count()
+_cleaned: set[Path] = set()
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` (same suffix); rename it to ``path`` when the block ends well.
 
-    A kill at any moment leaves ``path`` as it was. The temporary name is fixed, so that a later run
-    overwrites what a killed one left.
+    A kill at any moment leaves ``path`` as it was. The temporary name belongs to this process alone, so two
+    of them may write the same ``path``; what killed ones left in the folder is removed. The file
+    gets the permissions that the umask gives, whatever the library in the block set. Raises DISK_FULL.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(_PART + path.name)
+    _remove_abandoned(path.parent)
+    part = path.with_name(f"{_PART}{_host()}-{os.getpid()}-{next(_numbers)}-{path.name}")
     try:
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
+        with coded_disk_full(path):
+            part.touch()
+            mode = part.stat().st_mode & 0o777
+            yield part
+            part.chmod(mode)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_part(path: Path) -> bool:
+    """True for the temporary name of a file that is being written, or of one that a kill left."""
+    return path.name.startswith(_PART)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove temporary files of processes that are gone, or a day old; once for each folder in a process."""
+    if folder in _cleaned:
+        return
+    _cleaned.add(folder)
+    for part in folder.iterdir():
+        found = _PART_NAME.fullmatch(part.name)
+        if found is not None and (_is_gone(found[1], int(found[2])) or _age_s(part) > _ABANDONED_S):
+            part.unlink(missing_ok=True)
+
+
+def _is_gone(host: str, process: int) -> bool:
+    if host != _host():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+
+
+@contextmanager
+def hold_lock(path: Path, where: object, details: str, how_to_fix: str) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs, or raise WORK_IN_USE with these words at once.
+
+    The lock goes with the process, however it ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise MedsegError(Code.WORK_IN_USE, where, details, how_to_fix) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -55,17 +133,39 @@ def read_json(path: Path) -> Any:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write ``rows`` under ``columns``; ``None`` becomes an empty cell, an unknown key is an error."""
+    """Write ``rows`` under ``columns``; ``None`` becomes an empty cell, an unknown key is an error.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe in front; :func:`read_csv` removes it.
+    """
     with written_aside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file with a header; every cell is a string, empty where nothing stands."""
+    """Read a CSV file that :func:`write_csv` wrote; every cell is a string, empty where nothing stands."""
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        rows = csv.DictReader(file)
+        return [{key: _unescaped(cell) for key, cell in row.items()} for row in rows]
+
+
+def _escaped(value: Any) -> Any:
+    return (
+        f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value) else value
+    )
+
+
+def _unescaped(cell: Any) -> Any:
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def sha256(path: Path) -> str:

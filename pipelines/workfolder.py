@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.errors import Code, MedsegError
+from medseg import files
 from medseg.grid import Plane
 
 DONE = "done.json"
@@ -110,15 +109,6 @@ def fold_of(member: str) -> int:
 @contextmanager
 def only_one(work: Work) -> Iterator[None]:
     """Hold the work folder's lock, or WORK_IN_USE. The lock goes with the process, however it ends."""
-    work.root.mkdir(parents=True, exist_ok=True)
-    with (work.root / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise MedsegError(
-                Code.WORK_IN_USE,
-                work.root,
-                "another medseg command holds this work folder",
-                "wait for it to end",
-            ) from None
+    details = "another medseg command holds this work folder"
+    with files.hold_lock(work.root / ".lock", work.root, details, "wait for it to end"):
         yield

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from medseg.errors import Code, ExitCode, MedsegError
+from medseg.resources import is_out_of_memory
 
 _EXTRA_PACKAGES = {
     "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn"),
@@ -78,7 +79,7 @@ def end_well(app: typer.Typer) -> int:
     except OSError as error:
         return _os_error(error)
     except (MemoryError, RuntimeError) as error:
-        return _out_of_memory(error) if _is_out_of_memory(error) else _other(error)
+        return _out_of_memory(error) if is_out_of_memory(error) else _other(error)
     except Exception as error:
         return _other(error)
     except BaseException as stop:  # Terminated, or a training that was stopped by a signal
@@ -114,13 +115,6 @@ def _os_error(error: OSError) -> int:
         _say(f"{Code.USAGE} {where}: {error.strerror}; {_WRONG_PATH[error.errno]}")
         return ExitCode.USAGE
     return _fault(error)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, NumPy or torch could not allocate; torch is not imported for it."""
-    torch = sys.modules.get("torch")
-    of_torch = torch is not None and isinstance(error, torch.OutOfMemoryError)
-    return isinstance(error, MemoryError) or of_torch or "can't allocate memory" in str(error)
 
 
 def _out_of_memory(error: Exception) -> int:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from medseg import files
 from medseg.errors import Code, MedsegError
+from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
 from medseg.train.fabric import deterministic, open_fabric, resolved_precision, seeded
 from medseg.train.plan import Epoch, FitPlan
@@ -149,7 +150,7 @@ class _Run:
 
     def step(self, t: int, *batch: Tensor) -> float:
         """Train on batch ``t``; give the loss, the processes' mean."""
-        try:
+        with coded_out_of_memory(f"training, step {t}", "lower train.batch or sampling.window"):
             loss = self._loss(t, *batch)
             value = float(self.fabric.all_reduce(loss.detach().clone(), reduce_op="mean"))
             if not math.isfinite(value):
@@ -161,13 +162,6 @@ class _Run:
                     self.model, self.stepper, max_norm=self.plan.clip, error_if_nonfinite=False
                 )
             self.stepper.step()
-        except torch.cuda.OutOfMemoryError as problem:
-            raise MedsegError(
-                Code.OUT_OF_MEMORY,
-                f"training, step {t}",
-                str(problem).partition(".")[0],
-                "lower train.batch or sampling.window",
-            ) from problem
         return value
 
     def agreed_signal(self, wish: StopRequest) -> int:

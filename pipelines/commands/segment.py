@@ -19,11 +19,11 @@ from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.grid import NOUNS
 from medseg.infer import loading, results
 from medseg.infer.loading import Model
-from medseg.infer.memory import coded_out_of_memory
 from medseg.infer.segment import segment_file, write_label_names
 from medseg.ingest import label_names, quarantine
 from medseg.ingest.patterns import files_under
 from medseg.io import affine_checks, scans
+from medseg.resources import coded_out_of_memory
 
 LESS_MEMORY = "free some memory, take --device cpu, or lower batch or memory_mb in model.json"
 

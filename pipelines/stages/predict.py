@@ -16,12 +16,12 @@ from medseg.classes import ClassList
 from medseg.device import choose
 from medseg.infer import loading, results
 from medseg.infer.loading import Model
-from medseg.infer.memory import coded_out_of_memory
 from medseg.infer.segment import segment_file, write_label_names
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
 from medseg.model import folder as model_folder
 from medseg.model.description import ModelFile
+from medseg.resources import coded_out_of_memory
 from pipelines.case_tables import case_files, cases, roles
 from pipelines.job import Job
 from pipelines.workfolder import fold_of

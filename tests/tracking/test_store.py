@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.tracking import store
 from medseg.tracking.tracker import Tracker
@@ -194,7 +195,9 @@ def test_a_scheme_that_mlflow_does_not_know_is_refused() -> None:
 
 
 def test_a_store_that_a_kill_left_half_made_is_made_again(tmp_path: Path) -> None:
-    half = tmp_path / ".part-mlflow.db"
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    half = tmp_path / f".part-{files._host()}-{killed.pid}-0-mlflow.db"
     half.write_bytes(b"SQLite format 3\x00 and no more")
     uri = store.prepare(tmp_path)
     assert store.client(uri).search_experiments() == []

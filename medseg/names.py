@@ -1,0 +1,33 @@
+"""The one rule for names that come from an input and become parts of paths."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from medseg.errors import Code, MedsegError
+
+_LONGEST_NAME = 200
+
+
+def check_name(name: str, where: object) -> str:
+    """Give ``name`` in Unicode's NFC form if it can be one part of a path; raise NAME_INVALID if it cannot.
+
+    This is the one rule for every name that comes from an input and becomes part of a path: cases, subjects,
+    members, masks, channels, entries of archives, cells of tables.
+    """
+    normal = unicodedata.normalize("NFC", name)
+    wrong = None
+    if normal in ("", ".", ".."):
+        wrong = "is empty or dots alone"
+    elif any(c in "/\\" for c in normal):
+        wrong = "holds a slash"
+    elif any(unicodedata.category(c) in ("Cc", "Cs") for c in normal):
+        wrong = "holds control characters"
+    elif normal.startswith(".") or normal != normal.strip():
+        wrong = "begins with a dot, or begins or ends with a space"
+    elif len(normal.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
+        wrong = f"is longer than {_LONGEST_NAME} bytes"
+    if wrong is not None:
+        shown = ascii(normal[:60])
+        raise MedsegError(Code.NAME_INVALID, where, f"the name {shown} {wrong}", "rename it")
+    return normal
