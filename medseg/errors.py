@@ -52,7 +52,24 @@ class Code(StrEnum):
     UNIT_MISMATCH = "UNIT_MISMATCH"
     TOO_SMALL = "TOO_SMALL"
     TOO_LARGE = "TOO_LARGE"
+    NOT_A_SCAN = "NOT_A_SCAN"
+    DICOM_EMPTY = "DICOM_EMPTY"
+    DICOM_DAMAGED = "DICOM_DAMAGED"
+    SYNTAX_UNSUPPORTED = "SYNTAX_UNSUPPORTED"
+    NO_POSITION = "NO_POSITION"
+    ORIENTATIONS_MIXED = "ORIENTATIONS_MIXED"
+    ONE_SLICE = "ONE_SLICE"
+    SLICES_MISSING = "SLICES_MISSING"
+    SLICES_DUPLICATE = "SLICES_DUPLICATE"
+    SLICES_UNEVEN = "SLICES_UNEVEN"
+    GANTRY_TILT = "GANTRY_TILT"
+    VOLUME_INCOMPLETE = "VOLUME_INCOMPLETE"
+    MOSAIC = "MOSAIC"
     # A case is used, with a note
+    DUPLICATE_INSTANCE = "DUPLICATE_INSTANCE"
+    BURNED_IN = "BURNED_IN"
+    DICOMDIR_INCOMPLETE = "DICOMDIR_INCOMPLETE"
+    PADDED = "PADDED"
     SINGLETON_AXIS = "SINGLETON_AXIS"
     ZERO_PIXEL_SIZE = "ZERO_PIXEL_SIZE"
     SCALED = "SCALED"
@@ -118,6 +135,23 @@ MEANING: dict[Code, str] = {
     Code.UNIT_MISMATCH: "a picture in px where a scan in mm is wanted, or the reverse",
     Code.TOO_SMALL: "an axis is shorter than two voxels",
     Code.TOO_LARGE: "the volume has more voxels than the limit allows",
+    Code.NOT_A_SCAN: "a DICOM object that is no scan (segmentation, report, radiotherapy)",
+    Code.DICOM_EMPTY: "a DICOM file without a data set",
+    Code.DICOM_DAMAGED: "a DICOM file whose header or pixels cannot be read",
+    Code.SYNTAX_UNSUPPORTED: "the pixels are compressed in a way that cannot be decoded here",
+    Code.NO_POSITION: "an image without a position, orientation or pixel spacing in space",
+    Code.ORIENTATIONS_MIXED: "single slices of several orientations: a localizer",
+    Code.ONE_SLICE: "a single slice is no volume",
+    Code.SLICES_MISSING: "slices of an even stack are missing",
+    Code.SLICES_DUPLICATE: "several slices lie at one position and nothing tells them apart",
+    Code.SLICES_UNEVEN: "the gaps between slices differ",
+    Code.GANTRY_TILT: "slices are shifted against each other along the stack",
+    Code.VOLUME_INCOMPLETE: "a volume lacks slices that others of its series have",
+    Code.MOSAIC: "a mosaic of slices that cannot be placed in space",
+    Code.DUPLICATE_INSTANCE: "a DICOM instance lies there twice; it was used once",
+    Code.DICOMDIR_INCOMPLETE: "files that a DICOMDIR names are not there",
+    Code.BURNED_IN: "text may be burned into the pixels",
+    Code.PADDED: "pixels outside the image hold a padding value",
     Code.SINGLETON_AXIS: "trailing axes of length one were dropped",
     Code.ZERO_PIXEL_SIZE: "a pixel size of zero stands in the header of an axis that is not used",
     Code.SCALED: "slope and intercept of the header were applied",
@@ -159,6 +193,10 @@ MEANING: dict[Code, str] = {
 
 NOTES: frozenset[Code] = frozenset(
     {
+        Code.DUPLICATE_INSTANCE,
+        Code.BURNED_IN,
+        Code.DICOMDIR_INCOMPLETE,
+        Code.PADDED,
         Code.SINGLETON_AXIS,
         Code.ZERO_PIXEL_SIZE,
         Code.SCALED,

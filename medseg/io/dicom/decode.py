@@ -1,0 +1,151 @@
+"""Pixels of a volume's frames: decoded, scaled to real values, stacked on its grid."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from medseg.errors import Code, MedsegError
+from medseg.grid import Array
+from medseg.io.affine_checks import MAX_VOXELS
+from medseg.io.dicom import mosaic
+from medseg.io.dicom.files import DicomFile
+from medseg.io.dicom.frames import FrameHeader
+from medseg.io.dicom.series import SeriesVolume
+from medseg.volume import Volume
+
+_THREADS = 4
+
+
+def read_volume(volume: SeriesVolume, *, max_voxels: int = MAX_VOXELS) -> Volume:
+    """Decode a volume's frames: (1, X, Y, Z), X along rows of pixels, Y down the columns, Z along the normal.
+
+    Stored values become real ones by each frame's slope and intercept: integers where all slopes are 1 and
+    intercepts whole, float32 otherwise. Raises the volume's refusal, TOO_LARGE, SYNTAX_UNSUPPORTED and
+    DICOM_DAMAGED.
+    """
+    if volume.grid is None:
+        if volume.refusal is None:
+            raise ValueError("a volume without a grid is refused")
+        refusal = volume.refusal
+        raise MedsegError(refusal.code, refusal.where, refusal.details, refusal.how_to_fix)
+    shape = volume.grid.shape
+    voxels = int(np.prod([float(n) for n in shape]))
+    if voxels > max_voxels:
+        details = f"{' × '.join(map(str, shape))} voxels, more than {max_voxels}"
+        raise MedsegError(Code.TOO_LARGE, volume.header.file, details, "export a smaller field of view")
+    if volume.header.mosaic:
+        stored = _frames_of(volume.header.file, [0])[0]
+        array = mosaic.unpack_pixels(_real(stored, volume.frames[0]), volume.grid)
+    else:
+        array = _stacked(volume)
+    return Volume(array[None], volume.grid, volume, volume.notes)
+
+
+def _stacked(volume: SeriesVolume) -> Array:
+    by_file: dict[DicomFile, list[int]] = defaultdict(list)
+    for place, frame in enumerate(volume.frames):
+        by_file[frame.file].append(place)
+    array: Array | None = None
+    with ThreadPoolExecutor(_THREADS) as pool:
+        tasks = {
+            file: pool.submit(_frames_of, file, [volume.frames[place].index for place in places])
+            for file, places in by_file.items()
+        }
+        for file, places in by_file.items():
+            for place, stored in zip(places, tasks.pop(file).result(), strict=True):
+                frame = volume.frames[place]
+                if stored.shape != frame.shape:
+                    details = f"{stored.shape} pixels where the header says {frame.shape}"
+                    raise MedsegError(Code.DICOM_DAMAGED, file, details, "export it again")
+                if array is None:
+                    kind = _kind(volume, stored.dtype)
+                    array = np.empty(volume.grid.shape if volume.grid else (), kind, order="F")
+                array[:, :, place] = _real(stored, frame).T
+    if array is None:
+        raise ValueError("a volume has frames")
+    return array
+
+
+def _kind(volume: SeriesVolume, stored: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that holds all frames' real values."""
+    kinds = {_scaled_kind(frame, stored) for frame in volume.frames}
+    return kinds.pop() if len(kinds) == 1 else np.dtype(np.float32)
+
+
+def _scaled_kind(frame: FrameHeader, stored: np.dtype[Any]) -> np.dtype[Any]:
+    if frame.slope == 1 and frame.intercept == 0:
+        return stored
+    if frame.slope == 1 and float(frame.intercept).is_integer():
+        return np.dtype(np.int32)
+    return np.dtype(np.float32)
+
+
+def _real(stored: Array, frame: FrameHeader) -> Array:
+    """Real values of stored ones; rounded once, from double precision."""
+    kind = _scaled_kind(frame, stored.dtype)
+    if kind == stored.dtype:
+        return stored
+    if kind == np.int32:
+        whole: Array = stored.astype(np.int32) + np.int32(frame.intercept)
+        return whole
+    return (stored * np.float64(frame.slope) + frame.intercept).astype(np.float32)
+
+
+def _frames_of(file: DicomFile, indices: list[int]) -> list[Array]:
+    """Stored values (rows, columns) of frames of a file; MONOCHROME1 is inverted, so that bright is high."""
+    import pydicom
+    from pydicom.pixels.utils import pixel_array
+
+    try:
+        with file.open() as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(stream, force=True)
+            if not dataset.file_meta.get("TransferSyntaxUID"):
+                dataset.file_meta.TransferSyntaxUID = _syntax_without_meta(dataset)
+            inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
+            frames = [pixel_array(dataset, index=index, raw=True) for index in indices]
+    except NotImplementedError as error:
+        raise _unsupported(file, error) from None
+    except (
+        AttributeError,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        TypeError,
+        KeyError,
+        OSError,
+        MemoryError,
+    ) as error:
+        if "unable to decompress" in str(error).lower() and "missing dependencies" in str(error).lower():
+            raise _unsupported(file, error) from None
+        details = f"the pixels cannot be decoded ({type(error).__name__})"
+        raise MedsegError(Code.DICOM_DAMAGED, file, details, "export it again") from None
+    if inverted:
+        frames = [_inverted(frame, int(dataset.BitsStored)) for frame in frames]
+    return frames
+
+
+def _syntax_without_meta(dataset: Any) -> Any:
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+def _inverted(stored: Array, bits: int) -> Array:
+    """Stored values of MONOCHROME1, whose lowest value is shown white, as MONOCHROME2 would store them."""
+    if np.issubdtype(stored.dtype, np.signedinteger):
+        return (-1 - stored.astype(np.int64)).astype(stored.dtype)
+    return ((1 << bits) - 1 - stored.astype(np.int64)).astype(stored.dtype)
+
+
+def _unsupported(file: DicomFile, error: Exception) -> MedsegError:
+    details = f"its transfer syntax cannot be decoded here ({str(error).splitlines()[0][:120]})"
+    return MedsegError(Code.SYNTAX_UNSUPPORTED, file, details, "export it uncompressed")

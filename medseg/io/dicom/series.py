@@ -1,0 +1,344 @@
+"""Volumes of an export: data sets grouped by series, series split where they hold several volumes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.errors import Code, Finding
+from medseg.grid import Grid
+from medseg.io.dicom import mosaic
+from medseg.io.dicom.files import DicomFile, files_below
+from medseg.io.dicom.frames import Directory, FileHeader, FrameHeader, read_headers
+from medseg.io.dicom.geometry import SAME_POSITION_MM, Refusal, heights, is_square, stack
+
+_SAME_COSINE = 1e-3
+"""Orientations whose direction cosines differ by less belong together."""
+
+_SAME_MM = 1e-4
+"""Pixel spacings that differ by less belong together."""
+
+_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+
+
+@dataclass(frozen=True)
+class SeriesVolume:
+    """A part of a series that is a volume, or that is refused with a finding.
+
+    ``frames`` are sorted along the normal; ``grid`` (columns, rows, slices) is RAS in mm. ``label`` tells the
+    volume from others of its series: `echo time (ms) 7`, empty where the series is one volume.
+    """
+
+    header: FileHeader
+    number: int
+    label: str
+    frames: tuple[FrameHeader, ...]
+    grid: Grid | None = None
+    refusal: Finding | None = None
+    notes: tuple[Finding, ...] = ()
+
+    @property
+    def files(self) -> tuple[DicomFile, ...]:
+        """The files that hold its frames, each once."""
+        return tuple(dict.fromkeys(frame.file for frame in self.frames))
+
+
+@dataclass(frozen=True)
+class Export:
+    """Everything found below a folder: volumes, and files that are no scans or are damaged.
+
+    ``others`` are files that are no DICOM data sets.
+    """
+
+    volumes: tuple[SeriesVolume, ...]
+    findings: tuple[Finding, ...]
+    others: tuple[DicomFile, ...] = field(default=())
+
+
+def read_export(root: Path, progress: Any = None) -> Export:
+    """Read the headers of every file below ``root``, in parallel, and sort its frames into volumes.
+
+    ``progress(done, "")`` is called after each file.
+    """
+    files = list(files_below(root))
+    headers: list[FileHeader] = []
+    findings: list[Finding] = []
+    others: list[DicomFile] = []
+    for file, header in zip(files, read_headers(files, progress), strict=True):
+        if header is None:
+            others.append(file)
+        elif isinstance(header, Directory):
+            findings += _absent(header)
+        elif isinstance(header, Finding):
+            findings.append(header)
+        elif header.not_a_scan is not None:
+            details = f"{header.not_a_scan} ({header.modality})"
+            findings.append(Finding(Code.NOT_A_SCAN, str(file), details, "none is needed: it is no scan"))
+        else:
+            headers.append(header)
+    by_series: dict[Any, list[FileHeader]] = defaultdict(list)
+    for header in headers:  # UIDs are unique worldwide; some writers give each file a study of its own
+        by_series[header.series_uid or (header.study_uid, header.series_number)].append(header)
+    volumes = [volume for series in by_series.values() for volume in split_series(series)]
+    return Export(tuple(volumes), tuple(findings), tuple(others))
+
+
+def _absent(directory: Directory) -> Iterator[Finding]:
+    """A note if files that a DICOMDIR names are not there."""
+    folder = directory.file.path.parent
+    there = {path.relative_to(folder).as_posix().upper() for path in folder.rglob("*")}
+    absent = [name for name in directory.names if name.upper() not in there]
+    if absent and not directory.file.entry:
+        details = f"{len(absent)} of the {len(directory.names)} files that it names are not there"
+        yield Finding(Code.DICOMDIR_INCOMPLETE, str(directory.file), details, "copy the whole medium")
+
+
+def split_series(headers: Sequence[FileHeader]) -> Iterator[SeriesVolume]:
+    """Yield the volumes of one series, numbered from 1, those that are refused with their finding."""
+    headers, notes = _each_instance_once(headers)
+    parts = list(_parts(headers))
+    several = len(parts) > 1
+    by_file = {header.file: header for header in headers}
+    for number, part in enumerate(_with_incomplete_refused(parts), 1):
+        header = by_file[part.frames[0].file]
+        refusal = None
+        if part.refusal is not None:
+            where = str(part.frames[0].file.path if len(by_file) == 1 else part.frames[0].file.path.parent)
+            refusal = Finding(part.refusal.code, where, part.refusal.details, part.refusal.how_to_fix)
+        label = part.label if several else ""
+        extra = _notes(header, part)
+        yield SeriesVolume(header, number, label, part.frames, part.grid, refusal, (*notes, *extra))
+
+
+@dataclass(frozen=True)
+class _Part:
+    label: str
+    frames: tuple[FrameHeader, ...]
+    grid: Grid | None = None
+    refusal: Refusal | None = None
+
+
+def _notes(header: FileHeader, part: _Part) -> Iterator[Finding]:
+    where = str(header.file)
+    if header.burned_in:
+        details = "text may be burned into the pixels (BurnedInAnnotation)"
+        yield Finding(Code.BURNED_IN, where, details, "look at the image before it leaves the hospital")
+    if header.padding is not None and part.grid is not None:
+        details = f"pixels outside the image hold the padding value {header.padding}"
+        yield Finding(Code.PADDED, where, details, "none is needed")
+
+
+def _each_instance_once(headers: Sequence[FileHeader]) -> tuple[list[FileHeader], tuple[Finding, ...]]:
+    """Headers without second copies of an instance, and a note for each copy."""
+    kept: dict[str, FileHeader] = {}
+    notes: list[Finding] = []
+    for number, header in enumerate(headers):
+        uid = (header.frames[0].instance_uid if header.frames else "") or f"without UID {number}"
+        first = kept.setdefault(uid, header)
+        if first is not header:
+            details = f"the same instance as {first.file.path.name}"
+            notes.append(Finding(Code.DUPLICATE_INSTANCE, str(header.file), details, "none is needed"))
+    return list(kept.values()), tuple(notes)
+
+
+def _parts(headers: Sequence[FileHeader]) -> Iterator[_Part]:
+    """Split a series by everything that no volume can differ in, then by contrast, then by repetition."""
+    mosaics = [header for header in headers if header.mosaic]
+    for header in mosaics:
+        yield _mosaic_part(header)
+    usable: list[FrameHeader] = []
+    refused: dict[Refusal, list[FrameHeader]] = defaultdict(list)
+    for header in (h for h in headers if not h.mosaic):
+        refusal = _unusable(header)
+        (usable if refusal is None else refused[refusal]).extend(header.frames)
+    for reason, without_volume in refused.items():
+        yield _Part("", tuple(without_volume), refusal=reason)
+    stacks = list(_by_geometry(usable))
+    lone = [frames for frames in stacks if len(frames) == 1]
+    if len(lone) > 1:
+        mixed = tuple(frame for group in lone for frame in group)
+        details = f"{len(lone)} slices of {len(lone)} orientations or sizes"
+        refusal = Refusal(Code.ORIENTATIONS_MIXED, details, "none: a localizer is no volume")
+        yield _Part("", mixed, refusal=refusal)
+        stacks = [frames for frames in stacks if len(frames) > 1]
+    for number, frames in enumerate(stacks, 1):
+        prefix = f"stack {number}" if len(stacks) > 1 else ""
+        for label, group in _by_contrast(frames):
+            yield _stacked(", ".join(filter(None, (prefix, label))), group)
+
+
+def _unusable(header: FileHeader) -> Refusal | None:
+    """Why no frame of a file can be part of a volume; None if they can."""
+    if not header.photometric or not header.frames or min(header.frames[0].shape) < 1:
+        return Refusal(Code.DICOM_DAMAGED, "a data set without an image", "export it again")
+    if header.samples != 1 or header.photometric not in _MONOCHROME:
+        details = f"{header.samples} samples per pixel, {header.photometric}"
+        return Refusal(Code.NOT_SCALAR, details, "export the series in grey values")
+    if any(f.position is None or f.orientation is None for f in header.frames):
+        details = "no position or orientation in space (ImagePositionPatient, ImageOrientationPatient)"
+        return Refusal(Code.NO_POSITION, details, "export the original series, not a secondary capture")
+    if any(f.spacing is None for f in header.frames):
+        return Refusal(Code.NO_POSITION, "no pixel spacing", "export the original series")
+    if not all(is_square(f.orientation) for f in header.frames if f.orientation is not None):
+        details = "the directions of rows and columns are not perpendicular unit vectors"
+        return Refusal(Code.NO_POSITION, details, "export the original series")
+    return None
+
+
+def _mosaic_part(header: FileHeader) -> _Part:
+    unpacked = mosaic.unpack_geometry(header)
+    label = f"mosaic {header.frames[0].instance_number}"
+    if isinstance(unpacked, Refusal):
+        return _Part(label, header.frames, refusal=unpacked)
+    return _Part(label, header.frames, grid=unpacked)
+
+
+def _by_geometry(frames: Sequence[FrameHeader]) -> Iterator[list[FrameHeader]]:
+    """Groups of frames of one orientation, matrix and pixel spacing."""
+    groups: list[list[FrameHeader]] = []
+    for frame in frames:
+        group = next((g for g in groups if _same_slices(g[0], frame)), None)
+        if group is None:
+            groups.append([frame])
+        else:
+            group.append(frame)
+    yield from groups
+
+
+def _same_slices(a: FrameHeader, b: FrameHeader) -> bool:
+    if a.orientation is None or b.orientation is None or a.spacing is None or b.spacing is None:
+        return False
+    cosines = np.abs(np.subtract(a.orientation, b.orientation)).max()
+    spacings = np.abs(np.subtract(a.spacing, b.spacing)).max()
+    return a.shape == b.shape and bool(cosines < _SAME_COSINE) and bool(spacings < _SAME_MM)
+
+
+def _by_contrast(frames: Sequence[FrameHeader]) -> Iterator[tuple[str, list[FrameHeader]]]:
+    """Groups of one contrast, and those of one repetition among them; each with its label."""
+    groups = _partition(frames, [frame.contrast for frame in frames])
+    names = _differing([key for key, _ in groups])
+    for key, group in groups:
+        label = ", ".join(f"{name} {_word(value)}" for name, value in key if name in names)
+        for repetition, repeated in _by_repetition(group):
+            yield ", ".join(filter(None, (label, repetition))), repeated
+
+
+def _by_repetition(frames: Sequence[FrameHeader]) -> Iterator[tuple[str, list[FrameHeader]]]:
+    """Split frames that share positions by the first value that tells the repetitions apart.
+
+    A value serves if it has no more different values than frames lie at one position, and leaves fewer of
+    them there. Where none serves, frames at one position are taken in the order of their instance numbers,
+    provided that there are equally many everywhere.
+    """
+    most = max(_at_positions(frames).values())
+    if most == 1:
+        yield "", list(frames)
+        return
+    for name, _ in frames[0].order:
+        groups = _partition(frames, [dict(frame.order).get(name) for frame in frames])
+        if not 1 < len(groups) <= most:
+            continue
+        if max(max(_at_positions(group).values()) for _, group in groups) < most:
+            for value, group in groups:
+                for label, repeated in _by_repetition(group):
+                    yield ", ".join(filter(None, (f"{name} {_word(value)}", label))), repeated
+            return
+    yield from _in_order(frames, most)
+
+
+def _in_order(frames: Sequence[FrameHeader], most: int) -> Iterator[tuple[str, list[FrameHeader]]]:
+    counts = _at_positions(frames)
+    if set(counts.values()) != {most}:
+        yield "", list(frames)
+        return
+    seen: Counter[int] = Counter()
+    groups: dict[int, list[FrameHeader]] = defaultdict(list)
+    places = _places(frames)
+    for place, frame in sorted(
+        zip(places, frames, strict=True), key=lambda pair: (pair[1].instance_number, pair[1].index)
+    ):
+        groups[seen[place]].append(frame)
+        seen[place] += 1
+    for number, group in sorted(groups.items()):
+        yield f"repetition {number + 1}", group
+
+
+def _places(frames: Sequence[FrameHeader]) -> list[int]:
+    """The number of each frame's position along the normal, positions counted from the lowest."""
+    height = heights(frames)
+    order = np.argsort(height, kind="stable")
+    steps = np.concatenate([[0], np.diff(height[order]) > SAME_POSITION_MM]).cumsum()
+    places = np.empty(len(frames), int)
+    places[order] = steps
+    return [int(place) for place in places]
+
+
+def _at_positions(frames: Sequence[FrameHeader]) -> Counter[int]:
+    return Counter(_places(frames))
+
+
+def _partition(frames: Sequence[FrameHeader], keys: Iterable[Any]) -> list[tuple[Any, list[FrameHeader]]]:
+    groups: dict[Any, list[FrameHeader]] = {}
+    for frame, key in zip(frames, keys, strict=True):
+        groups.setdefault(key, []).append(frame)
+    return list(groups.items())
+
+
+def _differing(keys: Sequence[tuple[tuple[str, Any], ...]]) -> set[str]:
+    """Names whose values differ among keys."""
+    return {
+        name
+        for one, other in pairwise(keys)
+        for (name, value), (_, different) in zip(one, other, strict=True)
+        if value != different
+    }
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return " ".join(map(_word, value)) if isinstance(value, tuple) else str(value)
+
+
+def _stacked(label: str, frames: Sequence[FrameHeader]) -> _Part:
+    stacked = stack(frames)
+    if isinstance(stacked, Refusal):
+        return _Part(label, tuple(frames), refusal=stacked)
+    ordered, grid = stacked
+    return _Part(label, tuple(ordered), grid=grid)
+
+
+def _with_incomplete_refused(parts: Sequence[_Part]) -> Iterator[_Part]:
+    """Refuse volumes that lack slices which another volume of the series has at the same places."""
+    whole = [part for part in parts if part.grid is not None]
+    for part in parts:
+        fuller = next((other for other in whole if _lacks_slices_of(part, other)), None)
+        if fuller is None:
+            yield part
+            continue
+        details = (
+            f"{len(part.frames)} of the {len(fuller.frames)} slices that other volumes of the series have"
+        )
+        yield replace(
+            part,
+            grid=None,
+            refusal=Refusal(
+                Code.VOLUME_INCOMPLETE, details, "leave it out, or export the whole series again"
+            ),
+        )
+
+
+def _lacks_slices_of(part: _Part, other: _Part) -> bool:
+    """True if every slice of a volume lies where one of a fuller volume of the same slices does."""
+    if part is other or len(part.frames) >= len(other.frames) or part.frames[0].position is None:
+        return False
+    if not _same_slices(part.frames[0], other.frames[0]):
+        return False
+    own, fuller = heights([other.frames[0], *part.frames])[1:], heights(other.frames)
+    return bool((np.abs(own[:, None] - fuller[None]).min(axis=1) <= SAME_POSITION_MM).all())
