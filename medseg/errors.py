@@ -62,6 +62,7 @@ class Code(StrEnum):
     SLICES_MISSING = "SLICES_MISSING"
     SLICES_DUPLICATE = "SLICES_DUPLICATE"
     SLICES_UNEVEN = "SLICES_UNEVEN"
+    INSTANCES_DIFFER = "INSTANCES_DIFFER"
     GANTRY_TILT = "GANTRY_TILT"
     VOLUME_INCOMPLETE = "VOLUME_INCOMPLETE"
     MOSAIC = "MOSAIC"
@@ -144,6 +145,7 @@ MEANING: dict[Code, str] = {
     Code.ONE_SLICE: "a single slice is no volume",
     Code.SLICES_MISSING: "slices of an even stack are missing",
     Code.SLICES_DUPLICATE: "several slices lie at one position and nothing tells them apart",
+    Code.INSTANCES_DIFFER: "two files claim one DICOM instance and hold different pixels",
     Code.SLICES_UNEVEN: "the gaps between slices differ",
     Code.GANTRY_TILT: "slices are shifted against each other along the stack",
     Code.VOLUME_INCOMPLETE: "a volume lacks slices that others of its series have",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +14,7 @@ from medseg.io.affine_checks import MAX_VOXELS
 from medseg.io.dicom import mosaic
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.frames import FrameHeader
+from medseg.io.dicom.pixels import stored_frames
 from medseg.io.dicom.series import SeriesVolume
 from medseg.volume import Volume
 
@@ -39,7 +39,7 @@ def read_volume(volume: SeriesVolume, *, max_voxels: int = MAX_VOXELS) -> Volume
         details = f"{' × '.join(map(str, shape))} voxels, more than {max_voxels}"
         raise MedsegError(Code.TOO_LARGE, volume.header.file, details, "export a smaller field of view")
     if volume.header.mosaic:
-        stored = _frames_of(volume.header.file, [0])[0]
+        stored = stored_frames(volume.header.file, [0])[0]
         array = mosaic.unpack_pixels(_real(stored, volume.frames[0]), volume.grid)
     else:
         array = _stacked(volume)
@@ -53,7 +53,7 @@ def _stacked(volume: SeriesVolume) -> Array:
     array: Array | None = None
     with ThreadPoolExecutor(_THREADS) as pool:
         tasks = {
-            file: pool.submit(_frames_of, file, [volume.frames[place].index for place in places])
+            file: pool.submit(stored_frames, file, [volume.frames[place].index for place in places])
             for file, places in by_file.items()
         }
         for file, places in by_file.items():
@@ -94,58 +94,3 @@ def _real(stored: Array, frame: FrameHeader) -> Array:
         whole: Array = stored.astype(np.int32) + np.int32(frame.intercept)
         return whole
     return (stored * np.float64(frame.slope) + frame.intercept).astype(np.float32)
-
-
-def _frames_of(file: DicomFile, indices: list[int]) -> list[Array]:
-    """Stored values (rows, columns) of frames of a file; MONOCHROME1 is inverted, so that bright is high."""
-    import pydicom
-    from pydicom.pixels.utils import pixel_array
-
-    try:
-        with file.open() as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(stream, force=True)
-            if not dataset.file_meta.get("TransferSyntaxUID"):
-                dataset.file_meta.TransferSyntaxUID = _syntax_without_meta(dataset)
-            inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
-            frames = [pixel_array(dataset, index=index, raw=True) for index in indices]
-    except NotImplementedError as error:
-        raise _unsupported(file, error) from None
-    except (
-        AttributeError,
-        ValueError,
-        RuntimeError,
-        EOFError,
-        TypeError,
-        KeyError,
-        OSError,
-        MemoryError,
-    ) as error:
-        if "unable to decompress" in str(error).lower() and "missing dependencies" in str(error).lower():
-            raise _unsupported(file, error) from None
-        details = f"the pixels cannot be decoded ({type(error).__name__})"
-        raise MedsegError(Code.DICOM_DAMAGED, file, details, "export it again") from None
-    if inverted:
-        frames = [_inverted(frame, int(dataset.BitsStored)) for frame in frames]
-    return frames
-
-
-def _syntax_without_meta(dataset: Any) -> Any:
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    implicit, little = dataset.original_encoding
-    if implicit:
-        return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-
-
-def _inverted(stored: Array, bits: int) -> Array:
-    """Stored values of MONOCHROME1, whose lowest value is shown white, as MONOCHROME2 would store them."""
-    if np.issubdtype(stored.dtype, np.signedinteger):
-        return (-1 - stored.astype(np.int64)).astype(stored.dtype)
-    return ((1 << bits) - 1 - stored.astype(np.int64)).astype(stored.dtype)
-
-
-def _unsupported(file: DicomFile, error: Exception) -> MedsegError:
-    details = f"its transfer syntax cannot be decoded here ({str(error).splitlines()[0][:120]})"
-    return MedsegError(Code.SYNTAX_UNSUPPORTED, file, details, "export it uncompressed")

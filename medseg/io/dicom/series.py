@@ -14,6 +14,7 @@ import numpy as np
 from medseg.errors import Code, Finding
 from medseg.grid import Grid
 from medseg.io.dicom import mosaic
+from medseg.io.dicom.duplicates import UniqueInstances, unique_instances
 from medseg.io.dicom.files import DicomFile, files_below
 from medseg.io.dicom.frames import Directory, FileHeader, FrameHeader, read_headers
 from medseg.io.dicom.geometry import SAME_POSITION_MM, Refusal, heights, is_square, stack
@@ -85,7 +86,11 @@ def read_export(root: Path, progress: Any = None) -> Export:
     by_series: dict[Any, list[FileHeader]] = defaultdict(list)
     for header in headers:  # UIDs are unique worldwide; some writers give each file a study of its own
         by_series[header.series_uid or (header.study_uid, header.series_number)].append(header)
-    volumes = [volume for series in by_series.values() for volume in split_series(series)]
+    volumes: list[SeriesVolume] = []
+    for series in by_series.values():
+        unique = unique_instances(series)
+        findings += unique.damaged
+        volumes += split_series(unique)
     return Export(tuple(volumes), tuple(findings), tuple(others))
 
 
@@ -99,13 +104,13 @@ def _absent(directory: Directory) -> Iterator[Finding]:
         yield Finding(Code.DICOMDIR_INCOMPLETE, str(directory.file), details, "copy the whole medium")
 
 
-def split_series(headers: Sequence[FileHeader]) -> Iterator[SeriesVolume]:
+def split_series(series: UniqueInstances) -> Iterator[SeriesVolume]:
     """Yield the volumes of one series, numbered from 1, those that are refused with their finding."""
-    headers, notes = _each_instance_once(headers)
-    parts = list(_parts(headers))
+    parts = list(_parts(series.headers))
     several = len(parts) > 1
-    by_file = {header.file: header for header in headers}
+    by_file = {header.file: header for header in series.headers}
     for number, part in enumerate(_with_incomplete_refused(parts), 1):
+        part = _without_conflicts(part, series.conflicts)
         header = by_file[part.frames[0].file]
         refusal = None
         if part.refusal is not None:
@@ -113,7 +118,17 @@ def split_series(headers: Sequence[FileHeader]) -> Iterator[SeriesVolume]:
             refusal = Finding(part.refusal.code, where, part.refusal.details, part.refusal.how_to_fix)
         label = part.label if several else ""
         extra = _notes(header, part)
-        yield SeriesVolume(header, number, label, part.frames, part.grid, refusal, (*notes, *extra))
+        yield SeriesVolume(header, number, label, part.frames, part.grid, refusal, (*series.notes, *extra))
+
+
+def _without_conflicts(part: _Part, conflicts: set[str]) -> _Part:
+    """Refuse a volume one of whose instances lies there twice with different pixels."""
+    doubtful = [frame for frame in part.frames if frame.instance_uid in conflicts]
+    if not doubtful or part.grid is None:
+        return part
+    details = f"{len(doubtful)} instance(s) lie there twice with different pixels, first {doubtful[0].file}"
+    refusal = Refusal(Code.INSTANCES_DIFFER, details, "export the series again into an empty folder")
+    return replace(part, grid=None, refusal=refusal)
 
 
 @dataclass(frozen=True)
@@ -132,19 +147,6 @@ def _notes(header: FileHeader, part: _Part) -> Iterator[Finding]:
     if header.padding is not None and part.grid is not None:
         details = f"pixels outside the image hold the padding value {header.padding}"
         yield Finding(Code.PADDED, where, details, "none is needed")
-
-
-def _each_instance_once(headers: Sequence[FileHeader]) -> tuple[list[FileHeader], tuple[Finding, ...]]:
-    """Headers without second copies of an instance, and a note for each copy."""
-    kept: dict[str, FileHeader] = {}
-    notes: list[Finding] = []
-    for number, header in enumerate(headers):
-        uid = (header.frames[0].instance_uid if header.frames else "") or f"without UID {number}"
-        first = kept.setdefault(uid, header)
-        if first is not header:
-            details = f"the same instance as {first.file.path.name}"
-            notes.append(Finding(Code.DUPLICATE_INSTANCE, str(header.file), details, "none is needed"))
-    return list(kept.values()), tuple(notes)
 
 
 def _parts(headers: Sequence[FileHeader]) -> Iterator[_Part]:
