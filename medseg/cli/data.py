@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import Quiet, app
+from medseg.cli.app import Quiet, Verbose, app, reporter
 from medseg.cli.exits import needs_extra
 from medseg.errors import ExitCode
 
@@ -66,3 +66,33 @@ def export(
     from pipelines.commands import export as pipeline
 
     pipeline.run(work, folder, Reporter(quiet=quiet), onnx=onnx)
+
+
+@app.command(rich_help_panel="Data and models")
+def convert(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="IN…", help="DICOM exports: folders of any depth, files, zip archives."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for NIfTI files and summary.csv.")],
+    key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A secret key for the case names; default: made in OUT/private."),
+    ] = None,
+    no_index: Annotated[
+        bool, typer.Option("--no-index", help="Do not write OUT/private/index.csv (case name, patient).")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Write every volume of DICOM exports as NIfTI; what has no certain geometry is refused by name.
+
+    Writes `OUT/<case>.nii.gz`, `summary.csv`, `quarantine.csv` and `run.json`. Case names are keyed hashes;
+    only `OUT/private/` tells whom they stand for. Run again, what is done is skipped. Exit code 3: some
+    series were excluded (see `quarantine.csv`).
+    """
+    needs_extra("dicom")
+    from pipelines.commands import convert as pipeline
+
+    settings = pipeline.Settings(key_file, not no_index)
+    return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

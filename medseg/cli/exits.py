@@ -21,6 +21,7 @@ from medseg.resources import is_out_of_memory
 _EXTRA_PACKAGES = {
     "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "dicom": ("pydicom", "highdicom", "gdcm"),
 }
 
 _WRONG_PATH = {

@@ -24,7 +24,7 @@ class UniqueInstances:
 
     headers: list[FileHeader] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)
-    damaged: list[Finding] = field(default_factory=list)
+    damaged: list[tuple[DicomFile, Finding]] = field(default_factory=list)
     conflicts: set[str] = field(default_factory=set)
 
 
@@ -53,12 +53,12 @@ def _kept(uid: str, same: Sequence[FileHeader], unique: UniqueInstances) -> File
         if n == first:
             continue
         if isinstance(decoded, MedsegError):
-            unique.damaged.append(decoded.finding)
+            unique.damaged.append((header.file, decoded.finding))
             continue
         reference = pixels[first]
         if isinstance(reference, np.ndarray) and not np.array_equal(decoded, reference):
             unique.conflicts.add(uid)
-        details = f"the same instance as {same[first].file.path.name}"
+        details = "another file holds the same instance"
         unique.notes.append(Finding(Code.DUPLICATE_INSTANCE, str(header.file), details, "none is needed"))
     return same[first]
 

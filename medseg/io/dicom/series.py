@@ -58,7 +58,7 @@ class Export:
     """
 
     volumes: tuple[SeriesVolume, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[tuple[DicomFile, Finding], ...]
     others: tuple[DicomFile, ...] = field(default=())
 
 
@@ -69,18 +69,19 @@ def read_export(root: Path, progress: Any = None) -> Export:
     """
     files = list(files_below(root))
     headers: list[FileHeader] = []
-    findings: list[Finding] = []
+    findings: list[tuple[DicomFile, Finding]] = []
     others: list[DicomFile] = []
     for file, header in zip(files, read_headers(files, progress), strict=True):
         if header is None:
             others.append(file)
         elif isinstance(header, Directory):
-            findings += _absent(header)
+            findings += [(file, finding) for finding in _absent(header)]
         elif isinstance(header, Finding):
-            findings.append(header)
+            findings.append((file, header))
         elif header.not_a_scan is not None:
             details = f"{header.not_a_scan} ({header.modality})"
-            findings.append(Finding(Code.NOT_A_SCAN, str(file), details, "none is needed: it is no scan"))
+            finding = Finding(Code.NOT_A_SCAN, str(file), details, "none is needed: it is no scan")
+            findings.append((file, finding))
         else:
             headers.append(header)
     by_series: dict[Any, list[FileHeader]] = defaultdict(list)
@@ -126,7 +127,7 @@ def _without_conflicts(part: _Part, conflicts: set[str]) -> _Part:
     doubtful = [frame for frame in part.frames if frame.instance_uid in conflicts]
     if not doubtful or part.grid is None:
         return part
-    details = f"{len(doubtful)} instance(s) lie there twice with different pixels, first {doubtful[0].file}"
+    details = f"{len(doubtful)} instance(s) lie there twice with different pixels"
     refusal = Refusal(Code.INSTANCES_DIFFER, details, "export the series again into an empty folder")
     return replace(part, grid=None, refusal=refusal)
 

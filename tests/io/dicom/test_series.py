@@ -56,7 +56,8 @@ def test_a_series_of_two_volumes(tmp_path: Path, first: dict, second: dict, labe
     write_series(tmp_path, SECOND, AFFINE, series="1.2.3", prefix="b", **second)
     volumes = _volumes(tmp_path)
     assert len(volumes) == 2 and (labels is None or list(volumes) == labels)
-    assert _right([*volumes.values()][0], FIRST) and _right([*volumes.values()][1], SECOND)
+    one, other = volumes.values()
+    assert _right(one, FIRST) and _right(other, SECOND)
 
 
 def test_repetitions_without_a_tag_go_by_instance_number(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_whole_intercepts_keep_integers(tmp_path: Path) -> None:
 def test_what_is_no_scan_is_named(tmp_path: Path) -> None:
     write_series(tmp_path, FIRST, AFFINE, Modality="RTDOSE")
     export = read_export(tmp_path)
-    assert not export.volumes and {f.code for f in export.findings} == {Code.NOT_A_SCAN}
+    assert not export.volumes and {f.code for _, f in export.findings} == {Code.NOT_A_SCAN}
 
 
 def test_colour_is_refused(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_cut_pixels_are_damaged_and_so_is_cut_compression(tmp_path: Path) -> Non
         read_volume(volume)
     assert refused.value.code == Code.DICOM_DAMAGED
     (tmp_path / "z.gz").write_bytes(gzip.compress(paths[1].read_bytes())[:-40])
-    assert {f.code for f in read_export(tmp_path).findings} == {Code.TRUNCATED}
+    assert {f.code for _, f in read_export(tmp_path).findings} == {Code.TRUNCATED}
 
 
 def test_too_many_voxels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
