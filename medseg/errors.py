@@ -66,6 +66,7 @@ class Code(StrEnum):
     GANTRY_TILT = "GANTRY_TILT"
     VOLUME_INCOMPLETE = "VOLUME_INCOMPLETE"
     MOSAIC = "MOSAIC"
+    SEG_IMPOSSIBLE = "SEG_IMPOSSIBLE"
     # A case is used, with a note
     DUPLICATE_INSTANCE = "DUPLICATE_INSTANCE"
     BURNED_IN = "BURNED_IN"
@@ -149,6 +150,7 @@ MEANING: dict[Code, str] = {
     Code.SLICES_UNEVEN: "the gaps between slices differ",
     Code.GANTRY_TILT: "slices are shifted against each other along the stack",
     Code.VOLUME_INCOMPLETE: "a volume lacks slices that others of its series have",
+    Code.SEG_IMPOSSIBLE: "a label map cannot be written as a DICOM segmentation of its series",
     Code.MOSAIC: "a mosaic of slices that cannot be placed in space",
     Code.DUPLICATE_INSTANCE: "a DICOM instance lies there twice; it was used once",
     Code.DICOMDIR_INCOMPLETE: "files that a DICOMDIR names are not there",

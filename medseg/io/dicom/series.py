@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +43,8 @@ class SeriesVolume:
     grid: Grid | None = None
     refusal: Finding | None = None
     notes: tuple[Finding, ...] = ()
+    no_seg: str = ""
+    """The reason why no DICOM SEG can refer to the volume; empty where one can."""
 
     @property
     def files(self) -> tuple[DicomFile, ...]:
@@ -119,7 +121,16 @@ def split_series(series: UniqueInstances) -> Iterator[SeriesVolume]:
             refusal = Finding(part.refusal.code, where, part.refusal.details, part.refusal.how_to_fix)
         label = part.label if several else ""
         extra = _notes(header, part)
-        yield SeriesVolume(header, number, label, part.frames, part.grid, refusal, (*series.notes, *extra))
+        yield SeriesVolume(
+            header,
+            number,
+            label,
+            part.frames,
+            part.grid,
+            refusal,
+            (*series.notes, *extra),
+            _no_seg(part, by_file),
+        )
 
 
 def _without_conflicts(part: _Part, conflicts: set[str]) -> _Part:
@@ -130,6 +141,19 @@ def _without_conflicts(part: _Part, conflicts: set[str]) -> _Part:
     details = f"{len(doubtful)} instance(s) lie there twice with different pixels"
     refusal = Refusal(Code.INSTANCES_DIFFER, details, "export the series again into an empty folder")
     return replace(part, grid=None, refusal=refusal)
+
+
+def _no_seg(part: _Part, by_file: Mapping[DicomFile, FileHeader]) -> str:
+    """The reason why a SEG cannot refer to a volume's slices as one series; empty where it can."""
+    headers = [by_file[file] for file in dict.fromkeys(frame.file for frame in part.frames)]
+    if any(not header.study_uid or not header.series_uid for header in headers):
+        return "it lacks the UID of its study or series"
+    for what in ("study_uid", "frame_of_reference"):
+        if len(values := {getattr(header, what) for header in headers}) > 1:
+            return f"its slices state {len(values)} different {what.replace('_', ' ').replace('uid', 'UIDs')}"
+    if any(header.mosaic for header in headers):
+        return "the tiles of a mosaic are no frames that a SEG could refer to"
+    return ""
 
 
 @dataclass(frozen=True)
