@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import format_number_as_ds
 
 from medseg.grid import Array
 
@@ -31,10 +32,10 @@ def slice_dataset(
     dataset.SeriesInstanceUID, dataset.StudyInstanceUID = series, generate_uid(entropy_srcs=["study"])
     dataset.Modality, dataset.InstanceNumber = "MR", index + 1
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "M"]
-    dataset.ImagePositionPatient = [f"{x:.9g}" for x in lps[:3, 3] + index * lps[:3, 2]]
+    dataset.ImagePositionPatient = _strings(lps[:3, 3] + index * lps[:3, 2])
     cosines = np.concatenate([lps[:3, 0] / spacing[0], lps[:3, 1] / spacing[1]])
-    dataset.ImageOrientationPatient = [f"{x:.12g}" for x in cosines]
-    dataset.PixelSpacing = [f"{spacing[1]:.9g}", f"{spacing[0]:.9g}"]
+    dataset.ImageOrientationPatient = _strings(cosines)
+    dataset.PixelSpacing = _strings((spacing[1], spacing[0]))
     set_pixels(dataset, pixels[:, :, index].T)
     for keyword, value in tags.items():
         setattr(dataset, keyword, value)
@@ -77,15 +78,15 @@ def enhanced_dataset(volumes: Sequence[Array], affine: Array, **tags: Any) -> Fi
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "NONE"]
     cosines = np.concatenate([lps[:3, 0] / spacing[0], lps[:3, 1] / spacing[1]])
     shared = Dataset()
-    shared.PlaneOrientationSequence = _item(ImageOrientationPatient=[f"{x:.12g}" for x in cosines])
-    shared.PixelMeasuresSequence = _item(PixelSpacing=[f"{spacing[1]:.9g}", f"{spacing[0]:.9g}"])
+    shared.PlaneOrientationSequence = _item(ImageOrientationPatient=_strings(cosines))
+    shared.PixelMeasuresSequence = _item(PixelSpacing=_strings((spacing[1], spacing[0])))
     dataset.SharedFunctionalGroupsSequence = DicomSequence([shared])
     frames, planes = [], []
     for time, volume in enumerate(volumes, 1):
         for index in range(volume.shape[2]):
             groups = Dataset()
             position = lps[:3, 3] + index * lps[:3, 2]
-            groups.PlanePositionSequence = _item(ImagePositionPatient=[f"{x:.9g}" for x in position])
+            groups.PlanePositionSequence = _item(ImagePositionPatient=_strings(position))
             groups.FrameContentSequence = _item(TemporalPositionIndex=time)
             frames.append(groups)
             planes.append(volume[:, :, index].T)
@@ -119,3 +120,8 @@ def _item(**tags: Any) -> DicomSequence:
     for keyword, value in tags.items():
         setattr(item, keyword, value)
     return DicomSequence([item])
+
+
+def _strings(numbers: Iterable[float]) -> list[str]:
+    """Decimal strings of at most 16 characters, as DICOM stores them."""
+    return [format_number_as_ds(float(number)) for number in numbers]

@@ -191,7 +191,7 @@ def _series_number(volume: SeriesVolume) -> int:
 def _uid(content: str, what: str) -> str:
     from pydicom.uid import generate_uid
 
-    return str(generate_uid(prefix=None, entropy_srcs=[content, what]))
+    return str(generate_uid(entropy_srcs=[content, what]))
 
 
 def _set_dates(segmentation: Any, source: Dataset, content: str) -> None:
@@ -203,6 +203,8 @@ def _set_dates(segmentation: Any, source: Dataset, content: str) -> None:
         ("InstanceCreationDate", date), ("InstanceCreationTime", time),
     ):  # fmt: skip
         setattr(segmentation, keyword, value)
+    for item in segmentation.get("ContributingEquipmentSequence", []):
+        item.ContributionDateTime = f"{date}{time}"
     organization = _uid(content, "dimensions")
     for item in segmentation.get("DimensionOrganizationSequence", []):
         item.DimensionOrganizationUID = organization
@@ -217,6 +219,7 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
     not lie on a slice of the grid within 0.01 mm, and DICOM_DAMAGED for a file that is no readable SEG.
     """
     import pydicom
+    from pydicom.errors import InvalidDicomError
     from pydicom.pixels.utils import pixel_array
 
     try:
@@ -228,7 +231,7 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
                 frames = frames.reshape(1, int(dataset.Rows), int(dataset.Columns))
         numbers = [int(item.SegmentNumber) for item in dataset.SegmentSequence]
         groups = list(dataset.PerFrameFunctionalGroupsSequence)
-    except (AttributeError, ValueError, RuntimeError, KeyError, OSError) as error:
+    except (InvalidDicomError, AttributeError, ValueError, RuntimeError, KeyError, OSError) as error:
         details = f"no readable segmentation ({type(error).__name__})"
         raise MedsegError(Code.DICOM_DAMAGED, path, details, "write it again") from None
     shared = dataset.SharedFunctionalGroupsSequence[0]
