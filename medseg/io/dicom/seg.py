@@ -15,6 +15,7 @@ from medseg.classes import ClassList
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io.dicom.codes import ClassCode, codes_of
+from medseg.io.dicom.objects import MANUFACTURER, content_uid, series_number, set_dates, source_datasets
 from medseg.io.dicom.series import SeriesVolume
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ SAME_PLACE_MM = 0.01
 """Largest distance in space between a voxel of a label map and that of the SEG that is read back."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_MANUFACTURER = "medseg"
-_MAY_BE_EMPTY = (
-    "PatientID", "PatientName", "PatientSex", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate",
-    "StudyTime", "ReferringPhysicianName",
-)  # fmt: skip
-"""Attributes of type 2: they must stand in a SEG, and may be empty."""
 
 
 def write(
@@ -86,7 +81,7 @@ def _segmentation(
         raise ValueError("a refused volume has no grid")
     content = hashlib.sha256(np.packbits(masks).tobytes())
     content.update(repr((volume.header.series_uid, volume.label, classes.names, algorithm, kind)).encode())
-    sources = _sources(volume)
+    sources = source_datasets(volume)
     frames = masks.transpose(3, 2, 1, 0)  # slices, rows, columns, segments
     affine = _LPS_TO_RAS @ volume.grid.affine
     # highdicom's volumes run (slices, rows, columns)
@@ -103,11 +98,11 @@ def _segmentation(
         pixel_array=pixels,
         segmentation_type=kind,
         segment_descriptions=_descriptions(classes, algorithm),
-        series_instance_uid=_uid(content.hexdigest(), "series"),
-        series_number=_series_number(volume),
-        sop_instance_uid=_uid(content.hexdigest(), "instance"),
+        series_instance_uid=content_uid(content.hexdigest(), "series"),
+        series_number=series_number(volume),
+        sop_instance_uid=content_uid(content.hexdigest(), "instance"),
         instance_number=1,
-        manufacturer=_MANUFACTURER,
+        manufacturer=MANUFACTURER,
         manufacturer_model_name=algorithm[0][:64],
         software_versions=algorithm[1][:64],
         device_serial_number="1",
@@ -115,43 +110,8 @@ def _segmentation(
         series_description=f"{algorithm[0]} segmentation"[:64],
         omit_empty_frames=kind == "BINARY",
     )
-    _set_dates(segmentation, sources[0], content.hexdigest())
+    set_dates(segmentation, sources[0], content.hexdigest())
     return segmentation
-
-
-def _sources(volume: SeriesVolume) -> list[Dataset]:
-    """The data sets of a volume's files, without pixels, in the order of its slices."""
-    import pydicom
-
-    datasets = []
-    for file in volume.files:
-        with file.open() as stream:
-            dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
-        _complete(dataset, volume)
-        datasets.append(dataset)
-    return datasets
-
-
-def _complete(dataset: Dataset, volume: SeriesVolume) -> None:
-    """Add attributes that a SEG must have and may leave empty, where the series lacks them."""
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in dataset:
-            setattr(dataset, keyword, "")
-    dataset.decode()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    if not dataset.get("FrameOfReferenceUID"):
-        dataset.FrameOfReferenceUID = _uid(volume.header.series_uid, "frame of reference")
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    gap = f"{volume.grid.spacing[2]:.9g}" if volume.grid is not None else ""
-    if not per_frame and not dataset.get("SliceThickness"):
-        dataset.SliceThickness = gap
-    if per_frame:  # what all frames share may stand with each of them; here it must stand once
-        shared = dataset.SharedFunctionalGroupsSequence[0]
-        for name in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
-            if name not in shared and name in per_frame[0]:
-                setattr(shared, name, per_frame[0].get(name))
-        if not shared.PixelMeasuresSequence[0].get("SliceThickness"):
-            shared.PixelMeasuresSequence[0].SliceThickness = gap
 
 
 def _descriptions(classes: ClassList, algorithm: tuple[str, str]) -> Sequence[Any]:
@@ -181,35 +141,6 @@ def _descriptions(classes: ClassList, algorithm: tuple[str, str]) -> Sequence[An
             )
         )
     return descriptions
-
-
-def _series_number(volume: SeriesVolume) -> int:
-    """A number for the new series, away from those of scanners."""
-    return min(1_000_000 + (volume.header.series_number or 0) % 1_000_000 + volume.number, 2**31 - 1)
-
-
-def _uid(content: str, what: str) -> str:
-    from pydicom.uid import generate_uid
-
-    return str(generate_uid(entropy_srcs=[content, what]))
-
-
-def _set_dates(segmentation: Any, source: Dataset, content: str) -> None:
-    """Dates and times of the series instead of now, and UIDs made from the content instead of drawn ones."""
-    date = str(source.get("ContentDate") or source.get("SeriesDate") or source.get("StudyDate") or "19700101")
-    time = str(source.get("ContentTime") or source.get("SeriesTime") or source.get("StudyTime") or "000000")
-    for keyword, value in (
-        ("ContentDate", date), ("ContentTime", time), ("SeriesDate", date), ("SeriesTime", time),
-        ("InstanceCreationDate", date), ("InstanceCreationTime", time),
-    ):  # fmt: skip
-        setattr(segmentation, keyword, value)
-    for item in segmentation.get("ContributingEquipmentSequence", []):
-        item.ContributionDateTime = f"{date}{time}"
-    organization = _uid(content, "dimensions")
-    for item in segmentation.get("DimensionOrganizationSequence", []):
-        item.DimensionOrganizationUID = organization
-    for item in segmentation.get("DimensionIndexSequence", []):
-        item.DimensionOrganizationUID = organization
 
 
 def read(path: Path, grid: Grid, count: int | None = None) -> Array:
