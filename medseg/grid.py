@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+_T = TypeVar("_T")
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -31,6 +32,17 @@ def planes_of(plane: Plane | Sequence[Plane]) -> tuple[Plane, ...]:
     if not planes or len(set(planes)) < len(planes):
         raise ValueError("name each plane once, and at least one")
     return planes
+
+
+def left_right_axis(plane: Plane, unit: str = "mm") -> int | None:
+    """The axis of a slice (…, H, W) that runs from left to right, -2 or -1; None where there is none.
+
+    In scans (mm) it is H of axial slices (X, Y) and coronal ones (X, Z), and sagittal slices have none; in
+    images (px), whose rows are H, it is W.
+    """
+    if unit == "px":
+        return -1
+    return None if plane == "sagittal" else -2
 
 
 NOUNS = {"mm": "scan", "px": "image"}
@@ -72,3 +84,15 @@ def corner_distance(a: Grid, b: Grid) -> float:
 def same_grid(a: Grid, b: Grid, tolerance: float = SAME_GRID_MM) -> bool:
     """Whether both have one shape and all eight corner voxels within ``tolerance`` (mm or px)."""
     return a.shape == b.shape and a.unit == b.unit and corner_distance(a, b) <= tolerance
+
+
+def centre_crop(array: _T, size: Sequence[int]) -> _T:
+    """Crop the middle (…, h, w) out of an array or tensor (…, H, W), as a view; ``size`` ends with h, w.
+
+    Of an odd difference the larger part is cut off at the end.
+    """
+    cropped: Any = array
+    height, width = size[-2:]
+    top, left = (cropped.shape[-2] - height) // 2, (cropped.shape[-1] - width) // 2
+    view: _T = cropped[..., top : top + height, left : left + width]
+    return view

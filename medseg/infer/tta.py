@@ -1,4 +1,4 @@
-"""One predictor that sees each input several times: at several scales, and mirrored left to right.
+"""Test-time augmentation: a predictor that sees each input at several scales, and mirrored left to right.
 
 Scores of every view are brought back to the input's size bilinearly. Of the views the mean probability
 counts, or of each class the largest score, as DeepLab fuses its scales (Chen et al. 2017).
@@ -19,19 +19,21 @@ from medseg.networks.blocks import resized
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """``predictor`` at ``scales``, with ``flip`` also mirrored at each, fused by ``fusion``.
+    """``predictor`` at ``scales``, with a ``flip_axis`` also mirrored along it at each, fused by ``fusion``.
 
-    A scaled side is rounded, then raised to the next that the predictor takes.
+    The axis is that of (B, C, H, W) which runs from left to right, -2 or -1; see
+    :func:`medseg.grid.left_right_axis`. A scaled side is rounded, then raised to the next that the predictor
+    takes.
     """
 
     predictor: Predictor
     scales: Sequence[float] = (1.0,)
     fusion: Fusion = "mean"
-    flip: bool = False
+    flip_axis: int | None = None
 
     @property
     def spec(self) -> Spec:
-        """What the predictor takes and gives."""
+        """The form of the predictor's input and output."""
         return self.predictor.spec
 
     def __call__(self, batch: Tensor) -> Tensor:
@@ -50,7 +52,8 @@ class TestTimeAugmentation:
         """Logits (B, K, H, W) of each view, on the predictor's device."""
         for scale in self.scales:
             sides = (self.spec.size_from(max(1, round(side * scale))) for side in batch.shape[-2:])
-            seen = resized(batch, tuple(sides))
-            yield resized(self.predictor(seen), batch.shape)
-            if self.flip:
-                yield resized(self.predictor(seen.flip(-1)).flip(-1), batch.shape)
+            scaled = resized(batch, tuple(sides))
+            yield resized(self.predictor(scaled), batch.shape)
+            if self.flip_axis is not None:
+                mirrored = self.predictor(scaled.flip(self.flip_axis)).flip(self.flip_axis)
+                yield resized(mirrored, batch.shape)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from medseg import files
 from medseg.errors import Code, MedsegError
+from medseg.grid import centre_crop
 from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
 from medseg.train.fabric import deterministic, open_fabric, resolved_precision, seeded
@@ -286,9 +287,7 @@ def _broken(t: int, details: str) -> MedsegError:
 
 def _fitted(labels: Tensor, logits: Logits) -> Tensor:
     """The labels or weights where a network of valid convolutions predicts: the middle (B, H', W')."""
-    height, width = (logits if isinstance(logits, Tensor) else logits[0]).shape[-2:]
-    top, left = (labels.shape[-2] - height) // 2, (labels.shape[-1] - width) // 2
-    return labels[..., top : top + height, left : left + width]
+    return centre_crop(labels, (logits if isinstance(logits, Tensor) else logits[0]).shape)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -300,7 +300,9 @@ class FoldTraining:
     def description(self) -> Description:
         """What the model folder says of this training's network; ingest found the channels and unit."""
         found = files.read_json(self.work.ingest / "dataset.json")
-        about = model_spec.described(self.recipe, model_spec.domain_of(self.trained))
+        about = model_spec.described(
+            self.recipe, model_spec.domain_of(self.trained, self.recipe.preprocess.foreground)
+        )
         known = {"channels": tuple(found["channels"]), "unit": found.get("unit", "mm")}
         return about.model_copy(update=known)
 

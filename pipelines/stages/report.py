@@ -235,16 +235,17 @@ def _times(job: Job) -> Chart:
     return Chart("Where the time went", png, f"Stages of this run; the steps of {one}, on average.")
 
 
-def _told(job: Job) -> list[Path]:
-    """What is told of each predicted case."""
-    return [p for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in results.NOT_CASES]
+def _told(job: Job) -> dict[Path, str]:
+    """The JSON files of predicted cases that ingest still knows, each with its case."""
+    known = cases(job.work.ingest)
+    return {p: case for p, case in results.metadata_files(job.work.predictions).items() if case in known}
 
 
 def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
     """Overlays of predicted cases: the worst scored first, then unlabelled ones; at most `MOST_CASES`."""
     by_name = cases(job.work.ingest)
     wanted = [*html.case_order(scores)]
-    predicted = {p.stem: p for p in _told(job)}
+    predicted = {case: path for path, case in _told(job).items()}
     wanted += [name for name in predicted if name not in wanted]
     roles = {row.case: row.role for row in scores}
     for name in wanted[:MOST_CASES]:
@@ -278,7 +279,8 @@ def _truth(case: CaseFiles, classes: ClassList, image: Volume) -> Array | None:
 
 
 def _prediction(about: Path, classes: ClassList, image: Volume) -> Array | None:
-    label = results.label_map(about.parent, about.stem, image.grid.unit)
+    case = results.metadata_files(about.parent)[about]
+    label = results.label_map(about.parent, case, image.grid.unit)
     predicted = scoring.predicted_files(label, classes.masks)
     if predicted is None:
         return None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.grid import Array, Grid
+from medseg.grid import Array, Grid, Plane, left_right_axis
 from medseg.infer import crf, inferers, predict, segment
 from medseg.infer.inferers import GaussianWindow, WholeSlice
 from medseg.infer.predictor import NetworkPredictor, Spec
@@ -66,7 +66,7 @@ def test_views_are_the_network_on_each_scale_and_mirror_image_fused(
     fusion: Any, scales: list[float], flip: bool
 ) -> None:
     net = network()
-    views = TestTimeAugmentation(NetworkPredictor(net, SPEC), scales, fusion, flip)
+    views = TestTimeAugmentation(NetworkPredictor(net, SPEC), scales, fusion, -1 if flip else None)
     batch = torch.randn(2, 3, 24, 20, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         found, expected = views(batch), by_hand(net, batch, scales, fusion, flip=flip)
@@ -83,7 +83,7 @@ def test_one_view_is_the_network_itself() -> None:
 
 @pytest.mark.parametrize("how", [WholeSlice(), GaussianWindow((16, 16), (8, 8))])
 def test_whole_slices_and_blended_windows_are_predicted_through_views(how: Any) -> None:
-    views = TestTimeAugmentation(NetworkPredictor(network(), SPEC), [0.5, 1.0], "mean", flip=True)
+    views = TestTimeAugmentation(NetworkPredictor(network(), SPEC), [0.5, 1.0], "mean", flip_axis=-1)
     made = predict.label(ready(image()), views, how, confidence=True)
     assert made.labels.shape == (22, 18, 1)
     assert made.quality_kind == "probability"
@@ -94,7 +94,7 @@ def test_whole_slices_and_blended_windows_are_predicted_through_views(how: Any) 
 def test_a_model_of_several_views_says_so_and_predicts_by_no_other_mode() -> None:
     about = describe(scales=(0.5, 1.0), flip=True, scale_fusion="max")
     assert about.several_views
-    assert "dense at scales 0.5, 1, also mirrored, fused by max" in card(about, 1, 1)
+    assert "dense at scales 0.5, 1, also mirrored left to right, fused by max" in card(about, 1, 1)
     assert isinstance(inferers.choose_inferer(about, "gaussian"), GaussianWindow)
     for mode in ("vote", "tiles"):
         with pytest.raises(MedsegError, match="use dense or gaussian") as refused:

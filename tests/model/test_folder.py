@@ -103,7 +103,7 @@ def test_a_member_outside_the_folder_is_not_reached(folder: Path, tmp_path: Path
     (folder / "model.json").write_text(json.dumps(tree))
     with pytest.raises(MedsegError) as caught:
         loading.load(folder)
-    assert caught.value.code == Code.MODEL_TAMPERED
+    assert caught.value.code == Code.NAME_INVALID
 
 
 def test_weights_of_another_network_are_refused(folder: Path) -> None:
