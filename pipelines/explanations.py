@@ -108,10 +108,9 @@ def _labels(volume: NormalizedVolume, network: Network, description: Description
 
 
 def _middles(predicted: Array) -> list[int]:
-    """Three of (slices, H, W): where a quarter, half and three quarters of what was predicted are passed.
+    """Choose up to three of (slices, H, W), at a quarter, half and three quarters of what was predicted.
 
-    Where nothing was predicted, slices at a quarter, half and three quarters of the volume. Fewer where they
-    are the same.
+    Where nothing was predicted, they are at a quarter, half and three quarters of the volume.
     """
     weights = predicted.sum(axis=(1, 2), dtype=np.int64)
     passed = np.cumsum(weights if weights.any() else np.ones_like(weights))

@@ -17,7 +17,7 @@ def card(description: Description, parameters: int, members: int) -> str:
     keywords = f" ({domain.words(description.keywords)})" if description.keywords else ""
     plural = "" if members == 1 else "s"
     trained = "\n".join(f"- {member}: {domain.words(facts)}" for member, facts in description.trained.items())
-    seen = "\n".join(f"- {line}" for line in domain.lines(description.domain))
+    trained_on = "\n".join(f"- {line}" for line in domain.lines(description.domain))
     inputs = f"{NOUNS[description.unit]}s"
     return f"""# {description.name}
 
@@ -33,7 +33,7 @@ Labels {names} in {_input_words(description)}.
 ## Domain
 What the training {inputs} were like{_UNLIKE[description.unit]}.
 
-{seen}
+{trained_on}
 
 Not a medical device: every label map needs a qualified reader's review.
 """

@@ -17,9 +17,8 @@ from medseg.console import Reporter
 from medseg.device import choose
 from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.grid import NOUNS
-from medseg.infer import batch, inferers, loading, predict, results
+from medseg.infer import batch, loading, results
 from medseg.infer.batch import Outcome, Task
-from medseg.infer.ensemble import MultiPlaneEnsemble
 from medseg.infer.loading import Model
 from medseg.ingest import label_names, quarantine
 from medseg.ingest.patterns import files_under
@@ -73,7 +72,6 @@ class _Source:
 def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `inputs` (files or folders) into `out`, one command at a time."""
     model = loading.load(settings.model, choose(settings.device))
-    _check_mode(model, settings.mode)
     found = find_inputs(inputs, model, out, include_labels=settings.include_labels)
     if not found.cases:
         where, noun = ", ".join(map(str, inputs)), NOUNS[found.unit]
@@ -92,13 +90,6 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
             _say(say, case.task, outcomes[-1])
             bar.to(n, case.task.case)
         return _conclude(found, outcomes, out, settings, model, say)
-
-
-def _check_mode(model: Model, mode: str | None) -> None:
-    """Refuse a `--mode` that the network cannot take before any scan is read."""
-    several = model.predictor.predictors if isinstance(model.predictor, MultiPlaneEnsemble) else None
-    for predictor in several or (model.predictor,):
-        predict.check(inferers.choose_inferer(model.description, mode), predictor.spec)
 
 
 # Inputs
