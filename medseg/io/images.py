@@ -75,6 +75,25 @@ def read_values(
     return _volume(np.ascontiguousarray(planes), notes)
 
 
+def read_palette(path: Path) -> list[tuple[int, int, int]] | None:
+    """Read the colours (RGB, 0-255) of a palette image by index; None for images without a palette.
+
+    Only the header is read. Raises what :func:`read` raises.
+    """
+    with _coded(path, MAX_PIXELS), path.open("rb") as file:
+        try:
+            with _quiet():
+                image = Image.open(file, formats=_FORMATS)
+                colours = image.getpalette("RGB") if image.mode == "P" else None
+        except UnidentifiedImageError:
+            if not _is_tiff(file):
+                raise
+            return None
+    if colours is None:
+        return None
+    return [(colours[i], colours[i + 1], colours[i + 2]) for i in range(0, len(colours), 3)]
+
+
 def is_grey(path: Path) -> bool:
     """Tell whether red, green and blue are the same everywhere; False where the image cannot be read."""
     try:

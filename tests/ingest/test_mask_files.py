@@ -178,7 +178,7 @@ def test_a_picture_without_one_colour_is_no_constant(tmp_path: Path) -> None:
     image, findings = checks.read_image(black)
     assert image is None
     assert [(f.code, f.details) for f in findings] == [(Code.CONSTANT, "every pixel is (0, 0, 0)")]
-    assert "picture" in findings[0].how_to_fix and "scan" not in findings[0].how_to_fix
+    assert "image" in findings[0].how_to_fix and "scan" not in findings[0].how_to_fix
     _, findings = checks.read_image({"grey": tmp_path / "b.png"})
     assert [f.details for f in findings] == ["every pixel is 0"]
     image, findings = checks.read_image({"grey": tmp_path / "a.png"})
