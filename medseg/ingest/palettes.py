@@ -44,7 +44,7 @@ def palette_faults(paths: Iterable[Path], classes: ClassList | None = None) -> d
         if ranks[palettes[path]] == best:
             for index, colour in colours.items():
                 indices.setdefault(colour, {}).setdefault(index, path)
-    faults = {}
+    faults: dict[Path, Finding] = {}
     for path, colours in shown.items():
         for index, colour in colours.items():
             others = {i: example for i, example in indices.get(colour, {}).items() if i != index}
