@@ -53,6 +53,7 @@ _COLOURS = (
 )
 
 _GOLDEN_ANGLE = 0.381966
+_LIMIT = 2**31
 
 
 class ClassListError(ValueError):
@@ -113,6 +114,9 @@ class ClassList:
         if not 2 <= len(values) <= VOID:
             details = f"{len(values)} class{'' if len(values) == 1 else 'es'}"
             raise ClassListError("classes", details, f"list 2 to {VOID}, the background among them")
+        if beyond := [v for v in (*values, *self.void_values) if not -_LIMIT <= v < _LIMIT]:
+            part: ListPart = "classes" if beyond[0] in values else "void"
+            raise ClassListError(part, f"value {beyond[0]} is beyond 32 bits", "use smaller label values")
         if self.label_form == "colours" and (shared := _twice(colours)):
             details = f"two classes, or one and void, share the colour {list(shared[0])}"
             raise ClassListError("classes", details, "classes written by their colours need one each")

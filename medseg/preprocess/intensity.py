@@ -205,11 +205,16 @@ def _moments(channel: Array, rule: Foreground) -> tuple[float, float]:
     if count == 0:
         return 0.0, 0.0
     mean = total / count
-    squares = 0.0
+    rest, squares = 0.0, 0.0
     for values in _axial(channel):
         offsets = values[values > above].astype(np.float64) - mean
+        rest += float(offsets.sum())
         squares += float(offsets @ offsets)
-    return mean, math.sqrt(squares / count)
+    std = math.sqrt(squares / count)
+    if abs(mean) > _FAR * std:  # the sum has lost digits that the offsets keep
+        mean += rest / count
+        std = math.sqrt(max(squares / count - (rest / count) ** 2, 0.0))
+    return mean, std
 
 
 def _without_bias(channel: Array, grid: Grid) -> npt.NDArray[np.float32]:

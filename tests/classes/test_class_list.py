@@ -60,6 +60,14 @@ def test_a_list_without_a_background_must_say_so(names: dict[int, str]) -> None:
     assert ClassList.from_names(names, background=False).foreground_names == tuple(names.values())
 
 
+@pytest.mark.parametrize(
+    ("names", "void"), [({0: "background", 2**31: "a"}, ()), ({0: "a", 1: "b"}, (2**40,))]
+)
+def test_values_beyond_32_bits_are_refused(names: dict[int, str], void: tuple[int, ...]) -> None:
+    with pytest.raises(ClassListError, match="beyond 32 bits"):
+        ClassList.from_names(names, void_values=void)
+
+
 def test_classes_are_proposed_from_values() -> None:
     assert propose_names([0, 2, -1, 2, -7]) == ({0: "background", 2: "label_2"}, (-7, -1))
     assert background_value({1: "a"}) is None
