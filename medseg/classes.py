@@ -145,7 +145,7 @@ class ClassList:
         given = colours or {}
         in_order = sorted(names)
         if background and names:
-            first = background_value(names)
+            first = _background_value(names)
             if first is None:
                 details = "no class is the background: none has the value 0 or the name background"
                 how_to_fix = "add 0: background, name the class that is it so, or set background: false"
@@ -292,21 +292,10 @@ class ClassList:
         return cls(classes, void_values, background=not any(r.get("foreground", False) for r in listed))
 
 
-def background_value(names: Mapping[int, str]) -> int | None:
+def _background_value(names: Mapping[int, str]) -> int | None:
     """Give the background's value among value → name: the class so named, otherwise 0; None if neither."""
     named = [value for value in sorted(names) if names[value].strip().lower() == BACKGROUND]
     return named[0] if named else 0 if 0 in names else None
-
-
-def propose_names(values: Iterable[int]) -> tuple[dict[int, str], tuple[int, ...]]:
-    """Propose value → name, and void values, for the values that label files hold.
-
-    0 is the background, negative values are void (data sets mark what is to be ignored by them), all others
-    are classes named ``label_<value>``.
-    """
-    found = sorted({int(value) for value in values})
-    names = {v: BACKGROUND if v == 0 else f"label_{v}" for v in found if v >= 0}
-    return names, tuple(v for v in found if v < 0)
 
 
 _MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

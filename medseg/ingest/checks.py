@@ -6,7 +6,7 @@ decided whether grey values can be computed with, and in which dtype.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -173,12 +173,7 @@ def read_label(
 
 def label_values(paths: Iterable[Path]) -> list[int]:
     """Give the values that a few label maps hold, sorted; files that cannot be read add none."""
-    return sorted({value for values in values_by_file(paths).values() for value in values})
-
-
-def values_by_file(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
-    """Give each label map's values, sorted; files that cannot be read or hold no integers are left out."""
-    values_of = {}
+    present: set[int] = set()
     for path in paths:
         try:
             volume = mask_files.read_values(path)
@@ -186,34 +181,8 @@ def values_by_file(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
             continue
         values, faults = _label_values(volume.array[0], path)
         if all(fault.is_note for fault in faults):
-            values_of[path] = tuple(values.tolist())
-    return values_of
-
-
-def lone_values(values_of: Mapping[Path, Collection[int]]) -> dict[Path, tuple[int, ...]]:
-    """Give for each label map the values that it alone holds; maps without such values are left out.
-
-    A map whose lone values outnumber the others' (:func:`looks_like_image`) is probably no label map.
-    """
-    holders: dict[int, list[Path]] = {}
-    for path, values in values_of.items():
-        for value in values:
-            holders.setdefault(value, []).append(path)
-    lone: dict[Path, list[int]] = {}
-    for value in sorted(holders):
-        if len(holders[value]) == 1:
-            lone.setdefault(holders[value][0], []).append(value)
-    return {path: tuple(lone[path]) for path in values_of if path in lone}
-
-
-def looks_like_image(path: Path, values_of: Mapping[Path, Collection[int]]) -> bool:
-    """Tell whether a file among label maps is probably an image of grey values.
-
-    It is where the values that it alone holds are more than all values of the other files together; a single
-    file is compared with nothing.
-    """
-    others = {value for other, values in values_of.items() if other != path for value in values}
-    return bool(others) and len(set(values_of[path]) - others) > len(others)
+            present.update(values.tolist())
+    return sorted(present)
 
 
 # Places

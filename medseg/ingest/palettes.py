@@ -9,6 +9,8 @@ import numpy as np
 
 from medseg.classes import ClassList, Colour
 from medseg.errors import Code, Finding, MedsegError
+from medseg.ingest import mask_files
+from medseg.ingest.patterns import CaseFiles
 from medseg.io import images
 
 Palette = tuple[Colour, ...]
@@ -50,6 +52,17 @@ def palette_faults(paths: Iterable[Path], classes: ClassList | None = None) -> d
             others = {i: example for i, example in indices.get(colour, {}).items() if i != index}
             for other, example in list(others.items())[:1]:
                 faults.setdefault(path, _fault(path, (index, colour), other, example))
+    return faults
+
+
+def faults_by_case(cases: Iterable[CaseFiles], classes: ClassList) -> dict[str, Finding]:
+    """Find the cases whose label files :func:`palette_faults` names, among all cases of a set, by name."""
+    case_of = {
+        path: case.name for case in cases for label in case.label_paths for path in mask_files.files_of(label)
+    }
+    faults: dict[str, Finding] = {}
+    for path, fault in palette_faults(case_of, classes).items():
+        faults.setdefault(case_of[path], fault)
     return faults
 
 

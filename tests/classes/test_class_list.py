@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medseg.classes import VOID, ClassList, ClassListError, background_value, propose_names
+from medseg.classes import VOID, ClassList, ClassListError
 from medseg.errors import MedsegError
 from medseg.evaluate import confusion_matrix, table
 from medseg.evaluate.table import Entry
@@ -66,11 +66,6 @@ def test_a_list_without_a_background_must_say_so(names: dict[int, str]) -> None:
 def test_values_beyond_32_bits_are_refused(names: dict[int, str], void: tuple[int, ...]) -> None:
     with pytest.raises(ClassListError, match="beyond 32 bits"):
         ClassList.from_names(names, void_values=void)
-
-
-def test_classes_are_proposed_from_values() -> None:
-    assert propose_names([0, 2, -1, 2, -7]) == ({0: "background", 2: "label_2"}, (-7, -1))
-    assert background_value({1: "a"}) is None
 
 
 def test_an_unknown_negative_value_is_offered_as_void() -> None:

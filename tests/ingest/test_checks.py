@@ -394,15 +394,3 @@ def test_imagenet_scaling_needs_channels_of_one_depth(save: Save, ramp: Array) -
     assert codes(checks.read_image(paths, intensity="imagenet")[1]) == [Code.VALUE_RANGE_UNKNOWN]
     alike = {"a": paths["a"], "b": save(ramp.astype(np.uint8), "c.nii")}
     assert checks.read_image(alike, intensity="imagenet")[0] is not None
-
-
-def test_a_scan_among_label_maps_brings_values_of_its_own(save: Save, ramp: Array, tmp_path: Path) -> None:
-    labels = [save(label_of(ramp), f"{i}.nii.gz") for i in range(3)]
-    label = label_of(ramp)
-    label[0, 0, 0] = 9
-    rare, scan = save(label, "rare.nii.gz"), save(ramp + 20, "scan.nii.gz")
-    values = checks.values_by_file([*labels, rare, scan, tmp_path / "absent.nii"])
-    assert values[labels[0]] == (0, 1, 4)
-    assert checks.lone_values(values) == {rare: (9,), scan: tuple(range(20, 80))}
-    assert [path for path in values if checks.looks_like_image(path, values)] == [scan]
-    assert not checks.looks_like_image(scan, {scan: values[scan]})

@@ -10,7 +10,8 @@ import pytest
 
 from medseg.classes import ClassList
 from medseg.errors import Code
-from medseg.ingest.palettes import palette_faults
+from medseg.ingest.palettes import faults_by_case, palette_faults
+from medseg.ingest.patterns import CaseFiles
 from tests.helpers.images import save, stripes
 
 BLACK, RED, GREEN, GREY = (0, 0, 0), (128, 0, 0), (0, 128, 0), (1, 1, 1)
@@ -72,3 +73,12 @@ def test_masks_read_by_their_colours_need_no_order(tmp_path: Path) -> None:
 
 def test_a_grey_image_has_no_palette(tmp_path: Path) -> None:
     assert palette_faults([save(tmp_path / f"{i}.png", np.eye(12, dtype=np.uint8)) for i in range(2)]) == {}
+
+
+def test_the_case_of_an_exchanged_palette_is_named(tmp_path: Path) -> None:
+    for name, palette in (("p", [BLACK, RED]), ("q", [RED, BLACK])):
+        save(tmp_path / f"{name}/mask.png", stripes([0, 1]), palette)
+    cases = [CaseFiles(n, n, {}, tmp_path / n / "mask.png") for n in "pq"]
+    assert list(faults_by_case([*cases, CaseFiles("r", "r", {}, None)], CLASSES)) == ["q"]
+    folders = [CaseFiles(n, n, {}, tmp_path / n) for n in "pq"]
+    assert list(faults_by_case(folders, CLASSES)) == ["q"]
