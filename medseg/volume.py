@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from medseg.errors import Finding
 from medseg.grid import Array, AxisOrder, Grid, reorder_axes, reorder_grid
+
+Intensity = Literal["zscore", "imagenet", "none"]
+"""Scaling of grey values by each volume's own foreground, by ImageNet's colours, or not at all."""
 
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -21,12 +21,10 @@ from medseg.ingest import mask_files
 from medseg.ingest.patterns import CaseFiles
 from medseg.io import affine_checks, scans
 from medseg.mask_bits import pack_masks
-from medseg.volume import Case, Volume, survives_float32, white_level
+from medseg.volume import Case, Intensity, Volume, survives_float32, white_level
 
 LABEL_TOLERANCE = 1e-3
 """Largest distance of a label value from an integer."""
-
-Intensity = Literal["zscore", "imagenet", "none"]
 
 _SLAB_VOXELS = 2**20
 _LABEL_LIMIT = 2**31  # larger values are beyond every class list, and beyond a safe cast

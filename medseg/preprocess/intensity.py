@@ -19,13 +19,11 @@ import SimpleITK as sitk  # noqa: N813 - its users' name for it
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
+from medseg.volume import Intensity as Intensity
 from medseg.volume import Volume, survives_float32, white_level
 
 Foreground = Literal["auto", "all"] | float
 """``auto``: all but the lowest value where that fills a fifth; a number x: value > x; ``all``: everything."""
-
-Intensity = Literal["zscore", "imagenet", "none"]
-"""Scaling by each volume's own foreground, by ImageNet's colours, or not at all."""
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Start and stop along X, Y, Z, in voxels."""
