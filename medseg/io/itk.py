@@ -153,7 +153,7 @@ def _detached(header: Path, value: str, following: bytes) -> tuple[Path, ...]:
     words = value.split()
     if words[0].upper() == "LIST":
         names = [line.strip() for line in following.decode(errors="replace").splitlines() if line.strip()]
-    elif len(words) > 1 and "%" in words[0]:
+    elif "%" in value:  # MetaIO takes it for a pattern of C's printf, and crashes on one that is none
         names = _numbered(header, words)
     else:
         names = [value]

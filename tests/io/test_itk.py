@@ -237,10 +237,13 @@ def test_a_list_of_slices_is_read_and_must_be_whole(tmp_path: Path, ramp: Array,
     assert refused(path) is Code.FILE_MISSING
 
 
-@pytest.mark.parametrize("value", ["%s.raw 1 3 1", "%099999999d 1 2", "a%d.raw x 3", "a%d.raw 1 3 0"])
+@pytest.mark.parametrize(
+    "value", ["%s.raw 1 3 1", "%s.raw", "x %n.raw", "%099999999d 1 2", "a%d.raw x 3", "a%d.raw 1 3 0"]
+)
 def test_an_impossible_pattern_of_files_is_no_image(tmp_path: Path, ramp: Array, value: str) -> None:
     path = written(tmp_path / "a.mhd", image_of(ramp))
     path.write_text(path.read_text().replace("a.raw", value))
+    (tmp_path / value).write_bytes(ramp.tobytes())
     assert refused(path) is Code.NOT_AN_IMAGE
 
 
