@@ -30,7 +30,7 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-"""Of the training images' red, green and blue, from 0 to 1, as published networks were trained on them."""
+"""Mean and deviation of ImageNet's red, green and blue, from 0 to 1, as published networks expect them."""
 
 _LOWEST_FILLS = 0.2
 _N4_SHRINK = 4
