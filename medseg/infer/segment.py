@@ -94,7 +94,11 @@ def read_scan(channels: Mapping[str, Path], description: Description) -> tuple[V
     if missing := [name for name in description.channels if name not in channels]:
         how_to_fix = f"name the files <case>_<channel>, with the channels {', '.join(description.channels)}"
         raise MedsegError(Code.CHANNEL_MISSING, path, f"no file for {', '.join(missing)}", how_to_fix)
-    scan, findings = checks.read_image({name: channels[name] for name in description.channels})
+    scan, findings = checks.read_image(
+        {name: channels[name] for name in description.channels},
+        intensity=description.intensity,
+        n4=description.n4,
+    )
     if scan is None:
         raise refusal(findings)
     if scan.grid.unit != description.unit:

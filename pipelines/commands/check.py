@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.classes import ClassList
 from medseg.config import load
+from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
-from medseg.ingest import checks, layouts, quarantine
+from medseg.ingest import checks, layouts, palettes, quarantine
 from medseg.ingest.patterns import measured_alike
 
 
@@ -22,7 +22,7 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
         recipe = load.load(recipe_name, data=folder)
         d = recipe.data
         found = layouts.find(folder, d.layout, d.channels, d.label, None, d.table, d.masks)
-        verdicts = _every_case(found, recipe.data.class_list(), say)
+        verdicts = _every_case(found, recipe, say)
         if found.ignored:
             ignored = found.ignored_below(folder)
             say.line(f"  {quarantine.ignored_line(ignored, found.unit, found.known_by)}")
@@ -57,12 +57,15 @@ def _every_scan(folder: Path, say: Reporter) -> list[list[Finding]]:
     return verdicts
 
 
-def _every_case(found: layouts.Found, classes: ClassList, say: Reporter) -> list[list[Finding]]:
+def _every_case(found: layouts.Found, recipe: Recipe, say: Reporter) -> list[list[Finding]]:
     verdicts: list[list[Finding]] = [[stray] for stray in found.strays]
     for stray in found.strays:
         _say(say, Path(stray.where).name, [stray])
+    classes, scaling = recipe.data.class_list(), recipe.preprocess
+    faults = palettes.faults_by_case(found.cases, classes)
     for files in found.cases:
-        _, findings = checks.read_case(files, classes)
+        _, findings = checks.read_case(files, classes, intensity=scaling.intensity, n4=scaling.n4)
+        findings += [faults[files.name]] if files.name in faults else []
         verdicts.append(findings)
         _say(say, files.name, findings)
     return verdicts

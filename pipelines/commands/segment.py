@@ -117,7 +117,7 @@ def find_inputs(inputs: Sequence[Path], model: Model, out: Path, *, include_labe
             if path.resolve() == out.resolve():
                 raise _among_scans(out, f"label maps would lie among the {noun}s of {path}")
             for name in files_under(path, out):
-                file, usable = path / name, scans.is_measured_in(unit, path / name)
+                file, usable = path / name, scans.detect_kind(path / name) == unit
                 if usable and (include_labels or not label_names.is_label(scans.stem(file))):
                     sources.append(_Source(file, Path(name).parent.parts))
                 else:
@@ -299,7 +299,7 @@ def _must_add_up(found: Inputs, outcomes: Sequence[Outcome], out: Path) -> None:
 def _left_out_line(found: Inputs, out: Path) -> str:
     count = len(found.left_out)
     labels = sum(
-        scans.is_measured_in(found.unit, path) and label_names.is_label(scans.stem(path))
+        scans.detect_kind(path) == found.unit and label_names.is_label(scans.stem(path))
         for path in found.left_out
     )
     remark = f" ({labels} named like label maps: --include-labels takes them)" if labels else ""
