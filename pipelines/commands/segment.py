@@ -23,6 +23,7 @@ from medseg.infer.loading import Model
 from medseg.ingest import label_names, quarantine
 from medseg.ingest.patterns import files_under
 from medseg.io import scans
+from medseg.model.description import Description
 from medseg.names import check_name, joined
 
 _LONGEST_FILE_NAME = 225
@@ -72,7 +73,7 @@ class _Source:
 def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `inputs` (files or folders) into `out`, one command at a time."""
     model = loading.load(settings.model, choose(settings.device))
-    found = find_inputs(inputs, model, out, include_labels=settings.include_labels)
+    found = find_inputs(inputs, model.description, out, include_labels=settings.include_labels)
     if not found.cases:
         where, noun = ", ".join(map(str, inputs)), NOUNS[found.unit]
         how_to_fix = f"name {noun}s or their folder"
@@ -95,7 +96,9 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
 # Inputs
 
 
-def find_inputs(inputs: Sequence[Path], model: Model, out: Path, *, include_labels: bool = False) -> Inputs:
+def find_inputs(
+    inputs: Sequence[Path], description: Description, out: Path, *, include_labels: bool = False
+) -> Inputs:
     """Find the cases among files and folders, and the files of those folders that are left out.
 
     A file that was named is always a case. In folders, images are left out for a model of scans, scans for
@@ -109,7 +112,7 @@ def find_inputs(inputs: Sequence[Path], model: Model, out: Path, *, include_labe
 
     Raises PATH_MISSING, and USAGE where results would lie among the scans or replace other files.
     """
-    unit, noun = model.description.unit, NOUNS[model.description.unit]
+    unit, noun = description.unit, NOUNS[description.unit]
     sources: list[_Source] = []
     left_out: list[Path] = []
     for path in inputs:
@@ -129,19 +132,19 @@ def find_inputs(inputs: Sequence[Path], model: Model, out: Path, *, include_labe
     by_path: dict[Path, _Source] = {}
     for source in sources:
         by_path.setdefault(source.path.absolute(), source)
-    cases, masks = _by_case([*by_path.values()], model, out), model.description.class_list().masks
+    cases, masks = _by_case([*by_path.values()], description, out), description.class_list().masks
     _check_overwriting(cases, out, noun, masks)
     used = tuple(source.path for source in by_path.values())
     return Inputs(_without_equal_names(cases, masks), used, tuple(dict.fromkeys(left_out)), unit)
 
 
-def _by_case(sources: Sequence[_Source], model: Model, out: Path) -> list[Input]:
+def _by_case(sources: Sequence[_Source], description: Description, out: Path) -> list[Input]:
     """Put each case's channels together; a second file for a channel begins a case of the same name.
 
     An image holds all channels by itself. A scan's channel is the longest of the model's channels that its
     name ends with after an underscore, in capital or small letters; without any it is the first channel.
     """
-    channels, unit = model.description.channels, model.description.unit
+    channels, unit = description.channels, description.unit
     by_length = sorted(channels, key=len, reverse=True)
     cases: dict[tuple[Path, str], list[dict[str, Path]]] = {}
     folders: dict[tuple[Path, str], tuple[str, ...]] = {}
@@ -159,7 +162,7 @@ def _by_case(sources: Sequence[_Source], model: Model, out: Path) -> list[Input]
         if same_name[-1].keys() & held.keys():
             same_name.append({})
         same_name[-1].update(held)
-    masks = model.description.class_list().masks
+    masks = description.class_list().masks
     return [
         _named([*folders[key], key[1]], files_by_channel, out, unit, masks)
         for key, same_name in cases.items()

@@ -14,7 +14,6 @@ import pytest
 from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
-from medseg.infer.loading import Model
 from pipelines.commands import segment
 from pipelines.commands.segment import Settings
 from tests.helpers.model_folders import describe
@@ -23,9 +22,9 @@ from tests.helpers.scan_files import save
 MakeModel = Callable[..., Path]
 
 
-def of_channels(*channels: str, **changes: Any) -> Any:
-    """A model of these channels, for finding inputs alone: it has no networks."""
-    return Model(describe(channels=channels, **changes), None, "", 0)  # type: ignore[arg-type]
+def of_channels(*channels: str) -> Any:
+    """The description of a model of these channels."""
+    return describe(channels=channels)
 
 
 def names(found: segment.Inputs) -> dict[str, str]:
