@@ -63,7 +63,7 @@ def find(
     Raises PATH_MISSING, NOTHING_USABLE (no picture at all), FILE_UNREADABLE (a list), RECIPE_INVALID.
     """
     everything = files_under(root, without)
-    tree = [path for path in everything if scans.is_picture(Path(path))]
+    tree = [path for path in everything if scans.detect_kind(Path(path)) == "px"]
     if not tree:
         how_to_fix = f"name a folder with files of {' '.join(scans.SUFFIXES_OF['px'])}"
         raise MedsegError(Code.NOTHING_USABLE, root, "no picture", how_to_fix)
@@ -145,7 +145,7 @@ def _names(path: Path) -> dict[str, int]:
     for number, words in enumerate(map(str.split, lines), 1):
         if words:
             word = Path(words[0].replace("\\", "/"))
-            names.setdefault(scans.stem(word) if scans.is_picture(word) else word.name, number)
+            names.setdefault(scans.stem(word) if scans.detect_kind(word) == "px" else word.name, number)
     return names
 
 

@@ -148,8 +148,8 @@ def files_under(root: Path, without: Path | None = None) -> list[str]:
             continue
         seen.add(real)
         found += [Path(folder, name) for name in names]
-        named_like_scans += [path for name in inner if scans.is_scan(path := Path(folder, name))]
-    holding = {parent for path in found if scans.is_scan(path) for parent in path.parents}
+        named_like_scans += [path for name in inner if scans.detect_kind(path := Path(folder, name)) == "mm"]
+    holding = {parent for path in found if scans.detect_kind(path) == "mm" for parent in path.parents}
     found += [path for path in named_like_scans if path not in holding]
     return sorted((path.relative_to(root).as_posix() for path in found), key=natural_key)
 
@@ -161,7 +161,7 @@ def scans_under(root: Path, without: Path | None = None) -> list[str]:
 
 def measured_under(unit: scans.Unit, root: Path, without: Path | None = None) -> list[str]:
     """The scans (mm) or pictures (px) among :func:`files_under`."""
-    return [path for path in files_under(root, without) if scans.is_measured_in(unit, Path(path))]
+    return [path for path in files_under(root, without) if scans.detect_kind(Path(path)) == unit]
 
 
 def measured_alike(
@@ -176,8 +176,8 @@ def measured_alike(
     units: tuple[scans.Unit, ...] = ("mm", "px")
     for texts in (list((channels or {}).values()), everything):
         for unit in units:
-            if any(scans.is_measured_in(unit, Path(text)) for text in texts):
-                tree = [path for path in everything if scans.is_measured_in(unit, Path(path))]
+            if any(scans.detect_kind(Path(text)) == unit for text in texts):
+                tree = [path for path in everything if scans.detect_kind(Path(path)) == unit]
                 if tree:
                     return unit, tree
     known = " ".join((*scans.SUFFIXES, *scans.SUFFIXES_OF["px"]))

@@ -44,7 +44,7 @@ def find(
     patterns = Patterns(channels or {"image": "image"}, label or ("label" if "label" in rows[0] else None))
     _check_columns(root / table, rows[0], [*patterns.channels.values(), *([label] if label else [])])
     roles = _roles(root / table, rows, patterns)
-    unit: scans.Unit = "px" if scans.is_picture(Path(rows[0][_first(patterns)])) else "mm"
+    unit: scans.Unit = scans.detect_kind(Path(rows[0][_first(patterns)])) or "mm"
     if unit == "px" and not channels:
         patterns = replace(patterns, channels=dict.fromkeys(COLOURS, "image"))
     everything = files_under(root, without)
@@ -57,7 +57,7 @@ def find(
     cases = [each for each in settled if isinstance(each, CaseFiles)]
     strays = [each for each in settled if isinstance(each, Stray)]
     taken = {path for held in claims.values() for case in held for path in _files(case)}
-    tree = [root / path for path in everything if scans.is_measured_in(unit, Path(path))]
+    tree = [root / path for path in everything if scans.detect_kind(Path(path)) == unit]
     ignored = [path for path in tree if path not in taken and path.parent not in taken]
     return Found(cases, strays, "csv", patterns, ignored, roles, unit, "table")
 
