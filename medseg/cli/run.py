@@ -13,6 +13,7 @@ from medseg.cli.app import (
     Quiet,
     RecipeName,
     Settings,
+    Strict,
     Verbose,
     WorkFolder,
     app,
@@ -44,6 +45,7 @@ def run(
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it anew.")
     ] = None,
     fold: FoldChoice = None,
+    strict: Strict = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -51,7 +53,7 @@ def run(
     needs_extra("train")
     from pipelines import run as pipeline
 
-    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
     return pipeline.run(request, say, start=start)
 
@@ -77,6 +79,26 @@ def baseline(
     return pipeline.run(request, reporter(pipeline.work_folder(request), quiet=quiet, verbose=verbose))
 
 
+@app.command(rich_help_panel="Stages")
+def ingest(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    work: WorkFolder = None,
+    settings: Settings = None,
+    fold: FoldChoice = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Read and check every scan or image; list the usable, those excluded and why, and the splits."""
+    needs_extra("train")
+    from pipelines import run as pipeline
+
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
+    say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
+    return pipeline.run(request, say, only="ingest")
+
+
 def _one_stage(stage: str) -> None:
     def command(
         recipe: RecipeName,
@@ -98,11 +120,10 @@ def _one_stage(stage: str) -> None:
 
 
 _STAGE_HELP = {
-    "ingest": "Read and check every scan or image; list the usable, those excluded and why, and the splits.",
     "preprocess": "Bring usable cases into the arrays that training reads.",
     "train": "Train, resuming where an earlier run stopped; export the model folder.",
     "predict": "Label the test and unlabelled cases on their own grids.",
     "report": "Write the self-contained report.",
 }
-for _stage in ("ingest", "preprocess", "train", "predict", "report"):
+for _stage in ("preprocess", "train", "predict", "report"):
     _one_stage(_stage)

@@ -10,8 +10,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medseg.classes import ClassList, ClassListError
 from medseg.config.section import Clash, ClashError, Count, Section, Share, refusal
-from medseg.errors import Code
-from medseg.ingest import imagesets
+from medseg.errors import Code, MedsegError
+from medseg.ingest import imagesets, subjects
 from medseg.ingest.imagesets import ImageSet
 
 
@@ -55,6 +55,10 @@ class Data(Section):
     `background`, `void`, `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`, which hold
     where the recipe does not say otherwise.
 
+    `subject` reads the subject from a case's name: by `"{subject}_ses-*"` the case `sub-1_ses-2` is of
+    subject `sub-1`; a name that it does not match is a subject of its own. Cases of one subject are on one
+    side of the splits.
+
     Pictures give three channels where three names share a pattern, one where a name has its own. Layout `csv`
     reads `table`, a path relative to `path`. `splits: listed` takes the roles that the data set itself gives.
     """
@@ -64,6 +68,7 @@ class Data(Section):
     table: str | None = None
     channels: dict[str, str] = Field(default_factory=dict)
     label: str | None = None
+    subject: str | None = None
     masks: dict[str, str] = Field(default={})
     classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
     regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default={})
@@ -87,6 +92,16 @@ class Data(Section):
     def _there_are_some(cls, value: dict[int, ClassSpec], info: ValidationInfo) -> dict[int, ClassSpec]:
         if not value and not info.data.get("masks"):
             raise refusal(Code.RECIPE_INVALID, "missing", "add the key")
+        return value
+
+    @field_validator("subject")
+    @classmethod
+    def _reads_subjects(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                subjects.rule(value)
+            except MedsegError as error:
+                raise refusal(error.code, error.finding.details, error.finding.how_to_fix) from None
         return value
 
     @field_validator("void", mode="before")

@@ -21,7 +21,7 @@ from medseg.infer import loading, results
 from medseg.infer.loading import Model
 from medseg.infer.segment import segment_file, write_label_names
 from medseg.ingest import label_names, quarantine
-from medseg.ingest.patterns import files_under
+from medseg.ingest.tree import files_under
 from medseg.io import affine_checks, scans
 from medseg.resources import coded_out_of_memory
 
