@@ -79,7 +79,8 @@ def _rank(template: str, modality: str) -> tuple[bool, bool, int]:
     """Sureness of a label template; those drawn on another modality or in another space come after."""
     ending = _last(template).removeprefix("{case}")
     modalities = {hit[1] for hit in _MODALITY.finditer(ending)}
-    rank = label_rank(ending)
+    of_suffix = label_rank(_last_word(ending))
+    rank = label_rank(ending) if of_suffix is None else of_suffix
     return (
         bool(modalities) and modality not in modalities,
         "_space-" in ending,

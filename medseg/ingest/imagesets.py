@@ -74,7 +74,8 @@ def detect(tree: Sequence[str]) -> str | None:
     for name, signs in _SIGNS:
         if signs <= folders:
             return name
-    alone = Counter(path.rpartition("/")[0] for path in tree if path.split("/")[-2:-1] == ["images"])
+    in_images = [path for path in tree if path.count("/") > 1 and path.split("/")[-2] == "images"]
+    alone = Counter(path.rpartition("/")[0] for path in in_images)
     beside = {path.rpartition("/")[0] for path in tree if path.split("/")[-2:-1] == ["masks"]}
     paired = all(f"{folder.removesuffix('images')}masks" in beside for folder in alone)
     return "masks" if alone and paired and set(alone.values()) == {1} else None

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from medseg.ingest import checks, mask_files
 
 MOST_VALUES = 255
@@ -17,17 +19,20 @@ _NAMED = 6
 _MANY_TIMES = 4
 _LONE_FILES = 3
 _OFTEN_VOID = 255
+_NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True)
 class Survey:
     """``classes`` as value → name, None where only background was seen; ``void`` values, to be ignored.
 
+    ``soft_edges``: some files hold greys between 0 and 255 where the others hold only these two.
     ``remarks`` are sentences about files and values that a person should look at.
     """
 
     classes: dict[int, str] | None
     void: tuple[int, ...] = ()
+    soft_edges: bool = False
     remarks: tuple[str, ...] = ()
 
 
@@ -47,8 +52,14 @@ def survey(labels: Sequence[Path], root: Path) -> Survey:
     counts = sorted(len(values) for values in by_file.values())
     usual = counts[(len(counts) - 1) // 2] if counts else 0
     images = {name for name, held in by_file.items() if len(held) > max(_FEW, _MANY_TIMES * usual)}
+    two_values = set[int]().union(*(by_file[name] for name in by_file.keys() - images)) == {0, 255}
+    paths = {name: label for label, name in names.items()}
+    soft = {name for name in images if two_values and _is_nearly_two_values(paths[name])}
     for name in sorted(images):
         held = by_file.pop(name)
+        if name in soft:
+            remarks.append(f"{name} holds greys between 0 and 255: values above 128 are taken for the class")
+            continue
         remarks.append(
             f"{name} alone holds {len(held)} values, where others hold {usual}: it seems to be an image,"
             " and its values are no classes here"
@@ -63,11 +74,19 @@ def survey(labels: Sequence[Path], root: Path) -> Survey:
     values = {0} | values.difference(void)
     if len(values) > MOST_VALUES:
         remarks.append(f"the label files hold {len(values)} values, too many for classes: are they images?")
-        return Survey(None, void, tuple(remarks))
+        return Survey(None, void, remarks=tuple(remarks))
     if _OFTEN_VOID in values and len(values) > 2:
         remarks.append("the value 255 often marks void (ignored labels): if so, move it to data.void")
     classes = {value: "background" if value == 0 else f"label_{value}" for value in sorted(values)}
-    return Survey(classes if len(classes) > 1 else None, void, tuple(remarks))
+    return Survey(classes if len(classes) > 1 else None, void, bool(soft), tuple(remarks))
+
+
+def _is_nearly_two_values(path: Path) -> bool:
+    """True for a mask in which nearly all pixels are 0 or 255, as where its edges were smoothed."""
+    shares = [
+        np.isin(mask_files.read_values(file).array, (0, 255)).mean() for file in mask_files.files_of(path)
+    ]
+    return min(shares, default=0.0) >= _NEARLY_ALL
 
 
 def _lone_values(by_file: Mapping[str, set[int]]) -> list[str]:

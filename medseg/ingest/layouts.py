@@ -10,13 +10,24 @@ csv        a table, read by :mod:`medseg.ingest.tables`; those of image sets are
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from medseg.errors import Code, MedsegError
-from medseg.ingest import bids, dataset_json, imagesets, pairs, plain, subject_folders, subjects, tables
+from medseg.ingest import (
+    bids,
+    dataset_json,
+    imagesets,
+    pairs,
+    plain,
+    quarantine,
+    subject_folders,
+    subjects,
+    tables,
+)
 from medseg.ingest.patterns import CaseFiles, Found, Patterns, Stray, match
 from medseg.ingest.plain import IMAGE_FOLDERS, LABEL_FOLDERS
 from medseg.ingest.tree import natural_key, nfc, tree_of, without_suffix
@@ -34,7 +45,7 @@ class Guess:
     ``class_file`` names the packaged class list of an image set; ``above`` a grey mask's threshold; ``roles``
     are those that the folder itself gives; ``n_other`` files make no case. ``void`` are values to be ignored,
     ``regions`` masks that may overlap: name → values. ``subject`` is the rule that reads subjects from the
-    cases' names. ``remarks`` are sentences for the user.
+    cases' names, ``subject_remark`` says why; ``remarks`` are further sentences for the user.
     """
 
     layout: str
@@ -51,6 +62,7 @@ class Guess:
     void: tuple[int, ...] = ()
     regions: Mapping[str, tuple[int, ...]] | None = None
     subject: str | None = None
+    subject_remark: str = ""
     remarks: tuple[str, ...] = ()
 
 
@@ -93,7 +105,11 @@ def guess(root: Path) -> Guess:
     """
     found = find(root)
     labels = dataset_json.labels(dataset_json.read(root)) if found.layout == "decathlon" else None
-    subject, remark = _guess_subject(found)
+    subject, subject_remark = _guess_subject(found)
+    unread = [path for stray in found.strays if stray.code == Code.FORMAT_NOT_READ for path in stray.files]
+    unread_names = sorted(
+        path.relative_to(root).as_posix() for path in {*unread, *found.unread} if scans.unread_format(path)
+    )
     return Guess(
         found.layout,
         dict(found.patterns.channels),
@@ -107,7 +123,11 @@ def guess(root: Path) -> Guess:
         void=labels.void if labels else (),
         regions=labels.regions if labels else None,
         subject=subject,
-        remarks=(*(labels.remarks if labels else ()), *remark),
+        subject_remark=subject_remark,
+        remarks=(
+            *(labels.remarks if labels else ()),
+            *quarantine.unread_lines(unread_names, root),
+        ),
     )
 
 
@@ -156,19 +176,19 @@ def _with_subjects(found: Found, pattern: str) -> Found:
     return replace(found, cases=cases)
 
 
-def _guess_subject(found: Found) -> tuple[str | None, tuple[str, ...]]:
+def _guess_subject(found: Found) -> tuple[str | None, str]:
     """The rule that reads subjects from the cases' names, if they share any, and what to tell of it."""
     names = [case.name for case in found.cases if case.subject == case.name]
-    by_name = subjects.guess(names)
+    by_name = subjects.guess(names) if found.layout not in get_args(imagesets.ImageSet) else None
     if by_name is None:
-        return None, ()
-    shared = next(s for s in by_name.values() if list(by_name.values()).count(s) > 1)
-    together = " and ".join([name for name in names if by_name[name] == shared][:2])
-    what = f"{together} look like one subject's ({len(set(by_name.values()))} subjects in all)"
+        return None, ""
+    sizes = Counter(by_name.values())
+    together = [name for name in names if by_name[name] == next(s for s in sizes if sizes[s] > 1)]
+    what = f"{' and '.join(together[:2])} look like one subject's ({len(sizes)} subjects in all)"
     if rule := subjects.rule_for(by_name):
-        return rule, (f"{what}: data.subject keeps a subject's cases on one side of the splits",)
+        return rule, f"{what}: data.subject keeps a subject's cases on one side of the splits"
     how_to_fix = "write data.subject, or a table with a column subject (layout csv), to keep them together"
-    return None, (f"{what}, but no one rule reads the subjects from the names; {how_to_fix}",)
+    return None, f"{what}, but no one rule reads the subjects from the names; {how_to_fix}"
 
 
 def _detect(root: Path, files: list[str]) -> str:

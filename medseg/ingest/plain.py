@@ -12,7 +12,7 @@ from medseg.ingest.tree import common_start, without_suffix
 
 IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "scans", "volumes"}
 LABEL_FOLDERS = {"labels", "label", "labelstr", "labelsts", "masks", "mask", "segs", "seg"} | {
-    *("segmentations", "segmentation", "annotations", "truth", "gt"),
+    *("segmentations", "segmentation", "annotations", "truth", "gt", "lab"),
 }
 
 Affix = tuple[str, str]

@@ -59,24 +59,31 @@ def leftover_lines(found: Found, root: Path) -> list[str]:
     lines = []
     if ignored := found.ignored_below(root):
         lines.append(ignored_line(ignored, found.unit, found.known_by))
+    unread = [path.relative_to(root).as_posix() for path in found.unread]
+    return [*lines, *unread_lines(unread, root), *others_lines(found.others, found.unit)]
+
+
+def unread_lines(paths: Sequence[str], root: Path) -> list[str]:
+    """Sentences about files of image formats that are not read, one for each way to fix them."""
     by_remedy: dict[str, list[str]] = {}
-    for path in found.unread:
-        first_sentence = (scans.unread_format(path) or "").partition(", for example")[0]
-        by_remedy.setdefault(first_sentence, []).append(path.relative_to(root).as_posix())
-    for how_to_fix, names in by_remedy.items():
-        one = len(names) == 1
-        what = "file has a format that is" if one else "files have formats that are"
-        lines.append(f"{len(names)} {what} not read ({how_to_fix}): {some(names)}")
-    return [*lines, *others_lines(found.others, found.unit)]
+    for path in paths:
+        how_to_fix = (scans.unread_format(root / path) or "convert it").partition(", for example")[0]
+        by_remedy.setdefault(how_to_fix, []).append(path)
+    return [
+        f"{len(names)} {'file has a format that is' if len(names) == 1 else 'files have formats that are'}"
+        f" not read ({how_to_fix}): {some(names)}"
+        for how_to_fix, names in by_remedy.items()
+    ]
 
 
 def others_lines(paths: Sequence[str], unit: Unit) -> list[str]:
-    """A sentence that counts files that are neither scans (mm) nor images (px), if there are any."""
+    """A sentence about files that are neither scans (mm) nor images (px), if there are any."""
     if not paths:
         return []
-    be = "file is" if len(paths) == 1 else "files are"
-    nouns = "scans" if unit == "mm" else "images"
-    return [f"{len(paths)} other {be} not looked at as {nouns}: {count_by_suffix(paths)}"]
+    noun = "scan" if unit == "mm" else "image"
+    what = f"file is no {noun}" if len(paths) == 1 else f"files are no {noun}s"
+    names = some(paths) if len(paths) <= NAMED else count_by_suffix(paths)
+    return [f"{len(paths)} other {what}: {names}"]
 
 
 def some(names: Sequence[str]) -> str:

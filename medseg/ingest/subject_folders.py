@@ -38,7 +38,8 @@ def _templates(files: list[str], level: int) -> Counter[str]:
     """Paths with the folder at ``level`` written as {case}, wherever its name stands; counted.
 
     Where folders of one name lie in several others, as sessions in subjects do, those others become
-    {subject}, or {part} if they are named after roles; none at all where the names are no sessions'.
+    {subject}, or {part} if they are named after roles; none at all where the names, few and repeated, are no
+    sessions' but, for example, contrasts'.
     """
     deep = [parts for path in files if len(parts := without_suffix(path).split("/")) > level + 1]
     folders = {tuple(parts[: level + 1]) for parts in deep}
@@ -49,7 +50,7 @@ def _templates(files: list[str], level: int) -> Counter[str]:
             around = "{part}"
         elif all(subjects.is_session(name) for name in names):
             around = "{subject}"
-        else:
+        elif 2 * len(names) <= len(folders):
             return Counter()
     counts: Counter[str] = Counter()
     for parts in deep:

@@ -8,7 +8,7 @@ The guess errs on the side of silence: sites, diagnoses and running numbers are 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 
 from medseg.errors import Code, MedsegError
@@ -31,6 +31,8 @@ _SESSION = re.compile(rf"(?:{'|'.join(_LONGER)})\d*|[stvdwmyzlr]\d+|(?:19|20)\d{
 _CONTRASTS = {
     *("t1", "t2", "t1w", "t2w", "t1c", "t1ce", "t1gd", "t2star", "pd", "flair", "dwi", "adc", "swi")
 }
+
+_MOSTLY = 0.75
 
 _SITE = re.compile(
     r"(?:site|cent(?:er|re)|hospital|clinic|scanner|institution|lab|batch|fold|set|group|cohort|study|dataset"
@@ -125,8 +127,11 @@ def _are_subjects(subjects: Subjects) -> bool:
         return False
     if all(_SESSION.fullmatch(word) for word in first_words):
         return True
-    repeated = sum(
-        sum(rest in other for other in groups.values()) > 1 for rests in shared.values() for rest in rests
-    )
-    total = sum(map(len, shared.values()))
-    return 2 * repeated >= total and len(subjects) <= 2 * len(groups) ** 2
+    if len(subjects) > 2 * len(groups) ** 2:  # a few large groups are sites, scanners or diagnoses
+        return False
+    holders = Counter(rest for rests in groups.values() for rest in set(rests))
+    every = [rest for rests in shared.values() for rest in rests]
+    if all(rest.isdigit() for rest in every if rest):
+        first = min(every, key=lambda rest: int(rest or 0))
+        return 2 * holders[first] >= len(groups)  # counting begins anew with each subject
+    return sum(holders[rest] > 1 for rest in every) >= _MOSTLY * len(every)

@@ -48,7 +48,7 @@ def without_suffix(path: str) -> str:
     lower = name.lower()
     if lower.endswith(_UNREAD) and not lower.endswith(_READ):
         longest = max((suffix for suffix in _UNREAD if lower.endswith(suffix)), key=len)
-        return folder + slash + name[: -len(longest)]
+        return folder + slash + (name[: -len(longest)] or name)
     return folder + slash + scans.stem(Path(name))
 
 

@@ -42,6 +42,8 @@ def run(data: Path, out: Path, *, force: bool) -> Guess:
         guess = _with_classes(data, guess)
     if not guess.n_cases:
         raise _nothing(data, guess)
+    if guess.subject_remark and guess.class_file is None:
+        guess = replace(guess, remarks=(*guess.remarks, guess.subject_remark))
     files.write_text(out, recipe_text(out, data, guess))
     return guess
 
@@ -53,6 +55,8 @@ def _nothing(data: Path, guess: Guess) -> MedsegError:
     nouns = "scans" if tree.unit == "mm" else "images"
     details = f"no case among {len(tree.files)} {nouns} (layout {guess.layout}) in {quarantine.some(folders)}"
     how_to_fix = "write a recipe with data.channels and data.label as patterns, or a table (layout csv)"
+    if unread := quarantine.unread_lines(tree.unread, data):
+        details += f"; {'; '.join(unread)}"
     return MedsegError(Code.NOTHING_USABLE, data, details, how_to_fix)
 
 
@@ -77,7 +81,6 @@ def _packaged(data: Path, guess: Guess) -> Guess | None:
                 roles=frozenset(role for _, role in found.roles),
                 n_other=len(found.ignored) + sum(len(stray.files) for stray in found.strays),
                 subject=None,
-                remarks=(),
             )
     return best
 
@@ -88,7 +91,7 @@ def _of_images(data: Path, guess: Guess) -> Guess:
     if guess.layout in known:
         in_colours = "LabeledApproved_full" in (guess.label or "")
         name = "camvid32" if in_colours else known[guess.layout]
-        return replace(guess, class_file=name, subject=None, remarks=())
+        return replace(guess, class_file=name, subject=None)
     if packaged := _packaged(data, guess):
         return packaged
     found = _found(data, guess)
@@ -99,12 +102,14 @@ def _of_images(data: Path, guess: Guess) -> Guess:
         return guess
     surveyed = _with_classes(data, guess)
     classes = surveyed.classes
-    lossy = any(str(case.label).lower().endswith((".jpg", ".jpeg")) for case in found.cases)
+    jpeg = any(str(case.label).lower().endswith((".jpg", ".jpeg")) for case in found.cases)
     if classes is not None and len(classes) == 2:
         classes = {value: name if value == 0 else "foreground" for value, name in classes.items()}
-    if classes is None or (len(classes) <= MOST_CLASSES and not lossy):
+    if classes is None or (len(classes) <= MOST_CLASSES and not jpeg and surveyed.above is None):
         return replace(surveyed, classes=classes)
-    return replace(guess, classes={0: "background", 1: "foreground"}, above=HALF)
+    remarks = guess.remarks if surveyed.above is None else surveyed.remarks
+    two = {0: "background", 1: "foreground"}
+    return replace(surveyed, classes=two, void=(), above=HALF, remarks=remarks)
 
 
 def _with_classes(data: Path, guess: Guess) -> Guess:
@@ -114,7 +119,8 @@ def _with_classes(data: Path, guess: Guess) -> Guess:
     labels = [case.label for case in _found(data, guess).cases if case.label is not None]
     result = label_survey.survey(labels[:LABELS_READ], data)
     remarks = (*guess.remarks, *result.remarks)
-    return replace(guess, classes=result.classes, void=result.void, remarks=remarks)
+    above = HALF if result.soft_edges else None
+    return replace(guess, classes=result.classes, void=result.void, above=above, remarks=remarks)
 
 
 def _found(data: Path, guess: Guess) -> layouts.Found:
