@@ -10,8 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from medseg import files
+from medseg.cli import app
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from pipelines import run as pipeline
@@ -118,3 +120,14 @@ def test_names_of_a_table_write_nothing_outside_the_work_folder(tmp_path: Path, 
     assert {row["case"]: row["code"] for row in rows} == dict.fromkeys(names[:2], "NAME_INVALID")
     assert {path for path in tmp_path.rglob("*") if "w" not in path.relative_to(tmp_path).parts} == before
     assert {path.name for path in (tmp_path / "w/prepared").iterdir() if path.is_dir()} <= {"a", "b", "c"}
+
+
+def test_strict_is_an_option_of_the_commands(visits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(visits)
+    recipe = str(write_recipe(visits))
+    words = [recipe, "--set", SPLIT, "--set", "tracking.enabled=false", "--quiet"]
+    assert CliRunner().invoke(app, ["ingest", *words]).exit_code == 0
+    for command in ("ingest", "run"):
+        ended = CliRunner().invoke(app, [command, *words, "--strict"])
+        assert isinstance(ended.exception, MedsegError)
+        assert ended.exception.code is Code.SUBJECT_ON_BOTH_SIDES
