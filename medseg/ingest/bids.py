@@ -16,6 +16,8 @@ _SCAN = re.compile(r"sub-[^/]+/(?:ses-[^/]+/)?(anat/)?(sub-[^/]+)_([A-Za-z0-9]+)
 _SUFFIX = re.compile(r"[A-Za-z0-9]+w|T2star|FLAIR|PD|angio|MP2RAGE|UNIT1")
 _NAME = re.compile(r"(sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)_(.+)")
 _PROBABILITIES = re.compile(r"probseg$")
+_SPACE = re.compile(r"_space-([^_]+)")
+_OWN_SPACES = {"orig", "native", "individual", "T1w", "T2w", "FLAIR"}
 _DERIVED = "space|desc|label|res|den|hemi|from|to|mode|atlas|seg|scale|cohort"
 """Entities that only processed files have: a scan of ``space-MNI`` lies on another grid than the raw one."""
 
@@ -69,6 +71,8 @@ def _label_template(path: str, cases: list[str]) -> str | None:
     case = next((case for case in cases if name.startswith(f"{case}_")), hit[1])
     ending = name[len(case) :]
     if label_rank(ending) is None or _PROBABILITIES.search(ending) or _SUFFIX.fullmatch(_last_word(ending)):
+        return None
+    if (space := _SPACE.search(ending)) and space[1] not in _OWN_SPACES:
         return None
     inner = folder[subject.end() :].lstrip("/")
     start = f"{folder[: subject.start()]}/{{subject}}/**/".lstrip("/")

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 from medseg.ingest import subjects
-from medseg.ingest.label_names import label_rank
+from medseg.ingest.label_names import label_rank, split_label_ending
 from medseg.ingest.patterns import ROLES, Patterns
 from medseg.ingest.plain import LABEL_FOLDERS, common_suffix, side_by_side
 from medseg.ingest.tree import without_suffix
@@ -22,6 +22,8 @@ def patterns(files: list[str]) -> Patterns:
     if not usable or max(map(_most, usable)) < 2:
         return side_by_side(files)
     counts = max(usable, key=_most)
+    if sum(split_label_ending(t)[0] in counts for t in counts if split_label_ending(t)[1]) > 1:
+        return side_by_side(files)  # scans with a label map each, as two frames of a heart, are cases
     most, suffix = _most(counts), common_suffix(files)
     ranked = [(_label_rank(template), template) for template in counts]
     labels = sorted((rank, -counts[t], t) for rank, t in ranked if rank is not None)

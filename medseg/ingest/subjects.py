@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 
 from medseg.errors import Code, MedsegError
+from medseg.ingest.label_names import label_rank
 from medseg.ingest.tree import common_start, nfc
 
 Subjects = Mapping[str, str]
@@ -32,7 +33,10 @@ _CONTRASTS = {
     *("t1", "t2", "t1w", "t2w", "t1c", "t1ce", "t1gd", "t2star", "pd", "flair", "dwi", "adc", "swi")
 }
 
-_MOSTLY = 0.75
+_CODE = re.compile(r"[A-Z]{1,6}")
+"""Capitals alone name a site rather than a subject, unless a session follows."""
+
+_MOSTLY = 0.6
 
 _SITE = re.compile(
     r"(?:site|cent(?:er|re)|hospital|clinic|scanner|institution|lab|batch|fold|set|group|cohort|study|dataset"
@@ -125,8 +129,10 @@ def _are_subjects(subjects: Subjects) -> bool:
         return False
     if any(_PERSON.fullmatch(re.sub(r"\d+$", "", word)) for word in first_words):
         return False
-    if all(_SESSION.fullmatch(word) for word in first_words):
+    if sum(_SESSION.fullmatch(word) is not None for word in first_words) >= _MOSTLY * len(first_words):
         return True
+    if all(_CODE.fullmatch(word) or label_rank(word) is not None for word in last_words):
+        return False
     if len(subjects) > 2 * len(groups) ** 2:  # a few large groups are sites, scanners or diagnoses
         return False
     holders = Counter(rest for rests in groups.values() for rest in set(rests))

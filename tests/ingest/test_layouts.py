@@ -282,6 +282,11 @@ GUESSES: list[tuple[str, list[str], str, dict[str, str], str | None, int, int]] 
         *("derivatives/f/{subject}/**/anat/{case}_dseg.nii", 1, 1),
     ),
     (
+        "bids with label maps in another space alone",
+        ["sub-1/anat/sub-1_T1w.nii", "derivatives/f/sub-1/anat/sub-1_space-MNI152_dseg.nii"],
+        *("bids", {"T1w": "{subject}/**/anat/{case}_T1w.nii"}, None, 1, 0),
+    ),
+    (
         "names that begin with words of labels",
         [
             f"{site}{i}{end}.nii"
@@ -310,6 +315,11 @@ GUESSES: list[tuple[str, list[str], str, dict[str, str], str | None, int, int]] 
         "sessions in folders",
         [f"p{i}/{ses}/{kind}.nii" for i in (1, 2) for ses in ("ses1", "ses2") for kind in ("t1", "seg")],
         *("subjects", {"image": "{subject}/{case}/t1.nii"}, "{subject}/{case}/seg.nii", 4, 4),
+    ),
+    (
+        "frames with a label map each",
+        [f"p{i}/p{i}_frame{f}{end}.nii" for i in (1, 2) for f in ("01", f"1{i}") for end in ("", "_gt")],
+        *("subjects", {"image": "**/{case}.nii"}, "**/{case}_gt.nii", 4, 4),
     ),
     (
         "contrasts in folders",

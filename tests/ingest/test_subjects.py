@@ -50,6 +50,7 @@ SHARED = [
     (["P_001_s1", "P_001_s2", "P_002_s1"], {"P_001", "P_002"}, "{subject}_s*"),
     (["OAS2_0001_MR1", "OAS2_0001_MR2", "OAS2_0002_MR1"], {"OAS2_0001", "OAS2_0002"}, "{subject}_MR*"),
     (["p1_frame01", "p1_frame12", "p2_frame01"], {"p1", "p2"}, "{subject}_frame*"),
+    (["p1_4d", "p1_frame01", "p1_frame12", "p2_4d", "p2_frame01", "p2_frame13"], {"p1", "p2"}, "{subject}_*"),
     (["002_S_1_20060418", "002_S_1_20070418", "003_S_2_20060418"], {"002_S_1", "003_S_2"}, "{subject}_*"),
     (["x-1-left", "x-1-right", "x-2-left"], {"x-1", "x-2"}, "{subject}-*"),
     (
@@ -78,6 +79,8 @@ def test_names_that_share_a_subject(names: list[str], expected: set[str], rule: 
         ["control_1", "control_2", "patient_1", "patient_2"],
         ["site1_001", "site1_002", "site2_003", "site2_004"],
         ["c0", "c1", "c2"],
+        ["SEG_1", "SEG_2", "ROI_1", "ROI_2"],
+        ["gt_1", "gt_2", "roi_1", "roi_2"],
         ["train_1", "train_2", "test_1"],
         ["sub-01", "sub-02", "sub-10"],
         [f"um_{i:06}" for i in range(30)] + [f"uu_{i:06}" for i in range(30)],
