@@ -105,7 +105,7 @@ def known_formats() -> tuple[str, ...]:
 
 
 def unread_format(path: Path) -> str | None:
-    """How to fix a file of a known image format that is not read; None for any other file.
+    """Give the remedy for a file of a known image format that is not read; None for any other file.
 
     The name decides, regardless of case. A file without a suffix, or whose suffix is no word (as in
     ``1.2.840.10008.5``), is DICOM if it says so after its first 128 bytes. Hidden files are never named.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.classes import ClassList
 from medseg.config import load
+from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
-from medseg.ingest import checks, layouts, quarantine
+from medseg.ingest import checks, layouts, palettes, quarantine
 from medseg.ingest.tree import tree_of
 from medseg.io import scans
 
@@ -20,11 +20,12 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
     if recipe_name is None:
         verdicts = _undescribed(folder, say)
     else:
-        data = load.load(recipe_name, data=folder).data
+        recipe = load.load(recipe_name, data=folder)
+        data = recipe.data
         found = layouts.find(
             folder, data.layout, data.channels, data.label, None, data.table, data.masks, subject=data.subject
         )
-        verdicts = _every_case(found, data.class_list(), say)
+        verdicts = _every_case(found, recipe, say)
         for line in quarantine.leftover_lines(found, folder):
             say.line(f"  {line}")
     usable = sum(all(f.is_note for f in findings) for findings in verdicts)
@@ -61,12 +62,15 @@ def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
     return verdicts
 
 
-def _every_case(found: layouts.Found, classes: ClassList, say: Reporter) -> list[list[Finding]]:
+def _every_case(found: layouts.Found, recipe: Recipe, say: Reporter) -> list[list[Finding]]:
     verdicts: list[list[Finding]] = [[stray] for stray in found.strays]
     for stray in found.strays:
         _say(say, Path(stray.where).name, [stray])
+    classes, scaling = recipe.data.class_list(), recipe.preprocess
+    faults = palettes.faults_by_case(found.cases, classes)
     for files in found.cases:
-        _, findings = checks.read_case(files, classes)
+        _, findings = checks.read_case(files, classes, intensity=scaling.intensity, n4=scaling.n4)
+        findings += [faults[files.name]] if files.name in faults else []
         verdicts.append(findings)
         _say(say, files.name, findings)
     return verdicts

@@ -12,9 +12,10 @@ from typing import Any
 from medseg import files
 from medseg.classes import ClassList
 from medseg.config.data import RandomSplit
-from medseg.config.recipe import Recipe
+from medseg.config.recipe import Preprocess, Recipe
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.ingest import checks, layouts, mask_files, quarantine, splits
+from medseg.ingest import palettes as palette_checks
 from medseg.ingest.patterns import CaseFiles, Found
 from medseg.ingest.splits import Splits
 from medseg.ingest.tree import files_under, sorted_tree
@@ -118,10 +119,15 @@ def _read_all(job: Job, found: Found) -> tuple[list[CaseFiles], list[dict[str, A
     usable: list[CaseFiles] = []
     cases: list[dict[str, Any]] = []
     excluded: list[quarantine.Row] = []
+    palettes = palette_checks.faults_by_case(found.cases, classes)
+    scaling = job.recipe.preprocess
     threads = min(MOST_THREADS, os.cpu_count() or 1) if found.unit == "px" else 1
     with job.say.progress("reading", len(found.cases)) as bar, ThreadPoolExecutor(threads) as pool:
         try:
-            rows = pool.map(lambda paths: _read_one(paths, classes, found.unit), found.cases)
+            rows = pool.map(
+                lambda paths: palettes.get(paths.name) or _read_one(paths, classes, found.unit, scaling),
+                found.cases,
+            )
             for n, (paths, row) in enumerate(zip(found.cases, rows, strict=True), 1):
                 if isinstance(row, Finding):
                     excluded.append(quarantine.row(paths.name, row, root=root))
@@ -134,9 +140,11 @@ def _read_all(job: Job, found: Found) -> tuple[list[CaseFiles], list[dict[str, A
     return usable, cases, excluded
 
 
-def _read_one(paths: CaseFiles, classes: ClassList, unit: scans.Unit) -> dict[str, Any] | Finding:
+def _read_one(
+    paths: CaseFiles, classes: ClassList, unit: scans.Unit, scaling: Preprocess
+) -> dict[str, Any] | Finding:
     """Make a case's row of cases.csv, or say why it is excluded."""
-    case, findings = checks.read_case(paths, classes)
+    case, findings = checks.read_case(paths, classes, intensity=scaling.intensity, n4=scaling.n4)
     if case is None:
         return refusal(findings).finding
     grid = case.image.grid

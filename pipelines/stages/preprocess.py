@@ -58,7 +58,8 @@ def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
     done = folder / "key.json"
     if done.is_file() and files.read_json(done) == key:
         return
-    case, findings = checks.read_case(paths, job.recipe.data.class_list())
+    how = job.recipe.preprocess
+    case, findings = checks.read_case(paths, job.recipe.data.class_list(), intensity=how.intensity, n4=how.n4)
     if case is None:
         reason = refusal(findings).finding
         raise MedsegError(
