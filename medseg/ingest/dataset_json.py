@@ -122,17 +122,17 @@ def _with_regions(
     alone = {values[0]: name for name, values in by_name.items() if len(values) == 1}
     classes = {v: alone.get(v, "background" if v == 0 else f"label_{v}") for v in values}
     regions: dict[str, tuple[int, ...]] = {}
-    for name, held in by_name.items():
-        if set(held) == {0}:
+    for name, numbers in by_name.items():
+        if set(numbers) == {0}:
             continue
         safe = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "region"
-        regions[safe] = held
+        regions[safe] = numbers
         if safe != name:
             remarks += (f"{NAME}: the region {name!r} is called {safe}, for it is a part of files' names",)
     try:
         ClassList.of_masks(regions, void, classes)
     except ClassListError as error:
-        told = f"{NAME}: its regions {', '.join(regions)} cannot be used ({error}); its values are classes"
-        return Labels(classes, void, None, (*remarks, told))
-    told = f"{NAME}: regions {', '.join(regions)} are masks that may overlap: data.regions"
-    return Labels(classes, void, regions, (*remarks, told))
+        remark = f"{NAME}: its regions {', '.join(regions)} cannot be used ({error}); its values are classes"
+        return Labels(classes, void, None, (*remarks, remark))
+    remark = f"{NAME}: regions {', '.join(regions)} are masks that may overlap: data.regions"
+    return Labels(classes, void, regions, (*remarks, remark))

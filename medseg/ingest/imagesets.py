@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import Code, MedsegError
-from medseg.ingest.patterns import ROLES, CaseFiles, Found, Patterns, Stray, match
+from medseg.ingest.patterns import ROLES, CaseFiles, FolderContents, Patterns, Stray, match
 from medseg.ingest.tree import files_under, natural_key, nfc, sorted_tree, without_suffix
 from medseg.io import scans
 
@@ -49,7 +49,7 @@ def find(
     channels: Mapping[str, str] | None = None,
     label: str | None = None,
     without: Path | None = None,
-) -> Found:
+) -> FolderContents:
     """Find the cases of an image set below ``root``; given patterns replace the set's own.
 
     Raises PATH_MISSING, NOTHING_USABLE (no image at all), FILE_UNREADABLE (a list), RECIPE_INVALID.
@@ -61,11 +61,11 @@ def find(
         raise MedsegError(Code.NOTHING_USABLE, root, "no image", how_to_fix)
     image_set = _camvid(tree.files) if layout == "camvid" else _SETS[layout]
     patterns = Patterns(channels or dict.fromkeys(COLOURS, image_set.image), label or image_set.label)
-    found = match(root, tree, patterns, layout)
+    contents = match(root, tree, patterns, layout)
     if image_set.unlabelled:
-        found = _without_labels(found, image_set.unlabelled)
+        contents = _without_labels(contents, image_set.unlabelled)
     lists = image_set.lists(everything) if image_set.lists else {}
-    return _as_listed(root, found, lists) if lists else found
+    return _as_listed(root, contents, lists) if lists else contents
 
 
 def detect(tree: Sequence[str]) -> str | None:
@@ -91,7 +91,7 @@ def in_colours(patterns: Patterns) -> Patterns:
 # Lists
 
 
-def _as_listed(root: Path, found: Found, lists: Lists) -> Found:
+def _as_listed(root: Path, contents: FolderContents, lists: Lists) -> FolderContents:
     """Only the cases that the lists name, with their roles; what is listed but absent is a stray."""
     listed: dict[str, _Line] = {}
     roles: set[tuple[str, str]] = set()
@@ -101,21 +101,23 @@ def _as_listed(root: Path, found: Found, lists: Lists) -> Found:
             roles.add((name, role))
     to_learn = {name for name, role in roles if role != "test"}
     cases: list[CaseFiles] = []
-    strays = [stray for stray in found.strays if stray.case in listed]
-    ignored = {path for stray in found.strays if stray.case not in listed for path in stray.files}
-    for case in found.cases:
+    strays = [stray for stray in contents.strays if stray.case in listed]
+    ignored = {path for stray in contents.strays if stray.case not in listed for path in stray.files}
+    for case in contents.cases:
         if case.name not in listed:
             ignored |= case.paths()
         elif case.label is None and case.name in to_learn:
-            strays.append(_absent(listed[case.name], case.name, "mask", found.patterns, tuple(case.paths())))
+            strays.append(
+                _absent(listed[case.name], case.name, "mask", contents.patterns, tuple(case.paths()))
+            )
         else:
             cases.append(case)
     known = {case.name for case in cases} | {stray.case for stray in strays}
-    strays += [_absent(listed[name], name, "image", found.patterns) for name in listed.keys() - known]
+    strays += [_absent(listed[name], name, "image", contents.patterns) for name in listed.keys() - known]
     strays.sort(key=lambda stray: natural_key(stray.case))
-    every = sorted({*found.ignored, *ignored})
+    every = sorted({*contents.ignored, *ignored})
     return replace(
-        found, cases=cases, strays=strays, ignored=every, roles=tuple(sorted(roles)), known_by="list"
+        contents, cases=cases, strays=strays, ignored=every, roles=tuple(sorted(roles)), known_by="list"
     )
 
 
@@ -152,12 +154,12 @@ def _absent(line: _Line, name: str, what: str, patterns: Patterns, files: tuple[
     return Stray(Code.FILE_MISSING, str(line.path), details, how_to_fix, name, files)
 
 
-def _without_labels(found: Found, role: str) -> Found:
+def _without_labels(contents: FolderContents, role: str) -> FolderContents:
     """Take away the labels of this role, which hold no classes."""
-    names = {name for name, given in found.roles if given == role}
-    labels = [case.label for case in found.cases if case.name in names and case.label is not None]
-    cases = [replace(case, label=None) if case.name in names else case for case in found.cases]
-    return replace(found, cases=cases, ignored=sorted({*found.ignored, *labels}))
+    names = {name for name, given in contents.roles if given == role}
+    labels = [case.label for case in contents.cases if case.name in names and case.label is not None]
+    cases = [replace(case, label=None) if case.name in names else case for case in contents.cases]
+    return replace(contents, cases=cases, ignored=sorted({*contents.ignored, *labels}))
 
 
 # The sets

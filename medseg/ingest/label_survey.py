@@ -51,17 +51,17 @@ def survey(labels: Sequence[Path], root: Path) -> Survey:
     ]
     counts = sorted(len(values) for values in by_file.values())
     usual = counts[(len(counts) - 1) // 2] if counts else 0
-    images = {name for name, held in by_file.items() if len(held) > max(_FEW, _MANY_TIMES * usual)}
+    images = {name for name, values in by_file.items() if len(values) > max(_FEW, _MANY_TIMES * usual)}
     two_values = set[int]().union(*(by_file[name] for name in by_file.keys() - images)) == {0, 255}
     paths = {name: label for label, name in names.items()}
     soft = {name for name in images if two_values and _is_nearly_two_values(paths[name])}
     for name in sorted(images):
-        held = by_file.pop(name)
+        values = by_file.pop(name)
         if name in soft:
             remarks.append(f"{name} holds greys between 0 and 255: values above 128 are taken for the class")
             continue
         remarks.append(
-            f"{name} alone holds {len(held)} values, where others hold {usual}: it seems to be an image,"
+            f"{name} alone holds {len(values)} values, where others hold {usual}: it seems to be an image,"
             " and its values are no classes here"
         )
     remarks += _lone_values(by_file)

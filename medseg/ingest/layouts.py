@@ -28,12 +28,22 @@ from medseg.ingest import (
     subjects,
     tables,
 )
-from medseg.ingest.patterns import CaseFiles, Found, Patterns, Stray, match
+from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns, Stray, match
 from medseg.ingest.plain import IMAGE_FOLDERS, LABEL_FOLDERS
 from medseg.ingest.tree import natural_key, nfc, tree_of, without_suffix
 from medseg.io import scans
 
-__all__ = ["CaseFiles", "Found", "Guess", "Layout", "Patterns", "Stray", "find", "guess", "natural_key"]
+__all__ = [
+    "CaseFiles",
+    "FolderContents",
+    "Guess",
+    "Layout",
+    "Patterns",
+    "Stray",
+    "find",
+    "guess",
+    "natural_key",
+]
 
 Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", imagesets.ImageSet]
 
@@ -76,7 +86,7 @@ def find(
     masks: Mapping[str, str] | None = None,
     *,
     subject: str | None = None,
-) -> Found:
+) -> FolderContents:
     """Find the cases below ``root``, except in ``without``, where results are written.
 
     Patterns that are given replace those that the layout would guess; those of layout csv are columns of
@@ -90,12 +100,12 @@ def find(
         names = ", ".join(get_args(Layout))
         raise MedsegError(Code.RECIPE_INVALID, "data.layout", repr(layout), f"choose one of {names}")
     if layout in get_args(imagesets.ImageSet):
-        found = imagesets.find(root, layout, channels, label, without)
+        contents = imagesets.find(root, layout, channels, label, without)
     elif layout == "csv" and table:
-        found = tables.find(root, table, channels, label, without)
+        contents = tables.find(root, table, channels, label, without)
     else:
-        found = _find_by_patterns(root, layout, channels, label, without, masks)
-    return found if subject is None else _with_subjects(found, subject)
+        contents = _find_by_patterns(root, layout, channels, label, without, masks)
+    return contents if subject is None else _with_subjects(contents, subject)
 
 
 def guess(root: Path) -> Guess:
@@ -103,23 +113,25 @@ def guess(root: Path) -> Guess:
 
     Raises what :func:`find` raises.
     """
-    found = find(root)
-    labels = dataset_json.labels(dataset_json.read(root)) if found.layout == "decathlon" else None
-    subject, subject_remark = _guess_subject(found)
-    unread = [path for stray in found.strays if stray.code == Code.FORMAT_NOT_READ for path in stray.files]
+    contents = find(root)
+    labels = dataset_json.labels(dataset_json.read(root)) if contents.layout == "decathlon" else None
+    subject, subject_remark = _guess_subject(contents)
+    unread = [path for stray in contents.strays if stray.code == Code.FORMAT_NOT_READ for path in stray.files]
     unread_names = sorted(
-        path.relative_to(root).as_posix() for path in {*unread, *found.unread} if scans.unread_format(path)
+        path.relative_to(root).as_posix() for path in {*unread, *contents.unread} if scans.unread_format(path)
     )
     return Guess(
-        found.layout,
-        dict(found.patterns.channels),
-        found.patterns.label,
+        contents.layout,
+        dict(contents.patterns.channels),
+        contents.patterns.label,
         labels.classes if labels else None,
-        n_cases=len(found.cases),
-        n_labelled=sum(bool(case.label_paths) for case in found.cases),
-        unit=found.unit,
-        roles=frozenset(role for _, role in found.roles),
-        n_other=len(found.ignored) + len(found.unread) + sum(len(stray.files) for stray in found.strays),
+        n_cases=len(contents.cases),
+        n_labelled=sum(bool(case.label_paths) for case in contents.cases),
+        unit=contents.unit,
+        roles=frozenset(role for _, role in contents.roles),
+        n_other=len(contents.ignored)
+        + len(contents.unread)
+        + sum(len(stray.files) for stray in contents.strays),
         void=labels.void if labels else (),
         regions=labels.regions if labels else None,
         subject=subject,
@@ -138,7 +150,7 @@ def _find_by_patterns(
     label: str | None,
     without: Path | None,
     masks: Mapping[str, str] | None,
-) -> Found:
+) -> FolderContents:
     tree = tree_of(root, without, channels)
     if layout == "patterns" or (layout == "auto" and channels):
         given = Patterns(dict(channels or {}), label, masks=dict(masks or {}))
@@ -157,29 +169,33 @@ def _find_by_patterns(
     else:
         patterns = _LAYOUTS[name](root, files)
     patterns = replace(patterns, channels=channels or patterns.channels, label=label or patterns.label)
-    found = match(root, tree, patterns, name)
-    return _with_listed(root, found) if name == "decathlon" else found
+    contents = match(root, tree, patterns, name)
+    return _with_listed(root, contents) if name == "decathlon" else contents
 
 
-def _with_subjects(found: Found, pattern: str) -> Found:
+def _with_subjects(contents: FolderContents, pattern: str) -> FolderContents:
     """Subjects read from the cases' names; those that a table gives stay."""
-    texts = (*found.patterns.channels.values(), found.patterns.label or "", *found.patterns.masks.values())
+    texts = (
+        *contents.patterns.channels.values(),
+        contents.patterns.label or "",
+        *contents.patterns.masks.values(),
+    )
     if any("{subject}" in text for text in texts):
         details = f"{pattern!r} beside {{subject}} in data.channels"
         raise MedsegError(Code.RECIPE_INVALID, "data.subject", details, "keep one of them")
     subject_of = subjects.rule(pattern)
-    named = (case.subject == case.name for case in found.cases)
+    named = (case.subject == case.name for case in contents.cases)
     cases = [
         replace(case, subject=subject_of(case.name)) if by_name else case
-        for case, by_name in zip(found.cases, named, strict=True)
+        for case, by_name in zip(contents.cases, named, strict=True)
     ]
-    return replace(found, cases=cases)
+    return replace(contents, cases=cases)
 
 
-def _guess_subject(found: Found) -> tuple[str | None, str]:
+def _guess_subject(contents: FolderContents) -> tuple[str | None, str]:
     """The rule that reads subjects from the cases' names, if they share any, and what to tell of it."""
-    names = [case.name for case in found.cases if case.subject == case.name]
-    by_name = subjects.guess(names) if found.layout not in get_args(imagesets.ImageSet) else None
+    names = [case.name for case in contents.cases if case.subject == case.name]
+    by_name = subjects.guess(names) if contents.layout not in get_args(imagesets.ImageSet) else None
     if by_name is None:
         return None, ""
     sizes = Counter(by_name.values())
@@ -237,11 +253,11 @@ def _decathlon(root: Path, files: list[str]) -> Patterns:
     )
 
 
-def _with_listed(root: Path, found: Found) -> Found:
+def _with_listed(root: Path, contents: FolderContents) -> FolderContents:
     """Add images that dataset.json lists in other folders; a listed image that is absent is a stray."""
-    known = {case.name for case in found.cases} | {stray.case for stray in found.strays}
-    cases, strays = list(found.cases), list(found.strays)
-    ignored = {nfc(path.relative_to(root).as_posix()): path for path in found.ignored}
+    known = {case.name for case in contents.cases} | {stray.case for stray in contents.strays}
+    cases, strays = list(contents.cases), list(contents.strays)
+    ignored = {nfc(path.relative_to(root).as_posix()): path for path in contents.ignored}
     for entry in dataset_json.listed(dataset_json.read(root)):
         name = without_suffix(entry.image.name)
         if name in known:
@@ -250,13 +266,13 @@ def _with_listed(root: Path, found: Found) -> Found:
         if image := ignored.pop(entry.image.as_posix(), None):
             label = ignored.pop(entry.label.as_posix(), None) if entry.label else None
             label = label or (root / entry.label if entry.label else None)
-            cases.append(CaseFiles(name, name, dict.fromkeys(found.patterns.channels, image), label))
+            cases.append(CaseFiles(name, name, dict.fromkeys(contents.patterns.channels, image), label))
         else:
             how_to_fix = f"copy the file, or take it out of {dataset_json.NAME}"
             details, where = f"listed in {dataset_json.NAME}", str(root / entry.image)
             strays.append(Stray(Code.FILE_MISSING, where, details, how_to_fix, name))
     cases.sort(key=lambda case: natural_key(case.name))
-    return replace(found, cases=cases, strays=strays, ignored=list(ignored.values()))
+    return replace(contents, cases=cases, strays=strays, ignored=list(ignored.values()))
 
 
 _LAYOUTS: dict[str, Callable[[Path, list[str]], Patterns]] = {

@@ -83,7 +83,7 @@ class Patterns:
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderContents:
     """All files of a folder: cases in natural order, files that make no case, scans that no pattern names.
 
     ``roles`` are those that folders, lists or a table give to cases; ``unit`` tells scans from images;
@@ -156,7 +156,7 @@ class _Claims:
         return tuple(dict.fromkeys([*(p for paths in self.by_role.values() for p in paths), *self.unread]))
 
 
-def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> Found:
+def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> FolderContents:
     """Sort the files of ``tree`` (relative to ``root``) into cases by ``patterns``.
 
     A file that several patterns match belongs to the one with most literal characters, the label's if equal.
@@ -194,7 +194,7 @@ def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> Found:
             strays.append(result)
         name = result.name if isinstance(result, CaseFiles) else result.case
         roles |= {(name, ROLES[word]) for word in claims_of_case.role_words}
-    return Found(
+    return FolderContents(
         sorted(cases, key=lambda case: natural_key(case.name)),
         sorted(strays, key=lambda stray: natural_key(stray.case)),
         layout,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medseg import files
 from medseg.errors import Finding
-from medseg.ingest.patterns import Found
+from medseg.ingest.patterns import FolderContents
 from medseg.ingest.tree import count_by_suffix
 from medseg.io import scans
 from medseg.io.scans import Unit
@@ -54,13 +54,13 @@ def ignored_line(names: Sequence[str], unit: Unit, known_by: str) -> str:
     return f"{what} {phrases.get(known_by, f'{matching} no pattern')}: {some(names)}"
 
 
-def leftover_lines(found: Found, root: Path) -> list[str]:
+def leftover_lines(contents: FolderContents, root: Path) -> list[str]:
     """Sentences about all files of a folder that are neither in a case nor excluded, the worst first."""
     lines = []
-    if ignored := found.ignored_below(root):
-        lines.append(ignored_line(ignored, found.unit, found.known_by))
-    unread = [path.relative_to(root).as_posix() for path in found.unread]
-    return [*lines, *unread_lines(unread, root), *others_lines(found.others, found.unit)]
+    if ignored := contents.ignored_below(root):
+        lines.append(ignored_line(ignored, contents.unit, contents.known_by))
+    unread = [path.relative_to(root).as_posix() for path in contents.unread]
+    return [*lines, *unread_lines(unread, root), *others_lines(contents.others, contents.unit)]
 
 
 def unread_lines(paths: Sequence[str], root: Path) -> list[str]:

@@ -21,7 +21,7 @@ from medseg import files
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import quarantine
 from medseg.ingest.imagesets import COLOURS
-from medseg.ingest.patterns import ROLES, CaseFiles, Found, Patterns, Stray
+from medseg.ingest.patterns import ROLES, CaseFiles, FolderContents, Patterns, Stray
 from medseg.ingest.tree import files_under, natural_key, nfc, sorted_tree, without_suffix
 from medseg.io import scans
 from medseg.names import check_name
@@ -37,7 +37,7 @@ def find(
     channels: Mapping[str, str] | None = None,
     label: str | None = None,
     without: Path | None = None,
-) -> Found:
+) -> FolderContents:
     """Find the cases of the CSV file ``table``; it and the paths in it are relative to ``root``.
 
     ``channels`` maps a channel to its column, ``label`` is the label's column. Without channels an image's
@@ -66,7 +66,7 @@ def find(
         [root / p for p in paths if root / p not in named and (root / p).parent not in named]
         for paths in (tree.files, tree.unread)
     )
-    return Found(
+    return FolderContents(
         [case for case in settled if isinstance(case, CaseFiles)],
         [stray for stray in settled if isinstance(stray, Stray)],
         "csv",

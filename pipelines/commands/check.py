@@ -22,11 +22,11 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
     else:
         recipe = load.load(recipe_name, data=folder)
         data = recipe.data
-        found = layouts.find(
+        contents = layouts.find(
             folder, data.layout, data.channels, data.label, None, data.table, data.masks, subject=data.subject
         )
-        verdicts = _every_case(found, recipe, say)
-        for line in quarantine.leftover_lines(found, folder):
+        verdicts = _every_case(contents, recipe, say)
+        for line in quarantine.leftover_lines(contents, folder):
             say.line(f"  {line}")
     usable = sum(all(f.is_note for f in findings) for findings in verdicts)
     excluded = len(verdicts) - usable
@@ -41,10 +41,12 @@ def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
     """Without a recipe: every file by itself, and how the folder looks to `medseg init`."""
     tree = tree_of(folder)
     if tree.unit == "px":
-        found = layouts.find(folder)
-        labelled = sum(bool(case.label_paths) for case in found.cases)
+        contents = layouts.find(folder)
+        labelled = sum(bool(case.label_paths) for case in contents.cases)
         if labelled:
-            say.line(f"  looks like layout {found.layout}: {len(found.cases)} cases, {labelled} with masks")
+            say.line(
+                f"  looks like layout {contents.layout}: {len(contents.cases)} cases, {labelled} with masks"
+            )
     say.line("  files are read one by one, not as cases; `medseg init` writes a recipe, --recipe uses it")
     verdicts = []
     for name in tree.files:
@@ -62,13 +64,13 @@ def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
     return verdicts
 
 
-def _every_case(found: layouts.Found, recipe: Recipe, say: Reporter) -> list[list[Finding]]:
-    verdicts: list[list[Finding]] = [[stray] for stray in found.strays]
-    for stray in found.strays:
+def _every_case(contents: layouts.FolderContents, recipe: Recipe, say: Reporter) -> list[list[Finding]]:
+    verdicts: list[list[Finding]] = [[stray] for stray in contents.strays]
+    for stray in contents.strays:
         _say(say, Path(stray.where).name, [stray])
     classes, scaling = recipe.data.class_list(), recipe.preprocess
-    faults = palettes.faults_by_case(found.cases, classes)
-    for files in found.cases:
+    faults = palettes.faults_by_case(contents.cases, classes)
+    for files in contents.cases:
         _, findings = checks.read_case(files, classes, intensity=scaling.intensity, n4=scaling.n4)
         findings += [faults[files.name]] if files.name in faults else []
         verdicts.append(findings)

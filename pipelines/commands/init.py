@@ -67,19 +67,19 @@ def _packaged(data: Path, guess: Guess) -> Guess | None:
         content = class_file.read(name)
         if content.get("layout") != "patterns":
             continue
-        found = layouts.find(data, "patterns", content["channels"], content["label"])
-        labelled = sum(case.label is not None for case in found.cases)
+        contents = layouts.find(data, "patterns", content["channels"], content["label"])
+        labelled = sum(case.label is not None for case in contents.cases)
         if labelled > (best.n_labelled if best else 0):
             best = replace(
                 guess,
                 layout="patterns",
                 channels=content["channels"],
                 label=content["label"],
-                n_cases=len(found.cases),
+                n_cases=len(contents.cases),
                 n_labelled=labelled,
                 class_file=name,
-                roles=frozenset(role for _, role in found.roles),
-                n_other=len(found.ignored) + sum(len(stray.files) for stray in found.strays),
+                roles=frozenset(role for _, role in contents.roles),
+                n_other=len(contents.ignored) + sum(len(stray.files) for stray in contents.strays),
                 subject=None,
             )
     return best
@@ -94,15 +94,15 @@ def _of_images(data: Path, guess: Guess) -> Guess:
         return replace(guess, class_file=name, subject=None)
     if packaged := _packaged(data, guess):
         return packaged
-    found = _found(data, guess)
-    first = [next(iter(case.channels.values())) for case in found.cases[:LABELS_READ]]
+    contents = _contents(data, guess)
+    first = [next(iter(case.channels.values())) for case in contents.cases[:LABELS_READ]]
     if first and len(set(guess.channels.values())) == 1 and all(images.is_grey(path) for path in first):
         guess = replace(guess, channels={"grey": next(iter(guess.channels.values()))})
     if guess.classes is not None:
         return guess
     surveyed = _with_classes(data, guess)
     classes = surveyed.classes
-    jpeg = any(str(case.label).lower().endswith((".jpg", ".jpeg")) for case in found.cases)
+    jpeg = any(str(case.label).lower().endswith((".jpg", ".jpeg")) for case in contents.cases)
     if classes is not None and len(classes) == 2:
         classes = {value: name if value == 0 else "foreground" for value, name in classes.items()}
     if classes is None or (len(classes) <= MOST_CLASSES and not jpeg and surveyed.above is None):
@@ -116,14 +116,14 @@ def _with_classes(data: Path, guess: Guess) -> Guess:
     """Classes by the values of the first label files, and remarks on what is doubtful about these files."""
     if guess.label is None:
         return guess
-    labels = [case.label for case in _found(data, guess).cases if case.label is not None]
+    labels = [case.label for case in _contents(data, guess).cases if case.label is not None]
     result = label_survey.survey(labels[:LABELS_READ], data)
     remarks = (*guess.remarks, *result.remarks)
     above = HALF if result.soft_edges else None
     return replace(guess, classes=result.classes, void=result.void, above=above, remarks=remarks)
 
 
-def _found(data: Path, guess: Guess) -> layouts.Found:
+def _contents(data: Path, guess: Guess) -> layouts.FolderContents:
     return layouts.find(data, guess.layout, guess.channels, guess.label)  # type: ignore[arg-type]
 
 
@@ -170,7 +170,7 @@ sampling:
 
 def _window(data: Path, guess: Guess) -> tuple[int, int]:
     """Rows and columns of a window that holds the first image, at most 256, in steps of 32."""
-    case = _found(data, guess).cases[0]
+    case = _contents(data, guess).cases[0]
     try:
         grid = images.read(next(iter(case.channels.values()))).grid
     except MedsegError:

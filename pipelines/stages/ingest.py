@@ -16,7 +16,7 @@ from medseg.config.recipe import Preprocess, Recipe
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.ingest import checks, layouts, mask_files, quarantine, splits
 from medseg.ingest import palettes as palette_checks
-from medseg.ingest.patterns import CaseFiles, Found
+from medseg.ingest.patterns import CaseFiles, FolderContents
 from medseg.ingest.splits import Splits
 from medseg.ingest.tree import files_under, sorted_tree
 from medseg.io import scans
@@ -37,7 +37,7 @@ def run(job: Job) -> None:
     recipe, out = job.recipe, job.work.ingest
     root = data_folder(recipe)
     data = recipe.data
-    found = layouts.find(
+    contents = layouts.find(
         root,
         data.layout,
         data.channels,
@@ -49,41 +49,41 @@ def run(job: Job) -> None:
     )
     used = {
         "data": data.model_dump(mode="json"),
-        "files": [[files.stamp(p) for p in _paths(c)] for c in found.cases],
-        "strays": [str(s) for s in found.strays],
-        "roles": found.roles,
-        "ignored": found.ignored_below(root),
-        "unread": [str(path) for path in found.unread],
+        "files": [[files.stamp(p) for p in _paths(c)] for c in contents.cases],
+        "strays": [str(s) for s in contents.strays],
+        "roles": contents.roles,
+        "ignored": contents.ignored_below(root),
+        "unread": [str(path) for path in contents.unread],
     }
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
     with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:
-            usable, cases, excluded = _read_all(job, found)
-            excluded = [quarantine.row(s.case, s, root=root) for s in found.strays] + excluded
-            _must_add_up(root, job.work.root, found, cases, excluded)
+            usable, cases, excluded = _read_all(job, contents)
+            excluded = [quarantine.row(s.case, s, root=root) for s in contents.strays] + excluded
+            _must_add_up(root, job.work.root, contents, cases, excluded)
             quarantine.write(out / "quarantine.csv", excluded)
             files.write_csv(out / "cases.csv", CASE_COLUMNS, cases)
-            _say(job, found, root)
+            _say(job, contents, root)
             if not cases:
                 codes = {row["code"] for row in excluded}
                 details = ", ".join(sorted(codes)) or "no file matched the layout or patterns"
                 how_to_fix = "see ingest/quarantine.csv, data.layout and data.channels"
                 raise MedsegError(Code.NOTHING_USABLE, root, details, how_to_fix)
-            all_splits = _split(recipe, found, usable, excluded)
+            all_splits = _split(recipe, contents, usable, excluded)
             splits.write(out / "splits.csv", all_splits.rows)
             _say_unused(job, all_splits)
-            files.write_json(out / "dataset.json", _dataset(recipe, root, found, cases, excluded))
+            files.write_json(out / "dataset.json", _dataset(recipe, root, contents, cases, excluded))
         else:
-            _say(job, found, root)
-        _compare_names(job, found)
+            _say(job, contents, root)
+        _compare_names(job, contents)
 
 
-def _compare_names(job: Job, found: Found) -> None:
+def _compare_names(job: Job, contents: FolderContents) -> None:
     """Warn of cases on different sides of a split that look like one subject's; refuse them if strict.
 
     A data set's own lists and a recipe that names the subjects are taken at their word.
     """
-    if job.recipe.data.subject is not None or found.known_by == "list":
+    if job.recipe.data.subject is not None or contents.known_by == "list":
         return
     pairs = splits.names_on_both_sides(splits.read(job.work.ingest / "splits.csv"))
     if not pairs:
@@ -110,7 +110,9 @@ def _paths(case: CaseFiles) -> list[Path]:
     return [p for p in (*case.channels.values(), *labels) if p.exists()]
 
 
-def _read_all(job: Job, found: Found) -> tuple[list[CaseFiles], list[dict[str, Any]], list[quarantine.Row]]:
+def _read_all(
+    job: Job, contents: FolderContents
+) -> tuple[list[CaseFiles], list[dict[str, Any]], list[quarantine.Row]]:
     """Usable cases, their rows of cases.csv, and rows of quarantine.csv, in the order of the cases.
 
     Images are decoded by several threads; scans, which may be large, one after the other.
@@ -119,16 +121,16 @@ def _read_all(job: Job, found: Found) -> tuple[list[CaseFiles], list[dict[str, A
     usable: list[CaseFiles] = []
     cases: list[dict[str, Any]] = []
     excluded: list[quarantine.Row] = []
-    palettes = palette_checks.faults_by_case(found.cases, classes)
+    palettes = palette_checks.faults_by_case(contents.cases, classes)
     scaling = job.recipe.preprocess
-    threads = min(MOST_THREADS, os.cpu_count() or 1) if found.unit == "px" else 1
-    with job.say.progress("reading", len(found.cases)) as bar, ThreadPoolExecutor(threads) as pool:
+    threads = min(MOST_THREADS, os.cpu_count() or 1) if contents.unit == "px" else 1
+    with job.say.progress("reading", len(contents.cases)) as bar, ThreadPoolExecutor(threads) as pool:
         try:
             rows = pool.map(
-                lambda paths: palettes.get(paths.name) or _read_one(paths, classes, found.unit, scaling),
-                found.cases,
+                lambda paths: palettes.get(paths.name) or _read_one(paths, classes, contents.unit, scaling),
+                contents.cases,
             )
-            for n, (paths, row) in enumerate(zip(found.cases, rows, strict=True), 1):
+            for n, (paths, row) in enumerate(zip(contents.cases, rows, strict=True), 1):
                 if isinstance(row, Finding):
                     excluded.append(quarantine.row(paths.name, row, root=root))
                 else:
@@ -168,7 +170,7 @@ def _read_one(
 def _must_add_up(
     root: Path,
     without: Path,
-    found: Found,
+    contents: FolderContents,
     cases: Sequence[dict[str, Any]],
     excluded: Sequence[quarantine.Row],
 ) -> None:
@@ -176,11 +178,11 @@ def _must_add_up(
 
     And each case and each stray has become one row.
     """
-    tree = sorted_tree(root, files_under(root, without), found.unit)
-    known = found.files()
+    tree = sorted_tree(root, files_under(root, without), contents.unit)
+    known = contents.files()
     paths = (root / path for path in (*tree.files, *tree.unread))
     lost = sorted(path for path in paths if path not in known and path.parent not in known)
-    inputs = sorted([c.name for c in found.cases] + [s.case for s in found.strays])
+    inputs = sorted([c.name for c in contents.cases] + [s.case for s in contents.strays])
     rows = sorted(row["case"] for row in (*cases, *excluded))
     if lost or inputs != rows:
         details = (
@@ -191,7 +193,7 @@ def _must_add_up(
 
 
 def _split(
-    recipe: Recipe, found: Found, usable: Sequence[CaseFiles], excluded: Sequence[quarantine.Row]
+    recipe: Recipe, contents: FolderContents, usable: Sequence[CaseFiles], excluded: Sequence[quarantine.Row]
 ) -> Splits:
     """The splits; where they fail, the cases that were excluded are named with their codes."""
     rule = recipe.data.splits
@@ -202,7 +204,7 @@ def _split(
                 usable, folds=rule.folds, val_share=rule.val, test_share=rule.test, seed=rule.seed
             )
         if rule == "listed":
-            return splits.listed(usable, found.roles, excluded=names)
+            return splits.listed(usable, contents.roles, excluded=names)
         return splits.given(usable, [fold.model_dump() for fold in rule], excluded=names)
     except MedsegError as error:
         if not excluded:
@@ -225,31 +227,31 @@ def _say_unused(job: Job, all_splits: Splits) -> None:
 def _dataset(
     recipe: Recipe,
     root: Path,
-    found: Found,
+    contents: FolderContents,
     cases: Sequence[dict[str, Any]],
     excluded: Sequence[quarantine.Row],
 ) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "root": str(root),
-        "layout": found.layout,
+        "layout": contents.layout,
         "channels": list(json.loads(cases[0]["channels"])),
-        "unit": found.unit,
+        "unit": contents.unit,
         "classes": recipe.data.class_list().to_json(),
         "usable": len(cases),
         "labelled": sum(c["labelled"] == "yes" for c in cases),
         "excluded": len(excluded),
-        "ignored": found.ignored_below(root),
-        "unread": [path.relative_to(root).as_posix() for path in found.unread],
+        "ignored": contents.ignored_below(root),
+        "unread": [path.relative_to(root).as_posix() for path in contents.unread],
     }
 
 
-def _say(job: Job, found: Found, root: Path) -> None:
+def _say(job: Job, contents: FolderContents, root: Path) -> None:
     cases = files.read_csv(job.work.ingest / "cases.csv")
     excluded = files.read_csv(job.work.ingest / "quarantine.csv")
     labelled = sum(c["labelled"] == "yes" for c in cases)
     job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(excluded)} excluded")
     for row in excluded:
         job.say.line(f"  {quarantine.line(row)}")
-    for line in quarantine.leftover_lines(found, root):
+    for line in quarantine.leftover_lines(contents, root):
         job.say.line(f"  {line}")

@@ -10,12 +10,14 @@ import pytest
 from medseg.errors import Code, MedsegError
 from medseg.ingest import layouts
 from medseg.ingest.imagesets import COLOURS
-from medseg.ingest.patterns import Found
+from medseg.ingest.patterns import FolderContents
 
 Touch = Callable[..., Path]
 
 
-def find(root: Path, text: str, channels: dict[str, str] | None = None, label: str | None = None) -> Found:
+def find(
+    root: Path, text: str, channels: dict[str, str] | None = None, label: str | None = None
+) -> FolderContents:
     (root / "cases.csv").write_text(text)
     return layouts.find(root, "csv", channels, label, None, "cases.csv")
 

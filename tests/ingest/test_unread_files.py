@@ -10,6 +10,7 @@ import pytest
 from medseg.errors import Code, MedsegError
 from medseg.ingest import layouts, quarantine
 from medseg.ingest.tree import count_by_suffix, tree_of, without_suffix
+from medseg.io import scans
 from tests.helpers.case_lists import pairs, strays
 
 Touch = Callable[..., Path]
@@ -125,3 +126,14 @@ def test_counts_by_suffix() -> None:
     assert (
         count_by_suffix(["a.txt", "x/b.TXT", "README", "c.nii.gz"]) == "2 .txt, 1 .nii.gz, 1 without suffix"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(("a.webp", "px"), ("a.GIF", "px"), ("a.img", "mm"), ("a.nii.bz2", "mm"), ("a.dcm", "mm")),
+        *(("a.zip", None), ("a.tar.gz", None), ("a.txt", None), ("a.nii.gz", None), ("a.png", None)),
+    ],
+)
+def test_formats_that_are_not_read_are_of_scans_or_images(name: str, kind: str | None) -> None:
+    assert scans.unread_kind(Path(name)) == kind
