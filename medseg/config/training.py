@@ -41,18 +41,26 @@ class Augment(Section):
 
 
 class Phase(Section):
-    """For `epochs` epochs only parameters whose names match `layers` (globs) train, at `lr`."""
+    """A phase of training, in which only some layers train; all phases together last `train.epochs`."""
 
     layers: tuple[str, ...]
+    """Globs of parameter names that train in this phase. Typical: `["head.*"]` first, `["*"]` last."""
+
     lr: Positive
+    """Learning rate of the phase. Typical: 1e-5 to 1e-2."""
+
     epochs: Count
+    """Epochs of the phase. Typical: 1 to 20."""
 
 
 class Size(Section):
-    """For `epochs` epochs training windows are resized by `scale`, up to a size that the network takes."""
+    """A part of training with smaller patches; all parts together last `train.epochs`."""
 
     epochs: Count
+    """Epochs with this size. Typical: 1 to 20."""
+
     scale: Annotated[float, Field(gt=0, le=1)]
+    """Factor by which patches are resized, rounded up to a size that the network takes. Typical: 0.5, then 1."""
 
 
 class Train(Section):
