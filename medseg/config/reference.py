@@ -32,7 +32,7 @@ def schema() -> str:
 
 
 def _draft_7(node: Any) -> Any:
-    """Write lists of a fixed length as draft 7 does; join the lines of descriptions, drop pydantic's titles."""
+    """Write lists of a fixed length as draft 7 does; join lines of descriptions, drop pydantic's titles."""
     if isinstance(node, list):
         return [_draft_7(item) for item in node]
     if not isinstance(node, dict):

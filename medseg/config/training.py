@@ -60,7 +60,7 @@ class Size(Section):
     """Epochs with this size. Typical: 1 to 20."""
 
     scale: Annotated[float, Field(gt=0, le=1)]
-    """Factor by which patches are resized, rounded up to a size that the network takes. Typical: 0.5, then 1."""
+    """Factor by which patches are resized, up to a size that the network takes. Typical: 0.5, then 1."""
 
 
 class Train(Section):

@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from medseg.config import load, reference
 from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
+from medseg.ingest.layouts import Guess
+from pipelines.commands import init
 from tests.helpers.json_schema import problems
 
 SCHEMA = json.loads(reference.schema())
@@ -136,3 +138,13 @@ def test_the_schema_accepts_what_the_models_accept(key: str, value: Any, *, righ
         assert not right
     else:
         assert right
+
+
+def test_a_recipe_made_by_init_names_the_installed_schema(tmp_path: Path) -> None:
+    guess = Guess(
+        "patterns", {"t1": "{case}/t1.nii.gz"}, "{case}/seg.nii.gz", {0: "background", 1: "b"}, 3, 3
+    )
+    out = tmp_path / "mine.yaml"
+    out.write_text(init.recipe_text(out, tmp_path, guess), encoding="utf-8")
+    assert named_schema(out).read_text(encoding="utf-8") == reference.schema()
+    assert problems(as_json(yaml.safe_load(out.read_text())), SCHEMA, SCHEMA) == []
