@@ -47,8 +47,9 @@ def _prediction(recipe: Recipe) -> Iterator[Clash]:
     window, stride = predict.window or recipe.sampling.window, predict.stride
     in_windows = predict.mode in ("vote", "gaussian")
     if in_windows and stride and any(s > w for s, w in zip(stride, window, strict=True)):
-        keys = ("predict.stride", "predict.window", "predict.mode", "sampling.window")
-        yield Clash(keys, f"{list(stride)} leaves gaps between windows of {list(window)}", "lower it")
+        details = f"{list(stride)} leaves gaps between windows of {list(window)}"
+        stride_keys = ("predict.stride", "predict.window", "predict.mode", "sampling.window")
+        yield Clash(stride_keys, details, "lower it")
     if predict.crf is not None and predict.mode == "vote":
         details = "a CRF refines probabilities, not votes"
         yield Clash(("predict.crf", "predict.mode"), details, "set predict.mode to dense")

@@ -120,29 +120,22 @@ def _by_key(recipe: Recipe) -> dict[str, Any]:
     return values
 
 
-def schema_line(schema: str | Path = SCHEMA) -> str:
+def schema_line(schema: Path | None = None) -> str:
     """Return the first line of a recipe: the comment by which editors find the JSON Schema.
 
-    A relative path is relative to the recipe. Editors read a path up to the first space or #, so a path that
-    has one is written as a URI.
+    Without `schema` the line names the installed file. Editors read a path up to the first space or #, so a
+    path that has one is written as a URI.
     """
-    text = str(schema)
-    if any(character.isspace() or character == "#" for character in text):
-        text = Path(text).absolute().as_uri()
-    return f"# yaml-language-server: $schema={text}\n"
+    path = (schema or packaged() / SCHEMA).absolute()
+    awkward = any(character.isspace() or character == "#" for character in str(path))
+    return f"# yaml-language-server: $schema={path.as_uri() if awkward else path}\n"
 
 
 def save(recipe: Recipe, path: Path) -> None:
-    """Write the resolved recipe as YAML, and beside it the JSON Schema that its first line names.
-
-    Both stay together when the folder is copied to another machine.
-    """
+    """Write the resolved recipe as YAML; its first line names the installed JSON Schema."""
     tree = recipe.model_dump(mode="json")
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
     files.write_text(path, schema_line() + text)
-    schema, copy = (packaged() / SCHEMA).read_text(encoding="utf-8"), path.parent / SCHEMA
-    if not copy.is_file() or copy.read_text(encoding="utf-8") != schema:
-        files.write_text(copy, schema)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

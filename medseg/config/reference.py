@@ -119,7 +119,8 @@ def _type(annotation: Any) -> str:
         return f"list of {kinds[0]}" if Ellipsis in arguments else f"list of {len(kinds)} {kinds[0]}"
     if origin is dict:
         return f"{_type(arguments[0])}: {_type(arguments[1])}"
-    return {"Any": "any", "Path": "path"}.get(annotation.__name__, annotation.__name__)
+    name: str = annotation.__name__
+    return {"Any": "any", "Path": "path"}.get(name, name)
 
 
 def _default(field: FieldInfo, *, is_section: bool) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from medseg import files
 from medseg.config import class_file
-from medseg.config.load import SCHEMA, schema_line
+from medseg.config.load import schema_line
 from medseg.errors import Code, MedsegError
 from medseg.ingest import checks, layouts, mask_files, quarantine
 from medseg.ingest.layouts import Guess
@@ -181,8 +181,7 @@ def recipe_text(out: Path, data: Path, guess: Guess) -> str:
     if {"train", "val"} <= guess.roles:
         splits = "listed         # the roles that the data set itself gives; or {folds: 1, val: 0.2, ..}"
     made = _SCANS if guess.unit == "mm" else _images(data, guess)
-    first_line = schema_line(class_file.packaged() / SCHEMA).strip()
-    return f"""{first_line}
+    return f"""{schema_line().strip()}
 # Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
 # Read it once, then: {_command("run", out)}
 name: {_scalar(recipe_name(out))}
