@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,35 @@ def test_commands_in_the_docs_exist(page: Path) -> None:
     known = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
     for command in re.findall(r"(?:^|`)medseg ([a-z]+)\b", page.read_text(), re.M):
         assert command in known, f"{page.name} names medseg {command}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_files_and_modules_that_pages_name_exist(page: Path) -> None:
+    named = re.findall(r"`((?:medseg|pipelines|configs|tests|benchmarks|docs)/[\w/.]*)`", page.read_text())
+    for path in named:
+        assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_the_page_of_the_architecture_has_the_layers_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert "\n".join(layers) in (ROOT / "docs/architecture.md").read_text()
+
+
+PRIVATE_WORDS = (
+    r"the house|\brooms?\b|verdict|a line each|beside the network|set aside|remed(?:y|ies)|pictures?|tints?",
+    r"margin maps?|<case>_margin|size error|over classes|own grid|says how sure|\| seen \||\bone an? image\b",
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_pages_use_the_words_of_the_field(page: Path) -> None:
+    for words in PRIVATE_WORDS:
+        assert re.findall(words, page.read_text(), re.IGNORECASE) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_void_is_explained_where_a_page_first_speaks_of_it(page: Path) -> None:
+    prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.DOTALL)
+    first = re.search(r"\bvoid\b[^.|;]{0,60}", prose, re.IGNORECASE)
+    assert first is None or "ignore" in first[0].lower(), f"{page.name}: {first[0]!r}"
