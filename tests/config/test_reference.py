@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -55,6 +56,13 @@ def test_every_key_has_a_meaning_and_typical_values(section: type[BaseModel]) ->
         assert typical or load.sections_in(field.annotation), (
             f"{section.__name__}.{key} has no typical values"
         )
+
+
+def test_the_wheel_takes_the_schema_with_the_recipes() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included["configs"] == "medseg/configs"
+    assert (Path(__file__).parents[2] / "configs" / load.SCHEMA).is_file()
 
 
 def test_the_schema_that_ships_is_the_models() -> None:
