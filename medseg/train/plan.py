@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from torch import nn
 
 from medseg import files
+from medseg.device import Precision
 from medseg.train.optim import Optimiser, Phase, Schedule
-
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class FitPlan:
     """How long, how fast, in which precision, and what counts as best.
 
     Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
-    limits the gradient's norm. ``precision`` auto is fp32 on a CPU and bf16 on a GPU, fp16 where that lacks
-    it. ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler. ``patience`` counts
+    limits the gradient's norm. ``precision`` is decided by :func:`medseg.device.resolve_precision`.
+    ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler. ``patience`` counts
     validations without a better ``monitor``, a key of what validation gives, higher being better; 0
     never stops early. ``identity`` is whatever else makes two trainings different (data, recipe); its values
     are plain.
