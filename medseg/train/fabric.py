@@ -16,8 +16,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
-from medseg.device import resolved
-from medseg.errors import Code, MedsegError
+from medseg.device import resolve_precision
 from medseg.train.plan import FitPlan
 
 _AMP = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -44,21 +43,11 @@ def open_fabric(plan: FitPlan) -> Fabric:
         accelerator=kind,
         devices=[int(number)] if number else plan.processes,
         strategy=strategy,
-        precision=_AMP[resolved_precision(plan, kind)],
+        precision=_AMP[resolve_precision(plan.precision, plan.device)],
         plugins=[LightningEnvironment()],
     )
     fabric.launch()
     return fabric
-
-
-def resolved_precision(plan: FitPlan, kind: str) -> str:
-    """Decide the plan's precision for a kind of device (cpu, cuda, mps).
-
-    Raises ``KEYWORD_INVALID`` for fp16 on a CPU, which torch does not train in.
-    """
-    if plan.precision == "fp16" and kind == "cpu":
-        raise MedsegError(Code.KEYWORD_INVALID, "train.precision", "fp16 on a cpu", "use fp32 or bf16")
-    return resolved(plan.precision, kind)
 
 
 @cache

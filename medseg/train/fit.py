@@ -25,17 +25,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from medseg import files
+from medseg.device import resolve_precision
 from medseg.errors import Code, MedsegError
 from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
-from medseg.train.fabric import (
-    compile_problem,
-    deterministic,
-    first_line,
-    open_fabric,
-    resolved_precision,
-    seeded,
-)
+from medseg.train.fabric import compile_problem, deterministic, first_line, open_fabric, seeded
 from medseg.train.plan import Epoch, FitPlan
 from medseg.train.prefetch import ahead
 from medseg.train.stop import Stopped, StopRequest, handle_stop_signals
@@ -301,7 +295,7 @@ def _set_up(
     module = torch.compile(network) if compiles else network
     model, stepper = fabric.setup(module, optimiser)
     rows = slice(fabric.global_rank, None, fabric.world_size)
-    precision = resolved_precision(plan, fabric.device.type)
+    precision = resolve_precision(plan.precision, fabric.device)
     settings = {**plan.settings(network), "precision": precision}
     run = _Run(fabric, network, model, optimiser, stepper, loss, draw, augment, plan, folder, rows, settings)
     run.resume()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from torch import nn
 
 from medseg import files
+from medseg.device import Precision
 from medseg.train.optim import Optimiser, Phase, Schedule
-
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class FitPlan:
     """Length, rates, precision and choice of the best weights of a training.
 
     Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
-    limits the gradient's norm. ``precision`` auto is what :func:`medseg.device.resolved` says. ``device`` is
-    cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler, and does nothing where torch finds none
+    limits the gradient's norm. ``precision`` is decided by :func:`medseg.device.resolve_precision`.
+    ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler, and does nothing where torch finds none
     (:func:`medseg.train.fabric.compile_problem`). ``patience`` counts validations without a better
     ``monitor``, a key of what validation gives, higher being better, as far as they say anything (see
     :class:`Epoch`); 0 never stops early. ``identity`` is whatever else makes two trainings different (data,

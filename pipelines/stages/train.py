@@ -18,6 +18,7 @@ from PIL import Image
 from medseg import files
 from medseg.config.recipe import Recipe
 from medseg.console import seconds_in_words
+from medseg.device import emulation_warning, resolve_precision
 from medseg.grid import Plane
 from medseg.ingest.splits import SplitRow
 from medseg.model import domain
@@ -173,7 +174,12 @@ def _say_plan(job: Job, training: FoldTraining) -> None:
     count = sum(p.numel() for p in network.parameters())
     done = training.folder / LAST
     steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
-    job.say.line(f"  {_title(training)}: {job.recipe.network.name}, {count:,} parameters; {steps}")
+    precision = resolve_precision(plan.precision, plan.device)
+    job.say.line(
+        f"  {_title(training)}: {job.recipe.network.name}, {count:,} parameters; {steps}, {precision}"
+    )
+    if slow := emulation_warning(plan.precision, plan.device):
+        job.say.line(f"  {slow}")
     if initial_network is not None:
         job.say.line(f"  {initial_network}")
     weights = training.class_weights()
