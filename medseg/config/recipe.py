@@ -256,8 +256,8 @@ class Predict(Section):
     """How `scales` and `flip` are combined: mean probability or largest score. Typical: `mean`."""
 
     flip: bool = False
-    """Test-time augmentation: also segment the mirrored slice (left to right) and average. Typical: false;
-    true for a little accuracy at twice the time."""
+    """Test-time augmentation: also segment each slice mirrored from left to right, and average; sagittal
+    slices are not mirrored. Typical: false; true for a little accuracy at twice the time."""
 
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     """Mask name: probability above which a voxel is inside, for overlapping masks; 0.5 where none is given.

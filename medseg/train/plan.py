@@ -19,8 +19,8 @@ class FitPlan:
 
     Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
     limits the gradient's norm. ``precision`` is decided by :func:`medseg.device.resolve_precision`.
-    ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler, and does nothing where torch finds none
-    (:func:`medseg.train.fabric.compile_problem`). ``patience`` counts validations without a better
+    ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler, and does nothing where torch
+    finds none (:func:`medseg.train.fabric.compile_problem`). ``patience`` counts validations without a better
     ``monitor``, a key of what validation gives, higher being better, as far as they say anything (see
     :class:`Epoch`); 0 never stops early. ``identity`` is whatever else makes two trainings different (data,
     recipe); its values are plain.
