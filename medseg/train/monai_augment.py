@@ -168,12 +168,16 @@ def _low_resolution(patch: Tensor, zoom: float) -> Tensor:
 
 
 def _histogram_shift(patch: Tensor, points: Floats) -> Tensor:
-    """Send grey values through the curve from equally spaced control points to ``points``."""
+    """Send grey values through the curve from equally spaced control points to ``points``.
+
+    They are brought to 0…1 before: control points of a window that is almost flat would coincide.
+    """
+    low, high = patch.min(), patch.max()
     transform = _monai().RandHistogramShift(num_control_points=_POINTS, prob=1.0)
     transform._do_transform = True
     transform.reference_control_points = np.linspace(0, 1, _POINTS)
     transform.floating_control_points = points
-    return _plain(transform(patch, randomize=False))
+    return _plain(transform((patch - low) / (high - low), randomize=False)) * (high - low) + low
 
 
 def _holes(patch: Tensor, holes: Floats) -> Tensor:
