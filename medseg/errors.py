@@ -30,6 +30,7 @@ class Code(StrEnum):
 
     # A case is excluded
     NOT_AN_IMAGE = "NOT_AN_IMAGE"
+    FORMAT_NOT_READ = "FORMAT_NOT_READ"
     NOT_SCALAR = "NOT_SCALAR"
     TRUNCATED = "TRUNCATED"
     FOUR_D = "FOUR_D"
@@ -96,6 +97,7 @@ class Code(StrEnum):
 
 MEANING: dict[Code, str] = {
     Code.NOT_AN_IMAGE: "no reader recognises the file",
+    Code.FORMAT_NOT_READ: "an image in a format that is known but not read",
     Code.NOT_SCALAR: "voxels hold several values each (RGB, vectors) instead of one",
     Code.TRUNCATED: "the file ends early or its compression is damaged",
     Code.FOUR_D: "the image has a real fourth axis (time, directions), or several pages",

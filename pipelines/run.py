@@ -44,6 +44,7 @@ class Request:
     work: Path | None = None
     settings: tuple[str, ...] = ()
     fold: str | None = None
+    strict: bool = False
 
     def work_folder(self) -> Path:
         """`--work`, or `./work/<recipe>`."""
@@ -54,6 +55,7 @@ class Request:
         words = ["medseg", "run", recipe, "--work", str(work.root)]
         words += ["--data", str(self.data)] if self.data else []
         words += [word for setting in self.settings for word in ("--set", setting)]
+        words += ["--strict"] if self.strict else []
         return shlex.join([*words, "--fold", self.fold] if self.fold else words)
 
 
@@ -83,7 +85,7 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
             forget(stage, work, folds)
         load.save(recipe, work.recipe)
         run = held.enter_context(tracking.tracked(recipe, work, say))
-        job = Job(recipe, work, say, run, folds, request.command(source, work))
+        job = Job(recipe, work, say, run, folds, request.command(source, work), request.strict)
         for stage in STAGES if only is None else (only,):
             RUN[stage](job)
     excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []

@@ -39,6 +39,12 @@ Settings = Annotated[
 FoldChoice = Annotated[
     str | None, typer.Option("--fold", metavar="K|all", help="The fold to train, or all; default 0.")
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Refuse splits in which cases that look like one subject's are on different sides."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and results.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every case.")]
 

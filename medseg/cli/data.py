@@ -28,6 +28,8 @@ def init(
     typer.echo(f"{out}: {cases}, layout {guess.layout}, {classes}")
     if guess.n_other:
         typer.echo(f"{guess.n_other} files belong to no case; `medseg check` with the recipe names them")
+    for remark in guess.remarks:
+        typer.echo(f"note: {remark}")
     typer.echo(f"read it, then: {shlex.join(['medseg', 'run', str(out)])}")
 
 

@@ -13,6 +13,7 @@ from medseg.cli.app import (
     Quiet,
     RecipeName,
     Settings,
+    Strict,
     Verbose,
     WorkFolder,
     app,
@@ -44,6 +45,7 @@ def run(
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all later ones again.")
     ] = None,
     fold: FoldChoice = None,
+    strict: Strict = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -51,7 +53,7 @@ def run(
     needs_extra("train")
     from pipelines import run as pipeline
 
-    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
     return pipeline.run(request, say, start=start)
 
@@ -77,6 +79,26 @@ def baseline(
     return pipeline.run(request, reporter(pipeline.work_folder(request), quiet=quiet, verbose=verbose))
 
 
+@app.command(rich_help_panel="Stages")
+def ingest(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    work: WorkFolder = None,
+    settings: Settings = None,
+    fold: FoldChoice = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Read and check every scan or image; list usable and excluded cases, and the splits."""
+    needs_extra("train")
+    from pipelines import run as pipeline
+
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
+    say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
+    return pipeline.run(request, say, only="ingest")
+
+
 def _one_stage(stage: str) -> None:
     def command(
         recipe: RecipeName,
@@ -98,11 +120,10 @@ def _one_stage(stage: str) -> None:
 
 
 _STAGE_HELP = {
-    "ingest": "Read and check every scan or image; list usable and excluded cases, and the splits.",
     "preprocess": "Prepare usable cases as the arrays that training reads.",
     "train": "Train, or resume an interrupted training; export the model folder.",
     "predict": "Segment the test and unlabelled cases in their native image space.",
     "report": "Write the report: one HTML file that works offline.",
 }
-for _stage in ("ingest", "preprocess", "train", "predict", "report"):
+for _stage in ("preprocess", "train", "predict", "report"):
     _one_stage(_stage)

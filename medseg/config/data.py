@@ -20,8 +20,8 @@ from medseg.config.section import (
     number_of,
     refusal,
 )
-from medseg.errors import Code
-from medseg.ingest import imagesets
+from medseg.errors import Code, MedsegError
+from medseg.ingest import imagesets, subjects
 from medseg.ingest.imagesets import ImageSet
 
 Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", ImageSet]
@@ -91,6 +91,11 @@ class Data(Section):
     label: str | None = None
     """File pattern of the label maps. Typical: `"{case}/{case}_seg.nii.gz"`."""
 
+    subject: str | None = None
+    """Pattern that reads the subject (person) from a case's name: with `"{subject}_ses-*"` the case
+    `sub-1_ses-2` belongs to `sub-1`; other names are subjects of their own. All cases of a subject are on one
+    side of a split. Typical: left out where every case is another person."""
+
     masks: dict[str, str] = Field(default={})
     """Mask name: file pattern, for structures that overlap and have a file each, 1 inside and 0 outside; use
     it instead of `label` and `classes`. Typical: left out, or 1 to 7 masks."""
@@ -142,6 +147,16 @@ class Data(Section):
     def _there_are_some(cls, value: dict[int, ClassSpec], info: ValidationInfo) -> dict[int, ClassSpec]:
         if not value and not info.data.get("masks"):
             raise refusal(Code.RECIPE_INVALID, "missing", "add the key")
+        return value
+
+    @field_validator("subject")
+    @classmethod
+    def _reads_subjects(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                subjects.rule(value)
+            except MedsegError as error:
+                raise refusal(error.code, error.finding.details, error.finding.how_to_fix) from None
         return value
 
     @field_validator("void", mode="before", json_schema_input_type=int | tuple[int, ...] | None)

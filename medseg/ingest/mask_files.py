@@ -56,7 +56,7 @@ def files_of(path: Path) -> list[Path]:
     """The files of a label: itself, or the pictures of a folder in the order of their names."""
     if not path.is_dir():
         return [path]
-    return sorted(each for each in path.iterdir() if scans.is_picture(each))
+    return sorted(each for each in path.iterdir() if scans.detect_kind(each) == "px")
 
 
 def _union(folder: Path, classes: ClassList, max_voxels: int) -> Volume:

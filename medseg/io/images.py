@@ -26,7 +26,7 @@ from medseg.grid import Array, Grid
 from medseg.io import affine_checks
 from medseg.volume import Volume
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp")
 
 MAX_PIXELS = 2**26
 """Pixels (8192²) above which a picture is refused before memory is taken for it (TOO_LARGE)."""

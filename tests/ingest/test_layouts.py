@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medseg.errors import Code, MedsegError
 from medseg.ingest import layouts
-from medseg.ingest.patterns import files_under, scans_under
+from medseg.ingest.tree import files_under, scans_under
 from tests.helpers.case_lists import pairs, strays
 
 Touch = Callable[..., Path]

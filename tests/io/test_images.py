@@ -192,5 +192,4 @@ def test_channels_of_other_counts_have_no_grey_value(tmp_path: Path) -> None:
     ],
 )
 def test_pictures_are_told_from_scans_by_name(name: str, expected: bool) -> None:
-    assert scans.is_picture(Path("folder", name)) is expected
-    assert not (expected and scans.is_scan(Path("folder", name)))
+    assert (scans.detect_kind(Path("folder", name)) == "px") is expected
