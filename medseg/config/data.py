@@ -68,7 +68,7 @@ class RandomSplit(Section):
 
 
 class Data(Section):
-    """Where the cases are, which files are channels and labels, what label values mean, how cases are split.
+    """The cases: their files, channels and labels, the meaning of label values, and the splits.
 
     Classes exclude each other. For structures that overlap write `regions` or `masks`.
     """
@@ -77,7 +77,7 @@ class Data(Section):
     """Folder with the scans or images; `--data` overrides it. Typical: left out, and given by `--data`."""
 
     layout: Layout = "auto"
-    """How the folder is organised; `auto` recognises it, `patterns` reads `channels` and `label`, `csv` reads
+    """Organisation of the folder; `auto` recognises it, `patterns` reads `channels` and `label`, `csv` reads
     `table`. Typical: `auto`, or `patterns`."""
 
     table: str | None = None
@@ -114,7 +114,7 @@ class Data(Section):
     Typical: left out for scans, `cityscapes` and the like for public image sets."""
 
     background: bool = True
-    """Whether one class is the background, which is neither scored nor drawn. Typical: true; false for street
+    """True if one class is the background, which is neither scored nor drawn. Typical: true; false for street
     scenes, where every pixel has a class."""
 
     void: tuple[int, ...] = ()
@@ -122,7 +122,7 @@ class Data(Section):
     values may be given. Typical: left out, 255 or -1."""
 
     label_form: Literal["values", "colours"] | NotNegative = "values"
-    """How label files write a class: by its value, by its colour, or `{above: x}`, where grey values above x
+    """Form of a class in label files: its value, its colour, or `{above: x}`, where grey values above x
     are the second of two classes. Typical: `values`; `{above: 127}` for grey masks."""
 
     void_colours: tuple[Colour, ...] = ()
@@ -132,7 +132,7 @@ class Data(Section):
     """Label value: the value of the class that it is counted as. Typical: left out, or `{3: 1}`."""
 
     splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
-    """How cases are split: at random, by lists of case names, or `listed` for the roles that the data set or
+    """Splits of the cases: at random, by lists of case names, or `listed` for the roles that the data set or
     the table gives. Typical: random for a first run, lists for a result that others should reproduce."""
 
     @field_validator("classes", mode="before", json_schema_input_type=dict[int, str | ClassSpec])

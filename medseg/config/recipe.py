@@ -217,7 +217,7 @@ class Loss(Section):
 
 
 class Predict(Section):
-    """How whole volumes are segmented from the network's outputs. The model folder keeps these settings."""
+    """The segmentation of whole volumes from the network's outputs. The model folder keeps these settings."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip", "thresholds"})
 
@@ -253,7 +253,7 @@ class Predict(Section):
     `[0.75, 1, 1.25]` for images."""
 
     scale_fusion: Literal["mean", "max"] = "mean"
-    """How `scales` and `flip` are combined: mean probability or largest score. Typical: `mean`."""
+    """Combination of `scales` and `flip`: mean probability or largest score. Typical: `mean`."""
 
     flip: bool = False
     """Test-time augmentation: also segment each slice mirrored from left to right, and average; sagittal
@@ -264,7 +264,7 @@ class Predict(Section):
     Typical: 0.3 to 0.6."""
 
     ensemble: Literal["mean", "vote"] = "mean"
-    """How the networks of several folds, and the results along several planes, are combined: mean
+    """Combination of the networks of several folds, and of the results along several planes: mean
     probabilities, or majority vote (a tie goes to the first class). Typical: `mean`."""
 
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
@@ -305,7 +305,7 @@ class Tracking(Section):
     """Tracking of the run in MLflow."""
 
     enabled: bool = True
-    """Whether the run is tracked. Typical: true."""
+    """Track the run. Typical: true."""
 
     uri: str | None = None
     """Address of an MLflow server; nothing takes a store in the work folder. User name and password are given

@@ -1,4 +1,4 @@
-"""What is generated from the models of a recipe and the table of codes: the pages of docs/, the JSON Schema.
+"""Pages of docs/ and the JSON Schema, generated from the models of a recipe and the table of codes.
 
 `python -m medseg.config.reference` writes them into a checkout; tests compare them with the code.
 """
