@@ -120,10 +120,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--model", type=Path, help="a model folder of one channel, instead of random weights")
     parser.add_argument("--network", default="usegnet", help="with random weights: a name of medseg's table")
     parser.add_argument("--vote", action="store_true", help="40×40 windows at stride 10 instead of dense")
-    parser.add_argument("--confidence", action="store_true", help="also write the confidence map")
-    parser.add_argument(
-        "--planes", choices=("mean", "vote"), help="with random weights: three planes, combined so"
-    )
+    parser.add_argument("--margin", action="store_true", help="the margin map too")
+    parser.add_argument("--planes", choices=("mean", "vote"), help="with random weights: three, so joined")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.model or random_model(Path(scratch) / "model", options.network, options.planes)
