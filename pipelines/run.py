@@ -15,7 +15,7 @@ from medseg.config import load
 from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
-from medseg.device import choose
+from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.train import optim
 from pipelines import tracking
@@ -122,9 +122,7 @@ def _stages_from(start: str | None) -> tuple[str, ...]:
 def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> None:
     """Refuse a device, data, earlier stages or a tracking server that are not there."""
     if only in (None, "train", "predict"):
-        device = choose(recipe.train.device)
-        if device == "cpu" and recipe.train.precision == "fp16":
-            raise MedsegError(Code.KEYWORD_INVALID, "train.precision", "fp16 on a cpu", "use fp32 or bf16")
+        resolve_precision(recipe.train.precision, choose(recipe.train.device))
     if only is None or only == "ingest":
         ingest.data_folder(recipe)
     else:

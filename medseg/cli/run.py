@@ -1,4 +1,4 @@
-"""`medseg demo`, `medseg run`, and one command a stage."""
+"""`medseg demo`, `medseg run`, `medseg baseline`, and one command per stage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from medseg.errors import ExitCode
 def demo(
     work: WorkFolder = None, settings: Settings = None, quiet: Quiet = False, verbose: Verbose = False
 ) -> ExitCode:
-    """Make synthetic subjects and run every stage on them: no data, no network needed."""
+    """Make synthetic subjects and run every stage on them; needs no data and no internet."""
     needs_extra("train")
     from pipelines.commands import demo as pipeline
 
@@ -42,7 +42,7 @@ def run(
     work: WorkFolder = None,
     settings: Settings = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it anew.")
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all later ones again.")
     ] = None,
     fold: FoldChoice = None,
     strict: Strict = False,
@@ -70,7 +70,7 @@ def baseline(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Score fuzzy c-means on a recipe's test cases, for `medseg compare` to hold a network against."""
+    """Score fuzzy c-means clustering on a recipe's test cases, as a baseline for `medseg compare`."""
     needs_extra("train")
     from pipelines.commands import baseline as pipeline
     from pipelines.run import Request
@@ -90,7 +90,7 @@ def ingest(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Read and check every scan or image; list the usable, those excluded and why, and the splits."""
+    """Read and check every scan or image; list usable and excluded cases, and the splits."""
     needs_extra("train")
     from pipelines import run as pipeline
 
@@ -120,10 +120,10 @@ def _one_stage(stage: str) -> None:
 
 
 _STAGE_HELP = {
-    "preprocess": "Bring usable cases into the arrays that training reads.",
-    "train": "Train, resuming where an earlier run stopped; export the model folder.",
-    "predict": "Label the test and unlabelled cases on their own grids.",
-    "report": "Write the self-contained report.",
+    "preprocess": "Prepare usable cases as the arrays that training reads.",
+    "train": "Train, or resume an interrupted training; export the model folder.",
+    "predict": "Segment the test and unlabelled cases in their native image space.",
+    "report": "Write the report: one HTML file that works offline.",
 }
 for _stage in ("preprocess", "train", "predict", "report"):
     _one_stage(_stage)

@@ -11,6 +11,7 @@ import yaml
 
 from medseg import files
 from medseg.config import class_file
+from medseg.config.load import schema_line
 from medseg.errors import Code, MedsegError
 from medseg.ingest import label_survey, layouts, quarantine
 from medseg.ingest.layouts import Guess
@@ -188,7 +189,8 @@ def recipe_text(out: Path, data: Path, guess: Guess) -> str:
     loss = "bce_dice         # of masks that may overlap" if guess.regions else "ce_dice"
     weights = "or a list, one a mask" if guess.regions else "median_frequency | a list, background first"
     notes = "".join(f"# Note: {_one_line(remark)}\n" for remark in guess.remarks)
-    return f"""# Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
+    return f"""{schema_line().strip()}
+# Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
 # Read it once, then: {_command("run", out)}
 {notes}name: {_scalar(recipe_name(out))}
 
