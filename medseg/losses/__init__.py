@@ -1,4 +1,4 @@
-"""Losses by pixel and by overlap, and where class weights come from: the table, and what builds a row of it.
+"""Losses by pixel and by overlap, and class weights: the table of losses, and the function that builds one.
 
 A loss maps logits ``(B, K, H, W)``, or a list of such heads under deep supervision, and labels
 ``(B, H, W)`` to a scalar; :class:`medseg.losses.base.Loss` says the rest. This module imports no torch, so
