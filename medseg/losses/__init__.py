@@ -30,10 +30,10 @@ LOSSES: dict[str, str] = {
 """Name in a recipe -> ``module:Class``."""
 
 TAKE_WEIGHT_MAPS = ("ce", "ce_dice", "focal")
-"""Those whose sum over pixels may be weighted by a map."""
+"""Losses whose sum over pixels may be weighted by a map."""
 
 OF_MASKS = ("bce", "bce_dice")
-"""Those of overlapping masks, with labels of bits; all others are of classes that exclude each other."""
+"""Losses of overlapping masks, with labels of bits; all others are of classes that exclude each other."""
 
 
 def build(name: str, class_weights: Sequence[float] | None = None, **keywords: Any) -> Loss:

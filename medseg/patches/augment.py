@@ -294,13 +294,13 @@ def change_grey(patches: Tensor, draws: AugmentParams) -> Tensor:
     """Change contrast, brightness and gamma of (B, C·D, h, w) float32 and add noise, in this order."""
     if (draws.contrast != 1).any():
         mean = patches.mean(dim=(1, 2, 3), keepdim=True)
-        patches = (patches - mean) * _each(draws.contrast, patches) + mean
+        patches = (patches - mean) * _per_patch(draws.contrast, patches) + mean
     if draws.brightness.any():
-        patches = patches + _each(draws.brightness, patches)
+        patches = patches + _per_patch(draws.brightness, patches)
     if (draws.gamma != 1).any():
-        patches = _bend(patches, _each(draws.gamma, patches))
+        patches = _bend(patches, _per_patch(draws.gamma, patches))
     if draws.noise.any():
-        patches = patches + _each(draws.noise, patches) * _white_noise(patches, draws.noise_seed)
+        patches = patches + _per_patch(draws.noise, patches) * _white_noise(patches, draws.noise_seed)
     return patches
 
 
@@ -323,7 +323,7 @@ def _sampling_grid(draws: AugmentParams, field: Pair, window: Pair) -> Tensor:
 
 
 def _elastic_grid(draws: AugmentParams, field: Pair, window: Pair, placement: Tensor) -> Tensor:
-    """As :func:`_sampling_grid`, with elastic deformation, on the placement's device."""
+    """Give :func:`_sampling_grid` with elastic deformation, on the placement's device."""
     start, shape, first = placement[:, 0], placement[:, 1], placement[:, -1]
     at = _places_in_slice(draws, window, start, shape) - first.view(-1, 1, 1, 2)
     size = torch.tensor(field, device=at.device)
@@ -356,13 +356,13 @@ def _offsets(draws: AugmentParams, window: Pair) -> tuple[Floats, Floats]:
     return y, x
 
 
-def _each(values: npt.NDArray[Any], patches: Tensor) -> Tensor:
-    """One number a patch, (B, 1, 1, 1)."""
+def _per_patch(values: npt.NDArray[Any], patches: Tensor) -> Tensor:
+    """Shape one number a patch as (B, 1, 1, 1)."""
     return torch.from_numpy(values).to(patches.device, patches.dtype).view(-1, 1, 1, 1)
 
 
 def _bend(patches: Tensor, exponent: Tensor) -> Tensor:
-    """Each patch's range, mapped to 0…1, to the power of its exponent, and back; a flat patch stays."""
+    """Map each patch's range to 0…1, to the power of its exponent, and back; a flat patch stays."""
     low, high = patches.amin(dim=(1, 2, 3), keepdim=True), patches.amax(dim=(1, 2, 3), keepdim=True)
     span = (high - low).clamp_min(torch.finfo(patches.dtype).tiny)
     return ((patches - low) / span) ** exponent * span + low
