@@ -179,7 +179,7 @@ def _tiles(told: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
 def _image_tiles(name: str, held: dict[str, Any]) -> list[Tile]:
     """Of a set of images: the numbers over the set that papers print, after the IoU of an only class."""
     cases = f"{name}, {held['cases']} images"
-    only = summary.alone(held)
+    only = summary.only_class(held)
     shown = {f"IoU {only[0]}": only[1]} if only else {}
     shown |= {title: held["over_set"].get(key) for key, title in IMAGE_TILES.items()}
     return [Tile(title, f"{value:.3f}", cases) for title, value in shown.items() if value is not None]
