@@ -69,9 +69,13 @@ def compare(
     folders: Annotated[
         list[Path], typer.Argument(metavar="W1 W2…", help="Work folders; the first is the base.")
     ],
-    metric: Annotated[list[str] | None, typer.Option(help="Metrics to show; default dice, hd95, hd95_penalised.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metrics to show; default dice, hd95, hd95_penalised.")
+    ] = None,
     role: Annotated[str, typer.Option(help="Which cases: test, val or train.")] = "test",
-    csv: Annotated[Path | None, typer.Option(help="Also write every metric's differences to this file.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write every metric's differences to this file.")
+    ] = None,
 ) -> None:
     """Compare work folders: paired differences with intervals, and the time and size of each run."""
     needs_extra("train")

@@ -52,7 +52,9 @@ def mask_pairs(truth: Path, prediction: Path, masks: Sequence[str]) -> tuple[lis
     references, predictions = _masks_by_case(truth, masks), _masks_by_case(prediction, masks)
     _require_some(references, truth)
     pairs = [Pair(case, paths, predictions.get(case)) for case, paths in sorted(references.items())]
-    extra = {case: next(iter(paths.values())) for case, paths in predictions.items() if case not in references}
+    extra = {
+        case: next(iter(paths.values())) for case, paths in predictions.items() if case not in references
+    }
     return pairs, dict(sorted(extra.items()))
 
 

@@ -106,7 +106,9 @@ def _summarise_set(rows: Sequence[ScoreRow], seed: int, draws: int) -> dict[str,
         "size_unit": rows[0].size_unit,
         "classes": {
             name: {
-                metric: statistics(metric, [_scored(r, metric) for r in rows if r.class_name == name], seed, draws)
+                metric: statistics(
+                    metric, [_scored(r, metric) for r in rows if r.class_name == name], seed, draws
+                )
                 for metric in metrics
             }
             for name in names

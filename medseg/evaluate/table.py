@@ -158,7 +158,9 @@ def _foreground(labels: Array, classes: ClassList) -> Array:
     return inside
 
 
-def _surface_metrics(truth: Array, prediction: Array, grid: Grid, tolerance: float) -> dict[str, float | None]:
+def _surface_metrics(
+    truth: Array, prediction: Array, grid: Grid, tolerance: float
+) -> dict[str, float | None]:
     """Distances and NSD of two masks by the rules for empty sets."""
     distances = surface.distances(truth, prediction, grid.spacing)
     if distances is None:

@@ -108,8 +108,8 @@ def means(numbers: dict[str, Any]) -> dict[str, float]:
 
     Every metric's mean over classes is `test/<metric>_mean`; the metrics of `BY_CLASS` are logged for each
     class, too. Sets of images have the numbers over the set instead: `test/mIoU`, `test/IoU_car`. Scores of
-    validation cases are `val_scored/…`. With more than `MOST_CHARTED` classes none has a chart of its own; the
-    tables among the run's artifacts hold all.
+    validation cases are `val_scored/…`. With more than `MOST_CHARTED` classes none has a chart of its own;
+    the tables among the run's artifacts hold all.
     """
     logged: dict[str, float] = {}
     for name, of_set in numbers["sets"].items():

@@ -207,7 +207,9 @@ def test_a_label_map_has_any_suffix_that_is_read(tmp_path: Path, suffix: str):
 
 
 def test_a_photograph_beside_its_mask_and_a_folder_are_no_label_maps(tmp_path: Path):
-    touch(tmp_path / "truth" / "a.png", tmp_path / "truth" / "a.jpg", tmp_path / "truth" / "b.nii" / "b.nii.gz")
+    touch(
+        tmp_path / "truth" / "a.png", tmp_path / "truth" / "a.jpg", tmp_path / "truth" / "b.nii" / "b.nii.gz"
+    )
     pairs, _ = folder_pairs.folder_pairs(tmp_path / "truth", tmp_path / "truth")
     assert [p.case for p in pairs] == ["a", "b"]
     assert pairs[1].truth == tmp_path / "truth" / "b.nii" / "b.nii.gz"

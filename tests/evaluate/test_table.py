@@ -219,7 +219,9 @@ def test_void_in_a_prediction_is_nothing_predicted():
     assert row["size"] == pytest.approx(0.004)
 
 
-@pytest.mark.parametrize("names", [("truth", "set"), ("mask", "class mask"), ("class truth", "truth"), ("=1+1", "b")])
+@pytest.mark.parametrize(
+    "names", [("truth", "set"), ("mask", "class mask"), ("class truth", "truth"), ("=1+1", "b")]
+)
 def test_a_class_named_as_a_column_of_the_confusion_matrix_keeps_its_counts(tmp_path: Path, names):
     classes = ClassList.from_names(dict(enumerate(("background", *names))))
     matrix = np.arange(9).reshape(3, 3)

@@ -90,18 +90,18 @@ def test_class_bars_of_short_and_long_lists(count):
 
 
 @pytest.mark.parametrize("count", [11, 21, 31, pytest.param(150, marks=pytest.mark.long)])
-def test_a_confusion_picture_stays_within_a_page_and_its_names_apart(count):
+def test_a_confusion_figure_stays_within_a_page_and_its_names_apart(count):
     matrix = np.random.default_rng(count).integers(0, 9, (count, count))
     matrix[1] = 0
-    png = charts.confusion_picture(matrix, [f"class {i}" for i in range(count)])
+    png = charts.confusion_figure(matrix, [f"class {i}" for i in range(count)])
     assert is_picture(png, most=400_000)
     width, height = (side / mpl.DPI for side in Image.open(BytesIO(png)).size)
     assert width < 10.2 or width / count < 0.12
     assert height / count > 0.08  # inches a row
 
 
-def test_confusion_picture_with_an_empty_row():
-    assert is_picture(charts.confusion_picture(np.array([[9, 1], [0, 0]]), ("background", "GM")))
+def test_confusion_figure_with_an_empty_row():
+    assert is_picture(charts.confusion_figure(np.array([[9, 1], [0, 0]]), ("background", "GM")))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from medseg.evaluate import summary
 from medseg.evaluate.table import MISSING, ScoreRow
 from medseg.report import charts, html
 
-PNG = charts.confusion_picture(np.eye(2, dtype=np.int64), ("background", "GM"))
+PNG = charts.confusion_figure(np.eye(2, dtype=np.int64), ("background", "GM"))
 
 
 def row(
@@ -122,7 +122,7 @@ def test_everything_that_was_given_stands_on_it():
     words = page().words
     for text in ("a run", "A network on scans.", "medseg run a", "path: scans", "TRUNCATED", "ends early"):
         assert text in words
-    for heading in ("What was run", "Scores", "Training", "Where the time went", "Excluded cases"):
+    for heading in ("Run", "Scores", "Training", "Computing time", "Excluded cases"):
         assert heading in words
 
 

@@ -73,7 +73,10 @@ def test_the_legend_names_what_is_there_and_no_more_than_fit() -> None:
     named = image_overlay._legend({"truth": flat, "prediction": flat}, many)
     assert len(named) == image_overlay._MOST_NAMED + 2
     assert "and 20 more" in named
-    assert list(image_overlay._legend({"truth": np.array([[1, VOID]])}, CLASSES)) == ["sky", "void"]
+    assert list(image_overlay._legend({"truth": np.array([[1, VOID]])}, CLASSES)) == [
+        "sky",
+        "void (ignored label)",
+    ]
     two = ClassList.from_names({0: "other", 1: "cell"})
     both = {"truth": np.array([[0, 1]]), "prediction": np.array([[0, 1]])}
     assert list(image_overlay._legend(both, two)) == ["cell", "false positive", "false negative"]
@@ -97,7 +100,7 @@ def test_bits_are_shown_as_they_are_and_more_of_them_from_percentile_to_percenti
     assert (shown.min(), shown.max()) == (0, 1)
 
 
-def test_without_a_truth_prediction_and_margin_stand_beside_the_image() -> None:
+def test_without_a_truth_prediction_and_confidence_stand_beside_the_image() -> None:
     confidence = np.full((60, 80, 1), 0.5, np.float32)
     one, two = (
         pixels(volume_overlay.overlay(image(channels=1), CLASSES, prediction=labels(), confidence=m)).shape[1]
