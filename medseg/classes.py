@@ -31,10 +31,8 @@ OUTSIDE = "outside"
 RESERVED_NAMES = frozenset({"mean", "mean (foreground)"})
 """Names that no class may have, in any case of letters: tables, charts and metrics use them for the mean."""
 
-
 VOID_COLOUR = (224, 224, 192)
 """Colour of void where a class list names none, as in PASCAL VOC's masks."""
-
 
 MOST_MASKS = 7
 """Overlapping masks of one class list: with eight bits set a byte would be void."""

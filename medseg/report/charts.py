@@ -70,6 +70,10 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         axes.set_title(kind, color=INK, fontsize=10, loc="left")
         axes.set_xlabel("epoch", color=QUIET, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if len({x for points in lines.values() for x, _ in points}) == 1:
+            axes.set_xlim(
+                axes.dataLim.x0 - 1, axes.dataLim.x1 + 1
+            )  # else the ticks are fractions of an epoch
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if len(lines) > 1:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4, loc="best")

@@ -49,6 +49,32 @@ def test_learning_curves_of_cells_as_a_csv_file_holds_them():
     assert charts._lines(history, "lr") == {"lr": [(0.0, 0.001), (1.0, 0.0005)]}
 
 
+def test_a_class_called_as_a_panel_stays_among_the_classes():
+    history = [
+        {"epoch": "1", "train/loss": "1.5", "val/dice_loss": "0.5", "val/dice_lr_2": "0.6", "lr": "0.1"}
+    ]
+    panels = charts._panels(history)
+    assert panels == {
+        "loss": {"train/loss": [(1.0, 1.5)]},
+        "Dice": {"loss": [(1.0, 0.5)], "lr_2": [(1.0, 0.6)]},
+        "learning rate": {"lr": [(1.0, 0.1)]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "text"),
+    [
+        ("dice", "mm", "Dice"),
+        ("hd95", "mm", "HD95 (mm)"),
+        ("assd_penalised", "px", "ASSD with penalty (px)"),
+        ("size_error_percent", "mm", "relative volume difference (%)"),
+        ("size_error_percent", "px", "relative area difference (%)"),
+    ],
+)
+def test_headings_have_the_field_s_words_and_units(metric, unit, text):
+    assert charts.heading(metric, unit) == text
+
+
 def test_images_show_mean_iou_and_accuracies_instead_of_dice():
     over_set = {"val/miou": "0.3", "val/G": "0.7", "val/C": "0.4"}
     history = [{"epoch": "1", "train/loss": "1", "val/dice_G": "0.2", **over_set}]

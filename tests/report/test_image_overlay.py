@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.classes import VOID, ClassList
+from medseg.classes import VOID, VOID_COLOUR, ClassList
 from medseg.grid import Grid
+from medseg.io import png
 from medseg.report import colors, image_overlay, volume_overlay
 from medseg.volume import Volume
 
@@ -65,6 +66,19 @@ def test_errors_without_a_background_are_all_of_one_kind() -> None:
     truth, guess = np.array([0, 0, 1, VOID], np.uint8), np.array([0, 1, 0, 1], np.uint8)
     assert colors.errors(truth, guess).tolist() == [0, 1, 2, 0]
     assert colors.errors(truth, guess, background=False).tolist() == [0, 3, 3, 0]
+
+
+def test_void_in_a_prediction_is_a_missed_class() -> None:
+    truth, guess = np.array([0, 1, VOID], np.uint8), np.array([VOID, VOID, 1], np.uint8)
+    assert colors.errors(truth, guess).tolist() == [0, 2, 0]
+
+
+def test_void_has_one_colour_in_label_maps_and_figures() -> None:
+    truth = labels()
+    truth[:, :40] = VOID
+    classes = ClassList.from_names({0: "field", 1: "sky", 2: "ball"}, void_values=(255,))
+    assert share_of(volume_overlay.overlay(image(), classes, truth=truth), VOID_COLOUR) > 0.1
+    assert tuple(png._palette(classes)[3 * 255 :]) == VOID_COLOUR
 
 
 def test_the_legend_names_what_is_there_and_no_more_than_fit() -> None:
