@@ -183,8 +183,8 @@ def summary_lines(numbers: dict[str, Any]) -> list[str]:
     lines = []
     for name, of_set in numbers["sets"].items():
         missing = f", {len(of_set['missing'])} without prediction" if of_set["missing"] else ""
-        unit = "images" if of_set["length_unit"] == "px" else "cases"
-        lines.append(f"  {name}: {of_set['cases']} {unit}{missing}")
+        unit = "image" if of_set["length_unit"] == "px" else "case"
+        lines.append(f"  {name}: {of_set['cases']} {unit}{'' if of_set['cases'] == 1 else 's'}{missing}")
         lines += _image_lines(of_set) if of_set["length_unit"] == "px" else _scan_lines(of_set)
     return lines
 

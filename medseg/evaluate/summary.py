@@ -67,7 +67,7 @@ def summarise(
 def only_class(of_set: Mapping[str, Any]) -> tuple[str, float | None] | None:
     """Name and IoU over the set of a set's only class beside the background; None for sets of more.
 
-    Mean IoU takes the background in, which hides how well such a class is found.
+    Mean IoU includes the background, which hides the quality of such a class.
     """
     by_class = of_set.get("over_set", {}).get("iou_by_class", {})
     names = [name for name in by_class if name in of_set["classes"]]

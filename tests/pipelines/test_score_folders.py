@@ -83,7 +83,7 @@ def test_a_missing_prediction_alone_is_told_by_the_exit_code(folders: tuple[Path
     assert dice(folders) == {"a": "0.0", "b": "0.5"}
 
 
-def test_a_truth_that_cannot_be_read_is_set_aside(folders: tuple[Path, Path]) -> None:
+def test_a_truth_that_cannot_be_read_is_excluded(folders: tuple[Path, Path]) -> None:
     path = folders[0] / "a_seg.nii.gz"
     path.write_bytes(path.read_bytes()[:60])
     ended, _, excluded = score(folders)

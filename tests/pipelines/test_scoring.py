@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,24 @@ def test_masks_in_part_are_no_reference_and_no_prediction(tmp_path: Path) -> Non
         ("good", "core"): 1.0,
     }
     assert scored.matrices["test"].shape == (2, 2, 2)
+
+
+def test_void_in_a_mask_is_nothing_predicted(tmp_path: Path) -> None:
+    label = np.zeros((6, 6, 4), np.uint8)
+    label[2:4, 2:4, 1:3] = 1
+    void = np.where(np.arange(6)[:, None, None] == 2, label * 255, label).astype(np.uint8)
+    whole, core, guess = (
+        save(tmp_path / f"{n}.nii.gz", a) for n, a in (("w", label), ("c", label), ("p", void))
+    )
+    truth = {"whole": whole, "core": core}
+    masks = replace(MASKS, void_values=(255,))
+    scored = scored_by([Reference(Entry("a", "s"), truth, {"whole": guess, "core": core})], masks)
+    (note,) = scored.notes
+    assert note[1].code == Code.VOID_PREDICTED and "void in 4 voxels" in note[1].details
+    assert [(r.class_name, r.recall, r.precision) for r in scored.rows] == [
+        ("whole", 0.5, 1),
+        ("core", 0.5, 1),
+    ]
 
 
 def test_a_case_of_two_folds_is_excluded_in_each(tmp_path: Path) -> None:
