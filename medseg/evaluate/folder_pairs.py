@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import label_names
 from medseg.io import images, scans
 
@@ -58,10 +58,25 @@ def mask_pairs(truth: Path, prediction: Path, masks: Sequence[str]) -> tuple[lis
     return pairs, dict(sorted(extra.items()))
 
 
+def unread_files(folder: Path, cases: Collection[str]) -> list[Finding]:
+    """FORMAT_NOT_READ for each file of a known format without a reader that belongs to none of ``cases``.
+
+    A case's own further files, such as its probabilities as `.npz`, are not meant as label maps.
+    """
+    findings = []
+    for path in sorted(folder.rglob("*")):
+        how_to_fix = scans.unread_format(path) if path.is_file() else None
+        if how_to_fix and not path.name.startswith(tuple(f"{case}{mark}" for case in cases for mark in "._")):
+            findings.append(Finding(Code.FORMAT_NOT_READ, str(path), f"suffix {path.suffix}", how_to_fix))
+    return findings
+
+
 def _require_some(references: Mapping[str, object], truth: Path) -> None:
     if not references:
-        how_to_fix = f"name a folder with {', '.join(SUFFIXES)} files"
-        raise MedsegError(Code.NOTHING_USABLE, truth, "no label maps", how_to_fix)
+        unread = unread_files(truth, ())
+        details = f"no label maps, but {unread[0].where} and the like, which are not read" if unread else ""
+        how_to_fix = unread[0].how_to_fix if unread else f"name a folder with {', '.join(SUFFIXES)} files"
+        raise MedsegError(Code.NOTHING_USABLE, truth, details or "no label maps", how_to_fix)
 
 
 def _by_case(folder: Path) -> dict[str, Path]:

@@ -40,11 +40,11 @@ def run(
 ) -> ExitCode:
     """Score every label map of `truth`; a case whose truth cannot be read is excluded, by name.
 
-    So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one:
-    a row of Dice 0. Any of these gives SOME_EXCLUDED. Pixels with a value of `void` in the truth are left
-    out; in a prediction they count as background. `classes` names a class list, packaged or a file, by which
-    the truth is read; predictions hold its values. Where labels.json lists masks that may overlap, a case is
-    its `<case>_<mask>` files, all of them.
+    So are a prediction without a truth and a file of a known format that is not read. An unusable prediction
+    is named too, and counts as a missing one: a row of Dice 0. Any of these gives SOME_EXCLUDED. Pixels with
+    a value of `void` in the truth are left out; in a prediction they count as background. `classes` names a
+    class list, packaged or a file, by which the truth is read; predictions hold its values. Where labels.json
+    lists masks that may overlap, a case is its `<case>_<mask>` files, all of them.
     Raises USAGE where a `void` value is also a class, WORK_IN_USE while another command writes to `out`, and
     NOTHING_USABLE if no case can be scored.
     """
@@ -61,8 +61,12 @@ def run(
             findings[:] = [(case, _without_recipe(finding)) for case, finding in findings]
         if not scored.rows:
             raise _nothing_usable(truth, scored, say)
-        without_reference = [quarantine.row(case, _no_reference(path, truth)) for case, path in extra.items()]
-        scoring.write(out, scored, known, excluded=without_reference)
+        excluded = [quarantine.row(case, _no_reference(path, truth)) for case, path in extra.items()]
+        names = {*extra, *(pair.case for pair in pairs)}
+        for folder in (truth, prediction):
+            unread = folder_pairs.unread_files(folder, names)
+            excluded += [quarantine.row(Path(f.where).name.partition(".")[0], f) for f in unread]
+        scoring.write(out, scored, known, excluded=excluded)
         scoring.say(out, say)
         for _, finding in scored.notes:
             say.line(f"  note: {finding}")
@@ -129,16 +133,10 @@ def _classes_by_value(truth: Path, pairs: Sequence[Pair], void: Sequence[int], s
         )
     names = {value: "background" if value == 0 else f"label {value}" for value in values}
     try:
-        return _with_void(_list_of(names), void)
+        return _with_void(ClassList.from_names(names, background=0 in names), void)
     except ClassListError as error:
         how_to_fix = "name the classes with --classes; are these label maps, not images?"
         raise MedsegError(Code.USAGE, truth, error.details, how_to_fix) from error
-
-
-def _list_of(names: dict[int, str]) -> ClassList:
-    """The class list of value → name; value 0, if it is there, is the background and comes first."""
-    by_value = ClassList.from_names(names, background=0 in names)
-    return replace(by_value, classes=tuple(sorted(by_value.classes, key=lambda c: c.value != 0)))
 
 
 def _with_void(classes: ClassList, void: Sequence[int]) -> ClassList:

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -284,3 +285,38 @@ def test_a_folder_that_another_command_writes_to_is_left_as_it_is(folders: tuple
     assert "--out" in caught.value.finding.how_to_fix
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert score(folders)[0] == ExitCode.SOME_EXCLUDED
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("signs", [(-1, -1, 1), (1, -1, -1)])
+def test_a_prediction_at_the_same_place_in_another_order_is_scored(
+    folders: tuple[Path, Path], axes: tuple[int, ...], signs: tuple[int, ...]
+) -> None:
+    image = nib.load(folders[1] / "b.nii.gz")
+    given = nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), np.array([[axes.index(n), signs[n]] for n in range(3)])
+    )
+    turned = image.as_reoriented(given)
+    assert not np.allclose(turned.affine, image.affine)
+    save(folders[1] / "b.nii.gz", np.asarray(turned.dataobj), turned.affine)
+    ended, _, excluded = score(folders)
+    assert (ended, excluded) == (ExitCode.DONE, [])
+    assert dice(folders) == {"a": "1.0", "b": "0.5"}
+
+
+def test_files_that_are_not_read_are_named_but_a_case_s_own(folders: tuple[Path, Path]) -> None:
+    for path in (folders[0] / "c.webp", folders[1] / "a.npz", folders[1] / "a_0001.npz"):
+        path.write_bytes(b"some bytes")
+    ended, _, excluded = score(folders)
+    assert ended == ExitCode.SOME_EXCLUDED
+    assert [(r["case"], r["code"]) for r in excluded] == [("c", "FORMAT_NOT_READ")]
+
+
+def test_a_truth_folder_of_files_that_are_not_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "pred").mkdir()
+    (tmp_path / "truth/a.webp").write_bytes(b"some bytes")
+    with pytest.raises(MedsegError, match=r"a\.webp") as caught:
+        score((tmp_path / "truth", tmp_path / "pred"))
+    assert caught.value.code == Code.NOTHING_USABLE
+    assert "PNG" in caught.value.finding.how_to_fix
