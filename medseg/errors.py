@@ -76,6 +76,7 @@ class Code(StrEnum):
     TURNED_UPRIGHT = "TURNED_UPRIGHT"
     OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
     EMPTY_PREDICTION = "EMPTY_PREDICTION"
+    VOID_PREDICTED = "VOID_PREDICTED"
     # The command or its recipe must be changed
     USAGE = "USAGE"
     RECIPE_INVALID = "RECIPE_INVALID"
@@ -126,7 +127,7 @@ MEANING: dict[Code, str] = {
     Code.DUPLICATE_CASE: "two files claim the same case and channel",
     Code.NAME_INVALID: "a name from the input cannot be part of a path",
     Code.REFERENCE_MISSING: "a predicted label map has no reference to be scored against",
-    Code.UNIT_MISMATCH: "an image in px where a scan in mm is needed, or the reverse",
+    Code.UNIT_MISMATCH: "an image in px where a scan in mm is expected, or the reverse",
     Code.TOO_SMALL: "an axis is shorter than two voxels",
     Code.TOO_LARGE: "the volume has more voxels than the limit allows",
     Code.VALUES_TOO_LARGE: "grey values are too large to be computed with, or too far from zero",
@@ -148,9 +149,10 @@ MEANING: dict[Code, str] = {
     Code.UNITS_CONVERTED: "the header's lengths are not in mm; they were converted",
     Code.REORIENTED: "the file's axes are stored in another order than the image's; it was reoriented",
     Code.LABEL_ROUNDED: "label values within 1e-3 of integers were rounded",
-    Code.TURNED_UPRIGHT: "the image was turned as its EXIF orientation says",
+    Code.TURNED_UPRIGHT: "the image was rotated as its EXIF orientation says",
     Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on; the result needs review",
     Code.EMPTY_PREDICTION: "the model found no foreground; the result needs review",
+    Code.VOID_PREDICTED: "a prediction holds void (ignored label) where the reference has a class",
     Code.USAGE: "the command line does not make sense",
     Code.RECIPE_INVALID: "the recipe has unknown keys, wrong types or clashing values",
     Code.PATH_MISSING: "a file or folder that was named does not exist",
@@ -195,6 +197,7 @@ NOTES: frozenset[Code] = frozenset(
         Code.TURNED_UPRIGHT,
         Code.OUT_OF_DOMAIN,
         Code.EMPTY_PREDICTION,
+        Code.VOID_PREDICTED,
     }
 )
 """Codes of remarks about cases that are used all the same."""

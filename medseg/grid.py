@@ -31,17 +31,6 @@ def planes_of(plane: Plane | Sequence[Plane]) -> tuple[Plane, ...]:
     return planes
 
 
-def left_right_axis(plane: Plane, unit: str = "mm") -> int | None:
-    """The axis of a slice (…, H, W) that runs from left to right, -2 or -1; None where there is none.
-
-    In scans (mm) it is H of axial slices (X, Y) and coronal ones (X, Z), and sagittal slices have none; in
-    images (px), whose rows are H, it is W.
-    """
-    if unit == "px":
-        return -1
-    return None if plane == "sagittal" else -2
-
-
 NOUNS = {"mm": "scan", "px": "image"}
 """Nouns for what is segmented, by the unit of its grid."""
 

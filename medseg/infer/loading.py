@@ -9,14 +9,16 @@ from pathlib import Path
 import torch
 
 from medseg import files
-from medseg.grid import Plane, left_right_axis
+from medseg.device import Precision
+from medseg.grid import Plane
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble, combine_planes
-from medseg.infer.predictor import NetworkPredictor, Precision, Predictor, Spec
+from medseg.infer.predictor import NetworkPredictor, Predictor, Spec
 from medseg.infer.tta import TestTimeAugmentation
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.networks.contract import Network
 from medseg.networks.tools import footprint
+from medseg.patches.slabs import Flip, flip_axis
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ def _predictor(
 ) -> Predictor:
     """Wrap a network, with test-time augmentation where the model has any along this plane."""
     predictor = NetworkPredictor(network, spec, device, precision, channels_last=True)
-    flip_axis = left_right_axis(spec.plane, description.unit) if description.flip else None
-    if description.scales == (1.0,) and flip_axis is None:
+    sideways: Flip = "horizontal" if description.unit == "px" else "left_right"
+    axis = flip_axis(sideways, spec.plane) if description.flip else None
+    if description.scales == (1.0,) and axis is None:
         return predictor
-    return TestTimeAugmentation(predictor, description.scales, description.scale_fusion, flip_axis)
+    return TestTimeAugmentation(predictor, description.scales, description.scale_fusion, axis)
 
 
 def spec(description: Description, network: Network) -> Spec:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,15 +22,15 @@ from medseg.networks.blocks import resized
 class TestTimeAugmentation:
     """``predictor`` at ``scales``, with a ``flip_axis`` also mirrored along it at each, fused by ``fusion``.
 
-    The axis is that of (B, C, H, W) which runs from left to right, -2 or -1; see
-    :func:`medseg.grid.left_right_axis`. A scaled side is rounded, then raised to the next that the predictor
-    takes.
+    The axis is the one of a slice (H, W) that runs from left to right; see
+    :func:`medseg.patches.slabs.flip_axis`. A scaled side is rounded, then raised to the next that the
+    predictor takes.
     """
 
     predictor: Predictor
     scales: Sequence[float] = (1.0,)
     fusion: Fusion = "mean"
-    flip_axis: int | None = None
+    flip_axis: Literal["h", "w"] | None = None
 
     @property
     def spec(self) -> Spec:
@@ -55,5 +56,6 @@ class TestTimeAugmentation:
             scaled = resized(batch, tuple(sides))
             yield resized(self.predictor(scaled), batch.shape)
             if self.flip_axis is not None:
-                mirrored = self.predictor(scaled.flip(self.flip_axis)).flip(self.flip_axis)
+                dim = {"h": -2, "w": -1}[self.flip_axis]
+                mirrored = self.predictor(scaled.flip(dim)).flip(dim)
                 yield resized(mirrored, batch.shape)

@@ -121,6 +121,20 @@ def unread_format(path: Path) -> str | None:
     return None
 
 
+def unread_kind(path: Path) -> Unit | None:
+    """Tell whether a file of a format that is not read holds a scan (mm) or an image (px).
+
+    None for archives, which may hold either, and for all other files.
+    """
+    name = path.name.lower()
+    suffix = next((suffix for suffix in _UNREAD_LONGEST_FIRST if name.endswith(suffix)), "")
+    how_to_fix = UNREAD_FORMATS.get(suffix)
+    if how_to_fix in (_AS_PNG, _FIRST_FRAME, _FROM_MICROSCOPE):
+        return "px"
+    is_archive = how_to_fix == _UNPACK and not suffix.startswith((".nii", ".mha", ".nrrd"))
+    return None if is_archive or unread_format(path) is None else "mm"
+
+
 def stem(path: Path) -> str:
     """The file's name without the suffix of a scan or image: ``a.b.nii.gz`` → ``a.b``."""
     for suffix in SUFFIXES:

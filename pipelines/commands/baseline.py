@@ -1,8 +1,8 @@
 """`medseg baseline`: fuzzy c-means on a recipe's test cases, scored as its network is.
 
-The work folder it writes has ingest, predictions and evaluation as those of a run, so that `medseg compare`
-holds both against each other. Nothing is trained and nothing is tracked; the training cases serve for one
-thing, to learn which class is darker than which.
+Its work folder has ingest, predictions and evaluation like that of a run, so that `medseg compare` can
+compare the two. Nothing is trained and nothing is tracked; the training cases only tell the order of the
+classes by brightness.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from medseg.preprocess import geometry
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.prepare import PreparePlan, prepare
 from medseg.volume import Volume
+from pipelines import scoring
 from pipelines.case_tables import case_files, cases, roles
 from pipelines.job import Job
 from pipelines.run import Request, chosen_folds
@@ -43,7 +44,7 @@ SUFFIX = "_fcm"
 
 @dataclass(frozen=True)
 class Task:
-    """A case to cluster, and where its label map goes."""
+    """A case to cluster and the path of its label map."""
 
     case: CaseFiles
     out: Path
@@ -55,7 +56,11 @@ def work_folder(request: Request) -> Path:
 
 
 def run(request: Request, say: Reporter) -> ExitCode:
-    """Ingest; cluster and score every labelled case whose role is predicted. Refuses a network's folder."""
+    """Ingest; cluster and score every labelled case whose role is predicted.
+
+    Excluded cases and missing predictions give SOME_EXCLUDED. Raises USAGE for the work folder of a trained
+    network and for classes that overlap or have no background.
+    """
     recipe = load.load(request.recipe, request.settings, request.data)
     recipe = recipe.model_copy(update={"name": recipe.name + SUFFIX, "tracking": Tracking(enabled=False)})
     work, folds = Work(work_folder(request)), chosen_folds(recipe, request.fold)
@@ -65,8 +70,8 @@ def run(request: Request, say: Reporter) -> ExitCode:
         )
     classes = recipe.data.class_list()
     if classes.multilabel or not classes.background:
-        found = "clusters of grey values need classes that exclude each other, and a background"
-        raise MedsegError(Code.USAGE, recipe.name, found, "take a recipe of brain scans")
+        details = "clusters of grey values need classes that do not overlap, and a background"
+        raise MedsegError(Code.USAGE, recipe.name, details, "use a recipe of brain scans")
     ingest.data_folder(recipe)
     with only_one(work):
         load.save(recipe, work.recipe)
@@ -76,7 +81,8 @@ def run(request: Request, say: Reporter) -> ExitCode:
             _predict(job, folds)
             evaluate.score(job, list(evaluate.references(job, folds)))
     excluded = files.read_csv(work.ingest / "quarantine.csv")
-    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
+    unscored = scoring.is_incomplete(work.evaluation)
+    return ExitCode.SOME_EXCLUDED if excluded or unscored else ExitCode.DONE
 
 
 def _predict(job: Job, folds: Sequence[int]) -> None:
@@ -87,7 +93,11 @@ def _predict(job: Job, folds: Sequence[int]) -> None:
         "foreground": preprocess.foreground,
         "n4": preprocess.n4,
         "roles": [[r.fold, r.case, r.role] for r in roles(job.work.ingest)],
-        "files": [files.stamp(path) for row in cases(job.work.ingest).values() for path in _files(row)],
+        "files": [
+            files.stamp(path)
+            for case in map(case_files, cases(job.work.ingest).values())
+            for path in (*case.channels.values(), *case.label_paths)
+        ],
         "out": [str(t.out.relative_to(job.work.root)) for ts in tasks.values() for t in ts],
     }
     with job.stage("predict", VERSION, used, [t.out for ts in tasks.values() for t in ts]) as must_run:
@@ -95,7 +105,8 @@ def _predict(job: Job, folds: Sequence[int]) -> None:
             shutil.rmtree(job.work.predictions, ignore_errors=True)
             for fold in folds:
                 order = darkest_first(job.recipe, _training(job, fold))
-                job.say.line(f"  fold {fold}: from the darkest, {', '.join(_names(job.recipe, order))}")
+                names = (job.recipe.data.class_list().names[k] for k in order)
+                job.say.line(f"  fold {fold}: from the darkest, {', '.join(names)}")
                 _cluster_all(job, tasks[fold], order)
 
 
@@ -132,8 +143,8 @@ def darkest_first(recipe: Recipe, training: Sequence[CaseFiles]) -> tuple[int, .
         raise MedsegError(
             Code.NOTHING_USABLE,
             "training cases",
-            f"none holds {', '.join(absent)}, so how bright it is is not known",
-            "give labelled training cases with every class",
+            f"none holds {', '.join(absent)}, whose brightness is therefore unknown",
+            "add labelled training cases with every class",
         )
     means = np.nansum(greys, axis=0) / counts
     return tuple(int(k) + 1 for k in np.argsort(means, kind="stable"))
@@ -174,12 +185,3 @@ def _cluster(recipe: Recipe, task: Task, order: tuple[int, ...]) -> Result:
     seconds = {"read": read - started, "predict": time.monotonic() - read}
     sizes, quality = measure_sizes(labels, classes), (clustering.quality, clustering.quality_kind)
     return Result(labels, None, sizes, *quality, seconds, tuple(findings))
-
-
-def _files(row: dict[str, str]) -> list[Path]:
-    case = case_files(row)
-    return [*case.channels.values(), *case.label_paths]
-
-
-def _names(recipe: Recipe, order: Sequence[int]) -> list[str]:
-    return [recipe.data.class_list().names[k] for k in order]

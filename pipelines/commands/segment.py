@@ -21,7 +21,7 @@ from medseg.infer import batch, loading, results
 from medseg.infer.batch import Outcome, Task
 from medseg.infer.loading import Model
 from medseg.ingest import label_names, quarantine
-from medseg.ingest.patterns import files_under
+from medseg.ingest.tree import files_under
 from medseg.io import scans
 from medseg.model.description import Description
 from medseg.names import check_name, joined

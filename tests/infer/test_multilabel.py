@@ -149,7 +149,7 @@ def test_planes_are_joined_mask_by_mask() -> None:
 
 def test_views_are_averaged_as_probabilities_of_masks() -> None:
     scan = torch.from_numpy(drawn((8, 8, 1))[..., 0])[None]
-    seen = TestTimeAugmentation(Said(), flip_axis=-2)(scan)
+    seen = TestTimeAugmentation(Said(), flip_axis="h")(scan)
     torch.testing.assert_close(seen.sigmoid(), scan.sigmoid(), atol=1e-5, rtol=1e-4)
 
 

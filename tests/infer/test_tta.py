@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from medseg import networks
 from medseg.errors import Code, MedsegError
-from medseg.grid import Array, Grid, Plane, left_right_axis
+from medseg.grid import Array, Grid, Plane
 from medseg.infer import crf, inferers, loading, predict, segment
 from medseg.infer.ensemble import MultiPlaneEnsemble
 from medseg.infer.inferers import GaussianWindow, WholeSlice
@@ -22,6 +22,7 @@ from medseg.infer.tta import TestTimeAugmentation
 from medseg.model import folder as model_folder
 from medseg.model.card import card
 from medseg.model.description import CRFSettings
+from medseg.patches.slabs import flip_axis
 from medseg.preprocess import geometry
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
@@ -70,7 +71,7 @@ def test_views_are_the_network_on_each_scale_and_mirror_image_fused(
     fusion: Any, scales: list[float], flip: bool
 ) -> None:
     net = network()
-    views = TestTimeAugmentation(NetworkPredictor(net, SPEC), scales, fusion, -1 if flip else None)
+    views = TestTimeAugmentation(NetworkPredictor(net, SPEC), scales, fusion, "w" if flip else None)
     batch = torch.randn(2, 3, 24, 20, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         found, expected = views(batch), by_hand(net, batch, scales, fusion, flip=flip)
@@ -97,7 +98,7 @@ def test_scans_are_mirrored_left_to_right_in_every_plane(plane: Plane) -> None:
     array[0, 3, 0, 2] = 1.0
     volume = NormalizedVolume(array, Grid((4, 3, 3), np.eye(4)), Normalization((0.0,), (1.0,)))
     marked = Marked(plane)
-    views = TestTimeAugmentation(marked, flip_axis=left_right_axis(plane))
+    views = TestTimeAugmentation(marked, flip_axis=flip_axis("left_right", plane))
     made = predict.label(volume, views, WholeSlice(batch=4))
     assert np.argwhere(made.labels).tolist() == [[3, 0, 2]]
     seen = {tuple(np.argwhere(view[:, 0] > 0).T.ravel().tolist()) for view in map(np.asarray, marked.batches)}
@@ -107,20 +108,20 @@ def test_scans_are_mirrored_left_to_right_in_every_plane(plane: Plane) -> None:
 
 
 def test_images_are_mirrored_along_their_rows() -> None:
-    assert left_right_axis("axial", "px") == -1
+    assert flip_axis("horizontal", "axial") == "w"
 
 
 @pytest.mark.parametrize(
     ("changes", "axes"),
     [
-        ({"plane": "axial"}, [-2]),
-        ({"plane": ("axial", "coronal", "sagittal")}, [-2, -2, None]),
+        ({"plane": "axial"}, ["h"]),
+        ({"plane": ("axial", "coronal", "sagittal")}, ["h", "h", None]),
         ({"plane": "sagittal"}, [None]),
-        ({"plane": "axial", "unit": "px"}, [-1]),
+        ({"plane": "axial", "unit": "px"}, ["w"]),
     ],
 )
 def test_a_model_that_flips_is_loaded_with_the_axis_of_its_planes(
-    tmp_path: Path, changes: Any, axes: list[int | None]
+    tmp_path: Path, changes: Any, axes: list[str | None]
 ) -> None:
     about = describe(flip=True, **changes)
     state = networks.build("usegnet", 3, 3, seed=0, width=2).state_dict()
@@ -139,7 +140,7 @@ def test_one_view_is_the_network_itself() -> None:
 
 @pytest.mark.parametrize("how", [WholeSlice(), GaussianWindow((16, 16), (8, 8))])
 def test_whole_slices_and_blended_windows_are_predicted_through_views(how: Any) -> None:
-    views = TestTimeAugmentation(NetworkPredictor(network(), SPEC), [0.5, 1.0], "mean", flip_axis=-1)
+    views = TestTimeAugmentation(NetworkPredictor(network(), SPEC), [0.5, 1.0], "mean", flip_axis="w")
     made = predict.label(ready(image()), views, how, confidence=True)
     assert made.labels.shape == (22, 18, 1)
     assert made.quality_kind == "probability"
