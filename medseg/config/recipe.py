@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medseg import losses, networks
 from medseg.config import clashes
@@ -167,6 +167,15 @@ class Network(Section):
     def _known(cls, value: str) -> str:
         try:
             networks.check_name(value)
+        except MedsegError as error:
+            raise refusal(error.code, error.finding.details, error.finding.how_to_fix) from None
+        return value
+
+    @field_validator("keywords")
+    @classmethod
+    def _may_be_set(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        try:
+            networks.check_keywords(info.data.get("name", ""), value)
         except MedsegError as error:
             raise refusal(error.code, error.finding.details, error.finding.how_to_fix) from None
         return value

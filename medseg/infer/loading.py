@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from medseg import files
+from medseg.device import Precision
 from medseg.grid import Plane
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble, combine_planes
-from medseg.infer.predictor import NetworkPredictor, Precision, Predictor, Spec
+from medseg.infer.predictor import NetworkPredictor, Predictor, Spec
 from medseg.infer.tta import TestTimeAugmentation
 from medseg.model import folder as model_folder
 from medseg.model.description import Description

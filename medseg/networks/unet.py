@@ -16,7 +16,7 @@ Depth = Annotated[int, Field(ge=1, le=6)]
 
 
 class UNet(Network):
-    """A contracting path, an expanding path, and a skip at every level.
+    """A contracting path, an expanding path, and a skip at every level (Figure 1 of the paper).
 
     The paper's form is ``padding="valid", batch_norm=False, dropout=0.5``: 31,030,658 parameters from 1
     channel to 2 classes, 572×572 in, 388×388 out. With valid padding each pass eats 6 · 2^depth − 4 pixels a
@@ -81,6 +81,6 @@ class UNet(Network):
 
 
 def centre(x: Tensor, size: torch.Size) -> Tensor:
-    """The middle of ``x`` (B, C, H, W) with the height and width that ``size`` ends with."""
+    """Crop the middle of ``x`` (B, C, H, W) to the height and width that ``size`` ends with."""
     top, left = (x.shape[-2] - size[-2]) // 2, (x.shape[-1] - size[-1]) // 2
     return x[:, :, top : top + size[-2], left : left + size[-1]]
