@@ -28,6 +28,7 @@ from medseg.config.training import Train
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane, planes_of
 from medseg.model.description import CRFSettings
+from medseg.redaction import has_credentials
 
 
 class Preprocess(Section):
@@ -323,6 +324,17 @@ class Tracking(Section):
     overlays: bool = True
     """Figures of one validation case during training. Typical: true; false where images must not leave the
     machine."""
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_password(cls, value: str | None) -> str | None:
+        if value is not None and has_credentials(value):
+            how_to_fix = (
+                "leave it out of the URI and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                "MLFLOW_TRACKING_TOKEN, in the environment"
+            )
+            raise refusal(Code.RECIPE_INVALID, "it holds a user name, a password or a token", how_to_fix)
+        return value
 
 
 class Recipe(Section):
