@@ -20,7 +20,7 @@ def has_credentials(address: str) -> bool:
 
 
 def redacted(address: str) -> str:
-    """Replace user name and password, and the values of secret query parameters, with three stars.
+    """Leave out user name and password, and replace the values of secret query parameters with three stars.
 
     Anything else comes back as it is, also what is no address.
     """
@@ -30,7 +30,7 @@ def redacted(address: str) -> str:
             return address
         netloc, query = parts.netloc, parts.query
         if "@" in netloc:
-            netloc = f"{_HIDDEN}@{netloc.rpartition('@')[2]}"
+            netloc = netloc.rpartition("@")[2]
         pairs = parse_qsl(query, keep_blank_values=True)
         if any(_SECRET.search(name) and value for name, value in pairs):
             shown = [(name, _HIDDEN if _SECRET.search(name) else value) for name, value in pairs]

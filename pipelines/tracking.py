@@ -51,7 +51,7 @@ class Tracked:
         return self._open[key]
 
     def lacks(self, fold: int, plane: Plane | None = None) -> bool:
-        """True if nothing of that fold's training is in the store, such as after its run was deleted there."""
+        """True if the store holds nothing of that fold's training, as after its run was deleted there."""
         if not self.run.id:
             return False
         if not self._nested:
@@ -78,7 +78,7 @@ def _key(fold: int, plane: Plane | None) -> str:
 def check(recipe: Recipe, work: Work) -> None:
     """Refuse a store that cannot track runs.
 
-    Raises USAGE for a work folder whose path cannot stand in a URI, or as :func:`medseg.tracking.store.check`.
+    Raises USAGE for a work folder whose path cannot stand in a URI, or as `medseg.tracking.store.check`.
     """
     if recipe.tracking.enabled:
         if recipe.tracking.uri is None:

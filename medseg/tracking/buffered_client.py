@@ -130,7 +130,7 @@ class StorageError(Exception):
 
 @contextmanager
 def storing() -> Iterator[None]:
-    """Turn any exception into StorageError: the libraries of clouds have types of their own, or are absent."""
+    """Turn any exception into StorageError: libraries of clouds raise types of their own, or are absent."""
     try:
         yield
     except Exception as error:
@@ -163,7 +163,7 @@ def _whole_lines(path: Path) -> list[Line]:
 
 
 def _perform(client: Any, line: Line) -> bool:
-    """Make the call that a line stands for; each kind is one call, so that a kept line can be sent as it is."""
+    """Make the call that a line stands for; each kind is one, so that a kept line can be sent as it is."""
     from mlflow.entities import Metric, Param, RunTag
 
     run_id = line["run_id"]

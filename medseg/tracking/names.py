@@ -16,7 +16,7 @@ def metric_name(key: str, *, ascii_only: bool = False) -> str:
     """Write `key` in the characters that MLflow takes, with escapes that can be undone.
 
     Letters, digits and `_ - . / space` stay. Any other character is written by its number, as is a slash or
-    a dot that would leave a part of the path empty or `.` or `..`, and an underscore that seems to begin
+    a dot that would make the name another path than it seems (`a//b`, `..`), and an underscore that seems to begin
     such a number. So different keys have different names; one that is too long ends with a hash.
     """
     escaped = "".join(_escaped(key, place, ascii_only=ascii_only) for place in range(len(key)))
@@ -35,7 +35,8 @@ def _escaped(key: str, place: int, *, ascii_only: bool) -> str:
             stays = bool(before) and bool(after) and not before.endswith("/")
         case ".":
             part = before.rpartition("/")[2] + character + after.partition("/")[0]
-            stays = part not in (".", "..") or before.endswith(".")
+            goes_up = part in (".", "..") or (not before and after.startswith("."))
+            stays = not goes_up or before.endswith(".")
         case "_":
             stays = not after.startswith("0x")
         case " ":

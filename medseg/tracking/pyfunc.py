@@ -108,7 +108,8 @@ def _save(path: Path, folder: Path, run_id: str, model_id: str) -> None:
 def input_columns(description: Mapping[str, Any]) -> list[str]:
     """List the columns of paths in the table that a model takes: one per channel, or `image` alone.
 
-    With one channel it is `image`, as for images, which hold all channels. `description` is the one in `model.json`.
+    With one channel it is `image`, as for images, which hold all channels. `description` is the one in
+    `model.json`.
     """
     one = len(description["channels"]) == 1 or description.get("unit") == "px"
     return ["image"] if one else list(description["channels"])

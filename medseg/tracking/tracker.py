@@ -92,7 +92,7 @@ class Tracker:
         return str(client.create_run(self._experiment, tags=dict(tags), run_name=name).info.run_id)
 
     def mark_killed(self, keep: Collection[str] = ()) -> list[str]:
-        """End the runs of this work folder that a kill left RUNNING, except those to `keep`; return their ids."""
+        """End runs of this work folder that a kill left RUNNING, but those to `keep`; return their ids."""
         where = "attributes.status = 'RUNNING'"
         if not self._own:
             where += f" AND tags.`{_WORK_TAG}` = '{self._work}'"
@@ -136,7 +136,7 @@ class Run(AbstractContextManager["Run"]):
             self._sampler = Sampler(interval)
 
     def metrics(self, values: Mapping[str, float | None], step: int) -> None:
-        """Log one step's values, named `train/…`, `val/…` or `test/…`; None and what is not finite is left out.
+        """Log one step's values, named `train/…`, `val/…` or `test/…`, but for None, NaN and infinities.
 
         A resumed run leaves out the steps that it already has, key by key.
         """

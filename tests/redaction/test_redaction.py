@@ -15,11 +15,11 @@ from medseg.redaction import has_credentials, redact_text, redacted
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("http://anna:S3cret@host:5000/a", "http://***@host:5000/a"),
-        ("https://token@host", "https://***@host"),
-        ("http://a:p@ss@host/x", "http://***@host/x"),
-        ("HTTP://anna:S3cret@[::1]:5000", "http://***@[::1]:5000"),
-        ("postgresql+psycopg://u:p@host/db", "postgresql+psycopg://***@host/db"),
+        ("http://anna:S3cret@host:5000/a", "http://host:5000/a"),
+        ("https://token@host", "https://host"),
+        ("http://a:p@ss@host/x", "http://host/x"),
+        ("HTTP://anna:S3cret@[::1]:5000", "http://[::1]:5000"),
+        ("postgresql+psycopg://u:p@host/db", "postgresql+psycopg://host/db"),
         ("https://host/a?x=1&token=abc&y=", "https://host/a?x=1&token=***&y="),
         ("https://host/a?X-Amz-Signature=abc", "https://host/a?X-Amz-Signature=***"),
         ("http://[::1", "http://***"),
@@ -40,9 +40,7 @@ def test_by_hand(address: str, shown: str | None) -> None:
 
 def test_within_a_text() -> None:
     text = "cannot reach 'http://anna:S3cret@host:5000/x', nor \"https://b:S3cret@h\"; (mysql://c:S3cret@d)"
-    assert (
-        redact_text(text) == "cannot reach 'http://***@host:5000/x', nor \"https://***@h\"; (mysql://***@d)"
-    )
+    assert redact_text(text) == "cannot reach 'http://host:5000/x', nor \"https://h\"; (mysql://d)"
     assert redact_text("no address: a@b.org, 3:4, x://") == "no address: a@b.org, 3:4, x://"
 
 
@@ -72,4 +70,4 @@ def test_neither_screen_nor_log_holds_a_password(tmp_path_factory: pytest.TempPa
         say("http://anna:S3cret@host")
     everything = screen.getvalue() + results.getvalue() + log.read_text(encoding="utf-8")
     assert "S3cret" not in everything
-    assert everything.count("***@host") == 7
+    assert everything.count("http://host") == 7
