@@ -16,8 +16,8 @@ def metric_name(key: str, *, ascii_only: bool = False) -> str:
     """Write `key` in the characters that MLflow takes, with escapes that can be undone.
 
     Letters, digits and `_ - . / space` stay. Any other character is written by its number, as is a slash or
-    a dot that would make the name another path than it seems (`a//b`, `..`), and an underscore that seems to begin
-    such a number. So different keys have different names; one that is too long ends with a hash.
+    a dot that would make the name another path than it seems (`a//b`, `..`), and an underscore that seems to
+    begin such a number. So different keys have different names; one that is too long ends with a hash.
     """
     escaped = "".join(_escaped(key, place, ascii_only=ascii_only) for place in range(len(key)))
     name = escaped or f"{_TOKEN}_"
