@@ -1,4 +1,4 @@
-"""Measurements of the machine while a network trains: CPU, memory, disk, network and GPUs, under MLflow's names."""
+"""Measurements of the machine while a network trains: CPU, memory, disk, network, GPUs, by MLflow's names."""
 
 from __future__ import annotations
 
