@@ -28,6 +28,12 @@ BACKGROUND = "background"
 OUTSIDE = "outside"
 """Name of the voxels that a mask does not hold."""
 
+RESERVED_NAMES = frozenset({"mean", "mean (foreground)"})
+"""Names that no class may have, in any case of letters: tables, charts and metrics use them for the mean."""
+
+VOID_COLOUR = (224, 224, 192)
+"""Colour of void where a class list names none, as in PASCAL VOC's masks."""
+
 MOST_MASKS = 7
 """Overlapping masks of one class list: with eight bits set a byte would be void."""
 
@@ -94,6 +100,9 @@ class ClassList:
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.classes]
+        if reserved := [name for name in names if name.strip().casefold() in RESERVED_NAMES]:
+            how_to_fix = "rename it: tables and charts have a row of that name for the mean over classes"
+            raise ClassListError("classes", f"a class named {reserved[0]!r}", how_to_fix)
         if self.multilabel:
             _check_mask_names(names)
         else:
@@ -305,11 +314,12 @@ def _check_mask_names(names: list[str]) -> None:
     """Raise ClassListError unless every case's masks, and its confidence map, can have files of their own."""
     if not 1 <= len(names) <= MOST_MASKS:
         raise ClassListError("classes", f"{len(names)} masks", f"keep at least 1 and at most {MOST_MASKS}")
-    endings = [
-        f"_{name.lower()}" for name in (*names, "confidence")
-    ]  # a confidence map lies beside the masks
+    endings = [f"_{name.lower()}" for name in (*names, "confidence")]
     for i, name in enumerate(names):
         others = endings[:i] + endings[i + 1 :]
+        if name == OUTSIDE:
+            how_to_fix = f"rename it: {OUTSIDE!r} is what lies in no mask"
+            raise ClassListError("classes", f"a mask named {name!r}", how_to_fix)
         if not _MASK_NAME.fullmatch(name):
             how_to_fix = "use letters, digits, _, . and -: it is part of a file's name"
             raise ClassListError("classes", f"a mask named {name!r}", how_to_fix)

@@ -76,6 +76,7 @@ class Code(StrEnum):
     TURNED_UPRIGHT = "TURNED_UPRIGHT"
     OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
     EMPTY_PREDICTION = "EMPTY_PREDICTION"
+    VOID_PREDICTED = "VOID_PREDICTED"
     # The command or its recipe must be changed
     USAGE = "USAGE"
     RECIPE_INVALID = "RECIPE_INVALID"
@@ -151,6 +152,7 @@ MEANING: dict[Code, str] = {
     Code.TURNED_UPRIGHT: "the image was rotated as its EXIF orientation says",
     Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on; the result needs review",
     Code.EMPTY_PREDICTION: "the model found no foreground; the result needs review",
+    Code.VOID_PREDICTED: "a prediction holds void (ignored label) where the reference has a class",
     Code.USAGE: "the command line does not make sense",
     Code.RECIPE_INVALID: "the recipe has unknown keys, wrong types or clashing values",
     Code.PATH_MISSING: "a file or folder that was named does not exist",
@@ -195,6 +197,7 @@ NOTES: frozenset[Code] = frozenset(
         Code.TURNED_UPRIGHT,
         Code.OUT_OF_DOMAIN,
         Code.EMPTY_PREDICTION,
+        Code.VOID_PREDICTED,
     }
 )
 """Codes of remarks about cases that are used all the same."""

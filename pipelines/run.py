@@ -18,7 +18,7 @@ from medseg.console import Reporter
 from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.train import optim
-from pipelines import tracking
+from pipelines import scoring, tracking
 from pipelines.fold import initial_weights
 from pipelines.fold.fold import check_sizes
 from pipelines.job import STAGES, Job, forget, needs_earlier
@@ -86,10 +86,12 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
         load.save(recipe, work.recipe)
         run = held.enter_context(tracking.tracked(recipe, work, say))
         job = Job(recipe, work, say, run, folds, request.command(source, work), request.strict)
-        for stage in STAGES if only is None else (only,):
+        stages = STAGES if only is None else (only,)
+        for stage in stages:
             RUN[stage](job)
     excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
-    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
+    unscored = "evaluate" in stages and scoring.is_incomplete(work.evaluation)
+    return ExitCode.SOME_EXCLUDED if excluded or unscored else ExitCode.DONE
 
 
 def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Recipe | None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from medseg import files
-from medseg.classes import ClassList
+from medseg.classes import VOID_COLOUR, ClassList
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
 from medseg.volume import Volume
@@ -20,9 +20,6 @@ SUFFIX = ".png"
 
 FULL_SHARE = 65535
 """Stored value of a share of 1."""
-
-VOID_COLOUR = (224, 224, 192)
-"""Colour of void where its class list has none, as in PASCAL VOC's masks."""
 
 _PALETTE_HOLDS = 255
 _GREY_HOLDS = 65535

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.grid import Plane
+from medseg.grid import Plane, centre_crop
 from medseg.patches import elastic
 from medseg.patches.slabs import FLIP_AXIS, Flip, slice_axes
 
@@ -257,7 +257,7 @@ def move(
         ]
         labels = indices.squeeze(1).to(labels.dtype)
     else:
-        patches, labels, *maps = (centre(array, window) for array in (patches, labels, *maps))
+        patches, labels, *maps = (centre_crop(array, window) for array in (patches, labels, *maps))
     for axis, flips in ((-2, draws.flip_h), (-1, draws.flip_w)):
         chosen = torch.from_numpy(flips).to(patches.device)
         patches = torch.where(chosen.view(-1, 1, 1, 1), patches.flip(axis), patches)
@@ -294,20 +294,14 @@ def change_grey(patches: Tensor, draws: AugmentParams) -> Tensor:
     """Change contrast, brightness and gamma of (B, C·D, h, w) float32 and add noise, in this order."""
     if (draws.contrast != 1).any():
         mean = patches.mean(dim=(1, 2, 3), keepdim=True)
-        patches = (patches - mean) * _each(draws.contrast, patches) + mean
+        patches = (patches - mean) * _per_patch(draws.contrast, patches) + mean
     if draws.brightness.any():
-        patches = patches + _each(draws.brightness, patches)
+        patches = patches + _per_patch(draws.brightness, patches)
     if (draws.gamma != 1).any():
-        patches = _bend(patches, _each(draws.gamma, patches))
+        patches = _bend(patches, _per_patch(draws.gamma, patches))
     if draws.noise.any():
-        patches = patches + _each(draws.noise, patches) * _white_noise(patches, draws.noise_seed)
+        patches = patches + _per_patch(draws.noise, patches) * _white_noise(patches, draws.noise_seed)
     return patches
-
-
-def centre(array: Tensor, size: Pair) -> Tensor:
-    """Cut the middle (…, h, w) out of (…, H, W), as a view."""
-    top, left = ((n - m) // 2 for n, m in zip(array.shape[-2:], size, strict=True))
-    return array[..., top : top + size[0], left : left + size[1]]
 
 
 def _resampling(draws: AugmentParams) -> bool:
@@ -323,7 +317,7 @@ def _sampling_grid(draws: AugmentParams, field: Pair, window: Pair) -> Tensor:
 
 
 def _elastic_grid(draws: AugmentParams, field: Pair, window: Pair, placement: Tensor) -> Tensor:
-    """As :func:`_sampling_grid`, with elastic deformation, on the placement's device."""
+    """Give :func:`_sampling_grid` with elastic deformation, on the placement's device."""
     start, shape, first = placement[:, 0], placement[:, 1], placement[:, -1]
     at = _places_in_slice(draws, window, start, shape) - first.view(-1, 1, 1, 2)
     size = torch.tensor(field, device=at.device)
@@ -356,13 +350,13 @@ def _offsets(draws: AugmentParams, window: Pair) -> tuple[Floats, Floats]:
     return y, x
 
 
-def _each(values: npt.NDArray[Any], patches: Tensor) -> Tensor:
-    """One number a patch, (B, 1, 1, 1)."""
+def _per_patch(values: npt.NDArray[Any], patches: Tensor) -> Tensor:
+    """Shape one number a patch as (B, 1, 1, 1)."""
     return torch.from_numpy(values).to(patches.device, patches.dtype).view(-1, 1, 1, 1)
 
 
 def _bend(patches: Tensor, exponent: Tensor) -> Tensor:
-    """Each patch's range, mapped to 0…1, to the power of its exponent, and back; a flat patch stays."""
+    """Map each patch's range to 0…1, to the power of its exponent, and back; a flat patch stays."""
     low, high = patches.amin(dim=(1, 2, 3), keepdim=True), patches.amax(dim=(1, 2, 3), keepdim=True)
     span = (high - low).clamp_min(torch.finfo(patches.dtype).tiny)
     return ((patches - low) / span) ** exponent * span + low

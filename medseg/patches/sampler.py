@@ -130,15 +130,15 @@ class PatchSampler:
             return [
                 self._place(int(generator.integers(len(self.cases))), generator) for _ in range(self.batch)
             ]
-        return [self._place(case, generator) for case in self._turn(t)]
+        return [self._place(case, generator) for case in self._shuffled_cases(t)]
 
     @property
     def steps_shuffled(self) -> int:
         """Number of batches in which every case is used once."""
         return -(-len(self.cases) // self.batch)
 
-    def _turn(self, t: int) -> list[int]:
-        """The cases of batch ``t`` where each is used once an epoch."""
+    def _shuffled_cases(self, t: int) -> list[int]:
+        """List the cases of batch ``t`` where each is used once an epoch."""
         epoch, step = divmod(t, self.steps_shuffled)
         order = np.random.default_rng((self.seed, epoch, _STREAM)).permutation(len(self.cases))
         places = np.arange(step * self.batch, (step + 1) * self.batch) % len(self.cases)

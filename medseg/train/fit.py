@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from medseg import files
 from medseg.device import resolve_precision
 from medseg.errors import Code, MedsegError
+from medseg.grid import centre_crop
 from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
 from medseg.train.fabric import compile_problem, deterministic, first_line, open_fabric, seeded
@@ -78,7 +79,7 @@ def fit(
     yield from map(Epoch.from_row, list(now.history))
 
     while now.epoch < plan.epochs and not now.stopped_early:
-        with deterministic(run.fabric.device), handle_stop_signals() as wish:
+        with deterministic(run.fabric.device), handle_stop_signals() as request:
             clock = time.perf_counter() - now.seconds
             phase, first_epoch = optim.phase_at(plan.all_phases, now.epoch)
             optim.apply_phase(phase, network, run.optimiser)
@@ -94,7 +95,7 @@ def fit(
                     now.seconds = time.perf_counter() - clock
                     if on_step is not None:
                         on_step(now.step, plan.steps, value)
-                    if signum := run.agreed_signal(wish):
+                    if signum := run.agreed_signal(request):
                         run.save()
                         raise Stopped(now.step, signum)
             lr = run.set_rates(phase, now.step - 1 - first_epoch * plan.steps_per_epoch)
@@ -104,7 +105,7 @@ def fit(
             due = (now.epoch + 1) % plan.validate_every == 0 or now.epoch + 1 == plan.epochs
             if validate is not None and due:
                 run.save()
-                val = run.validate(validate, wish)
+                val = run.validate(validate, request)
             is_best, informative = run.update_best(val) if val is not None else (validate is None, True)
 
             # Keep
@@ -128,7 +129,7 @@ def fit(
                 run.save_best(epoch)
             run.save()
             run.write_history()
-            if signum := run.agreed_signal(wish):
+            if signum := run.agreed_signal(request):
                 raise Stopped(now.step, signum)
         yield epoch
 
@@ -177,27 +178,27 @@ class _Run:
             self.stepper.step()
         return value
 
-    def agreed_signal(self, wish: StopRequest) -> int:
+    def agreed_signal(self, request: StopRequest) -> int:
         """Give the signal that any process got, or 0: all of them stop at one step."""
         if self.fabric.world_size == 1:
-            return wish.signum
-        signum = torch.tensor(wish.signum, device=self.fabric.device)
+            return request.signum
+        signum = torch.tensor(request.signum, device=self.fabric.device)
         return int(self.fabric.all_reduce(signum, reduce_op="max"))
 
     def validate(
-        self, function: Callable[[nn.Module], dict[str, float]], wish: StopRequest
+        self, function: Callable[[nn.Module], dict[str, float]], request: StopRequest
     ) -> dict[str, float]:
         """Score the network. All is saved, so a signal need not wait."""
-        if signum := self.agreed_signal(wish):
+        if signum := self.agreed_signal(request):
             raise Stopped(self.state.step, signum)
-        wish.at_once = self.state.step
+        request.at_once = self.state.step
         self.network.eval()
         val: dict[str, float] | None = None
         if self.fabric.is_global_zero:
             with torch.no_grad(), seeded(self.fabric.device, self.plan.seed, self.state.step):
                 val = function(self.network)
         scores: dict[str, float] = self.fabric.broadcast(val)
-        wish.at_once = None
+        request.at_once = None
         return scores
 
     def update_best(self, val: dict[str, float]) -> tuple[bool, bool]:
@@ -334,9 +335,7 @@ def _coded(patches: int) -> Iterator[None]:
 
 def _fitted(labels: Tensor, logits: Logits) -> Tensor:
     """Cut labels or weights to where a network of valid convolutions predicts: the middle (B, H', W')."""
-    height, width = (logits if isinstance(logits, Tensor) else logits[0]).shape[-2:]
-    top, left = (labels.shape[-2] - height) // 2, (labels.shape[-1] - width) // 2
-    return labels[..., top : top + height, left : left + width]
+    return centre_crop(labels, (logits if isinstance(logits, Tensor) else logits[0]).shape)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

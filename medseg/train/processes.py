@@ -41,9 +41,9 @@ def fit_in_processes(
     SIGINT and SIGTERM are passed on, and :class:`Stopped` is raised once the checkpoint is written. A fault
     in one process ends all and is raised here.
     """
-    with handle_stop_signals() as wish, closing(_Workers(make, processes)) as workers:
+    with handle_stop_signals() as request, closing(_Workers(make, processes)) as workers:
         while True:
-            if wish.signum:
+            if request.signum:
                 workers.ask_to_stop()
             kind, value = workers.next_message()
             if kind == "step" and on_step is not None:
@@ -51,8 +51,8 @@ def fit_in_processes(
             elif kind == "epoch":
                 yield value
             elif kind == "error":
-                stopped = isinstance(value, Stopped) and wish.signum
-                raise Stopped(value.step, wish.signum) if stopped else value
+                stopped = isinstance(value, Stopped) and request.signum
+                raise Stopped(value.step, request.signum) if stopped else value
             elif kind == "done":
                 return
 

@@ -36,6 +36,7 @@ from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, pixel_shape
 from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import PreprocessedCase
 from medseg.report import volume_overlay
+from medseg.resources import allow_open_files
 from medseg.train.fit import LAST
 from medseg.train.monai_augment import ArtefactAugmenter, Artefacts
 from medseg.train.optim import Optimiser, Phase
@@ -45,6 +46,8 @@ from pipelines import case_tables
 from pipelines.fold import initial_weights, model_spec, validation
 from pipelines.fold.validation import DICE, IOU
 from pipelines.workfolder import Work, member_name
+
+_FILES_A_CASE = 3  # image, label and a weight map stay mapped
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class FoldTraining:
     def _open(self, role: str) -> list[PreprocessedCase]:
         rows = case_tables.roles(self.work.ingest)
         names = [r.case for r in rows if r.fold == self.fold and r.role == role]
+        allow_open_files(_FILES_A_CASE * len(names))
         return [store.open(self.work.prepared / name) for name in names]
 
     def key(self) -> str:
@@ -323,7 +327,9 @@ class FoldTraining:
     def description(self) -> Description:
         """What the model folder says of this training's network; ingest found the channels and unit."""
         found = files.read_json(self.work.ingest / "dataset.json")
-        about = model_spec.described(self.recipe, model_spec.domain_of(self.trained))
+        about = model_spec.described(
+            self.recipe, model_spec.domain_of(self.trained, self.recipe.preprocess.foreground)
+        )
         known = {"channels": tuple(found["channels"]), "unit": found.get("unit", "mm")}
         return about.model_copy(update=known)
 

@@ -73,12 +73,12 @@ def absent_classes(cases: Sequence[PreprocessedCase], classes: ClassList) -> lis
 def _mean_dice(matrices: Sequence[Array], classes: ClassList) -> Array:
     """Mean Dice over cases of each foreground class or mask, (N,); NaN for those in no case's truth."""
     dice = np.array([confusion_matrix.foreground_dice(matrix, classes) for matrix in matrices])
-    held = np.any([_held(matrix, classes) for matrix in matrices], axis=0)
+    occurs = np.any([_in_truth(matrix, classes) for matrix in matrices], axis=0)
     means: Array = np.where(np.isnan(dice), 1.0, dice).sum(axis=0) / len(matrices)
-    return np.where(held, means, np.nan)
+    return np.where(occurs, means, np.nan)
 
 
-def _held(matrix: Array, classes: ClassList) -> Any:
+def _in_truth(matrix: Array, classes: ClassList) -> Any:
     """Mask (N,) of the foreground classes or masks that the truth holds, from its confusion matrix."""
     if classes.multilabel:
         return matrix[:, 1].sum(axis=1) > 0

@@ -103,3 +103,10 @@ def test_patches_are_drawn_around_the_first_class_too() -> None:
     positions = np.array([[0, 5, 6, 0], [2, 1, 1, 0]], np.int16)
     assert [p.tolist() for p in _by_class(positions, 0)] == [[[5, 6, 0]], [[1, 1, 0]]]
     assert [p.tolist() for p in _by_class(positions, 1)] == [[[1, 1, 0]]]
+
+
+@pytest.mark.parametrize("name", ["mean", "Mean", " MEAN ", "mean (foreground)"])
+def test_a_class_that_is_called_as_the_mean_is_refused(name: str) -> None:
+    with pytest.raises(ClassListError, match="rename it: tables and charts have a row of that name"):
+        ClassList.from_names({0: "background", 1: name})
+    assert ClassList.from_names({0: "background", 1: f"{name} of it"}).names[1] == f"{name} of it"

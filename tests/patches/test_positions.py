@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +115,28 @@ def test_cases_written_with_int16_positions_are_still_read(tmp_path: Path) -> No
     case = written(tmp_path, "a", three_classes())
     assert np.load(tmp_path / "a" / "positions.npy").dtype == np.int16
     assert len(case.positions) == 9 * 8 * 5
+
+
+_MANY = """
+import resource, sys
+import subprocess
+import sys
+from pathlib import Path
+from medseg.preprocess import store
+from medseg.resources import allow_open_files
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+allow_open_files(3 * 60)
+cases = [store.open(Path(sys.argv[1])) for _ in range(60)]
+assert sum(int(case.label.sum()) for case in cases) == 60 * int(cases[0].label.sum())
+allow_open_files(10**9)
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+"""
+
+
+def test_more_cases_are_mapped_than_the_system_allows_files_at_first(tmp_path: Path) -> None:
+    written(tmp_path, "a", three_classes())
+    command = [sys.executable, "-c", _MANY, str(tmp_path / "a")]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
