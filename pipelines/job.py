@@ -36,6 +36,8 @@ class Job:
     """Folds to train now; None trains fold 0 alone."""
     command: str = ""
     """What makes this work folder when it is typed again."""
+    strict: bool = False
+    """Refuse what is otherwise a warning."""
 
     @contextmanager
     def stage(self, name: str, version: int, used: Any, makes: Iterable[Path]) -> Iterator[bool]:

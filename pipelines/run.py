@@ -15,10 +15,10 @@ from medseg.config import load
 from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
-from medseg.device import choose
+from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.train import optim
-from pipelines import tracking
+from pipelines import scoring, tracking
 from pipelines.fold import initial_weights
 from pipelines.fold.fold import check_sizes
 from pipelines.job import STAGES, Job, forget, needs_earlier
@@ -44,6 +44,7 @@ class Request:
     work: Path | None = None
     settings: tuple[str, ...] = ()
     fold: str | None = None
+    strict: bool = False
 
     def work_folder(self) -> Path:
         """`--work`, or `./work/<recipe>`."""
@@ -54,6 +55,7 @@ class Request:
         words = ["medseg", "run", recipe, "--work", str(work.root)]
         words += ["--data", str(self.data)] if self.data else []
         words += [word for setting in self.settings for word in ("--set", setting)]
+        words += ["--strict"] if self.strict else []
         return shlex.join([*words, "--fold", self.fold] if self.fold else words)
 
 
@@ -83,11 +85,13 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
             forget(stage, work, folds)
         load.save(recipe, work.recipe)
         run = held.enter_context(tracking.tracked(recipe, work, say))
-        job = Job(recipe, work, say, run, folds, request.command(source, work))
-        for stage in STAGES if only is None else (only,):
+        job = Job(recipe, work, say, run, folds, request.command(source, work), request.strict)
+        stages = STAGES if only is None else (only,)
+        for stage in stages:
             RUN[stage](job)
     excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
-    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
+    unscored = "evaluate" in stages and scoring.is_incomplete(work.evaluation)
+    return ExitCode.SOME_EXCLUDED if excluded or unscored else ExitCode.DONE
 
 
 def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Recipe | None:
@@ -120,9 +124,7 @@ def _stages_from(start: str | None) -> tuple[str, ...]:
 def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> None:
     """Refuse a device, data, earlier stages or a tracking server that are not there."""
     if only in (None, "train", "predict"):
-        device = choose(recipe.train.device)
-        if device == "cpu" and recipe.train.precision == "fp16":
-            raise MedsegError(Code.KEYWORD_INVALID, "train.precision", "fp16 on a cpu", "use fp32 or bf16")
+        resolve_precision(recipe.train.precision, choose(recipe.train.device))
     if only is None or only == "ingest":
         ingest.data_folder(recipe)
     else:

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from medseg.errors import Code, ExitCode, MedsegError
+from medseg.redaction import redact_text
 from medseg.resources import is_out_of_memory
 
 _EXTRA_PACKAGES = {
@@ -130,7 +131,7 @@ def _fault(error: Exception) -> int:
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         with where.open("a", encoding="utf-8") as file:
-            file.write(text)
+            file.write(redact_text(text))
         told = f"traceback in {where}"
     except OSError:
         told = f"no log could be written; raised at {traceback.extract_tb(error.__traceback__)[-1]}"
@@ -140,4 +141,4 @@ def _fault(error: Exception) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(redact_text(text) + "\n")

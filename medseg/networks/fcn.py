@@ -16,7 +16,7 @@ FULL_NAMES = ("classifier.0", "classifier.3")
 
 
 class FCN32s(Network):
-    """VGG16 made convolutional, its scores enlarged 32 times by bilinear interpolation.
+    """VGG16 made convolutional, its scores enlarged 32 times by bilinear interpolation (sections 4.1, 4.2).
 
     Any size is taken: the input is padded with zeros, right and below, to multiples of 32 and the scores are
     cut back. All convolutions keep the size (the original pads the image by 100 pixels instead). From 3
@@ -40,9 +40,9 @@ class FCN32s(Network):
         dropout: Share = 0.5,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = VGG16(in_channels, width=width)
+        self.backbone = VGG16(in_channels, width=width)
         self.top = nn.Sequential(
-            nn.Conv2d(self.body.widths[4], hidden, 7, padding=3),
+            nn.Conv2d(self.backbone.widths[4], hidden, 7, padding=3),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Conv2d(hidden, hidden, 1),
@@ -51,7 +51,7 @@ class FCN32s(Network):
         )
         self.score = ZeroConv(hidden, classes, 1)
         self.skip_scores = nn.ModuleList(
-            ZeroConv(self.body.widths[3 - i], classes, 1) for i in range(self.skips)
+            ZeroConv(self.backbone.widths[3 - i], classes, 1) for i in range(self.skips)
         )
         self.ups = nn.ModuleList(BilinearTransposed(classes, 2) for _ in range(self.skips))
         self.enlarge = Bilinear(32 >> self.skips)
@@ -61,17 +61,17 @@ class FCN32s(Network):
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
         height, width = x.shape[-2:]
-        *_, pool3, pool4, pool5 = self.body(F.pad(x, (0, -width % 32, 0, -height % 32)))
+        *_, pool3, pool4, pool5 = self.backbone(F.pad(x, (0, -width % 32, 0, -height % 32)))
         scores = self.score(self.top(pool5))  # (B, K, H / 32, W / 32)
         for up, score, pool in zip(self.ups, self.skip_scores, (pool4, pool3), strict=False):
             scores = up(scores) + score(pool)  # (B, K, H / 16, W / 16), then / 8
         return self.enlarge(scores)[:, :, :height, :width]  # type: ignore[no-any-return]
 
     def init_from(self, coarser: FCN32s) -> None:
-        """Take over the weights of the net with fewer skips; the new skip starts at zero, its kernel
-        bilinear.
+        """Take over the weights of the net with fewer skips.
 
-        So the first scores equal the coarser net's, enlarged in this net's steps.
+        The new skip starts at zero and its kernel is bilinear, so the first scores equal the coarser net's,
+        enlarged in this net's steps.
 
         :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` unless the coarser net's weights are some of this net's.
         """
@@ -87,8 +87,8 @@ class FCN32s(Network):
             raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(self).__name__, ", ".join(misfits), how_to_fix)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """VGG16's 13 convolutions and its first two fully connected layers."""
-        return self.body.pretrained_key_map("body") | conv_names(self.top, "top", FULL_NAMES)
+        """Map VGG16's 13 convolutions and its first two fully connected layers."""
+        return self.backbone.pretrained_key_map("backbone") | conv_names(self.top, "top", FULL_NAMES)
 
 
 class FCN16s(FCN32s):

@@ -1,4 +1,4 @@
-"""Pyramid pooling and two networks around it; their counts are not checked against the papers."""
+"""Pyramid pooling, PSPNet and UPerNet; their counts are not checked against the papers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, Share, he_
 
 BINS = (1, 2, 3, 6)
-"""Bins a side of each pyramid level."""
+"""Bins along each side, for each level of the pyramid (PSPNet, section 3.2)."""
 
 
 class PyramidPooling(nn.Module):
-    """Means over 1, 4, 9 and 36 parts of the image, reduced by 1×1, enlarged and concatenated to the input.
+    """Means over 1, 4, 9 and 36 parts of the image, reduced by 1×1, enlarged, joined to the input.
 
-    A training batch needs two images at least, since the coarsest leaves one value an image to normalise.
+    A training batch needs two images at least, since the coarsest leaves one value of each image to
+    normalise.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -33,11 +34,11 @@ class PyramidPooling(nn.Module):
 
 
 class PSPNet(Network):
-    """A body at output stride 8, pyramid pooling, 3×3 and 1×1 (Zhao, Shi, Qi, Wang, Jia 2017).
+    """A backbone at output stride 8, pyramid pooling, 3×3 and 1×1 (Zhao, Shi, Qi, Wang, Jia 2017).
 
-    The paper's auxiliary loss inside the body is left out.
+    The paper's auxiliary loss inside the backbone is left out.
 
-    :param width: channels of the body's first level; 64 is the published size.
+    :param width: channels of the backbone's first level; 64 is the published size.
     """
 
     size_divisor = 8
@@ -48,13 +49,13 @@ class PSPNet(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BackboneName = "resnet50",
+        backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         dropout: Share = 0.1,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = make_backbone(body, in_channels, width=width, output_stride=8)
-        features = self.body.widths[4]
+        self.backbone = make_backbone(backbone, in_channels, width=width, output_stride=8)
+        features = self.backbone.widths[4]
         self.pyramid = PyramidPooling(features, features // len(BINS))
         self.head = nn.Sequential(
             conv(self.pyramid.outputs, 8 * width, bias=False),
@@ -66,20 +67,20 @@ class PSPNet(Network):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
-        features = self.body(x)[4]  # (B, widths[4], H / 8, W / 8)
+        features = self.backbone(x)[4]  # (B, widths[4], H / 8, W / 8)
         return resized(self.head(self.pyramid(features)), x.shape)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The body's layers."""
-        return self.body.pretrained_key_map("body")
+        """Map the backbone's layers."""
+        return self.backbone.pretrained_key_map("backbone")
 
 
 class UPerNet(Network):
-    """A body, pyramid pooling at its top, and a feature pyramid down to stride 4 (Xiao et al. 2018).
+    """A backbone, pyramid pooling at its top, and a feature pyramid down to stride 4 (Xiao et al. 2018).
 
-    Of the paper's several tasks the one of segmenting objects.
+    Of the paper's tasks only the segmentation of objects (Figure 4).
 
-    :param width: channels of the body's first level; 64 is the published size.
+    :param width: channels of the backbone's first level; 64 is the published size.
     :param hidden: channels of the feature pyramid.
     """
 
@@ -91,13 +92,13 @@ class UPerNet(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BackboneName = "resnet50",
+        backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         hidden: Count = 512,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = make_backbone(body, in_channels, width=width)
-        widths = self.body.widths[1:]
+        self.backbone = make_backbone(backbone, in_channels, width=width)
+        widths = self.backbone.widths[1:]
         self.pyramid = PyramidPooling(widths[3], hidden)
         self.top = conv(self.pyramid.outputs, hidden, bias=False)
         self.laterals = nn.ModuleList(conv(w, hidden, kernel=1, bias=False) for w in widths[:3])
@@ -108,7 +109,7 @@ class UPerNet(Network):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
-        _, *levels = self.body(x)
+        _, *levels = self.backbone(x)
         y = self.top(self.pyramid(levels[3]))  # (B, hidden, H / 32, W / 32)
         pyramid = [y]
         for i in reversed(range(3)):
@@ -119,5 +120,5 @@ class UPerNet(Network):
         return resized(self.head(fused), x.shape)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The body's layers."""
-        return self.body.pretrained_key_map("body")
+        """Map the backbone's layers."""
+        return self.backbone.pretrained_key_map("backbone")

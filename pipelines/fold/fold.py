@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medseg import files, losses, networks
 from medseg.classes import VOID
@@ -32,10 +32,13 @@ from medseg.networks.contract import Network
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.resize import Resizer
 from medseg.patches.sampler import PatchSampler
+from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, pixel_shape
 from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import PreprocessedCase
 from medseg.report import volume_overlay
+from medseg.resources import allow_open_files
 from medseg.train.fit import LAST
+from medseg.train.monai_augment import ArtefactAugmenter, Artefacts
 from medseg.train.optim import Optimiser, Phase
 from medseg.train.plan import FitPlan
 from medseg.volume import Volume
@@ -43,6 +46,8 @@ from pipelines import case_tables
 from pipelines.fold import initial_weights, model_spec, validation
 from pipelines.fold.validation import DICE, IOU
 from pipelines.workfolder import Work, member_name
+
+_FILES_A_CASE = 3  # image, label and a weight map stay mapped
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class FoldTraining:
             "plan": self.plan(),
             "folder": self.folder,
             "validate": self.validation() if self.validated else None,
-            "augment": self.resizer or self.augmenter,
+            "augment": self.resizer or self.augment,
         }
 
     @cached_property
@@ -92,6 +97,7 @@ class FoldTraining:
     def _open(self, role: str) -> list[PreprocessedCase]:
         rows = case_tables.roles(self.work.ingest)
         names = [r.case for r in rows if r.fold == self.fold and r.role == role]
+        allow_open_files(_FILES_A_CASE * len(names))
         return [store.open(self.work.prepared / name) for name in names]
 
     def key(self) -> str:
@@ -103,6 +109,9 @@ class FoldTraining:
         used["network"] = initial_weights.settings(recipe.network, self.member, self.folder)
         if recipe.data.void and recipe.loss.class_weights == "median_frequency":
             used["class_weights"] = self.class_weights()  # void counts in them, not in the records
+        moves = self.augmenter.settings.resamples or self.augmenter.settings.elastic_px > 0
+        if moves and self.augmenter.pixels != ((1.0, 1.0),):
+            used["pixels"] = self.augmenter.pixels  # turned in mm; earlier versions turned them in pixels
         cases = [
             [c.name, files.sha256(self.work.prepared / c.name / "record.json")]
             for c in (*self.trained, *self.validated)
@@ -145,8 +154,25 @@ class FoldTraining:
     def augmenter(self) -> Augmenter:
         """Random changes of batch t."""
         train, window = self.recipe.train, self.recipe.sampling.window
-        settings = Augmentation(**train.augment.model_dump(exclude={"outside"}))
-        return Augmenter(settings, window, train.batch, train.seed)
+        values = train.augment.model_dump(exclude={"outside"})
+        settings = Augmentation(**{f.name: values[f.name] for f in fields(Augmentation)})
+        usable = IMAGE_FLIPS if self._images else SCAN_FLIPS
+        if foreign := [name for name in settings.flip if name not in usable]:
+            details = f"{', '.join(foreign)} of {'images' if self._images else 'scans'}"
+            raise MedsegError(Code.KEYWORD_INVALID, "train.augment.flip", details, f"use {', '.join(usable)}")
+        planes = self.recipe.sampling.planes
+        pixels = {pixel_shape(case.ready.grid, plane) for case in self.trained for plane in planes}
+        return Augmenter(settings, window, train.batch, train.seed, planes, tuple(sorted(pixels)))
+
+    @cached_property
+    def augment(self) -> Callable[..., tuple[Tensor, ...]]:
+        """All changes of batch t: by the augmenter, then MONAI's, then to the size of its epoch."""
+        train = self.recipe.train
+        values = train.augment.model_dump()
+        artefacts = Artefacts(**{f.name: values[f.name] for f in fields(Artefacts)})
+        if artefacts.any:
+            return ArtefactAugmenter(self.augmenter, artefacts, train.batch, train.seed)
+        return self.augmenter
 
     @cached_property
     def resizer(self) -> Resizer | None:
@@ -156,7 +182,7 @@ class FoldTraining:
             return None
         with torch.device("meta"):
             size_from = self.network().size_from
-        return Resizer(self.augmenter, stages, self.steps_per_epoch, size_from)
+        return Resizer(self.augment, stages, self.steps_per_epoch, size_from)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -197,6 +223,7 @@ class FoldTraining:
             background=self.recipe.data.class_list().background,
             order=how.order,
             outside=train.augment.outside,
+            placed=self.augmenter.placed,
         )
 
     def loss(self) -> Loss:
@@ -300,7 +327,9 @@ class FoldTraining:
     def description(self) -> Description:
         """What the model folder says of this training's network; ingest found the channels and unit."""
         found = files.read_json(self.work.ingest / "dataset.json")
-        about = model_spec.described(self.recipe, model_spec.domain_of(self.trained))
+        about = model_spec.described(
+            self.recipe, model_spec.domain_of(self.trained, self.recipe.preprocess.foreground)
+        )
         known = {"channels": tuple(found["channels"]), "unit": found.get("unit", "mm")}
         return about.model_copy(update=known)
 

@@ -13,8 +13,9 @@ from medseg.grid import Array
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
 from medseg.mask_bits import unpack_masks
-from medseg.preprocess import geometry, intensity, store, weightmap
+from medseg.preprocess import geometry, store, weightmap
 from medseg.preprocess.geometry import GeometryPlan, Record
+from medseg.preprocess.prepare import PreparePlan, prepare
 from medseg.volume import Case, Volume
 from pipelines.case_tables import case_files, label_form, label_stamps, used_cases
 from pipelines.job import Job, remove_others
@@ -58,7 +59,8 @@ def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
     done = folder / "key.json"
     if done.is_file() and files.read_json(done) == key:
         return
-    case, findings = checks.read_case(paths, job.recipe.data.class_list())
+    how = job.recipe.preprocess
+    case, findings = checks.read_case(paths, job.recipe.data.class_list(), intensity=how.intensity, n4=how.n4)
     if case is None:
         reason = refusal(findings).finding
         raise MedsegError(
@@ -72,16 +74,13 @@ def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
 
 
 def write_prepared(folder: Path, case: Case, recipe: Recipe) -> None:
-    """Bias field, geometry, the scaling of grey values; then the arrays, whole or not at all."""
+    """Prepare a case and write its arrays, whole or not at all."""
     how = recipe.preprocess
-    image = intensity.correct_bias(case.image) if how.n4 else case.image
     plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground, how.spacing_px)
-    prepared, record = geometry.apply(image, plan)
+    volume, record = prepare(case.image, PreparePlan(plan, how.n4, how.intensity))
     label = _label(case.label, record, recipe.data.class_list())
-    normalization = intensity.measure(prepared, how.foreground, how.intensity)
-    ready = intensity.NormalizedVolume(prepared.array, prepared.grid, normalization)
     extras = {} if label is None else _extras(recipe, label)
-    store.write(folder, case.name, case.subject, ready, label, record, recipe.train.seed, extras)
+    store.write(folder, case.name, case.subject, volume, label, record, recipe.train.seed, extras)
 
 
 def _label(label: Volume | None, record: Record, classes: ClassList) -> Array | None:

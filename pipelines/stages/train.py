@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -17,6 +18,7 @@ from PIL import Image
 from medseg import files
 from medseg.config.recipe import Recipe
 from medseg.console import seconds_in_words
+from medseg.device import emulation_warning, resolve_precision
 from medseg.grid import Plane
 from medseg.ingest.splits import SplitRow
 from medseg.model import domain
@@ -25,13 +27,14 @@ from medseg.model.description import Description
 from medseg.tracking import pyfunc
 from medseg.tracking.tracker import DataSet, Run
 from medseg.train import state
+from medseg.train.fabric import compile_problem
 from medseg.train.fit import BEST, LAST, fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
 from pipelines import case_tables
 from pipelines.fold import initial_weights
 from pipelines.fold.fold import FoldTraining
-from pipelines.fold.validation import DICE, OVER_SET
+from pipelines.fold.validation import DICE, OVER_SET, absent_classes
 from pipelines.job import Job, remove_others
 from pipelines.tracking import MOST_CHARTED
 from pipelines.workfolder import DONE, Work
@@ -54,6 +57,10 @@ def run(job: Job) -> None:
             for training in _trainings(job):
                 _train(job, training, keys[_place(training)])
             _export(job)
+    for training in _trainings(job):
+        _log_again(job, training)
+    if not (must_run or job.tracked.run.resumed):
+        pyfunc.log(job.tracked.run, job.work.model)
 
 
 def _trainings(job: Job) -> Iterator[FoldTraining]:
@@ -99,6 +106,11 @@ def _train(job: Job, training: FoldTraining, key: str) -> None:
     started = time.monotonic()
     for epoch in _epochs(job, training):
         _tell(job, training, run, epoch)
+    if not epoch.informative:
+        job.say.line(
+            f"  {_title(training)}: validation cannot tell the epochs apart "
+            f"({training.best_by} is undefined or always the same); the last weights are kept"
+        )
     weights = files.sha256(folder / BEST)
     files.write_json(folder / DONE, {"key": key, "weights": weights})
     job.say.line(f"  {_title(training)}: trained in {seconds_in_words(time.monotonic() - started)}")
@@ -166,12 +178,21 @@ def _say_plan(job: Job, training: FoldTraining) -> None:
     count = sum(p.numel() for p in network.parameters())
     done = training.folder / LAST
     steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
-    job.say.line(f"  {_title(training)}: {job.recipe.network.name}, {count:,} parameters; {steps}")
+    precision = resolve_precision(plan.precision, plan.device)
+    job.say.line(
+        f"  {_title(training)}: {job.recipe.network.name}, {count:,} parameters; {steps}, {precision}"
+    )
+    if slow := emulation_warning(plan.precision, plan.device):
+        job.say.line(f"  {slow}")
     if initial_network is not None:
         job.say.line(f"  {initial_network}")
     weights = training.class_weights()
     if weights:
         job.say.line(f"  class weights {dict(zip(job.recipe.data.class_list().names, weights, strict=True))}")
+    if training.validated and (absent := absent_classes(training.validated, job.recipe.data.class_list())):
+        job.say.line(f"  no validation case holds {', '.join(absent)}: validation says nothing about it")
+    if plan.compile and (problem := compile_problem(plan.device.partition(":")[0])):
+        job.say.line(f"  train.compile is on, but torch cannot compile here ({problem}); training without it")
     if done.exists():
         job.say.line("  going on from the last checkpoint")
         return
@@ -199,7 +220,11 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         "train/loss": epoch.train_loss,
         "train/learning_rate": epoch.lr,
         "train/seconds": epoch.seconds,
-        **{f"val/{k}": v for k, v in (epoch.val or {}).items() if k in _charted(training)},
+        **{
+            f"val/{k}": v
+            for k, v in (epoch.val or {}).items()
+            if k in _charted(training) and math.isfinite(v)
+        },
     }
     run.metrics(values, epoch.number)
     if epoch.resumed:
@@ -207,11 +232,27 @@ def _tell(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
     if epoch.val is not None:
         _show(training, run, epoch.number)
     told = _validated(epoch.val or {})
-    mark = " (best)" if epoch.is_best else ""
+    mark = " (best)" if epoch.is_best and epoch.informative else ""
     job.say.line(
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
         + (f"; validation {told}{mark}" if told else "")
     )
+
+
+def _log_again(job: Job, training: FoldTraining) -> None:
+    """Log a finished training that its store lacks (its run was deleted, or not tracked) from its history."""
+    if _done_key(training) is None or not job.tracked.lacks(training.fold, training.plane):
+        return
+    run = job.tracked.fold(training.fold, training.plane)
+    run.data(_data_set(job, training.fold))
+    charted = {f"val/{name}" for name in _charted(training)}
+    names = {"train_loss": "train/loss", "lr": "train/learning_rate", "seconds": "train/seconds"}
+    for row in (history := files.read_csv(training.folder / "history.csv")):
+        named = {names.get(key, key): value for key, value in row.items() if key in names or key in charted}
+        run.metrics({key: float(value) for key, value in named.items() if value}, int(row["epoch"]))
+    if history and job.recipe.tracking.overlays:
+        _show(training, run, int(history[-1]["epoch"]))
+    job.tracked.end_fold(training.fold, training.plane)
 
 
 def _charted(training: FoldTraining) -> set[str]:
@@ -223,9 +264,10 @@ def _charted(training: FoldTraining) -> set[str]:
 
 def _validated(val: dict[str, float]) -> str:
     """Validation in a few words: the numbers over the set where there are any, else each class's Dice."""
-    if over_set := [f"{k} {v:.4f}" for k, v in val.items() if k in OVER_SET]:
+    words = {k: f"{v:.4f}" if math.isfinite(v) else "not defined" for k, v in val.items()}
+    if over_set := [f"{k} {text}" for k, text in words.items() if k in OVER_SET]:
         return ", ".join(over_set)
-    dice = ", ".join(f"{k.removeprefix('dice_')} {v:.4f}" for k, v in val.items())
+    dice = ", ".join(f"{k.removeprefix('dice_')} {text}" for k, text in words.items())
     return f"Dice {dice}" if dice else ""
 
 

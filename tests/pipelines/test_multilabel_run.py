@@ -86,7 +86,7 @@ def test_regions_from_files_to_scores_and_segment_gives_the_same(place: Path) ->
     page = (work / "report/report.html").read_text()
     assert "Confusion, test, whole" in page
     assert "whole 0.45, inner 0.5" in page
-    assert "members and planes" not in page
+    assert "folds and planes joined by" not in page
     about = loading.load(work / "model").description
     assert about.mask_thresholds() == {"whole": 0.45, "inner": 0.5}
 
