@@ -2,11 +2,14 @@
 
 A case's folder appears whole or not at all. Arrays are in Fortran order: the channels of an axial slice lie
 together, and slices one after the other, so that a slab is one short run of the file; and a scan file lies
-the same way, so that it is copied straight through.
+the same way, so that it is copied straight through. They are written as streams: on a full disk a write
+through a memory map would end the process with a bus error.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -24,31 +27,36 @@ from medseg.grid import Array
 from medseg.mask_bits import pack_masks
 from medseg.preprocess.geometry import Record, grid_from_json, grid_to_json
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
+from medseg.resources import coded_disk_full
 
 POSITIONS_PER_CLASS = 10_000
 """As many voxels of each class are kept for drawing patches around."""
 
-_RECORD = "record.json"
+RECORD = "record.json"
 _OWN = ("image", "label", "positions")
+_INT16_COUNTS = 2**15
+"""Voxels of an axis whose indices an int16 holds."""
 
 
 @dataclass(frozen=True, eq=False)
 class PreprocessedCase:
-    """A case as :func:`open` finds it; ``ready.array``, ``label`` and ``extras`` are read-only memory maps.
+    """A case as :func:`open` gives it; ``ready.array``, ``label`` and ``extras`` are read-only memory maps.
 
-    ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``positions`` (N, 4) int16 has rows of
-    class index, x, y, z; ``counts`` is the number of voxels of each class index that occurs, void left out.
-    Of overlapping masks the label holds the bits, and position and count are each mask's.
+    ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``positions`` (N, 4) int16, or int32 beyond
+    its range, has rows of class index, x, y, z; ``counts`` is the number of voxels of each class index that
+    occurs, void left out. Of overlapping masks the label holds the bits, and position and count are each
+    mask's. ``sha256`` is that of the record, which holds the hashes of the arrays.
     """
 
     name: str
     subject: str
     ready: NormalizedVolume
     label: Array | None
-    positions: npt.NDArray[np.int16]
+    positions: npt.NDArray[np.signedinteger[Any]]
     record: Record
     extras: dict[str, Array]
     counts: dict[int, int]
+    sha256: str = ""
 
 
 def write(
@@ -65,54 +73,78 @@ def write(
 
     ``label`` is (X, Y, Z) uint8 on ``ready.grid``, or overlapping masks (L, X, Y, Z) uint8 of 0, 1 and 255,
     which are packed; ``extras`` (weight maps and the like) are arrays whose
-    last three axes are X, Y, Z, by name. The positions are drawn by (``seed``, ``name``).
+    last three axes are X, Y, Z, by name. The positions are drawn by (``seed``, ``name``). Raises
+    KEYWORD_INVALID for a reserved name among the extras, DISK_FULL.
     """
-    given = dict(extras or {})
-    if set(given) & set(_OWN):
+    more = dict(extras or {})
+    if set(more) & set(_OWN):
         raise MedsegError(
-            Code.KEYWORD_INVALID, name, f"extra arrays {sorted(given)}", f"avoid the names {_OWN}"
+            Code.KEYWORD_INVALID, name, f"extra arrays {sorted(more)}", f"avoid the names {_OWN}"
         )
     case, part = folder / name, folder / f".part-{name}"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    counts = {} if label is None else count(label)
-    stored = label if label is None or label.ndim == 3 else pack_masks(label)
-    arrays = {"image": ready.array, **({} if stored is None else {"label": stored}), **given}
-    for key, array in arrays.items():
-        _save(part / f"{key}.npy", array)
-    generator = np.random.default_rng((seed, zlib.crc32(name.encode())))
-    np.save(part / "positions.npy", draw_positions(label, counts, generator))
-    about = {
-        "name": name,
-        "subject": subject,
-        "grid": grid_to_json(ready.grid),
-        "normalization": asdict(ready.normalization),
-        "geometry": record.to_json(),
-        "counts": {str(index): n for index, n in counts.items()},
-        "extras": sorted(given),
-        "sha256": {path.name: files.sha256(path) for path in sorted(part.glob("*.npy"))},
-    }
-    files.write_json(part / _RECORD, about)
+    try:
+        with coded_disk_full(case):
+            part.mkdir(parents=True)
+            counts = {} if label is None else count(label)
+            stored = label if label is None or label.ndim == 3 else pack_masks(label)
+            arrays = {"image": ready.array, **({} if stored is None else {"label": stored}), **more}
+            for key, array in arrays.items():
+                _save(part / f"{key}.npy", array)
+            generator = np.random.default_rng((seed, zlib.crc32(name.encode())))
+            np.save(part / "positions.npy", draw_positions(label, counts, generator))
+            paths = sorted(part.glob("*.npy"))
+            content = {
+                "name": name,
+                "subject": subject,
+                "grid": grid_to_json(ready.grid),
+                "normalization": asdict(ready.normalization),
+                "geometry": record.to_json(),
+                "counts": {str(index): n for index, n in counts.items()},
+                "extras": sorted(more),
+                "bytes": {path.name: path.stat().st_size for path in paths},
+                "sha256": {path.name: files.sha256(path) for path in paths},
+            }
+            files.write_json(part / RECORD, content)
+    except MedsegError:
+        shutil.rmtree(part, ignore_errors=True)  # a full disk is to be left as it was
+        raise
     _put_in_place(part, case)
     return case
 
 
 def open(case: Path) -> PreprocessedCase:  # noqa: A001 - read as store.open
-    """Map a prepared case's arrays, read-only. Raises STAGE_MISSING where there is no such case."""
-    if not (case / _RECORD).is_file():
+    """Map a prepared case's arrays, read-only.
+
+    Raises STAGE_MISSING where the case or one of its files is absent, TRUNCATED where a file was cut.
+    """
+    if not (case / RECORD).is_file():
         raise MedsegError(Code.STAGE_MISSING, case, "no prepared case is there", "run medseg preprocess")
-    about: dict[str, Any] = files.read_json(case / _RECORD)
-    normalization = Normalization(tuple(about["normalization"]["mean"]), tuple(about["normalization"]["std"]))
-    return PreprocessedCase(
-        about["name"],
-        about["subject"],
-        NormalizedVolume(_map(case / "image.npy"), grid_from_json(about["grid"]), normalization),
-        _map(case / "label.npy") if (case / "label.npy").is_file() else None,
-        np.load(case / "positions.npy"),
-        Record.from_json(about["geometry"]),
-        {key: _map(case / f"{key}.npy") for key in about["extras"]},
-        {int(index): n for index, n in about["counts"].items()},
+    text = (case / RECORD).read_bytes()
+    content: dict[str, Any] = json.loads(text)
+    for name, size in content["bytes"].items():
+        _require(case / name, size)
+    normalization = Normalization(
+        tuple(content["normalization"]["mean"]), tuple(content["normalization"]["std"])
     )
+    return PreprocessedCase(
+        content["name"],
+        content["subject"],
+        NormalizedVolume(_map(case / "image.npy"), grid_from_json(content["grid"]), normalization),
+        _map(case / "label.npy") if "label.npy" in content["bytes"] else None,
+        _map(case / "positions.npy"),
+        Record.from_json(content["geometry"]),
+        {key: _map(case / f"{key}.npy") for key in content["extras"]},
+        {int(index): n for index, n in content["counts"].items()},
+        hashlib.sha256(text).hexdigest(),
+    )
+
+
+def fingerprints(case: Path) -> dict[str, dict[str, Any]]:
+    """File name → fingerprint of the record and of every array of a case that was just written."""
+    known = files.read_json(case / RECORD)["sha256"]
+    arrays = {name: files.fingerprint(case / name, digest) for name, digest in known.items()}
+    return {RECORD: files.fingerprint(case / RECORD), **arrays}
 
 
 def count(label: Array) -> dict[int, int]:
@@ -131,32 +163,33 @@ def count(label: Array) -> dict[int, int]:
 
 def draw_positions(
     label: Array | None, counts: Mapping[int, int], generator: np.random.Generator
-) -> npt.NDArray[np.int16]:
-    """Up to 10,000 voxels of each class or mask, without replacement: (N, 4) int16 of its index, x, y, z.
+) -> npt.NDArray[np.signedinteger[Any]]:
+    """Up to 10,000 voxels of each class or mask, without replacement: rows (N, 4) of its index, x, y, z.
 
-    None without labels. Ranks are drawn first and looked up slice by slice, so that no list of all voxels
+    They are int16, or int32 where an axis is longer than that counts. No rows without labels. Ranks are drawn first and looked up slice by slice, so that no list of all voxels
     is ever made.
     """
-    rows = [np.empty((0, 4), np.int16)]
+    longest = 0 if label is None else max(label.shape[-3:])
+    rows: list[Array] = [np.empty((0, 4), np.int16 if longest <= _INT16_COUNTS else np.int32)]
     if label is None:
         return rows[0]
     for index, total in counts.items():
         drawn = min(total, POSITIONS_PER_CLASS)
         ranks = np.sort(generator.choice(total, drawn, replace=False, shuffle=False))
-        rows.extend(_look_up(label, index, ranks))
+        rows.extend(row.astype(rows[0].dtype) for row in _look_up(label, index, ranks))
     return np.concatenate(rows)
 
 
-def _look_up(label: Array, index: int, ranks: Array) -> list[npt.NDArray[np.int16]]:
+def _look_up(label: Array, index: int, ranks: Array) -> list[Array]:
     """Rows for the voxels of class ``index`` with these ranks, counted along x and y within each z."""
     rows, before = [], 0
-    labels, wanted = (label, index) if label.ndim == 3 else (label[index], 1)
+    labels, value = (label, index) if label.ndim == 3 else (label[index], 1)
     for z in range(labels.shape[2]):
-        x, y = np.nonzero(labels[:, :, z] == wanted)
+        x, y = np.nonzero(labels[:, :, z] == value)
         first, last = np.searchsorted(ranks, (before, before + len(x)))
         chosen = ranks[first:last] - before
         columns = (np.full(len(chosen), index), x[chosen], y[chosen], np.full(len(chosen), z))
-        rows.append(np.stack(columns, axis=1).astype(np.int16))
+        rows.append(np.stack(columns, axis=1))
         before += len(x)
     return rows
 
@@ -164,10 +197,20 @@ def _look_up(label: Array, index: int, ranks: Array) -> list[npt.NDArray[np.int1
 def _save(path: Path, array: Array) -> None:
     """Write slice by slice along the last axis: a volume in another order is never copied as a whole."""
     dtype = array.dtype.newbyteorder("=")
-    out = np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=array.shape, fortran_order=True)
-    for z in range(array.shape[-1]):
-        out[..., z] = array[..., z]
-    out.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": True, "shape": array.shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for z in range(array.shape[-1]):
+            file.write(array[..., z].astype(dtype, copy=False).tobytes(order="F"))
+
+
+def _require(path: Path, size: int) -> None:
+    """Raise STAGE_MISSING or TRUNCATED unless ``path`` is a file of ``size`` bytes."""
+    how_to_fix = "run medseg preprocess: it makes this case again"
+    if not path.is_file():
+        raise MedsegError(Code.STAGE_MISSING, path, "this file of a prepared case is missing", how_to_fix)
+    if (found := path.stat().st_size) != size:
+        raise MedsegError(Code.TRUNCATED, path, f"{found} bytes instead of {size}", how_to_fix)
 
 
 def _map(path: Path) -> Array:
