@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from medseg import files
@@ -58,8 +59,24 @@ class Work:
     @property
     def histories(self) -> dict[str, Path]:
         """`0`, or `0/axial` → `history.csv` of every training."""
-        found = sorted(self.root.glob("train/**/history.csv"))
-        return {path.parent.relative_to(self.root / "train").as_posix(): path for path in found}
+        paths = sorted(self.root.glob("train/**/history.csv"))
+        return {path.parent.relative_to(self.root / "train").as_posix(): path for path in paths}
+
+    @property
+    def begun_folds(self) -> list[int]:
+        """Folds that have a training here, finished or not, in order."""
+        folders = (self.root / "train").iterdir() if (self.root / "train").is_dir() else ()
+        return sorted(int(path.name) for path in folders if path.is_dir() and path.name.isdigit())
+
+    def move_training_aside(self, fold: int, plane: Plane | None = None) -> Path:
+        """Rename the folder of a training to a free name in `train_old/`, and give that: nothing is deleted."""
+        folder = self.train(fold, plane)
+        name = folder.relative_to(self.root / "train").as_posix().replace("/", "_")
+        numbers = (n for n in count(1) if not (self.root / "train_old" / f"{name}-{n}").exists())
+        aside = self.root / "train_old" / f"{name}-{next(numbers)}"
+        aside.parent.mkdir(exist_ok=True)
+        folder.rename(aside)
+        return aside
 
     @property
     def weights(self) -> Path:

@@ -241,7 +241,7 @@ def _gather(array: Array, *indices: Index) -> Array:
     return array[..., a, b, c][..., inside[0], inside[1], inside[2]]
 
 
-def _by_class(positions: Array, first: int) -> list[Array]:
+def _by_class(positions: npt.NDArray[np.int16], first: int) -> list[Array]:
     present = np.unique(positions[:, 0])
     wanted = present[present >= first] if (present >= first).any() else present
     return [positions[positions[:, 0] == c, 1:].astype(np.intp) for c in wanted]

@@ -34,25 +34,24 @@ POSITIONS_PER_CLASS = 10_000
 
 RECORD = "record.json"
 _OWN = ("image", "label", "positions")
-_INT16_COUNTS = 2**15
-"""Voxels of an axis whose indices an int16 holds."""
 
 
 @dataclass(frozen=True, eq=False)
 class PreprocessedCase:
-    """A case as :func:`open` gives it; ``ready.array``, ``label`` and ``extras`` are read-only memory maps.
+    """A case as :func:`open` finds it; ``ready.array``, ``label`` and ``extras`` are read-only memory maps.
 
-    ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``positions`` (N, 4) int16, or int32 beyond
-    its range, has rows of class index, x, y, z; ``counts`` is the number of voxels of each class index that
-    occurs, void left out. Of overlapping masks the label holds the bits, and position and count are each
-    mask's. ``sha256`` is that of the record, which holds the hashes of the arrays.
+    ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``positions`` (N, 4) int16 has rows of
+    class index, x, y, z; ``counts`` is the number of voxels of each class index that occurs, void left out.
+    Of overlapping masks the label holds the bits, and position and count are each mask's.
+
+    ``sha256`` is that of the record, which holds the hashes of the arrays.
     """
 
     name: str
     subject: str
     ready: NormalizedVolume
     label: Array | None
-    positions: npt.NDArray[np.signedinteger[Any]]
+    positions: npt.NDArray[np.int16]
     record: Record
     extras: dict[str, Array]
     counts: dict[int, int]
@@ -132,7 +131,7 @@ def open(case: Path) -> PreprocessedCase:  # noqa: A001 - read as store.open
         content["subject"],
         NormalizedVolume(_map(case / "image.npy"), grid_from_json(content["grid"]), normalization),
         _map(case / "label.npy") if "label.npy" in content["bytes"] else None,
-        _map(case / "positions.npy"),
+        np.load(case / "positions.npy"),
         Record.from_json(content["geometry"]),
         {key: _map(case / f"{key}.npy") for key in content["extras"]},
         {int(index): n for index, n in content["counts"].items()},
@@ -163,33 +162,32 @@ def count(label: Array) -> dict[int, int]:
 
 def draw_positions(
     label: Array | None, counts: Mapping[int, int], generator: np.random.Generator
-) -> npt.NDArray[np.signedinteger[Any]]:
-    """Up to 10,000 voxels of each class or mask, without replacement: rows (N, 4) of its index, x, y, z.
+) -> npt.NDArray[np.int16]:
+    """Up to 10,000 voxels of each class or mask, without replacement: (N, 4) int16 of its index, x, y, z.
 
-    They are int16, or int32 where an axis is longer than that counts. No rows without labels. Ranks are drawn first and looked up slice by slice, so that no list of all voxels
+    None without labels. Ranks are drawn first and looked up slice by slice, so that no list of all voxels
     is ever made.
     """
-    longest = 0 if label is None else max(label.shape[-3:])
-    rows: list[Array] = [np.empty((0, 4), np.int16 if longest <= _INT16_COUNTS else np.int32)]
+    rows = [np.empty((0, 4), np.int16)]
     if label is None:
         return rows[0]
     for index, total in counts.items():
         drawn = min(total, POSITIONS_PER_CLASS)
         ranks = np.sort(generator.choice(total, drawn, replace=False, shuffle=False))
-        rows.extend(row.astype(rows[0].dtype) for row in _look_up(label, index, ranks))
+        rows.extend(_look_up(label, index, ranks))
     return np.concatenate(rows)
 
 
-def _look_up(label: Array, index: int, ranks: Array) -> list[Array]:
+def _look_up(label: Array, index: int, ranks: Array) -> list[npt.NDArray[np.int16]]:
     """Rows for the voxels of class ``index`` with these ranks, counted along x and y within each z."""
     rows, before = [], 0
-    labels, value = (label, index) if label.ndim == 3 else (label[index], 1)
+    labels, wanted = (label, index) if label.ndim == 3 else (label[index], 1)
     for z in range(labels.shape[2]):
-        x, y = np.nonzero(labels[:, :, z] == value)
+        x, y = np.nonzero(labels[:, :, z] == wanted)
         first, last = np.searchsorted(ranks, (before, before + len(x)))
         chosen = ranks[first:last] - before
         columns = (np.full(len(chosen), index), x[chosen], y[chosen], np.full(len(chosen), z))
-        rows.append(np.stack(columns, axis=1))
+        rows.append(np.stack(columns, axis=1).astype(np.int16))
         before += len(x)
     return rows
 
