@@ -89,7 +89,9 @@ def _error(error: Exception) -> int:
     path = getattr(error, "filename2", None) or getattr(error, "filename", None)
     where = Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None
     if is_disk_full(error, where or (log_file[0] if log_file else Path.cwd() / "medseg")):
-        _say(f"{Code.DISK_FULL} {where or 'disk'}: no space is left; free some and run the same command again")
+        _say(
+            f"{Code.DISK_FULL} {where or 'disk'}: no space is left; free some and run the same command again"
+        )
         return ExitCode.FAULT
     if isinstance(error, OSError) and error.errno in _WRONG_PATH and where is not None:
         _say(f"{Code.USAGE} {where}: {error.strerror}; {_WRONG_PATH[error.errno]}")
@@ -128,7 +130,9 @@ def _fault(error: Exception) -> int:
         place = f"traceback in {log}"
     except OSError:
         frames = traceback.extract_tb(error.__traceback__)
-        last = f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else "an unknown line"
+        last = (
+            f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else "an unknown line"
+        )
         place = f"no log could be written; raised at {last}"
     first = str(error).splitlines()[0] if str(error) else ""
     _say(f"FAULT medseg: {type(error).__name__}: {first}; {place}; please report it")

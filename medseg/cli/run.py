@@ -10,6 +10,7 @@ import typer
 from medseg.cli.app import (
     DataFolder,
     FoldChoice,
+    Overwrite,
     Quiet,
     RecipeName,
     Settings,
@@ -44,6 +45,7 @@ def run(
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it anew.")
     ] = None,
     fold: FoldChoice = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -53,7 +55,7 @@ def run(
 
     request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
-    return pipeline.run(request, say, start=start)
+    return pipeline.run(request, say, start=start, overwrite=overwrite)
 
 
 @app.command(rich_help_panel="Pipeline")
@@ -75,6 +77,26 @@ def baseline(
 
     request = Request(recipe, data, work, tuple(settings or ()), fold)
     return pipeline.run(request, reporter(pipeline.work_folder(request), quiet=quiet, verbose=verbose))
+
+
+@app.command(rich_help_panel="Stages")
+def train(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    work: WorkFolder = None,
+    settings: Settings = None,
+    fold: FoldChoice = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Train, resuming where an earlier run stopped; export the model folder."""
+    needs_extra("train")
+    from pipelines import run as pipeline
+
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+    say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
+    return pipeline.run(request, say, only="train", overwrite=overwrite)
 
 
 def _one_stage(stage: str) -> None:
@@ -100,9 +122,8 @@ def _one_stage(stage: str) -> None:
 _STAGE_HELP = {
     "ingest": "Read and check every scan or image; list the usable, those excluded and why, and the splits.",
     "preprocess": "Bring usable cases into the arrays that training reads.",
-    "train": "Train, resuming where an earlier run stopped; export the model folder.",
     "predict": "Label the test and unlabelled cases on their own grids.",
     "report": "Write the self-contained report.",
 }
-for _stage in ("ingest", "preprocess", "train", "predict", "report"):
+for _stage in _STAGE_HELP:
     _one_stage(_stage)

@@ -77,9 +77,23 @@ def read(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
     :raises MedsegError: ``CHECKPOINT_UNREADABLE`` if the file is damaged, of another format, or of a training
         with other settings, which are named.
     """
+    found = read_any(path)
+    other = differences(found.settings, settings)
+    if other:
+        raise MedsegError(
+            Code.CHECKPOINT_UNREADABLE,
+            path,
+            f"it belongs to a training with other settings: {'; '.join(other)}",
+            "put the settings back, or train anew with --overwrite, which moves the folder aside",
+        )
+    return found
+
+
+def read_any(path: Path) -> Checkpoint:
+    """Read a checkpoint of any training. Raises ``CHECKPOINT_UNREADABLE`` if it is damaged."""
     content = _load(path)
     try:
-        found = Checkpoint(
+        return Checkpoint(
             State(**content["state"]),
             content["network"],
             content["optimiser"],
@@ -88,15 +102,6 @@ def read(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
         )
     except (KeyError, TypeError) as problem:
         raise _unreadable(path, f"an entry is missing or unknown ({problem})") from problem
-    other = differences(found.settings, settings)
-    if other:
-        raise MedsegError(
-            Code.CHECKPOINT_UNREADABLE,
-            path,
-            f"it belongs to a training with other settings: {'; '.join(other)}",
-            "put the settings back, or delete the folder to start again",
-        )
-    return found
 
 
 def read_network(path: Path) -> dict[str, Tensor]:
@@ -131,5 +136,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _unreadable(path: Path, details: str) -> MedsegError:
     return MedsegError(
-        Code.CHECKPOINT_UNREADABLE, path, details, "delete it to start again, or put a good copy in its place"
+        Code.CHECKPOINT_UNREADABLE,
+        path,
+        details,
+        "put a good copy in its place, or train anew with --from train, which moves the folder aside",
     )
