@@ -159,7 +159,7 @@ def _check_parts(recipe: Recipe, where: Path) -> None:
 
 
 def chosen_folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:
-    """Give the folds that `--fold` names: a number, `all`, or by default the first. Raises USAGE for others."""
+    """Give the folds that `--fold` names: a number, `all`, or by default the first. Raises USAGE."""
     count = recipe.data.n_folds()
     if wanted is None:
         return (0,)

@@ -69,7 +69,7 @@ class Work:
         return sorted(int(path.name) for path in folders if path.is_dir() and path.name.isdigit())
 
     def move_training_aside(self, fold: int, plane: Plane | None = None) -> Path:
-        """Rename the folder of a training to a free name in `train_old/`, and give that: nothing is deleted."""
+        """Rename the folder of a training to a free name in `train_old/`, and give that."""
         folder = self.train(fold, plane)
         name = folder.relative_to(self.root / "train").as_posix().replace("/", "_")
         numbers = (n for n in count(1) if not (self.root / "train_old" / f"{name}-{n}").exists())

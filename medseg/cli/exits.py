@@ -11,7 +11,6 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import typer
 
@@ -85,7 +84,7 @@ def end_well(app: typer.Typer) -> int:
 
 
 def _error(error: Exception) -> int:
-    """What the system or a library raised: the machine's limits, a wrong path or option, or a fault of ours."""
+    """End with what the system or a library raised: a limit of the machine, a wrong path, a fault of ours."""
     path = getattr(error, "filename2", None) or getattr(error, "filename", None)
     where = Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None
     if is_disk_full(error, where or (log_file[0] if log_file else Path.cwd() / "medseg")):

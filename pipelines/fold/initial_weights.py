@@ -1,4 +1,4 @@
-"""The weights that a training starts from when they are not drawn: published ones, or those of a model folder.
+"""The weights that a training starts from when they are not drawn: published ones, or a model folder's.
 
 Only the first step needs them: afterwards the checkpoint and the model folder hold all weights, and
 `origin.json` in the training's folder says what they were.

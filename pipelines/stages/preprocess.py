@@ -55,7 +55,7 @@ def _key(recipe: Recipe, case: CaseFiles) -> str:
 
 
 def _is_prepared(folder: Path, key: str) -> bool:
-    """True if the case in this folder was made from what `key` hashes, and its files are as they were written.
+    """True if the case in this folder was made from what `key` hashes, and its files are still the same.
 
     `key.json` holds both. Where files were copied, they are read once and their new times are noted.
     """
@@ -87,7 +87,7 @@ def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
 
 
 def write_prepared(folder: Path, case: Case, recipe: Recipe) -> Path:
-    """Bias field, geometry, the scaling of grey values; then the arrays, whole or not at all: their folder."""
+    """Correct the bias field, place, scale; write the arrays, whole or not at all, and give their folder."""
     preprocess, weight_map = recipe.preprocess, recipe.loss.weight_map
     image = intensity.correct_bias(case.image) if preprocess.n4 else case.image
     plan = GeometryPlan(

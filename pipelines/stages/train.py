@@ -56,6 +56,9 @@ def run(job: Job) -> None:
     }
     made = [job.work.model / "model.json"]
     begun = [training for training in trainings if not earlier.is_done(training)]
+    for training in trainings:
+        if training not in begun:
+            earlier.record(training)  # keys that changed without changing the arrays
     with job.stage("train", VERSION, used, made) as must_run:
         if must_run:
             for training in begun:

@@ -232,10 +232,12 @@ def test_a_planes_network_starts_from_that_of_its_plane_or_its_folds(make_model:
     make_model("two", members=2)
     path = tmp_path / "two/model.json"
     shared = Network(init_from=tmp_path / "two")
-    assert str(initial_weights.origin(shared, "fold1_axial", tmp_path)).startswith("tiny (fold1), sha256")
+    assert str(initial_weights.init_source(shared, "fold1_axial", tmp_path)).startswith(
+        "tiny (fold1), sha256"
+    )
     path.write_text(path.read_text().replace('"fold1"', '"fold0_axial"'))
-    assert "(fold0_axial)" in str(initial_weights.origin(shared, "fold0_axial", tmp_path))
-    assert "(fold0)" in str(initial_weights.origin(shared, "fold0_coronal", tmp_path))
+    assert "(fold0_axial)" in str(initial_weights.init_source(shared, "fold0_axial", tmp_path))
+    assert "(fold0)" in str(initial_weights.init_source(shared, "fold0_coronal", tmp_path))
     ours, theirs = (initial_weights.settings(shared, name, tmp_path) for name in ("fold0", "fold0_axial"))
     assert ours != theirs
 

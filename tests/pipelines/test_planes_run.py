@@ -73,7 +73,7 @@ def test_one_network_is_trained_on_both_planes_and_used_along_both(
     assert "axial, sagittal slabs" in (work.report / "report.html").read_text()
     recipe = load.load(str(work.recipe))
     training = FoldTraining(recipe, work, 0)
-    assert {p.plane for t in range(4) for p in training.drawer.places(t)} == {"axial", "sagittal"}
+    assert {p.plane for t in range(4) for p in training.batches.sampler.places(t)} == {"axial", "sagittal"}
 
     # validation is the prediction: the best checkpoint's Dice is that of the model folder along both planes
     case = store.open(work.prepared / "s2")
