@@ -92,7 +92,8 @@ def _lost(work: Work, record: dict[str, Any], makes: Iterable[Path] = ()) -> lis
 def needs_earlier(stage: str, recipe: str, work: Work) -> None:
     """Raise STAGE_MISSING, naming the first, unless every stage before `stage` has ended well here.
 
-    What they left behind must be there and whole, but for label maps: evaluation counts a missing one.
+    What they left behind must be there and whole, but for label maps, as evaluation counts a missing one, and
+    for checkpoints, as later stages use the exported model.
     """
     for before in STAGES[: STAGES.index(stage)]:
         record = work.stage_folder(before) / "stage.json"
@@ -101,7 +102,7 @@ def needs_earlier(stage: str, recipe: str, work: Work) -> None:
         if not done.exists():
             raise MedsegError(Code.STAGE_MISSING, done, f"stage {before} has not been run", how_to_fix)
         known = files.read_json(record) if record.is_file() and before != "predict" else {}
-        if lost := _lost(work, known):
+        if lost := [place for place in _lost(work, known) if not place.startswith("train/")]:
             details = f"this file of stage {before} is missing or damaged"
             raise MedsegError(Code.STAGE_MISSING, work.root / lost[0], details, how_to_fix)
 

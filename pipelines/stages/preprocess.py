@@ -61,12 +61,11 @@ def _is_prepared(folder: Path, key: str) -> bool:
     """
     try:
         mark = files.read_json(folder / "key.json")
-    except (OSError, ValueError):
+        made_from, known = mark["key"], dict(mark["files"])
+        whole = all(files.is_unchanged(folder / name, fingerprint) for name, fingerprint in known.items())
+    except (OSError, ValueError, TypeError, KeyError):  # no such file, or not as it is written here
         return False
-    if not isinstance(mark, dict) or mark.get("key") != key:
-        return False
-    known = mark["files"]
-    if not all(files.is_unchanged(folder / name, fingerprint) for name, fingerprint in known.items()):
+    if made_from != key or not whole:
         return False
     if any((folder / name).stat().st_mtime_ns != known[name]["mtime_ns"] for name in known):
         _mark(folder, key)

@@ -115,8 +115,10 @@ def test_the_training_key_follows_the_content_and_not_the_place(
     assert "train: up to date" in go(tmp_path, subjects, "work", weights=moved)
     other = {k: v + 1 for k, v in safetensors.torch.load_file(tmp_path / "elsewhere.safetensors").items()}
     safetensors.torch.save_file(other, vgg)
-    said = go(tmp_path, subjects, "work", weights={"file": "vgg.safetensors"})
-    assert "training starts from its first step" in said
+    with pytest.raises(MedsegError) as refused:
+        go(tmp_path, subjects, "work", weights={"file": "vgg.safetensors"})
+    assert refused.value.code is Code.SETTINGS_CHANGED
+    assert "network.weights sha256 " in refused.value.finding.details
 
 
 def test_a_checkpoint_goes_on_without_the_file(tmp_path: Path, subjects: Path, vgg: Path) -> None:
@@ -201,10 +203,12 @@ def test_a_finished_training_needs_its_source_no_more(
     with pytest.raises(MedsegError) as refused:
         pipeline.run(request, Reporter(quiet=True), start="train")
     assert refused.value.code is Code.PATH_MISSING
-    # what only the stage can tell is refused before the finished training is thrown away
-    with pytest.raises(MedsegError) as refused:
-        pipeline.run(replace(request, settings=("train.lr=0.5",)), Reporter(quiet=True))
-    assert refused.value.code is Code.PATH_MISSING
+    # what only the stage can tell is refused before the finished training is moved aside
+    for overwrite, code in ((False, Code.SETTINGS_CHANGED), (True, Code.PATH_MISSING)):
+        with pytest.raises(MedsegError) as refused:
+            other = replace(request, settings=("train.lr=0.5",))
+            pipeline.run(other, Reporter(quiet=True), overwrite=overwrite)
+        assert refused.value.code is code
     assert (tmp_path / "work/train/0/best.ckpt").read_bytes() == kept
 
 

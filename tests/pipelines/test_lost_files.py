@@ -45,32 +45,33 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-DAMAGE = pytest.mark.parametrize("damage", [Path.unlink, cut, flip_a_byte], ids=["gone", "cut", "flipped"])
-
-
 def results(work: Path) -> dict[str, bytes]:
     patterns = ("model/*.safetensors", "predictions/**/*.nii.gz", "evaluation/scores.csv", "prepared/*/*.npy")
     return {str(p.relative_to(work)): p.read_bytes() for pattern in patterns for p in work.glob(pattern)}
 
 
 @pytest.mark.parametrize(
-    ("name", "stage"),
+    ("name", "stage", "damage"),
     [
-        ("ingest/cases.csv", "ingest"),
-        ("prepared/s1/image.npy", "preprocess"),
-        ("prepared/s0/label.npy", "preprocess"),
-        ("prepared/s2/positions.npy", "preprocess"),
-        ("prepared/s0/record.json", "preprocess"),
-        ("prepared/s0/key.json", "preprocess"),
-        ("model/fold1.safetensors", "train"),
-        ("model/model.json", "train"),
-        ("train/0/best.ckpt", "train"),
-        ("predictions/fold0/s3.nii.gz", "predict"),
-        ("evaluation/scores.csv", "evaluate"),
-        ("report/report.html", "report"),
+        ("ingest/cases.csv", "ingest", cut),
+        ("ingest/splits.csv", "ingest", Path.unlink),
+        ("prepared/s1/image.npy", "preprocess", Path.unlink),
+        ("prepared/s1/image.npy", "preprocess", flip_a_byte),
+        ("prepared/s0/label.npy", "preprocess", cut),
+        ("prepared/s2/positions.npy", "preprocess", Path.unlink),
+        ("prepared/s0/record.json", "preprocess", flip_a_byte),
+        ("prepared/s0/key.json", "preprocess", cut),
+        ("model/fold1.safetensors", "train", Path.unlink),
+        ("model/fold0.safetensors", "train", flip_a_byte),
+        ("model/model.json", "train", cut),
+        ("train/0/best.ckpt", "train", Path.unlink),
+        ("train/1/best.ckpt", "train", flip_a_byte),
+        ("predictions/fold0/s3.nii.gz", "predict", cut),
+        ("predictions/fold1/s0.nii.gz", "predict", flip_a_byte),
+        ("evaluation/scores.csv", "evaluate", cut),
+        ("report/report.html", "report", Path.unlink),
     ],
 )
-@DAMAGE
 def test_just_the_lost_file_is_made_again(
     data: Path, work: Path, name: str, stage: str, damage: Callable[[Path], None]
 ) -> None:
@@ -98,7 +99,7 @@ def test_a_copied_work_folder_is_up_to_date(data: Path, work: Path) -> None:
     assert go(data, work, fold="all")[1].count("up to date") == len(STAGES)
 
 
-@DAMAGE
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_byte])
 def test_best_weights_and_their_export_both_lost_come_from_the_last_checkpoint(
     data: Path, work: Path, damage: Callable[[Path], None]
 ) -> None:
