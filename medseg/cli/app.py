@@ -50,7 +50,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every
 
 
 def reporter(work: Path, *, quiet: bool, verbose: bool = False) -> Reporter:
-    """What the command says; `work/medseg.log` gets it too, and the traceback of a fault."""
+    """Make the command's reporter; `work/medseg.log` gets its lines too, and the traceback of a fault."""
     from medseg.console import Reporter
 
     log_file[:] = [work / "medseg.log"]

@@ -159,3 +159,39 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(MedsegError) as taken:
         store.write(tmp_path, "a", "a", ready, label, record, 5, {"image": label})
     assert taken.value.code == Code.KEYWORD_INVALID
+
+
+@pytest.mark.parametrize("name", ["image.npy", "label.npy", "positions.npy", "weights.npy"])
+def test_a_file_that_is_gone_or_cut_is_refused(tmp_path: Path, name: str) -> None:
+    ready, label, record = prepared()
+    case = store.write(tmp_path, "a", "a", ready, label, record, 5, {"weights": np.zeros(SHAPE, np.float16)})
+    content = (case / name).read_bytes()
+    (case / name).write_bytes(content[:-1])
+    with pytest.raises(MedsegError) as cut:
+        store.open(case)
+    assert (cut.value.code, cut.value.finding.where) == (Code.TRUNCATED, str(case / name))
+    (case / name).unlink()
+    with pytest.raises(MedsegError) as gone:
+        store.open(case)
+    assert gone.value.code == Code.STAGE_MISSING
+    assert "medseg preprocess" in gone.value.finding.how_to_fix
+
+
+def test_files_are_those_that_a_memory_map_would_write(tmp_path: Path) -> None:
+    ready, label, record = prepared()
+    case = store.write(tmp_path, "a", "a", ready, label, record, 5)
+    out = np.lib.format.open_memmap(
+        tmp_path / "mapped.npy", "w+", np.dtype("i2"), ready.array.shape, fortran_order=True
+    )
+    out[...] = ready.array
+    out.flush()
+    assert (case / "image.npy").read_bytes() == (tmp_path / "mapped.npy").read_bytes()
+
+
+def test_fingerprints_and_the_cases_hash(tmp_path: Path) -> None:
+    ready, label, record = prepared()
+    case = store.write(tmp_path, "a", "a", ready, label, record, 5)
+    known = store.fingerprints(case)
+    assert sorted(known) == ["image.npy", "label.npy", "positions.npy", "record.json"]
+    assert all(known[path.name]["sha256"] == files.sha256(path) for path in case.iterdir())
+    assert store.open(case).sha256 == files.sha256(case / "record.json")
