@@ -14,7 +14,7 @@ setup: .venv/.ready
 demo: setup          ## make synthetic subjects, run every stage, print the scores
 	$(BIN)/medseg demo
 
-format: setup        ## rewrite the code in the house style
+format: setup        ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -1,4 +1,4 @@
-"""Class lists: which value of a label file is which class, its name, its colour. Immutable."""
+"""Class lists: values of label files, their names and colours. Immutable."""
 
 from __future__ import annotations
 
@@ -15,28 +15,26 @@ from medseg.grid import Array
 
 Colour = tuple[int, int, int]
 
-
 LabelForm = Literal["values", "colours", "above"]
-
 
 ListPart = Literal["classes", "void", "merge", "label_form", "void_colours"]
 
-
 VOID = 255
-
-
 """Class index of voxels that loss, sampling, weights and metrics ignore."""
 
+BACKGROUND = "background"
+"""Name, in any case, of the class that is the background; where no class has it, value 0 is."""
 
 OUTSIDE = "outside"
+"""Name of the voxels that a mask does not hold."""
 
+RESERVED_NAMES = frozenset({"mean", "mean (foreground)"})
+"""Names that no class may have, in any case of letters: tables, charts and metrics use them for the mean."""
 
-"""What a voxel that a mask does not hold is to it."""
-
+VOID_COLOUR = (224, 224, 192)
+"""Colour of void where a class list names none, as in PASCAL VOC's masks."""
 
 MOST_MASKS = 7
-
-
 """Overlapping masks of one class list: with eight bits set a byte would be void."""
 
 
@@ -60,12 +58,12 @@ _COLOURS = (
     (213, 94, 0),
 )
 
-
 _GOLDEN_ANGLE = 0.381966
+_LIMIT = 2**31
 
 
 class ClassListError(ValueError):
-    """A class list that cannot be: the ``part`` to blame, the ``details``, and ``how_to_fix`` it."""
+    """An impossible class list: the ``part`` that is wrong, the ``details``, and ``how_to_fix`` it."""
 
     def __init__(self, part: ListPart, details: str, how_to_fix: str) -> None:
         super().__init__(f"{details}: {how_to_fix}")
@@ -76,18 +74,18 @@ class ClassListError(ValueError):
 class ClassList:
     """Value → name and colour. Index i of the program is row i; row 0 is the background if there is one.
 
-    Sets of street scenes and the like have no ``background``: every class is then foreground. Pixels of a
-    value in ``void_values`` are void. ``merged`` holds pairs: a value of label files and the class's value
-    that it counts as.
+    The other rows stand in the order of their values. Sets of street scenes and the like have no
+    ``background``: every class is then foreground. Pixels of a value in ``void_values`` are void. ``merged``
+    holds pairs: a value of label files and the class's value that it counts as.
 
-    With ``overlapping`` the rows are masks that may share voxels, each 1 in a file of its own; there is no
+    With ``multilabel`` the rows are masks that may share voxels, each 1 in a file of its own; there is no
     background, and an index of the program is a byte whose bit i says whether mask i holds the voxel (see
     ``medseg.mask_bits``). ``file_values`` are (value, byte) pairs of the one label map of which masks are
     regions, where they are.
 
     ``label_form`` says how label files write classes: by their ``values``, by their ``colours`` (RGB; those
-    of ``void_colours`` are void), or as a grey mask, ``above`` the ``threshold`` the last class, else the
-    first.
+    of ``void_colours`` are void), or as a grey mask, ``above`` the ``threshold`` the class of the higher
+    value, else the other.
     """
 
     classes: tuple[Class, ...]
@@ -102,6 +100,9 @@ class ClassList:
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.classes]
+        if reserved := [name for name in names if name.strip().casefold() in RESERVED_NAMES]:
+            how_to_fix = "rename it: tables and charts have a row of that name for the mean over classes"
+            raise ClassListError("classes", f"a class named {reserved[0]!r}", how_to_fix)
         if self.multilabel:
             _check_mask_names(names)
         else:
@@ -109,31 +110,32 @@ class ClassList:
         known = self._by_value()
         if both := sorted(set(self.void_values) & set(known)):
             raise ClassListError("void", f"the void value {both[0]} is also a class", "use another value")
-        taken = {*known, *self.void_values}
-        if wrong := [pair for pair in self.merged if pair[0] in taken or pair[1] not in known]:
-            found = f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}"
-            raise ClassListError("merge", found, "merge a value that is no class's into one that is")
+        used = {*known, *self.void_values}
+        if wrong := [pair for pair in self.merged if pair[0] in used or pair[1] not in known]:
+            details = f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}"
+            raise ClassListError("merge", details, "merge a value that is no class's into one that is")
 
     def _check_values(self, names: list[str]) -> None:
-        values, colours = (
-            [c.value for c in self.classes],
-            [*(c.colour for c in self.classes), *self.void_colours],
-        )
+        values = [c.value for c in self.classes]
+        colours = [*(c.colour for c in self.classes), *self.void_colours]
         if twice := _twice(values) or _twice(names):
             raise ClassListError("classes", f"two classes are {twice[0]!r}", "keep one, or rename it")
         if not 2 <= len(values) <= VOID:
-            found = f"{len(values)} class{'' if len(values) == 1 else 'es'}"
-            raise ClassListError("classes", found, f"list 2 to {VOID}, the background among them")
+            details = f"{len(values)} class{'' if len(values) == 1 else 'es'}"
+            raise ClassListError("classes", details, f"list 2 to {VOID}, the background among them")
+        if beyond := [v for v in (*values, *self.void_values) if not -_LIMIT <= v < _LIMIT]:
+            part: ListPart = "classes" if beyond[0] in values else "void"
+            raise ClassListError(part, f"value {beyond[0]} is beyond 32 bits", "use smaller label values")
         if self.label_form == "colours" and (shared := _twice(colours)):
-            found = f"two classes, or one and void, share the colour {list(shared[0])}"
-            raise ClassListError("classes", found, "classes written by their colours need one each")
+            details = f"two classes, or one and void, share the colour {list(shared[0])}"
+            raise ClassListError("classes", details, "classes written by their colours need one each")
         if self.void_colours and not self.void_values:
             raise ClassListError(
                 "void_colours", "no void value", "name the value that stands for them in void"
             )
         if self.label_form == "above" and len(values) != 2:
-            found = f"a threshold tells two classes apart, the list has {len(values)}"
-            raise ClassListError("label_form", found, "list two classes, or write labels by values")
+            details = f"a threshold tells two classes apart, the list has {len(values)}"
+            raise ClassListError("label_form", details, "list two classes, or write labels by values")
 
     @classmethod
     def from_names(
@@ -144,10 +146,22 @@ class ClassList:
         *,
         background: bool = True,
     ) -> ClassList:
-        """Build from value → name; classes without a colour get one of a fixed series."""
+        """Build from value → name; classes without a colour get one of a fixed series.
+
+        The background is the class of that name, otherwise the one of value 0; it gets index 0, the others
+        follow in the order of their values. Raises ClassListError where a list has none.
+        """
         given = colours or {}
+        in_order = sorted(names)
+        if background and names:
+            first = _background_value(names)
+            if first is None:
+                details = "no class is the background: none has the value 0 or the name background"
+                how_to_fix = "add 0: background, name the class that is it so, or set background: false"
+                raise ClassListError("classes", details, how_to_fix)
+            in_order = [first, *(value for value in in_order if value != first)]
         rows = []
-        for i, value in enumerate(sorted(names), start=0 if background else 1):
+        for i, value in enumerate(in_order, start=0 if background else 1):
             rows.append(Class(value, names[value], given.get(value, _colour(i))))
         return cls(tuple(rows), void_values, background)
 
@@ -158,13 +172,15 @@ class ClassList:
         void_values: tuple[int, ...] = (),
         file_values: Iterable[int] = (),
     ) -> ClassList:
-        """Overlapping masks: name → the values of a label map that make it up, among its ``file_values``.
+        """Build a list of overlapping masks: name → the values of a label map that make it up.
+
+        ``file_values`` are all values of that label map.
 
         Masks that have files of their own have no values here.
         """
-        held = {name: set(values) for name, values in regions.items()}
-        bits = {v: sum(1 << i for i, own in enumerate(held.values()) if v in own) for v in file_values}
-        rows = tuple(Class(1, name, _colour(i)) for i, name in enumerate(held, start=1))
+        values_of = {name: set(values) for name, values in regions.items()}
+        bits = {v: sum(1 << i for i, own in enumerate(values_of.values()) if v in own) for v in file_values}
+        rows = tuple(Class(1, name, _colour(i)) for i, name in enumerate(values_of, start=1))
         return cls(rows, void_values, background=False, multilabel=True, file_values=tuple(bits.items()))
 
     def __len__(self) -> int:
@@ -177,7 +193,7 @@ class ClassList:
 
     @property
     def foreground(self) -> range:
-        """Indices of the classes that are drawn around, scored and measured: all but the background."""
+        """Indices of the classes that are sampled, scored and measured: all but the background."""
         return range(int(self.background), len(self))
 
     @property
@@ -197,33 +213,33 @@ class ClassList:
 
     @property
     def zero_is_outside(self) -> bool:
-        """Whether index 0 is none of the foreground: the background, or outside of all masks."""
+        """True where index 0 is no foreground: the background, or outside of all masks."""
         return self.background or self.multilabel
 
     def _by_value(self) -> dict[int, int]:
-        """File value → index, void left out; a mask's own file has 0 and 1."""
+        """Map file value → index, void left out; a mask's own file has 0 and 1."""
         if self.multilabel:
             return dict(self.file_values or ((0, 0), (1, 1)))
         return {c.value: i for i, c in enumerate(self.classes)}
 
     def holds(self, indices: Array, index: int) -> Array:
-        """Where indices (any shape) are of a class, or lie in a mask; void nowhere."""
+        """Mark (bool, same shape) the indices of a class, or those inside a mask; void is in neither."""
         if not self.multilabel:
-            found: Array = indices == index
-            return found
+            same: Array = indices == index
+            return same
         inside: Array = (indices >> index & 1 == 1) & (indices != VOID)
         return inside
 
     def of_mask(self, index: int) -> ClassList:
-        """The list of one mask by itself: what is outside, and inside."""
+        """Give the list of one mask by itself: outside, and inside."""
         return ClassList((Class(0, OUTSIDE, (0, 0, 0)), replace(self.classes[index], value=1)))
 
     def as_written(self) -> ClassList:
-        """The list by which label maps that medseg wrote are read: they hold the classes' values."""
+        """Give the list that reads label maps which medseg wrote: they hold the classes' values."""
         return replace(self, label_form="values", threshold=0.0, void_colours=(), merged=())
 
     def to_indices(self, values: Array, where: str) -> Array:
-        """File values (any shape, integer dtype) → indices uint8, void → 255.
+        """Turn file values (any shape, integer dtype) into indices uint8, void into 255.
 
         Raises LABEL_VALUE_UNKNOWN naming the values that are not in the list.
         """
@@ -237,7 +253,7 @@ class ClassList:
                 Code.LABEL_VALUE_UNKNOWN,
                 where,
                 f"value {', '.join(map(str, unknown[:8]))} beside the class list's {sorted(known)}",
-                self._remedy_for_values(),
+                self._how_to_fix_values(unknown),
             )
         lookup = np.array([known[int(v)] for v in present], dtype=np.uint8)
         if len(present) == 1:
@@ -249,23 +265,25 @@ class ClassList:
         table[present.astype(np.int64) - low] = lookup
         return table[values.astype(np.int64, copy=False) - low]
 
-    def _remedy_for_values(self) -> str:
+    def _how_to_fix_values(self, unknown: Sequence[int]) -> str:
         if self.multilabel and not self.file_values:
             return "make it 1 inside the mask and 0 outside, or name the value in data.void"
+        if all(value < 0 for value in unknown):
+            return "name the value in data.void if it is to be ignored, or add it to data.classes"
         return "correct the label map or add the value to data.classes"
 
     def to_values(self, indices: Array) -> Array:
-        """Indices uint8 → file values in the smallest integer type that holds them all; 255 → void."""
+        """Turn indices uint8 into file values of the smallest integer type that holds all; 255 into void."""
         values = np.zeros(256, dtype=np.int64)
         values[: len(self)] = self.values
         values[VOID] = self.void_values[0] if self.void_values else 0
-        held = [*self.values, *self.void_values[:1]]
-        return values.astype(smallest_integer(held))[indices]
+        dtype = smallest_integer([*self.values, *self.void_values[:1]])
+        return values.astype(dtype)[indices]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Rows of ``labels.json``: value, name, colour; without a background, the first is marked foreground.
+        """Give rows of ``labels.json``: value, name, colour; without a background, the first is foreground.
 
-        Masks are marked as overlapping, each with its value in its own file. Void values are not told: a
+        Masks are marked as overlapping, each with its value in its own file. Void values are left out: a
         label map that was predicted holds none.
         """
         rows = [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
@@ -276,38 +294,47 @@ class ClassList:
     @classmethod
     def from_json(cls, rows: Iterable[Mapping[str, Any]], void_values: tuple[int, ...] = ()) -> ClassList:
         """Undo :meth:`to_json`."""
-        held = list(rows)
-        classes = tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in held)
-        if any(r.get("multilabel", False) for r in held):
+        listed = list(rows)
+        classes = tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in listed)
+        if any(r.get("multilabel", False) for r in listed):
             return cls(classes, void_values, background=False, multilabel=True)
-        return cls(classes, void_values, background=not any(r.get("foreground", False) for r in held))
+        return cls(classes, void_values, background=not any(r.get("foreground", False) for r in listed))
+
+
+def _background_value(names: Mapping[int, str]) -> int | None:
+    """Give the background's value among value → name: the class so named, otherwise 0; None if neither."""
+    named = [value for value in sorted(names) if names[value].strip().lower() == BACKGROUND]
+    return named[0] if named else 0 if 0 in names else None
 
 
 _MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def _check_mask_names(names: list[str]) -> None:
-    """Raise ClassListError unless every case's masks, and its margin map, can have files of their own."""
+    """Raise ClassListError unless every case's masks, and its confidence map, can have files of their own."""
     if not 1 <= len(names) <= MOST_MASKS:
         raise ClassListError("classes", f"{len(names)} masks", f"keep at least 1 and at most {MOST_MASKS}")
-    endings = [f"_{name.lower()}" for name in (*names, "margin")]
+    endings = [f"_{name.lower()}" for name in (*names, "confidence")]
     for i, name in enumerate(names):
         others = endings[:i] + endings[i + 1 :]
+        if name == OUTSIDE:
+            how_to_fix = f"rename it: {OUTSIDE!r} is what lies in no mask"
+            raise ClassListError("classes", f"a mask named {name!r}", how_to_fix)
         if not _MASK_NAME.fullmatch(name):
             how_to_fix = "use letters, digits, _, . and -: it is part of a file's name"
             raise ClassListError("classes", f"a mask named {name!r}", how_to_fix)
         if endings[i].endswith(tuple(others)):
-            how_to_fix = "rename it: its files would end as those of another mask, or of a margin"
+            how_to_fix = "rename it: its files would end as those of another mask, or of a confidence map"
             raise ClassListError("classes", f"a mask named {name!r}", how_to_fix)
 
 
 def _twice(values: Sequence[Any]) -> list[Any]:
-    """What is there more than once."""
+    """Give the values that are there more than once."""
     return [value for i, value in enumerate(values) if value in values[:i]]
 
 
 def _colour(i: int) -> tuple[int, int, int]:
-    """The i-th colour of the fixed series: black, the table's, then hues a golden angle apart."""
+    """Give the i-th colour of the fixed series: black, the table's, then hues a golden angle apart."""
     if i <= len(_COLOURS):
         return _COLOURS[i - 1] if i else (0, 0, 0)
     rgb = colorsys.hsv_to_rgb(i * _GOLDEN_ANGLE % 1, 0.55 + 0.15 * (i % 3), 0.95 - 0.2 * (i % 2))
@@ -316,10 +343,11 @@ def _colour(i: int) -> tuple[int, int, int]:
 
 
 def smallest_integer(values: Iterable[int]) -> np.dtype[Any]:
-    """The smallest of uint8, int16, int32 (NIfTI viewers read all three) that holds every value."""
-    held = list(values)
+    """Give the smallest of uint8, int16, int32 (NIfTI viewers read all three) that holds every value."""
+    listed = list(values)
+    low, high = min(listed), max(listed)
     for dtype in (np.uint8, np.int16, np.int32):
         limits = np.iinfo(dtype)
-        if limits.min <= min(held) and max(held) <= limits.max:
+        if limits.min <= low and high <= limits.max:
             return np.dtype(dtype)
-    raise ValueError(f"label values {min(held)} to {max(held)} do not fit 32 bits")
+    raise ValueError(f"label values {low} to {high} do not fit 32 bits")

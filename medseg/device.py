@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import platform
+from typing import Literal, cast
 
 import torch
 
 from medseg.errors import Code, MedsegError
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Resolved = Literal["fp32", "bf16", "fp16"]
+
+EMULATED_BF16_FACTOR = 7.4
+"""Time of a training step in emulated bf16 over that in fp32: a U-Net on a CPU with AVX2 alone."""
+
+_X86_BF16 = ("avx512_bf16", "amx_bf16", "avx10_2")
+"""Instruction sets of x86 that multiply in bf16. torch's oneDNN takes bf16 from AVX-512 alone on, and
+converts where none of these is there."""
+
 
 def choose(device: str) -> str:
-    """`auto` → the first device at hand, another → itself. USAGE, naming those at hand, if it is none."""
+    """Name the first device at hand for `auto`, and any other device as it is.
+
+    Raises USAGE, naming the devices at hand, if there is no such device.
+    """
     here = at_hand()
     if device == "auto":
         return here[0]
@@ -29,19 +43,61 @@ def at_hand() -> list[str]:
 
 
 def in_words(device: str) -> str:
-    """`cuda (NVIDIA H100)`."""
+    """Name a device with its model: `cuda (NVIDIA H100)`."""
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(torch.device(device))})"
     return f"{device} ({platform.processor() or platform.machine()})"
 
 
-def resolved(precision: str, kind: str) -> str:
-    """fp32, bf16 or fp16: `auto` is bf16 on a GPU of CUDA, fp16 on one that lacks it, and fp32 elsewhere.
+def resolve_precision(precision: str, device: str | torch.device) -> Resolved:
+    """Decide what a precision key means on a device: `cpu`, `cuda`, `cuda:1`, `mps`, or torch's own.
 
-    `kind` is a device's without its number: cpu, cuda, mps.
+    `auto` is bf16 where the device computes it natively, otherwise fp16 on a GPU of CUDA and fp32 on a CPU.
+    On Apple's GPUs it is fp32: mixed precision has not been tried there. Any other key stays what it is.
+
+    Raises KEYWORD_INVALID for fp16 on a CPU, where torch neither trains nor is fast in it.
     """
+    kind = torch.device(device).type
+    if precision == "fp16" and kind == "cpu":
+        raise MedsegError(Code.KEYWORD_INVALID, "precision", "fp16 on a cpu", "use fp32 or bf16, or auto")
     if precision != "auto":
-        return precision
-    if kind != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return cast("Resolved", precision)
+    if has_native_bf16(device):
+        return "bf16"
+    return "fp16" if kind == "cuda" else "fp32"
+
+
+def has_native_bf16(device: str | torch.device) -> bool:
+    """Report true if a device multiplies in bf16 itself instead of converting to float32 and back.
+
+    Among NVIDIA's GPUs these are the ones of compute capability 8.0 and above.
+    """
+    chosen = torch.device(device)
+    if chosen.type == "cuda":
+        with torch.cuda.device(chosen):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return chosen.type == "cpu" and _cpu_has_native_bf16()
+
+
+def emulation_warning(precision: str, device: str) -> str | None:
+    """Say that a fixed bf16 is slow on a device that only emulates it; None where it is not."""
+    if precision != "bf16" or device == "mps" or has_native_bf16(device):
+        return None
+    faster = resolve_precision("auto", device)
+    return (
+        f"precision bf16 is emulated on this {device}: about {EMULATED_BF16_FACTOR} times slower than fp32 "
+        f"was measured on a CPU; set train.precision to auto, which is {faster} here"
+    )
+
+
+def _cpu_has_native_bf16() -> bool:
+    """Ask oneDNN, and on x86 the processor itself; an answer that torch no longer gives counts as no."""
+    try:
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        capabilities = torch.cpu.get_capabilities()
+    except (AttributeError, RuntimeError):  # private functions of torch, absent in some builds
+        return False
+    if capabilities.get("architecture") not in ("x86", "x86_64"):
+        return True
+    return any(capabilities.get(name) for name in _X86_BF16)

@@ -30,6 +30,7 @@ class Code(StrEnum):
 
     # A case is excluded
     NOT_AN_IMAGE = "NOT_AN_IMAGE"
+    FORMAT_NOT_READ = "FORMAT_NOT_READ"
     NOT_SCALAR = "NOT_SCALAR"
     TRUNCATED = "TRUNCATED"
     FOUR_D = "FOUR_D"
@@ -52,6 +53,12 @@ class Code(StrEnum):
     UNIT_MISMATCH = "UNIT_MISMATCH"
     TOO_SMALL = "TOO_SMALL"
     TOO_LARGE = "TOO_LARGE"
+    VALUES_TOO_LARGE = "VALUES_TOO_LARGE"
+    VALUE_RANGE_UNKNOWN = "VALUE_RANGE_UNKNOWN"
+    MASK_BELOW_THRESHOLD = "MASK_BELOW_THRESHOLD"
+    PALETTE_DIFFERS = "PALETTE_DIFFERS"
+    UNITS_UNKNOWN = "UNITS_UNKNOWN"
+    DATA_FILE_OUTSIDE = "DATA_FILE_OUTSIDE"
     # A case is used, with a note
     SINGLETON_AXIS = "SINGLETON_AXIS"
     ZERO_PIXEL_SIZE = "ZERO_PIXEL_SIZE"
@@ -62,10 +69,14 @@ class Code(StrEnum):
     ONE_FORM = "ONE_FORM"
     NO_ORIENTATION = "NO_ORIENTATION"
     FORMS_DIFFER_SLIGHTLY = "FORMS_DIFFER_SLIGHTLY"
+    NEGATIVE_PIXEL_SIZE = "NEGATIVE_PIXEL_SIZE"
+    UNITS_CONVERTED = "UNITS_CONVERTED"
+    REORIENTED = "REORIENTED"
     LABEL_ROUNDED = "LABEL_ROUNDED"
     TURNED_UPRIGHT = "TURNED_UPRIGHT"
     OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
     EMPTY_PREDICTION = "EMPTY_PREDICTION"
+    VOID_PREDICTED = "VOID_PREDICTED"
     # The command or its recipe must be changed
     USAGE = "USAGE"
     RECIPE_INVALID = "RECIPE_INVALID"
@@ -97,6 +108,7 @@ class Code(StrEnum):
 
 MEANING: dict[Code, str] = {
     Code.NOT_AN_IMAGE: "no reader recognises the file",
+    Code.FORMAT_NOT_READ: "an image in a format that is known but not read",
     Code.NOT_SCALAR: "voxels hold several values each (RGB, vectors) instead of one",
     Code.TRUNCATED: "the file ends early or its compression is damaged",
     Code.FOUR_D: "the image has a real fourth axis (time, directions), or several pages",
@@ -116,9 +128,15 @@ MEANING: dict[Code, str] = {
     Code.DUPLICATE_CASE: "two files claim the same case and channel",
     Code.NAME_INVALID: "a name from the input cannot be part of a path",
     Code.REFERENCE_MISSING: "a predicted label map has no reference to be scored against",
-    Code.UNIT_MISMATCH: "a picture in px where a scan in mm is wanted, or the reverse",
+    Code.UNIT_MISMATCH: "an image in px where a scan in mm is expected, or the reverse",
     Code.TOO_SMALL: "an axis is shorter than two voxels",
     Code.TOO_LARGE: "the volume has more voxels than the limit allows",
+    Code.VALUES_TOO_LARGE: "grey values are too large to be computed with, or too far from zero",
+    Code.VALUE_RANGE_UNKNOWN: "ImageNet's scaling needs the value of white, which the file does not tell",
+    Code.MASK_BELOW_THRESHOLD: "the mask holds values above zero, but none above data.label_form's threshold",
+    Code.PALETTE_DIFFERS: "the mask's palette has the set's colours at other indices",
+    Code.UNITS_UNKNOWN: "the header states lengths in a unit that is not known",
+    Code.DATA_FILE_OUTSIDE: "the header names a file of voxels outside its own folder",
     Code.SINGLETON_AXIS: "trailing axes of length one were dropped",
     Code.ZERO_PIXEL_SIZE: "a pixel size of zero stands in the header of an axis that is not used",
     Code.SCALED: "slope and intercept of the header were applied",
@@ -128,10 +146,14 @@ MEANING: dict[Code, str] = {
     Code.ONE_FORM: "only one of sform and qform is coded; it was used",
     Code.NO_ORIENTATION: "no orientation is stored; the array is used as it lies",
     Code.FORMS_DIFFER_SLIGHTLY: "sform and qform differ, by at most 0.1 mm at the corners; sform was used",
+    Code.NEGATIVE_PIXEL_SIZE: "a pixel size in the header is negative; its absolute value was used",
+    Code.UNITS_CONVERTED: "the header's lengths are not in mm; they were converted",
+    Code.REORIENTED: "the file's axes are stored in another order than the image's; it was reoriented",
     Code.LABEL_ROUNDED: "label values within 1e-3 of integers were rounded",
-    Code.TURNED_UPRIGHT: "the picture was turned as its EXIF orientation says",
+    Code.TURNED_UPRIGHT: "the image was rotated as its EXIF orientation says",
     Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on; the result needs review",
     Code.EMPTY_PREDICTION: "the model found no foreground; the result needs review",
+    Code.VOID_PREDICTED: "a prediction holds void (ignored label) where the reference has a class",
     Code.USAGE: "the command line does not make sense",
     Code.RECIPE_INVALID: "the recipe has unknown keys, wrong types or clashing values",
     Code.PATH_MISSING: "a file or folder that was named does not exist",
@@ -170,10 +192,14 @@ NOTES: frozenset[Code] = frozenset(
         Code.ONE_FORM,
         Code.NO_ORIENTATION,
         Code.FORMS_DIFFER_SLIGHTLY,
+        Code.NEGATIVE_PIXEL_SIZE,
+        Code.UNITS_CONVERTED,
+        Code.REORIENTED,
         Code.LABEL_ROUNDED,
         Code.TURNED_UPRIGHT,
         Code.OUT_OF_DOMAIN,
         Code.EMPTY_PREDICTION,
+        Code.VOID_PREDICTED,
     }
 )
 """Codes of remarks about cases that are used all the same."""

@@ -139,7 +139,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     """
     with written_aside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-        writer.writeheader()
+        writer.writerow({column: _escaped(column) for column in columns})
         writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)
 
 
@@ -147,7 +147,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a CSV file that :func:`write_csv` wrote; every cell is a string, empty where nothing stands."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
-        return [{key: _unescaped(cell) for key, cell in row.items()} for row in rows]
+        return [{_unescaped(key): _unescaped(cell) for key, cell in row.items()} for row in rows]
 
 
 def _escaped(value: Any) -> Any:

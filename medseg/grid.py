@@ -1,4 +1,4 @@
-"""Where voxels lie: planes, and grids (shape and affine). Immutable, without input or output."""
+"""Planes, and grids (shape and affine), on which voxels lie. Immutable, without input or output."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-
 Plane = Literal["axial", "coronal", "sagittal"]
 
-
 PLANE_AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
-
-
 """The spatial axis (of X, Y, Z in RAS+) that runs across the slices of each plane."""
 
 
 def planes_of(plane: Plane | Sequence[Plane]) -> tuple[Plane, ...]:
-    """One plane or several, as a tuple. Raises ValueError for none, one twice, or a name that is no plane."""
+    """Give one plane or several as a tuple. Raises ValueError for none, one twice, or an unknown name."""
     planes: tuple[Plane, ...] = (plane,) if isinstance(plane, str) else tuple(plane)
     if unknown := [name for name in planes if name not in PLANE_AXIS]:
         raise ValueError(f"{unknown[0]!r} is no plane; name some of {', '.join(sorted(PLANE_AXIS))}")
@@ -41,7 +37,7 @@ SAME_GRID_MM = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where an array lies: ``shape`` (X, Y, Z) and ``affine`` (4, 4) from voxel index to RAS+ in ``unit``."""
+    """An array's place: ``shape`` (X, Y, Z) and ``affine`` (4, 4) from voxel index to RAS+ in ``unit``."""
 
     shape: tuple[int, int, int]
     affine: Array
@@ -55,20 +51,60 @@ class Grid:
 
     @property
     def voxel_size(self) -> float:
-        """A voxel's volume in mm³, or a pixel's area in px."""
+        """Volume of a voxel in mm³, or area of a pixel in px."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def corners(self) -> Array:
-        """Positions of the eight corner voxels' centres, (8, 3) float64 in :attr:`unit`."""
+        """Give the positions of the eight corner voxels' centres, (8, 3) float64 in :attr:`unit`."""
         ends = np.array(list(product(*[(0, n - 1) for n in self.shape])), dtype=np.float64)
         return ends @ self.affine[:3, :3].T + self.affine[:3, 3]
 
 
 def corner_distance(a: Grid, b: Grid) -> float:
-    """Largest distance between corresponding corner voxels, in the grids' unit."""
+    """Give the largest distance between corresponding corner voxels, in the grids' unit."""
     return float(np.linalg.norm(a.corners() - b.corners(), axis=1).max())
 
 
 def same_grid(a: Grid, b: Grid, tolerance: float = SAME_GRID_MM) -> bool:
-    """Whether both have one shape and all eight corner voxels within ``tolerance`` (mm or px)."""
+    """Tell whether both have one shape and all eight corner voxels within ``tolerance`` (mm or px)."""
     return a.shape == b.shape and a.unit == b.unit and corner_distance(a, b) <= tolerance
+
+
+AxisOrder = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""For each axis of the wanted grid: the axis of the array that runs along it, and its sense (1 or -1)."""
+
+
+def axis_order(grid: Grid, wanted: Grid, tolerance: float = SAME_GRID_MM) -> AxisOrder | None:
+    """Give the order and senses in which the axes of ``grid`` make it the same grid as ``wanted``.
+
+    None where no order does: the two differ by more than the way their voxels are stored.
+    """
+    if sorted(grid.shape) != sorted(wanted.shape) or grid.unit != wanted.unit:
+        return None
+    try:
+        steps = np.linalg.solve(grid.affine[:3, :3], wanted.affine[:3, :3])
+    except np.linalg.LinAlgError:
+        return None
+    axes = np.abs(steps).argmax(axis=0)
+    if len(set(axes.tolist())) < 3:
+        return None
+    senses = np.sign(steps[axes, range(3)])
+    x, y, z = ((int(axis), int(sense)) for axis, sense in zip(axes, senses, strict=True))
+    return (x, y, z) if same_grid(reorder_grid(grid, (x, y, z)), wanted, tolerance) else None
+
+
+def reorder_grid(grid: Grid, order: AxisOrder) -> Grid:
+    """Give the grid of the array that :func:`reorder_axes` gives: the same voxels at the same places."""
+    affine = grid.affine.copy()
+    for i, (axis, sense) in enumerate(order):
+        affine[:3, i] = sense * grid.affine[:3, axis]
+        if sense < 0:
+            affine[:3, 3] += grid.affine[:3, axis] * (grid.shape[axis] - 1)
+    x, y, z = (grid.shape[axis] for axis, _ in order)
+    return Grid((x, y, z), affine, grid.unit)
+
+
+def reorder_axes(array: Array, order: AxisOrder) -> Array:
+    """View an array (C, X, Y, Z) with its spatial axes in another order and sense."""
+    ordered = array.transpose(0, *(axis + 1 for axis, _ in order))
+    return ordered[(slice(None), *(slice(None, None, sense) for _, sense in order))]

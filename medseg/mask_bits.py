@@ -16,7 +16,7 @@ from medseg.grid import Array
 
 
 def pack_masks(masks: Iterable[Array]) -> npt.NDArray[np.uint8]:
-    """Overlapping masks, 0, 1 and 255 (void), each (X, Y, Z) → one uint8 array whose bit l is mask l.
+    """Pack overlapping masks of 0, 1 and 255 (void), each (X, Y, Z), into one uint8 array: bit l is mask l.
 
     A voxel that is void in one mask is void in all. There are at most ``MOST_MASKS``.
     """
@@ -42,5 +42,5 @@ def unpack_masks(packed: Array, count: int) -> npt.NDArray[np.uint8]:
 
 
 def to_maps(indices: Array, classes: ClassList) -> Array:
-    """Indices (X, Y, Z) uint8 → label maps as files hold them, (L, X, Y, Z): one, or one a mask."""
+    """Turn indices (X, Y, Z) uint8 into label maps as files hold them, (L, X, Y, Z): one, or one per mask."""
     return unpack_masks(indices, len(classes)) if classes.multilabel else classes.to_values(indices)[None]

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import Code, MedsegError
@@ -99,3 +99,20 @@ def reserve(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
+
+
+def allow_open_files(number: int) -> None:
+    """Let this process keep so many more files open, as far as the system's own limit allows.
+
+    Every memory map keeps its file open, and many systems allow 1024 at first.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return
+    limit = soft + number if hard == resource.RLIM_INFINITY else min(soft + number, hard)
+    with suppress(ValueError, OSError):  # macOS allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,4 +1,4 @@
-"""Reading back what ingest wrote: cases, their files, their roles. Shared by the stages after it."""
+"""Readers of the tables that ingest wrote: cases, their files, their roles. Shared by the stages after it."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def _paths(cell: str) -> dict[str, Path]:
 
 
 def label_form(data: Data) -> dict[str, Any]:
-    """What stages hash of how label files write classes; nothing where they hold the classes' values."""
-    held: dict[str, Any] = {}
+    """The keys of how label files write classes, for stages' hashes; nothing where they hold the values."""
+    form: dict[str, Any] = {}
     if data.label_form != "values":
-        held["label_form"] = [data.label_form, data.void_colours]
+        form["label_form"] = [data.label_form, data.void_colours]
     if data.merge:
-        held["merge"] = sorted(data.merge.items())
+        form["merge"] = sorted(data.merge.items())
     if data.regions:
-        held["regions"] = data.class_list().file_values
-    return held
+        form["regions"] = data.class_list().file_values
+    return form
 
 
 def label_stamp(label: Path) -> Any:
@@ -64,7 +64,7 @@ def cases(ingest: Path) -> dict[str, dict[str, str]]:
 
 
 def unit(ingest: Path) -> str:
-    """What the cases' grids are measured in: px where they are images, all of them, else mm."""
+    """The unit of the cases' grids: px where they are images, all of them, else mm."""
     return "px" if {row["unit"] for row in cases(ingest).values()} == {"px"} else "mm"
 
 
@@ -73,7 +73,7 @@ def roles(ingest: Path) -> list[SplitRow]:
     return splits.read(ingest / "splits.csv")
 
 
-def used_cases(ingest: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of cases.csv that have one of the `wanted` roles in some fold, in the order of cases.csv."""
-    names = {r.case for r in roles(ingest) if r.role in wanted}
+def used_cases(ingest: Path, of_roles: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of cases.csv that have one of these roles in some fold, in the order of cases.csv."""
+    names = {r.case for r in roles(ingest) if r.role in of_roles}
     return [row for row in files.read_csv(ingest / "cases.csv") if row["case"] in names]

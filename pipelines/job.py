@@ -36,6 +36,8 @@ class Job:
     """Folds to train now; None trains fold 0 alone."""
     command: str = ""
     """The command line that makes this work folder again."""
+    strict: bool = False
+    """Refuse what is otherwise a warning."""
     overwrite: bool = False
     """Move a training with other settings aside and train anew, instead of refusing."""
 

@@ -13,9 +13,9 @@ from medseg.config import load
 from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
-from medseg.device import choose
+from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError
-from pipelines import tracking
+from pipelines import scoring, tracking
 from pipelines.fold import earlier, initial_weights, network
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.job import STAGES, Job, forget, needs_earlier
@@ -41,6 +41,7 @@ class Request:
     work: Path | None = None
     settings: tuple[str, ...] = ()
     fold: str | None = None
+    strict: bool = False
 
     def work_folder(self) -> Path:
         """`--work`, or `./work/<recipe>`."""
@@ -51,6 +52,7 @@ class Request:
         words = ["medseg", "run", recipe, "--work", str(work.root)]
         words += ["--data", str(self.data)] if self.data else []
         words += [word for setting in self.settings for word in ("--set", setting)]
+        words += ["--strict"] if self.strict else []
         return shlex.join([*words, "--fold", self.fold] if self.fold else words)
 
 
@@ -93,13 +95,16 @@ def run(
             forget(stage, work, folds, say)
         load.save(recipe, work.recipe)
         run = stack.enter_context(tracking.tracked(recipe, work, say))
-        job = Job(recipe, work, say, run, folds, request.command(source, work), overwrite)
-        for stage in STAGES if only is None else (only,):
+        command = request.command(source, work)
+        job = Job(recipe, work, say, run, folds, command, request.strict, overwrite)
+        stages = STAGES if only is None else (only,)
+        for stage in stages:
             if stage == "preprocess":
                 earlier.require_same_cases(guarded)
             RUN[stage](job)
     excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
-    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
+    unscored = "evaluate" in stages and scoring.is_incomplete(work.evaluation)
+    return ExitCode.SOME_EXCLUDED if excluded or unscored else ExitCode.DONE
 
 
 def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Recipe | None:
@@ -132,9 +137,7 @@ def _stages_from(start: str | None) -> tuple[str, ...]:
 def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> None:
     """Refuse a device, data, earlier stages or a tracking server that are not there."""
     if only in (None, "train", "predict"):
-        device = choose(recipe.train.device)
-        if device == "cpu" and recipe.train.precision == "fp16":
-            raise MedsegError(Code.KEYWORD_INVALID, "train.precision", "fp16 on a cpu", "use fp32 or bf16")
+        resolve_precision(recipe.train.precision, choose(recipe.train.device))
     if only is None or only == "ingest":
         ingest.data_folder(recipe)
     else:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medseg import files
-from medseg.classes import ClassList
+from medseg.classes import VOID, ClassList
+from medseg.console import Reporter
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.evaluate import confusion_matrix, summary, table
+from medseg.evaluate.compare import MEAN
 from medseg.evaluate.folder_pairs import LabelFiles
-from medseg.evaluate.table import Entry, ScoreRow
+from medseg.evaluate.table import PENALISED, Entry, ScoreRow
 from medseg.grid import Array, Grid
 from medseg.infer import results
 from medseg.ingest import checks, quarantine
 from medseg.volume import Volume
 
 OVER_SET = ("G", "C", "mIoU", "fwIoU", "BF")
-"""What is said of a set of images."""
+"""Numbers over a set of images that are printed."""
+
+_PENALTY = "with penalty: a missed or invented class counts as the image's diagonal"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Who is scored, by which label files, against which prediction; None where there is none."""
+    """A case to score, its reference label files and its prediction, None where there is none."""
 
     entry: Entry
     truth: LabelFiles
@@ -35,21 +39,17 @@ class Reference:
 
 @dataclass
 class Scored:
-    """Rows of scores.csv; a confusion matrix (K, K), or (L, 2, 2) of masks, per role; and what was unusable.
+    """Rows of scores.csv, confusion matrices by role, and findings as (case, finding).
 
-    A case of `unscored` has no row: its reference cannot be read. One of `unread` counts as missing: its
-    prediction cannot.
+    A matrix is (K, K), or (L, 2, 2) of masks. ``unscored`` cases have no row: their reference cannot be read.
+    ``unread`` predictions cannot be read and count as missing. ``notes`` are about cases that are scored.
     """
 
     rows: list[ScoreRow] = field(default_factory=list)
     matrices: dict[str, Array] = field(default_factory=dict)
-    unscored: dict[str, Finding] = field(default_factory=dict)
-    unread: dict[str, Finding] = field(default_factory=dict)
-
-    @property
-    def quarantine(self) -> list[quarantine.Row]:
-        """Rows of quarantine.csv."""
-        return [quarantine.row(case, finding) for case, finding in (self.unscored | self.unread).items()]
+    unscored: list[tuple[str, Finding]] = field(default_factory=list)
+    unread: list[tuple[str, Finding]] = field(default_factory=list)
+    notes: list[tuple[str, Finding]] = field(default_factory=list)
 
 
 def score(
@@ -62,8 +62,8 @@ def score(
 ) -> Scored:
     """Score every reference on its own grid; a missing or unreadable prediction is a row of Dice 0.
 
-    Predictions hold the classes' values, whatever the references' form. `progress` gets the number of
-    references done and the case.
+    Predictions hold the classes' values, whatever the references' form. Void in a prediction counts as
+    predicting nothing, with a note. `progress` gets the number of references done and the case.
     """
     scored = Scored()
     for done, reference in enumerate(references, 1):
@@ -71,27 +71,50 @@ def score(
         try:
             truth = read_labels(reference.truth, classes)
         except MedsegError as error:
-            scored.unscored[entry.case] = error.finding
+            scored.unscored.append((entry.case, error.finding))
         else:
-            prediction = _prediction(reference, classes, truth.grid, scored)
-            array = truth.array[0]
-            scored.rows += table.score(
-                entry, array, prediction, truth.grid, classes, nsd_tolerance, bf_tolerance
-            )
-            counted = confusion_matrix.confusion_of(array, prediction, classes, where=entry.case)
-            role = scored.matrices.get(entry.role, np.zeros_like(counted))
-            scored.matrices[entry.role] = role + counted
+            labels = truth.array[0]
+            prediction = _read_prediction(reference, classes, truth.grid, scored)
+            rows = table.score(entry, labels, prediction, truth.grid, classes, nsd_tolerance, bf_tolerance)
+            if note := _void_note(reference, labels, prediction):
+                scored.notes.append((entry.case, note))
+                rows = [replace(row, note=note.details) for row in rows]
+            scored.rows += rows
+            matrix = confusion_matrix.confusion_of(labels, prediction, classes, where=entry.case)
+            scored.matrices[entry.role] = scored.matrices.get(entry.role, 0) + matrix
         progress(done, entry.case)
     return scored
 
 
+def _read_prediction(reference: Reference, classes: ClassList, grid: Grid, scored: Scored) -> Array | None:
+    """Class indices (X, Y, Z) on the reference's grid; None where there are none that can be used."""
+    if reference.prediction is None:
+        return None
+    try:
+        indices: Array = read_labels(reference.prediction, classes.as_written(), grid).array[0]
+    except MedsegError as error:
+        scored.unread.append((reference.entry.case, error.finding))
+        return None
+    return indices
+
+
+def _void_note(reference: Reference, truth: Array, prediction: Array | None) -> Finding | None:
+    """VOID_PREDICTED where the prediction is void and the truth is not."""
+    count = 0 if prediction is None else np.count_nonzero((prediction == VOID) & (truth != VOID))
+    if not count or reference.prediction is None:
+        return None
+    path = reference.prediction
+    where = path if isinstance(path, Path) else next(iter(path.values()))
+    details = f"void in {count} voxels where the reference has a class; scored as if nothing was predicted"
+    return Finding(Code.VOID_PREDICTED, str(where), details, "nothing to do if this is meant")
+
+
 def predicted_files(label: Path, masks: Sequence[str]) -> LabelFiles | None:
     """The files of a prediction that are there, by its nominal path; None where there is none."""
-    there = [path.is_file() for path in results.label_files(label, masks)]
-    if not any(there):
-        return None
-    paths = zip(masks, results.label_files(label, masks), there, strict=True) if masks else ()
-    return {mask: path for mask, path, found in paths if found} if masks else label
+    if not masks:
+        return label if label.is_file() else None
+    paths = zip(masks, results.label_files(label, masks), strict=True)
+    return {mask: path for mask, path in paths if path.is_file()} or None
 
 
 def read_labels(label: LabelFiles, classes: ClassList, grid: Grid | None = None) -> Volume:
@@ -103,71 +126,94 @@ def read_labels(label: LabelFiles, classes: ClassList, grid: Grid | None = None)
         volume, findings = checks.read_label(label, classes, grid)
     else:
         if absent := [mask for mask in classes.masks if mask not in label]:
-            found = f"no {', '.join(absent)}"
-            how_to_fix = "add <case>_<mask>, 0 everywhere where there is nothing"
-            raise MedsegError(Code.MASK_MISSING, next(iter(label.values())), found, how_to_fix)
+            details = f"no {', '.join(absent)}"
+            how_to_fix = "add <case>_<mask>, with 0 everywhere where there is nothing"
+            raise MedsegError(Code.MASK_MISSING, next(iter(label.values())), details, how_to_fix)
         volume, findings = checks.read_masks([label[mask] for mask in classes.masks], classes, grid)
     if volume is None:
         raise refusal(findings)
     return volume
 
 
-def write(folder: Path, scored: Scored, classes: ClassList, costs: tuple[float, float] = (1.0, 1.0)) -> Any:
-    """Write scores.csv, confusion.csv, summary.json and quarantine.csv; give the summary.
+def write(
+    folder: Path,
+    scored: Scored,
+    classes: ClassList,
+    *,
+    costs: tuple[float, float] = (1.0, 1.0),
+    excluded: Iterable[quarantine.Row] = (),
+) -> None:
+    """Write scores.csv, confusion.csv, summary.json and quarantine.csv.
 
-    `costs` are those of a false positive and a false negative in the weighted error.
+    `costs` are those of a false positive and a false negative in the weighted error; `excluded` are further
+    rows of quarantine.csv.
     """
     table.write(folder / "scores.csv", scored.rows)
     table.write_confusion(folder / "confusion.csv", scored.matrices, classes)
-    told = summary.summarise(
+    numbers = summary.summarise(
         scored.rows, scored.matrices, costs=costs, background=classes.background, names=classes.names
     )
-    files.write_json(folder / "summary.json", told)
-    return told
+    files.write_json(folder / "summary.json", numbers)
+    unusable = [quarantine.row(case, finding) for case, finding in scored.unscored + scored.unread]
+    quarantine.write(folder / "quarantine.csv", [*excluded, *unusable])
 
 
-def _prediction(reference: Reference, classes: ClassList, grid: Grid, scored: Scored) -> Array | None:
-    """Class indices (X, Y, Z) on the reference's grid; None where there are none that can be used."""
-    if reference.prediction is None:
-        return None
-    try:
-        indices: Array = read_labels(reference.prediction, classes.as_written(), grid).array[0]
-    except MedsegError as error:
-        scored.unread[reference.entry.case] = error.finding
-        return None
-    return indices
+def say(folder: Path, reporter: Reporter) -> None:
+    """Print the summary that :func:`write` wrote, and each excluded file with its code."""
+    for line in summary_lines(files.read_json(folder / "summary.json")):
+        reporter.result(line)
+    for row in files.read_csv(folder / "quarantine.csv"):
+        reporter.line(f"  {quarantine.line(row)}")
 
 
-def summary_lines(told: dict[str, Any]) -> list[str]:
-    """The summary as a few lines: each class's Dice and HD95, and the mean over classes; of images, IoU."""
+def is_incomplete(folder: Path) -> bool:
+    """Tell if an evaluation folder names excluded files or cases without a prediction."""
+    excluded = folder / "quarantine.csv"
+    if excluded.is_file() and files.read_csv(excluded):
+        return True
+    numbers = folder / "summary.json"
+    return numbers.is_file() and any(s["missing"] for s in files.read_json(numbers)["sets"].values())
+
+
+def summary_lines(numbers: dict[str, Any]) -> list[str]:
+    """The content of summary.json in a few lines.
+
+    Each class's Dice and HD95, and the mean over classes; of images the numbers over the set and IoU.
+    """
     lines = []
-    for name, held in told["sets"].items():
-        missing = f", {len(held['missing'])} without prediction" if held["missing"] else ""
-        lines.append(f"  {name}: {held['cases']} cases{missing}")
-        lines += _image_lines(held) if held["length_unit"] == "px" else _scan_lines(held)
+    for name, of_set in numbers["sets"].items():
+        missing = f", {len(of_set['missing'])} without prediction" if of_set["missing"] else ""
+        unit = "image" if of_set["length_unit"] == "px" else "case"
+        lines.append(f"  {name}: {of_set['cases']} {unit}{'' if of_set['cases'] == 1 else 's'}{missing}")
+        lines += _image_lines(of_set) if of_set["length_unit"] == "px" else _scan_lines(of_set)
     return lines
 
 
-def _scan_lines(held: dict[str, Any]) -> list[str]:
+def _scan_lines(of_set: dict[str, Any]) -> list[str]:
+    rows = {**of_set["classes"], MEAN: of_set["over_classes"]}
+    width = max(14, *map(len, rows))
     lines = []
-    for class_name, metrics in held["classes"].items():
-        hd95 = in_words(metrics["hd95"], digits=2)
-        dice = in_words(metrics["dice"])
-        lines.append(f"    {class_name:<14} Dice {dice}   HD95 {hd95} {held['length_unit']}")
-    return [*lines, f"    {'over classes':<14} Dice {in_words(held['over_classes']['dice'])}"]
+    for name, metrics in rows.items():
+        distance, penalised = metrics["hd95"], metrics[PENALISED["hd95"]]
+        line = f"    {name:<{width}} Dice {in_words(metrics['dice'])}"
+        line += f"   HD95 {in_words(distance, digits=2)} {of_set['length_unit']}"
+        if penalised["n"] > distance["n"]:
+            line += f", with penalty {in_words(penalised, digits=2)} {of_set['length_unit']}"
+        lines.append(line)
+    return [*lines, f"    {_PENALTY}"] if any("with penalty" in line for line in lines) else lines
 
 
-def _image_lines(held: dict[str, Any]) -> list[str]:
+def _image_lines(of_set: dict[str, Any]) -> list[str]:
     """The set's numbers, an only class's IoU before them; then each class's IoU over the set and mean BF."""
-    over_set = held["over_set"]
-    told = [f"{key} {_number(over_set[key])}" for key in OVER_SET if key in over_set]
-    if (only := summary.alone(held)) is not None:
-        told.insert(0, f"IoU {only[0]} {_number(only[1])}")
-    lines = ["    " + "   ".join(told)]
+    over_set = of_set["over_set"]
+    numbers = [f"{key} {_number(over_set[key])}" for key in OVER_SET if key in over_set]
+    if (only := summary.only_class(of_set)) is not None:
+        numbers.insert(0, f"IoU {only[0]} {_number(only[1])}")
+    lines = ["    " + "   ".join(numbers)]
     for class_name, iou in over_set["iou_by_class"].items():
         line = f"    {class_name:<14} IoU {_number(iou)}"
-        if class_name in held["classes"]:
-            line += f"   BF {in_words(held['classes'][class_name]['bf'])}"
+        if class_name in of_set["classes"]:
+            line += f"   BF {in_words(of_set['classes'][class_name]['bf'])}"
         lines.append(line)
     return lines
 

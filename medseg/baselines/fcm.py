@@ -1,6 +1,6 @@
-"""Fuzzy c-means on grey values (Bezdek, 1981): the baseline that knows no shapes.
+"""Fuzzy c-means on grey values (Bezdek, 1981): a baseline without any knowledge of shape.
 
-It minimises Σ_ki u_ki^m (x_k − c_i)² over memberships u (Σ_i u_ki = 1) and centres c by turns:
+It minimises Σ_ki u_ki^m (x_k − c_i)² over memberships u (Σ_i u_ki = 1) and centres c in turn:
 
     u_ki = 1 / Σ_j (|x_k − c_i| / |x_k − c_j|)^(2/(m−1)),    c_i = Σ_k u_ki^m x_k / Σ_k u_ki^m
 
@@ -20,7 +20,7 @@ from medseg.grid import Array
 from medseg.preprocess.intensity import Foreground, NormalizedVolume, foreground
 
 LEVELS = 4096
-"""Grey values told apart: where there are more, they are rounded to this many between the ends."""
+"""The most distinct grey values; where there are more, they are rounded to this many levels."""
 
 
 class Clustering(NamedTuple):
@@ -33,7 +33,7 @@ class Clustering(NamedTuple):
 
 
 def label(
-    ready: NormalizedVolume,
+    volume: NormalizedVolume,
     classes: Sequence[int] = (1, 2, 3),
     *,
     channel: int = 0,
@@ -41,13 +41,13 @@ def label(
     fuzziness: float = 2.0,
     iterations: int = 300,
 ) -> Clustering:
-    """Cluster the foreground of one channel; everything else is class index 0 with margin 1.
+    """Cluster the foreground of one channel; everything else is class index 0 with confidence 1.
 
     ``classes`` are class indices from the darkest cluster to the brightest: on a T1, CSF, GM, WM.
-    ``rule`` says what the foreground is. The start is fixed (quantiles), so the result is too.
+    ``rule`` defines the foreground. The start is fixed (quantiles), and so is the result.
     Raises CONSTANT if the foreground has fewer distinct values than there are classes.
     """
-    image = np.asarray(ready.array[channel])
+    image = np.asarray(volume.array[channel])
     inside = foreground(image, rule)
     values, inverse, counts = _levels(image[inside])
     if len(values) < len(classes):
@@ -67,8 +67,8 @@ def label(
     return Clustering(labels, confidence, float(np.average(first_minus_second, weights=counts)))
 
 
-def class_greys(ready: NormalizedVolume, label: Array, classes: int) -> Array:
-    """Mean scaled grey value of each class in channel 0: (classes,) float64, NaN for one that does not occur.
+def class_greys(volume: NormalizedVolume, label: Array, classes: int) -> Array:
+    """Mean normalized grey value of each class in channel 0: (classes,) float64, NaN for an absent class.
 
     ``label`` (X, Y, Z) uint8 holds class indices, 255 for void. Over training cases these means tell which
     cluster is which class.
@@ -77,10 +77,10 @@ def class_greys(ready: NormalizedVolume, label: Array, classes: int) -> Array:
     for z in range(label.shape[2]):
         inside = label[:, :, z].ravel()
         counts += np.bincount(inside, minlength=VOID + 1)
-        sums += np.bincount(inside, weights=ready.array[0, :, :, z].ravel(), minlength=VOID + 1)
-    found = counts[:classes] > 0
-    means = np.divide(sums[:classes], counts[:classes], out=np.full(classes, np.nan), where=found)
-    return np.asarray((means - ready.normalization.mean[0]) / ready.normalization.std[0])
+        sums += np.bincount(inside, weights=volume.array[0, :, :, z].ravel(), minlength=VOID + 1)
+    present = counts[:classes] > 0
+    means = np.divide(sums[:classes], counts[:classes], out=np.full(classes, np.nan), where=present)
+    return np.asarray((means - volume.normalization.mean[0]) / volume.normalization.std[0])
 
 
 def fit(values: Array, counts: Array, clusters: int, fuzziness: float = 2.0, iterations: int = 300) -> Array:
@@ -89,13 +89,13 @@ def fit(values: Array, counts: Array, clusters: int, fuzziness: float = 2.0, ite
     Stops when no centre moves by more than 1e-6 of the values' range, or after ``iterations`` turns.
     """
     centres = _start(values, counts, clusters)
-    still = 1e-6 * (values[-1] - values[0])
+    tolerance = 1e-6 * (values[-1] - values[0])
     for _ in range(iterations):
         weights = counts[:, None] * memberships(values, centres, fuzziness) ** fuzziness
         moved = values @ weights / weights.sum(axis=0)
         change = np.abs(moved - centres).max()
         centres = moved
-        if change <= still:
+        if change <= tolerance:
             break
     return np.sort(centres)
 
@@ -126,8 +126,7 @@ def _levels(voxels: Array) -> tuple[Array, Array, Array]:
 def _start(values: Array, counts: Array, clusters: int) -> Array:
     """The voxels' quantiles at (i + ½) / clusters; those of the distinct values if two of them coincide."""
     shares = (np.arange(clusters) + 0.5) / clusters
-    seen = np.searchsorted(np.cumsum(counts), shares * counts.sum())
-    start = values[seen]
+    start = values[np.searchsorted(np.cumsum(counts), shares * counts.sum())]
     if len(np.unique(start)) == clusters:
         return np.asarray(start)
     return np.asarray(np.quantile(values, shares))

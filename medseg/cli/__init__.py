@@ -1,4 +1,4 @@
-"""The `medseg` command: groups of commands, and how every command ends.
+"""The `medseg` command: groups of commands, and the one place where every command ends.
 
 Heavy imports stand inside the commands, so that `medseg --help` answers at once.
 """

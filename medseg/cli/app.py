@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="medseg",
-    help="Segment MRI and images: folders of scans or images in; networks, label maps, scores, reports out.",
+    help="Segmentation of MRI scans and images: train networks on folders of scans, apply and score them.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,12 +45,18 @@ Overwrite = Annotated[
         "--overwrite", help="Train anew where a training with other settings is; that is moved aside."
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and results.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every case.")]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Refuse splits in which cases that look like one subject's are on different sides."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and results.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every case.")]
 
 
 def reporter(work: Path, *, quiet: bool, verbose: bool = False) -> Reporter:
-    """Make the command's reporter; `work/medseg.log` gets its lines too, and the traceback of a fault."""
+    """Make a command's reporter; its lines go to `work/medseg.log`, too, and so does a fault's traceback."""
     from medseg.console import Reporter
 
     log_file[:] = [work / "medseg.log"]

@@ -15,13 +15,11 @@ from medseg.errors import ExitCode
 
 @app.command(rich_help_panel="Data and models")
 def init(
-    data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A folder of scans or images that nobody described.")
-    ],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder of scans or images.")],
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe.")] = False,
 ) -> None:
-    """Look at a folder, guess layout, channels and classes, write a commented recipe."""
+    """Write a commented recipe for an unknown folder: its layout, channels and classes are guessed."""
     from pipelines.commands import init as pipeline
 
     guess = pipeline.run(data, out, force=force)
@@ -30,6 +28,8 @@ def init(
     typer.echo(f"{out}: {cases}, layout {guess.layout}, {classes}")
     if guess.n_other:
         typer.echo(f"{guess.n_other} files belong to no case; `medseg check` with the recipe names them")
+    for remark in guess.remarks:
+        typer.echo(f"note: {remark}")
     typer.echo(f"read it, then: {shlex.join(['medseg', 'run', str(out)])}")
 
 
@@ -40,7 +40,7 @@ def check(
         str | None, typer.Option(metavar="R", help="A recipe: its patterns and class list are used.")
     ] = None,
 ) -> ExitCode:
-    """Read everything, change nothing, print a verdict for every case."""
+    """Read every file and print for each case whether it can be used; nothing is changed."""
     import sys
 
     from medseg.console import Reporter
@@ -52,13 +52,13 @@ def check(
 @app.command(rich_help_panel="Data and models")
 def export(
     work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder with a trained model.")],
-    folder: Annotated[Path, typer.Argument(metavar="MODEL_FOLDER", help="Where the model folder goes.")],
+    folder: Annotated[Path, typer.Argument(metavar="MODEL_FOLDER", help="The model folder to write.")],
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="Also each member as an ONNX graph: `<member>.onnx`.")
+        bool, typer.Option("--onnx", help="Also write each network as an ONNX graph: `<member>.onnx`.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Copy a work folder's model, checked, to a folder of its own."""
+    """Check the model of a work folder and copy it to a folder of its own."""
     needs_extra("train")
     if onnx:
         needs_extra("export")

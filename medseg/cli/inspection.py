@@ -1,4 +1,4 @@
-"""`medseg ui`, `medseg info`, `medseg doctor`: looking at runs and at the installation."""
+"""`medseg ui`, `explain`, `info` and `doctor`: look at runs and at the installation."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from medseg.errors import ExitCode
 
 @app.command(rich_help_panel="Look at results")
 def ui(
-    work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder, wherever it was copied to.")],
+    work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder; it may be a copy.")],
     port: Annotated[int, typer.Option(metavar="P", help="The port on this machine.")] = 5000,
 ) -> None:
-    """Open the MLflow UI on a work folder's runs; Ctrl-C stops it."""
+    """Open MLflow on the runs of a work folder; Ctrl-C stops it."""
     needs_extra("train")
     from pipelines.commands import ui as pipeline
 
@@ -35,7 +35,7 @@ def explain(
     ] = None,
     device: Annotated[str, typer.Option(help="`cpu`, `cuda`, …; auto takes a GPU if present.")] = "auto",
 ) -> None:
-    """Draw what the network sees of a class in a case (Grad-CAM): `W/report/explain_<case>_<class>.png`."""
+    """Draw a Grad-CAM figure of a class in a case: `W/report/explain_<case>_<class>.png`."""
     needs_extra("train")
     from pipelines import explanations
     from pipelines.workfolder import Work, only_one
@@ -48,13 +48,15 @@ def explain(
 
 @app.command(rich_help_panel="About this installation")
 def info(
-    full: Annotated[bool, typer.Option("--full", help="Also every network, built and counted.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also list every network, with its parameters.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     figure: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Instead, draw the 2.5D networks' stages here.")
+        Path | None, typer.Option(metavar="PNG", help="Only draw a figure of the 2.5D networks.")
     ] = None,
 ) -> None:
-    """Versions, device, extras, packaged recipes; with --full the networks."""
+    """Show versions, device, extras and packaged recipes; with --full also the networks."""
     from pipelines.commands import info as pipeline
 
     if figure is not None:
@@ -72,7 +74,7 @@ def doctor(
         list[Path] | None, typer.Option(metavar="M", help="Model folders whose hashes are checked.")
     ] = None,
 ) -> ExitCode:
-    """Check disk, memory, device, extras, MLflow's version and model hashes; a line each."""
+    """Check disk, memory, device, extras, MLflow's version and model hashes, one line per check."""
     from pipelines.commands import doctor as pipeline
 
     return pipeline.run(tuple(model or ()))

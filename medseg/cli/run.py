@@ -1,4 +1,4 @@
-"""`medseg demo`, `medseg run`, and one command a stage."""
+"""`medseg demo`, `medseg run`, `medseg baseline`, and one command per stage."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from medseg.cli.app import (
     Quiet,
     RecipeName,
     Settings,
+    Strict,
     Verbose,
     WorkFolder,
     app,
@@ -27,7 +28,7 @@ from medseg.errors import ExitCode
 def demo(
     work: WorkFolder = None, settings: Settings = None, quiet: Quiet = False, verbose: Verbose = False
 ) -> ExitCode:
-    """Make synthetic subjects and run every stage on them: no data, no network needed."""
+    """Make synthetic subjects and run every stage on them; needs no data and no internet."""
     needs_extra("train")
     from pipelines.commands import demo as pipeline
 
@@ -42,9 +43,10 @@ def run(
     work: WorkFolder = None,
     settings: Settings = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and those after it anew.")
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all later ones again.")
     ] = None,
     fold: FoldChoice = None,
+    strict: Strict = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -53,7 +55,7 @@ def run(
     needs_extra("train")
     from pipelines import run as pipeline
 
-    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
     return pipeline.run(request, say, start=start, overwrite=overwrite)
 
@@ -70,13 +72,33 @@ def baseline(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Score fuzzy c-means on a recipe's test cases, for `medseg compare` to hold a network against."""
+    """Score fuzzy c-means clustering on a recipe's test cases, as a baseline for `medseg compare`."""
     needs_extra("train")
     from pipelines.commands import baseline as pipeline
     from pipelines.run import Request
 
     request = Request(recipe, data, work, tuple(settings or ()), fold)
     return pipeline.run(request, reporter(pipeline.work_folder(request), quiet=quiet, verbose=verbose))
+
+
+@app.command(rich_help_panel="Stages")
+def ingest(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    work: WorkFolder = None,
+    settings: Settings = None,
+    fold: FoldChoice = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Read and check every scan or image; list usable and excluded cases, and the splits."""
+    needs_extra("train")
+    from pipelines import run as pipeline
+
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
+    say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
+    return pipeline.run(request, say, only="ingest")
 
 
 @app.command(rich_help_panel="Stages")
@@ -90,7 +112,7 @@ def train(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Train, resuming where an earlier run stopped; export the model folder."""
+    """Train, or resume an interrupted training; export the model folder."""
     needs_extra("train")
     from pipelines import run as pipeline
 
@@ -120,10 +142,9 @@ def _one_stage(stage: str) -> None:
 
 
 _STAGE_HELP = {
-    "ingest": "Read and check every scan or image; list the usable, those excluded and why, and the splits.",
-    "preprocess": "Bring usable cases into the arrays that training reads.",
-    "predict": "Label the test and unlabelled cases on their own grids.",
-    "report": "Write the self-contained report.",
+    "preprocess": "Prepare usable cases as the arrays that training reads.",
+    "predict": "Segment the test and unlabelled cases in their native image space.",
+    "report": "Write the report: one HTML file that works offline.",
 }
 for _stage in _STAGE_HELP:
     _one_stage(_stage)

@@ -26,7 +26,8 @@ def evaluate(
         float, typer.Option(help="With --truth: tolerance of the surface Dice, mm or px.")
     ] = 1.0,
     void: Annotated[
-        list[int] | None, typer.Option(metavar="V", help="With --truth: a value of it that is not scored.")
+        list[int] | None,
+        typer.Option(metavar="V", help="With --truth: a value that marks void (ignored label); repeatable."),
     ] = None,
     classes: Annotated[
         str | None,
@@ -46,15 +47,15 @@ def evaluate(
         from pipelines.commands import score_folders
 
         say = Reporter(quiet=quiet, verbose=verbose)
-        where = out or pred / "evaluation"
+        place = out or pred / "evaluation"
         left_out = tuple(void or ())
-        return score_folders.run(truth, pred, where, say, tolerance=tolerance, void=left_out, classes=classes)
-    if recipe is None or truth is not None or pred is not None:
+        return score_folders.run(truth, pred, place, say, tolerance=tolerance, void=left_out, classes=classes)
+    if recipe is None or any((truth, pred, out, void, classes)):
         raise MedsegError(
             Code.USAGE,
             "medseg evaluate",
-            "neither a recipe nor both folders",
-            "RECIPE, or --truth A --pred B",
+            "either a recipe or both folders are needed; --out, --void and --classes belong to folders",
+            "medseg evaluate RECIPE, or medseg evaluate --truth A --pred B",
         )
     from pipelines import run as pipeline
 
@@ -68,12 +69,16 @@ def compare(
     folders: Annotated[
         list[Path], typer.Argument(metavar="W1 W2…", help="Work folders; the first is the base.")
     ],
-    metric: Annotated[list[str] | None, typer.Option(help="Metrics to show; default dice, hd95.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metrics to show; default dice, hd95, hd95_penalised.")
+    ] = None,
     role: Annotated[str, typer.Option(help="Which cases: test, val or train.")] = "test",
-    csv: Annotated[Path | None, typer.Option(help="Also write every difference here.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write every metric's differences to this file.")
+    ] = None,
 ) -> None:
-    """Work folders side by side: paired differences with intervals, and what each run took."""
+    """Compare work folders: paired differences with intervals, and the time and size of each run."""
     needs_extra("train")
     from pipelines.commands import compare
 
-    compare.run(folders, tuple(metric or ("dice", "hd95")), role, csv)
+    compare.run(folders, tuple(metric or ("dice", "hd95", "hd95_penalised")), role, csv)

@@ -1,1 +1,1 @@
-"""Recipes: YAML to frozen models."""
+"""Recipes: YAML files as frozen models, their checks, their reference page and JSON Schema."""

@@ -1,4 +1,4 @@
-"""A recipe's data section: where cases lie, what the values of labels mean, who has which role."""
+"""The section `data` of a recipe: where the cases are, what label values mean, and how cases are split."""
 
 from __future__ import annotations
 
@@ -9,73 +9,133 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medseg.classes import ClassList, ClassListError
-from medseg.config.section import Clash, ClashError, Count, Section, Share, refusal
-from medseg.errors import Code
-from medseg.ingest import imagesets
+from medseg.config.section import (
+    Above,
+    Clash,
+    ClashError,
+    Count,
+    NotNegative,
+    Section,
+    Share,
+    number_of,
+    refusal,
+)
+from medseg.errors import Code, MedsegError
+from medseg.ingest import imagesets, subjects
 from medseg.ingest.imagesets import ImageSet
+
+Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", ImageSet]
+Colour = tuple[int, int, int]
 
 
 class ClassSpec(Section):
-    """One class: its name and, if wanted, its colour (RGB, 0-255)."""
+    """One class, by the value that label files have for it: `1: lesion`, or with a colour."""
 
     name: str
-    colour: tuple[int, int, int] | None = None
+    """Name of the class in tables and reports. Typical: a short word in lower case."""
+
+    colour: Colour | None = None
+    """Colour in figures and PNG label maps: red, green, blue, each 0 to 255. Typical: left out for scans."""
 
 
 class Fold(Section):
-    """Case names of one fold; an entry is a name, a glob, or a range `first..last` in sorted order."""
+    """One fold, written by case names. An entry is a name, a glob (`scan_1*`) or a range (`first..last`)."""
 
     train: tuple[str, ...] = ()
+    """Cases to train on. Typical: 60 to 80 % of the cases."""
+
     val: tuple[str, ...] = ()
+    """Cases that choose the best epoch. Typical: 10 to 20 % of the cases, and at least two."""
+
     test: tuple[str, ...] = ()
+    """Cases that are only scored. Typical: 10 to 20 % of the cases, and at least five for intervals."""
 
 
 class RandomSplit(Section):
-    """Folds made by subject from a seed: shares of subjects for validation and test."""
+    """Folds drawn at random by subject. Instead write one fold or a list of folds, or `listed`."""
 
     folds: Count = 1
+    """Number of folds; with several, every subject is tested once. Typical: 1, or 5 to cross-validate."""
+
     val: Share = 0.2
+    """Share of the subjects that choose the best epoch. Typical: 0.1 to 0.2."""
+
     test: Share = 0.2
+    """Share of the subjects that are only scored; more than one fold sets it. Typical: 0.2."""
+
     seed: int = 0
+    """Seed of the drawing: the same seed gives the same split. Typical: 0."""
 
 
 class Data(Section):
-    """Where the scans lie, which files are channels and labels, what values mean, who has which role.
+    """The cases: their files, channels and labels, the meaning of label values, and the splits.
 
-    Without a `background` the first class is scored and drawn like the others. Values in `void` are ignored.
-    Label files write a class by its value, by its colour (`label_form: colours`; those of `void_colours` are
-    void) or as a grey mask (`label_form: {above: x}`, also written as the number alone: greys above x are the
-    second class). `merge` gives values of label files to a class of another value.
-
-    What is segmented may overlap: `regions` names masks by the values of the label map that make them up
-    (`whole: [1, 2]`), or `masks` by the pattern of a file each, 1 inside and 0 outside, instead of `label`
-    and `classes`; at most 7, whose names are parts of files' names.
-
-    `class_file` names a packaged class list (`configs/classes/`) or a YAML file with `classes` and perhaps
-    `background`, `void`, `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`, which hold
-    where the recipe does not say otherwise.
-
-    Pictures give three channels where three names share a pattern, one where a name has its own. Layout `csv`
-    reads `table`, a path relative to `path`. `splits: listed` takes the roles that the data set itself gives.
+    Classes exclude each other. For structures that overlap write `regions` or `masks`.
     """
 
     path: Path | None = None
-    layout: Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", ImageSet] = "auto"
-    table: str | None = None
-    channels: dict[str, str] = Field(default_factory=dict)
-    label: str | None = None
-    masks: dict[str, str] = Field(default={})
-    classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
-    regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default={})
-    class_file: str | None = None
-    background: bool = True
-    void: tuple[int, ...] = ()
-    label_form: Literal["values", "colours"] | Annotated[float, Field(ge=0)] = "values"
-    void_colours: tuple[tuple[int, int, int], ...] = ()
-    merge: dict[int, int] = Field(default_factory=dict)
-    splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
+    """Folder with the scans or images; `--data` overrides it. Typical: left out, and given by `--data`."""
 
-    @field_validator("classes", mode="before")
+    layout: Layout = "auto"
+    """Organisation of the folder; `auto` recognises it, `patterns` reads `channels` and `label`, `csv` reads
+    `table`. Typical: `auto`, or `patterns`."""
+
+    table: str | None = None
+    """CSV file of the layout `csv`, relative to `path`; its columns are case, image or one for each channel,
+    label, and optionally subject and role. Typical: `cases.csv`."""
+
+    channels: dict[str, str] = Field(default_factory=dict)
+    """Channel name: file pattern below `path`; `{case}` and `{subject}` stand for names, `*` for anything.
+    Three names with one pattern read the colours of an image. Typical: `{t1: "{case}/{case}_t1.nii.gz"}`."""
+
+    label: str | None = None
+    """File pattern of the label maps. Typical: `"{case}/{case}_seg.nii.gz"`."""
+
+    subject: str | None = None
+    """Pattern that reads the subject (person) from a case's name: with `"{subject}_ses-*"` the case
+    `sub-1_ses-2` belongs to `sub-1`; other names are subjects of their own. All cases of a subject are on one
+    side of a split. Typical: left out where every case is another person."""
+
+    masks: dict[str, str] = Field(default={})
+    """Mask name: file pattern, for structures that overlap and have a file each, 1 inside and 0 outside; use
+    it instead of `label` and `classes`. Typical: left out, or 1 to 7 masks."""
+
+    classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
+    """Value in the label files: name of the class. Values that are not listed exclude a case. Typical:
+    `{0: background, 1: lesion}`."""
+
+    regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default={})
+    """Mask name: the label values that make up the mask, for structures that overlap. Typical: left out, or
+    1 to 7 masks such as `{whole: [1, 2], core: [1]}`."""
+
+    class_file: str | None = None
+    """Name of a packaged class list, or a YAML file with `classes` and optionally `background`, `void`,
+    `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`; keys of the recipe come first.
+    Typical: left out for scans, `cityscapes` and the like for public image sets."""
+
+    background: bool = True
+    """True if one class is the background, which is neither scored nor drawn. Typical: true; false for street
+    scenes, where every pixel has a class."""
+
+    void: tuple[int, ...] = ()
+    """Label values of void (ignored) voxels, which the loss, the sampling and the scores leave out; negative
+    values may be given. Typical: left out, 255 or -1."""
+
+    label_form: Literal["values", "colours"] | NotNegative = "values"
+    """Form of a class in label files: its value, its colour, or `{above: x}`, where grey values above x
+    are the second of two classes. Typical: `values`; `{above: 127}` for grey masks."""
+
+    void_colours: tuple[Colour, ...] = ()
+    """Colours of void pixels where `label_form` is `colours`. Typical: left out, or `[[0, 0, 0]]`."""
+
+    merge: dict[int, int] = Field(default_factory=dict)
+    """Label value: the value of the class that it is counted as. Typical: left out, or `{3: 1}`."""
+
+    splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
+    """Splits of the cases: at random, by lists of case names, or `listed` for the roles that the data set or
+    the table gives. Typical: random for a first run, lists for a result that others should reproduce."""
+
+    @field_validator("classes", mode="before", json_schema_input_type=dict[int, str | ClassSpec])
     @classmethod
     def _names_alone_will_do(cls, value: Any) -> Any:
         if isinstance(value, dict):
@@ -89,69 +149,76 @@ class Data(Section):
             raise refusal(Code.RECIPE_INVALID, "missing", "add the key")
         return value
 
-    @field_validator("void", mode="before")
+    @field_validator("subject")
+    @classmethod
+    def _reads_subjects(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                subjects.rule(value)
+            except MedsegError as error:
+                raise refusal(error.code, error.finding.details, error.finding.how_to_fix) from None
+        return value
+
+    @field_validator("void", mode="before", json_schema_input_type=int | tuple[int, ...] | None)
     @classmethod
     def _one_value_will_do(cls, value: Any) -> Any:
         if value is None:
             return ()
         return (value,) if isinstance(value, int) else value
 
-    @field_validator("label_form", mode="before")
+    @field_validator(
+        "label_form", mode="before", json_schema_input_type=Literal["values", "colours"] | NotNegative | Above
+    )
     @classmethod
     def _above(cls, value: Any) -> Any:
-        return value["above"] if isinstance(value, dict) and value.keys() == {"above"} else value
+        return number_of(value)
 
-    @field_validator("splits", mode="before")
+    @field_validator(
+        "splits",
+        mode="before",
+        json_schema_input_type=Literal["listed"] | RandomSplit | Fold | tuple[Fold, ...],
+    )
     @classmethod
     def _one_fold_will_do(cls, value: Any) -> Any:
-        if isinstance(value, dict) and {"train", "val", "test"} & value.keys() and not _is_random(value):
-            return (value,)
+        if isinstance(value, dict) and {"train", "val", "test"} & value.keys():
+            shares = all(isinstance(v, int | float) for v in value.values())
+            return value if shares else (value,)
         return value
 
     @model_validator(mode="after")
     def _classes_make_a_list(self) -> Self:
         try:
             self.class_list()
-        except ClassListError as wrong:
-            raise ClashError(
-                (Clash((f"data.{self._key(wrong)}",), wrong.details, wrong.how_to_fix),)
-            ) from None
+        except ClassListError as error:
+            given_by = "masks" if self.masks else "regions" if self.regions else "classes"
+            key = given_by if error.part == "classes" else error.part
+            raise ClashError((Clash((f"data.{key}",), error.details, error.how_to_fix),)) from None
         if (self.layout == "csv") != (self.table is not None):
-            raise ValueError("layout csv and a table belong together")
+            raise ValueError("give data.table with data.layout csv, and not without it")
         return self
 
-    def _key(self, wrong: ClassListError) -> str:
-        """The key that holds what is wrong with the class list."""
-        if wrong.part != "classes":
-            return wrong.part
-        return "masks" if self.masks else "regions" if self.regions else "classes"
-
     def class_list(self) -> ClassList:
-        """The class list: value → name, colour; or the masks that may overlap."""
+        """Build the class list: value → name and colour; or the masks that may overlap."""
         names = {v: c.name for v, c in self.classes.items()}
         colours = {v: c.colour for v, c in self.classes.items() if c.colour is not None}
         if self.masks or self.regions:
             regions = dict.fromkeys(self.masks, ()) or self.regions
-            made = ClassList.of_masks(regions, self.void, self.classes)
+            classes = ClassList.of_masks(regions, self.void, self.classes)
         else:
-            made = ClassList.from_names(names, colours, self.void, background=self.background)
-        made = replace(made, merged=tuple(self.merge.items()))
+            classes = ClassList.from_names(names, colours, self.void, background=self.background)
+        classes = replace(classes, merged=tuple(self.merge.items()))
         if isinstance(self.label_form, str):
-            return replace(made, label_form=self.label_form, void_colours=self.void_colours)
-        return replace(made, label_form="above", threshold=self.label_form)
+            return replace(classes, label_form=self.label_form, void_colours=self.void_colours)
+        return replace(classes, label_form="above", threshold=self.label_form)
 
     def channel_names(self) -> tuple[str, ...]:
-        """The channels that the recipe names, or those that its layout has; ingest may find others."""
+        """Return the recipe's channels, or those of its layout; ingest may find others."""
         if self.channels:
             return tuple(self.channels)
         return imagesets.COLOURS if self.layout in get_args(ImageSet) else ("image",)
 
     def n_folds(self) -> int:
-        """How many folds the splits make."""
+        """Return the number of folds."""
         if self.splits == "listed":
             return 1
         return self.splits.folds if isinstance(self.splits, RandomSplit) else len(self.splits)
-
-
-def _is_random(value: dict[str, Any]) -> bool:
-    return all(isinstance(v, int | float) for v in value.values())

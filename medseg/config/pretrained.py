@@ -1,4 +1,4 @@
-"""The part of a recipe that names published weights."""
+"""The section `network.weights` of a recipe: published weights."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from medseg.config.section import Section
 
 
 class Weights(Section):
-    """Published weights of the network's body, under torchvision's names: a file (`.safetensors`, or `.pth`
-    of plain tensors), or a URL.
-
-    A URL needs the `sha256` of what lies there; it is downloaded once, into the work folder's `weights/`. A
-    file's is checked where it is given.
-    """
+    """Published weights of the network's backbone, with torchvision's names; give a file or a URL."""
 
     file: Path | None = None
+    """File with the weights: `.safetensors`, or `.pth` with plain tensors. Typical: `vgg16.safetensors`."""
+
     url: str | None = None
+    """Address of the file, which is downloaded once into the work folder's `weights/`; needs `sha256`.
+    Typical: left out."""
+
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Checksum of the file; other weights are refused. Typical: the one that the publisher gives."""
 
     @model_validator(mode="after")
     def _one_place_that_can_be_trusted(self) -> Self:
         if (self.file is None) == (self.url is None):
-            raise ValueError("name either a file or a url")
+            raise ValueError("give either file or url")
         if self.url is not None and urlsplit(self.url).scheme not in ("https", "http"):
             raise ValueError("a url begins with https:// (or http://)")
         if self.url is not None and self.sha256 is None:
-            raise ValueError("a url needs the sha256 of what lies there")
+            raise ValueError("a url needs the sha256 of its file")
         return self

@@ -4,10 +4,10 @@ A class's boundary is the pixels of its mask with a 4-neighbour outside the mask
 Void (255) is outside of every mask, so the edge between a class and void is a boundary of that class.
 A boundary pixel is matched if the other label map's boundary of that class has a pixel within the tolerance
 (Euclidean). Recall is the matched share of the truth's boundary; a predicted pixel that lies on void matches
-too. Precision is the matched share of the predicted boundary that does not lie on void of the truth, for
-nobody says what lies there; 1 where all of it does, so that an edge drawn within a ring of void is not held
-against it. BF is their harmonic mean, 0 for a prediction without a boundary. Only classes with a boundary in
-the truth have a score: not one that is predicted only, nor one that fills its image.
+too. Precision is the matched share of the predicted boundary that does not lie on void of the truth, where
+the right class is unknown; it is 1 where all of the boundary lies on void. BF is their harmonic mean, 0 for a
+prediction without a boundary. Only classes with a boundary in the truth have a score: not one that is
+predicted only, nor one that fills its image.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import KDTree
+from skimage.segmentation import find_boundaries
 
 from medseg.classes import VOID
 from medseg.grid import Array
@@ -28,7 +29,7 @@ _ROUNDING = 1 + 1e-9
 
 @dataclass(frozen=True)
 class BoundaryScore:
-    """Of one class of one image: ``precision`` is None for a prediction without a boundary."""
+    """Boundary precision and recall of one class of one image; no precision without a predicted boundary."""
 
     precision: float | None
     recall: float
@@ -54,46 +55,41 @@ def scores(truth: Array, prediction: Array | None, tolerance: float) -> dict[int
     """
     guess = np.full_like(truth, VOID) if prediction is None else prediction
     of_truth, of_guess = _points(truth, boundary(truth)), _points(guess, boundary(guess))
-    told = _points(guess, boundary(guess) & (truth != VOID))
-    found, wanted = _matches(of_truth, of_guess, tolerance)
-    right, counted = _matches(told, of_truth, tolerance)
-    drawn = np.bincount(of_guess[1], minlength=256)
+    outside_void = _points(guess, boundary(guess) & (truth != VOID))
+    matched_truth, in_truth = _matches(of_truth, of_guess, tolerance)
+    matched_guess, in_guess = _matches(outside_void, of_truth, tolerance)
+    predicted = np.bincount(of_guess[1], minlength=256)
     return {
         int(index): BoundaryScore(
-            precision=_share(right[index], counted[index]) if drawn[index] else None,
-            recall=_share(found[index], wanted[index]),
+            precision=_share(matched_guess[index], in_guess[index]) if predicted[index] else None,
+            recall=_share(matched_truth[index], in_truth[index]),
         )
-        for index in np.flatnonzero(wanted)
+        for index in np.flatnonzero(in_truth)
     }
 
 
 def _share(hits: int, of: int) -> float:
-    """1 of nothing: there is nothing that could be wrong."""
+    """The quotient, and 1 where there is nothing that could be wrong."""
     return float(hits / of) if of else 1.0
 
 
 def boundary(labels: Array) -> Array:
     """Pixels of a class with a 4-neighbour of another or of void, bool, of ``labels`` (X, Y)."""
-    out = np.zeros(labels.shape, dtype=bool)
-    for one, other in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
-        edge = labels[one] != labels[other]
-        out[one] |= edge
-        out[other] |= edge
-    held: Array = out & (labels != VOID)
-    return held
+    edges: Array = find_boundaries(labels, connectivity=1, mode="thick") & (labels != VOID)
+    return edges
 
 
 _Points = tuple[Array, Array]
 """Positions (N, 2) int64 of boundary pixels and their class indices (N,) uint8."""
 
 
-def _points(labels: Array, held: Array) -> _Points:
-    """The pixels of ``labels`` (X, Y) that ``held`` (X, Y) bool marks."""
-    return np.argwhere(held), labels[held]
+def _points(labels: Array, edges: Array) -> _Points:
+    """The pixels of ``labels`` (X, Y) that ``edges`` (X, Y) bool marks."""
+    return np.argwhere(edges), labels[edges]
 
 
 def _matches(start: _Points, goal: _Points, tolerance: float) -> tuple[Array, Array]:
-    """How many of ``start`` have a pixel of ``goal`` of their class in reach, and how many there are.
+    """Count the points of ``start`` with a point of ``goal`` of their class in reach, and all of ``start``.
 
     Both are counts by class index, (256,) int64.
     """

@@ -15,10 +15,11 @@ from medseg.evaluate.table import METRICS, ScoreRow
 from medseg.files import read_csv, read_json
 from medseg.grid import Array
 
-OVER_CLASSES = "over classes"
-"""The class name of differences between the cases' means over classes."""
+MEAN = "mean (foreground)"
+"""Class name of differences between the cases' means over their foreground classes."""
 
 _Values = dict[tuple[str, str], float]
+"""(case, class) → value of one metric."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a work folder's run took; None where the folder does not say."""
+    """Time and size of a work folder's run; None where the folder does not say."""
 
     folder: str
     epochs: int | None
@@ -55,7 +56,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences of every further folder from the first, and every folder's cost."""
+    """The differences of every further folder from the first, and every folder's cost."""
 
     differences: tuple[Difference, ...]
     costs: tuple[Cost, ...]
@@ -64,7 +65,7 @@ class Comparison:
 def compare(
     folders: Sequence[Path], *, roles: Iterable[str] = ("test",), seed: int = 0, draws: int = 10_000
 ) -> Comparison:
-    """Compare work folders by their ``evaluation/scores.csv``; the first is what the others are held against.
+    """Compare work folders by their ``evaluation/scores.csv``, each with the first.
 
     Cases are paired by name within a set and class. Raises STAGE_MISSING for a folder without scores and
     USAGE for fewer than two folders.
@@ -75,7 +76,7 @@ def compare(
         )
     scores = [_scores(folder) for folder in folders]
     labels = _labels(folders)
-    found = [
+    paired = [
         difference
         for label, rows in zip(labels[1:], scores[1:], strict=True)
         for role in roles
@@ -83,9 +84,8 @@ def compare(
             (labels[0], scores[0]), (label, rows), role=role, seed=seed, draws=draws
         )
     ]
-    return Comparison(
-        tuple(found), tuple(cost(folder, label) for folder, label in zip(folders, labels, strict=True))
-    )
+    costs = (cost(folder, label) for folder, label in zip(folders, labels, strict=True))
+    return Comparison(tuple(paired), tuple(costs))
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
@@ -111,26 +111,26 @@ def differences(
     seed: int = 0,
     draws: int = 10_000,
 ) -> list[Difference]:
-    """Paired differences per class and over classes, for every metric that both tables have.
+    """Paired differences per class and of the mean over classes, for every metric that both tables have.
 
     ``first`` and ``other`` are a folder's label and its rows.
     """
-    tables = {label: _values(rows, role) for label, rows in (first, other)}
+    tables = [_values(rows, role) for _, rows in (first, other)]
     subjects = {row.case: row.subject for row in first[1]}
     classes = dict.fromkeys(row.class_name for row in first[1] if row.role == role)
-    found = []
+    result = []
     for metric in METRICS:
-        ours, theirs = (tables[label][metric] for label in (first[0], other[0]))
-        for name in (*classes, OVER_CLASSES):
+        ours, theirs = (table[metric] for table in tables)
+        for name in (*classes, None):
             a, b, cases, unpaired = _paired(ours, theirs, name)
             if not cases:
                 continue
-            found.append(
+            result.append(
                 Difference(
                     first=first[0],
                     other=other[0],
                     role=role,
-                    class_name=name,
+                    class_name=MEAN if name is None else name,
                     metric=metric,
                     mean_first=float(a.mean()),
                     mean_other=float(b.mean()),
@@ -140,32 +140,31 @@ def differences(
                     unpaired=unpaired,
                 )
             )
-    return found
+    return result
 
 
 def _values(rows: Sequence[ScoreRow], role: str) -> dict[str, _Values]:
     """Metric → (case, class) → value where defined; the mean over folds where several hold the case."""
-    found: dict[str, dict[tuple[str, str], list[float]]] = {metric: {} for metric in METRICS}
+    collected: dict[str, dict[tuple[str, str], list[float]]] = {metric: {} for metric in METRICS}
     for row in rows:
         for metric in METRICS:
             value = getattr(row, metric)
             if row.role == role and value is not None:
-                found[metric].setdefault((row.case, row.class_name), []).append(value)
+                collected[metric].setdefault((row.case, row.class_name), []).append(value)
     return {
-        metric: {key: float(np.mean(values)) for key, values in held.items()}
-        for metric, held in found.items()
+        metric: {key: float(np.mean(values)) for key, values in by_key.items()}
+        for metric, by_key in collected.items()
     }
 
 
-def _paired(ours: _Values, theirs: _Values, name: str) -> tuple[Array, Array, list[str], int]:
-    """Both tables' values of a class (or of each case's mean over classes) for the cases that both have.
+def _paired(ours: _Values, theirs: _Values, name: str | None) -> tuple[Array, Array, list[str], int]:
+    """Both tables' values of a class (None: of each case's mean over classes) for the cases that both have.
 
-    Over classes, a case's mean takes the classes for which both have the metric. Returns both (N,) float64,
-    the cases, and how many other cases have a value in one table only.
+    A case's mean takes the classes for which both have the metric. Returns both (N,) float64, the cases, and
+    the number of other cases that have a value in one table only.
     """
     ours, theirs = (
-        {key: value for key, value in values.items() if name in (key[1], OVER_CLASSES)}
-        for values in (ours, theirs)
+        {key: value for key, value in values.items() if name in (key[1], None)} for values in (ours, theirs)
     )
     by_case: dict[str, list[tuple[float, float]]] = {}
     for key in sorted(ours.keys() & theirs.keys()):
@@ -176,7 +175,7 @@ def _paired(ours: _Values, theirs: _Values, name: str) -> tuple[Array, Array, li
 
 
 def cost(folder: Path, label: str) -> Cost:
-    """Read a work folder's training and prediction times and its model's size, where they stand."""
+    """Training and prediction times of a work folder and its model's size, as far as it has them."""
     epochs = [
         float(row["seconds"])
         for path in sorted(folder.glob("train/**/history.csv"))
@@ -184,9 +183,9 @@ def cost(folder: Path, label: str) -> Cost:
         if row.get("seconds")
     ]
     scans = [
-        sum(found["seconds"].values())
+        sum(metadata["seconds"].values())
         for path in sorted(folder.glob("predictions/**/*.json"))
-        if isinstance(found := read_json(path), Mapping) and isinstance(found.get("seconds"), Mapping)
+        if isinstance(metadata := read_json(path), Mapping) and isinstance(metadata.get("seconds"), Mapping)
     ]
     model = folder / "model" / "model.json"
     return Cost(

@@ -26,29 +26,33 @@ def confusion(
     """Count voxels by class of the truth and of the prediction.
 
     ``truth`` and ``prediction`` hold class indices in any one shape; void (255) in the truth is left out.
-    A missing prediction (None) counts as background everywhere, without a ``background`` as the class after
-    the true one, so that its voxels stay in the set and none is right by luck.
+    Where the prediction is void, or there is no prediction (None), nothing is predicted: this counts as
+    background, and without a ``background`` as the class after the true one, so that the voxels stay in the
+    set and none is right by chance.
     Returns (K, K) int64, rows = truth. Raises GRID_MISMATCH for shapes that differ and LABEL_VALUE_UNKNOWN
     for indices outside the class list; ``where`` names the case in the message.
     """
-    guess = prediction
-    if guess is None:
-        guess = np.zeros_like(truth) if background else np.where(truth == VOID, truth, (truth + 1) % classes)
-    if truth.shape != guess.shape:
+    predicted = np.full_like(truth, VOID) if prediction is None else prediction
+    if truth.shape != predicted.shape:
         raise MedsegError(
             Code.GRID_MISMATCH,
             where,
-            f"prediction of shape {guess.shape} for a truth of shape {truth.shape}",
+            f"prediction of shape {predicted.shape} for a truth of shape {truth.shape}",
             "predict on the scan's own grid",
         )
-    counts = _joint_histogram(_as_bytes(truth, where).ravel(), _as_bytes(guess, where).ravel())
+    counts = _joint_histogram(_as_bytes(truth, where).ravel(), _as_bytes(predicted, where).ravel())
     counts[VOID] = 0
+    rows = np.arange(classes)
+    counts[rows, 0 if background else (rows + 1) % classes] += counts[rows, VOID]
+    counts[rows, VOID] = 0
     matrix = counts[:classes, :classes].copy()
     if matrix.sum() != counts.sum():
-        rows, columns = np.nonzero(counts)
-        found = sorted({int(v) for v in (*rows, *columns) if v >= classes})
+        unknown = sorted({int(v) for v in (*np.concatenate(np.nonzero(counts)),) if v >= classes})
         raise MedsegError(
-            Code.LABEL_VALUE_UNKNOWN, where, f"class index {found} of {classes} classes", "correct the labels"
+            Code.LABEL_VALUE_UNKNOWN,
+            where,
+            f"class index {unknown} of {classes} classes",
+            "correct the labels",
         )
     return matrix
 
@@ -56,14 +60,14 @@ def confusion(
 def confusion_of(
     truth: Array, prediction: Array | None, classes: ClassList, *, where: str = "prediction"
 ) -> Array:
-    """The matrix of a class list: (K, K), or a stack (L, 2, 2) of what is outside and inside each mask."""
+    """The matrix of a class list: (K, K), or a stack (L, 2, 2) of the outside and inside of each mask."""
     if not classes.multilabel:
         return confusion(truth, prediction, len(classes), where=where, background=classes.background)
     joint = confusion(truth, prediction, 2 ** len(classes), where=where)
     inside = np.arange(len(joint)) >> np.arange(len(classes))[:, None] & 1  # (L, 2^L): is the bit set?
     sides = np.stack([1 - inside, inside], axis=1)
-    found: Array = sides @ joint @ sides.transpose(0, 2, 1)
-    return found
+    stack: Array = sides @ joint @ sides.transpose(0, 2, 1)
+    return stack
 
 
 def foreground_dice(matrix: Array, classes: ClassList) -> Array:
@@ -86,7 +90,7 @@ def _as_bytes(labels: Array, where: str) -> Array:
 
 
 def _joint_histogram(truth: Array, prediction: Array) -> Array:
-    """Counts of each pair of bytes, (256, 256) int64, in chunks that bound the memory."""
+    """Count each pair of bytes, (256, 256) int64, in chunks that bound the memory."""
     counts = np.zeros(1 << 16, dtype=np.int64)
     for start in range(0, truth.size, _CHUNK):
         chunk = slice(start, start + _CHUNK)
@@ -174,8 +178,9 @@ def size_weighted_dice(matrix: Array, *, background: bool = False) -> float:
 
 
 def _weighted(values: Array, weights: Array) -> float:
-    held = weights > 0
-    return float(_ratio((values[held] * weights[held]).sum(), weights.sum()))
+    """Weighted mean of the values with a weight; NaN without any."""
+    weighted = weights > 0
+    return float(_ratio((values[weighted] * weights[weighted]).sum(), weights.sum()))
 
 
 def weighted_error(matrix: Array, cost_fp: float = 1.0, cost_fn: float = 1.0) -> Array:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import label_names
+from medseg.io import images, scans
 
 LabelFiles = Path | Mapping[str, Path]
-"""A label map's file, or of overlapping masks each one's file by name. A file that ends in no mask's name
-stands under the empty name."""
+"""A label map's file, or the files of overlapping masks by name. A file whose name ends in no mask's name has
+the empty name."""
+
+_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
+SUFFIXES = tuple(s for s in (*scans.SUFFIXES, *images.SUFFIXES) if s not in _LOSSY)
+"""Suffixes of label maps: all that are read, except JPEG, whose compression changes values."""
 
 
 @dataclass(frozen=True)
@@ -23,40 +29,54 @@ class Pair:
     prediction: LabelFiles | None
 
 
-_SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".mgz", ".mgh", ".png", ".tif", ".tiff", ".bmp")
-
-
 def folder_pairs(truth: Path, prediction: Path) -> tuple[list[Pair], dict[str, Path]]:
     """Match two folders of label maps by case: the file's name without suffix and without `_seg`, `_label`…
 
     Subfolders are walked too. Where a folder holds both `a.nii.gz` and `a_seg.nii.gz`, the latter is the
-    label map. The truth folder is the reference list: a pair for each of its cases, in order; the other
-    folder's cases that it lacks are returned beside, with their files. Raises PATH_MISSING for a folder that
-    is not there, NOTHING_USABLE for a truth folder without label maps, and DUPLICATE_CASE where two files of
-    a folder claim one case.
+    label map. The truth folder is the reference list: a pair for each of its cases, in order; the cases of
+    the other folder that it lacks are returned separately, with their files. Raises PATH_MISSING for a folder
+    that is not there, NOTHING_USABLE for a truth folder without label maps, and DUPLICATE_CASE where two
+    files of a folder claim one case.
     """
-    references, guesses = _by_case(truth), _by_case(prediction)
+    references, predictions = _by_case(truth), _by_case(prediction)
     _require_some(references, truth)
-    pairs = [Pair(case, path, guesses.get(case)) for case, path in sorted(references.items())]
-    return pairs, {case: path for case, path in sorted(guesses.items()) if case not in references}
+    pairs = [Pair(case, path, predictions.get(case)) for case, path in sorted(references.items())]
+    return pairs, {case: path for case, path in sorted(predictions.items()) if case not in references}
 
 
 def mask_pairs(truth: Path, prediction: Path, masks: Sequence[str]) -> tuple[list[Pair], dict[str, Path]]:
     """Match two folders of overlapping masks by case: `<case>_<mask>`, or `<case>_<mask>_seg`…
 
-    Otherwise as :func:`folder_pairs`; of each case that the truth folder lacks one file is returned beside.
+    Otherwise as :func:`folder_pairs`; of each case that the truth folder lacks one file is returned.
     """
-    references, guesses = _masks_by_case(truth, masks), _masks_by_case(prediction, masks)
+    references, predictions = _masks_by_case(truth, masks), _masks_by_case(prediction, masks)
     _require_some(references, truth)
-    pairs = [Pair(case, paths, guesses.get(case)) for case, paths in sorted(references.items())]
-    extra = {case: next(iter(paths.values())) for case, paths in guesses.items() if case not in references}
+    pairs = [Pair(case, paths, predictions.get(case)) for case, paths in sorted(references.items())]
+    extra = {
+        case: next(iter(paths.values())) for case, paths in predictions.items() if case not in references
+    }
     return pairs, dict(sorted(extra.items()))
+
+
+def unread_files(folder: Path, cases: Collection[str]) -> list[Finding]:
+    """FORMAT_NOT_READ for each file of a known format without a reader that belongs to none of ``cases``.
+
+    A case's own further files, such as its probabilities as `.npz`, are not meant as label maps.
+    """
+    findings = []
+    for path in sorted(folder.rglob("*")):
+        how_to_fix = scans.unread_format(path) if path.is_file() else None
+        if how_to_fix and not path.name.startswith(tuple(f"{case}{mark}" for case in cases for mark in "._")):
+            findings.append(Finding(Code.FORMAT_NOT_READ, str(path), f"suffix {path.suffix}", how_to_fix))
+    return findings
 
 
 def _require_some(references: Mapping[str, object], truth: Path) -> None:
     if not references:
-        how_to_fix = f"name a folder with {', '.join(_SUFFIXES)} files"
-        raise MedsegError(Code.NOTHING_USABLE, truth, "no label maps", how_to_fix)
+        unread = unread_files(truth, ())
+        details = f"no label maps, but {unread[0].where} and the like, which are not read" if unread else ""
+        how_to_fix = unread[0].how_to_fix if unread else f"name a folder with {', '.join(SUFFIXES)} files"
+        raise MedsegError(Code.NOTHING_USABLE, truth, details or "no label maps", how_to_fix)
 
 
 def _by_case(folder: Path) -> dict[str, Path]:
@@ -69,12 +89,11 @@ def _by_case(folder: Path) -> dict[str, Path]:
 
 
 def _masks_by_case(folder: Path, masks: Sequence[str]) -> dict[str, dict[str, Path]]:
-    found: dict[str, dict[str, Path]] = {}
+    by_case: dict[str, dict[str, Path]] = {}
     for stem, path in _label_maps(folder):
         case, mask = _split_mask(stem, masks)
-        title = f"{mask or 'no mask'} of case {case}"
-        _claim(found.setdefault(case, {}), mask, path, folder, title)
-    return found
+        _claim(by_case.setdefault(case, {}), mask, path, folder, f"{mask or 'no mask'} of case {case}")
+    return by_case
 
 
 def _split_mask(stem: str, masks: Sequence[str]) -> tuple[str, str]:
@@ -88,29 +107,23 @@ def _split_mask(stem: str, masks: Sequence[str]) -> tuple[str, str]:
 
 
 def _label_maps(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Names without suffix, and files; raises PATH_MISSING."""
+    """Names without suffix, in NFC, and files; hidden files and confidence maps are left out."""
     if not folder.is_dir():
         raise MedsegError(Code.PATH_MISSING, folder, "not a folder", "name the folder of label maps")
     for path in sorted(folder.rglob("*")):
-        stem = _stem(path.name)
-        if stem is not None:
+        suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
+        if suffix is None or path.name.startswith(".") or not path.is_file():
+            continue
+        stem = unicodedata.normalize("NFC", path.name[: -len(suffix)])
+        if not stem.endswith(label_names.CONFIDENCE_ENDING):
             yield stem, path
 
 
-def _claim(held: dict[str, Path], key: str, path: Path, folder: Path, title: str) -> None:
+def _claim(by_key: dict[str, Path], key: str, path: Path, folder: Path, title: str) -> None:
     """Put a file under its key, or raise DUPLICATE_CASE."""
-    if key in held:
-        both = f"{held[key].relative_to(folder)} and {path.relative_to(folder)}"
+    if key in by_key:
+        both = f"{by_key[key].relative_to(folder)} and {path.relative_to(folder)}"
         raise MedsegError(
-            Code.DUPLICATE_CASE, folder, f"{both} are both {title}", "keep one label map a case"
+            Code.DUPLICATE_CASE, folder, f"{both} are both {title}", "keep one label map per case"
         )
-    held[key] = path
-
-
-def _stem(name: str) -> str | None:
-    """A label map's file name without suffix; None for other files, hidden ones and margin maps."""
-    suffix = next((s for s in _SUFFIXES if name.lower().endswith(s)), None)
-    if suffix is None or name.startswith("."):
-        return None
-    stem = name[: -len(suffix)]
-    return None if stem.endswith(label_names.CONFIDENCE_ENDING) else stem
+    by_key[key] = path

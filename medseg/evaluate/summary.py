@@ -1,4 +1,4 @@
-"""The score table in a few numbers: per class, over classes and over the set, with bootstrap intervals."""
+"""Summary of the score table: per class, mean over classes, over the set, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medseg.evaluate import confusion_matrix
-from medseg.evaluate.table import MISSING, ScoreRow, metrics_of
+from medseg.evaluate.table import MISSING, PENALISED, ScoreRow, metrics_of
 from medseg.grid import Array
 
 FEWEST_SUBJECTS = 5
@@ -18,7 +18,7 @@ FEWEST_SUBJECTS = 5
 
 _LEVELS = (2.5, 97.5)
 _BLOCK = 1 << 22
-_LARGE_IS_BAD = {"hd95", "assd"}
+_LARGE_IS_BAD = {*PENALISED, *PENALISED.values()}
 
 Scored = tuple[str, str, float | None]
 """Case, subject, value."""
@@ -39,23 +39,24 @@ def summarise(
     ``matrices`` holds the confusion matrix (K, K) of each set (the rows' role); ``costs`` are c₀ of false
     positives and c₁ of false negatives; class 0 is the ``background``, or foreground like the others;
     ``names`` are the matrices' classes (K,), by default their indices. Each set has ``classes`` (name →
-    metric → statistics), ``over_classes`` (the same for each case's mean over its classes) and ``over_set``:
-    the numbers of the matrix, ``iou_by_class``, and for images ``BF``, the mean over images of each one's
-    mean over classes. Statistics are mean, median, sd, ci95 (bootstrap over subjects, ``draws`` draws), n,
-    n_undefined and the worst case. The table and one matrix a set are all that is held of any set.
+    metric → statistics), ``over_classes`` (the same for each case's mean over its foreground classes) and
+    ``over_set``: the numbers of the matrix, ``iou_by_class``, and for images ``BF``, the mean over images of
+    each one's mean over classes. Statistics are mean, median, sd, ci95 (bootstrap over subjects, ``draws``
+    draws), n, n_undefined and the worst case. ``hd95`` and ``assd`` leave out cases in which truth or
+    prediction lacks the class; ``hd95_penalised`` and ``assd_penalised`` count them as the image's diagonal.
 
-    Of overlapping masks there is a stack (L, 2, 2) of matrices, outside and inside each; the numbers of each
-    stand under ``over_masks``, and ``over_set`` has the masks' IoU and BF alone.
+    Overlapping masks have a stack (L, 2, 2) of matrices, outside and inside each; the numbers of each stand
+    under ``over_masks``, and ``over_set`` has the masks' IoU and BF alone.
     """
     sets = {}
     for role in sorted({row.role for row in rows}):
-        held = [row for row in rows if row.role == role]
-        sets[role] = _summarise_set(held, seed, draws)
+        of_set = _summarise_set([row for row in rows if row.role == role], seed, draws)
         if role in matrices and matrices[role].ndim == 3:
-            _add_masks(sets[role], matrices[role], costs)
+            _add_masks(of_set, matrices[role], costs)
         elif role in matrices:
             of_matrix = confusion_matrix.over_set(matrices[role], *costs, background=background)
-            sets[role]["over_set"] |= {**_plain(of_matrix), "iou_by_class": _by_name(matrices[role], names)}
+            of_set["over_set"] |= {**_plain(of_matrix), "iou_by_class": _iou_by_class(matrices[role], names)}
+        sets[role] = of_set
     return {
         "bootstrap": {"unit": "subject", "draws": draws, "seed": seed, "fewest_subjects": FEWEST_SUBJECTS},
         "costs": {"false_positive": costs[0], "false_negative": costs[1]},
@@ -63,39 +64,38 @@ def summarise(
     }
 
 
-def alone(told: Mapping[str, Any]) -> tuple[str, float | None] | None:
+def only_class(of_set: Mapping[str, Any]) -> tuple[str, float | None] | None:
     """Name and IoU over the set of a set's only class beside the background; None for sets of more.
 
-    Mean IoU takes the background in, which hides how well such a class is found.
+    Mean IoU includes the background, which hides the quality of such a class.
     """
-    by_class = told.get("over_set", {}).get("iou_by_class", {})
-    names = [name for name in by_class if name in told["classes"]]
+    by_class = of_set.get("over_set", {}).get("iou_by_class", {})
+    names = [name for name in by_class if name in of_set["classes"]]
     return (names[0], by_class[names[0]]) if len(names) == 1 and len(by_class) == 2 else None
 
 
-def _add_masks(told: dict[str, Any], stack: Array, costs: tuple[float, float]) -> None:
-    """Of matrices (L, 2, 2), in the order of a set's classes: each mask's IoU, and its numbers by itself."""
-    names = list(told["classes"])
-    inside = {name: float(confusion_matrix.iou(matrix)[1]) for name, matrix in zip(names, stack, strict=True)}
-    told["over_set"] |= {"iou_by_class": _plain(inside)}
-    told["over_masks"] = {
-        n: _plain(confusion_matrix.over_set(m, *costs)) for n, m in zip(names, stack, strict=True)
+def _add_masks(of_set: dict[str, Any], stack: Array, costs: tuple[float, float]) -> None:
+    """Add each mask's IoU and numbers from matrices (L, 2, 2) in the order of the set's classes."""
+    by_mask = dict(zip(of_set["classes"], stack, strict=True))
+    inside = {name: float(confusion_matrix.iou(matrix)[1]) for name, matrix in by_mask.items()}
+    of_set["over_set"] |= {"iou_by_class": _plain(inside)}
+    of_set["over_masks"] = {
+        name: _plain(confusion_matrix.over_set(matrix, *costs)) for name, matrix in by_mask.items()
     }
 
 
-def _by_name(matrix: Array, names: Sequence[str] | None) -> dict[str, float | None]:
+def _iou_by_class(matrix: Array, names: Sequence[str] | None) -> dict[str, float | None]:
     """Class name → IoU over the set."""
-    called = names if names is not None else [str(index) for index in range(len(matrix))]
-    return _plain(dict(zip(called, confusion_matrix.iou(matrix).tolist(), strict=True)))
+    keys = names if names is not None else [str(index) for index in range(len(matrix))]
+    return _plain(dict(zip(keys, confusion_matrix.iou(matrix).tolist(), strict=True)))
 
 
 def _summarise_set(rows: Sequence[ScoreRow], seed: int, draws: int) -> dict[str, Any]:
     names = dict.fromkeys(row.class_name for row in rows)  # in order of first appearance
-    by_class = {name: [row for row in rows if row.class_name == name] for name in names}
     by_case = _by_case(rows)
     metrics = metrics_of(rows[0].length_unit)
     over_classes = {
-        metric: statistics(metric, [_over_classes(case, metric) for case in by_case], seed, draws)
+        metric: statistics(metric, [_mean_over_classes(case, metric) for case in by_case], seed, draws)
         for metric in metrics
     }
     return {
@@ -106,10 +106,12 @@ def _summarise_set(rows: Sequence[ScoreRow], seed: int, draws: int) -> dict[str,
         "size_unit": rows[0].size_unit,
         "classes": {
             name: {
-                metric: statistics(metric, [_scored(row, metric) for row in held], seed=seed, draws=draws)
+                metric: statistics(
+                    metric, [_scored(r, metric) for r in rows if r.class_name == name], seed, draws
+                )
                 for metric in metrics
             }
-            for name, held in by_class.items()
+            for name in names
         },
         "over_classes": over_classes,
         "over_set": {"BF": over_classes["bf"]["mean"]} if "bf" in metrics else {},
@@ -126,7 +128,7 @@ def _by_case(rows: Sequence[ScoreRow]) -> list[list[ScoreRow]]:
     return [list(group) for _, group in groupby(ordered, key=lambda row: (row.fold, row.case))]
 
 
-def _over_classes(case: Sequence[ScoreRow], metric: str) -> Scored:
+def _mean_over_classes(case: Sequence[ScoreRow], metric: str) -> Scored:
     """A case's mean over the classes for which the metric is defined."""
     defined = [value for row in case if (value := getattr(row, metric)) is not None]
     return case[0].case, case[0].subject, float(np.mean(defined)) if defined else None
@@ -139,20 +141,20 @@ def statistics(metric: str, scored: Sequence[Scored], seed: int = 0, draws: int 
     if not defined:
         return {**dict.fromkeys(("mean", "median", "sd", "ci95")), **counts, "worst": None}
     values = np.array([value for _, _, value in defined])
-    found = interval(values, [subject for _, subject, _ in defined], seed=seed, draws=draws)
+    ci95 = interval(values, [subject for _, subject, _ in defined], seed=seed, draws=draws)
     case, _, value = min(defined, key=lambda row: _goodness(metric, row[2]))
     return {
         "mean": float(values.mean()),
         "median": float(np.median(values)),
         "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
-        "ci95": None if found is None else list(found),
+        "ci95": None if ci95 is None else list(ci95),
         **counts,
         "worst": {"case": case, "value": value},
     }
 
 
 def _goodness(metric: str, value: float) -> float:
-    """Rises as the value gets better."""
+    """A number that rises as the value gets better."""
     if metric == "size_error_percent":
         return -abs(value)
     return -value if metric in _LARGE_IS_BAD else value

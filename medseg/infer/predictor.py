@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from medseg.device import resolved
+from medseg.device import Precision, resolve_precision
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Plane
 from medseg.networks.contract import side_from
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class NetworkPredictor:
         network: nn.Module,
         spec: Spec,
         device: str | torch.device = "cpu",
-        precision: Precision = "auto",
+        precision: Precision = "fp32",
         *,
         channels_last: bool = False,
     ) -> None:
@@ -107,8 +105,9 @@ class NetworkPredictor:
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The lower type of a precision key on a device, None for fp32."""
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[resolved(precision, device.type)]
+    """Name the lower type of a precision key on a device, None for fp32; raises KEYWORD_INVALID."""
+    lower = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return lower[resolve_precision(precision, device)]
 
 
 def checked_logits(predictor: Predictor, batch: Array) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def segment(
     """
     clock = _Clock()
     about = model.description
-    scan, notes = _read(channels, about.channels)
+    scan, notes = _read(channels, about)
     _check_unit(scan, about, next(iter(channels.values())))
     clock.lap("read")
     notes += check_domain(scan, about.domain)
@@ -128,14 +128,17 @@ def full_size(record: geometry.Record, about: Description) -> Grid | None:
     return record.original if record.resized_image and about.plane == "axial" else None
 
 
-def _read(channels: Mapping[str, Path], wanted: Sequence[str]) -> tuple[Volume, list[Finding]]:
+def _read(channels: Mapping[str, Path], about: Description) -> tuple[Volume, list[Finding]]:
     """The wanted channels in their order, and notes; raises the first reason not to use them."""
+    wanted = about.channels
     if missing := [name for name in wanted if name not in channels]:
         where = next(iter(channels.values()), Path())
         found = f"no file for {', '.join(missing)}"
         how_to_fix = f"name the files <case>_<channel>, channels being {', '.join(wanted)}"
         raise MedsegError(Code.CHANNEL_MISSING, where, found, how_to_fix)
-    scan, findings = checks.read_image({name: channels[name] for name in wanted})
+    scan, findings = checks.read_image(
+        {name: channels[name] for name in wanted}, intensity=about.intensity, n4=about.n4
+    )
     if scan is None:
         raise refusal(findings)
     return scan, list(findings)

@@ -23,7 +23,7 @@ from medseg.grid import Array
 from medseg.infer.inferers import GaussianWindow, OverlapTile
 from medseg.infer.predictor import Predictor, Spec, checked_logits
 from medseg.infer.stitch import GaussianStitcher, TileStitcher
-from medseg.patches.sampler import read_field
+from medseg.patches.field import read_field
 from medseg.patches.slabs import read_slab, slice_shape, slices
 from medseg.patches.windows import Pair, Starts, covering_grid, covering_starts, cut, mirrored
 from medseg.preprocess.intensity import NormalizedVolume

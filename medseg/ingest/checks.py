@@ -1,6 +1,7 @@
-"""A case's files → its arrays, or the coded reasons why it is excluded; a bad case never raises.
+"""Read and check a case: its arrays, or the coded reasons why it is excluded. A bad case never raises.
 
-Voxels are looked at slab by slab, so that no check makes a second volume.
+Voxels are looked at slab by slab, so that no check makes a second volume. Here, and nowhere later, it is
+decided whether grey values can be computed with, and in which dtype.
 """
 
 from __future__ import annotations
@@ -10,34 +11,42 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError
-from medseg.grid import Array, Grid, corner_distance, same_grid
+from medseg.grid import Array, Grid, axis_order, corner_distance, same_grid
 from medseg.ingest import mask_files
 from medseg.ingest.patterns import CaseFiles
 from medseg.io import affine_checks, scans
 from medseg.mask_bits import pack_masks
-from medseg.volume import Case, Volume
+from medseg.volume import Case, Intensity, Volume, survives_float32, white_level
 
 LABEL_TOLERANCE = 1e-3
-"""How far a label value may lie from an integer."""
+"""Largest distance of a label value from an integer."""
 
 _SLAB_VOXELS = 2**20
 _LABEL_LIMIT = 2**31  # larger values are beyond every class list, and beyond a safe cast
+_LARGEST = {"float64": float(np.finfo(np.float32).max), "int64": 2.0**53, "uint64": 2.0**53}
+"""Largest absolute grey value by dtype: of what float32 holds, and of what float64 tells apart."""
 
 
 def read_case(
-    paths: CaseFiles, classes: ClassList, *, max_voxels: int = affine_checks.MAX_VOXELS
+    paths: CaseFiles,
+    classes: ClassList,
+    *,
+    max_voxels: int = affine_checks.MAX_VOXELS,
+    intensity: Intensity = "zscore",
+    n4: bool = False,
 ) -> tuple[Case | None, list[Finding]]:
     """Read and check all files of a case.
 
     Returns the case, its label map as indices uint8 (1, X, Y, Z) on the image's own grid, and notes; or None
     and every reason found. Neither channels nor label map are read twice. Masks that may overlap are bits of
-    the indices.
+    the indices. ``intensity`` and ``n4`` are as for :func:`read_image`.
     """
-    image, findings = read_image(paths.channels, max_voxels=max_voxels)
+    image, findings = read_image(paths.channels, max_voxels=max_voxels, intensity=intensity, n4=n4)
     label, more = read_truth(paths, classes, image.grid if image else None, max_voxels=max_voxels)
     findings += more
     if image is None or not all(finding.is_note for finding in findings):
@@ -46,13 +55,20 @@ def read_case(
 
 
 def read_image(
-    channels: Mapping[str, Path], *, max_voxels: int = affine_checks.MAX_VOXELS
+    channels: Mapping[str, Path],
+    *,
+    max_voxels: int = affine_checks.MAX_VOXELS,
+    intensity: Intensity = "zscore",
+    n4: bool = False,
 ) -> tuple[Volume | None, list[Finding]]:
     """Read channels, each from its file, into one volume (C, X, Y, Z) on the first one's grid.
 
-    Channels that share a path are the fourth axis of that file. Returns None and the reasons, or the volume
-    and notes: codes of the readers, GRID_MISMATCH, CHANNEL_MISSING, NAN_OR_INF, CONSTANT. The dtype is the
-    files' own if they agree, else one that holds all; a single file is not copied.
+    Channels that share a path are the fourth axis of that file; one whose axes are stored in another order
+    than the first one's is reoriented. ``intensity`` and ``n4`` (bias field correction) say how the grey
+    values will be used: what they cannot be used for is refused. Returns None and the reasons, or the volume
+    and notes: codes of the readers, GRID_MISMATCH, REORIENTED, CHANNEL_MISSING, NAN_OR_INF, CONSTANT,
+    VALUES_TOO_LARGE, VALUE_RANGE_UNKNOWN. The dtype is the files' own if they agree, else one that holds all;
+    a single file is not copied.
     """
     volumes: list[Volume] = []
     findings: list[Finding] = []
@@ -63,9 +79,16 @@ def read_image(
         except MedsegError as error:
             findings.append(error.finding)
             continue
-        findings += [*volume.notes, *_count_mismatch(volume, names, path), *_voxel_faults(volume, path)]
+        findings += [*volume.notes, *_count_mismatch(volume, names, path)]
+        faults = _voxel_faults(volume, path)
+        findings += faults or _range_faults(volume, path, intensity, n4=n4)
         if volumes:
-            findings += _grid_mismatch(volume.grid, volumes[0].grid, path)
+            volume, more = _onto(volumes[0].grid, volume, path)
+            findings += more
+            if intensity == "imagenet" and volume.array.dtype != volumes[0].array.dtype:
+                details = f"{volume.array.dtype} where the first channel has {volumes[0].array.dtype}"
+                how_to_fix = "save all channels with the same bit depth, or use intensity: zscore"
+                findings.append(Finding(Code.VALUE_RANGE_UNKNOWN, str(path), details, how_to_fix))
         volumes.append(volume)
     if not volumes or not all(finding.is_note for finding in findings):
         return None, findings
@@ -101,18 +124,18 @@ def read_masks(
     alone = classes
     if classes.file_values:  # they, and void, are of the files that masks are regions of
         alone = replace(classes, file_values=(), void_values=(), merged=())
-    held: list[Volume] = []
+    masks: list[Volume] = []
     findings: list[Finding] = []
     for path in paths:
         mask, more = read_label(path, alone, grid, max_voxels=max_voxels)
         findings += more
         if mask is not None:
             grid = mask.grid if grid is None else grid
-            held.append(mask)
-    if grid is None or len(held) < len(paths):
+            masks.append(mask)
+    if grid is None or len(masks) < len(paths):
         return None, findings
-    packed = pack_masks(mask.array[0] for mask in held)
-    return Volume(packed[None], grid, held[0].source, tuple(findings)), findings
+    packed = pack_masks(mask.array[0] for mask in masks)
+    return Volume(packed[None], grid, masks[0].source, tuple(findings)), findings
 
 
 def read_label(
@@ -120,9 +143,10 @@ def read_label(
 ) -> tuple[Volume | None, list[Finding]]:
     """Read a label map as indices uint8 (1, X, Y, Z), placed on ``grid`` if it lies on it.
 
-    How the file writes classes is the class list's ``label_form``.
-    Returns None and the reasons, or the label map and notes: codes of the readers, GRID_MISMATCH, NAN_OR_INF,
-    LABEL_NOT_INTEGER, LABEL_ROUNDED, LABEL_VALUE_UNKNOWN. Without ``grid`` the place is not compared.
+    The class list's ``label_form`` says how the file writes classes. A map that is stored in another order
+    of axes than ``grid`` is reoriented. Returns None and the reasons, or the label map and notes: codes of
+    the readers, GRID_MISMATCH, REORIENTED, NAN_OR_INF, LABEL_NOT_INTEGER, LABEL_ROUNDED,
+    LABEL_VALUE_UNKNOWN. Without ``grid`` the place is not compared.
     """
     try:
         volume = mask_files.read(path, classes, max_voxels=max_voxels)
@@ -130,7 +154,8 @@ def read_label(
         return None, [error.finding]
     findings = list(volume.notes)
     if grid is not None:
-        findings += _grid_mismatch(volume.grid, grid, path)
+        volume, more = _onto(grid, volume, path)
+        findings += more
     values, faults = _label_values(volume.array[0], path)
     findings += faults
     if values.size:
@@ -145,8 +170,8 @@ def read_label(
 
 
 def label_values(paths: Iterable[Path]) -> list[int]:
-    """The values that a few label maps hold, sorted; files that cannot be read add none."""
-    held: set[int] = set()
+    """Give the values that a few label maps hold, sorted; files that cannot be read add none."""
+    present: set[int] = set()
     for path in paths:
         try:
             volume = mask_files.read_values(path)
@@ -154,8 +179,8 @@ def label_values(paths: Iterable[Path]) -> list[int]:
             continue
         values, faults = _label_values(volume.array[0], path)
         if all(fault.is_note for fault in faults):
-            held.update(values.tolist())
-    return sorted(held)
+            present.update(values.tolist())
+    return sorted(present)
 
 
 # Places
@@ -164,29 +189,38 @@ def label_values(paths: Iterable[Path]) -> list[int]:
 def _count_mismatch(volume: Volume, names: list[str], path: Path) -> list[Finding]:
     if len(volume.array) == len(names):
         return []
-    found = f"{len(volume.array)} channels, the recipe names {len(names)}: {', '.join(names)}"
-    return [Finding(Code.CHANNEL_MISSING, str(path), found, "name the file's channels in their order")]
+    details = f"{len(volume.array)} channels, the recipe names {len(names)}: {', '.join(names)}"
+    return [Finding(Code.CHANNEL_MISSING, str(path), details, "name the file's channels in their order")]
 
 
-def _grid_mismatch(grid: Grid, image: Grid, path: Path) -> list[Finding]:
+def _onto(image: Grid, volume: Volume, path: Path) -> tuple[Volume, list[Finding]]:
+    """Bring a volume at the image's place into the image's order of axes; a note, or GRID_MISMATCH."""
+    grid = volume.grid
     if same_grid(grid, image):
-        return []
+        return volume, []
+    if order := axis_order(grid, image):
+        details = f"axes {_axis_codes(grid)}, the image's are {_axis_codes(image)}"
+        return volume.reordered(order), [Finding(Code.REORIENTED, str(path), details, "nothing to do")]
     if grid.unit != image.unit:
-        found = f"a grid in {grid.unit}, the image's is in {image.unit}"
+        details = f"a grid in {grid.unit}, the image's is in {image.unit}"
     elif grid.shape != image.shape:
-        found = f"shape {grid.shape}, the image has {image.shape}"
+        details = f"shape {grid.shape}, the image has {image.shape}"
     else:
-        found = f"corners up to {corner_distance(grid, image):.3g} {image.unit} from the image's"
-    return [Finding(Code.GRID_MISMATCH, str(path), found, "resample it onto the image's grid")]
+        details = f"corners up to {corner_distance(grid, image):.3g} {image.unit} from the image's"
+    return volume, [Finding(Code.GRID_MISMATCH, str(path), details, "resample it onto the image's grid")]
+
+
+def _axis_codes(grid: Grid) -> str:
+    return "".join(nib.orientations.aff2axcodes(grid.affine))
 
 
 def _stacked(volumes: list[Volume], notes: tuple[Finding, ...]) -> Volume:
-    """One volume of all channels. Empties ``volumes`` as it goes, so that each array is freed once copied."""
+    """Stack all channels. Empties ``volumes`` as it goes, so that each array is freed once copied."""
     first = volumes[0]
     if len(volumes) == 1:
         return Volume(first.array, first.grid, first.source, notes)
     count = sum(len(volume.array) for volume in volumes)
-    dtype = _common_dtype([volume.array.dtype for volume in volumes])
+    dtype = _common_dtype([volume.array for volume in volumes])
     out = np.moveaxis(np.empty((*first.grid.shape, count), dtype, order="F"), -1, 0)
     filled = 0
     while volumes:
@@ -196,26 +230,33 @@ def _stacked(volumes: list[Volume], notes: tuple[Finding, ...]) -> Volume:
     return Volume(out, first.grid, first.source, notes)
 
 
-def _common_dtype(dtypes: list[np.dtype[Any]]) -> np.dtype[Any]:
-    """The one dtype, or one that holds all; float32 where a floating type meets another type."""
-    if len(set(dtypes)) == 1:
-        return dtypes[0]
-    common = np.result_type(*dtypes)
-    return np.dtype(np.float32) if common.kind == "f" else common
+def _common_dtype(arrays: list[Array]) -> np.dtype[Any]:
+    """Give the one dtype of arrays (C, X, Y, Z), or one that holds all.
+
+    Where a floating type meets another type that is float32, if it keeps all grey levels apart.
+    """
+    common = np.result_type(*(array.dtype for array in arrays))
+    if len({array.dtype for array in arrays}) == 1 or common.kind != "f":
+        return common
+    single = all(survives_float32(channel) for array in arrays for channel in array)
+    return np.dtype(np.float32) if single else common
 
 
 # Voxels
 
 
 def _slabs(array: Array) -> Iterator[tuple[int, Array]]:
-    """(first index, view) of slabs along the last axis of (X, Y, Z), each of about a million voxels."""
+    """Yield (first index, view) of slabs along the last axis of (X, Y, Z), each of about a million voxels."""
     thickness = max(1, _SLAB_VOXELS // max(1, array.shape[0] * array.shape[1]))
     for start in range(0, array.shape[2], thickness):
         yield start, array[:, :, start : start + thickness]
 
 
 def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
-    """NAN_OR_INF or CONSTANT, of each channel; of a picture CONSTANT once, and only if no channel varies."""
+    """Find NAN_OR_INF, VALUES_TOO_LARGE or CONSTANT in each channel.
+
+    An image is CONSTANT once, and only if no channel varies.
+    """
     findings = []
     constants = []
     for i, channel in enumerate(volume.array):
@@ -225,20 +266,42 @@ def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
             continue
         low = min(slab.min() for _, slab in _slabs(channel))
         high = max(slab.max() for _, slab in _slabs(channel))
-        if low == high:
+        limit = _LARGEST.get(channel.dtype.name)
+        if limit is not None and max(-float(low), float(high)) > limit:
+            details = f"{which}values from {low:.6g} to {high:.6g}, the largest usable one is {limit:.3g}"
+            how_to_fix = "replace fill values by the background's value, or divide the scan by a constant"
+            findings.append(Finding(Code.VALUES_TOO_LARGE, str(path), details, how_to_fix))
+        elif low == high:
             constants.append(f"{low:g}")
             if volume.grid.unit == "mm":
-                found = f"{which}every voxel is {low:g}"
-                findings.append(Finding(Code.CONSTANT, str(path), found, "export the scan again"))
+                details = f"{which}every voxel is {low:g}"
+                findings.append(Finding(Code.CONSTANT, str(path), details, "export the scan again"))
     if volume.grid.unit == "px" and len(constants) == len(volume.array):
         colour = constants[0] if len(constants) == 1 else f"({', '.join(constants)})"
-        how_to_fix = "replace the picture, or take it away"
+        how_to_fix = "replace the image, or remove it"
         return [Finding(Code.CONSTANT, str(path), f"every pixel is {colour}", how_to_fix)]
     return findings
 
 
+def _range_faults(volume: Volume, path: Path, intensity: Intensity, *, n4: bool) -> list[Finding]:
+    """Find grey values that cannot be used as the recipe says: VALUE_RANGE_UNKNOWN, VALUES_TOO_LARGE."""
+    findings = []
+    if intensity == "imagenet" and white_level(volume) is None:
+        details = f"{volume.array.dtype} values from {volume.array.min():.6g} to {volume.array.max():.6g}"
+        how_to_fix = (
+            "save it with 8 bits, as a 16-bit image or as floats from 0 to 1, or use intensity: zscore"
+        )
+        findings.append(Finding(Code.VALUE_RANGE_UNKNOWN, str(path), details, how_to_fix))
+    if (n4 or intensity == "none") and not all(survives_float32(channel) for channel in volume.array):
+        details = f"values near {volume.array.max():.6g} lie too far from zero to be told apart by "
+        details += "the bias field correction" if n4 else "a network without scaling"
+        how_to_fix = "subtract the scan's lowest value, or use intensity: zscore and n4: false"
+        findings.append(Finding(Code.VALUES_TOO_LARGE, str(path), details, how_to_fix))
+    return findings
+
+
 def _not_finite(array: Array, path: Path, which: str = "") -> Finding | None:
-    """NAN_OR_INF with the count and the first voxel in order of (z, y, x), or None."""
+    """Find NAN_OR_INF, with the count and the first voxel in order of (z, y, x), or None."""
     if array.dtype.kind != "f":
         return None
     count, first = 0, None
@@ -250,15 +313,15 @@ def _not_finite(array: Array, path: Path, which: str = "") -> Finding | None:
             first = (int(x), int(y), int(z) + start)
     if first is None:
         return None
-    found = f"{which}{count} voxels, the first at {first}"
-    return Finding(Code.NAN_OR_INF, str(path), found, "replace them, for example by the background's value")
+    details = f"{which}{count} voxels, the first at {first}"
+    return Finding(Code.NAN_OR_INF, str(path), details, "replace them, for example by the background's value")
 
 
 def _label_values(array: Array, path: Path) -> tuple[Array, list[Finding]]:
-    """The values of a label map (X, Y, Z), sorted int64, and what is wrong; no values if no integers."""
+    """Give a label map's values (sorted int64) and faults; no values if they are no integers."""
     if fault := _not_finite(array, path):
         return np.empty(0, np.int64), [fault]
-    held: set[int] = set()
+    present: set[int] = set()
     far, worst, example = 0, 0.0, 0.0
     for _, slab in _slabs(array):
         values, counts = np.unique(slab, return_counts=True)
@@ -266,27 +329,27 @@ def _label_values(array: Array, path: Path) -> tuple[Array, list[Finding]]:
         far += int(counts[away > LABEL_TOLERANCE].sum())
         if away.max() > worst:
             worst, example = float(away.max()), float(values[away.argmax()])
-        held.update(_integers(values).tolist())
+        present.update(_integers(values).tolist())
     if far:
-        found = f"{far} voxels, for example {example:g}"
+        details = f"{far} voxels, for example {example:g}"
         how_to_fix = "was it interpolated? resample it by nearest neighbour"
-        return np.empty(0, np.int64), [Finding(Code.LABEL_NOT_INTEGER, str(path), found, how_to_fix)]
+        return np.empty(0, np.int64), [Finding(Code.LABEL_NOT_INTEGER, str(path), details, how_to_fix)]
     notes = []
     if worst > 0:
-        found = f"up to {worst:.1e} from an integer, for example {example:.6g}"
-        notes = [Finding(Code.LABEL_ROUNDED, str(path), found, "nothing to do")]
-    return np.array(sorted(held), np.int64), notes
+        details = f"up to {worst:.1e} from an integer, for example {example:.6g}"
+        notes = [Finding(Code.LABEL_ROUNDED, str(path), details, "nothing to do")]
+    return np.array(sorted(present), np.int64), notes
 
 
 def _integers(values: Array) -> Array:
-    """Values rounded to int64; those beyond 32 bits become ±2³¹, which no class list holds."""
+    """Round values to int64; those beyond 32 bits become ±2³¹, which no class list holds."""
     return np.clip(np.rint(values.astype(np.float64)), -_LABEL_LIMIT, _LABEL_LIMIT).astype(np.int64)
 
 
 def _indices(array: Array, classes: ClassList, where: str) -> Array:
-    """Label values (X, Y, Z) → class indices uint8, X fastest in memory."""
+    """Turn label values (X, Y, Z) into class indices uint8, X fastest in memory."""
     out = np.empty(array.shape, np.uint8, order="F")
     for start, slab in _slabs(array):
-        whole = slab if slab.dtype.kind in "iu" else _integers(slab)
-        out[:, :, start : start + slab.shape[2]] = classes.to_indices(whole, where)
+        integers = slab if slab.dtype.kind in "iu" else _integers(slab)
+        out[:, :, start : start + slab.shape[2]] = classes.to_indices(integers, where)
     return out

@@ -20,22 +20,14 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import Code, MedsegError
-from medseg.ingest.patterns import (
-    ROLES,
-    CaseFiles,
-    Found,
-    Patterns,
-    Stray,
-    files_under,
-    match,
-    natural_key,
-)
+from medseg.ingest.patterns import ROLES, CaseFiles, FolderContents, Patterns, Stray, match
+from medseg.ingest.tree import files_under, natural_key, nfc, sorted_tree, without_suffix
 from medseg.io import scans
 
 ImageSet = Literal["camvid", "voc", "voc_aug", "cityscapes", "ade20k", "masks"]
 
 COLOURS = ("red", "green", "blue")
-"""The channels of a picture, in the order of its file."""
+"""The channels of an image, in the order of its file."""
 
 Lists = dict[str, str]
 """Path of a list, relative to the root → the role that it gives."""
@@ -43,7 +35,7 @@ Lists = dict[str, str]
 
 @dataclass(frozen=True)
 class _Set:
-    """How a set lies: the patterns of its pictures and masks, and which of all its files are its lists."""
+    """The patterns of a set's images and masks, and a function that finds the lists among all its files."""
 
     image: str
     label: str
@@ -57,39 +49,40 @@ def find(
     channels: Mapping[str, str] | None = None,
     label: str | None = None,
     without: Path | None = None,
-) -> Found:
+) -> FolderContents:
     """Find the cases of an image set below ``root``; given patterns replace the set's own.
 
-    Raises PATH_MISSING, NOTHING_USABLE (no picture at all), FILE_UNREADABLE (a list), RECIPE_INVALID.
+    Raises PATH_MISSING, NOTHING_USABLE (no image at all), FILE_UNREADABLE (a list), RECIPE_INVALID.
     """
     everything = files_under(root, without)
-    tree = [path for path in everything if scans.is_picture(Path(path))]
-    if not tree:
+    tree = sorted_tree(root, everything, "px")
+    if not tree.files:
         how_to_fix = f"name a folder with files of {' '.join(scans.SUFFIXES_OF['px'])}"
-        raise MedsegError(Code.NOTHING_USABLE, root, "no picture", how_to_fix)
-    about = _camvid(tree) if layout == "camvid" else _SETS[layout]
-    patterns = Patterns(channels or dict.fromkeys(COLOURS, about.image), label or about.label)
-    found = replace(match(root, tree, patterns, layout), unit="px")
-    if about.unlabelled:
-        found = _without_labels(found, about.unlabelled)
-    lists = about.lists(everything) if about.lists else {}
-    return _as_listed(root, found, lists) if lists else found
+        raise MedsegError(Code.NOTHING_USABLE, root, "no image", how_to_fix)
+    image_set = _camvid(tree.files) if layout == "camvid" else _SETS[layout]
+    patterns = Patterns(channels or dict.fromkeys(COLOURS, image_set.image), label or image_set.label)
+    contents = match(root, tree, patterns, layout)
+    if image_set.unlabelled:
+        contents = _without_labels(contents, image_set.unlabelled)
+    lists = image_set.lists(everything) if image_set.lists else {}
+    return _as_listed(root, contents, lists) if lists else contents
 
 
 def detect(tree: Sequence[str]) -> str | None:
-    """The image set that a folder with these files holds, as far as the names of its folders tell."""
+    """Tell by the names of its folders which image set a folder with these files holds; None for others."""
     folders = {part for path in tree for part in path.split("/")[:-1]}
-    for name, wanted in _SIGNS:
-        if wanted <= folders:
+    for name, signs in _SIGNS:
+        if signs <= folders:
             return name
-    alone = Counter(path.rpartition("/")[0] for path in tree if path.split("/")[-2:-1] == ["images"])
+    in_images = [path for path in tree if path.count("/") > 1 and path.split("/")[-2] == "images"]
+    alone = Counter(path.rpartition("/")[0] for path in in_images)
     beside = {path.rpartition("/")[0] for path in tree if path.split("/")[-2:-1] == ["masks"]}
     paired = all(f"{folder.removesuffix('images')}masks" in beside for folder in alone)
     return "masks" if alone and paired and set(alone.values()) == {1} else None
 
 
 def in_colours(patterns: Patterns) -> Patterns:
-    """The one pattern of pictures as red, green and blue; several patterns stay what they are."""
+    """The one pattern of images as red, green and blue; several patterns stay what they are."""
     if len(patterns.channels) != 1:
         return patterns
     return replace(patterns, channels=dict.fromkeys(COLOURS, next(iter(patterns.channels.values()))))
@@ -98,7 +91,7 @@ def in_colours(patterns: Patterns) -> Patterns:
 # Lists
 
 
-def _as_listed(root: Path, found: Found, lists: Lists) -> Found:
+def _as_listed(root: Path, contents: FolderContents, lists: Lists) -> FolderContents:
     """Only the cases that the lists name, with their roles; what is listed but absent is a stray."""
     listed: dict[str, _Line] = {}
     roles: set[tuple[str, str]] = set()
@@ -108,21 +101,23 @@ def _as_listed(root: Path, found: Found, lists: Lists) -> Found:
             roles.add((name, role))
     to_learn = {name for name, role in roles if role != "test"}
     cases: list[CaseFiles] = []
-    strays = [stray for stray in found.strays if stray.case in listed]
-    ignored = {path for stray in found.strays if stray.case not in listed for path in stray.files}
-    for case in found.cases:
+    strays = [stray for stray in contents.strays if stray.case in listed]
+    ignored = {path for stray in contents.strays if stray.case not in listed for path in stray.files}
+    for case in contents.cases:
         if case.name not in listed:
-            ignored |= _files(case)
+            ignored |= case.paths()
         elif case.label is None and case.name in to_learn:
-            strays.append(_absent(listed[case.name], case.name, "mask", found.patterns, tuple(_files(case))))
+            strays.append(
+                _absent(listed[case.name], case.name, "mask", contents.patterns, tuple(case.paths()))
+            )
         else:
             cases.append(case)
     known = {case.name for case in cases} | {stray.case for stray in strays}
-    strays += [_absent(listed[name], name, "image", found.patterns) for name in listed.keys() - known]
+    strays += [_absent(listed[name], name, "image", contents.patterns) for name in listed.keys() - known]
     strays.sort(key=lambda stray: natural_key(stray.case))
-    every = sorted({*found.ignored, *ignored})
+    every = sorted({*contents.ignored, *ignored})
     return replace(
-        found, cases=cases, strays=strays, ignored=every, roles=tuple(sorted(roles)), known_by="list"
+        contents, cases=cases, strays=strays, ignored=every, roles=tuple(sorted(roles)), known_by="list"
     )
 
 
@@ -144,30 +139,27 @@ def _names(path: Path) -> dict[str, int]:
     names: dict[str, int] = {}
     for number, words in enumerate(map(str.split, lines), 1):
         if words:
-            word = Path(words[0].replace("\\", "/"))
-            names.setdefault(scans.stem(word) if scans.is_picture(word) else word.name, number)
+            word = nfc(words[0].replace("\\", "/").rstrip("/").rpartition("/")[2])
+            has_suffix = scans.detect_kind(Path(word)) == "px" or scans.unread_kind(Path(word)) == "px"
+            names.setdefault(without_suffix(word) if has_suffix else word, number)
     return names
 
 
-def _absent(line: _Line, name: str, what: str, patterns: Patterns, held: tuple[Path, ...] = ()) -> Stray:
-    """A case that a line names but that lacks its image or mask, said as the path that is looked for."""
+def _absent(line: _Line, name: str, what: str, patterns: Patterns, files: tuple[Path, ...] = ()) -> Stray:
+    """A case that a line names but that lacks its image or mask, with the path that is looked for."""
     pattern = (patterns.label or "") if what == "mask" else next(iter(patterns.channels.values()))
     path = pattern.replace("{case}", name).replace("{role}", line.role)
-    found = f"line {line.number} lists {name}, there is no {what} {path}"
+    details = f"line {line.number} lists {name}, there is no {what} {path}"
     how_to_fix = "copy the file, or take it out of the list"
-    return Stray(Code.FILE_MISSING, str(line.path), found, how_to_fix, name, held)
+    return Stray(Code.FILE_MISSING, str(line.path), details, how_to_fix, name, files)
 
 
-def _files(case: CaseFiles) -> set[Path]:
-    return {*case.channels.values(), *([] if case.label is None else [case.label])}
-
-
-def _without_labels(found: Found, role: str) -> Found:
-    """Labels of this role excluded: they hold no classes."""
-    names = {name for name, given in found.roles if given == role}
-    taken = [case.label for case in found.cases if case.name in names and case.label is not None]
-    cases = [replace(case, label=None) if case.name in names else case for case in found.cases]
-    return replace(found, cases=cases, ignored=sorted({*found.ignored, *taken}))
+def _without_labels(contents: FolderContents, role: str) -> FolderContents:
+    """Take away the labels of this role, which hold no classes."""
+    names = {name for name, given in contents.roles if given == role}
+    labels = [case.label for case in contents.cases if case.name in names and case.label is not None]
+    cases = [replace(case, label=None) if case.name in names else case for case in contents.cases]
+    return replace(contents, cases=cases, ignored=sorted({*contents.ignored, *labels}))
 
 
 # The sets

@@ -1,4 +1,4 @@
-"""What the names of files say: which are label maps, which margin maps."""
+"""Words in the names of files that tell label maps and confidence maps from scans."""
 
 from __future__ import annotations
 
@@ -11,15 +11,26 @@ LABEL_WORDS = (
 """Words in a file's name that make it a label map, the surest first."""
 
 CONFIDENCE_ENDING = "_confidence"
-"""How the name of a margin map ends; before it stands the label map's."""
+"""The end of a confidence map's name; before it stands the label map's."""
 
+_RANKS = {word: rank for rank, word in enumerate(LABEL_WORDS)} | {
+    **dict.fromkeys(("segmentation", "segm", "segmented", "segment"), LABEL_WORDS.index("seg")),
+    **dict.fromkeys(("aseg", "parc", "aparc", "parcellation"), LABEL_WORDS.index("seg")),
+    **dict.fromkeys(("labelmap", "labelled", "labeled"), LABEL_WORDS.index("label")),
+    **dict.fromkeys(("groundtruth", "annot", "annotated", "manual"), LABEL_WORDS.index("truth")),
+}
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _LABEL_ENDING = re.compile(rf"_(?:{'|'.join(LABEL_WORDS)}|pred)s?$", re.IGNORECASE)
 
 
 def label_rank(stem: str) -> int | None:
-    """How surely a name, without suffix, is a label map's (0 surest), by the words in it; or None."""
-    words = re.split(r"[^a-z]+", stem.lower())
-    ranks = [i for i, key in enumerate(LABEL_WORDS) for word in words if word.startswith(key)]
+    """Rank a name, without suffix, by how surely it is a label map's (0 surest); None for any other.
+
+    Whole words count, alone or in the plural, as in ``a_seg``, ``Labels-7`` and ``tumorMask``; parts of words
+    do not: ``segovia`` and ``gtx2`` are no label maps.
+    """
+    words = (word.lower() for word in _WORD.findall(stem))
+    ranks = [_RANKS[key] for word in words for key in (word, word.removesuffix("s")) if key in _RANKS]
     return min(ranks, default=None)
 
 
@@ -33,5 +44,5 @@ def split_label_ending(stem: str) -> tuple[str, str]:
 
 
 def is_label(stem: str) -> bool:
-    """Whether a name, without suffix, ends as a label map's or a margin map's."""
+    """True for a name, without suffix, that ends as a label map's or a confidence map's."""
     return bool(split_label_ending(stem)[1]) or stem.lower().endswith(CONFIDENCE_ENDING)

@@ -1,12 +1,12 @@
-"""Label files → the class list's values, in each form that data sets write them in.
+"""Read label files as the class list's values, in each form that data sets write them in.
 
 - values: palette indices, grey integers, or the voxels of a scan's label map
-- colours: pictures in which each class has a colour of its own
-- above: grey masks; values above a threshold are the list's last class, others its first; each of masks that
-  may overlap has 1 above it
+- colours: images in which each class has a colour of its own
+- above: grey masks; values above a threshold are the class of the higher value, others the other class; each
+  of masks that may overlap has 1 above it
 
-A folder of pictures is one label map: a pixel belongs to the last class where any of them does, and is of the
-first where none does (one mask an object).
+A folder of images is one label map: a pixel belongs to the class of the highest value where any of them does,
+and is of the lowest where none does (one mask per object).
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ def read(path: Path, classes: ClassList, *, max_voxels: int = affine_checks.MAX_
     """Read a label file, or a folder of masks, as file values (1, X, Y, Z).
 
     Raises the readers' codes; NOT_SCALAR for colours where values are meant; LABEL_VALUE_UNKNOWN for colours
-    outside the class list; GRID_MISMATCH for masks of one folder that differ in size.
+    outside the class list; MASK_BELOW_THRESHOLD for a mask that is not empty but has nothing above the
+    threshold; GRID_MISMATCH for masks of one folder that differ in size.
     """
     if path.is_dir():
         return _union(path, classes, max_voxels)
     if classes.label_form == "above":
         volume = scans.read(path, max_voxels=max_voxels)
-        return volume.with_array(_above(volume.array, classes))
+        return volume.with_array(_above(volume.array, classes, path))
     if classes.label_form == "colours" and images.can_read(path):
         volume = images.read_values(path, max_voxels=max_voxels, palette_as_colours=True)
         return volume.with_array(_by_colour(volume.array, classes, path))
@@ -42,9 +43,9 @@ def read(path: Path, classes: ClassList, *, max_voxels: int = affine_checks.MAX_
 
 
 def read_values(path: Path, *, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
-    """Read a label file as the values (1, X, Y, Z) that it stores: of a picture palette indices or greys.
+    """Read a label file as the values (1, X, Y, Z) that it stores: palette indices or greys of an image.
 
-    Raises the readers' codes, and NOT_SCALAR for a picture in colours.
+    Raises the readers' codes, and NOT_SCALAR for an image in colours.
     """
     if not images.can_read(path):
         return scans.read(path, max_voxels=max_voxels)
@@ -53,36 +54,44 @@ def read_values(path: Path, *, max_voxels: int = affine_checks.MAX_VOXELS) -> Vo
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of a label: itself, or the pictures of a folder in the order of their names."""
+    """Give the files of a label: itself, or the images of a folder in the order of their names."""
     if not path.is_dir():
         return [path]
-    return sorted(each for each in path.iterdir() if scans.is_picture(each))
+    return sorted(file for file in path.iterdir() if scans.detect_kind(file) == "px")
 
 
 def _union(folder: Path, classes: ClassList, max_voxels: int) -> Volume:
-    """One label map of all masks in a folder; each tells only where the last class is."""
+    """Read all masks of a folder as one label map, of the highest value where any mask has it."""
     paths = files_of(folder)
     if not paths:
         raise MedsegError(Code.FILE_MISSING, folder, "no mask in the folder", "add the masks")
     first = read(paths[0], classes, max_voxels=max_voxels)
-    last = len(classes) - 1
-    there = classes.to_indices(first.array, str(paths[0])) == last
+    low, high = min(classes.values), max(classes.values)
+    index = classes.values.index(high)
+    inside = classes.to_indices(first.array, str(paths[0])) == index
     for path in paths[1:]:
         mask = read(path, classes, max_voxels=max_voxels).array
-        if mask.shape != there.shape:
-            found = f"{mask.shape[1:3]}, {paths[0].name} has {there.shape[1:3]}"
-            raise MedsegError(Code.GRID_MISMATCH, path, found, "export the mask again at the image's size")
-        there |= classes.to_indices(mask, str(path)) == last
-    return first.with_array(np.where(there, classes.values[-1], classes.values[0]).astype(np.int32))
+        if mask.shape != inside.shape:
+            details = f"{mask.shape[1:3]}, {paths[0].name} has {inside.shape[1:3]}"
+            raise MedsegError(Code.GRID_MISMATCH, path, details, "export the mask again at the image's size")
+        inside |= classes.to_indices(mask, str(path)) == index
+    return first.with_array(np.where(inside, high, low))
 
 
-def _above(array: Array, classes: ClassList) -> Array:
-    first, last = (0, 1) if classes.multilabel else classes.values
-    return np.where(array > classes.threshold, last, first).astype(np.int32)
+def _above(array: Array, classes: ClassList, path: Path) -> Array:
+    """Turn greys (1, X, Y, Z) into the two values of the list, by its threshold."""
+    low, high = (0, 1) if classes.multilabel else (min(classes.values), max(classes.values))
+    above = array > classes.threshold
+    if not above.any() and array.any() and np.isfinite(array).all():
+        details = f"values up to {array.max():g}, none above {classes.threshold:g}"
+        how_to_fix = "save the mask with greys on both sides of the threshold, as the others, or lower "
+        how_to_fix += f"data.label_form's above below {array.max():g}"
+        raise MedsegError(Code.MASK_BELOW_THRESHOLD, path, details, how_to_fix)
+    return np.where(above, high, low)
 
 
 def _one_channel(array: Array, path: Path) -> Array:
-    """The values (1, H, W, 1) of a mask; one that was saved as three equal colours counts as grey."""
+    """Give the values (1, H, W, 1) of a mask; one that was saved as three equal colours counts as grey."""
     if len(array) == 1:
         return array
     if not all((array[0] == other).all() for other in array[1:]):
@@ -92,22 +101,35 @@ def _one_channel(array: Array, path: Path) -> Array:
 
 
 def _by_colour(array: Array, classes: ClassList, path: Path) -> Array:
-    """Colours (3, H, W, 1) uint8 → values (1, H, W, 1) int32; void colours → the first void value."""
+    """Turn colours (3, H, W, 1) into values (1, H, W, 1); void colours become the first void value."""
     if len(array) == 1:  # greys are colours too
         array = np.broadcast_to(array, (3, *array.shape[1:]))
+    array = _eight_bits(array, path)
     packed = (array.astype(np.int32) * np.array([65536, 256, 1], np.int32)[:, None, None, None]).sum(0)
     present, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
     known = {_packed(c.colour): c.value for c in classes.classes}
     known |= {_packed(colour): classes.void_values[0] for colour in classes.void_colours}
     unknown = [(int(p), int(n)) for p, n in zip(present, counts, strict=True) if int(p) not in known]
     if unknown:
-        unknown.sort(key=lambda each: -each[1])
-        told = ", ".join(f"{_unpacked(p)} in {n} pixels" for p, n in unknown[:_NAMED])
+        unknown.sort(key=lambda colour_and_count: -colour_and_count[1])
+        named = ", ".join(f"{_unpacked(p)} in {n} pixels" for p, n in unknown[:_NAMED])
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         how_to_fix = "correct the mask, or add the colour to data.classes or data.void_colours"
-        raise MedsegError(Code.LABEL_VALUE_UNKNOWN, path, f"colour {told}{more}", how_to_fix)
-    table = np.array([known[int(p)] for p in present], np.int32)
+        raise MedsegError(Code.LABEL_VALUE_UNKNOWN, path, f"colour {named}{more}", how_to_fix)
+    table = np.array([known[int(p)] for p in present], np.int64)
     return table[where].reshape(packed.shape)[None]
+
+
+def _eight_bits(array: Array, path: Path) -> Array:
+    """Bring colours (any shape) to uint8; those of 16 bits must be of eight bits, multiplied by 257."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.uint16 and not (array % 257).any():
+        return np.asarray(array // 257).astype(np.uint8)
+    if array.dtype.kind in "iu" and array.min() >= 0 and array.max() <= 255:
+        return array.astype(np.uint8)
+    details = f"colours in {array.dtype} up to {array.max():g}"
+    raise MedsegError(Code.LABEL_VALUE_UNKNOWN, path, details, "save the mask with eight bits per colour")
 
 
 def _packed(colour: tuple[int, int, int]) -> int:

@@ -1,4 +1,4 @@
-"""From a folder's files and a few patterns to cases: which file is which channel or label of whom.
+"""Patterns of paths, by which a folder's files become cases: this file is that channel or label of this case.
 
 A pattern is a path relative to the root with the placeholders ``{case}`` and ``{subject}``, ``*`` for any
 part of a name and ``**/`` for any number of folders. Without a suffix it takes any that a reader knows:
@@ -6,20 +6,22 @@ part of a name and ``**/`` for any number of folders. Without a suffix it takes 
 ``{part}`` is a further part of the case's name, ``{role}`` a folder or word that says train, val or test.
 A label's pattern that ends with ``/`` is a folder of masks, all of one case.
 
-A folder holds scans (mm) or pictures (px), never both: pictures beside scans are not looked at unless a
-pattern ends with a picture's suffix.
+Names are compared in Unicode's NFC form; :mod:`medseg.ingest.identity` says how a case gets its name. A
+folder holds scans (mm) or images (px), never both: images beside scans are not looked at unless a pattern
+ends with an image's suffix.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from medseg.errors import Code, Finding, MedsegError
+from medseg.ingest.identity import Identity, in_one_name, join, name_of
+from medseg.ingest.tree import Tree, natural_key, nfc, without_suffix
 from medseg.io import scans
 
 _TOKEN = re.compile(r"\{\w*\}|\*\*/|\*|[^{*]+|.")
@@ -53,6 +55,10 @@ class CaseFiles:
         """The files of its label map or masks; none if it is not labelled."""
         return (*([] if self.label is None else [self.label]), *self.masks.values())
 
+    def paths(self) -> set[Path]:
+        """All its files, and folders of masks."""
+        return {*self.channels.values(), *self.label_paths}
+
 
 @dataclass(frozen=True)
 class Stray(Finding):
@@ -64,7 +70,7 @@ class Stray(Finding):
 
 @dataclass(frozen=True)
 class Patterns:
-    """Channel name → pattern, the label map's, and what ``{subject}`` may match as an expression.
+    """Channel name → pattern, the label map's, and what placeholders may match as expressions.
 
     Instead of a label map there may be ``masks``: mask name → pattern.
     """
@@ -73,14 +79,16 @@ class Patterns:
     label: str | None = None
     subject_form: str = _ANY_NAME
     masks: Mapping[str, str] = field(default_factory=dict)
+    case_form: str = _ANY_NAME
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a folder holds: cases in natural order, files that make no case, scans that no pattern names.
+class FolderContents:
+    """All files of a folder: cases in natural order, files that make no case, scans that no pattern names.
 
-    ``roles`` are those that folders, lists or a table give to cases; ``unit`` tells scans from pictures;
-    ``known_by`` says what names the cases.
+    ``roles`` are those that folders, lists or a table give to cases; ``unit`` tells scans from images;
+    ``known_by`` says what names the cases. ``unread`` are further files of image formats that are not read,
+    ``others`` all that is neither, as relative paths.
     """
 
     cases: list[CaseFiles]
@@ -91,150 +99,137 @@ class Found:
     roles: tuple[tuple[str, str], ...] = ()
     unit: scans.Unit = "mm"
     known_by: Literal["pattern", "list", "table"] = "pattern"
+    unread: list[Path] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
     def ignored_below(self, root: Path) -> list[str]:
         """The ignored scans relative to ``root``, with slashes."""
         return [path.relative_to(root).as_posix() for path in self.ignored]
 
     def files(self) -> set[Path]:
-        """Every file, or folder of masks, that belongs to a case or a stray, or is ignored."""
-        held = {path for stray in self.strays for path in stray.files} | set(self.ignored)
-        for case in self.cases:
-            held.update(case.channels.values())
-            held.update(case.label_paths)
-        return held
+        """Every file, or folder of masks, that belongs to a case or a stray, is ignored or not read."""
+        of_strays = {path for stray in self.strays for path in stray.files}
+        return of_strays.union(self.ignored, self.unread, *(case.paths() for case in self.cases))
 
 
 _Role = tuple[Literal["channel", "mask", "label"], str]
 """What a file is to its case: the kind, and the channel's or mask's name."""
 
-_LABEL: _Role = ("label", "")
+
+@dataclass(frozen=True)
+class _Rule:
+    """A pattern compiled: ``weight`` is its literal characters, ``stem`` matches it without its suffix."""
+
+    pattern: str
+    weight: int
+    roles: list[_Role]
+    expression: re.Pattern[str]
+    stem: re.Pattern[str]
 
 
 @dataclass
 class _Claims:
-    """The files that claim one case, by role."""
+    """The files that claim one case, by role.
 
-    subject: str
+    ``unread`` are those of formats that are not read, ``near`` those that differ from a pattern in their
+    suffix.
+    """
+
     by_role: dict[_Role, list[Path]] = field(default_factory=dict)
+    unread: list[Path] = field(default_factory=list)
+    near: dict[_Role, Path] = field(default_factory=dict)
+    role_words: set[str] = field(default_factory=set)
+
+    def add(self, rule: _Rule, path: Path) -> None:
+        """Note that ``path``, or for a folder of masks its folder, has the roles of ``rule``."""
+        claimed = path.parent if rule.pattern.endswith("/") else path
+        for role in rule.roles:
+            if claimed not in self.by_role.setdefault(role, []):
+                self.by_role[role].append(claimed)
 
     def of(self, kind: str) -> dict[str, Path]:
         """Name → first file, of the channels or of the masks."""
         return {name: paths[0] for (of, name), paths in self.by_role.items() if of == kind}
 
-
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """A key that sorts ``case2`` before ``case10``."""
-    parts = re.split(r"(\d+)", name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    def files(self) -> tuple[Path, ...]:
+        """All files and folders of masks, each once."""
+        return tuple(dict.fromkeys([*(p for paths in self.by_role.values() for p in paths), *self.unread]))
 
 
-def files_under(root: Path, without: Path | None = None) -> list[str]:
-    """All files below ``root`` as relative paths with slashes in natural order; hidden folders left out.
-
-    Broken links count as files, and so does a folder that is named like a scan and holds none: whoever reads
-    them says what is wrong. Links to folders are followed, each folder once; the folder ``without``, where
-    results are written, is not entered. Raises PATH_MISSING, FILE_UNREADABLE.
-    """
-    if not root.is_dir():
-        raise MedsegError(Code.PATH_MISSING, root, "no such folder", "correct the path to the data")
-    found: list[Path] = []
-    named_like_scans: list[Path] = []
-    seen = set() if without is None else {os.path.realpath(without)}
-    for folder, inner, names in os.walk(root, followlinks=True, onerror=_unreadable):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        if (real := os.path.realpath(folder)) in seen:
-            inner.clear()
-            continue
-        seen.add(real)
-        found += [Path(folder, name) for name in names]
-        named_like_scans += [path for name in inner if scans.is_scan(path := Path(folder, name))]
-    holding = {parent for path in found if scans.is_scan(path) for parent in path.parents}
-    found += [path for path in named_like_scans if path not in holding]
-    return sorted((path.relative_to(root).as_posix() for path in found), key=natural_key)
-
-
-def scans_under(root: Path, without: Path | None = None) -> list[str]:
-    """The scans among :func:`files_under`, those that no reader can use too; half-written ones left out."""
-    return measured_under("mm", root, without)
-
-
-def measured_under(unit: scans.Unit, root: Path, without: Path | None = None) -> list[str]:
-    """The scans (mm) or pictures (px) among :func:`files_under`."""
-    return [path for path in files_under(root, without) if scans.is_measured_in(unit, Path(path))]
-
-
-def measured_alike(
-    root: Path, without: Path | None = None, channels: Mapping[str, str] | None = None
-) -> tuple[scans.Unit, list[str]]:
-    """Whether a folder is one of scans (mm) or of pictures (px), and those files of it, as relative paths.
-
-    The suffixes of the channels' patterns say so; without any, a folder with a single scan is one of scans.
-    Raises PATH_MISSING, FILE_UNREADABLE, NOTHING_USABLE where there is neither.
-    """
-    everything = files_under(root, without)
-    units: tuple[scans.Unit, ...] = ("mm", "px")
-    for texts in (list((channels or {}).values()), everything):
-        for unit in units:
-            if any(scans.is_measured_in(unit, Path(text)) for text in texts):
-                tree = [path for path in everything if scans.is_measured_in(unit, Path(path))]
-                if tree:
-                    return unit, tree
-    known = " ".join((*scans.SUFFIXES, *scans.SUFFIXES_OF["px"]))
-    raise MedsegError(Code.NOTHING_USABLE, root, "no scan", f"name a folder with files of {known}")
-
-
-def without_suffix(path: str) -> str:
-    """A relative path without the suffix of a scan."""
-    folder, slash, name = path.rpartition("/")
-    return folder + slash + scans.stem(Path(name))
-
-
-def match(root: Path, tree: Iterable[str], patterns: Patterns, layout: str) -> Found:
+def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> FolderContents:
     """Sort the files of ``tree`` (relative to ``root``) into cases by ``patterns``.
 
     A file that several patterns match belongs to the one with most literal characters, the label's if equal.
-    Strays: LABEL_WITHOUT_IMAGE, CHANNEL_MISSING, MASK_MISSING, DUPLICATE_CASE. An image without a label, or
-    without any of the masks, is a case.
+    Strays: LABEL_WITHOUT_IMAGE, CHANNEL_MISSING, MASK_MISSING, DUPLICATE_CASE, NAME_INVALID, and
+    FORMAT_NOT_READ for files of formats without a reader that a pattern would match if it were for their
+    suffix. An image without a label, or without any of the masks, is a case.
     Raises RECIPE_INVALID for patterns that cannot work.
     """
     rules = _compile(patterns)
-    claims: dict[str, _Claims] = {}
-    ignored = []
-    roles = set()
-    for path in tree:
-        hit = _claim(path, rules)
-        if hit is None:
-            ignored.append(root / path)
-            continue
-        pattern, fields = hit
-        name, subject = _name(fields)
-        if word := fields.get("role"):
-            roles.add((name, ROLES[word]))
-        by_role = claims.setdefault(name, _Claims(subject)).by_role
-        claimed = (root / path).parent if pattern.endswith("/") else root / path
-        for role in _roles(pattern, patterns):
-            if claimed not in by_role.setdefault(role, []):
-                by_role[role].append(claimed)
+    claims: dict[Identity, _Claims] = {}
+    ignored: list[str] = []
+    for path in tree.files:
+        if claim := _claim(path, rules):
+            rule, fields = claim
+            claims_of_case = claims.setdefault(Identity.of_fields(fields), _Claims())
+            claims_of_case.add(rule, root / path)
+            claims_of_case.role_words |= {fields["role"]} if "role" in fields else set()
+        else:
+            ignored.append(path)
+    unread = _claim_unread(root, tree, rules, claims)
+    for path in ignored:
+        if claim := _claim_but_for_suffix(path, rules):
+            rule, fields = claim
+            if near_to := claims.get(Identity.of_fields(fields)):
+                near_to.near |= dict.fromkeys(rule.roles, root / path)
     cases: list[CaseFiles] = []
     strays: list[Stray] = []
-    for name in sorted(claims, key=natural_key):
-        result = _settle(name, claims[name], patterns)
-        (cases if isinstance(result, CaseFiles) else strays).append(result)  # type: ignore[arg-type]
-    return Found(cases, strays, layout, patterns, ignored, tuple(sorted(roles)))
-
-
-def _unreadable(error: OSError) -> None:
-    raise MedsegError(
-        Code.FILE_UNREADABLE, error.filename, error.strerror or "cannot be listed", "check its permissions"
+    roles: set[tuple[str, str]] = set()
+    subject_in_name = any(in_one_name(rule.pattern) for rule in rules)
+    for identity, claims_of_case in claims.items():
+        result = _settle(identity, claims_of_case, patterns, subject_in_name=subject_in_name)
+        if isinstance(result, CaseFiles):
+            cases.append(result)
+        else:
+            strays.append(result)
+        name = result.name if isinstance(result, CaseFiles) else result.case
+        roles |= {(name, ROLES[word]) for word in claims_of_case.role_words}
+    return FolderContents(
+        sorted(cases, key=lambda case: natural_key(case.name)),
+        sorted(strays, key=lambda stray: natural_key(stray.case)),
+        layout,
+        patterns,
+        [root / path for path in ignored],
+        tuple(sorted(roles)),
+        tree.unit,
+        unread=unread,
+        others=tree.others,
     )
+
+
+def _claim_unread(root: Path, tree: Tree, rules: list[_Rule], claims: dict[Identity, _Claims]) -> list[Path]:
+    """Give files of formats that are not read to the cases that lack them; return those of no case."""
+    unread = []
+    for path in tree.unread:
+        claim = _claim_but_for_suffix(path, rules) if scans.unread_kind(root / path) == tree.unit else None
+        if claim is None:
+            unread.append(root / path)
+            continue
+        rule, fields = claim
+        claims_of_case = claims.setdefault(Identity.of_fields(fields), _Claims())
+        is_of_folder = rule.pattern.endswith("/")
+        if is_of_folder or any(role not in claims_of_case.by_role for role in rule.roles):
+            claims_of_case.unread.append(root / path)
+        else:
+            unread.append(root / path)
+    return unread
 
 
 # Patterns: one regular expression each
 
 
-def _compile(patterns: Patterns) -> list[tuple[int, str, re.Pattern[str]]]:
-    """(literal characters, pattern, expression) of each distinct pattern, the first to be tried first."""
+def _compile(patterns: Patterns) -> list[_Rule]:
+    """The rules of all distinct patterns, the first to be tried first."""
     labels = [patterns.label] if patterns.label else []
     texts = [*labels, *patterns.masks.values(), *patterns.channels.values()]
     if not patterns.channels:
@@ -248,89 +243,110 @@ def _compile(patterns: Patterns) -> list[tuple[int, str, re.Pattern[str]]]:
             raise _invalid(f"pattern {text!r}", how_to_fix)
     if len({frozenset(names) for names in used.values()}) > 1:
         raise _invalid(f"patterns {', '.join(map(repr, texts))}", "use the same placeholders in all of them")
-    rules = [(_weight(text), text, _expression(text, patterns.subject_form)) for text in dict.fromkeys(texts)]
-    return sorted(rules, key=lambda rule: -rule[0])
+    rules = [
+        _Rule(
+            text,
+            len(re.sub(r"\{\w*\}|\*", "", without_suffix(text))),
+            _roles(text, patterns),
+            _expression(text, patterns),
+            _expression(without_suffix(text), patterns),
+        )
+        for text in dict.fromkeys(texts)
+    ]
+    return sorted(rules, key=lambda rule: -rule.weight)
 
 
 def _invalid(details: str, how_to_fix: str) -> MedsegError:
     return MedsegError(Code.RECIPE_INVALID, "data", details, how_to_fix)
 
 
-def _weight(pattern: str) -> int:
-    return len(re.sub(r"\{\w*\}|\*", "", without_suffix(pattern)))
-
-
-def _expression(pattern: str, subject_form: str) -> re.Pattern[str]:
+def _expression(pattern: str, patterns: Patterns) -> re.Pattern[str]:
+    forms = {"subject": patterns.subject_form, "case": patterns.case_form, "role": "|".join(ROLES)}
     parts: list[str] = []
-    seen = set()
-    for token in _TOKEN.findall(pattern):
+    opened = set()
+    for token in _TOKEN.findall(nfc(pattern)):
         name = token.strip("{}")
         if token == "**/":
             parts.append("(?:[^/]+/)*")
         elif token == "*":
             parts.append("[^/]*")
         elif name in _PLACEHOLDERS and token != name:
-            form = {"subject": subject_form, "role": "|".join(ROLES)}.get(name, _ANY_NAME)
-            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>{form})")
-            seen.add(name)
+            form = forms.get(name, _ANY_NAME)
+            parts.append(f"(?P={name})" if name in opened else f"(?P<{name}>{form})")
+            opened.add(name)
         else:
             parts.append(re.escape(token))
     return re.compile("".join(parts) + ("[^/]+" if pattern.endswith("/") else ""))
 
 
-def _claim(path: str, rules: list[tuple[int, str, re.Pattern[str]]]) -> tuple[str, dict[str, str]] | None:
-    """The pattern that ``path`` belongs to and the placeholders' values."""
-    for _, pattern, expression in rules:
-        hit = expression.fullmatch(without_suffix(path)) or expression.fullmatch(path)
-        if hit:
-            return pattern, hit.groupdict()
+def _claim(path: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None:
+    """The rule that ``path`` belongs to and the placeholders' values."""
+    whole = nfc(path)
+    stem = without_suffix(whole)
+    for rule in rules:
+        if hit := rule.expression.fullmatch(stem) or rule.expression.fullmatch(whole):
+            return rule, hit.groupdict()
     return None
+
+
+def _claim_but_for_suffix(path: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None:
+    """As :func:`_claim`, whatever suffixes the pattern and the path have."""
+    stem = without_suffix(nfc(path))
+    hits = ((rule, rule.stem.fullmatch(stem)) for rule in rules)
+    return next(((rule, hit.groupdict()) for rule, hit in hits if hit), None)
 
 
 def _roles(pattern: str, patterns: Patterns) -> list[_Role]:
     """What ``pattern`` stands for: the label map, masks, or channels."""
     if pattern == patterns.label:
-        return [_LABEL]
+        return [("label", "")]
     masks: list[_Role] = [("mask", name) for name, text in patterns.masks.items() if text == pattern]
     return masks or [("channel", name) for name, text in patterns.channels.items() if text == pattern]
 
 
-def _name(fields: Mapping[str, str]) -> tuple[str, str]:
-    """The case's name and its subject; a case not named after its subject gets the subject in front."""
-    case = fields.get("case") or fields["subject"]
-    if part := fields.get("part"):
-        case = f"{part}_{case}"
-    subject = fields.get("subject") or case
-    return case if case.startswith(subject) else f"{subject}_{case}", subject
-
-
-def _settle(name: str, claims: _Claims, patterns: Patterns) -> CaseFiles | Stray:
+def _settle(
+    identity: Identity, claims: _Claims, patterns: Patterns, *, subject_in_name: bool
+) -> CaseFiles | Stray:
     """Make the case, or say why these files are none."""
-    held = tuple(path for paths in claims.by_role.values() for path in paths)
+    files = claims.files()
+    try:
+        name = name_of(identity, subject_in_name=subject_in_name, where=files[0])
+    except MedsegError as error:
+        f = error.finding
+        name = join(identity, subject_in_name=subject_in_name)
+        return Stray(f.code, f.where, f.details, f.how_to_fix, name, files)
+
+    def stray(code: Code, path: Path, details: str, how_to_fix: str) -> Stray:
+        return Stray(code, str(path), details, how_to_fix, name, files)
+
+    if claims.unread:
+        path = claims.unread[0]
+        how_to_fix = scans.unread_format(path) or "convert it"
+        return stray(Code.FORMAT_NOT_READ, path, f"the format {path.suffix.lower()} is not read", how_to_fix)
     for (kind, role), paths in claims.by_role.items():
         if len(paths) > 1:
-            found = f"{role or kind}: {' and '.join(map(str, paths))}"
-            how_to_fix = "remove one, or make the pattern narrower"
-            return Stray(Code.DUPLICATE_CASE, str(paths[1]), found, how_to_fix, name, held)
+            details = f"{role or kind}: {' and '.join(map(str, paths))}"
+            return stray(Code.DUPLICATE_CASE, paths[1], details, "remove one, or make the pattern narrower")
     channels, masks = claims.of("channel"), claims.of("mask")
-    if not channels:
-        found = "no image of this case"
-        return Stray(Code.LABEL_WITHOUT_IMAGE, str(held[0]), found, "add the image", name, held)
-    if absent := ", ".join(c for c in patterns.channels if c not in channels):
-        first = str(next(iter(channels.values())))
-        how_to_fix = "add the file, or drop the channel"
-        return Stray(Code.CHANNEL_MISSING, first, f"no {absent}", how_to_fix, name, held)
-    if masks and (absent := ", ".join(m for m in patterns.masks if m not in masks)):
-        first, how_to_fix = (
-            str(next(iter(masks.values()))),
-            "add the file, all 0 if there is none of it in the case",
-        )
-        return Stray(Code.MASK_MISSING, first, f"no {absent}", how_to_fix, name, held)
-    label = claims.of("label").get("")
+    if missing := [c for c in patterns.channels if c not in channels]:
+        near = [path for (kind, role), path in claims.near.items() if kind == "channel" and role in missing]
+        if near:
+            code = Code.CHANNEL_MISSING if channels else Code.LABEL_WITHOUT_IMAGE
+            details = f"{near[0].name} has another suffix than the pattern of {missing[0]}"
+            return stray(code, near[0], details, "take the suffix out of the pattern, or convert the file")
+        if not channels:
+            return stray(Code.LABEL_WITHOUT_IMAGE, files[0], "no image of this case", "add the image")
+        details = f"no {', '.join(missing)}"
+        first = next(iter(channels.values()))
+        return stray(Code.CHANNEL_MISSING, first, details, "add the file, or drop the channel")
+    if masks and (missing := [m for m in patterns.masks if m not in masks]):
+        how_to_fix = "add the file, all 0 if there is none of it in the case"
+        first = next(iter(masks.values()))
+        return stray(Code.MASK_MISSING, first, f"no {', '.join(missing)}", how_to_fix)
     return CaseFiles(
         name,
-        claims.subject,
+        identity.subject or name,
         {c: channels[c] for c in patterns.channels},
-        label,
+        claims.of("label").get(""),
         {m: masks[m] for m in patterns.masks if m in masks},
     )

@@ -1,4 +1,4 @@
-"""What was excluded and why, as rows of `quarantine.csv` and as lines on the screen."""
+"""Excluded cases and their reasons, as rows of `quarantine.csv` and as lines on the screen."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from pathlib import Path
 
 from medseg import files
 from medseg.errors import Finding
+from medseg.ingest.patterns import FolderContents
+from medseg.ingest.tree import count_by_suffix
+from medseg.io import scans
 from medseg.io.scans import Unit
 
 COLUMNS = ("case", "file", "code", "details", "how_to_fix")
 
 NAMED = 5
-"""How many names a line shows before it says how many more there are."""
+"""Names that a line shows before it counts the rest."""
 
 Row = dict[str, str]
 
@@ -22,13 +25,19 @@ def row(case: str, finding: Finding, file: Path | None = None, root: Path | None
     where = Path(file or finding.where)
     if root is not None and where.is_relative_to(root):
         where = where.relative_to(root)
-    told = {"code": str(finding.code), "details": finding.details, "how_to_fix": finding.how_to_fix}
-    return {"case": case, "file": str(where), **told}
+    return {
+        "case": case,
+        "file": str(where),
+        "code": str(finding.code),
+        "details": finding.details,
+        "how_to_fix": finding.how_to_fix,
+    }
 
 
 def line(row: Mapping[str, str]) -> str:
     """A row as the user reads it on the screen."""
-    return f"excluded: {row['code']} {row['file']}: {row['details']}; {row['how_to_fix']}"
+    file = _printable(row["file"])
+    return f"excluded: {row['code']} {file}: {row['details']}; {row['how_to_fix']}"
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
@@ -37,15 +46,52 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 
 def ignored_line(names: Sequence[str], unit: Unit, known_by: str) -> str:
-    """How the user is told of scans (mm) or images (px) that no pattern, list or table (`known_by`) names."""
+    """A sentence about scans (mm) or images (px) that no pattern, list or table (`known_by`) names."""
     one = len(names) == 1
     what = f"{len(names)} {'scan' if unit == 'mm' else 'image'}{'' if one else 's'}"
     be, matching = ("is", "matches") if one else ("are", "match")
-    how = {"list": f"{be} on no list", "table": f"{be} in no row of the table"}
-    return f"{what} {how.get(known_by, f'{matching} no pattern')}: {some(names)}"
+    phrases = {"list": f"{be} on no list", "table": f"{be} in no row of the table"}
+    return f"{what} {phrases.get(known_by, f'{matching} no pattern')}: {some(names)}"
+
+
+def leftover_lines(contents: FolderContents, root: Path) -> list[str]:
+    """Sentences about all files of a folder that are neither in a case nor excluded, the worst first."""
+    lines = []
+    if ignored := contents.ignored_below(root):
+        lines.append(ignored_line(ignored, contents.unit, contents.known_by))
+    unread = [path.relative_to(root).as_posix() for path in contents.unread]
+    return [*lines, *unread_lines(unread, root), *others_lines(contents.others, contents.unit)]
+
+
+def unread_lines(paths: Sequence[str], root: Path) -> list[str]:
+    """Sentences about files of image formats that are not read, one for each way to fix them."""
+    by_remedy: dict[str, list[str]] = {}
+    for path in paths:
+        how_to_fix = (scans.unread_format(root / path) or "convert it").partition(", for example")[0]
+        by_remedy.setdefault(how_to_fix, []).append(path)
+    return [
+        f"{len(names)} {'file has a format that is' if len(names) == 1 else 'files have formats that are'}"
+        f" not read ({how_to_fix}): {some(names)}"
+        for how_to_fix, names in by_remedy.items()
+    ]
+
+
+def others_lines(paths: Sequence[str], unit: Unit) -> list[str]:
+    """A sentence about files that are neither scans (mm) nor images (px), if there are any."""
+    if not paths:
+        return []
+    noun = "scan" if unit == "mm" else "image"
+    what = f"file is no {noun}" if len(paths) == 1 else f"files are no {noun}s"
+    names = some(paths) if len(paths) <= NAMED else count_by_suffix(paths)
+    return [f"{len(paths)} other {what}: {names}"]
 
 
 def some(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return ", ".join(map(_printable, names[:NAMED])) + more
+
+
+def _printable(name: str) -> str:
+    """A name on one line, whatever characters it holds."""
+    return name if name.isprintable() else ascii(name)[1:-1]

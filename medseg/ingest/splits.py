@@ -1,4 +1,4 @@
-"""Which case is trained on, validated with and tested on in each fold; no subject in two roles of a fold."""
+"""Splits: the role of each case in each fold; no subject is in two roles of one fold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from medseg import files
 from medseg.errors import Code, MedsegError
-from medseg.ingest.patterns import CaseFiles, natural_key
+from medseg.ingest import subjects
+from medseg.ingest.patterns import CaseFiles
+from medseg.ingest.tree import natural_key, nfc
 
 Role = Literal["train", "val", "test", "unlabelled"]
 
@@ -51,7 +53,7 @@ def given(
     folds: Sequence[Mapping[str, Sequence[str]]],
     excluded: Collection[str] = (),
 ) -> Splits:
-    """The splits as written: each fold names its train, val and test cases.
+    """Make the splits as they are written: each fold names its train, val and test cases.
 
     An entry is a case's name, a pattern with ``*`` or ``?``, or a range ``first..last``: in natural
     order where both are equal but for their numbers, otherwise (names that are hashes) by their characters.
@@ -90,7 +92,7 @@ def given(
 def listed(
     cases: Sequence[CaseFiles], roles: Iterable[tuple[str, str]], excluded: Collection[str] = ()
 ) -> Splits:
-    """One fold with the (case, role) pairs that the data set itself gives, by lists, folders or a table.
+    """Make one fold of the (case, role) pairs that the data set itself gives, by lists, folders or a table.
 
     ``excluded`` are the names of cases in quarantine. Raises SPLIT_INVALID where the data give no roles or
     none to train on, SUBJECT_ON_BOTH_SIDES.
@@ -104,8 +106,8 @@ def listed(
     rows.sort(key=lambda row: natural_key(row.case))
     rows += _unlabelled_rows(0, cases)
     if not any(row.role == "train" for row in rows):
-        found = "the data list no usable case to train on"
-        raise _invalid(found, "correct the excluded ones, or write data.splits")
+        details = "the data list no usable case to train on"
+        raise _invalid(details, "correct the excluded ones, or write data.splits")
     check(rows)
     named = {name for name, _ in given_roles}
     return Splits(
@@ -119,7 +121,7 @@ def listed(
 def random_folds(
     cases: Sequence[CaseFiles], *, folds: int = 1, val_share: float, test_share: float, seed: int
 ) -> Splits:
-    """Splits drawn by subject from ``seed``; the order in which ``cases`` are listed does not matter.
+    """Draw splits by subject from ``seed``; the order in which ``cases`` are listed does not matter.
 
     One fold: shares of the labelled subjects for val and test (at least one each where the share is above 0),
     the rest train. Several folds: each subject is tested in exactly one (``test_share`` is not used), val is
@@ -132,6 +134,9 @@ def random_folds(
     n_val, n_test = _count(val_share, len(order)), _count(test_share, len(order))
     if not 1 <= folds <= len(order):
         raise _invalid(f"{folds} folds of {len(order)} labelled subjects", "ask for at most one a subject")
+    if folds == 1 and n_val + n_test >= len(order):
+        details = f"{len(order)} labelled subjects are too few for {n_test} in test and {n_val} in val"
+        raise _invalid(details, "add subjects, or use smaller shares")
     rows: list[SplitRow] = []
     for fold in range(folds):
         tested = order[fold::folds] if folds > 1 else order[:n_test]
@@ -164,12 +169,32 @@ def check(rows: Iterable[SplitRow]) -> None:
     for fold, has_training in trained.items():
         if not has_training:
             raise _invalid(f"fold {fold}: no case to train on", "name labelled cases, or use smaller shares")
-    both = [(fold, subject, held) for (fold, subject), held in roles.items() if len(held) > 1]
+    both = [(fold, subject, words) for (fold, subject), words in roles.items() if len(words) > 1]
     if both:
-        fold, subject, held = both[0]
-        found = f"{len(both)} subjects, the first in fold {fold}: {subject} in {' and '.join(sorted(held))}"
+        fold, subject, words = both[0]
+        details = (
+            f"{len(both)} subjects, the first in fold {fold}: {subject} in {' and '.join(sorted(words))}"
+        )
         how_to_fix = "put all cases of a subject into one role"
-        raise MedsegError(Code.SUBJECT_ON_BOTH_SIDES, "splits", found, how_to_fix)
+        raise MedsegError(Code.SUBJECT_ON_BOTH_SIDES, "splits", details, how_to_fix)
+
+
+def names_on_both_sides(rows: Sequence[SplitRow]) -> list[tuple[str, str]]:
+    """Pairs of cases in different roles of one fold whose names look like one subject's.
+
+    Cases whose subject is known, other than by their own name, are not looked at.
+    """
+    labelled = [row for row in rows if row.role != "unlabelled" and row.subject == row.case]
+    by_name = subjects.guess({row.case for row in labelled})
+    if by_name is None:
+        return []
+    first: dict[tuple[int, str], SplitRow] = {}
+    pairs: dict[tuple[str, str], None] = {}
+    for row in sorted(labelled, key=lambda row: (row.fold, natural_key(row.case))):
+        other = first.setdefault((row.fold, by_name[row.case]), row)
+        if other.role != row.role:
+            pairs[other.case, row.case] = None
+    return list(pairs)
 
 
 def write(path: Path, rows: Iterable[SplitRow]) -> None:
@@ -201,14 +226,14 @@ def _sorted(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _chosen(fold: int, entries: Mapping[str, Sequence[str]], known: list[str]) -> dict[Role, list[str]]:
-    """The names in each role of a fold, each once, in natural order."""
+    """Find the names in each role of a fold, each once, in natural order."""
     if wrong := set(entries) - set(_LABELLED):
         raise _invalid(f"fold {fold}: {', '.join(sorted(wrong))}", f"use {', '.join(_LABELLED)}")
     chosen: dict[Role, list[str]] = {}
     for role in _LABELLED:
         names: set[str] = set()
         for entry in entries.get(role, ()):
-            hits = _expand(entry, known)
+            hits = _expand(nfc(entry), known)
             if not hits:
                 raise _invalid(f"fold {fold}, {role}: no case {entry!r}", "correct the name")
             names.update(hits)

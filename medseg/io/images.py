@@ -26,29 +26,30 @@ from medseg.grid import Array, Grid
 from medseg.io import affine_checks
 from medseg.volume import Volume
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp")
 
 MAX_PIXELS = 2**26
-"""Pixels (8192²) above which a picture is refused before memory is taken for it (TOO_LARGE)."""
+"""Pixels (8192²) above which an image is refused before memory is taken for it (TOO_LARGE)."""
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # What decoders raise for damaged files; failures of the disk are told apart by their errno.
 _DAMAGE = (SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # ITU-R 601, in 65,536ths
+_GREY_OR_RGB = "save it in grey or in red, green, blue"
 _WARNINGS = threading.Lock()
 
 
 def can_read(path: Path) -> bool:
-    """Whether the file's name ends as those of pictures do."""
+    """Tell by the file's name whether it is an image."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
-    """Read a picture as (C, H, W, 1) on the grid (rows, columns, 1) in px, rows downwards; no ``source``.
+    """Read an image as (C, H, W, 1) on the grid (rows, columns, 1) in px, rows downwards; no ``source``.
 
-    With ``channels_last`` C = 3, red, green, blue (a grey picture three times); otherwise C = 1, the grey
-    value (of colours their luma, ITU-R 601). dtype uint8, or uint16 where the file has more bits; float32
-    where it stores floats. Raises FILE_MISSING, FILE_UNREADABLE, NOT_AN_IMAGE, NOT_SCALAR, TRUNCATED, FOUR_D
+    With ``channels_last`` C = 3, red, green, blue (a grey image three times); otherwise C = 1, the grey
+    value (of colours their luma, ITU-R 601). The dtype is the file's: uint8, uint16 or another integer, or
+    floating. Raises FILE_MISSING, FILE_UNREADABLE, NOT_AN_IMAGE, NOT_SCALAR, TRUNCATED, FOUR_D
     (several pages), TOO_SMALL, TOO_LARGE.
     """
     pixels, notes = _decode(path, _as_seen, max_voxels)
@@ -66,7 +67,7 @@ def read_values(
 ) -> Volume:
     """Read a mask as it is stored: (1, H, W, 1) palette indices or grey integers, or (3, H, W, 1) colours.
 
-    A two-colour picture (one bit) holds 0 and 1, unless ``palette_as_colours``, when palettes are read as the
+    A two-colour image (one bit) holds 0 and 1, unless ``palette_as_colours``, when palettes are read as the
     colours they show. Raises what :func:`read` raises.
     """
     pixels, notes = _decode(path, _as_seen if palette_as_colours else _as_stored, max_voxels)
@@ -74,8 +75,27 @@ def read_values(
     return _volume(np.ascontiguousarray(planes), notes)
 
 
+def read_palette(path: Path) -> list[tuple[int, int, int]] | None:
+    """Read the colours (RGB, 0-255) of a palette image by index; None for images without a palette.
+
+    Only the header is read. Raises what :func:`read` raises.
+    """
+    with _coded(path, MAX_PIXELS), path.open("rb") as file:
+        try:
+            with _quiet():
+                image = Image.open(file, formats=_FORMATS)
+                colours = image.getpalette("RGB") if image.mode == "P" else None
+        except UnidentifiedImageError:
+            if not _is_tiff(file):
+                raise
+            return None
+    if colours is None:
+        return None
+    return [(colours[i], colours[i + 1], colours[i + 2]) for i in range(0, len(colours), 3)]
+
+
 def is_grey(path: Path) -> bool:
-    """Whether a picture has the same red, green and blue everywhere; False where it cannot be read."""
+    """Tell whether red, green and blue are the same everywhere; False where the image cannot be read."""
     try:
         colours = read(path, channels_last=True).array
     except MedsegError:
@@ -84,18 +104,20 @@ def is_grey(path: Path) -> bool:
 
 
 def _volume(planes: Array, notes: tuple[Finding, ...]) -> Volume:
-    """A volume of planes (C, H, W)."""
+    """Make a volume of planes (C, H, W)."""
     height, width = planes.shape[1:]
     return Volume(planes[..., None], Grid((height, width, 1), np.eye(4), "px"), None, notes)
 
 
 def _luma(pixels: Array, path: Path) -> Array:
-    """Grey values (H, W) of colours (H, W, 3), in the colours' own type."""
+    """Turn colours (H, W, 3) into grey values (H, W) of the same dtype."""
     if pixels.shape[2] != 3:
-        found = f"{pixels.shape[2]} values a pixel"
-        raise MedsegError(Code.NOT_SCALAR, path, found, "save it in grey or in red, green, blue")
+        details = f"{pixels.shape[2]} values per pixel"
+        raise MedsegError(Code.NOT_SCALAR, path, details, _GREY_OR_RGB)
     if pixels.dtype.kind == "f":
         return np.asarray(pixels @ (_LUMA / 65536).astype(pixels.dtype))
+    if pixels.dtype not in (np.uint8, np.uint16):  # the sum below would not fit 32 bits
+        return np.asarray(np.rint(pixels.astype(np.float64) @ (_LUMA / 65536)).astype(pixels.dtype))
     return ((pixels.astype(np.uint32) @ _LUMA + 32768) >> 16).astype(pixels.dtype)
 
 
@@ -105,7 +127,7 @@ def _luma(pixels: Array, path: Path) -> Array:
 def _decode(
     path: Path, seen_as: Callable[[Image.Image], Image.Image], max_voxels: int
 ) -> tuple[Array, tuple[Finding, ...]]:
-    """Pixels (H, W) or (H, W, C) in native byte order, and notes."""
+    """Give pixels (H, W) or (H, W, C) in native byte order, bits as uint8, and notes."""
     limit = min(max_voxels, MAX_PIXELS)
     with _coded(path, limit), path.open("rb") as file:
         try:
@@ -114,7 +136,10 @@ def _decode(
             if not _is_tiff(file):
                 raise
             pixels, notes = _through_tifffile(file, path, limit), ()
-    return pixels.astype(_kept_as(pixels), copy=False), notes
+    if pixels.dtype.kind not in "biuf":
+        raise MedsegError(Code.NOT_SCALAR, path, f"pixels are {pixels.dtype}", _GREY_OR_RGB)
+    kept = np.dtype(np.uint8) if pixels.dtype.kind == "b" else pixels.dtype.newbyteorder("=")
+    return pixels.astype(kept, copy=False), notes
 
 
 @contextmanager
@@ -123,8 +148,7 @@ def _coded(path: Path, limit: int) -> Iterator[None]:
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        told = str(error).partition(" exceeds")[0]
-        raise _too_large(path, told, limit) from error
+        raise _too_large(path, str(error).partition(" exceeds")[0], limit) from error
     except UnidentifiedImageError as error:
         raise _not_identified(path) from error
     except tifffile.TiffFileError as error:
@@ -146,7 +170,7 @@ def _not_identified(path: Path) -> MedsegError:
 
 
 def _too_large(path: Path, details: str, limit: int) -> MedsegError:
-    how_to_fix = "cut the image into smaller ones"
+    how_to_fix = "cut the image into smaller ones, or save it with fewer pixels"
     return MedsegError(Code.TOO_LARGE, path, f"{details}, the limit is {limit} pixels", how_to_fix)
 
 
@@ -160,7 +184,7 @@ def _is_tiff(file: BinaryIO) -> bool:
 def _through_pillow(
     file: BinaryIO, path: Path, seen_as: Callable[[Image.Image], Image.Image], limit: int
 ) -> tuple[Array, tuple[Finding, ...]]:
-    """Raises UnidentifiedImageError for what tifffile may know better."""
+    """Decode through pillow. Raises UnidentifiedImageError for what tifffile may know better."""
     with _quiet():
         image = Image.open(file, formats=_FORMATS)
         _check_size(path, image.height, image.width, limit)
@@ -172,17 +196,21 @@ def _through_pillow(
         file.seek(0)
         image = Image.open(file, formats=_FORMATS)
         orientation = _orientation(image)
+        unsigned = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_uint32(image)
     image.load()
-    if orientation == 1:
-        return np.asarray(seen_as(image)), ()
-    ImageOps.exif_transpose(image, in_place=True)
-    note = Finding(Code.TURNED_UPRIGHT, str(path), f"orientation {orientation}", "nothing to do")
-    return np.asarray(seen_as(image)), (note,)
+    notes: tuple[Finding, ...] = ()
+    if orientation != 1:
+        ImageOps.exif_transpose(image, in_place=True)
+        notes = (Finding(Code.TURNED_UPRIGHT, str(path), f"orientation {orientation}", "nothing to do"),)
+    pixels = np.asarray(seen_as(image))
+    if image.format == "PNG" and image.mode == "I":  # some versions of pillow hand out PNG's 16 bits as 32
+        pixels = pixels.astype(np.uint16)
+    return pixels.view(np.uint32) if unsigned else pixels, notes
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warning leaves pillow, and that of a large image is an error; one thread at a time."""
+    """Silence pillow's warnings, but make that of a large image an error; for one thread at a time."""
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -196,10 +224,17 @@ def _keep_bits(image: TiffImagePlugin.TiffImageFile) -> None:
         raise UnidentifiedImageError(f"{max(bits)} bits a colour")
 
 
+def _is_uint32(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Tell whether a TIFF holds unsigned 32-bit integers, whose bits pillow hands out as signed ones."""
+    tags = image.tag_v2
+    bits, kinds = tags.get(TiffImagePlugin.BITSPERSAMPLE), tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
+    return image.mode == "I" and bits == (32,) and kinds == (1,)
+
+
 def _check_size(path: Path, height: int, width: int, limit: int) -> None:
     if min(height, width) == 1:
-        found, how_to_fix = f"{height}×{width} pixels", "give a picture of two rows and two columns or more"
-        raise MedsegError(Code.TOO_SMALL, path, found, how_to_fix)
+        how_to_fix = "give an image of two rows and two columns or more"
+        raise MedsegError(Code.TOO_SMALL, path, f"{height}×{width} pixels", how_to_fix)
     affine_checks.spatial_shape(
         (height, width), path, channels_last=False, max_voxels=affine_checks.MAX_VOXELS
     )
@@ -215,12 +250,12 @@ def _one_page(path: Path, pages: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or it cannot be read."""
+    """Give the EXIF orientation, 1 (upright) where there is none or it cannot be read."""
     try:
-        held = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (*_DAMAGE, OSError):
         return 1
-    return held if held in range(1, 9) else 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _as_seen(image: Image.Image) -> Image.Image:
@@ -235,14 +270,14 @@ def _as_stored(image: Image.Image) -> Image.Image:
 
 
 def _through_tifffile(file: BinaryIO, path: Path, limit: int) -> Array:
-    """The only page of a TIFF, (H, W) or (H, W, C); an alpha channel is dropped."""
+    """Decode the only page of a TIFF, (H, W) or (H, W, C); an alpha channel is dropped."""
     with tifffile.TiffFile(file) as tiff:
         _one_page(path, len(tiff.pages))
         page = tiff.pages.first
         _check_size(path, page.imagelength, page.imagewidth, limit)
         axes, pixels = page.axes, _decompressed(page, path)
     if axes not in {"YX", "YXS", "SYX"}:
-        raise MedsegError(Code.NOT_SCALAR, path, f"axes {axes}", "save it in grey or in red, green, blue")
+        raise MedsegError(Code.NOT_SCALAR, path, f"axes {axes}", _GREY_OR_RGB)
     if axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.ndim == 3 and pixels.shape[2] in {2, 4}:
@@ -257,13 +292,4 @@ def _decompressed(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> A
         if "imagecodecs" not in str(error):
             raise
         how_to_fix = "save it uncompressed, or as PNG"
-        raise MedsegError(Code.NOT_AN_IMAGE, path, "TIFF of a compression not known", how_to_fix) from error
-
-
-def _kept_as(pixels: Array) -> np.dtype[np.generic]:
-    """The type that pixels are kept in: bits as bytes, 32-bit integers as 16 where they fit."""
-    if pixels.dtype.kind == "b":
-        return np.dtype(np.uint8)
-    if pixels.dtype == np.int32 and pixels.size and pixels.min() >= 0 and pixels.max() < 2**16:
-        return np.dtype(np.uint16)
-    return pixels.dtype.newbyteorder("=")
+        raise MedsegError(Code.NOT_AN_IMAGE, path, "TIFF with an unknown compression", how_to_fix) from error

@@ -1,7 +1,8 @@
-"""NIfTI-1, NIfTI-2 (.nii, .nii.gz) and FreeSurfer (.mgh, .mgz) to volumes; label maps and margins to NIfTI.
+"""NIfTI-1, NIfTI-2 (.nii, .nii.gz) and FreeSurfer (.mgh, .mgz) to volumes; label maps to NIfTI.
 
 The headers are parsed by nibabel; the voxels are read in chunks, so that a scan is in memory once, in its own
-dtype, and the compression's checksum is always verified. The header's unit of length is taken as mm.
+dtype, and the compression's checksum is always verified. Lengths in metres or microns become mm; those
+without a unit are taken as mm.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import nibabel as nib
 import numpy as np
 
 from medseg import files
+from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io import affine_checks, headers
 from medseg.volume import Volume
@@ -38,33 +40,38 @@ _STORED_AS: dict[str, np.dtype[Any]] = {"float16": np.dtype(np.float32), "bool":
 
 
 def can_read(path: Path) -> bool:
-    """Whether the file's name ends as NIfTI or FreeSurfer volumes do."""
+    """Tell by the file's name whether it is a NIfTI or FreeSurfer volume."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
-    """Read a scan or label map as (C, X, Y, Z) in the dtype on disk (native byte order) or scaled to float32.
+    """Read a scan or label map as (C, X, Y, Z) in the dtype on disk (native byte order), or scaled.
 
-    ``channels_last`` takes a fourth axis as channels; otherwise C = 1. The array lies in memory as on disk,
-    X fastest. ``source`` is the NIfTI header, or None for FreeSurfer files. Where no orientation is coded,
-    the axes are taken as R, A, S with the header's voxel sizes and the origin at voxel 0.
+    ``channels_last`` takes a fourth axis as channels; otherwise C = 1. Scaled values are float32, or float64
+    where float32 would round neighbouring values together. The array lies in memory as on disk, X fastest.
+    ``source`` is the NIfTI header, or None for FreeSurfer files. Where no orientation is coded, the axes are
+    taken as R, A, S with the header's voxel sizes and the origin at voxel 0.
 
     Raises FILE_MISSING, FILE_UNREADABLE, NOT_AN_IMAGE, TRUNCATED, NOT_SCALAR, FOUR_D, TOO_SMALL, TOO_LARGE,
-    SFORM_QFORM_DISAGREE, AFFINE_INVALID, SHEARED.
+    SFORM_QFORM_DISAGREE, AFFINE_INVALID, SHEARED, VALUES_TOO_LARGE.
     """
     with _opened(path) as (stream, most_bytes):
-        about = headers.describe(
-            stream.read(headers.LONGEST), path, channels_last=channels_last, max_voxels=max_voxels
-        )
-        needed = about.offset + about.voxels * about.dtype.itemsize
+        block = stream.read(headers.LONGEST)
+        layout = headers.describe(block, path, channels_last=channels_last, max_voxels=max_voxels)
+        needed = layout.offset + layout.voxels * layout.dtype.itemsize
         if needed > most_bytes:  # before memory is taken for it
             raise affine_checks.truncated(path, f"{needed} bytes announced, at most {most_bytes} there")
-        stream.seek(about.offset)
-        voxels = _read_voxels(stream, about)
+        stream.seek(layout.offset)
+        try:
+            voxels = _read_voxels(stream, layout)
+        except FloatingPointError as error:
+            details = f"slope {layout.scaling} takes values beyond {layout.value_dtype}"
+            how_to_fix = "correct the slope and intercept in the header"
+            raise MedsegError(Code.VALUES_TOO_LARGE, path, details, how_to_fix) from error
         while stream.read(_CHUNK):  # gzip compares its checksum only at the end
             pass
-    array = voxels.reshape((*about.shape, about.channels), order="F")
-    return Volume(np.moveaxis(array, -1, 0), Grid(about.shape, about.affine), about.source, about.notes)
+    array = voxels.reshape((*layout.shape, layout.channels), order="F")
+    return Volume(np.moveaxis(array, -1, 0), Grid(layout.shape, layout.affine), layout.source, layout.notes)
 
 
 def write(volume: Volume, path: Path) -> None:
@@ -90,10 +97,10 @@ def write(volume: Volume, path: Path) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[_Stream, int]]:
-    """Give ``path`` as a stream of plain bytes, and how many it can hold at most.
+    """Give ``path`` as a stream of plain bytes, and the most bytes that it can hold.
 
-    Whether it is compressed is told by its first bytes, not by its name. What goes wrong while reading
-    leaves as FILE_MISSING, FILE_UNREADABLE or TRUNCATED.
+    The first bytes, not the name, tell whether it is compressed. Raises FILE_MISSING, FILE_UNREADABLE or
+    TRUNCATED, also for errors while reading.
     """
     try:
         with path.open("rb") as file:
@@ -111,19 +118,22 @@ def _opened(path: Path) -> Iterator[tuple[_Stream, int]]:
         raise affine_checks.refusal_to_open(path, error) from error
 
 
-def _read_voxels(stream: _Stream, about: headers.Description) -> Array:
-    """All voxels, flat, in native byte order; scaled to float32 where the header says so."""
-    size = about.dtype.itemsize
-    out = np.empty(about.voxels, np.float32 if about.scaling else about.dtype.newbyteorder("="))
-    for start in range(0, about.voxels, _CHUNK):
+def _read_voxels(stream: _Stream, layout: headers.VoxelLayout) -> Array:
+    """Read all voxels, flat, in native byte order, scaled where the header says so.
+
+    Raises FloatingPointError for finite values that scaling takes beyond their dtype.
+    """
+    size = layout.dtype.itemsize
+    out = np.empty(layout.voxels, layout.value_dtype)
+    for start in range(0, layout.voxels, _CHUNK):
         part = out[start : start + _CHUNK]
         block = stream.read(part.size * size)
         if len(block) < part.size * size:
-            raise EOFError(f"{start + len(block) // size} of {about.voxels} voxels there")
-        raw = np.frombuffer(block, about.dtype)
-        if about.scaling:
-            slope, inter = about.scaling
-            with np.errstate(over="ignore", invalid="ignore"):  # the check of voxels finds what is not finite
+            raise EOFError(f"{start + len(block) // size} of {layout.voxels} voxels there")
+        raw = np.frombuffer(block, layout.dtype)
+        if layout.scaling:
+            slope, inter = layout.scaling
+            with np.errstate(over="raise", under="ignore", invalid="ignore"):
                 part[:] = raw.astype(np.float64) * slope + inter
         else:
             part[:] = raw
@@ -131,7 +141,7 @@ def _read_voxels(stream: _Stream, about: headers.Description) -> Array:
 
 
 def _header_to_write(volume: Volume, dtype: np.dtype[Any]) -> Any:
-    """A fresh little-endian header for ``dtype`` that holds the place and nothing else of the source."""
+    """Make a little-endian header for ``dtype`` that takes the place, and nothing else, from the source."""
     source, grid = volume.source, volume.grid
     kind = nib.Nifti2Header if isinstance(source, nib.Nifti2Header) else nib.Nifti1Header
     header = kind(endianness="<")
@@ -140,7 +150,8 @@ def _header_to_write(volume: Volume, dtype: np.dtype[Any]) -> Any:
     header["vox_offset"] = header.single_vox_offset
     header["scl_slope"], header["scl_inter"] = 1, 0
     if isinstance(source, nib.Nifti1Header) and _places_at(source, grid):
-        header["pixdim"][:4] = source["pixdim"][:4]
+        header["pixdim"][0] = source["pixdim"][0]
+        header["pixdim"][1:4] = np.abs(source["pixdim"][1:4])
         for name in _PLACE_FIELDS:
             header[name] = source[name]
     else:
@@ -159,13 +170,12 @@ def _code_affine(header: Any, grid: Grid) -> None:
     header["pixdim"][1:4] = grid.spacing
     header.set_sform(grid.affine, code=1)
     header.set_qform(grid.affine, code=1)  # sheared axes are squared by nibabel
-    qform = headers.affine_of(header, grid.shape)
-    if qform is None:
+    if headers.affine_of(header, grid.shape) is None:
         header["qform_code"] = 0
 
 
 def _write_stream(stream: _Stream, header: Any, array: Array) -> None:
-    """Header, four bytes that say "no extensions", voxels slice by slice with X fastest."""
+    """Write header, four bytes that say "no extensions", and voxels slice by slice with X fastest."""
     stream.write(header.binaryblock + bytes(header.single_vox_offset - len(header.binaryblock)))
     for z in range(array.shape[2]):
         stream.write(array[:, :, z].astype(header.get_data_dtype(), copy=False).tobytes(order="F"))

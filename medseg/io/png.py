@@ -1,4 +1,4 @@
-"""Label maps and margin maps of images to PNG: palette pictures whose indices are the class values.
+"""Label maps and confidence maps of images to PNG: palette images whose indices are the class values.
 
 The same map gives the same bytes; a file is whole or not there.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from medseg import files
-from medseg.classes import ClassList
+from medseg.classes import VOID_COLOUR, ClassList
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
 from medseg.volume import Volume
@@ -19,10 +19,7 @@ from medseg.volume import Volume
 SUFFIX = ".png"
 
 FULL_SHARE = 65535
-"""What a share of 1 is stored as."""
-
-VOID_COLOUR = (224, 224, 192)
-"""What void is shown in where its class list has no colour for it, as in PASCAL VOC's masks."""
+"""Stored value of a share of 1."""
 
 _PALETTE_HOLDS = 255
 _GREY_HOLDS = 65535
@@ -34,12 +31,15 @@ def write_labels(labels: Volume, classes: ClassList, path: Path) -> None:
     A class list with values above 255 gives a 16-bit grey PNG, which has no colours. Raises KEYWORD_INVALID
     for class values that no PNG holds.
     """
-    held = [*classes.values, *classes.void_values[:1]]
-    if min(held) < 0 or max(held) > _GREY_HOLDS:
-        found = f"class values {min(held)} to {max(held)}, and label maps of images are PNG files"
-        raise MedsegError(Code.KEYWORD_INVALID, path, found, f"use values from 0 to {_GREY_HOLDS}")
+    values = [*classes.values, *classes.void_values[:1]]
+    if min(values) < 0 or max(values) > _GREY_HOLDS:
+        details = f"class values {min(values)} to {max(values)}, and label maps of images are PNG files"
+        raise MedsegError(Code.KEYWORD_INVALID, path, details, f"use values from 0 to {_GREY_HOLDS}")
     pixels = _pixels(labels)
-    if max(held) > _PALETTE_HOLDS:
+    most = _GREY_HOLDS if max(values) > _PALETTE_HOLDS else _PALETTE_HOLDS
+    if pixels.min() < 0 or pixels.max() > most:
+        raise ValueError(f"label values {pixels.min()} to {pixels.max()} where a PNG holds 0 to {most}")
+    if most == _GREY_HOLDS:
         _write(Image.fromarray(pixels.astype(np.uint16)), path)
         return
     image = Image.fromarray(pixels.astype(np.uint8))
@@ -54,19 +54,19 @@ def write_share(share: Volume, path: Path) -> None:
 
 
 def _pixels(volume: Volume) -> Array:
-    """The rows and columns (H, W) of an image's only channel."""
+    """Give the rows and columns (H, W) of an image's only channel."""
     if len(volume.array) != 1 or volume.grid.shape[2] != 1:
         raise ValueError(f"one channel of one slice goes into a PNG, got {volume.array.shape}")
     return np.ascontiguousarray(volume.array[0, :, :, 0])
 
 
 def _palette(classes: ClassList) -> bytes:
-    """256 colours: the classes', those of void, and black for all other values."""
+    """Give 256 colours: the classes', those of void, and black for all other values."""
     table = np.zeros((256, 3), np.uint8)
-    of_void = classes.void_colours[0] if classes.void_colours else VOID_COLOUR
+    void_colour = classes.void_colours[0] if classes.void_colours else VOID_COLOUR
     for value in classes.void_values:
         if 0 <= value <= _PALETTE_HOLDS:
-            table[value] = of_void
+            table[value] = void_colour
     for row in classes.classes:
         table[row.value] = row.colour
     return table.tobytes()

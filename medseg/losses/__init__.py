@@ -1,4 +1,4 @@
-"""Losses by pixel and by overlap, and where class weights come from: the table, and what builds a row of it.
+"""Losses by pixel and by overlap, and class weights: the table of losses, and the function that builds one.
 
 A loss maps logits ``(B, K, H, W)``, or a list of such heads under deep supervision, and labels
 ``(B, H, W)`` to a scalar; :class:`medseg.losses.base.Loss` says the rest. This module imports no torch, so
@@ -30,10 +30,10 @@ LOSSES: dict[str, str] = {
 """Name in a recipe -> ``module:Class``."""
 
 TAKE_WEIGHT_MAPS = ("ce", "ce_dice", "focal")
-"""Those whose sum over pixels may be weighted by a map."""
+"""Losses whose sum over pixels may be weighted by a map."""
 
 OF_MASKS = ("bce", "bce_dice")
-"""Those of overlapping masks, with labels of bits; all others are of classes that exclude each other."""
+"""Losses of overlapping masks, with labels of bits; all others are of classes that exclude each other."""
 
 
 def build(name: str, class_weights: Sequence[float] | None = None, **keywords: Any) -> Loss:

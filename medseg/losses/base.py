@@ -1,4 +1,4 @@
-"""What every loss promises, and the parts they share."""
+"""The base of all losses, and the parts they share."""
 
 from __future__ import annotations
 
@@ -27,32 +27,34 @@ class Loss(nn.Module, ABC):
     def forward(
         self, logits: Tensor | Sequence[Tensor], labels: Tensor, weight_map: Tensor | None = None
     ) -> Tensor:
-        """The loss, averaged over heads; KEYWORD_INVALID if it takes no weight map and one is given."""
+        """Compute the loss, averaged over heads. Raises KEYWORD_INVALID for a weight map it cannot use."""
         return self.by_head(logits, labels, weight_map).mean()
 
     def by_head(
         self, logits: Tensor | Sequence[Tensor], labels: Tensor, weight_map: Tensor | None = None
     ) -> Tensor:
-        """The loss of each head, (heads,)."""
+        """Compute the loss of each head, (heads,)."""
         heads = [logits] if isinstance(logits, Tensor) else list(logits)
         with torch.autocast(heads[0].device.type, enabled=False):
             return torch.stack([self._of_head(head.float(), labels, weight_map) for head in heads])
 
     def _of_head(self, logits: Tensor, labels: Tensor, weight_map: Tensor | None) -> Tensor:
         if weight_map is not None:
-            found = f"{type(self).__name__} takes no weight map"
             raise MedsegError(
-                Code.KEYWORD_INVALID, "loss", found, "use a loss with a cross-entropy, or no map"
+                Code.KEYWORD_INVALID,
+                "loss",
+                f"{type(self).__name__} takes no weight map",
+                "use a loss with a cross-entropy, or no map",
             )
         return self.of_head(logits, self.truth_of(labels, logits.shape[1]))
 
     def truth_of(self, labels: Tensor, classes: int) -> Tensor:
-        """Labels (B, H, W) as :meth:`of_head` takes them."""
+        """Turn labels (B, H, W) into what :meth:`of_head` takes."""
         return one_hot(labels, classes)
 
     @abstractmethod
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """The loss of one head from logits and one-hot truth (void: all zero), both (B, K, H, W) float32."""
+        """Compute the loss of one head; logits and one-hot truth (void: zero) are (B, K, H, W) float32."""
 
 
 class MappedLoss(Loss):
@@ -66,23 +68,23 @@ class MappedLoss(Loss):
 
     @abstractmethod
     def of_mapped_head(self, logits: Tensor, truth: Tensor, weight_map: Tensor) -> Tensor:
-        """As :meth:`of_head`, with a weight map (B, H, W) float32."""
+        """Compute the loss of one head with a weight map (B, H, W) float32."""
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Labels (B, H, W) -> (B, K, H, W) float32; void (any index from K upwards) is zero in all K."""
+    """Encode labels (B, H, W) as (B, K, H, W) float32; void (any index from K upwards) is zero in all K."""
     index = torch.arange(classes, device=labels.device).view(1, classes, 1, 1)
     return (labels.unsqueeze(1) == index).float()
 
 
 def ratio(numerator: Tensor, denominator: Tensor, empty: float) -> Tensor:
-    """Element-wise quotient of non-negative numbers; ``empty`` where the denominator is zero."""
+    """Divide non-negative numbers element by element; ``empty`` where the denominator is zero."""
     safe = denominator.clamp_min(torch.finfo(denominator.dtype).tiny)
     return torch.where(denominator > 0, numerator / safe, empty)
 
 
 def reduce(values: Tensor, reduction: Reduction) -> Tensor:
-    """Mean or sum over all values."""
+    """Take the mean or the sum over all values."""
     return values.mean() if reduction == "mean" else values.sum()
 
 

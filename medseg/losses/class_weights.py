@@ -9,7 +9,7 @@ from medseg.grid import Array
 
 
 def median_frequency(counts: Array, pixels: Array | None = None) -> Array:
-    """Weights (K,) float64 from pixel counts (N, K) of N images or cases: w = median(freq) / freq.
+    """Compute weights (K,) float64 from pixel counts (N, K) of N images or cases: w = median(freq) / freq.
 
     freq(c) = pixels of c / all pixels of the images that contain c. Void pixels are in no count of a class,
     but they are pixels of their image: ``pixels`` (N,) holds the images' sizes (default: the counts' sums).

@@ -23,7 +23,7 @@ class MaskLoss(Loss):
     """Base of the losses of overlapping masks."""
 
     def truth_of(self, labels: Tensor, classes: int) -> Tensor:
-        """Labels (B, H, W) -> (B, 2, L, H, W) float32: outside, and inside, of each mask; void: both zero."""
+        """Encode labels (B, H, W) as (B, 2, L, H, W) float32: outside, inside each mask; void: both zero."""
         bits = torch.arange(classes, device=labels.device).view(1, classes, 1, 1)
         inside = (labels.unsqueeze(1).int() >> bits) & 1
         sides = torch.stack([1 - inside, inside], dim=1)
@@ -31,7 +31,7 @@ class MaskLoss(Loss):
 
     @abstractmethod
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """The loss of one head from logits (B, L, H, W) and truth as :meth:`truth_of` gives it."""
+        """Compute the loss of one head from logits (B, L, H, W) and what :meth:`truth_of` gives."""
 
 
 class MaskCrossEntropy(MaskLoss):
@@ -49,7 +49,7 @@ class MaskCrossEntropy(MaskLoss):
         self.register_buffer("class_weights", checked_weights(class_weights), persistent=False)
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """Weighted sum or mean over what is not void; 0 if there is nothing."""
+        """Take the weighted sum or mean over what is not void; 0 if there is nothing."""
         outside, inside = truth.unbind(1)
         weights = (outside + inside) * self._weights_of(logits)
         losses = -(outside * F.logsigmoid(-logits) + inside * F.logsigmoid(logits))
@@ -57,13 +57,15 @@ class MaskCrossEntropy(MaskLoss):
         return total if self.reduction == "sum" else ratio(total, weights.sum(), empty=0.0)
 
     def _weights_of(self, logits: Tensor) -> Tensor:
-        """(1, L, 1, 1)."""
+        """Give the weights of the masks, (1, L, 1, 1)."""
         masks = logits.shape[1]
         if self.class_weights is None:
             return logits.new_ones(1, masks, 1, 1)
         if len(self.class_weights) != masks:
-            found = f"{len(self.class_weights)} class weights for {masks} masks"
-            raise MedsegError(Code.KEYWORD_INVALID, "loss", found, f"give {masks} class weights, one a mask")
+            details = f"{len(self.class_weights)} class weights for {masks} masks"
+            raise MedsegError(
+                Code.KEYWORD_INVALID, "loss", details, f"give {masks} class weights, one a mask"
+            )
         return self.class_weights.to(logits.device).view(1, masks, 1, 1)
 
 
@@ -79,7 +81,7 @@ class MaskCEDice(MaskLoss):
         self.cross_entropy = MaskCrossEntropy(class_weights, reduction)
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """The two added."""
+        """Add the two."""
         outside, inside = truth.unbind(1)
         dice = soft_dice(logits.sigmoid() * (outside + inside), inside)
         return self.cross_entropy.of_head(logits, truth) + (1 - dice).mean()

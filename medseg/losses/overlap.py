@@ -25,7 +25,7 @@ from medseg.losses.pixel import CrossEntropy
 
 
 def soft_dice(p: Tensor, y: Tensor, *, smooth: float = 0.0, squared: bool = False) -> Tensor:
-    """Dice of each class, (K,): (2Σpy + smooth) / (Σp + Σy + smooth), with Σp² + Σy² if ``squared``.
+    """Compute each class's Dice, (K,): (2Σpy + smooth) / (Σp + Σy + smooth), with Σp² + Σy² if ``squared``.
 
     :param p: probabilities (B, K, H, W), zero at void. :param y: one-hot truth of the same shape.
     A class in neither (denominator 0) has Dice 1.
@@ -35,7 +35,7 @@ def soft_dice(p: Tensor, y: Tensor, *, smooth: float = 0.0, squared: bool = Fals
 
 
 def soft_iou(p: Tensor, y: Tensor) -> Tensor:
-    """IoU of each class, (K,): Σpy / Σ(p + y − py); arguments and empty classes as in :func:`soft_dice`."""
+    """Compute the IoU of each class, (K,): Σpy / Σ(p + y − py); see :func:`soft_dice` for the arguments."""
     return ratio(_total(p * y), _total(p + y - p * y), empty=1.0)
 
 
@@ -50,7 +50,7 @@ class SoftDice(Loss):
         self.reduction, self.first, self.squared = reduction, 0 if background else 1, squared
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """1 − Dice over the batch's pixels."""
+        """Compute 1 − Dice over the batch's pixels."""
         dice = soft_dice(_probabilities(logits, truth), truth, squared=self.squared)
         return reduce(1 - dice[self.first :], self.reduction)
 
@@ -64,7 +64,7 @@ class SoftIoU(Loss):
         self.reduction, self.first = reduction, 0 if background else 1
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """1 − IoU over the batch's pixels."""
+        """Compute 1 − IoU over the batch's pixels."""
         iou = soft_iou(_probabilities(logits, truth), truth)
         return reduce(1 - iou[self.first :], self.reduction)
 
@@ -82,11 +82,11 @@ class CEDice(MappedLoss):
         self.cross_entropy, self.dice = CrossEntropy(class_weights, reduction), SoftDice()
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """The two added."""
+        """Add the two."""
         return self.cross_entropy.of_head(logits, truth) + self.dice.of_head(logits, truth)
 
     def of_mapped_head(self, logits: Tensor, truth: Tensor, weight_map: Tensor) -> Tensor:
-        """The two added; the map weighs the cross-entropy alone."""
+        """Add the two; the map weighs the cross-entropy alone."""
         mapped = self.cross_entropy.of_mapped_head(logits, truth, weight_map)
         return mapped + self.dice.of_head(logits, truth)
 
@@ -109,11 +109,11 @@ class UNetPP(Loss):
     def forward(
         self, logits: Tensor | Sequence[Tensor], labels: Tensor, weight_map: Tensor | None = None
     ) -> Tensor:
-        """The equation, averaged or summed over heads."""
+        """Compute the equation, averaged or summed over heads."""
         return reduce(self.by_head(logits, labels, weight_map), self.reduction)
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """½·CE − Dice of one head."""
+        """Compute ½·CE − Dice of one head."""
         dice = soft_dice(_probabilities(logits, truth), truth, smooth=self.smooth)
         return self.cross_entropy.of_head(logits, truth) / 2 - dice[1:].mean()
 

@@ -30,11 +30,11 @@ class _PixelLoss(MappedLoss):
         self.register_buffer("class_weights", checked_weights(class_weights), persistent=False)
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """Weighted sum or mean over the pixels that are not void; 0 if there are none."""
+        """Take the weighted sum or mean over the pixels that are not void; 0 if there are none."""
         return self._weighted(logits, truth, self._weights_of(truth))
 
     def of_mapped_head(self, logits: Tensor, truth: Tensor, weight_map: Tensor) -> Tensor:
-        """The same with the map added to the class weights."""
+        """Do the same with the map added to the class weights."""
         return self._weighted(logits, truth, self._weights_of(truth) + weight_map * truth.sum(dim=1))
 
     def _weighted(self, logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class _PixelLoss(MappedLoss):
 
     @abstractmethod
     def of_pixel(self, log_p: Tensor) -> Tensor:
-        """The loss of each pixel from the log-probability of its true class, (B, H, W)."""
+        """Compute the loss of each pixel from the log-probability of its true class, (B, H, W)."""
 
     def _weights_of(self, truth: Tensor) -> Tensor:
         if self.class_weights is None:
@@ -66,7 +66,7 @@ class CrossEntropy(_PixelLoss):
     """−Σ w·log p(y) over pixels, divided by Σ w under "mean"."""
 
     def of_pixel(self, log_p: Tensor) -> Tensor:
-        """−log p."""
+        """Compute −log p."""
         return -log_p
 
 
@@ -84,14 +84,14 @@ class Focal(_PixelLoss):
         self.gamma = gamma
 
     def of_pixel(self, log_p: Tensor) -> Tensor:
-        """−(1 − p)^γ·log p."""
+        """Compute −(1 − p)^γ·log p."""
         # 1 − p is kept off zero, where the slope of a power below one is infinite.
         missed = -torch.expm1(log_p).clamp_max(-1e-12)
         return -(missed**self.gamma) * log_p
 
 
 def checked_weights(class_weights: Sequence[float] | None) -> Tensor | None:
-    """Class weights (K,) float32, or None; KEYWORD_INVALID if one is negative, or none positive."""
+    """Check class weights: (K,) float32, or None. Raises KEYWORD_INVALID if one is negative, all are 0."""
     if class_weights is None:
         return None
     for weight in class_weights:

@@ -23,16 +23,27 @@ Sigma = Annotated[float, Field(gt=0)]
 
 
 class CRFSettings(BaseModel):
-    """Weights and widths of both kernels (σα, σγ in pixels, σβ in grey values), and the mean-field steps."""
+    """Weights and widths of the two kernels of a dense CRF, and the number of its mean-field steps."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     w1: Weight = 4.0
+    """Weight by which near pixels of similar grey values get the same class. Typical: 3 to 10."""
+
     sigma_alpha: Sigma = 70.0
+    """Width of that kernel in pixels. Typical: 30 to 100 for images, less for scans."""
+
     sigma_beta: Sigma = 4.0
+    """Width of that kernel in grey values, 0 to 255. Typical: 3 to 10."""
+
     w2: Weight = 3.0
+    """Weight by which near pixels get the same class. Typical: 3."""
+
     sigma_gamma: Sigma = 3.0
+    """Width of that kernel in pixels. Typical: 1 to 5."""
+
     iterations: Annotated[int, Field(ge=1)] = 10
+    """Mean-field steps. Typical: 5 to 10."""
 
 
 THRESHOLD = 0.5

@@ -116,6 +116,8 @@ def he_(module: nn.Module) -> None:
     """
     if not (type(module) is nn.Conv2d or type(module) is nn.ConvTranspose2d):
         return
+    if module.weight.is_meta:  # nothing to draw, and torch would import its compiler for it (one second)
+        return
     fan_in = math.prod(module.kernel_size) * module.in_channels / module.groups
     if isinstance(module, nn.ConvTranspose2d):
         fan_in /= math.prod(module.stride)

@@ -43,10 +43,10 @@ class DeepLabASPP(Network):
     ) -> None:
         super().__init__(in_channels, classes)
         self.scales = scales
-        self.body = VGG16(in_channels, width=width, output_stride=8)
+        self.backbone = VGG16(in_channels, width=width, output_stride=8)
         self.branches = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(self.body.widths[4], hidden, 3, padding=rate, dilation=rate),
+                nn.Conv2d(self.backbone.widths[4], hidden, 3, padding=rate, dilation=rate),
                 nn.ReLU(),
                 nn.Dropout(dropout),
                 nn.Conv2d(hidden, hidden, 1),
@@ -64,14 +64,14 @@ class DeepLabASPP(Network):
         full: list[Tensor] = []
         for scale in self.scales:
             size = tuple(8 * max(1, round(side * scale / 8)) for side in x.shape[-2:])
-            features = self.body(resized(x, size))[-1]  # (B, 8 · width, H / 8, W / 8) of this scale
+            features = self.backbone(resized(x, size))[-1]  # (B, 8 · width, H / 8, W / 8) of this scale
             scores = torch.stack([branch(features) for branch in self.branches]).sum(0)
             full.append(resized(scores, x.shape))  # (B, K, H, W)
         return torch.stack(full).amax(0)
 
     def pretrained_key_map(self) -> dict[str, str]:
         """VGG16's 13 convolutions."""
-        return self.body.pretrained_key_map("body")
+        return self.backbone.pretrained_key_map("backbone")
 
 
 class DeepLabLargeFOV(DeepLabASPP):

@@ -40,9 +40,9 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3(Network):
-    """A body with rates in place of its last strides, and the spatial pyramid :class:`ASPP`.
+    """A backbone with rates in place of its last strides, and the spatial pyramid :class:`ASPP`.
 
-    :param width: channels of the body's first level; 64 is the published size.
+    :param width: channels of the backbone's first level; 64 is the published size.
     :param hidden: channels of the pyramid.
     :param output_stride: image size over feature size; at 8 the pyramid's rates 6, 12, 18 are doubled.
     """
@@ -54,32 +54,32 @@ class DeepLabV3(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BackboneName = "resnet50",
+        backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         hidden: Count = 256,
         output_stride: Literal[8, 16] = 16,
     ) -> None:
         super().__init__(in_channels, classes)
         self.size_divisor = output_stride
-        self.body = make_backbone(body, in_channels, width=width, output_stride=output_stride)
+        self.backbone = make_backbone(backbone, in_channels, width=width, output_stride=output_stride)
         rates = tuple(rate * 16 // output_stride for rate in (6, 12, 18))
-        self.aspp = ASPP(self.body.widths[4], hidden, rates)
+        self.aspp = ASPP(self.backbone.widths[4], hidden, rates)
         self.head = nn.Conv2d(hidden, classes, 1)
         self.apply(he_)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
-        features = self.body(x)[4]  # (B, widths[4], H / output stride, W / output stride)
+        features = self.backbone(x)[4]  # (B, widths[4], H / output stride, W / output stride)
         return resized(self.head(self.aspp(features)), x.shape)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The body's layers."""
-        return self.body.pretrained_key_map("body")
+        """The backbone's layers."""
+        return self.backbone.pretrained_key_map("backbone")
 
 
 class DeepLabV3Plus(DeepLabV3):
-    """:class:`DeepLabV3` with a decoder that adds the body's details at stride 4."""
+    """:class:`DeepLabV3` with a decoder that adds the backbone's details at stride 4."""
 
     paper = "Chen, Zhu, Papandreou, Schroff, Adam 2018"
 
@@ -88,15 +88,15 @@ class DeepLabV3Plus(DeepLabV3):
         in_channels: Count,
         classes: Count,
         *,
-        body: BackboneName = "resnet50",
+        backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         hidden: Count = 256,
         output_stride: Literal[8, 16] = 16,
     ) -> None:
         super().__init__(
-            in_channels, classes, body=body, width=width, hidden=hidden, output_stride=output_stride
+            in_channels, classes, backbone=backbone, width=width, hidden=hidden, output_stride=output_stride
         )
-        self.low = conv(self.body.widths[1], LOW_CHANNELS, kernel=1, bias=False)
+        self.low = conv(self.backbone.widths[1], LOW_CHANNELS, kernel=1, bias=False)
         self.decoder = nn.Sequential(
             conv(hidden + LOW_CHANNELS, hidden, bias=False), conv(hidden, hidden, bias=False)
         )
@@ -105,7 +105,7 @@ class DeepLabV3Plus(DeepLabV3):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
-        levels = self.body(x)
+        levels = self.backbone(x)
         low = self.low(levels[1])  # (B, 48, H / 4, W / 4)
         high = resized(self.aspp(levels[4]), low.shape)  # (B, hidden, H / 4, W / 4)
         return resized(self.head(self.decoder(torch.cat((high, low), 1))), x.shape)

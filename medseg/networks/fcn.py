@@ -40,9 +40,9 @@ class FCN32s(Network):
         dropout: Share = 0.5,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = VGG16(in_channels, width=width)
+        self.backbone = VGG16(in_channels, width=width)
         self.top = nn.Sequential(
-            nn.Conv2d(self.body.widths[4], hidden, 7, padding=3),
+            nn.Conv2d(self.backbone.widths[4], hidden, 7, padding=3),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Conv2d(hidden, hidden, 1),
@@ -51,7 +51,7 @@ class FCN32s(Network):
         )
         self.score = ZeroConv(hidden, classes, 1)
         self.skip_scores = nn.ModuleList(
-            ZeroConv(self.body.widths[3 - i], classes, 1) for i in range(self.skips)
+            ZeroConv(self.backbone.widths[3 - i], classes, 1) for i in range(self.skips)
         )
         self.ups = nn.ModuleList(BilinearTransposed(classes, 2) for _ in range(self.skips))
         self.enlarge = Bilinear(32 >> self.skips)
@@ -61,7 +61,7 @@ class FCN32s(Network):
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
         height, width = x.shape[-2:]
-        *_, pool3, pool4, pool5 = self.body(F.pad(x, (0, -width % 32, 0, -height % 32)))
+        *_, pool3, pool4, pool5 = self.backbone(F.pad(x, (0, -width % 32, 0, -height % 32)))
         scores = self.score(self.top(pool5))  # (B, K, H / 32, W / 32)
         for up, score, pool in zip(self.ups, self.skip_scores, (pool4, pool3), strict=False):
             scores = up(scores) + score(pool)  # (B, K, H / 16, W / 16), then / 8
@@ -88,7 +88,7 @@ class FCN32s(Network):
 
     def pretrained_key_map(self) -> dict[str, str]:
         """VGG16's 13 convolutions and its first two fully connected layers."""
-        return self.body.pretrained_key_map("body") | conv_names(self.top, "top", FULL_NAMES)
+        return self.backbone.pretrained_key_map("backbone") | conv_names(self.top, "top", FULL_NAMES)
 
 
 class FCN16s(FCN32s):

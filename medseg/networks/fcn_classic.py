@@ -15,10 +15,10 @@ from medseg.networks.upsample import Bilinear
 
 
 class _FCN32s(Network):
-    """A body at stride 32, scores that start at zero, bilinear enlarging; any size, as :class:`FCN32s`."""
+    """A backbone at stride 32, scores that start at zero, bilinear enlarging; any size, as FCN-32s."""
 
     paper = "Long, Shelhamer, Darrell 2015"
-    body: nn.Module
+    backbone: nn.Module
     score: nn.Module
 
     def _finish(self, channels: int) -> None:
@@ -30,7 +30,7 @@ class _FCN32s(Network):
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
         height, width = x.shape[-2:]
-        features = self.body(F.pad(x, (0, -width % 32, 0, -height % 32)))  # (B, …, H / 32, W / 32)
+        features = self.backbone(F.pad(x, (0, -width % 32, 0, -height % 32)))  # (B, …, H / 32, W / 32)
         return self.enlarge(self.score(features))[:, :, :height, :width]  # type: ignore[no-any-return]
 
 
@@ -53,7 +53,7 @@ class FCNAlexNet(_FCN32s):
     ) -> None:
         super().__init__(in_channels, classes)
         a, b, c = (published * width // 64 for published in (96, 256, 384))
-        self.body = nn.Sequential(
+        self.backbone = nn.Sequential(
             *(nn.Conv2d(in_channels, a, 11, 4, 5), nn.ReLU(), _pool(), _norm()),
             *(nn.Conv2d(a, b, 5, padding=2, groups=2), nn.ReLU(), _pool(), _norm()),
             *(nn.Conv2d(b, c, 3, padding=1), nn.ReLU()),
@@ -109,7 +109,7 @@ class FCNGoogLeNet(_FCN32s):
             channels = [max(1, c * width // 64) for c in published]
             layers.append(Inception(entry, channels))
             entry = channels[0] + channels[2] + channels[4] + channels[5]
-        self.body = nn.Sequential(*layers, nn.AvgPool2d(7, 1, 3), nn.Dropout(dropout))
+        self.backbone = nn.Sequential(*layers, nn.AvgPool2d(7, 1, 3), nn.Dropout(dropout))
         self._finish(entry)
 
 

@@ -14,11 +14,11 @@ from medseg.networks.pyramid import PyramidPooling
 class ICNet(Network):
     """A cascade of three resolutions.
 
-    The image at a quarter of its size goes through a whole body, at half through the same body's first
-    levels, and at full size through three strided convolutions; each joins what comes from below. In training
-    a list of heads, the coarsest first; in evaluation the finest.
+    The image at a quarter of its size goes through a whole backbone, at half through the same backbone's
+    first levels, and at full size through three strided convolutions; each joins what comes from below. In
+    training a list of heads, the coarsest first; in evaluation the finest.
 
-    :param width: channels of the body's first level; 64 is the size of the published ResNet, the paper's
+    :param width: channels of the backbone's first level; 64 is the size of the published ResNet, the paper's
         pruned
         model has 32.
     :param hidden: channels in which the resolutions are joined.
@@ -32,13 +32,13 @@ class ICNet(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BackboneName = "resnet50",
+        backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         hidden: Count = 128,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = make_backbone(body, in_channels, width=width, output_stride=8)
-        widths = self.body.widths
+        self.backbone = make_backbone(backbone, in_channels, width=width, output_stride=8)
+        widths = self.backbone.widths
         self.pyramid = PyramidPooling(widths[4], hidden)
         self.reduce = conv(self.pyramid.outputs, hidden, bias=False)
         self.detail = nn.Sequential(
@@ -54,8 +54,8 @@ class ICNet(Network):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, C, H, W) -> logits (B, K, H, W); in training a list of three."""
         self.require(x)
-        quarter = self.body(F.avg_pool2d(x, 4))[4]  # (B, widths[4], H / 32, W / 32)
-        half = self.body(F.avg_pool2d(x, 2))[2]  # (B, widths[2], H / 16, W / 16)
+        quarter = self.backbone(F.avg_pool2d(x, 4))[4]  # (B, widths[4], H / 32, W / 32)
+        half = self.backbone(F.avg_pool2d(x, 2))[2]  # (B, widths[2], H / 16, W / 16)
         full = self.detail(x)  # (B, width, H / 8, W / 8)
         coarse = _doubled(self.reduce(self.pyramid(quarter)))  # (B, hidden, H / 16, W / 16)
         middle = _doubled(self.join_half(coarse, half))  # (B, hidden, H / 8, W / 8)
@@ -66,8 +66,8 @@ class ICNet(Network):
         return [resized(head(level), x.shape) for head, level in levels]
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The body's layers."""
-        return self.body.pretrained_key_map("body")
+        """The backbone's layers."""
+        return self.backbone.pretrained_key_map("backbone")
 
 
 class CascadeFusion(nn.Module):

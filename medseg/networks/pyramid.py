@@ -33,11 +33,11 @@ class PyramidPooling(nn.Module):
 
 
 class PSPNet(Network):
-    """A body at output stride 8, pyramid pooling, 3×3 and 1×1 (Zhao, Shi, Qi, Wang, Jia 2017).
+    """A backbone at output stride 8, pyramid pooling, 3×3 and 1×1 (Zhao, Shi, Qi, Wang, Jia 2017).
 
-    The paper's auxiliary loss inside the body is left out.
+    The paper's auxiliary loss inside the backbone is left out.
 
-    :param width: channels of the body's first level; 64 is the published size.
+    :param width: channels of the backbone's first level; 64 is the published size.
     """
 
     size_divisor = 8
@@ -48,13 +48,13 @@ class PSPNet(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BackboneName = "resnet50",
+        backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         dropout: Share = 0.1,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = make_backbone(body, in_channels, width=width, output_stride=8)
-        features = self.body.widths[4]
+        self.backbone = make_backbone(backbone, in_channels, width=width, output_stride=8)
+        features = self.backbone.widths[4]
         self.pyramid = PyramidPooling(features, features // len(BINS))
         self.head = nn.Sequential(
             conv(self.pyramid.outputs, 8 * width, bias=False),
@@ -66,20 +66,20 @@ class PSPNet(Network):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
-        features = self.body(x)[4]  # (B, widths[4], H / 8, W / 8)
+        features = self.backbone(x)[4]  # (B, widths[4], H / 8, W / 8)
         return resized(self.head(self.pyramid(features)), x.shape)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The body's layers."""
-        return self.body.pretrained_key_map("body")
+        """The backbone's layers."""
+        return self.backbone.pretrained_key_map("backbone")
 
 
 class UPerNet(Network):
-    """A body, pyramid pooling at its top, and a feature pyramid down to stride 4 (Xiao et al. 2018).
+    """A backbone, pyramid pooling at its top, and a feature pyramid down to stride 4 (Xiao et al. 2018).
 
     Of the paper's several tasks the one of segmenting objects.
 
-    :param width: channels of the body's first level; 64 is the published size.
+    :param width: channels of the backbone's first level; 64 is the published size.
     :param hidden: channels of the feature pyramid.
     """
 
@@ -91,13 +91,13 @@ class UPerNet(Network):
         in_channels: Count,
         classes: Count,
         *,
-        body: BackboneName = "resnet50",
+        backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         hidden: Count = 512,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.body = make_backbone(body, in_channels, width=width)
-        widths = self.body.widths[1:]
+        self.backbone = make_backbone(backbone, in_channels, width=width)
+        widths = self.backbone.widths[1:]
         self.pyramid = PyramidPooling(widths[3], hidden)
         self.top = conv(self.pyramid.outputs, hidden, bias=False)
         self.laterals = nn.ModuleList(conv(w, hidden, kernel=1, bias=False) for w in widths[:3])
@@ -108,7 +108,7 @@ class UPerNet(Network):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
-        _, *levels = self.body(x)
+        _, *levels = self.backbone(x)
         y = self.top(self.pyramid(levels[3]))  # (B, hidden, H / 32, W / 32)
         pyramid = [y]
         for i in reversed(range(3)):
@@ -119,5 +119,5 @@ class UPerNet(Network):
         return resized(self.head(fused), x.shape)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The body's layers."""
-        return self.body.pretrained_key_map("body")
+        """The backbone's layers."""
+        return self.backbone.pretrained_key_map("backbone")

@@ -44,10 +44,9 @@ class BedOfNails(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, factor · H, factor · W)."""
-        f = self.factor
-        nails = x.new_zeros(*x.shape[:2], x.shape[2] * f, x.shape[3] * f)
-        nails[:, :, ::f, ::f] = x
-        return nails
+        f, (height, width) = self.factor, x.shape[2:]
+        rows = x.new_zeros(*x.shape[:2], height, f * width).slice_scatter(x, 3, step=f)
+        return x.new_zeros(*x.shape[:2], f * height, f * width).slice_scatter(rows, 2, step=f)
 
 
 class BilinearTransposed(nn.ConvTranspose2d):
@@ -69,6 +68,8 @@ class BilinearTransposed(nn.ConvTranspose2d):
 
     def reset_parameters(self) -> None:
         """Set the bilinear kernel on the diagonal of the channels, zeros elsewhere."""
+        if self.weight.is_meta:
+            return
         taps = bilinear_kernel(bilinear_size(self.stride[0]))
         around = (self.kernel_size[0] - len(taps)) // 2
         taps = F.pad(taps, (around, around))
@@ -87,7 +88,8 @@ class Bilinear(nn.Module):
         super().__init__()
         taps = bilinear_kernel(bilinear_size(factor))
         self.factor = factor
-        self.register_buffer("kernel", torch.outer(taps, taps), persistent=False)
+        kernel = torch.outer(taps, taps).to(torch.get_default_device())
+        self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, factor · H, factor · W)."""
@@ -105,6 +107,8 @@ class IcnrConv(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         """Draw a kernel a shuffled channel and repeat it for its four pixels."""
+        if self.weight.is_meta:  # as in contract.he_
+            return
         fan_in = self.in_channels * self.kernel_size[0] * self.kernel_size[1]
         alike = torch.empty(self.out_channels // 4, *self.weight.shape[1:]).normal_(std=(2 / fan_in) ** 0.5)
         with torch.no_grad():
@@ -122,4 +126,5 @@ def bilinear_kernel(size: int) -> Tensor:
     """The 1-D kernel of bilinear interpolation, float32 (size,): size 3 is ½, 1, ½; size 4 is ¼, ¾, ¾, ¼."""
     factor = (size + 1) // 2
     centre = factor - 1 if size % 2 else factor - 0.5
-    return 1 - (torch.arange(size, dtype=torch.float32) - centre).abs() / factor
+    # On the CPU, also where networks are built on meta: there torch would import its compiler for it.
+    return 1 - (torch.arange(size, dtype=torch.float32, device="cpu") - centre).abs() / factor

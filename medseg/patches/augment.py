@@ -1,7 +1,8 @@
 """Random changes of training patches: drawn once as numbers, then applied in batches on the device.
 
 Geometry (elastic deformation of the whole slice, then rotation, scale and shift of the window, as one
-resampling; then flips) is applied to patches and labels together, labels by nearest neighbour. Grey-value
+resampling; then flips) is applied to patches and labels together, labels by nearest neighbour. It is that of
+the patient, not of the array: where pixels are not square, turned things keep their shape in mm. Grey-value
 changes are a function of patches alone: they cannot reach a label.
 """
 
@@ -9,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
+from medseg.grid import Plane
 from medseg.patches import elastic
+from medseg.patches.slabs import FLIP_AXIS, Flip, slice_axes
 
 Pair = tuple[int, int]
 Floats = npt.NDArray[np.float64]
@@ -32,14 +35,15 @@ _STREAM = 1  # keeps these numbers apart from those of drawing, which are seeded
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far each change may go; zero or empty is off. Image axes are "h" (rows) and "w" (columns).
+    """Strengths of the changes; zero or empty is off.
 
     Rotation is uniform in ±``rotate_degrees``; magnification log-uniform from 1/(1 + ``scale``) to 1 +
-    ``scale``; shift uniform in ±``shift_px`` along both axes; each axis of ``flip`` is mirrored in half of
-    the patches. On scaled grey values: the deviation from the patch's mean is multiplied by a factor uniform
-    in 1 ± ``contrast``; a number uniform in ±``brightness`` is added; the patch's range is bent by an
-    exponent log-uniform from 1/(1 + ``gamma``) to 1 + ``gamma``; Gaussian noise is added whose standard
-    deviation is uniform from 0 to ``noise``. All channels of a patch change alike, noise apart.
+    ``scale``; shift uniform in ±``shift_px`` along both axes; each direction of ``flip`` is mirrored in half
+    of the patches, in planes in which it lies. On scaled grey values: the deviation from the patch's mean is
+    multiplied by a factor uniform in 1 ± ``contrast``; a number uniform in ±``brightness`` is added; the
+    patch's range is bent by an exponent log-uniform from 1/(1 + ``gamma``) to 1 + ``gamma``; Gaussian noise
+    is added whose standard deviation is uniform from 0 to ``noise``. All channels of a patch change alike,
+    noise apart.
 
     Colours: the distance from grey is multiplied by a factor uniform in 1 ± ``saturation``, and the hue is
     turned by a part of the colour circle uniform in ±``hue``, both in the linear YIQ space of NTSC, so that
@@ -47,9 +51,10 @@ class Augmentation:
 
     ``elastic_px`` is the standard deviation of the displacements of :mod:`medseg.patches.elastic`. The
     paper's 10 px are for slices of 512; below a twelfth of a slice's shorter side, hardly any field folds.
+    Where pixels are not square, ``elastic_px`` and ``shift_px`` count their shorter side, along both axes.
     """
 
-    flip: tuple[Literal["h", "w"], ...] = ()
+    flip: tuple[Flip, ...] = ()
     rotate_degrees: float = 0.0
     scale: float = 0.0
     shift_px: float = 0.0
@@ -63,15 +68,16 @@ class Augmentation:
 
     @property
     def resamples(self) -> bool:
-        """Whether patches are cut from larger fields."""
+        """True where patches are cut from larger fields."""
         return self.rotate_degrees > 0 or self.scale > 0 or self.shift_px > 0
 
 
 @dataclass(frozen=True, eq=False)
 class AugmentParams:
-    """The numbers of one batch, one a patch: (B,), ``shift_px`` (B, 2) as rows, columns.
+    """Numbers of one batch, one a patch: (B,), ``shift_px`` (B, 2) as rows, columns.
 
-    ``elastic_px`` holds the nodes (B, 2, 3, 3) of :func:`medseg.patches.elastic.displacement`.
+    ``elastic_px`` holds the nodes (B, 2, 3, 3) of :func:`medseg.patches.elastic.displacement`. Both are in
+    units of the shorter side of a pixel, whose sides ``pixel`` (B, 2) gives in that unit.
     """
 
     flip_h: npt.NDArray[np.bool_]
@@ -87,10 +93,22 @@ class AugmentParams:
     elastic_px: Floats
     saturation: Floats
     hue_radians: Floats
+    pixel: Floats
 
     def of(self, rows: slice) -> AugmentParams:
-        """Those of some patches."""
+        """Select those of some patches."""
         return AugmentParams(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def in_slices(
+        self, flip: Sequence[Flip], axes: npt.NDArray[np.integer[Any]], pixel: Floats
+    ) -> AugmentParams:
+        """Keep the flips that lie in each patch's slice, and take its pixels' shape.
+
+        ``axes`` (B, 2) are the axes of (X, Y, Z) that rows and columns run along; ``pixel`` (B, 2) as above.
+        """
+        reversible = [FLIP_AXIS[name] for name in flip]
+        rows, columns = np.isin(axes, reversible).T
+        return replace(self, flip_h=self.flip_h & rows, flip_w=self.flip_w & columns, pixel=pixel)
 
 
 @dataclass(frozen=True)
@@ -98,53 +116,78 @@ class Augmenter:
     """Augments batch t by (seed, t): fields (B, C·D, h', w') become windows (B, C·D, h, w).
 
     Fields are cut at the fixed size :attr:`field`, or where :attr:`boxes` says if that is not None.
+    ``planes`` and ``pixels`` are the planes of the slices and the shapes of their pixels
+    (:func:`medseg.patches.slabs.pixel_shape`) that occur in training.
     """
 
     settings: Augmentation
     window: Pair
     batch: int
     seed: int
+    planes: tuple[Plane, ...] = ("axial",)
+    pixels: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
 
     @property
     def field(self) -> Pair:
-        """The size (h', w') that patches must be cut at."""
-        return field_size(self.window, self.settings)
+        """Size (h', w') that patches must be cut at."""
+        heights, widths = zip(
+            *(field_size(self.window, self.settings, pixel) for pixel in self.pixels), strict=True
+        )
+        return max(heights), max(widths)
 
     @property
-    def boxes(self) -> Callable[[int, npt.NDArray[np.intp]], tuple[npt.NDArray[np.intp], Pair]] | None:
-        """Where the fields of batch t lie if they differ; see ``boxes`` of ``PatchSampler``."""
+    def boxes(self) -> Callable[[int, npt.NDArray[np.float32]], tuple[npt.NDArray[np.intp], Pair]] | None:
+        """Places of the fields of batch t if they differ; see ``boxes`` of ``PatchSampler``."""
         return self._boxes if self.settings.elastic_px else None
+
+    @property
+    def placed(self) -> bool:
+        """True where batches must come with their placement, as patches differ in more than their pixels."""
+        return self.settings.elastic_px > 0 or len(self.planes) > 1 or len(self.pixels) > 1
 
     def __call__(
         self, patches: Tensor, labels: Tensor, t: int, rows: slice = slice(None), *more: Tensor
     ) -> tuple[Tensor, ...]:
-        """Patches float32 and labels uint8 (B, h', w') of batch ``t``, or those of its ``rows``.
+        """Augment patches float32 and labels uint8 (B, h', w') of batch ``t``, or those of its ``rows``.
 
         ``more`` are maps (B, h', w') float32 that lie on the patches (weights and the like), which come out
-        likewise; behind them, with elastic deformation, the placement that the drawer gave.
+        likewise; behind them, where :attr:`placed`, the placement (B, 5, 2) that the sampler gave.
         """
-        maps, placement = (more[:-1], more[-1]) if self.settings.elastic_px else (more, None)
-        draws = self._draws(t).of(rows)
-        patches, labels, *moved = move(patches, labels, draws, self.window, maps, placement)
+        maps, placement = (more[:-1], more[-1]) if self.placed else (more, None)
+        draws = self._draws(t, rows, None if placement is None else placement.cpu().numpy())
+        bent = placement if self.settings.elastic_px else None
+        patches, labels, *moved = move(patches, labels, draws, self.window, maps, bent)
         return change_grey(change_colours(patches, draws), draws), labels, *moved
 
-    def _draws(self, t: int) -> AugmentParams:
-        return draw(self.settings, self.batch, np.random.default_rng((self.seed, t, _STREAM)))
+    def _draws(
+        self, t: int, rows: slice = slice(None), placement: npt.NDArray[np.float32] | None = None
+    ) -> AugmentParams:
+        draws = draw(self.settings, self.batch, np.random.default_rng((self.seed, t, _STREAM))).of(rows)
+        size = len(draws.pixel)
+        if placement is None:
+            axes, pixel = np.array([slice_axes(self.planes[0])] * size), np.array([self.pixels[0]] * size)
+        else:
+            axes, pixel = placement[:, 2].astype(np.intp), placement[:, 3].astype(np.float64)
+        return draws.in_slices(self.settings.flip, axes, pixel)
 
-    def _boxes(self, t: int, windows: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], Pair]:
-        start, shape = torch.from_numpy(windows).unbind(dim=1)
-        return elastic.box(_places_in_slice(self._draws(t), self.window, start, shape))
+    def _boxes(self, t: int, windows: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], Pair]:
+        start, shape = torch.from_numpy(windows[:, :2]).unbind(dim=1)
+        draws = self._draws(t, placement=windows)
+        return elastic.box(_places_in_slice(draws, self.window, start, shape))
 
 
 def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> AugmentParams:
-    """Draw all numbers of a batch; as many are drawn whatever is off, and new kinds after all others."""
+    """Draw all numbers of a batch; as many are drawn whatever is off, and new kinds after all others.
+
+    They are those of slices with square pixels in which every flip lies; see :meth:`AugmentParams.in_slices`.
+    """
 
     def uniform(reach: float, *shape: int) -> Floats:
         return generator.uniform(-1, 1, (batch, *shape)) * reach
 
     return AugmentParams(
-        flip_h=(generator.random(batch) < 0.5) & ("h" in settings.flip),
-        flip_w=(generator.random(batch) < 0.5) & ("w" in settings.flip),
+        flip_h=(generator.random(batch) < 0.5) & bool(settings.flip),
+        flip_w=(generator.random(batch) < 0.5) & bool(settings.flip),
         rotate_radians=uniform(math.radians(settings.rotate_degrees)),
         magnify=np.exp(uniform(math.log1p(settings.scale))),
         shift_px=uniform(settings.shift_px, 2),
@@ -156,25 +199,31 @@ def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> 
         elastic_px=elastic.draw_nodes(settings.elastic_px, batch, generator),
         saturation=1 + uniform(settings.saturation),
         hue_radians=uniform(2 * math.pi * settings.hue),
+        pixel=np.ones((batch, 2)),
     )
 
 
-def field_size(window: Pair, settings: Augmentation) -> Pair:
-    """The smallest field (h', w') that holds every pixel any draw may ask for; the window if none moves.
+def field_size(window: Pair, settings: Augmentation, pixel: tuple[float, float] = (1.0, 1.0)) -> Pair:
+    """Give the smallest field (h', w') that holds every pixel any draw may ask for.
 
-    It exceeds the window by even numbers, so that both have one centre.
+    It is the window if nothing moves, and exceeds it by even numbers, so that both have one centre. ``pixel``
+    is the height and width of a pixel in units of the shorter side.
     """
     if not settings.resamples:
         return window
-    h, w = window
-    return _side(h, w, settings), _side(w, h, settings)
+    (h, w), (height, width) = window, pixel
+    shift = settings.shift_px
+    return (
+        _side(h, w * (width / height), settings, shift / height),
+        _side(w, h * (height / width), settings, shift / width),
+    )
 
 
-def _side(along: int, across: int, settings: Augmentation) -> int:
+def _side(along: int, across: float, settings: Augmentation, shift: float) -> int:
     # A rectangle turned by a is along·cos a + across·sin a long; that is largest at tan a = across / along.
     angle = min(math.radians(settings.rotate_degrees), math.atan2(across, along))
     turned = along * math.cos(angle) + across * math.sin(angle)
-    side = math.ceil(turned * (1 + settings.scale) + 2 * settings.shift_px) + 2
+    side = math.ceil(turned * (1 + settings.scale) + 2 * shift) + 2
     return side + (side - along) % 2
 
 
@@ -188,10 +237,11 @@ def move(
 ) -> tuple[Tensor, ...]:
     """Resample (B, C·D, h', w'), labels (B, h', w') and maps (B, h', w') to the window, then flip.
 
-    The window is at the field's centre, or where ``placement`` says (B, 3, 2): first row and column of the
-    window in the slice, rows and columns of the slice, first row and column of the field in the slice. It is
-    needed for elastic deformation. Patches and maps are read bilinearly, labels by nearest neighbour. Where
-    nothing bends, turns, scales or shifts, the window is cut out of the field's centre, bit for bit.
+    The window is at the field's centre, or where ``placement`` (B, 5, 2) says: first row and column of the
+    window in the slice, rows and columns of the slice, its axes, its pixels' shape, first row and column of
+    the field in the slice. It is needed for elastic deformation. Patches and maps are read bilinearly,
+    labels by nearest neighbour. Where nothing bends, turns, scales or shifts, the window is cut out of the
+    field's centre, bit for bit.
     """
     if placement is not None or _resampling(draws):
         field = patches.shape[-2], patches.shape[-1]
@@ -218,18 +268,17 @@ def move(
 
 
 def change_colours(patches: Tensor, draws: AugmentParams) -> Tensor:
-    """Saturation and hue of (B, 3, h, w) float32: red, green, blue.
+    """Change saturation and hue of (B, 3, h, w) float32: red, green, blue.
 
     Raises KEYWORD_INVALID for another number of channels.
     """
     if not (draws.hue_radians.any() or (draws.saturation != 1).any()):
         return patches
     if patches.shape[1] != 3:
-        found = f"colour changes of patches of {patches.shape[1]} channels"
         raise MedsegError(
             Code.KEYWORD_INVALID,
             "train.augment",
-            found,
+            f"colour changes of patches of {patches.shape[1]} channels",
             "leave saturation and hue out, or give three colours",
         )
     changed = np.zeros((len(patches), 3, 3))
@@ -242,21 +291,21 @@ def change_colours(patches: Tensor, draws: AugmentParams) -> Tensor:
 
 
 def change_grey(patches: Tensor, draws: AugmentParams) -> Tensor:
-    """Contrast, brightness, gamma and noise on (B, C·D, h, w) float32, in this order."""
+    """Change contrast, brightness and gamma of (B, C·D, h, w) float32 and add noise, in this order."""
     if (draws.contrast != 1).any():
         mean = patches.mean(dim=(1, 2, 3), keepdim=True)
-        patches = (patches - mean) * _each(draws.contrast, patches) + mean
+        patches = (patches - mean) * _per_patch(draws.contrast, patches) + mean
     if draws.brightness.any():
-        patches = patches + _each(draws.brightness, patches)
+        patches = patches + _per_patch(draws.brightness, patches)
     if (draws.gamma != 1).any():
-        patches = _bend(patches, _each(draws.gamma, patches))
+        patches = _bend(patches, _per_patch(draws.gamma, patches))
     if draws.noise.any():
-        patches = patches + _each(draws.noise, patches) * _white_noise(patches, draws.noise_seed)
+        patches = patches + _per_patch(draws.noise, patches) * _white_noise(patches, draws.noise_seed)
     return patches
 
 
 def centre(array: Tensor, size: Pair) -> Tensor:
-    """The middle (…, h, w) of (…, H, W), as a view."""
+    """Cut the middle (…, h, w) out of (…, H, W), as a view."""
     top, left = ((n - m) // 2 for n, m in zip(array.shape[-2:], size, strict=True))
     return array[..., top : top + size[0], left : left + size[1]]
 
@@ -266,7 +315,7 @@ def _resampling(draws: AugmentParams) -> bool:
 
 
 def _sampling_grid(draws: AugmentParams, field: Pair, window: Pair) -> Tensor:
-    """Where in the field each pixel of the window is read, (B, h, w, 2) float32 as torch wants it: x, y."""
+    """Places in the field where the window's pixels are read, (B, h, w, 2) float32: x, y, as torch has it."""
     y, x = _offsets(draws, window)
     # torch's -1 and 1 are the outer edges of the first and last pixel (align_corners=False).
     grid = np.stack([2 * x / field[1], 2 * y / field[0]], axis=-1)
@@ -274,22 +323,23 @@ def _sampling_grid(draws: AugmentParams, field: Pair, window: Pair) -> Tensor:
 
 
 def _elastic_grid(draws: AugmentParams, field: Pair, window: Pair, placement: Tensor) -> Tensor:
-    """As :func:`_sampling_grid`, with elastic deformation, on the placement's device."""
-    start, shape, first = placement.unbind(dim=1)
+    """Give :func:`_sampling_grid` with elastic deformation, on the placement's device."""
+    start, shape, first = placement[:, 0], placement[:, 1], placement[:, -1]
     at = _places_in_slice(draws, window, start, shape) - first.view(-1, 1, 1, 2)
     size = torch.tensor(field, device=at.device)
     return ((2 * at + 1) / size - 1).flip(-1)
 
 
 def _places_in_slice(draws: AugmentParams, window: Pair, start: Tensor, shape: Tensor) -> Tensor:
-    """Where in its slice each pixel of the window is read, (B, h, w, 2) float32, row before column.
+    """Places in their slices where the window's pixels are read, (B, h, w, 2) float32, row before column.
 
     The window starts at ``start`` (B, 2) in slices of ``shape`` (B, 2). It is turned, scaled and shifted in
     the deformed slice.
     """
     offsets = np.stack(_offsets(draws, window), axis=-1) + (np.array(window) - 1) / 2
     at = torch.from_numpy(offsets.astype(np.float32)).to(start.device) + start.view(-1, 1, 1, 2)
-    nodes = torch.from_numpy(draws.elastic_px.astype(np.float32)).to(start.device)
+    nodes_px = draws.elastic_px / draws.pixel[:, :, None, None]
+    nodes = torch.from_numpy(nodes_px.astype(np.float32)).to(start.device)
     return at + elastic.displacement(nodes, at, shape)
 
 
@@ -299,18 +349,20 @@ def _offsets(draws: AugmentParams, window: Pair) -> tuple[Floats, Floats]:
     rows, columns = i[None, :, None], j[None, None, :]
     cosine = (np.cos(draws.rotate_radians) / draws.magnify)[:, None, None]
     sine = (np.sin(draws.rotate_radians) / draws.magnify)[:, None, None]
-    y = cosine * rows - sine * columns + draws.shift_px[:, 0, None, None]
-    x = sine * rows + cosine * columns + draws.shift_px[:, 1, None, None]
+    height, width = draws.pixel.T[..., None, None]
+    ratio = height / width  # turns in mm: pixels are made square, turned, and made what they were
+    y = cosine * rows - sine / ratio * columns + draws.shift_px[:, 0, None, None] / height
+    x = sine * ratio * rows + cosine * columns + draws.shift_px[:, 1, None, None] / width
     return y, x
 
 
-def _each(values: npt.NDArray[Any], patches: Tensor) -> Tensor:
-    """One number a patch, (B, 1, 1, 1)."""
+def _per_patch(values: npt.NDArray[Any], patches: Tensor) -> Tensor:
+    """Shape one number a patch as (B, 1, 1, 1)."""
     return torch.from_numpy(values).to(patches.device, patches.dtype).view(-1, 1, 1, 1)
 
 
 def _bend(patches: Tensor, exponent: Tensor) -> Tensor:
-    """Each patch's range, mapped to 0…1, to the power of its exponent, and back; a flat patch stays."""
+    """Map each patch's range to 0…1, to the power of its exponent, and back; a flat patch stays."""
     low, high = patches.amin(dim=(1, 2, 3), keepdim=True), patches.amax(dim=(1, 2, 3), keepdim=True)
     span = (high - low).clamp_min(torch.finfo(patches.dtype).tiny)
     return ((patches - low) / span) ** exponent * span + low

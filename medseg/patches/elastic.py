@@ -18,12 +18,12 @@ _A = -0.75  # the free parameter of cubic convolution (Keys 1981), as torch's ow
 
 
 def draw_nodes(sigma_px: float, batch: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Gaussian displacements of standard deviation ``sigma_px``: (B, 2, 3, 3), rows before columns, px."""
+    """Draw Gaussian displacements of deviation ``sigma_px``: (B, 2, 3, 3), rows before columns, px."""
     return generator.standard_normal((batch, 2, NODES, NODES)) * sigma_px
 
 
 def displacement(nodes: Tensor, at: Tensor, shape: Tensor) -> Tensor:
-    """The field at places ``at`` of slices of ``shape``: (B, h, w, 2), rows before columns, px.
+    """Evaluate the field at places ``at`` of slices of ``shape``: (B, h, w, 2), rows before columns, px.
 
     :param nodes: displacements (B, 2, 3, 3). :param at: places (B, h, w, 2), px from each slice's first
     pixel; beyond the slice the field goes on as at its edge. :param shape: (B, 2), rows and columns.
@@ -35,7 +35,7 @@ def displacement(nodes: Tensor, at: Tensor, shape: Tensor) -> Tensor:
 
 
 def box(at: Tensor) -> tuple[npt.NDArray[np.intp], Pair]:
-    """What bilinear interpolation at places ``at`` (B, h, w, 2) reads: first pixels (B, 2), one size for all.
+    """Bound what bilinear interpolation at places ``at`` (B, h, w, 2) reads: first pixels (B, 2), one size.
 
     A first pixel may be negative: slices are mirrored outside.
     """
@@ -45,7 +45,7 @@ def box(at: Tensor) -> tuple[npt.NDArray[np.intp], Pair]:
 
 
 def _node_weights(at: Tensor, last: Tensor) -> Tensor:
-    """How much each of the three nodes along an axis counts at ``at``: (B, h, w, 3), sums being 1.
+    """Weights of the three nodes along an axis at ``at``: (B, h, w, 3), sums being 1.
 
     Nodes lie at 0, ``last``/2 and ``last``. Cubic convolution reaches one node further on both sides: there,
     the outer nodes are repeated.

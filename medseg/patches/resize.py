@@ -14,7 +14,7 @@ Change = Callable[..., tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class Resizer:
-    """What ``change`` gives for batch t, at the size of its epoch.
+    """Resizes what ``change`` gives for batch t to the window size of its epoch.
 
     ``stages`` are epochs and the scale of their windows, ``steps`` those of an epoch; the last stage goes on.
     A side is rounded, then raised to the next that the network takes (``size_from``); a window that would not
@@ -30,7 +30,7 @@ class Resizer:
     def __call__(
         self, patches: Tensor, labels: Tensor, t: int, rows: slice = slice(None), *more: Tensor
     ) -> tuple[Tensor, ...]:
-        """As :class:`medseg.patches.augment.Augmenter`: patches (B, C, h, w), labels and maps (B, h, w)."""
+        """Change and resize patches (B, C, h, w), labels and maps (B, h, w), as ``Augmenter`` does."""
         patches, labels, *maps = self.change(patches, labels, t, rows, *more)
         window = patches.shape[-2], patches.shape[-1]
         size = self.size(window, t // self.steps)
@@ -40,13 +40,13 @@ class Resizer:
         return _smaller(patches, size), chosen, *(_smaller(m.unsqueeze(1), size).squeeze(1) for m in maps)
 
     def size(self, window: Pair, epoch: int) -> Pair:
-        """The size (px) of windows in an epoch (0-based)."""
+        """Size (px) of windows in an epoch (0-based)."""
         scale = self.scale(epoch)
         height, width = (min(side, self.size_from(max(1, round(side * scale)))) for side in window)
         return height, width
 
     def scale(self, epoch: int) -> float:
-        """The scale of an epoch (0-based)."""
+        """Scale of an epoch (0-based)."""
         for epochs, scale in self.stages:
             if epoch < epochs:
                 return scale
@@ -55,5 +55,5 @@ class Resizer:
 
 
 def _smaller(array: Tensor, size: Pair) -> Tensor:
-    """An array (B, C, h, w) float32 at ``size``."""
+    """Resize an array (B, C, h, w) float32 to ``size``."""
     return F.interpolate(array, size, mode="bilinear", align_corners=False, antialias=True)

@@ -18,7 +18,7 @@ Starts = npt.NDArray[np.intp]
 
 
 def covering_starts(size: int, window: int, stride: int) -> list[int]:
-    """Where windows start along an axis of ``size`` pixels; [0] where the axis is shorter than the window.
+    """Starts of windows along an axis of ``size`` pixels; [0] where the axis is shorter than the window.
 
     Raises KEYWORD_INVALID where the stride would leave gaps.
     """
@@ -47,7 +47,7 @@ def mirrored(array: Array, shape: Pair) -> Array:
     Where the axis is too short it is mirrored to and fro; an axis of one pixel is repeated. An array that is
     large enough is given back as it is.
     """
-    extra = [max(0, wanted - n) for n, wanted in zip(array.shape[-2:], shape, strict=True)]
+    extra = [max(0, target - n) for n, target in zip(array.shape[-2:], shape, strict=True)]
     if not any(extra):
         return array
     none: list[Pair] = [(0, 0)] * (array.ndim - 2)
@@ -55,6 +55,6 @@ def mirrored(array: Array, shape: Pair) -> Array:
 
 
 def cut(array: Array, starts: Starts, window: Pair) -> Array:
-    """The patches (N, C, h, w) of an array (C, H, W) at ``starts`` (N, 2); a copy."""
+    """Cut the patches (N, C, h, w) of an array (C, H, W) at ``starts`` (N, 2); a copy."""
     every = np.lib.stride_tricks.sliding_window_view(array, window, axis=(1, 2))
     return np.ascontiguousarray(every[:, starts[:, 0], starts[:, 1]].swapaxes(0, 1))

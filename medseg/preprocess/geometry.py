@@ -1,7 +1,7 @@
-"""Where voxels lie: to RAS+, to another spacing, into a box; and all of it undone with one record.
+"""Geometry of preprocessing: to RAS+, to another spacing, into a box; and all of it undone with one record.
 
-    ready, record = apply(scan, plan)
-    labels = undo(labels_on_the_ready_grid, record)     # on the scan's own grid again
+    volume, record = apply(scan, plan)
+    labels = undo(labels_on_the_volumes_grid, record)     # on the scan's own grid again
 
 Reorienting and cropping are views. Resampling keeps the array's own axes (an oblique scan stays oblique)
 and the centre of the volume; it makes a second array: linear for grey values, nearest for labels, where a
@@ -23,7 +23,7 @@ from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid, corner_distance, same_grid
 from medseg.preprocess import resize2d
 from medseg.preprocess.intensity import Box, Foreground, box
-from medseg.volume import Volume
+from medseg.volume import Volume, survives_float32
 
 Orientation = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """For each axis of the file: the RAS+ axis it runs along (0, 1, 2) and its sense (1 or -1)."""
@@ -36,7 +36,7 @@ _HALF = 0.5 + 1e-6
 
 @dataclass(frozen=True)
 class GeometryPlan:
-    """What :func:`apply` does after reorienting: resample to ``spacing_mm``, crop to the foreground.
+    """Plan for :func:`apply`: after reorienting, resample to ``spacing_mm`` and crop to the foreground.
 
     ``spacing_px`` (rows, columns) is for images, whose unit is px.
 
@@ -66,8 +66,9 @@ class GeometryPlan:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What :func:`undo` needs: the scan's own grid, its orientation, the grid in RAS+ at the new spacing
-    before cropping (``whole``), and the box cut out of that.
+    """Record for :func:`undo`: the scan's own grid and orientation, the grid in RAS+ at the new spacing.
+
+    ``whole`` is that grid before cropping, ``box`` is cut out of it.
     """
 
     original: Grid
@@ -77,17 +78,17 @@ class Record:
 
     @property
     def ready(self) -> Grid:
-        """The grid that :func:`apply` arrives at."""
+        """The grid of the volume that :func:`apply` gives."""
         return _cropped_grid(self.whole, self.box)
 
     @property
     def resized_image(self) -> bool:
-        """Whether this is of an image that was resampled and nothing else."""
+        """True for an image that was resampled, and neither cropped nor reoriented."""
         upright = self.orientation == ((0, 1), (1, 1), (2, 1)) and self.box == _everything(self.whole)
         return upright and self.original.unit == "px" and self.whole.shape != self.original.shape
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and exact floats."""
+        """Give plain lists and exact floats."""
         return {
             "original": grid_to_json(self.original),
             "orientation": [list(pair) for pair in self.orientation],
@@ -107,7 +108,7 @@ class Record:
 
 
 def grid_to_json(grid: Grid) -> dict[str, Any]:
-    """Shape, affine (rows) and unit; floats survive exactly."""
+    """Give shape, affine (rows) and unit; floats survive exactly."""
     return {"shape": list(grid.shape), "affine": grid.affine.tolist(), "unit": grid.unit}
 
 
@@ -118,17 +119,18 @@ def grid_from_json(value: Mapping[str, Any]) -> Grid:
 
 
 def apply(volume: Volume, plan: GeometryPlan) -> tuple[Volume, Record]:
-    """Bring a scan (C, X, Y, Z) to RAS+, then to the plan's spacing (float32), then into its box.
+    """Bring a scan (C, X, Y, Z) to RAS+, then to the plan's spacing, then into its box.
 
-    Without resampling the result is a view of ``volume.array``. Source and notes are kept. Raises
-    KEYWORD_INVALID for a spacing in another unit than the volume's.
+    Resampled scans are float32, or float64 where float32 would lose grey levels. Without resampling the
+    result is a view of ``volume.array``. Source and notes are kept. Raises KEYWORD_INVALID for a spacing in
+    another unit than the volume's.
     """
     orientation = _orientation(volume.grid)
-    ras = _placed(volume, _to_ras(volume.array, orientation), _ras_grid(volume.grid, orientation))
+    ras = volume.with_array(_to_ras(volume.array, orientation), _ras_grid(volume.grid, orientation))
     whole = _at_spacing(ras, _spacing(volume.grid, plan))
     cut = _with_margin(box(whole, plan.foreground), plan.crop_margin, whole.grid) if plan.crop else None
     record = Record(volume.grid, orientation, whole.grid, cut or _everything(whole.grid))
-    return _placed(volume, _cut(whole.array, record.box), record.ready), record
+    return volume.with_array(_cut(whole.array, record.box), record.ready), record
 
 
 def apply_to_labels(labels: Volume, record: Record) -> Volume:
@@ -139,11 +141,11 @@ def apply_to_labels(labels: Volume, record: Record) -> Volume:
     _require(labels.grid, record.original, "label map")
     ras = _to_ras(labels.array, record.orientation)
     whole = _nearest(ras, _ras_grid(record.original, record.orientation), record.whole)
-    return _placed(labels, _cut(whole, record.box), record.ready)
+    return labels.with_array(_cut(whole, record.box), record.ready)
 
 
 def undo(labels: Volume, record: Record) -> Volume:
-    """Bring labels or a margin map (L, X, Y, Z) back onto exactly the scan's own grid, in their dtype.
+    """Bring labels or a confidence map (L, X, Y, Z) back onto exactly the scan's own grid, in their dtype.
 
     Zero outside the box; nearest neighbour where the scan was resampled. Raises GRID_MISMATCH for a map
     that does not lie on the grid that :func:`apply` arrived at.
@@ -151,23 +153,15 @@ def undo(labels: Volume, record: Record) -> Volume:
     _require(labels.grid, record.ready, "result")
     whole = _pasted(labels.array, record)
     ras = _nearest(whole, record.whole, _ras_grid(record.original, record.orientation))
-    return _placed(labels, _from_ras(ras, record.orientation), record.original)
+    return labels.with_array(_from_ras(ras, record.orientation), record.original)
 
 
-def _placed(like: Volume, array: Array, grid: Grid) -> Volume:
-    return Volume(array, grid, like.source, like.notes)
-
-
-def _require(found: Grid, wanted: Grid, what: str) -> None:
-    if same_grid(found, wanted):
+def _require(grid: Grid, needed: Grid, what: str) -> None:
+    if same_grid(grid, needed):
         return
-    apart = "" if found.shape != wanted.shape else f", {corner_distance(found, wanted):.3g} apart at a corner"
-    raise MedsegError(
-        Code.GRID_MISMATCH,
-        what,
-        f"a grid of {found.shape} {found.unit} where {wanted.shape} {wanted.unit} is needed{apart}",
-        "give a map on the image's grid",
-    )
+    apart = "" if grid.shape != needed.shape else f", {corner_distance(grid, needed):.3g} apart at a corner"
+    details = f"a grid of {grid.shape} {grid.unit} where {needed.shape} {needed.unit} is needed{apart}"
+    raise MedsegError(Code.GRID_MISMATCH, what, details, "give a map on the image's grid")
 
 
 def _three_pairs(rows: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
@@ -185,7 +179,7 @@ def _ras_grid(grid: Grid, orientation: Orientation) -> Grid:
 
 
 def _file_axes(orientation: Orientation) -> list[int]:
-    """For R, A, S in turn: the file's axis that runs along it."""
+    """Give for R, A, S in turn the file's axis that runs along it."""
     ras_axes = [axis for axis, _ in orientation]
     return [ras_axes.index(axis) for axis in range(3)]
 
@@ -235,11 +229,11 @@ def _pasted(array: Array, record: Record) -> Array:
 
 
 def _spacing(grid: Grid, plan: GeometryPlan) -> tuple[float, float, float] | None:
-    """The plan's spacing for a volume of this unit."""
+    """Give the plan's spacing for a volume of this unit."""
     other, how_to_fix = ("mm", "spacing_px: [rows, columns]") if grid.unit == "px" else ("px", "spacing_mm")
     if getattr(plan, f"spacing_{other}") is not None:
-        found = f"a volume in {grid.unit}"
-        raise MedsegError(Code.KEYWORD_INVALID, f"preprocess.spacing_{other}", found, f"use {how_to_fix}")
+        where, details = f"preprocess.spacing_{other}", f"a volume in {grid.unit}"
+        raise MedsegError(Code.KEYWORD_INVALID, where, details, f"use {how_to_fix}")
     if plan.spacing_px is not None:
         return (*plan.spacing_px, grid.spacing[2])
     return plan.spacing_mm
@@ -250,15 +244,16 @@ def _at_spacing(volume: Volume, spacing: tuple[float, float, float] | None) -> V
         return volume
     grid = _grid_at_spacing(volume.grid, spacing)
     if grid.unit == "px":
-        return _placed(volume, resize2d.resample(volume.array, volume.grid, grid), grid)
-    array = np.empty((len(volume.array), *grid.shape), dtype=np.float32)
+        return volume.with_array(resize2d.resample(volume.array, volume.grid, grid), grid)
+    dtype = np.float32 if all(survives_float32(channel) for channel in volume.array) else np.float64
+    array = np.empty((len(volume.array), *grid.shape), dtype)
     for channel, out in zip(volume.array, array, strict=True):
-        out[...] = _linear(channel, volume.grid, grid)
-    return _placed(volume, array, grid)
+        out[...] = _linear(channel.astype(dtype, copy=False), volume.grid, grid)
+    return volume.with_array(array, grid)
 
 
 def _grid_at_spacing(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
-    """The grid of ``spacing`` with the same axes and centre, and as nearly the same extent as fits.
+    """Give the grid of ``spacing`` with the same axes and centre, and as nearly the same extent as fits.
 
     Its outermost voxels' centres lie inside the old grid's outermost voxels: nothing is extrapolated.
     """
@@ -273,8 +268,8 @@ def _grid_at_spacing(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
 
 
 def _linear(channel: Array, source: Grid, target: Grid) -> Array:
-    """Resample (X, Y, Z) between two grids of one centre and the same axes; float32."""
-    values = np.ascontiguousarray(channel.transpose(2, 1, 0), dtype=np.float32)
+    """Resample (X, Y, Z) float32 or float64 between two grids of one centre and the same axes; same dtype."""
+    values = np.ascontiguousarray(channel.transpose(2, 1, 0))
     image = sitk.GetImageFromArray(values)
     image.SetSpacing(source.spacing)
     image.SetOrigin(_centred_origin(source))
@@ -288,7 +283,7 @@ def _linear(channel: Array, source: Grid, target: Grid) -> Array:
 
 
 def _centred_origin(grid: Grid) -> list[float]:
-    """Where voxel (0, 0, 0) lies along the grid's own axes when its centre is the origin."""
+    """Give the place of voxel (0, 0, 0) along the grid's own axes when its centre is the origin."""
     return [-(n - 1) / 2 * length for n, length in zip(grid.shape, grid.spacing, strict=True)]
 
 
@@ -302,8 +297,8 @@ def _nearest(array: Array, source: Grid, target: Grid) -> Array:
     ):
         return array
     channels = np.arange(len(array))
-    taken: Array = array[np.ix_(channels, *(_nearest_along(axis, source, target) for axis in range(3)))]
-    return taken
+    nearest: Array = array[np.ix_(channels, *(_nearest_along(axis, source, target) for axis in range(3)))]
+    return nearest
 
 
 def _nearest_along(axis: int, source: Grid, target: Grid) -> Array:

@@ -1,4 +1,4 @@
-"""Grey values: what counts as foreground, its mean and spread, and volumes that are scaled slab by slab.
+"""Grey values: foreground, its mean and spread, and volumes that are scaled slab by slab.
 
 Every rule of foreground comes down to "value > threshold", so that masks are made one axial slice at a
 time. Sums run over the slices in one order and in float64: the same voxels give the same figures, bit for
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -18,24 +19,25 @@ import SimpleITK as sitk  # noqa: N813 - its users' name for it
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
-from medseg.volume import Volume
+from medseg.volume import Intensity as Intensity
+from medseg.volume import Volume, survives_float32, white_level
 
 Foreground = Literal["auto", "all"] | float
 """``auto``: all but the lowest value where that fills a fifth; a number x: value > x; ``all``: everything."""
-
-Intensity = Literal["zscore", "imagenet", "none"]
-"""Scaling by each volume's own foreground, by ImageNet's colours, or not at all."""
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Start and stop along X, Y, Z, in voxels."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-"""Of the training images' red, green and blue, from 0 to 1, as published bodies were trained on them."""
+"""Mean and deviation of ImageNet's red, green and blue, from 0 to 1, as published networks expect them."""
 
 _LOWEST_FILLS = 0.2
 _N4_SHRINK = 4
 _N4_SHORTEST_AXIS = 32
+_FAR = 2.0**12
+"""Largest |mean| / std for float32: of its 24 bits, 12 are left for the deviations from the mean."""
+_SMALL = 2.0**-100
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Normalization:
 
 @dataclass(frozen=True, eq=False)
 class NormalizedVolume:
-    """What networks see: ``array`` (C, X, Y, Z) in its own dtype, maybe memory-mapped, and how to scale it.
+    """A network's input: ``array`` (C, X, Y, Z) in its own dtype, maybe memory-mapped, and its scaling.
 
     It is never scaled as a whole, only piece by piece as it is read.
     """
@@ -64,16 +66,34 @@ class NormalizedVolume:
             raise ValueError(f"{len(self.array)} channels, but normalization is {self.normalization}")
 
     def normalise(self, slab: Array) -> npt.NDArray[np.float32]:
-        """Scale a piece (C, ...) of :attr:`array`; a new C-ordered float32 array."""
-        each = (-1,) + (1,) * (slab.ndim - 1)
-        values = slab.astype(np.float32, order="C", copy=True)
-        values -= np.asarray(self.normalization.mean, np.float32).reshape(each)
-        values /= np.asarray(self.normalization.std, np.float32).reshape(each)
-        return values
+        """Scale a piece (C, ...) of :attr:`array`; a new C-ordered float32 array.
+
+        Where float32 would lose the differences between grey values (a mean far from zero beside the
+        spread), the mean is subtracted in float64 first.
+        """
+        per_channel = (-1,) + (1,) * (slab.ndim - 1)
+        mean, std = (np.asarray(part, np.float64).reshape(per_channel) for part in self._mean_std)
+        dtype = np.float32 if self._single else np.float64
+        values: Array = slab.astype(dtype, order="C", copy=True)
+        values -= mean.astype(dtype)
+        values /= std.astype(dtype)
+        return values.astype(np.float32, copy=False)
+
+    @property
+    def _mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return self.normalization.mean, self.normalization.std
+
+    @cached_property
+    def _single(self) -> bool:
+        """True where arithmetic in float32 keeps the differences between grey values."""
+        return all(
+            abs(mean) <= _FAR * std and _SMALL < std < 1 / _SMALL
+            for mean, std in zip(*self._mean_std, strict=True)
+        )
 
 
 def threshold(channel: Array, rule: Foreground) -> float:
-    """The number above which a voxel of ``channel`` (X, Y, Z) is foreground; -inf where every voxel is."""
+    """Give the number above which a voxel of ``channel`` (X, Y, Z) is foreground; -inf if all are."""
     if rule == "all":
         return -math.inf
     if rule != "auto":
@@ -84,7 +104,7 @@ def threshold(channel: Array, rule: Foreground) -> float:
 
 
 def foreground(channel: Array, rule: Foreground) -> npt.NDArray[np.bool_]:
-    """The foreground mask (X, Y, Z) of ``channel`` (X, Y, Z); without a full-size temporary beside it."""
+    """Give the foreground mask (X, Y, Z) of ``channel`` (X, Y, Z), without a full-size temporary array."""
     above = np.float64(threshold(channel, rule))
     mask = np.empty(channel.shape, np.bool_)
     for part, values in zip(_axial(mask), _axial(channel), strict=True):
@@ -93,29 +113,32 @@ def foreground(channel: Array, rule: Foreground) -> npt.NDArray[np.bool_]:
 
 
 def box(volume: Volume, rule: Foreground) -> Box:
-    """The smallest box that holds every channel's foreground; the whole volume where there is none."""
+    """Give the smallest box that holds every channel's foreground; the whole volume where there is none."""
     above = [np.float64(threshold(channel, rule)) for channel in volume.array]
-    hit = [np.zeros(n, np.bool_) for n in volume.grid.shape]
+    occupied = [np.zeros(n, np.bool_) for n in volume.grid.shape]
     for z in range(volume.grid.shape[2]):
         channels = zip(volume.array[..., z], above, strict=True)
         mask = np.logical_or.reduce([values > limit for values, limit in channels])
-        hit[0] |= mask.any(axis=1)
-        hit[1] |= mask.any(axis=0)
-        hit[2][z] = mask.any()
-    x, y, z_range = (_range(h) for h in hit)
+        occupied[0] |= mask.any(axis=1)
+        occupied[1] |= mask.any(axis=0)
+        occupied[2][z] = mask.any()
+    x, y, z_range = (_range(along) for along in occupied)
     return x, y, z_range
 
 
 def measure(volume: Volume, rule: Foreground, method: Intensity) -> Normalization:
-    """Shift and scale of each channel: mean and standard deviation over its foreground, or 0 and 1.
+    """Measure each channel's mean and standard deviation over its foreground; 0 and 1 for ``none``.
 
-    The deviation is the population's (divided by n). A constant foreground gets scale 1; no foreground,
-    shift 0 and scale 1. ``imagenet`` is fixed, for red, green and blue from 0 to 255; it raises
-    KEYWORD_INVALID for another number of channels.
+    The deviation is the population's (divided by n). A constant foreground gets deviation 1; no foreground,
+    mean 0 and deviation 1. ``imagenet`` is fixed, for red, green and blue from 0 to the volume's white level
+    (255, 65535 or 1). Raises KEYWORD_INVALID for ``imagenet`` and another number of channels,
+    VALUE_RANGE_UNKNOWN where the white level cannot be known, and VALUES_TOO_LARGE for ``none`` where
+    float32 would lose the grey levels.
     """
     if method == "imagenet":
-        return _imagenet(len(volume.array))
+        return _imagenet(volume)
     if method == "none":
+        _require_float32(volume, "without scaling, values reach the network as they are")
         return Normalization((0.0,) * len(volume.array), (1.0,) * len(volume.array))
     moments = [_moments(channel, rule) for channel in volume.array]
     return Normalization(
@@ -123,14 +146,27 @@ def measure(volume: Volume, rule: Foreground, method: Intensity) -> Normalizatio
     )
 
 
-def _imagenet(channels: int) -> Normalization:
-    if channels != 3:
-        found = f"imagenet scaling of {channels} channel(s)"
-        raise MedsegError(
-            Code.KEYWORD_INVALID, "preprocess.intensity", found, "use zscore, or images of three colours"
+def _imagenet(volume: Volume) -> Normalization:
+    if len(volume.array) != 3:
+        details = f"imagenet scaling of {len(volume.array)} channel(s)"
+        how_to_fix = "use zscore, or images of three colours"
+        raise MedsegError(Code.KEYWORD_INVALID, "preprocess.intensity", details, how_to_fix)
+    white = white_level(volume)
+    if white is None:
+        details = (
+            f"the white level of {volume.array.dtype} values up to {volume.array.max():.6g} is not known"
         )
-    mean, deviation = (tuple(255 * x for x in part) for part in (_IMAGENET_MEAN, _IMAGENET_DEVIATION))
+        how_to_fix = "save 8-bit images, 16-bit images or floats from 0 to 1, or use intensity: zscore"
+        raise MedsegError(Code.VALUE_RANGE_UNKNOWN, "preprocess.intensity", details, how_to_fix)
+    mean, deviation = (tuple(white * x for x in part) for part in (_IMAGENET_MEAN, _IMAGENET_DEVIATION))
     return Normalization(mean, deviation)
+
+
+def _require_float32(volume: Volume, why: str) -> None:
+    if not all(survives_float32(channel) for channel in volume.array):
+        details = f"values near {volume.array.max():.6g} lie too far from zero for float32: {why}"
+        how_to_fix = "subtract the scan's lowest value, or use intensity: zscore and n4: false"
+        raise MedsegError(Code.VALUES_TOO_LARGE, "preprocess", details, how_to_fix)
 
 
 def correct_bias(volume: Volume) -> Volume:
@@ -138,23 +174,26 @@ def correct_bias(volume: Volume) -> Volume:
 
     The field is fitted to the positive voxels of the ``auto`` foreground, on a grid four times coarser
     where every axis has 32 voxels or more. One thread: the sums, and so the bits, depend on their number.
+    Raises VALUES_TOO_LARGE where float32 would lose the grey levels: a field that multiplies them cannot be
+    told from an offset so large.
     """
+    _require_float32(volume, "a bias field cannot be estimated")
     corrected = [_without_bias(channel, volume.grid) for channel in volume.array]
     return volume.with_array(np.stack(corrected))
 
 
 def _axial(array: Array) -> Iterator[Array]:
-    """The slices (X, Y) of an array (X, Y, Z), as views."""
+    """Yield the slices (X, Y) of an array (X, Y, Z), as views."""
     return (array[:, :, z] for z in range(array.shape[2]))
 
 
-def _range(hit: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    found = np.flatnonzero(hit)
-    return (int(found[0]), int(found[-1]) + 1) if len(found) else (0, len(hit))
+def _range(occupied: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    places = np.flatnonzero(occupied)
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, len(occupied))
 
 
 def _moments(channel: Array, rule: Foreground) -> tuple[float, float]:
-    """Mean and standard deviation over the foreground, in two passes (one would cancel digits)."""
+    """Compute mean and standard deviation over the foreground, in two passes (one would cancel digits)."""
     above = np.float64(threshold(channel, rule))
     count, total = 0, 0.0
     for values in _axial(channel):
@@ -164,11 +203,16 @@ def _moments(channel: Array, rule: Foreground) -> tuple[float, float]:
     if count == 0:
         return 0.0, 0.0
     mean = total / count
-    squares = 0.0
+    rest, squares = 0.0, 0.0
     for values in _axial(channel):
         offsets = values[values > above].astype(np.float64) - mean
+        rest += float(offsets.sum())
         squares += float(offsets @ offsets)
-    return mean, math.sqrt(squares / count)
+    std = math.sqrt(squares / count)
+    if abs(mean) > _FAR * std:  # the sum has lost digits that the offsets keep
+        mean += rest / count
+        std = math.sqrt(max(squares / count - (rest / count) ** 2, 0.0))
+    return mean, std
 
 
 def _without_bias(channel: Array, grid: Grid) -> npt.NDArray[np.float32]:
@@ -187,7 +231,7 @@ def _without_bias(channel: Array, grid: Grid) -> npt.NDArray[np.float32]:
 
 
 def _to_sitk(array: Array, grid: Grid) -> sitk.Image:
-    """An image whose x, y, z are the array's (X, Y, Z); only the spacing matters here."""
+    """Make an image whose x, y, z are the array's (X, Y, Z); only the spacing matters here."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
     image.SetSpacing(grid.spacing)
     return image

@@ -20,30 +20,30 @@ _EQUAL = 1e-9
 
 
 class Resize:
-    """Slices (H, W) of one grid to those of another with the same axes and centre."""
+    """Resampler of slices (H, W) of one grid to those of another with the same axes and centre."""
 
     def __init__(self, source: Grid, target: Grid) -> None:
         self._rows, self._columns = (_weights(axis, source, target) for axis in (0, 1))
 
     def __call__(self, plane: Array) -> npt.NDArray[np.float64]:
-        """Numbers (H, W) of any type → (H', W')."""
+        """Resample numbers (H, W) of any dtype to (H', W') float64."""
         resized: npt.NDArray[np.float64] = (self._columns @ (self._rows @ plane).T).T
         return resized
 
 
 def resample(array: Array, source: Grid, target: Grid) -> Array:
-    """An image (C, X, Y, Z) on another grid of as many slices, in its own dtype."""
+    """Resample an image (C, X, Y, Z) to another grid of as many slices, in its own dtype."""
     resize = Resize(source, target)
     out = np.empty((len(array), *target.shape), array.dtype)
-    whole = np.issubdtype(array.dtype, np.integer)
+    integers = np.issubdtype(array.dtype, np.integer)
     for channel, z in np.ndindex(len(array), array.shape[3]):
         values = resize(array[channel, :, :, z])
-        out[channel, :, :, z] = np.rint(values) if whole else values
+        out[channel, :, :, z] = np.rint(values) if integers else values
     return out
 
 
 def _weights(axis: int, source: Grid, target: Grid) -> Any:
-    """How much of each old pixel is in each new one along an axis: sparse (new, old), rows sum to 1."""
+    """Give each old pixel's share in each new one along an axis: sparse (new, old), rows sum to 1."""
     old, new = source.shape[axis], target.shape[axis]
     factor = target.spacing[axis] / source.spacing[axis]
     centre = (np.arange(new) - (new - 1) / 2) * factor + (old - 1) / 2
@@ -53,7 +53,7 @@ def _weights(axis: int, source: Grid, target: Grid) -> Any:
 
 
 def _covered(centre: Array, factor: float, old: int) -> tuple[Array, Array]:
-    """Old pixels (new, k) under each new one of ``factor`` px, and the part of it that each makes up."""
+    """Give the old pixels (new, k) under each new one of ``factor`` px, and the part of it that each is."""
     first = np.floor(centre - factor / 2 + 0.5).astype(np.intp)
     taps = first[:, None] + np.arange(int(np.ceil(factor)) + 1)
     right = np.minimum(centre[:, None] + factor / 2, taps + 0.5)
@@ -63,9 +63,9 @@ def _covered(centre: Array, factor: float, old: int) -> tuple[Array, Array]:
 
 
 def _between(centre: Array, old: int) -> tuple[Array, Array]:
-    """The two old pixels (new, 2) around each place, and their shares."""
-    at = centre.clip(0, old - 1)
-    lower = np.floor(at).astype(np.intp)
-    upper_share = at - lower
+    """Give the two old pixels (new, 2) around each place, and their shares."""
+    place = centre.clip(0, old - 1)
+    lower = np.floor(place).astype(np.intp)
+    upper_share = place - lower
     taps = np.stack([lower, np.minimum(lower + 1, old - 1)], axis=1)
     return taps, np.stack([1 - upper_share, upper_share], axis=1)

@@ -40,9 +40,9 @@ _OWN = ("image", "label", "positions")
 class PreprocessedCase:
     """A case as :func:`open` finds it; ``ready.array``, ``label`` and ``extras`` are read-only memory maps.
 
-    ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``positions`` (N, 4) int16 has rows of
-    class index, x, y, z; ``counts`` is the number of voxels of each class index that occurs, void left out.
-    Of overlapping masks the label holds the bits, and position and count are each mask's.
+    ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``counts`` is the number of voxels of each
+    class index that occurs, void left out. Of overlapping masks the label holds the bits, and position and
+    count are each mask's.
 
     ``sha256`` is that of the record, which holds the hashes of the arrays.
     """
@@ -51,11 +51,21 @@ class PreprocessedCase:
     subject: str
     ready: NormalizedVolume
     label: Array | None
-    positions: npt.NDArray[np.int16]
+    positions_source: npt.NDArray[np.signedinteger[Any]] | Path
     record: Record
     extras: dict[str, Array]
     counts: dict[int, int]
     sha256: str = ""
+
+    @property
+    def positions(self) -> npt.NDArray[np.signedinteger[Any]]:
+        """Known voxels of each class, (N, 4) int16 or int32: class index in ascending order, x, y, z.
+
+        Of a case on disk they are mapped anew at each call: a set of many thousand cases would keep as many
+        files open otherwise.
+        """
+        source = self.positions_source
+        return _map(source) if isinstance(source, Path) else source
 
 
 def write(
@@ -131,7 +141,7 @@ def open(case: Path) -> PreprocessedCase:  # noqa: A001 - read as store.open
         content["subject"],
         NormalizedVolume(_map(case / "image.npy"), grid_from_json(content["grid"]), normalization),
         _map(case / "label.npy") if "label.npy" in content["bytes"] else None,
-        np.load(case / "positions.npy"),
+        case / "positions.npy",
         Record.from_json(content["geometry"]),
         {key: _map(case / f"{key}.npy") for key in content["extras"]},
         {int(index): n for index, n in content["counts"].items()},
@@ -162,23 +172,25 @@ def count(label: Array) -> dict[int, int]:
 
 def draw_positions(
     label: Array | None, counts: Mapping[int, int], generator: np.random.Generator
-) -> npt.NDArray[np.int16]:
-    """Up to 10,000 voxels of each class or mask, without replacement: (N, 4) int16 of its index, x, y, z.
+) -> npt.NDArray[np.signedinteger[Any]]:
+    """Draw up to 10,000 voxels of each class or mask, without replacement: (N, 4) of its index, x, y, z.
 
-    None without labels. Ranks are drawn first and looked up slice by slice, so that no list of all voxels
-    is ever made.
+    Rows are grouped by class, in the order of ``counts``. They are int16, or int32 where an axis is too long
+    for that; none without labels. Ranks are drawn first and looked up slice by slice, so that no list of all
+    voxels is ever made.
     """
-    rows = [np.empty((0, 4), np.int16)]
     if label is None:
-        return rows[0]
+        return np.empty((0, 4), np.int16)
+    too_long = max(label.shape[-3:]) > np.iinfo(np.int16).max + 1
+    rows = [np.empty((0, 4), np.int32 if too_long else np.int16)]
     for index, total in counts.items():
         drawn = min(total, POSITIONS_PER_CLASS)
         ranks = np.sort(generator.choice(total, drawn, replace=False, shuffle=False))
-        rows.extend(_look_up(label, index, ranks))
+        rows.extend(row.astype(rows[0].dtype) for row in _look_up(label, index, ranks))
     return np.concatenate(rows)
 
 
-def _look_up(label: Array, index: int, ranks: Array) -> list[npt.NDArray[np.int16]]:
+def _look_up(label: Array, index: int, ranks: Array) -> list[Array]:
     """Rows for the voxels of class ``index`` with these ranks, counted along x and y within each z."""
     rows, before = [], 0
     labels, wanted = (label, index) if label.ndim == 3 else (label[index], 1)
@@ -187,7 +199,7 @@ def _look_up(label: Array, index: int, ranks: Array) -> list[npt.NDArray[np.int1
         first, last = np.searchsorted(ranks, (before, before + len(x)))
         chosen = ranks[first:last] - before
         columns = (np.full(len(chosen), index), x[chosen], y[chosen], np.full(len(chosen), z))
-        rows.append(np.stack(columns, axis=1).astype(np.int16))
+        rows.append(np.stack(columns, axis=1))
         before += len(x)
     return rows
 

@@ -1,4 +1,4 @@
-"""Networks drawn from their modules: a bar a convolution, and the ways that features take between stages."""
+"""Figures of networks: a bar per convolution, and the ways of the features between stages."""
 
 from __future__ import annotations
 
@@ -21,32 +21,34 @@ STYLES: dict[Way, tuple[str, str, str]] = {
     "skip": ("skip, concatenated", SERIES[0], "-"),
     "positions": ("positions of the maxima", SERIES[3], ":"),
 }
-"""A way's words, colour and line."""
+"""Name, colour and line style of each kind of way."""
 
 _BAR, _GAP = 0.14, 0.06
 """Width of a convolution's bar and the gap between two, where stages are 1 apart."""
 
 
 def architectures(networks: Sequence[tuple[str, Network]], side: int) -> bytes:
-    """Draw networks under their titles, two a row, each for the smallest input from ``side`` px upwards.
+    """Draw networks under their titles, two per row, each for the smallest input from ``side`` px upwards.
 
-    They may lie on ``meta``. Returns PNG.
+    Their parameters may be on the ``meta`` device. Returns PNG.
     """
     rows = -(-len(networks) // 2)
-    made = mpl.figure(14, 3.9 * rows + 0.5)
+    figure = mpl.figure(14, 3.9 * rows + 0.5)
     used: set[Way] = set()
     for place, (title, network) in enumerate(networks, start=1):
         drawn = flow(network, network.size_from(side))
-        used |= {how for _, _, how in drawn.ways}
-        axes = made.add_subplot(rows, 2, place)
+        used |= {way for _, _, way in drawn.ways}
+        axes = figure.add_subplot(rows, 2, place)
         count = sum(p.numel() for p in network.parameters())
-        told = f"{title}: {network.in_channels} → {network.classes}, {count:,} parameters"
-        axes.set_title(told, color=INK, fontsize=11, loc="left", pad=12)
+        heading = f"{title}: {network.in_channels} → {network.classes}, {count:,} parameters"
+        axes.set_title(heading, color=INK, fontsize=11, loc="left", pad=12)
         _draw(axes, drawn)
-    keys = [*_bar_keys(), *(_way_key(how) for how in STYLES if how in used)]
-    made.legend(handles=keys, loc="lower center", ncols=len(keys), frameon=False, fontsize=9, labelcolor=INK)
-    made.tight_layout(rect=(0, 0.5 / (3.9 * rows + 0.5), 1, 1), w_pad=3, h_pad=2.5)
-    return mpl.png(made, dpi=110)
+    keys = [*_bar_keys(), *(_way_key(way) for way in STYLES if way in used)]
+    figure.legend(
+        handles=keys, loc="lower center", ncols=len(keys), frameon=False, fontsize=9, labelcolor=INK
+    )
+    figure.tight_layout(rect=(0, 0.5 / (3.9 * rows + 0.5), 1, 1), w_pad=3, h_pad=2.5)
+    return mpl.png(figure, dpi=110)
 
 
 def _bar_keys() -> list[Any]:
@@ -54,17 +56,17 @@ def _bar_keys() -> list[Any]:
     return [Patch(facecolor=face, edgecolor=INK, label=words) for words, face in kinds]
 
 
-def _way_key(how: Way) -> Any:
-    words, colour, line = STYLES[how]
+def _way_key(way: Way) -> Any:
+    words, colour, line = STYLES[way]
     return Line2D([], [], color=colour, linestyle=line, linewidth=1.6, label=words)
 
 
 def _draw(axes: Any, drawn: Flow) -> None:
     stages = {stage.name: stage for stage in drawn.stages}
-    for start, end, how in drawn.ways:
-        _way(axes, stages[start], stages[end], how)
+    for start, end, way in drawn.ways:
+        _draw_way(axes, stages[start], stages[end], way)
     for stage in drawn.stages:
-        _bars(axes, stage)
+        _draw_bars(axes, stage)
     sizes = {stage.level: stage.size for stage in drawn.stages}
     for level, (height, width) in sizes.items():
         axes.text(-0.75, -level, f"{height}×{width}", color=QUIET, fontsize=8.5, ha="right", va="center")
@@ -74,8 +76,8 @@ def _draw(axes: Any, drawn: Flow) -> None:
     axes.set_axis_off()
 
 
-def _bars(axes: Any, stage: Stage) -> None:
-    """The stage's convolutions side by side, their output channels above; one of 1×1 is lighter."""
+def _draw_bars(axes: Any, stage: Stage) -> None:
+    """Draw the stage's convolutions side by side, their output channels above; 1×1 ones are white."""
     height = 0.62 * 0.82**stage.level
     left = stage.depth - _width(stage) / 2
     for number, (kernel, _) in enumerate(stage.convolutions):
@@ -103,23 +105,28 @@ def _width(stage: Stage) -> float:
     return len(stage.convolutions) * (_BAR + _GAP) - _GAP
 
 
-def _way(axes: Any, start: Stage, end: Stage, how: Way) -> None:
-    """From one stage's right edge to the other's left; un-pooling at one size comes from half of it."""
+def _draw_way(axes: Any, start: Stage, end: Stage, way: Way) -> None:
+    """Draw an arrow from one stage's right edge to the other's left.
+
+    Un-pooling between stages of one size comes from a pooled map of half that size, drawn below them.
+    """
     left = start.depth + _width(start) / 2, float(-start.level)
     right = end.depth - _width(end) / 2, float(-end.level)
-    if how == "unpool" and start.level == end.level:
+    if way == "unpool" and start.level == end.level:
         below = (left[0] + right[0]) / 2, -start.level - 0.62
-        _arrow(axes, left, below, "pool", 0.0)
-        _arrow(axes, below, right, how, 0.0)
-    elif how in ("skip", "positions") and end.depth > start.depth + 1:
-        _arrow(axes, left, right, how, -0.27 if how == "skip" else -0.18)
+        _draw_arrow(axes, left, below, "pool", 0.0)
+        _draw_arrow(axes, below, right, way, 0.0)
+    elif way in ("skip", "positions") and end.depth > start.depth + 1:
+        _draw_arrow(axes, left, right, way, -0.27 if way == "skip" else -0.18)
     else:
-        _arrow(axes, left, right, how, 0.0)
+        _draw_arrow(axes, left, right, way, 0.0)
 
 
-def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float], how: Way, bend: float) -> None:
-    _, colour, line = STYLES[how]
-    drawn = FancyArrowPatch(
+def _draw_arrow(
+    axes: Any, start: tuple[float, float], end: tuple[float, float], way: Way, bend: float
+) -> None:
+    _, colour, line = STYLES[way]
+    arrow = FancyArrowPatch(
         start,
         end,
         arrowstyle="-|>",
@@ -131,4 +138,4 @@ def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float], how:
         shrinkA=1,
         shrinkB=1,
     )
-    axes.add_patch(drawn).set_zorder(2)
+    axes.add_patch(arrow).set_zorder(2)

@@ -1,16 +1,17 @@
-"""What a run looks like: learning curves, box plots, times and the confusion matrix, as PNG bytes."""
+"""Charts of a run: learning curves, box plots, times and the confusion matrix, as PNG bytes."""
 
 from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from medseg.evaluate.table import ScoreRow
+from medseg.evaluate.table import PENALISED, ScoreRow
 from medseg.grid import Array
 from medseg.report import mpl
 from medseg.report.mpl import INK, QUIET, RULE, SERIES
@@ -24,14 +25,19 @@ METRIC_NAMES = {
     "assd": "ASSD",
     "nsd": "NSD",
     "bf": "BF",
-    "size_error_percent": "size error %",
+    "size_error_percent": "relative volume difference (%)",
+    "hd95_penalised": "HD95 with penalty",
+    "assd_penalised": "ASSD with penalty",
 }
-"""How metrics are written."""
+"""Names of metrics for readers; see :func:`heading`."""
+
+_LENGTHS = {"hd95", "assd", *PENALISED.values()}
 
 SPREAD = ("dice", "hd95", "nsd", "size_error_percent")
-"""Whose spread over scans is shown."""
+"""Metrics whose spread over scans is shown."""
 
 _SHARES = {"dice", "iou", "precision", "recall", "nsd", "bf"}
+_TITLE_WIDTH = 22  # characters of a panel's title
 _BARS_A_PANEL = 40
 _NUMBERS_UP_TO = 30  # classes of a confusion matrix whose cells hold numbers
 _OVER_SET = {"val/miou": "mIoU", "val/G": "G", "val/C": "C"}
@@ -39,6 +45,13 @@ _MEAN = "mean"
 
 _Lines = dict[str, list[tuple[float, float]]]
 """Name → (epoch, value)."""
+
+
+def heading(metric: str, length_unit: str) -> str:
+    """Name of a metric as a column's or panel's heading, with the unit of lengths (mm or px)."""
+    if metric == "size_error_percent" and length_unit == "px":
+        return "relative area difference (%)"
+    return METRIC_NAMES[metric] + (f" ({length_unit})" if metric in _LENGTHS else "")
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
@@ -49,30 +62,34 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     Where it has mean IoU and accuracies over all validation images, these stand instead of Dice. Returns PNG.
     """
     panels = _panels(history)
-    made = mpl.figure(9.2, 2.9)
+    figure = mpl.figure(9.2, 2.9)
     for place, (kind, lines) in enumerate(panels.items(), start=1):
-        axes = made.add_subplot(1, len(panels), place)
+        axes = figure.add_subplot(1, len(panels), place)
         mpl.quiet_axes(axes)
         _draw_lines(axes, lines)
         axes.set_title(kind, color=INK, fontsize=10, loc="left")
         axes.set_xlabel("epoch", color=QUIET, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if len({x for points in lines.values() for x, _ in points}) == 1:
+            axes.set_xlim(
+                axes.dataLim.x0 - 1, axes.dataLim.x1 + 1
+            )  # else the ticks are fractions of an epoch
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if len(lines) > 1:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4, loc="best")
-    made.tight_layout(w_pad=2.5)
-    return mpl.png(made)
+    figure.tight_layout(w_pad=2.5)
+    return mpl.png(figure)
 
 
 def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, _Lines]:
     """Heading → lines of each panel that has any."""
     over_set = {name: points for key, name in _OVER_SET.items() if (points := _points(history, key))}
-    found = {
+    panels = {
         "loss": _lines(history, "loss"),
         **({"validation": over_set} if over_set else {"Dice": _few(_lines(history, "dice"))}),
         "learning rate": _lines(history, "lr"),
     }
-    return {heading: lines for heading, lines in found.items() if lines}
+    return {title: lines for title, lines in panels.items() if lines}
 
 
 def _draw_lines(axes: Any, lines: _Lines) -> None:
@@ -86,10 +103,17 @@ def _draw_lines(axes: Any, lines: _Lines) -> None:
 
 def _lines(history: Sequence[Mapping[str, Any]], kind: str) -> _Lines:
     """Name → (epoch, value) of the columns that belong to a panel; epochs without a value are skipped."""
-    names = dict.fromkeys(name for row in history for name in row)
-    named = [name for name in names if kind in name.lower().replace("_", "/").split("/")]
-    found = {name: points for name in named if (points := _points(history, name))}
-    return {re.sub(f"^val/{kind}[/_]", "", name): points for name, points in found.items()}
+    names = dict.fromkeys(name for row in history for name in row if _kind(name) == kind)
+    by_column = {name: points for name in names if (points := _points(history, name))}
+    return {re.sub(f"^val/{kind}[/_]", "", name): points for name, points in by_column.items()}
+
+
+def _kind(column: str) -> str | None:
+    """The panel of a column; a class may be called `loss` or `lr`, so `val/dice_…` is decided first."""
+    if re.match("val/dice[/_]", column):
+        return "dice"
+    parts = re.split("[/_]", column.lower())
+    return next((kind for kind in ("loss", "dice", "lr") if kind in parts), None)
 
 
 def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
@@ -99,7 +123,7 @@ def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float
 
 
 def _few(lines: _Lines) -> _Lines:
-    """A line a class as long as they can be told apart, otherwise their mean alone."""
+    """A line per class as long as the colours suffice, otherwise the mean alone."""
     return {_MEAN: lines[_MEAN]} if len(lines) > len(SERIES) and _MEAN in lines else lines
 
 
@@ -114,9 +138,9 @@ def box_plots(
     """
     names = list(dict.fromkeys(row.class_name for row in rows))
     given = colours or {}
-    made = mpl.figure(9.2, 3.1)
+    figure = mpl.figure(9.2, 3.1)
     for place, metric in enumerate(metrics, start=1):
-        axes = made.add_subplot(1, len(metrics), place)
+        axes = figure.add_subplot(1, len(metrics), place)
         mpl.quiet_axes(axes)
         for position, name in enumerate(names):
             values = [v for r in rows if r.class_name == name and (v := getattr(r, metric)) is not None]
@@ -125,16 +149,16 @@ def box_plots(
             _draw_box(axes, position, values, colour)
         axes.set_xlim(-0.6, len(names) - 0.4)
         axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 4 else 40)
-        unit = f" ({rows[0].length_unit})" if metric in ("hd95", "assd") and rows else ""
-        axes.set_title(METRIC_NAMES[metric] + unit, color=INK, fontsize=10, loc="left")
+        title = heading(metric, rows[0].length_unit if rows else "mm")
+        axes.set_title(textwrap.fill(title, _TITLE_WIDTH), color=INK, fontsize=10, loc="left")
         if metric == "size_error_percent":
             axes.axhline(0, color=QUIET, linewidth=0.8)
         if metric in _SHARES:
             axes.set_ylim(top=1.005)
         elif metric != "size_error_percent":
             axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
-    made.tight_layout(w_pad=2)
-    return mpl.png(made)
+    figure.tight_layout(w_pad=2)
+    return mpl.png(figure)
 
 
 def _draw_box(axes: Any, position: int, values: Sequence[float], colour: Any) -> None:
@@ -153,20 +177,20 @@ def _draw_box(axes: Any, position: int, values: Sequence[float], colour: Any) ->
         capprops=line,
         manage_ticks=False,
     )
-    # Spread the points evenly, in the order of the table, so that the same scores draw the same picture.
+    # Spread the points evenly, in the order of the table, so that the same scores give the same figure.
     offsets = (np.arange(len(values)) * 0.618 % 1 - 0.5) * 0.34
     axes.scatter(position + offsets, values, s=12, color=colour, edgecolors=INK, linewidths=0.5, zorder=3)
 
 
 def time_bars(bars: Mapping[str, Mapping[str, float]]) -> bytes:
-    """Draw where the time went: a stacked bar per name, its parts in seconds, its length its whole.
+    """Draw times: a stacked bar per name, with its parts in seconds.
 
     ``bars`` is, for instance, ``{"whole run": {"train": 812.0, …}, "one scan": {"read": 0.1, …}}``.
     Returns PNG.
     """
-    made = mpl.figure(9.2, 0.15 + 0.85 * len(bars))
+    figure = mpl.figure(9.2, 0.15 + 0.85 * len(bars))
     for place, (name, bar) in enumerate(bars.items(), start=1):
-        axes = made.add_subplot(len(bars), 1, place)
+        axes = figure.add_subplot(len(bars), 1, place)
         axes.set_axis_off()
         whole = sum(bar.values())
         left = 0.0
@@ -190,12 +214,12 @@ def time_bars(bars: Mapping[str, Mapping[str, float]]) -> bytes:
             handleheight=0.9,
             columnspacing=1.2,
         )
-    made.subplots_adjust(left=0.1, right=0.9, top=0.97, bottom=0.45 / made.get_figheight(), hspace=1.6)
-    return mpl.png(made)
+    figure.subplots_adjust(left=0.1, right=0.9, top=0.97, bottom=0.45 / figure.get_figheight(), hspace=1.6)
+    return mpl.png(figure)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `0.42 s`, `37 s`, `12 min 5 s`, `3 h 20 min`."""
+    """Format seconds for readers: `0.42 s`, `37 s`, `12 min 5 s`, `3 h 20 min`."""
     if seconds < 10:
         return f"{seconds:.2g} s"
     whole = round(seconds)
@@ -209,25 +233,25 @@ def duration(seconds: float) -> str:
 def class_bars(values: Mapping[str, float | None], colours: Mapping[str, tuple[int, int, int]]) -> bytes:
     """Draw a bar per class (class name → value, 0 to 1), in the order given and with its number. Returns PNG.
 
-    ``colours`` are RGB, 0-255. A class that neither the truth nor the prediction has (None) says so; long
-    lists stand in panels side by side.
+    ``colours`` are RGB, 0-255. A class that neither the truth nor the prediction has (None) is marked; long
+    lists are drawn in panels side by side.
     """
     panels = math.ceil(len(values) / _BARS_A_PANEL)
     rows = math.ceil(len(values) / panels)
-    made = mpl.figure(9.2, 0.4 + 0.23 * rows)
-    held = list(values.items())
+    figure = mpl.figure(9.2, 0.4 + 0.23 * rows)
+    bars = list(values.items())
     for place in range(panels):
-        axes = made.add_subplot(1, panels, place + 1)
-        _draw_class_bars(axes, held[place * rows : (place + 1) * rows], colours)
+        axes = figure.add_subplot(1, panels, place + 1)
+        _draw_class_bars(axes, bars[place * rows : (place + 1) * rows], colours)
         axes.set_ylim(rows - 0.4, -0.6)
-    made.tight_layout(w_pad=1.5)
-    return mpl.png(made)
+    figure.tight_layout(w_pad=1.5)
+    return mpl.png(figure)
 
 
 def _draw_class_bars(
-    axes: Any, held: Sequence[tuple[str, float | None]], colours: Mapping[str, tuple[int, int, int]]
+    axes: Any, bars: Sequence[tuple[str, float | None]], colours: Mapping[str, tuple[int, int, int]]
 ) -> None:
-    for row, (name, value) in enumerate(held):
+    for row, (name, value) in enumerate(bars):
         text, ink = ("in no image", QUIET) if value is None else (f"{value:.3f}", INK)
         colour = tuple(v / 255 for v in colours[name])
         axes.barh(row, value or 0, height=0.72, color=colour, edgecolor=QUIET, linewidth=0.4)
@@ -235,7 +259,7 @@ def _draw_class_bars(
         axes.annotate(text, (value or 0, row), xytext=(4, 0), textcoords="offset points", **style)
     axes.set_xlim(0, 1.12)  # room for the number beside a full bar
     axes.set_xticks((0, 0.5, 1))
-    axes.set_yticks(range(len(held)), [name for name, _ in held])
+    axes.set_yticks(range(len(bars)), [name for name, _ in bars])
     axes.tick_params(length=0, colors=INK, labelsize=8)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(RULE)
@@ -243,7 +267,7 @@ def _draw_class_bars(
     axes.set_axisbelow(True)
 
 
-def confusion_picture(matrix: Array, names: Sequence[str]) -> bytes:
+def confusion_figure(matrix: Array, names: Sequence[str]) -> bytes:
     """Draw a confusion matrix (K, K), rows = truth, as shares of each true class. Returns PNG.
 
     Cells shrink with the number of classes; those of long lists hold no numbers but have a colour bar.
@@ -252,8 +276,8 @@ def confusion_picture(matrix: Array, names: Sequence[str]) -> bytes:
     share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
     cell = min(0.62, max(7.6 / len(names), 0.085))  # inches
     side = 1.6 + cell * len(names)
-    made = mpl.figure(side + 0.9, side)
-    axes = made.add_subplot()
+    figure = mpl.figure(side + 0.9, side)
+    axes = figure.add_subplot()
     numbered = len(names) <= _NUMBERS_UP_TO
     # Without numbers the square root lets rare confusions be seen.
     shown = axes.imshow(share if numbered else np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
@@ -266,26 +290,26 @@ def confusion_picture(matrix: Array, names: Sequence[str]) -> bytes:
     if numbered:
         _write_shares(axes, matrix, share, cell)
     else:
-        bar = made.colorbar(shown, ax=axes, shrink=0.4, fraction=0.03, pad=0.015)
+        bar = figure.colorbar(shown, ax=axes, shrink=0.4, fraction=0.03, pad=0.015)
         bar.set_ticks([math.sqrt(p / 100) for p in _PER_CENT], labels=[f"{p} %" for p in _PER_CENT])
         bar.ax.tick_params(colors=INK, labelsize=9)
         bar.outline.set_visible(False)
-    made.tight_layout()
-    return mpl.png(made)
+    figure.tight_layout()
+    return mpl.png(figure)
 
 
 _PER_CENT = (0, 1, 5, 20, 50, 100)
 
 
 def _slant(count: int) -> dict[str, Any]:
-    """How names stand below columns: level where there are few, then slanted, then along their columns."""
+    """Style of names below columns: level where there are few, then slanted, then vertical."""
     if count <= 4:
         return {}
     return {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if count <= 12 else {"rotation": 90}
 
 
 def _write_shares(axes: Any, matrix: Array, share: Array, cell: float) -> None:
-    """Per cent in every cell; in small cells whole ones, and none below half of one."""
+    """Write percentages into the cells; in small cells whole numbers, and none below 0.5 %."""
     roomy = cell >= 0.58
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9 if roomy else 24 * cell}
     for (row, column), value in np.ndenumerate(share):

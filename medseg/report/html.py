@@ -1,4 +1,4 @@
-"""One self-contained page about a run: it opens offline and refers to nothing outside itself."""
+"""One self-contained page about a run: it works offline and refers to nothing outside itself."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from medseg.evaluate.table import ScoreRow, metrics_of
+from medseg.evaluate.table import PENALISED, ScoreRow, metrics_of
 from medseg.files import write_text
 from medseg.report import mpl
-from medseg.report.charts import METRIC_NAMES
+from medseg.report.charts import heading
 
 _TEMPLATE = "page.html.j2"
 # A chart of full width fills the page's column.
 _ENLARGED = 1.2
-_LENGTHS = ("hd95", "assd")
+_LENGTHS = (*PENALISED, *PENALISED.values())
 _OVER_SET = {
     "G": "pixel accuracy G",
     "C": "class-average accuracy C",
@@ -36,7 +36,7 @@ _MOST_CLASSES = 6
 
 @dataclass(frozen=True)
 class Tile:
-    """One of the large numbers on top: what it is, its value, and a word beside it."""
+    """One of the large numbers at the top: its name, its value, and a remark."""
 
     name: str
     value: str
@@ -45,7 +45,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture (PNG bytes) with a heading and a sentence that says how to read it."""
+    """A figure (PNG bytes) with a heading and a sentence that says how to read it."""
 
     title: str
     png: bytes
@@ -56,7 +56,7 @@ class Chart:
 class CaseView:
     """A case's overlay (PNG or JPEG), its set (or ``unlabelled``) and a remark such as its quality figure.
 
-    ``explained`` are Grad-CAM pictures that stand below.
+    ``explained`` are Grad-CAM figures that are shown below.
     """
 
     case: str
@@ -68,12 +68,13 @@ class CaseView:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the page says, as plain values.
+    """The content of the page, as plain values.
 
-    ``facts`` are the groups under "What was run" (heading → name → value), ``recipe`` its YAML text,
-    ``summary`` the content of ``summary.json``, ``scores`` the rows of ``scores.csv`` and ``excluded`` those
-    of ``quarantine.csv`` (case, file, code, found, remedy). Charts stand under "Scores" (``spread``),
-    "Training" and "Where the time went" (``times``). ``unit`` tells scans (mm) from images (px).
+    ``facts`` are the groups under "Run" (heading → name → value), ``recipe`` its YAML text, ``summary`` the
+    content of ``summary.json``, ``scores`` the rows of ``scores.csv``, ``excluded`` those of ingest's
+    ``quarantine.csv`` (case, file, code, details, how_to_fix) and ``unread`` those of the evaluation's.
+    Charts are placed under "Scores" (``spread``), "Training" and "Computing time" (``times``). ``unit`` tells
+    scans (mm) from images (px).
     """
 
     title: str
@@ -84,6 +85,7 @@ class Report:
     scores: Sequence[ScoreRow]
     command: str = ""
     excluded: Sequence[Mapping[str, str]] = ()
+    unread: Sequence[Mapping[str, str]] = ()
     tiles: Sequence[Tile] = ()
     training: Sequence[Chart] = ()
     spread: Sequence[Chart] = ()
@@ -98,7 +100,7 @@ def write(path: Path, report: Report) -> None:
 
 
 def render(report: Report) -> str:
-    """The page's HTML; every text is escaped, pictures are data URIs."""
+    """The page's HTML; every text is escaped, figures are data URIs."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -106,7 +108,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture"] = _data_uri
+    environment.filters["data_uri"] = _data_uri
     environment.filters["width"] = _shown_width
     environment.filters["number"] = number
     images = report.unit == "px"
@@ -114,34 +116,35 @@ def render(report: Report) -> str:
         report=report,
         images=images,
         metrics=_metrics(report.unit),
-        heads={role: _heads(found) for role, found in report.summary["sets"].items()},
+        heads={role: _heads(of_set["length_unit"]) for role, of_set in report.summary["sets"].items()},
         over_set={**_OVER_SET, "weighted_error": "weighted error (pixels)"} if images else _OVER_SET,
         scores=worst_first(report.scores)[:_MOST_ROWS],
         cases=_cases(report),
         drawn={view.case for view in report.cases},
-        score_heads=_heads({"length_unit": report.unit}),
+        score_heads=_heads(report.unit),
+        penalised=PENALISED,
         size_unit="px" if images else "ml",
         size="pixels" if images else "size",
     )
 
 
 def _metrics(unit: str) -> tuple[str, ...]:
-    """The columns of scores; of images those first that their papers print, and none of scans alone."""
-    return _OF_IMAGES if unit == "px" else metrics_of(unit)
+    """The columns of scores; for images, first those that their papers print."""
+    return _OF_IMAGES if unit == "px" else tuple(m for m in metrics_of(unit) if m not in PENALISED.values())
 
 
-def _data_uri(picture: bytes) -> Markup:
-    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "png"
-    return Markup(f"data:image/{kind};base64,") + base64.b64encode(picture).decode()
+def _data_uri(figure: bytes) -> Markup:
+    kind = "jpeg" if figure.startswith(b"\xff\xd8") else "png"
+    return Markup(f"data:image/{kind};base64,") + base64.b64encode(figure).decode()
 
 
 def _shown_width(png: bytes) -> int:
-    """Width in CSS pixels at which a chart's text has its size; the PNG header holds the pixels."""
+    """Width in CSS pixels at which a chart's text has its nominal size, from the PNG header."""
     return round(int.from_bytes(png[16:20], "big") / mpl.DPI * 96 * _ENLARGED)
 
 
 def number(value: float | None, metric: str = "") -> str:
-    """A number with the digits that mean something; a dash where it is undefined."""
+    """Format a number with its significant digits; a dash where it is undefined."""
     if value is None:
         return "–"
     if metric in _LENGTHS:
@@ -155,14 +158,13 @@ def number(value: float | None, metric: str = "") -> str:
     return f"{value:,.0f}" if metric == "weighted_error" else f"{value:.3f}"
 
 
-def _heads(found: Mapping[str, Any]) -> dict[str, str]:
-    """Column headings of the metrics, with the unit of lengths."""
-    unit = found["length_unit"]
-    return {m: METRIC_NAMES[m] + (f" ({unit})" if m in _LENGTHS else "") for m in metrics_of(unit)}
+def _heads(unit: str) -> dict[str, str]:
+    """Column headings of the metrics, with the unit of lengths (mm or px)."""
+    return {metric: heading(metric, unit) for metric in metrics_of(unit)}
 
 
 def worst_first(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
-    """Rows by rising Dice, then by falling HD95; what is undefined comes last."""
+    """Rows by rising Dice, then by falling HD95; undefined ones come last."""
 
     def badness(row: ScoreRow) -> tuple[bool, float, float, str]:
         dice = 1.0 if row.dice is None else row.dice
@@ -173,22 +175,22 @@ def worst_first(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
 
 def case_order(scores: Sequence[ScoreRow]) -> dict[str, float]:
     """Case → mean Dice (of images mean IoU) over its classes, worst first; cases without any are left out."""
-    held: dict[str, list[float]] = {}
+    by_case: dict[str, list[float]] = {}
     for row in scores:
-        if (value := _told_by(row)) is not None:
-            held.setdefault(row.case, []).append(value)
-    means = {case: sum(values) / len(values) for case, values in held.items()}
+        if (value := _main_score(row)) is not None:
+            by_case.setdefault(row.case, []).append(value)
+    means = {case: sum(values) / len(values) for case, values in by_case.items()}
     return dict(sorted(means.items(), key=lambda item: (item[1], item[0])))
 
 
-def _told_by(row: ScoreRow) -> float | None:
-    """The figure by which a class of a case is judged."""
+def _main_score(row: ScoreRow) -> float | None:
+    """The score by which cases are ordered: IoU of images, Dice of scans."""
     return row.iou if row.length_unit == "px" else row.dice
 
 
 @dataclass(frozen=True)
 class _Card:
-    """A case's picture; ``classes`` are its worst by name, all of them where they are few."""
+    """A case's figure with its mean score and the scores of all its classes, of the ``worst`` if many."""
 
     view: CaseView
     mean: float | None
@@ -197,7 +199,7 @@ class _Card:
 
 
 def _cases(report: Report) -> list[_Card]:
-    """The cases' cards, the worst first, those without a score last in the order given."""
+    """The cases' cards, the worst first; those without a score are last, in the order given."""
     means = case_order(report.scores)
     ranks = {case: rank for rank, case in enumerate(means)}
     ordered = sorted(report.cases, key=lambda view: ranks.get(view.case, len(ranks)))
@@ -205,8 +207,8 @@ def _cases(report: Report) -> list[_Card]:
 
 
 def _card(view: CaseView, means: Mapping[str, float], scores: Sequence[ScoreRow]) -> _Card:
-    told = [(row.class_name, _told_by(row)) for row in scores if row.case == view.case]
-    if len(told) <= _MOST_CLASSES:
-        return _Card(view, means.get(view.case), tuple(told) if len(told) > 1 else (), worst=False)
-    defined = sorted((each for each in told if each[1] is not None), key=lambda each: each[1] or 0.0)
+    by_class = [(row.class_name, _main_score(row)) for row in scores if row.case == view.case]
+    if len(by_class) <= _MOST_CLASSES:
+        return _Card(view, means.get(view.case), tuple(by_class) if len(by_class) > 1 else (), worst=False)
+    defined = sorted((pair for pair in by_class if pair[1] is not None), key=lambda pair: pair[1] or 0.0)
     return _Card(view, means.get(view.case), tuple(defined[: _MOST_CLASSES // 2]), worst=True)

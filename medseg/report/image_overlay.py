@@ -1,4 +1,4 @@
-"""What an image in px looks like: itself, truth, prediction and errors side by side, as JPEG bytes."""
+"""Overlays of images in px: image, truth, prediction and errors side by side, as JPEG bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medseg.classes import VOID, ClassList
+from medseg.classes import VOID, VOID_COLOUR, ClassList
 from medseg.grid import Array
 from medseg.report import mpl
 from medseg.report.colors import ERRORS, RGB, error_colours, errors, labelled, tint, warm
@@ -22,9 +22,10 @@ _STACKED_ABOVE = 1.9
 _MOST_NAMED = 20
 _DPI = 150
 _DIMMED = 0.4
-_VOID: dict[int, RGB] = {VOID: (96, 96, 96)}  # opaque, so that it is not taken for a grey class
+_VOID: dict[int, RGB] = {VOID: VOID_COLOUR}  # drawn opaque: it is no class
 _LUMA = np.array([0.299, 0.587, 0.114])
-_HEADINGS = {"margin": "margin (bright: sure)"}
+HEADINGS = {"confidence": "confidence (bright: high)"}
+"""Headings of panels that are not their names."""
 
 
 @dataclass(frozen=True)
@@ -55,35 +56,35 @@ def overlay(
 ) -> bytes:
     """Draw an image (C, H, W, 1) in its own colours, in true proportion, with the classes that it holds.
 
-    ``truth`` and ``prediction`` are class indices (H, W, 1), ``margin`` is a share in 0 to 1. With a truth
-    the panels are image, truth, prediction, errors; without, image, prediction, and margin if given. Wide
-    images stand in two rows. Returns JPEG: a photograph has too many colours for a small PNG.
+    ``truth`` and ``prediction`` are class indices (H, W, 1), ``confidence`` is a share in 0 to 1. With a
+    truth the panels are image, truth, prediction, errors; without, image, prediction, and confidence if
+    given. Wide images stand in two rows. Returns JPEG: a photograph has too many colours for a small PNG.
     """
     rgb = colours_of(image.array[..., 0])
-    given = {"truth": truth, "prediction": prediction, "margin": confidence if truth is None else None}
+    given = {"truth": truth, "prediction": prediction, "confidence": confidence if truth is None else None}
     flat = {name: array[..., 0] for name, array in given.items() if array is not None}
     panels = _panels(rgb, flat, classes)
     legend = _legend(flat, classes)
     layout = _layout(rgb.shape[1] / rgb.shape[0], len(panels), legend)
-    made = mpl.figure(*layout.inches, background="#000000")
+    figure = mpl.figure(*layout.inches, background="#000000")
     across, down = layout.inches
     for number, (name, panel) in enumerate(panels.items()):
         left, bottom = layout.place(number)
-        axes = made.add_axes((left / across, bottom / down, layout.width / across, layout.height / down))
+        axes = figure.add_axes((left / across, bottom / down, layout.width / across, layout.height / down))
         axes.imshow(np.clip(panel, 0, 1), aspect="auto")
         axes.set_axis_off()
         middle = (left + layout.width / 2) / across, (bottom + layout.height + _HEAD / 2 - 0.02) / down
-        heading = _HEADINGS.get(name, name)
-        made.text(*middle, heading, color="white", size=10, ha="center", va="center")
-    mpl.legend(made, legend, _legend_columns(legend, layout.inches[0]))
-    return mpl.jpeg(made, dpi=_DPI)
+        heading = HEADINGS.get(name, name)
+        figure.text(*middle, heading, color="white", size=10, ha="center", va="center")
+    mpl.legend(figure, legend, _legend_columns(legend, layout.inches[0]))
+    return mpl.jpeg(figure, dpi=_DPI)
 
 
 def colours_of(array: Array) -> Array:
-    """An image (C, H, W) as it is looked at: (H, W, 3) float64 in 0 to 1.
+    """RGB values of an image (C, H, W) for display, (H, W, 3) float64 in 0 to 1.
 
-    Three channels are red, green, blue; of any other number the first is grey. Eight bits are shown as they
-    are; what has more runs from the 1st to the 99th percentile.
+    Three channels are red, green, blue; of any other number the first is shown as grey. Eight bits are shown
+    as they are; images of more bits are scaled from the 1st to the 99th percentile.
     """
     shown = array if len(array) == 3 else np.repeat(array[:1], 3, axis=0)
     if shown.dtype == np.uint8 or (shown.min() >= 0 and 1 < shown.max() <= 255 and shown.dtype.kind == "f"):
@@ -106,24 +107,24 @@ def _panels(rgb: Array, flat: dict[str, Array], classes: ClassList) -> dict[str,
         panels["errors"] = tint(
             tint(dim, wrong, error_colours(), opacity=0.85), flat["truth"], _VOID, opacity=1
         )
-    if "margin" in flat:
-        panels["margin"] = warm(flat["margin"])
+    if "confidence" in flat:
+        panels["confidence"] = warm(flat["confidence"])
     return panels
 
 
 def _legend(flat: dict[str, Array], classes: ClassList) -> dict[str, RGB]:
-    """Name → colour of what the panels show: the classes by their number, void, and the kinds of errors."""
+    """Name → colour of the largest classes, in the list's order, of void and of the kinds of errors."""
     counts = np.zeros(256, dtype=np.int64)
     for name in ("truth", "prediction"):
         if name in flat:
             counts += _counts(flat[name], classes)
-    there = [i for i in classes.foreground if counts[i]]
-    largest = sorted(there, key=lambda i: -counts[i])[:_MOST_NAMED]
+    present = [i for i in classes.foreground if counts[i]]
+    largest = sorted(present, key=lambda i: -counts[i])[:_MOST_NAMED]
     named = {classes.names[i]: classes.classes[i].colour for i in sorted(largest)}
-    if len(there) > _MOST_NAMED:
-        named[f"and {len(there) - _MOST_NAMED} more"] = (0, 0, 0)
+    if len(present) > _MOST_NAMED:
+        named[f"and {len(present) - _MOST_NAMED} more"] = (0, 0, 0)
     if counts[VOID]:
-        named["void"] = _VOID[VOID]
+        named["void (ignored label)"] = VOID_COLOUR
     if "truth" in flat and "prediction" in flat:
         kinds = list(ERRORS.items())
         named |= dict(kinds if classes.zero_is_outside else kinds[2:])
@@ -152,6 +153,6 @@ def _layout(aspect: float, panels: int, legend: dict[str, RGB]) -> _Layout:
 
 
 def _legend_columns(legend: dict[str, RGB], inches: float) -> int:
-    """How many names stand side by side: all that fit, or columns as wide as the longest of them."""
+    """Number of names side by side: all that fit, or columns as wide as the longest name."""
     widths = [0.42 + 0.072 * len(name) for name in legend] or [inches]
     return len(widths) if sum(widths) <= inches else max(1, int(inches / max(widths)))

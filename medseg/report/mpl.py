@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 DPI = 180
-"""Pixels an inch of a chart."""
+"""Pixels per inch of a chart."""
 
 INK = "#1f2430"
 QUIET = "#6b7280"
@@ -23,13 +23,13 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a
 
 def figure(width: float, height: float, background: str = "white") -> Figure:
     """An empty figure of ``width`` × ``height`` inches."""
-    made = Figure(figsize=(width, height), facecolor=background)
-    FigureCanvasAgg(made)
-    return made
+    empty = Figure(figsize=(width, height), facecolor=background)
+    FigureCanvasAgg(empty)
+    return empty
 
 
 def quiet_axes(axes: Any) -> None:
-    """Leave the lines that carry meaning: no frame but the base line, thin horizontal rules."""
+    """Draw no frame but the base line, and thin horizontal rules."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
     axes.grid(axis="y", color=RULE, linewidth=0.7)
@@ -37,11 +37,11 @@ def quiet_axes(axes: Any) -> None:
     axes.tick_params(length=0, colors=QUIET, labelsize=9)
 
 
-def legend(made: Figure, named: Mapping[str, tuple[int, int, int]], columns: int) -> None:
-    """Names and colours (RGB, 0-255) under dark panels, ``columns`` side by side; nothing without names."""
+def legend(figure: Figure, named: Mapping[str, tuple[int, int, int]], columns: int) -> None:
+    """Draw names and colours (RGB, 0-255) under dark panels, ``columns`` side by side, if there are any."""
     patches = [Patch(color=[v / 255 for v in colour], label=name) for name, colour in named.items()]
     if patches:
-        made.legend(
+        figure.legend(
             handles=patches,
             loc="lower center",
             ncols=columns,
@@ -55,23 +55,23 @@ def legend(made: Figure, named: Mapping[str, tuple[int, int, int]], columns: int
         )
 
 
-def png(made: Figure, dpi: int = DPI, colours: int = 256) -> bytes:
+def png(figure: Figure, dpi: int = DPI, colours: int = 256) -> bytes:
     """The figure as PNG with a palette of ``colours``: half the bytes of true colour, rare hues kept."""
     small = BytesIO()
-    _drawn(made, dpi).quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        small, format="PNG", optimize=True
-    )
+    _rendered(figure, dpi).quantize(
+        colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    ).save(small, format="PNG", optimize=True)
     return small.getvalue()
 
 
-def jpeg(made: Figure, dpi: int = DPI) -> bytes:
-    """The figure as JPEG, for photographs: edges of colours as sharp as those of light."""
+def jpeg(figure: Figure, dpi: int = DPI) -> bytes:
+    """The figure as JPEG without chroma subsampling, for photographs."""
     small = BytesIO()
-    _drawn(made, dpi).save(small, format="JPEG", quality=88, subsampling=0, optimize=True)
+    _rendered(figure, dpi).save(small, format="JPEG", quality=88, subsampling=0, optimize=True)
     return small.getvalue()
 
 
-def _drawn(made: Figure, dpi: int) -> Image.Image:
-    drawn = BytesIO()
-    made.savefig(drawn, format="png", dpi=dpi, facecolor=made.get_facecolor())
-    return Image.open(drawn).convert("RGB")
+def _rendered(figure: Figure, dpi: int) -> Image.Image:
+    true_colour = BytesIO()
+    figure.savefig(true_colour, format="png", dpi=dpi, facecolor=figure.get_facecolor())
+    return Image.open(true_colour).convert("RGB")

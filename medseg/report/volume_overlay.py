@@ -1,4 +1,4 @@
-"""What a case looks like: image, truth, prediction and errors, as PNG bytes; scans in three planes."""
+"""Overlays of cases: image, truth, prediction and errors, as PNG bytes; scans in three planes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ _LETTERS: dict[Plane, tuple[str, str, str]] = {
     "sagittal": ("A", "P", "S"),
 }
 _AIR = 0.08
-_SEEN_CONFIDENCE = 3
+_WINDOW_MARGIN = 3  # voxels
 _BLACK = "#000000"
 _FAINT = "#c3cad6"
 _PANEL = 2.0  # inches
 _GAP = 0.03
-_HEADINGS = {"margin": "margin (bright: sure)"}
 
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """A case turned to RAS+ (X, Y, Z); ``held`` counts per voxel what decides where to cut."""
+    """A case turned to RAS+ (X, Y, Z); each plane is cut where ``weight`` is largest."""
 
     grey: Array
     truth: Array | None
@@ -41,7 +40,7 @@ class _Shown:
     confidence: Array | None
     spacing: tuple[float, ...]
     head: Array
-    held: Array
+    weight: Array
     range: tuple[float, float]
 
     @property
@@ -49,7 +48,7 @@ class _Shown:
         """Names of the panels of a row."""
         if self.truth is not None:
             return ["image", "truth", *([] if self.prediction is None else ["prediction", "errors"])]
-        optional = {"prediction": self.prediction, "margin": self.confidence}
+        optional = {"prediction": self.prediction, "confidence": self.confidence}
         return ["image", *(name for name, array in optional.items() if array is not None)]
 
 
@@ -85,10 +84,10 @@ def overlay(
     """Draw a case in three planes, each through the slice with most foreground of truth and prediction.
 
     ``truth`` and ``prediction`` are class indices (X, Y, Z) on the image's grid, or bits of overlapping
-    masks, which are outlined; ``margin`` is a share in 0 to 1. With a truth the columns are image, truth,
-    prediction, errors; without, image, prediction, and margin if given. Grey values run from the 1st to the
-    99th percentile of ``channel`` inside the head. An image in px is drawn by :func:`photos.overlay`. Returns
-    PNG.
+    masks, which are outlined; ``confidence`` is a share in 0 to 1. With a truth the columns are image, truth,
+    prediction, errors; without, image, prediction, and confidence if given. Grey values run from the 1st to
+    the 99th percentile of ``channel`` inside the head. Returns PNG. An image in px is drawn by
+    :func:`image_overlay.overlay`, which returns JPEG.
     """
     if image.grid.unit == "px":
         return image_overlay.overlay(image, classes, truth, prediction, confidence)
@@ -98,22 +97,26 @@ def overlay(
     width = max(cut.size[1] for cut in cuts)
     heights = [cut.size[0] * _PANEL / width for cut in cuts]
     inches = (_PANEL * len(shown.columns) + 0.1, sum(heights) + 0.75)
-    made = mpl.figure(*inches, background=_BLACK)
+    figure = mpl.figure(*inches, background=_BLACK)
     top = inches[1] - 0.3
     for cut, height in zip(cuts, heights, strict=True):
         top -= height
         for column, name in enumerate(shown.columns):
             left = 0.05 + column * _PANEL
-            axes = made.add_axes((left / inches[0], top / inches[1], _PANEL / inches[0], height / inches[1]))
+            axes = figure.add_axes(
+                (left / inches[0], top / inches[1], _PANEL / inches[0], height / inches[1])
+            )
             _draw(axes, _panel(shown, cut, name, classes), cut, width)
             if column == 0:
                 _write_letters(axes, cut)
     for column, name in enumerate(shown.columns):
         x = (0.05 + (column + 0.5) * _PANEL) / inches[0]
-        heading = _HEADINGS.get(name, name)
-        made.text(x, 1 - 0.17 / inches[1], heading, color="white", size=10, ha="center", va="center")
-    _write_legend(made, classes, shown)
-    return mpl.png(made, dpi=110)
+        heading = image_overlay.HEADINGS.get(name, name)
+        figure.text(x, 1 - 0.17 / inches[1], heading, color="white", size=10, ha="center", va="center")
+    named = {classes.names[i]: classes.classes[i].colour for i in classes.foreground}
+    named |= ERRORS if "errors" in shown.columns else {}
+    mpl.legend(figure, named, min(len(named), 7 if len(shown.columns) > 3 else 4))
+    return mpl.png(figure, dpi=110)
 
 
 def _shown(
@@ -125,10 +128,10 @@ def _shown(
         None if array is None else orientations.apply_orientation(array, turn)
         for array in (truth, prediction, confidence)
     )
-    held = np.zeros(grey.shape, dtype=np.uint8)
+    weight = np.zeros(grey.shape, dtype=np.uint8)
     for labels in (truth, prediction):
         if labels is not None:
-            held += (labels > 0) & (labels != VOID)
+            weight += (labels > 0) & (labels != VOID)
     head, limits = _head(grey)
     spacing = np.empty(3)
     spacing[turn[:, 0].astype(int)] = image.grid.spacing
@@ -139,13 +142,13 @@ def _shown(
         confidence=confidence,
         spacing=tuple(spacing),
         head=head,
-        held=held if held.any() else head,
+        weight=weight if weight.any() else head,
         range=limits,
     )
 
 
 def _head(grey: Array) -> tuple[Array, tuple[float, float]]:
-    """A bool mask of what is clearly brighter than air, and the grey range inside it."""
+    """A bool mask of voxels clearly brighter than air, and the range of grey values inside it."""
     low, high = float(grey.min()), float(np.percentile(grey, 99.5))
     head: Array = grey > low + _AIR * (high - low)
     inside = grey[head] if head.any() else grey
@@ -154,18 +157,19 @@ def _head(grey: Array) -> tuple[Array, tuple[float, float]]:
 
 
 def _upright(array: Array, plane: Plane, index: int) -> Array:
-    """A slice of an RAS+ array as it is shown: the higher of its two axes upwards, the other leftwards."""
+    """Turn a slice of an RAS+ array for display: the higher of its two axes upwards, the other leftwards."""
     out: Array = np.take(array, index, axis=PLANE_AXIS[plane])[::-1, ::-1].T
     return out
 
 
 def _cut(shown: _Shown, plane: Plane) -> _Cut:
-    """The slice of a plane with most of what is held, and the window around the head in it."""
+    """The slice of a plane with the largest weight, and the window around the head in it."""
     axis = PLANE_AXIS[plane]
     across, up = (a for a in range(3) if a != axis)
-    index = int(shown.held.sum(axis=(across, up), dtype=np.int64).argmax())
-    seen = _upright(shown.head, plane, index) | (_upright(shown.held, plane, index) > 0)
-    window = bounding_box(seen, _SEEN_CONFIDENCE) if seen.any() else tuple(slice(0, n) for n in seen.shape)
+    index = int(shown.weight.sum(axis=(across, up), dtype=np.int64).argmax())
+    visible = _upright(shown.head, plane, index) | (_upright(shown.weight, plane, index) > 0)
+    whole = tuple(slice(0, n) for n in visible.shape)
+    window = bounding_box(visible, _WINDOW_MARGIN) if visible.any() else whole
     return _Cut(plane, index, window, (shown.spacing[up], shown.spacing[across]))
 
 
@@ -174,14 +178,14 @@ def _panel(shown: _Shown, cut: _Cut, name: str, classes: ClassList) -> Array:
     first, last = shown.range
     grey = np.clip((cut.of(shown.grey).astype(np.float64) - first) / (last - first), 0, 1)
     rgb = np.repeat(grey[..., None], 3, axis=2)
-    if name == "margin" and shown.confidence is not None:
+    if name == "confidence" and shown.confidence is not None:
         return warm(cut.of(shown.confidence))
     if name == "truth" and shown.truth is not None:
         return labelled(rgb, cut.of(shown.truth), classes)
     if name == "prediction" and shown.prediction is not None:
         return labelled(rgb, cut.of(shown.prediction), classes)
     if name == "errors" and shown.truth is not None and shown.prediction is not None:
-        wrong = errors(cut.of(shown.truth), cut.of(shown.prediction))
+        wrong = errors(cut.of(shown.truth), cut.of(shown.prediction), background=classes.zero_is_outside)
         return tint(rgb * 0.6, wrong, error_colours(), opacity=1.0)
     return rgb
 
@@ -196,7 +200,7 @@ def _draw(axes: Any, rgb: Array, cut: _Cut, width: float) -> None:
 
 
 def _write_letters(axes: Any, cut: _Cut) -> None:
-    """The patient's sides, and which slice of the RAS+ volume this is."""
+    """Write the patient's sides and the slice's index in the RAS+ volume."""
     left, right, top = _LETTERS[cut.plane]
     style = {
         "color": _FAINT,
@@ -208,10 +212,3 @@ def _write_letters(axes: Any, cut: _Cut) -> None:
     axes.text(0.985, 0.5, right, ha="right", va="center", **style)
     axes.text(0.5, 0.995, top, ha="center", va="top", **style)
     axes.text(0.015, 0.99, f"{cut.plane} {cut.index}", ha="left", va="top", **{**style, "size": 7})
-
-
-def _write_legend(made: Any, classes: ClassList, shown: _Shown) -> None:
-    named = {classes.names[i]: classes.classes[i].colour for i in classes.foreground}
-    if "errors" in shown.columns:
-        named |= ERRORS
-    mpl.legend(made, named, min(len(named), 7 if len(shown.columns) > 3 else 4))

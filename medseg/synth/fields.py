@@ -54,7 +54,7 @@ def random_matrix(rng: np.random.Generator, degrees: float, log_scale: float) ->
 
 
 def positions(shape: tuple[int, int, int], matrix: Array, displacement: Array) -> Array:
-    """Where each voxel is read: ``matrix`` about the centre, then ``displacement``, both in voxels.
+    """Positions from which voxels are read: ``matrix`` about the centre, then ``displacement``, in voxels.
 
     ``displacement`` and the result are (3, X, Y, Z) float32.
     """

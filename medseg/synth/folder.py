@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import Code, MedsegError
-from medseg.files import read_json, write_json
+from medseg.files import read_json, sha256, write_json
 from medseg.io import nifti
 from medseg.synth import subject, tissues
 
@@ -26,25 +26,26 @@ def write(
 ) -> list[Path]:
     """Make subjects 1 to ``subjects`` in ``folder`` and return their image files, in order.
 
-    Label values are those of :data:`medseg.synth.subject.CLASSES`. ``made.json`` records the settings:
-    files already made with the same ones are kept, files made with others (or beyond ``subjects``) are
-    removed. ``progress`` receives (done, total) after each subject. Raises USAGE if a file to be written
-    exists and was not made here.
+    Label values are those of :data:`medseg.synth.subject.CLASSES`. ``made.json`` records the settings and
+    each file's sha256: files made with the same settings and not changed since are kept, files made with
+    other settings (or beyond ``subjects``) are removed. ``progress`` receives (done, total) after each
+    subject. Raises USAGE if a file to be written exists and was not made here.
     """
     settings = {"version": VERSION, "seed": seed, "spacing_mm": spacing_mm, "subjects": subjects}
-    wanted = [_files(folder, number) for number in range(1, subjects + 1)]
-    _clear(folder, settings, wanted)
-    write_json(folder / RECORD, settings)
+    pairs = [_files(folder, number) for number in range(1, subjects + 1)]
+    hashes = _clear(folder, settings, pairs)
+    write_json(folder / RECORD, {**settings, "sha256": hashes})
     anatomy = None
-    for number, (image_file, label_file) in enumerate(wanted, start=1):
-        if not (image_file.exists() and label_file.exists()):
+    for number, pair in enumerate(pairs, start=1):
+        if not all(file.is_file() and hashes.get(file.name) == sha256(file) for file in pair):
             anatomy = anatomy or tissues.load(spacing_mm)
-            image, labels = subject.make(anatomy, seed, number)
-            nifti.write(image, image_file)
-            nifti.write(labels, label_file)
+            for volume, file in zip(subject.make(anatomy, seed, number), pair, strict=True):
+                nifti.write(volume, file)
+                hashes[file.name] = sha256(file)
+            write_json(folder / RECORD, {**settings, "sha256": hashes})
         if progress:
             progress(number, subjects)
-    return [image_file for image_file, _ in wanted]
+    return [image_file for image_file, _ in pairs]
 
 
 def _files(folder: Path, number: int) -> tuple[Path, Path]:
@@ -52,22 +53,28 @@ def _files(folder: Path, number: int) -> tuple[Path, Path]:
     return folder / name / f"{name}.nii.gz", folder / name / f"{name}_seg.nii.gz"
 
 
-def _clear(folder: Path, settings: dict[str, Any], wanted: list[tuple[Path, Path]]) -> None:
-    """Remove what an earlier call made and this one does not keep; refuse to touch anything else."""
+def _clear(folder: Path, settings: dict[str, Any], pairs: list[tuple[Path, Path]]) -> dict[str, str]:
+    """Remove files that an earlier call made and this one does not keep; give the hashes of the others.
+
+    Raises USAGE rather than touch files that were not made here.
+    """
     if not (folder / RECORD).exists():
-        for file in (f for pair in wanted for f in pair if f.exists()):
+        for file in (f for pair in pairs for f in pair if f.exists()):
             raise MedsegError(
                 Code.USAGE,
                 file,
                 f"the file exists and no {RECORD} says that it was made here",
                 "name another folder for the synthetic subjects",
             )
-        return
-    made = read_json(folder / RECORD)
-    same = {**made, "subjects": None} == {**settings, "subjects": None}
+        return {}
+    record = read_json(folder / RECORD)
+    hashes: dict[str, str] = dict(record.get("sha256", {}))
+    same = all(record[key] == value for key, value in settings.items() if key != "subjects")
     kept = settings["subjects"] if same else 0
-    for number in range(kept + 1, made["subjects"] + 1):
+    for number in range(kept + 1, record["subjects"] + 1):
         for file in _files(folder, number):
             file.unlink(missing_ok=True)
+            hashes.pop(file.name, None)
         if file.parent.is_dir() and not any(file.parent.iterdir()):
             file.parent.rmdir()
+    return hashes

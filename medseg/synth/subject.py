@@ -76,7 +76,7 @@ def make(tissues: Tissues, seed: int, number: int) -> tuple[Volume, Volume]:
 
 
 def draw_positions(tissues: Tissues, rng: np.random.Generator) -> Array:
-    """Where in the template each of the subject's voxels is read, (3, X, Y, Z) in voxels."""
+    """Positions in the template from which the subject's voxels are read, (3, X, Y, Z) in voxels."""
     matrix = random_matrix(rng, ROTATION_DEGREES, LOG_SCALE)
     shape, spacing = tissues.shape, tissues.spacing_mm
     displacement = np.stack(

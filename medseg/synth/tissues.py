@@ -32,7 +32,7 @@ _SPACING_LIMITS = (1.0, 8.0)
 class Tissues:
     """A brain as soft maps (X, Y, Z) float32 in 0-1 that sum to at most 1, on one RAS+ grid in mm.
 
-    ``texture`` (X, Y, Z) float32 is what the template T1 shows beyond its tissues' mean values, as a
+    ``texture`` (X, Y, Z) float32 is the template T1's deviation from its tissues' mean values, as a
     share of white matter's: bright basal nuclei, dark cortex of the insula and the like. ``affine`` is
     (4, 4) float64.
     """
@@ -116,7 +116,7 @@ def _frame(t1: Array, gm: Array, wm: Array, affine: Array) -> tuple[Array, Array
 
 
 def hull(tissue: Array, radius: float = HULL_MM) -> Array:
-    """The brain (X, Y, Z) bool: where ``tissue`` exceeds ½, closed by a ball of ``radius`` voxels, filled.
+    """The brain (X, Y, Z) bool: ``tissue`` above ½, closed by a ball of ``radius`` voxels, and filled.
 
     The array needs ``radius`` voxels of air around the brain.
     """
@@ -126,7 +126,7 @@ def hull(tissue: Array, radius: float = HULL_MM) -> Array:
 
 
 def _texture(t1: Array, csf: Array, gm: Array, wm: Array) -> Array:
-    """What is left of ``t1`` after each tissue's mean value, as a share of white matter's, in the brain."""
+    """Residual of ``t1`` after each tissue's mean value, as a share of white matter's, in the brain."""
     maps = np.stack([m.ravel() for m in (csf, gm, wm)])
     brain = maps.sum(axis=0) > 0.5
     inside = maps[:, brain].astype(np.float64)
@@ -138,7 +138,7 @@ def _texture(t1: Array, csf: Array, gm: Array, wm: Array) -> Array:
 
 
 def _sharpened(*maps: Array) -> list[Array]:
-    """Maps p (each (X, Y, Z), what they leave of 1 being air) → p² / Σ p²."""
+    """Sharpen maps p (X, Y, Z), whose sum is 1 minus the share of air, to p² / Σ p²."""
     powers = [m**SHARPEN for m in maps]
     air = np.clip(1 - sum(maps), 0, 1) ** SHARPEN
     total = np.maximum(sum(powers) + air, np.finfo(np.float32).tiny)

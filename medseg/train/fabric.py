@@ -1,4 +1,4 @@
-"""What Lightning Fabric is asked for, and what torch is told for the length of a training."""
+"""Devices, precision and processes by Lightning Fabric, and torch's settings for the length of a training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
@@ -14,8 +16,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
-from medseg.device import resolved
-from medseg.errors import Code, MedsegError
+from medseg.device import resolve_precision
 from medseg.train.plan import FitPlan
 
 _AMP = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -24,14 +25,14 @@ _STREAM = 2  # keeps dropout's numbers apart from those of drawing and augmentat
 
 
 def open_fabric(plan: FitPlan) -> Fabric:
-    """Device, precision and, with several processes, this one's place among them.
+    """Set up device, precision and, with several processes, this one's place among them.
 
     Raises ``KEYWORD_INVALID`` for a precision that the device lacks, ``ValueError`` if there are to be
     several processes and this is none of them.
     """
     if plan.processes > 1 and "LOCAL_RANK" not in os.environ:
         raise ValueError(f"{plan.processes} processes are started by train.processes.fit_in_processes")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells the terminal what we asked for
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it prints the settings otherwise
     kind, _, number = plan.device.partition(":")
     strategy: str | DDPStrategy = "auto"
     if plan.processes > 1:
@@ -42,21 +43,33 @@ def open_fabric(plan: FitPlan) -> Fabric:
         accelerator=kind,
         devices=[int(number)] if number else plan.processes,
         strategy=strategy,
-        precision=_AMP[resolved_precision(plan, kind)],
+        precision=_AMP[resolve_precision(plan.precision, plan.device)],
         plugins=[LightningEnvironment()],
     )
     fabric.launch()
     return fabric
 
 
-def resolved_precision(plan: FitPlan, kind: str) -> str:
-    """The plan's precision with "auto" decided for a kind of device (cpu, cuda, mps).
+@cache
+def compile_problem(kind: str) -> str | None:
+    """Compile and differentiate a small function on a kind of device; give why torch cannot, None if it can.
 
-    Raises ``KEYWORD_INVALID`` for fp16 on a CPU, which torch does not train in.
+    Without a C++ compiler (Triton, on a GPU) ``torch.compile`` fails only when a network is first called. The
+    answer is kept for the life of the process.
     """
-    if plan.precision == "fp16" and kind == "cpu":
-        raise MedsegError(Code.KEYWORD_INVALID, "train.precision", "fp16 on a cpu", "use fp32 or bf16")
-    return resolved(plan.precision, kind)
+    try:
+        with catch_warnings():
+            simplefilter("ignore")
+            function = torch.compile(lambda x: x.sin().square().sum())
+            function(torch.ones(4, device=kind, requires_grad=True)).backward()
+    except (RuntimeError, OSError, ImportError) as error:
+        return first_line(error)
+    return None
+
+
+def first_line(error: Exception) -> str:
+    """Shorten an error to its first line of text, or its name where it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from medseg import files
+from medseg.device import resolve_precision
 from medseg.errors import Code, MedsegError
 from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
-from medseg.train.fabric import deterministic, open_fabric, resolved_precision, seeded
+from medseg.train.fabric import compile_problem, deterministic, first_line, open_fabric, seeded
 from medseg.train.plan import Epoch, FitPlan
 from medseg.train.prefetch import ahead
 from medseg.train.stop import Stopped, StopRequest, handle_stop_signals
@@ -59,11 +60,12 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train ``network`` in place and yield each epoch as it ends; on resume, first those already done.
 
-    ``loss`` gets the logits (a list of heads under deep supervision), labels and, if there is one, the weight
-    map. ``folder`` gets ``last.ckpt`` after each epoch, ``best.ckpt`` (weights) whenever ``validate`` gives a
-    better score, or each epoch without validation, and ``history.csv``. ``validate`` gets the network in
-    evaluation mode, without gradients, and is called in the first process alone. ``on_step`` gets the steps
-    done, those planned, and the loss.
+    ``loss`` gets the logits (a list of heads under deep supervision), labels and, if there is one, the
+    weight map. ``folder`` gets ``last.ckpt`` after each epoch, ``best.ckpt`` (weights) whenever ``validate``
+    gives a better score, and ``history.csv``. Without validation, and as long as its scores say nothing (not
+    a number, or always the same), the last weights are the best. ``validate`` gets the network in evaluation
+    mode, without gradients, and is called in the first process alone. ``on_step`` gets the steps done, those
+    planned, and the loss.
 
     :raises MedsegError: ``CHECKPOINT_UNREADABLE``, ``LOSS_NOT_FINITE``, ``OUT_OF_MEMORY``,
         ``KEYWORD_INVALID``.
@@ -72,11 +74,11 @@ def fit(
     # Set up, or go on where the last checkpoint stands
     optim.check_phases(plan.all_phases, plan.epochs, network)
     run = _set_up(network, draw, loss, plan, folder=folder, augment=augment)
-    now = run.state
+    now = run.state  # counters of the steps and epochs that are done
     yield from map(Epoch.from_row, list(now.history))
 
     while now.epoch < plan.epochs and not now.stopped_early:
-        with deterministic(run.fabric.device), handle_stop_signals() as wish:
+        with deterministic(run.fabric.device), handle_stop_signals() as request:
             clock = time.perf_counter() - now.seconds
             phase, first_epoch = optim.phase_at(plan.all_phases, now.epoch)
             optim.apply_phase(phase, network, run.optimiser)
@@ -92,7 +94,7 @@ def fit(
                     now.seconds = time.perf_counter() - clock
                     if on_step is not None:
                         on_step(now.step, plan.steps, value)
-                    if signum := run.agreed_signal(wish):
+                    if signum := run.agreed_signal(request):
                         run.save()
                         raise Stopped(now.step, signum)
             lr = run.set_rates(phase, now.step - 1 - first_epoch * plan.steps_per_epoch)
@@ -102,28 +104,38 @@ def fit(
             due = (now.epoch + 1) % plan.validate_every == 0 or now.epoch + 1 == plan.epochs
             if validate is not None and due:
                 run.save()
-                val = run.validate(validate, wish)
-            is_best = run.update_best(val) if val is not None else validate is None
+                val = run.validate(validate, request)
+            is_best, informative = run.update_best(val) if val is not None else (validate is None, True)
 
             # Keep
             now.epoch += 1
             now.seconds = time.perf_counter() - clock
             mean = now.loss_sum / now.loss_steps
-            epoch = Epoch(now.epoch, now.step, mean, lr, now.seconds, val, is_best, now.stopped_early)
+            epoch = Epoch(
+                number=now.epoch,
+                step=now.step,
+                train_loss=mean,
+                lr=lr,
+                seconds=now.seconds,
+                val=val,
+                is_best=is_best,
+                stopped_early=now.stopped_early,
+                informative=informative,
+            )
             now.history.append(epoch.to_row())
             now.loss_sum, now.loss_steps, now.seconds = 0.0, 0, 0.0
             if is_best:
                 run.save_best(epoch)
             run.save()
             run.write_history()
-            if signum := run.agreed_signal(wish):
+            if signum := run.agreed_signal(request):
                 raise Stopped(now.step, signum)
         yield epoch
 
 
 @dataclass
 class _Run:
-    """What the loop works with; see :func:`fit`."""
+    """Everything that the loop works with; see :func:`fit`."""
 
     fabric: Fabric
     network: nn.Module
@@ -143,14 +155,15 @@ class _Run:
         return tuple(torch.as_tensor(array) for array in self.source(t, self.rows))
 
     def set_rates(self, phase: optim.Phase, step: int) -> float:
-        """Rates at a step of the phase."""
+        """Set the rates of a step of the phase; give the highest."""
         total, warmup = phase.epochs * self.plan.steps_per_epoch, self.plan.warmup_steps
         factor = optim.schedule_factor(self.plan.schedule, step, total, warmup)
         return optim.set_rates(self.optimiser, factor)
 
     def step(self, t: int, *batch: Tensor) -> float:
         """Train on batch ``t``; give the loss, the processes' mean."""
-        with coded_out_of_memory(f"training, step {t}", "lower train.batch or sampling.window"):
+        advice = "lower train.batch or sampling.window"
+        with coded_out_of_memory(f"training, step {t}", advice), _coded(len(batch[0])):
             loss = self._loss(t, *batch)
             value = float(self.fabric.all_reduce(loss.detach().clone(), reduce_op="mean"))
             if not math.isfinite(value):
@@ -164,43 +177,56 @@ class _Run:
             self.stepper.step()
         return value
 
-    def agreed_signal(self, wish: StopRequest) -> int:
-        """The signal that any process got, or 0: all of them stop at one step."""
+    def agreed_signal(self, request: StopRequest) -> int:
+        """Give the signal that any process got, or 0: all of them stop at one step."""
         if self.fabric.world_size == 1:
-            return wish.signum
-        signum = torch.tensor(wish.signum, device=self.fabric.device)
+            return request.signum
+        signum = torch.tensor(request.signum, device=self.fabric.device)
         return int(self.fabric.all_reduce(signum, reduce_op="max"))
 
     def validate(
-        self, function: Callable[[nn.Module], dict[str, float]], wish: StopRequest
+        self, function: Callable[[nn.Module], dict[str, float]], request: StopRequest
     ) -> dict[str, float]:
         """Score the network. All is saved, so a signal need not wait."""
-        if signum := self.agreed_signal(wish):
+        if signum := self.agreed_signal(request):
             raise Stopped(self.state.step, signum)
-        wish.at_once = self.state.step
+        request.at_once = self.state.step
         self.network.eval()
         val: dict[str, float] | None = None
         if self.fabric.is_global_zero:
             with torch.no_grad(), seeded(self.fabric.device, self.plan.seed, self.state.step):
                 val = function(self.network)
-        agreed: dict[str, float] = self.fabric.broadcast(val)
-        wish.at_once = None
-        return agreed
+        scores: dict[str, float] = self.fabric.broadcast(val)
+        request.at_once = None
+        return scores
 
-    def update_best(self, val: dict[str, float]) -> bool:
-        """Whether this validation is the best; too many in a row that are not end the training."""
+    def update_best(self, val: dict[str, float]) -> tuple[bool, bool]:
+        """Compare a validation with those before: are these weights the best, and does it say anything?
+
+        Too many in a row that say something, but are not better, end the training.
+        """
         key, now = self.plan.monitor, self.state
         if key not in val:
             raise MedsegError(
                 Code.KEYWORD_INVALID, "monitor", f"{key!r}", f"use one of {', '.join(sorted(val))}"
             )
-        score = -math.inf if math.isnan(val[key]) else float(val[key])
+        score = float(val[key]) if math.isfinite(val[key]) else None
+        is_first = score is not None and now.first_score is None
+        if is_first:
+            now.first_score = score
+        elif score is not None and score != now.first_score:
+            now.scores_differ = True
+        if not now.scores_differ:  # nothing to choose by so far: the last weights
+            now.best = score
+            return True, is_first
+        if score is None:
+            return False, False
         if now.best is None or score > now.best:
             now.best, now.validations_without_improvement = score, 0
-            return True
+            return True, True
         now.validations_without_improvement += 1
         now.stopped_early = 0 < self.plan.patience <= now.validations_without_improvement
-        return False
+        return False, True
 
     def save(self) -> None:
         """Write ``last.ckpt``; refuse to replace a good one by weights that are not finite."""
@@ -208,8 +234,9 @@ class _Run:
         if self.fabric.is_global_zero:
             moments = optim.state_by_name(self.optimiser, self.network)
             scaler = self.fabric.strategy.precision.state_dict()
-            kept = state.Checkpoint(self.state, self.network.state_dict(), moments, scaler, self.settings)
-            state.write(self.folder / LAST, kept)
+            weights = self.network.state_dict()
+            checkpoint = state.Checkpoint(self.state, weights, moments, scaler, self.settings)
+            state.write(self.folder / LAST, checkpoint)
 
     def save_best(self, epoch: Epoch) -> None:
         """Write ``best.ckpt``, before ``last.ckpt`` says that there is one."""
@@ -218,7 +245,7 @@ class _Run:
             state.write_network(self.folder / BEST, self.network.state_dict(), epoch.to_row())
 
     def write_history(self) -> None:
-        """Write ``history.csv``: one row an epoch, validation's figures under ``val/…``."""
+        """Write ``history.csv``: one row an epoch, validation's scores under ``val/…``."""
         rows: list[dict[str, Any]] = [_flat(row) for row in self.state.history]
         columns = list(dict.fromkeys(key for row in rows for key in row))
         if self.fabric.is_global_zero:
@@ -229,11 +256,11 @@ class _Run:
         path = self.folder / LAST
         if not path.exists():
             return
-        kept = state.read(path, self.settings)
-        self.network.load_state_dict(dict(kept.network))
-        optim.load_by_name(self.optimiser, self.network, kept.optimiser)
-        self.fabric.strategy.precision.load_state_dict(dict(kept.scaler))
-        self.state = kept.state
+        checkpoint = state.read(path, self.settings)
+        self.network.load_state_dict(dict(checkpoint.network))
+        optim.load_by_name(self.optimiser, self.network, checkpoint.optimiser)
+        self.fabric.strategy.precision.load_state_dict(dict(checkpoint.scaler))
+        self.state = checkpoint.state
         if self.state.history:
             self.write_history()
 
@@ -264,10 +291,11 @@ def _set_up(
     if isinstance(loss, nn.Module):
         loss = loss.to(fabric.device)
     optimiser = optim.build(plan.optimiser, network)
-    module = torch.compile(network) if plan.compile else network
+    compiles = plan.compile and compile_problem(fabric.device.type) is None
+    module = torch.compile(network) if compiles else network
     model, stepper = fabric.setup(module, optimiser)
     rows = slice(fabric.global_rank, None, fabric.world_size)
-    precision = resolved_precision(plan, fabric.device.type)
+    precision = resolve_precision(plan.precision, fabric.device)
     settings = {**plan.settings(network), "precision": precision}
     run = _Run(fabric, network, model, optimiser, stepper, loss, draw, augment, plan, folder, rows, settings)
     run.resume()
@@ -284,19 +312,39 @@ def _broken(t: int, details: str) -> MedsegError:
     return MedsegError(Code.LOSS_NOT_FINITE, f"training, step {t}", details, how_to_fix)
 
 
+@contextmanager
+def _coded(patches: int) -> Iterator[None]:
+    """Turn torch's refusals of a step on so many patches into codes: one value to normalise, no compiling."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Expected more than 1 "):
+            raise
+        details = f"{patches} patch(es) leave one value a channel to normalise ({first_line(error)})"
+        how_to_fix = "give each process two patches or more, or enlarge sampling.window"
+        raise MedsegError(Code.KEYWORD_INVALID, "train.batch", details, how_to_fix) from error
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        details = f"torch cannot compile this network: {first_line(error)}"
+        raise MedsegError(
+            Code.KEYWORD_INVALID, "train.compile", details, "set train.compile: false"
+        ) from error
+
+
 def _fitted(labels: Tensor, logits: Logits) -> Tensor:
-    """The labels or weights where a network of valid convolutions predicts: the middle (B, H', W')."""
+    """Cut labels or weights to where a network of valid convolutions predicts: the middle (B, H', W')."""
     height, width = (logits if isinstance(logits, Tensor) else logits[0]).shape[-2:]
     top, left = (labels.shape[-2] - height) // 2, (labels.shape[-1] - width) // 2
     return labels[..., top : top + height, left : left + width]
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of ``history.csv``; truth values as 0 and 1."""
-    row = dict(row)
-    val = row.pop("val") or {}
-    row["epoch"] = row.pop("number")
-    row = {key: int(v) if isinstance(v, bool) else v for key, v in row.items()}
-    first = ("epoch", "step", "train_loss", "lr", "seconds")
-    ordered = {key: row.pop(key) for key in first}
-    return {**ordered, **row, **{f"val/{key}": v for key, v in val.items()}}
+    """Make a row of ``history.csv``; truth values are 0 and 1, undefined scores are empty cells."""
+    first = ("step", "train_loss", "lr", "seconds")
+    return {
+        "epoch": row["number"],
+        **{key: row[key] for key in first},
+        **{key: int(row[key]) for key in ("is_best", "stopped_early")},
+        **{f"val/{key}": v if math.isfinite(v) else "" for key, v in (row["val"] or {}).items()},
+    }

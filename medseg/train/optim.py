@@ -46,14 +46,14 @@ class Phase:
     factors: tuple[tuple[str, float], ...] = ()
 
     def rate_of(self, name: str) -> float:
-        """The rate of one parameter before the schedule; 0 if it is frozen."""
+        """Give the rate of one parameter before the schedule; 0 if it is frozen."""
         if not any(fnmatchcase(name, layer) for layer in self.layers):
             return 0.0
         return self.lr * next((f for glob, f in self.factors if fnmatchcase(name, glob)), 1.0)
 
 
 def schedule_factor(schedule: Schedule, step: int, total: int, warmup: int = 0) -> float:
-    """What the rate is multiplied by at ``step`` (0-based) of ``total``.
+    """Give the factor of the rate at ``step`` (0-based) of ``total``.
 
     The first ``warmup`` steps rise linearly, (step + 1) / warmup. Then, with x from 0 towards 1 over the
     rest: constant 1; poly (1 − x)^0.9; cosine (1 + cos πx) / 2.
@@ -67,7 +67,7 @@ def schedule_factor(schedule: Schedule, step: int, total: int, warmup: int = 0) 
 
 
 def phase_at(phases: Sequence[Phase], epoch: int) -> tuple[Phase, int]:
-    """The phase of an epoch (0-based) and the epoch that it started with."""
+    """Find the phase of an epoch (0-based) and the epoch that it started with."""
     start = 0
     for phase in phases:
         if epoch < start + phase.epochs:
@@ -96,7 +96,7 @@ def check_phases(phases: Sequence[Phase], epochs: int, network: nn.Module) -> No
 
 
 def build(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
-    """An optimiser for all parameters; :func:`enter` says which of them train."""
+    """Build an optimiser for all parameters; :func:`apply_phase` says which of them train."""
     parameters = list(network.parameters())
     if settings.name == "adamw":
         return torch.optim.AdamW(parameters, weight_decay=settings.weight_decay)
@@ -141,7 +141,7 @@ def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> float:
 
 
 def state_by_name(optimiser: torch.optim.Optimizer, network: nn.Module) -> dict[str, dict[str, Any]]:
-    """The optimiser's moments under their parameters' names, whatever groups these are in."""
+    """Give the optimiser's moments under their parameters' names, whatever groups these are in."""
     named = network.named_parameters()
     return {name: dict(optimiser.state[p]) for name, p in named if p in optimiser.state}
 

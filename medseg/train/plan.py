@@ -1,29 +1,29 @@
-"""How a network is trained, and what comes out of it: plain values."""
+"""Plans of trainings, and the epochs that come out of them: plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from torch import nn
 
 from medseg import files
+from medseg.device import Precision
 from medseg.train.optim import Optimiser, Phase, Schedule
-
-Precision = Literal["fp32", "bf16", "fp16", "auto"]
 
 
 @dataclass(frozen=True)
 class FitPlan:
-    """How long, how fast, in which precision, and what counts as best.
+    """Length, rates, precision and choice of the best weights of a training.
 
     Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
-    limits the gradient's norm. ``precision`` auto is fp32 on a CPU and bf16 on a GPU, fp16 where that lacks
-    it. ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler. ``patience`` counts
-    validations without a better ``monitor``, a key of what validation gives, higher being better; 0
-    never stops early. ``identity`` is whatever else makes two trainings different (data, recipe); its values
-    are plain.
+    limits the gradient's norm. ``precision`` is decided by :func:`medseg.device.resolve_precision`.
+    ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler, and does nothing where torch
+    finds none (:func:`medseg.train.fabric.compile_problem`). ``patience`` counts validations without a better
+    ``monitor``, a key of what validation gives, higher being better, as far as they say anything (see
+    :class:`Epoch`); 0 never stops early. ``identity`` is whatever else makes two trainings different (data,
+    recipe); its values are plain.
     """
 
     epochs: int
@@ -47,18 +47,19 @@ class FitPlan:
 
     @property
     def steps(self) -> int:
-        """All steps of the training."""
+        """Number of steps of the training."""
         return self.epochs * self.steps_per_epoch
 
     @property
     def all_phases(self) -> tuple[Phase, ...]:
-        """The phases; one over everything if none are given."""
+        """Phases, or one over everything if none are given."""
         return self.phases or (Phase(self.epochs, self.lr),)
 
     def settings(self, network: nn.Module) -> dict[str, Any]:
-        """What must be equal for a checkpoint to be resumed: all but the device, and the network's shapes."""
+        """Collect what must be equal for a resume: all but the device, and the shapes of the network."""
         values = asdict(self)
-        del values["device"]
+        for where in ("device", "compile", "channels_last"):
+            del values[where]
         identity = values.pop("identity")
         shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
         return {**values, **identity, "network": files.sha256_of_value(shapes)}
@@ -68,8 +69,10 @@ class FitPlan:
 class Epoch:
     """One finished epoch: its number (from 1), the steps done so far, the mean loss over its steps.
 
-    ``lr`` is the highest layer's rate at its last step; ``val`` what validation gave, if there was one;
-    ``seconds`` includes validation; ``resumed`` says that it was trained before a resume.
+    ``lr`` is the highest layer's rate at its last step; ``val`` what validation gave, if there was one, NaN
+    where a score is not defined; ``seconds`` includes validation; ``resumed`` says that it was trained before
+    a resume. ``informative`` is false after a validation that cannot tell which weights are better: its score
+    is not a number, or was the same in all validations so far. Then the last weights count as the best.
     """
 
     number: int
@@ -80,15 +83,16 @@ class Epoch:
     val: dict[str, float] | None
     is_best: bool
     stopped_early: bool
+    informative: bool = True
     resumed: bool = False
 
     def to_row(self) -> dict[str, Any]:
-        """Plain values, from which :meth:`from_row` makes it again."""
+        """Give plain values, from which :meth:`from_row` makes it again."""
         values = asdict(self)
         del values["resumed"]
         return values
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """An epoch of a training that is being resumed."""
+        """Make an epoch of a training that is being resumed."""
         return cls(**row, resumed=True)

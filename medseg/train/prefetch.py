@@ -10,7 +10,7 @@ Batch = TypeVar("Batch")
 
 
 def ahead(draw: Callable[[int], Batch], steps: range) -> Generator[tuple[int, Batch], None, None]:
-    """Each step of ``steps`` with its batch; what ``draw`` raises is raised at its step.
+    """Yield each step of ``steps`` with its batch; what ``draw`` raises is raised at its step.
 
     A batch depends on its number alone, so the thread changes nothing but the time. Closing the generator
     waits for the one batch under way.

@@ -36,37 +36,37 @@ _ORDERLY_END_S = 10.0
 def fit_in_processes(
     make: Make, processes: int, on_step: Callable[[int, int, float], None] | None = None
 ) -> Iterator[Epoch]:
-    """As :func:`medseg.train.fit.fit`, in as many processes as the plan that ``make`` gives says.
+    """Train as :func:`medseg.train.fit.fit` does, in as many processes as the plan that ``make`` gives says.
 
     SIGINT and SIGTERM are passed on, and :class:`Stopped` is raised once the checkpoint is written. A fault
     in one process ends all and is raised here.
     """
-    with handle_stop_signals() as wish, closing(_Crew(make, processes)) as crew:
+    with handle_stop_signals() as request, closing(_Workers(make, processes)) as workers:
         while True:
-            if wish.signum:
-                crew.ask_to_stop()
-            kind, value = crew.next_word()
+            if request.signum:
+                workers.ask_to_stop()
+            kind, value = workers.next_message()
             if kind == "step" and on_step is not None:
                 on_step(*value)
             elif kind == "epoch":
                 yield value
             elif kind == "error":
-                stopped = isinstance(value, Stopped) and wish.signum
-                raise Stopped(value.step, wish.signum) if stopped else value
+                stopped = isinstance(value, Stopped) and request.signum
+                raise Stopped(value.step, request.signum) if stopped else value
             elif kind == "done":
                 return
 
 
-class _Crew:
-    """The processes, and what they tell."""
+class _Workers:
+    """The processes, and the queue of their messages."""
 
     def __init__(self, make: Make, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self.told: Any = context.Queue()
+        self.messages: Any = context.Queue()
         self.asked = False
         port = _free_port()
         self.workers = [
-            context.Process(target=_work, args=(rank, port, make, self.told), daemon=True)
+            context.Process(target=_work, args=(rank, port, make, self.messages), daemon=True)
             for rank in range(processes)
         ]
         for worker in self.workers:
@@ -79,10 +79,10 @@ class _Crew:
             for worker in self.workers:
                 worker.terminate()
 
-    def next_word(self) -> tuple[str, Any]:
-        """What a process tells next, or ("nothing", None) after half a second."""
+    def next_message(self) -> tuple[str, Any]:
+        """Wait for the next message of a process; ("nothing", None) after half a second."""
         try:
-            word: tuple[str, Any] = self.told.get(timeout=_LOOK_EVERY_S)
+            message: tuple[str, Any] = self.messages.get(timeout=_LOOK_EVERY_S)
         except Empty:
             codes = [worker.exitcode for worker in self.workers]
             if self.asked and None not in codes:
@@ -90,7 +90,7 @@ class _Crew:
             if any(codes) or None not in codes:
                 raise RuntimeError(f"a process of the training ended unheard; exit codes {codes}") from None
             return "nothing", None
-        return word
+        return message
 
     def close(self) -> None:
         """Wait for all to end: long where a last checkpoint is being written; then end what has not."""
@@ -103,8 +103,8 @@ class _Crew:
                 worker.join()
 
 
-def _work(rank: int, port: int, make: Make, told: Any) -> None:
-    """One process: its place among the others is told to Fabric by the environment."""
+def _work(rank: int, port: int, make: Make, messages: Any) -> None:
+    """Train in one process; Fabric learns its place among the others from the environment."""
     os.setsid()  # Ctrl-C in the terminal reaches the parent alone, which passes it on once
     os.environ |= {
         "LOCAL_RANK": str(rank),
@@ -118,19 +118,19 @@ def _work(rank: int, port: int, make: Make, told: Any) -> None:
         if parent is not None and not parent.is_alive():
             signal.raise_signal(signal.SIGTERM)
         if rank == 0:
-            told.put(("step", (step, total, loss)))
+            messages.put(("step", (step, total, loss)))
 
     try:
         for epoch in fit(**make(), on_step=on_step):
             if rank == 0:
-                told.put(("epoch", epoch))
+                messages.put(("epoch", epoch))
     except (MedsegError, Stopped) as refusal:
-        told.put(("error", refusal))
+        messages.put(("error", refusal))
     except Exception:
-        told.put(("error", RuntimeError(f"process {rank} of the training:\n{traceback.format_exc()}")))
+        messages.put(("error", RuntimeError(f"process {rank} of the training:\n{traceback.format_exc()}")))
     else:
         if rank == 0:
-            told.put(("done", None))
+            messages.put(("done", None))
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

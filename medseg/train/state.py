@@ -1,4 +1,4 @@
-"""Where a training stands, and checkpoints that are whole or absent.
+"""The state of a training, and checkpoints that are whole or absent.
 
 Nothing of a random generator is stored: every number of step t is seeded by (seed, t). Checkpoints are
 torch's own files, read with ``weights_only=True``: nothing in them can run code.
@@ -25,8 +25,9 @@ FORMAT = 1
 class State:
     """Counters of a training: ``step`` steps and ``epoch`` whole epochs are done.
 
-    ``loss_sum``, ``loss_steps`` and ``seconds`` run over the current epoch; ``best`` is the best validation
-    score so far, ``waited`` the validations since; ``history`` has one row a finished epoch.
+    ``loss_sum``, ``loss_steps`` and ``seconds`` run over the current epoch. ``best`` is the validation score
+    of the best weights, None if they have none; ``first_score`` is the first one that was a number, and
+    ``scores_differ`` says that another has been seen since. ``history`` has one row a finished epoch.
     """
 
     step: int = 0
@@ -35,6 +36,8 @@ class State:
     loss_steps: int = 0
     seconds: float = 0.0
     best: float | None = None
+    first_score: float | None = None
+    scores_differ: bool = False
     validations_without_improvement: int = 0
     stopped_early: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -42,7 +45,7 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a training needs to go on; ``settings`` say which training it is of."""
+    """Everything that a training needs to go on; ``settings`` say which training it is of."""
 
     state: State
     network: Mapping[str, Tensor]
@@ -66,9 +69,9 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     )
 
 
-def write_network(path: Path, network: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+def write_network(path: Path, network: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write weights alone, and a few numbers about them, whole or not at all."""
-    _save(path, {"format": FORMAT, "network": dict(network), "about": dict(about)})
+    _save(path, {"format": FORMAT, "network": dict(network), "about": dict(metadata)})
 
 
 def read(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
@@ -77,8 +80,8 @@ def read(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
     :raises MedsegError: ``CHECKPOINT_UNREADABLE`` if the file is damaged, of another format, or of a training
         with other settings, which are named.
     """
-    found = read_any(path)
-    other = differences(found.settings, settings)
+    checkpoint = read_any(path)
+    other = differences(checkpoint.settings, settings)
     if other:
         raise MedsegError(
             Code.CHECKPOINT_UNREADABLE,
@@ -86,7 +89,7 @@ def read(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
             f"it belongs to a training with other settings: {'; '.join(other)}",
             "put the settings back, or train anew with --overwrite, which moves the folder aside",
         )
-    return found
+    return checkpoint
 
 
 def read_any(path: Path) -> Checkpoint:
@@ -105,7 +108,7 @@ def read_any(path: Path) -> Checkpoint:
 
 
 def read_network(path: Path) -> dict[str, Tensor]:
-    """The weights in ``last.ckpt`` or ``best.ckpt``, on the CPU. Raises ``CHECKPOINT_UNREADABLE``."""
+    """Read the weights in ``last.ckpt`` or ``best.ckpt``, on the CPU. Raises ``CHECKPOINT_UNREADABLE``."""
     content = _load(path)
     if "network" not in content:
         raise _unreadable(path, "it holds no network")
@@ -114,7 +117,7 @@ def read_network(path: Path) -> dict[str, Tensor]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Each key whose value is not the same in both, with both values."""
+    """List each key whose value is not the same in both, with both values."""
     keys = sorted(old.keys() | new.keys())
     return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish to stop, which training grants when its state is whole."""
+"""SIGINT and SIGTERM as requests to stop, which training grants when its state is whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """130 after SIGINT, 143 after SIGTERM."""
+        """Exit code of the command: 130 after SIGINT, 143 after SIGTERM."""
         return 128 + self.signum
 
     def __reduce__(self) -> tuple[type[Stopped], tuple[int, int]]:
@@ -29,14 +29,14 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """The signal that arrived, or 0. While ``at_once`` is set to a step, a signal raises :class:`Stopped`."""
+    """Signal that arrived, or 0. While ``at_once`` is set to a step, a signal raises :class:`Stopped`."""
 
     def __init__(self) -> None:
         self.signum = 0
         self.at_once: int | None = None
 
     def receive(self, signum: int, _frame: FrameType | None) -> None:
-        """The signal handler. A second signal does not wait for the step to end."""
+        """Handle a signal. A second one does not wait for the step to end."""
         if self.at_once is not None:
             raise Stopped(self.at_once, signum)
         if self.signum:
@@ -46,14 +46,14 @@ class StopRequest:
 
 @contextmanager
 def handle_stop_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a wish while the block runs; in other threads than the main one, don't."""
-    wish = StopRequest()
+    """Turn SIGINT and SIGTERM into a request while the block runs, if this is the main thread."""
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield wish
+        yield request
         return
-    before = {signum: signal.signal(signum, wish.receive) for signum in SIGNALS}
+    before = {signum: signal.signal(signum, request.receive) for signum in SIGNALS}
     try:
-        yield wish
+        yield request
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)

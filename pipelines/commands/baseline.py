@@ -1,8 +1,8 @@
 """`medseg baseline`: fuzzy c-means on a recipe's test cases, scored as its network is.
 
-The work folder it writes has ingest, predictions and evaluation as those of a run, so that `medseg compare`
-holds both against each other. Nothing is trained and nothing is tracked; the training cases serve for one
-thing, to learn which class is darker than which.
+Its work folder has ingest, predictions and evaluation like that of a run, so that `medseg compare` can
+compare the two. Nothing is trained and nothing is tracked; the training cases only tell the order of the
+classes by brightness.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from medseg.ingest.patterns import CaseFiles
 from medseg.preprocess import intensity
 from medseg.preprocess.intensity import NormalizedVolume
 from medseg.volume import Volume
+from pipelines import scoring
 from pipelines.case_tables import case_files, cases, roles
 from pipelines.job import Job
 from pipelines.run import Request, chosen_folds
@@ -41,7 +42,7 @@ SUFFIX = "_fcm"
 
 @dataclass(frozen=True)
 class Task:
-    """A case to cluster, and where its label map goes."""
+    """A case to cluster and the path of its label map."""
 
     case: CaseFiles
     out: Path
@@ -53,7 +54,11 @@ def work_folder(request: Request) -> Path:
 
 
 def run(request: Request, say: Reporter) -> ExitCode:
-    """Ingest; cluster and score every labelled case whose role is predicted. Refuses a network's folder."""
+    """Ingest; cluster and score every labelled case whose role is predicted.
+
+    Excluded cases and missing predictions give SOME_EXCLUDED. Raises USAGE for the work folder of a trained
+    network and for classes that overlap or have no background.
+    """
     recipe = load.load(request.recipe, request.settings, request.data)
     recipe = recipe.model_copy(update={"name": recipe.name + SUFFIX, "tracking": Tracking(enabled=False)})
     work, folds = Work(work_folder(request)), chosen_folds(recipe, request.fold)
@@ -63,8 +68,8 @@ def run(request: Request, say: Reporter) -> ExitCode:
         )
     classes = recipe.data.class_list()
     if classes.multilabel or not classes.background:
-        found = "clusters of grey values need classes that exclude each other, and a background"
-        raise MedsegError(Code.USAGE, recipe.name, found, "take a recipe of brain scans")
+        details = "clusters of grey values need classes that do not overlap, and a background"
+        raise MedsegError(Code.USAGE, recipe.name, details, "use a recipe of brain scans")
     ingest.data_folder(recipe)
     with only_one(work):
         load.save(recipe, work.recipe)
@@ -74,7 +79,8 @@ def run(request: Request, say: Reporter) -> ExitCode:
             _predict(job, folds)
             evaluate.score(job, list(evaluate.references(job, folds)))
     excluded = files.read_csv(work.ingest / "quarantine.csv")
-    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
+    unscored = scoring.is_incomplete(work.evaluation)
+    return ExitCode.SOME_EXCLUDED if excluded or unscored else ExitCode.DONE
 
 
 def _predict(job: Job, folds: Sequence[int]) -> None:
@@ -85,7 +91,11 @@ def _predict(job: Job, folds: Sequence[int]) -> None:
         "foreground": preprocess.foreground,
         "n4": preprocess.n4,
         "roles": [[r.fold, r.case, r.role] for r in roles(job.work.ingest)],
-        "files": [files.stamp(path) for row in cases(job.work.ingest).values() for path in _files(row)],
+        "files": [
+            files.stamp(path)
+            for case in map(case_files, cases(job.work.ingest).values())
+            for path in (*case.channels.values(), *case.label_paths)
+        ],
         "out": [str(t.out.relative_to(job.work.root)) for ts in tasks.values() for t in ts],
     }
     with job.stage("predict", VERSION, used, [t.out for ts in tasks.values() for t in ts]) as must_run:
@@ -93,7 +103,8 @@ def _predict(job: Job, folds: Sequence[int]) -> None:
             shutil.rmtree(job.work.predictions, ignore_errors=True)
             for fold in folds:
                 order = darkest_first(job.recipe, _training(job, fold))
-                job.say.line(f"  fold {fold}: from the darkest, {', '.join(_names(job.recipe, order))}")
+                names = (job.recipe.data.class_list().names[k] for k in order)
+                job.say.line(f"  fold {fold}: from the darkest, {', '.join(names)}")
                 _cluster_all(job, tasks[fold], order)
 
 
@@ -117,26 +128,27 @@ def darkest_first(recipe: Recipe, training: Sequence[CaseFiles]) -> tuple[int, .
     Raises NOTHING_USABLE if a class occurs in none of them.
     """
     classes = recipe.data.class_list()
-    found = [np.full(len(classes), np.nan)]
+    by_case = [np.full(len(classes), np.nan)]
     for paths in training:
         case, _ = checks.read_case(paths, classes)
         if case is not None and case.label is not None:
-            found.append(fcm.class_greys(_ready(case.image, recipe), case.label.array[0], len(classes)))
-    greys = np.array(found)[:, 1:]
+            volume = _normalized(case.image, recipe)
+            by_case.append(fcm.class_greys(volume, case.label.array[0], len(classes)))
+    greys = np.array(by_case)[:, 1:]
     counts = np.isfinite(greys).sum(axis=0)
     if absent := [name for name, n in zip(classes.foreground_names, counts, strict=True) if not n]:
         raise MedsegError(
             Code.NOTHING_USABLE,
             "training cases",
-            f"none holds {', '.join(absent)}, so how bright it is is not known",
-            "give labelled training cases with every class",
+            f"none holds {', '.join(absent)}, whose brightness is therefore unknown",
+            "add labelled training cases with every class",
         )
     means = np.nansum(greys, axis=0) / counts
     return tuple(int(k) + 1 for k in np.argsort(means, kind="stable"))
 
 
-def _ready(image: Volume, recipe: Recipe) -> NormalizedVolume:
-    """A case on its own grid, its bias field corrected where the recipe says so, and its z-score."""
+def _normalized(image: Volume, recipe: Recipe) -> NormalizedVolume:
+    """A case on its own grid, its bias field corrected where the recipe says so, with its z-score."""
     image = intensity.correct_bias(image) if recipe.preprocess.n4 else image
     return NormalizedVolume(
         image.array, image.grid, intensity.measure(image, recipe.preprocess.foreground, "zscore")
@@ -148,14 +160,14 @@ def _cluster_all(job: Job, tasks: Sequence[Task], order: tuple[int, ...]) -> Non
     with job.say.progress("clustering", len(tasks)) as bar:
         for n, task in enumerate(tasks, 1):
             try:
-                made = _cluster(job.recipe, task, order)
+                result = _cluster(job.recipe, task, order)
             except MedsegError as error:  # it is scored as a missing prediction
                 job.say.line(f"  {task.case.name}: no prediction: {error.finding}")
                 continue
             write_label_names(task.out.parent, classes)
-            results.write(made.labels, classes, task.out)
-            told = {"case": task.case.name, **made.to_json(), "members": ["fuzzy c-means"]}
-            files.write_json(results.metadata_path(task.out), told)
+            results.write(result.labels, classes, task.out)
+            metadata = {"case": task.case.name, **result.to_json(), "members": ["fuzzy c-means"]}
+            files.write_json(results.metadata_path(task.out), metadata)
             bar.to(n, task.case.name)
 
 
@@ -165,18 +177,10 @@ def _cluster(recipe: Recipe, task: Task, order: tuple[int, ...]) -> Result:
     if image is None:
         raise refusal(findings)
     read = time.monotonic()
-    made = fcm.label(_ready(image, recipe), order, rule=recipe.preprocess.foreground)
+    clustering = fcm.label(_normalized(image, recipe), order, rule=recipe.preprocess.foreground)
     classes = recipe.data.class_list()
-    labels = Volume(classes.to_values(made.labels[None]), image.grid, image.source)
+    labels = Volume(classes.to_values(clustering.labels[None]), image.grid, image.source)
     seconds = {"read": read - started, "predict": time.monotonic() - read}
     sizes = measure_sizes(labels, classes)
-    return Result(labels, None, sizes, made.quality, made.quality_kind, seconds, tuple(findings))
-
-
-def _files(row: dict[str, str]) -> list[Path]:
-    case = case_files(row)
-    return [*case.channels.values(), *case.label_paths]
-
-
-def _names(recipe: Recipe, order: Sequence[int]) -> list[str]:
-    return [recipe.data.class_list().names[k] for k in order]
+    quality, kind = clustering.quality, clustering.quality_kind
+    return Result(labels, None, sizes, quality, kind, seconds, tuple(findings))

@@ -1,15 +1,16 @@
-"""`medseg check`: reads everything in a folder, changes nothing, says what is usable and what is not."""
+"""The command `medseg check`: read everything in a folder, change nothing, print what is usable."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from medseg.classes import ClassList
 from medseg.config import load
+from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
-from medseg.ingest import checks, layouts, quarantine
-from medseg.ingest.patterns import measured_alike
+from medseg.ingest import checks, layouts, palettes, quarantine
+from medseg.ingest.tree import tree_of
+from medseg.io import scans
 
 
 def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
@@ -20,12 +21,13 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
         verdicts = _undescribed(folder, say)
     else:
         recipe = load.load(recipe_name, data=folder)
-        d = recipe.data
-        found = layouts.find(folder, d.layout, d.channels, d.label, None, d.table, d.masks)
-        verdicts = _every_case(found, recipe.data.class_list(), say)
-        if found.ignored:
-            ignored = found.ignored_below(folder)
-            say.line(f"  {quarantine.ignored_line(ignored, found.unit, found.known_by)}")
+        data = recipe.data
+        contents = layouts.find(
+            folder, data.layout, data.channels, data.label, None, data.table, data.masks, subject=data.subject
+        )
+        verdicts = _every_case(contents, recipe, say)
+        for line in quarantine.leftover_lines(contents, folder):
+            say.line(f"  {line}")
     usable = sum(all(f.is_note for f in findings) for findings in verdicts)
     excluded = len(verdicts) - usable
     what = "files" if recipe_name is None else "inputs"
@@ -37,32 +39,40 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
 
 def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
     """Without a recipe: every file by itself, and how the folder looks to `medseg init`."""
-    unit, _ = measured_alike(folder)
-    if unit == "px":
-        found = layouts.find(folder)
-        labelled = sum(bool(case.label_paths) for case in found.cases)
+    tree = tree_of(folder)
+    if tree.unit == "px":
+        contents = layouts.find(folder)
+        labelled = sum(bool(case.label_paths) for case in contents.cases)
         if labelled:
-            say.line(f"  looks like layout {found.layout}: {len(found.cases)} cases, {labelled} with masks")
+            say.line(
+                f"  looks like layout {contents.layout}: {len(contents.cases)} cases, {labelled} with masks"
+            )
     say.line("  files are read one by one, not as cases; `medseg init` writes a recipe, --recipe uses it")
-    return _every_scan(folder, say)
-
-
-def _every_scan(folder: Path, say: Reporter) -> list[list[Finding]]:
     verdicts = []
-    _, names = measured_alike(folder)
-    for name in names:
+    for name in tree.files:
         _, findings = checks.read_image({"image": folder / name})
         verdicts.append(findings)
-        _say(say, name, findings)
+        _say(say, name, verdicts[-1])
+    for name in tree.unread:
+        path = folder / name
+        details = f"the format {path.suffix.lower() or 'of a file without suffix'} is not read"
+        how_to_fix = scans.unread_format(path) or "convert it"
+        verdicts.append([Finding(Code.FORMAT_NOT_READ, str(path), details, how_to_fix)])
+        _say(say, name, verdicts[-1])
+    for line in quarantine.others_lines(tree.others, tree.unit):
+        say.line(f"  {line}")
     return verdicts
 
 
-def _every_case(found: layouts.Found, classes: ClassList, say: Reporter) -> list[list[Finding]]:
-    verdicts: list[list[Finding]] = [[stray] for stray in found.strays]
-    for stray in found.strays:
+def _every_case(contents: layouts.FolderContents, recipe: Recipe, say: Reporter) -> list[list[Finding]]:
+    verdicts: list[list[Finding]] = [[stray] for stray in contents.strays]
+    for stray in contents.strays:
         _say(say, Path(stray.where).name, [stray])
-    for files in found.cases:
-        _, findings = checks.read_case(files, classes)
+    classes, scaling = recipe.data.class_list(), recipe.preprocess
+    faults = palettes.faults_by_case(contents.cases, classes)
+    for files in contents.cases:
+        _, findings = checks.read_case(files, classes, intensity=scaling.intensity, n4=scaling.n4)
+        findings += [faults[files.name]] if files.name in faults else []
         verdicts.append(findings)
         _say(say, files.name, findings)
     return verdicts

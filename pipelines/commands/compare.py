@@ -20,13 +20,16 @@ _WIDE = 1000
 
 
 def run(folders: Sequence[Path], metrics: Sequence[str], role: str, csv: Path | None) -> None:
-    """Print the comparison of work folders; `csv` gets every metric."""
+    """Print the comparison of work folders; write every metric to `csv`, if it is given.
+
+    Raises USAGE for an unknown metric or role, and for folders that have no case of the role in common.
+    """
     if unknown := set(metrics) - set(METRICS):
         raise MedsegError(Code.USAGE, "--metric", ", ".join(sorted(unknown)), f"one of {', '.join(METRICS)}")
     if role not in ROLES:
         raise MedsegError(Code.USAGE, "--role", f"there is no role {role!r}", f"one of {', '.join(ROLES)}")
-    found = compare(folders, roles=(role,))
-    if not found.differences:
+    comparison = compare(folders, roles=(role,))
+    if not comparison.differences:
         raise MedsegError(
             Code.USAGE,
             "compare",
@@ -36,12 +39,12 @@ def run(folders: Sequence[Path], metrics: Sequence[str], role: str, csv: Path | 
     console = Console()
     if not console.is_terminal:  # a file or another program takes whole lines
         console = Console(width=_WIDE)
-    for table in (_scores(found, metrics), _costs(found.costs)):
+    for table in (_scores(comparison, metrics), _costs(comparison.costs)):
         table.box = table.box if console.is_terminal else box.ASCII
         console.print(table)
     if csv is not None:
         columns = [f.name for f in fields(Difference)]
-        files.write_csv(csv, columns, [_cells(d) for d in found.differences])
+        files.write_csv(csv, columns, [_cells(d) for d in comparison.differences])
 
 
 def _cells(difference: Difference) -> dict[str, object]:
@@ -50,13 +53,13 @@ def _cells(difference: Difference) -> dict[str, object]:
     return row
 
 
-def _scores(found: Comparison, metrics: Sequence[str]) -> Table:
+def _scores(comparison: Comparison, metrics: Sequence[str]) -> Table:
     table = Table(title="Paired differences (other − first)")
     for name in ("other", "metric", "class", "first", "other ", "difference", "95 % interval", "cases"):
         table.add_column(name, justify="left" if name in ("other", "metric", "class") else "right")
-    for d in found.differences:
+    for d in comparison.differences:
         if d.metric in metrics:
-            interval = f"[{d.ci95[0]:+.4f}, {d.ci95[1]:+.4f}]" if d.ci95 else "below five subjects"
+            interval = f"[{d.ci95[0]:+.4f}, {d.ci95[1]:+.4f}]" if d.ci95 else "fewer than five subjects"
             cases = f"{d.pairs}" + (f" ({d.unpaired} unpaired)" if d.unpaired else "")
             numbers = (f"{d.mean_first:.4f}", f"{d.mean_other:.4f}", f"{d.difference:+.4f}")
             table.add_row(d.other, d.metric, d.class_name, *numbers, interval, cases)
@@ -64,7 +67,7 @@ def _scores(found: Comparison, metrics: Sequence[str]) -> Table:
 
 
 def _costs(costs: Sequence[Cost]) -> Table:
-    table = Table(title="What each run took")
+    table = Table(title="Time and size of each run")
     table.add_column("folder")
     for name in ("epochs (all folds)", "s per epoch", "s per scan", "parameters"):
         table.add_column(name, justify="right")

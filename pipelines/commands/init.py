@@ -1,4 +1,4 @@
-"""`medseg init`: looks at a folder that nobody described and writes a commented recipe for it."""
+"""The command `medseg init`: look at a folder that nobody described and write a commented recipe for it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import yaml
 
 from medseg import files
 from medseg.config import class_file
+from medseg.config.load import schema_line
 from medseg.errors import Code, MedsegError
-from medseg.ingest import checks, layouts, mask_files, quarantine
+from medseg.ingest import label_survey, layouts, quarantine
 from medseg.ingest.layouts import Guess
-from medseg.ingest.patterns import measured_alike
+from medseg.ingest.tree import tree_of
 from medseg.io import images
 
 LABELS_READ = 10
 MOST_CLASSES = 64
 LARGEST, STEP = 256, 32
-"""Of a training window of images: the longest side, and what its sides are multiples of."""
+"""The longest side of a training window of images, and the step that its sides are multiples of."""
 
 HALF = 128.0
 """A mask with more values, or a JPEG, holds greys, which are told apart by half of white."""
@@ -37,78 +38,94 @@ def run(data: Path, out: Path, *, force: bool) -> Guess:
         raise MedsegError(Code.USAGE, out, "the file exists", "choose another --out, or --force")
     guess = layouts.guess(data)
     if guess.unit == "px":
-        guess = _of_pictures(data, guess)
+        guess = _of_images(data, guess)
     elif guess.classes is None:
-        guess = replace(guess, classes=_classes(data, guess))
+        guess = _with_classes(data, guess)
     if not guess.n_cases:
         raise _nothing(data, guess)
+    if guess.subject_remark and guess.class_file is None:
+        guess = replace(guess, remarks=(*guess.remarks, guess.subject_remark))
     files.write_text(out, recipe_text(out, data, guess))
     return guess
 
 
 def _nothing(data: Path, guess: Guess) -> MedsegError:
-    """No case: what was seen, and how it can be told by hand."""
-    unit, tree = measured_alike(data)
-    folders = list(dict.fromkeys(path.rpartition("/")[0] or "." for path in tree))
-    what = "scans" if unit == "mm" else "images"
-    found = f"no case among {len(tree)} {what} (layout {guess.layout}) in {quarantine.some(folders)}"
+    """The refusal of a folder without a case: what is there, and how it can be described by hand."""
+    tree = tree_of(data)
+    folders = list(dict.fromkeys(path.rpartition("/")[0] or "." for path in tree.files))
+    nouns = "scans" if tree.unit == "mm" else "images"
+    details = f"no case among {len(tree.files)} {nouns} (layout {guess.layout}) in {quarantine.some(folders)}"
     how_to_fix = "write a recipe with data.channels and data.label as patterns, or a table (layout csv)"
-    return MedsegError(Code.NOTHING_USABLE, data, found, how_to_fix)
+    if unread := quarantine.unread_lines(tree.unread, data):
+        details += f"; {'; '.join(unread)}"
+    return MedsegError(Code.NOTHING_USABLE, data, details, how_to_fix)
 
 
 def _packaged(data: Path, guess: Guess) -> Guess | None:
     """The packaged class file whose patterns find most labelled cases, if any finds one."""
     best: Guess | None = None
     for name in class_file.packaged_names():
-        held = class_file.read(name)
-        if held.get("layout") != "patterns":
+        content = class_file.read(name)
+        if content.get("layout") != "patterns":
             continue
-        found = layouts.find(data, "patterns", held["channels"], held["label"])
-        labelled = sum(case.label is not None for case in found.cases)
+        contents = layouts.find(data, "patterns", content["channels"], content["label"])
+        labelled = sum(case.label is not None for case in contents.cases)
         if labelled > (best.n_labelled if best else 0):
             best = replace(
                 guess,
                 layout="patterns",
-                channels=held["channels"],
-                label=held["label"],
-                n_cases=len(found.cases),
+                channels=content["channels"],
+                label=content["label"],
+                n_cases=len(contents.cases),
                 n_labelled=labelled,
                 class_file=name,
-                roles=frozenset(role for _, role in found.roles),
-                n_other=len(found.ignored) + sum(len(stray.files) for stray in found.strays),
+                roles=frozenset(role for _, role in contents.roles),
+                n_other=len(contents.ignored) + sum(len(stray.files) for stray in contents.strays),
+                subject=None,
             )
     return best
 
 
-def _of_pictures(data: Path, guess: Guess) -> Guess:
-    """The class list of a known set, or the values of the masks; grey pictures as one channel."""
+def _of_images(data: Path, guess: Guess) -> Guess:
+    """The class list of a known set, or the values of the masks; grey images as one channel."""
     known = {**{name: name for name in class_file.packaged_names()}, "voc_aug": "voc"}
     if guess.layout in known:
         in_colours = "LabeledApproved_full" in (guess.label or "")
-        return replace(guess, class_file="camvid32" if in_colours else known[guess.layout])
+        name = "camvid32" if in_colours else known[guess.layout]
+        return replace(guess, class_file=name, subject=None)
     if packaged := _packaged(data, guess):
         return packaged
-    found = layouts.find(data, "patterns", guess.channels, guess.label)
-    first = [next(iter(case.channels.values())) for case in found.cases[:LABELS_READ]]
+    contents = _contents(data, guess)
+    first = [next(iter(case.channels.values())) for case in contents.cases[:LABELS_READ]]
     if first and len(set(guess.channels.values())) == 1 and all(images.is_grey(path) for path in first):
         guess = replace(guess, channels={"grey": next(iter(guess.channels.values()))})
-    classes = _classes(data, guess)
-    lossy = any(str(case.label).lower().endswith((".jpg", ".jpeg")) for case in found.cases)
+    if guess.classes is not None:
+        return guess
+    surveyed = _with_classes(data, guess)
+    classes = surveyed.classes
+    jpeg = any(str(case.label).lower().endswith((".jpg", ".jpeg")) for case in contents.cases)
     if classes is not None and len(classes) == 2:
         classes = {value: name if value == 0 else "foreground" for value, name in classes.items()}
-    if classes is None or (len(classes) <= MOST_CLASSES and not lossy):
-        return replace(guess, classes=classes)
-    return replace(guess, classes={0: "background", 1: "foreground"}, above=HALF)
+    if classes is None or (len(classes) <= MOST_CLASSES and not jpeg and surveyed.above is None):
+        return replace(surveyed, classes=classes)
+    remarks = guess.remarks if surveyed.above is None else surveyed.remarks
+    two = {0: "background", 1: "foreground"}
+    return replace(surveyed, classes=two, void=(), above=HALF, remarks=remarks)
 
 
-def _classes(data: Path, guess: Guess) -> dict[int, str] | None:
-    """Values found in the first label files, named by their numbers; None where there are no labels."""
+def _with_classes(data: Path, guess: Guess) -> Guess:
+    """Classes by the values of the first label files, and remarks on what is doubtful about these files."""
     if guess.label is None:
-        return None
-    found = layouts.find(data, "patterns", guess.channels, guess.label)
-    labels = [case.label for case in found.cases if case.label is not None][:LABELS_READ]
-    values = {0, *checks.label_values(path for label in labels for path in mask_files.files_of(label))}
-    return {v: "background" if v == 0 else f"label_{v}" for v in sorted(values)} if len(values) > 1 else None
+        return guess
+    labels = [case.label for case in _contents(data, guess).cases if case.label is not None]
+    result = label_survey.survey(labels[:LABELS_READ], data)
+    remarks = (*guess.remarks, *result.remarks)
+    above = HALF if result.soft_edges else None
+    return replace(guess, classes=result.classes, void=result.void, above=above, remarks=remarks)
+
+
+def _contents(data: Path, guess: Guess) -> layouts.FolderContents:
+    return layouts.find(data, guess.layout, guess.channels, guess.label)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -129,7 +146,7 @@ _SCANS = _Template(
 
 sampling:
   plane: axial           # axial | coronal | sagittal: choose the one with the finest pixels; or a list
-  depth: 3               # slices a slab: the middle one is labelled
+  depth: 3               # input slices (2.5D): neighbours on both sides, the middle one is labelled
   window: [40, 40]       # pixels of a training patch""",
     "  steps_per_epoch: 100\n  batch: 64",
 )
@@ -154,7 +171,7 @@ sampling:
 
 def _window(data: Path, guess: Guess) -> tuple[int, int]:
     """Rows and columns of a window that holds the first image, at most 256, in steps of 32."""
-    case = layouts.find(data, "patterns", guess.channels, guess.label).cases[0]
+    case = _contents(data, guess).cases[0]
     try:
         grid = images.read(next(iter(case.channels.values()))).grid
     except MedsegError:
@@ -165,52 +182,83 @@ def _window(data: Path, guess: Guess) -> tuple[int, int]:
 
 def recipe_text(out: Path, data: Path, guess: Guess) -> str:
     """The recipe to be written to `out`, as commented YAML."""
-    channels = "\n".join(f"    {_scalar(k)}: {_scalar(v)}" for k, v in guess.channels.items())
-    label = f"  label: {_scalar(guess.label)}" if guess.label else "  # label: no label files were found"
-    names = guess.classes or {0: "background", 1: "label_1"}
-    classes = "  classes:               # value in the label files: name\n"
-    classes += "\n".join(f"    {value}: {_scalar(text)}" for value, text in sorted(names.items()))
-    if guess.class_file:
-        classes = f"  class_file: {_scalar(guess.class_file)}"
-    if guess.above is not None:
-        classes += (
-            f"\n  label_form: {{above: {guess.above:g}}}   # grey masks: what is brighter is the second class"
-        )
     splits = "{folds: 1, val: 0.2, test: 0.2, seed: 0}   # or train: [..], val: [..], test: [..]"
     if {"train", "val"} <= guess.roles:
         splits = "listed         # the roles that the data set itself gives; or {folds: 1, val: 0.2, ..}"
-    made = _SCANS if guess.unit == "mm" else _images(data, guess)
-    return f"""# Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
+    template = _SCANS if guess.unit == "mm" else _images(data, guess)
+    loss = "bce_dice         # of masks that may overlap" if guess.regions else "ce_dice"
+    weights = "or a list, one a mask" if guess.regions else "median_frequency | a list, background first"
+    notes = "".join(f"# Note: {_one_line(remark)}\n" for remark in guess.remarks)
+    return f"""{schema_line().strip()}
+# Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
 # Read it once, then: {_command("run", out)}
-name: {_scalar(recipe_name(out))}
+{notes}name: {_scalar(recipe_name(out))}
 
 data:
   path: {_scalar(str(data.absolute()))}
   layout: {guess.layout}          # auto | plain | subjects | decathlon | bids | patterns, or an image set's
-  channels:              # name: pattern below path; {{case}} and {{subject}} are read from the names
-{channels}
-{label}
-{classes}
+{_files_section(guess)}
+{_classes_section(guess)}
   splits: {splits}
 
-{made.sampling}
+{template.sampling}
 
 network:
   name: usegnet          # `medseg info --full` lists them
 
 loss:
-  name: ce_dice
-  class_weights: none    # none | median_frequency | a list, background first
+  name: {loss}
+  class_weights: none    # none | {weights}
 
 train:
   epochs: 20
-{made.steps}
+{template.steps}
+  precision: auto        # the fastest that the machine computes natively; or fp32, bf16, fp16
   augment: {{flip: [], rotate_degrees: 10, scale: 0.1, contrast: 0.2, brightness: 0.2, noise: 0.05}}
 
-predict:{made.roles}
+predict:{template.roles}
   mode: dense            # dense (fast) | vote (the U-SegNet paper's majority vote of windows) | gaussian
                          # (blended windows) | tiles (U-Net's overlap-tiles, for networks with padding: valid)
 """
+
+
+def _files_section(guess: Guess) -> str:
+    """The keys that say which files are channels and labels, and how subjects are read from names."""
+    lines = [
+        "  channels:              # name: pattern below path; {case} and {subject} are read from the names"
+    ]
+    lines += [f"    {_scalar(name)}: {_scalar(pattern)}" for name, pattern in guess.channels.items()]
+    lines.append(
+        f"  label: {_scalar(guess.label)}" if guess.label else "  # label: no label files were found"
+    )
+    if guess.subject:
+        rule = _scalar(guess.subject)
+        lines.append(f"  subject: {rule}   # read from a case's name; a subject's cases stay together")
+    return "\n".join(lines)
+
+
+def _classes_section(guess: Guess) -> str:
+    """The keys that say what the values of label files mean."""
+    if guess.class_file:
+        lines = [f"  class_file: {_scalar(guess.class_file)}"]
+    else:
+        names = guess.classes or {0: "background", 1: "label_1"}
+        lines = ["  classes:               # value in the label files: name"]
+        lines += [f"    {value}: {_scalar(name)}" for value, name in sorted(names.items())]
+    if guess.regions:
+        lines.append("  regions:               # masks that may overlap: the values that make each up")
+        lines += [f"    {_scalar(name)}: {list(values)}" for name, values in guess.regions.items()]
+    if guess.void:
+        lines.append(f"  void: {list(guess.void)}             # values that are ignored")
+    if guess.above is not None:
+        lines.append(
+            f"  label_form: {{above: {guess.above:g}}}   # grey masks: what is brighter is the second class"
+        )
+    return "\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(ascii(word)[1:-1] if not word.isprintable() else word for word in text.split())
 
 
 def recipe_name(out: Path) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg import files
-from medseg.classes import VOID, ClassList
+from medseg.classes import VOID, ClassList, ClassListError
 from medseg.config import load
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
@@ -17,7 +17,15 @@ from medseg.evaluate.folder_pairs import Pair
 from medseg.evaluate.table import Entry
 from medseg.ingest import checks, quarantine
 from pipelines import scoring
-from pipelines.scoring import Reference
+from pipelines.scoring import Reference, Scored
+
+_REMEDIES = {
+    Code.LABEL_VALUE_UNKNOWN: "correct the label map, name its classes with --classes, or leave the value out"
+    " with --void",
+    Code.NOT_SCALAR: "save it with a palette or in grey values, or name a class list of its colours with"
+    " --classes",
+}
+"""How to fix what is otherwise fixed in a recipe, which two folders do not have."""
 
 
 def run(
@@ -32,42 +40,51 @@ def run(
 ) -> ExitCode:
     """Score every label map of `truth`; a case whose truth cannot be read is excluded, by name.
 
-    So is a prediction without a truth. An unusable prediction is named too, and counts as a missing one:
-    a row of Dice 0. Any of these gives SOME_EXCLUDED.
-    What has a value of `void` in the truth is left out. Raises USAGE where such a value is also a class.
-    `classes` names a class list, packaged or a file, by which the truth is read; predictions hold its values.
-    Where labels.json tells of masks that may overlap, a case is its `<case>_<mask>` files, all of them.
+    So are a prediction without a truth and a file of a known format that is not read. An unusable prediction
+    is named too, and counts as a missing one: a row of Dice 0. Any of these gives SOME_EXCLUDED. Pixels with
+    a value of `void` in the truth are left out; in a prediction they count as background. `classes` names a
+    class list, packaged or a file, by which the truth is read; predictions hold its values. Where labels.json
+    lists masks that may overlap, a case is its `<case>_<mask>` files, all of them.
+    Raises USAGE where a `void` value is also a class, WORK_IN_USE while another command writes to `out`, and
+    NOTHING_USABLE if no case can be scored.
     """
     asked = None if classes is None else _with_void(load.class_list(classes), void)
     pairs, extra, known = _matched(truth, prediction, void, asked, say)
-    excluded = [quarantine.row(case, _without_reference(path, truth)) for case, path in extra.items()]
     references = [Reference(Entry(p.case, p.case), p.truth, p.prediction) for p in pairs]
-    with say.progress("scoring", len(pairs)) as bar:
-        scored = scoring.score(
-            references, known, nsd_tolerance=tolerance, bf_tolerance=BF_TOLERANCE, progress=bar.to
-        )
-    excluded += scored.quarantine
-    if not scored.rows:
-        for row in excluded:
-            say.line(f"  {quarantine.line(row)}")
-        raise MedsegError(
-            Code.NOTHING_USABLE, truth, f"{len(pairs)} label maps, none usable", "see the codes"
-        )
-    told = scoring.write(out, scored, known)
-    quarantine.write(out / "quarantine.csv", excluded)
-    for line in scoring.summary_lines(told):
-        say.result(line)
-    for row in excluded:
-        say.line(f"  {quarantine.line(row)}")
-    say.result(f"scores: {out / 'scores.csv'}")
-    missing = any(not pair.prediction for pair in pairs)
-    return ExitCode.SOME_EXCLUDED if excluded or missing else ExitCode.DONE
+    how_to_fix = "wait for it to end, or name another folder with --out"
+    with files.hold_lock(out / ".lock", out, "another medseg command writes its scores here", how_to_fix):
+        with say.progress("scoring", len(pairs)) as bar:
+            scored = scoring.score(
+                references, known, nsd_tolerance=tolerance, bf_tolerance=BF_TOLERANCE, progress=bar.to
+            )
+        for findings in (scored.unscored, scored.unread):
+            findings[:] = [(case, _without_recipe(finding)) for case, finding in findings]
+        if not scored.rows:
+            raise _nothing_usable(truth, scored, say)
+        excluded = [quarantine.row(case, _no_reference(path, truth)) for case, path in extra.items()]
+        names = {*extra, *(pair.case for pair in pairs)}
+        for folder in (truth, prediction):
+            unread = folder_pairs.unread_files(folder, names)
+            excluded += [quarantine.row(Path(f.where).name.partition(".")[0], f) for f in unread]
+        scoring.write(out, scored, known, excluded=excluded)
+        scoring.say(out, say)
+        for _, finding in scored.notes:
+            say.line(f"  note: {finding}")
+        say.result(f"scores: {out / 'scores.csv'}")
+        return ExitCode.SOME_EXCLUDED if scoring.is_incomplete(out) else ExitCode.DONE
+
+
+def _nothing_usable(truth: Path, scored: Scored, say: Reporter) -> MedsegError:
+    for case, finding in scored.unscored:
+        say.line(f"  {quarantine.line(quarantine.row(case, finding))}")
+    details = f"none of {len(scored.unscored)} label maps can be used"
+    return MedsegError(Code.NOTHING_USABLE, truth, details, "correct the label maps by the codes above")
 
 
 def _matched(
     truth: Path, prediction: Path, void: Sequence[int], asked: ClassList | None, say: Reporter
 ) -> tuple[Sequence[Pair], dict[str, Path], ClassList]:
-    """Cases of the truth, those that it lacks, and the class list.
+    """Cases of the truth, predictions that it lacks, and the class list.
 
     The list is the one `asked` for, or labels.json of either folder; without one, the values found in the
     truth, named by their numbers.
@@ -75,37 +92,51 @@ def _matched(
     path = next((f / "labels.json" for f in (prediction, truth) if (f / "labels.json").is_file()), None)
     named = asked
     if asked is None and path is not None:
-        named = _with_void(_named_classes(path), void)
+        named = _with_void(_read_class_list(path), void)
     if named is not None and named.multilabel:
         return *folder_pairs.mask_pairs(truth, prediction, named.masks), named
     pairs, extra = folder_pairs.folder_pairs(truth, prediction)
-    return pairs, extra, named or _found_classes(truth, pairs, void, say)
+    return pairs, extra, named or _classes_by_value(truth, pairs, void, say)
 
 
-def _without_reference(path: Path, truth: Path) -> Finding:
-    found, how_to_fix = (
-        f"no label map of this case in {truth}",
-        "add the reference, or take the prediction away",
-    )
-    return Finding(Code.REFERENCE_MISSING, str(path), found, how_to_fix)
+def _no_reference(path: Path, truth: Path) -> Finding:
+    details = f"no label map of this case in {truth}"
+    return Finding(Code.REFERENCE_MISSING, str(path), details, "add the reference, or remove the prediction")
 
 
-def _found_classes(truth: Path, pairs: Sequence[Pair], void: Sequence[int], say: Reporter) -> ClassList:
-    """The values found in the truth, named by their numbers.
+def _without_recipe(finding: Finding) -> Finding:
+    """The finding, with another remedy where its own names keys of a recipe."""
+    if "data." not in finding.how_to_fix:
+        return finding
+    return replace(finding, how_to_fix=_REMEDIES.get(finding.code, "correct the label map"))
 
-    Where 255 is found beside other classes and no value is `void`, a line tells how it is left out.
+
+def _classes_by_value(truth: Path, pairs: Sequence[Pair], void: Sequence[int], say: Reporter) -> ClassList:
+    """The values in the truth, named by their numbers; 0 is the background.
+
+    Values that usually mean void (255, negative ones) but are not among `void` count as classes, and a line
+    says how to leave them out.
     """
-    values = {0, *checks.label_values(pair.truth for pair in pairs if isinstance(pair.truth, Path))} - set(
-        void
-    )
+    paths = (pair.truth for pair in pairs if isinstance(pair.truth, Path))
+    values = sorted({0, *checks.label_values(paths)} - set(void))
     if len(values) < 2:
         raise MedsegError(
             Code.NOTHING_USABLE, truth, "no label map holds a foreground value", "check the folder"
         )
-    if not void and VOID in values and len(values - {0, VOID}) > 0:
-        say.line(f"  {truth}: {VOID} counts as a class; if it marks void pixels, add --void {VOID}")
-    names = {v: "background" if v == 0 else f"label {v}" for v in values}
-    return _with_void(ClassList.from_names(names, background=0 in names), void)
+    foreground = [value for value in values if value != 0]
+    doubtful = [value for value in foreground if value < 0 or (value == VOID and not void)]
+    if doubtful and len(foreground) > len(doubtful):
+        options = " ".join(f"--void {value}" for value in doubtful)
+        say.line(
+            f"  {truth}: {', '.join(map(str, doubtful))} counted as a class; if it marks void (ignored"
+            f" pixels), add {options}"
+        )
+    names = {value: "background" if value == 0 else f"label {value}" for value in values}
+    try:
+        return _with_void(ClassList.from_names(names, background=0 in names), void)
+    except ClassListError as error:
+        how_to_fix = "name the classes with --classes; are these label maps, not images?"
+        raise MedsegError(Code.USAGE, truth, error.details, how_to_fix) from error
 
 
 def _with_void(classes: ClassList, void: Sequence[int]) -> ClassList:
@@ -114,9 +145,11 @@ def _with_void(classes: ClassList, void: Sequence[int]) -> ClassList:
     return replace(classes, void_values=tuple(dict.fromkeys([*classes.void_values, *void])))
 
 
-def _named_classes(path: Path) -> ClassList:
+def _read_class_list(path: Path) -> ClassList:
     try:
         return ClassList.from_json(files.read_json(path))
-    except (ValueError, KeyError, TypeError) as error:
-        how_to_fix = "correct it, or take it away: classes are then named by their values"
+    except ClassListError as error:
+        raise MedsegError(Code.USAGE, path, error.details, error.how_to_fix) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        how_to_fix = "correct it, or remove it: classes are then named by their values"
         raise MedsegError(Code.USAGE, path, f"no class list: {error!r}", how_to_fix) from error

@@ -21,7 +21,7 @@ from medseg.infer import loading, results
 from medseg.infer.loading import Model
 from medseg.infer.segment import segment_file, write_label_names
 from medseg.ingest import label_names, quarantine
-from medseg.ingest.patterns import files_under
+from medseg.ingest.tree import files_under
 from medseg.io import affine_checks, scans
 from medseg.resources import coded_out_of_memory
 
@@ -64,7 +64,7 @@ class Inputs:
     def named_like_labels(self) -> int:
         """How many of the files left out are scans (or images) by their suffix, label maps by their name."""
         return sum(
-            scans.is_measured_in(self.unit, path) and label_names.is_label(scans.stem(path))
+            scans.detect_kind(path) == self.unit and label_names.is_label(scans.stem(path))
             for path in self.left_out
         )
 
@@ -121,7 +121,7 @@ def find_inputs(
             if path.resolve() == out.resolve():
                 raise _among_scans(out, f"label maps would lie among the {NOUNS[unit]}s of {path}")
             for file in (path / name for name in files_under(path, out)):
-                wanted = scans.is_measured_in(unit, file) and (
+                wanted = scans.detect_kind(file) == unit and (
                     settings.include_labels or not label_names.is_label(scans.stem(file))
                 )
                 (found if wanted else left_out).append(file)

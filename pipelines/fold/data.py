@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
-from medseg.classes import ClassList
 from medseg.config.recipe import Recipe
+from medseg.errors import Code, MedsegError
 from medseg.ingest.splits import SplitRow
 from medseg.losses.class_weights import median_frequency
 from medseg.networks.contract import Network
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.resize import Resizer
 from medseg.patches.sampler import PatchSampler
+from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, pixel_shape
 from medseg.preprocess import store, weightmap
 from medseg.preprocess.store import PreprocessedCase
+from medseg.resources import allow_open_files
+from medseg.train.monai_augment import ArtefactAugmenter, Artefacts
 from pipelines import case_tables
 from pipelines.workfolder import Work
+
+_FILES_A_CASE = 3  # image, label and a weight map stay mapped
 
 
 class FoldCases(NamedTuple):
@@ -41,9 +47,9 @@ class PreparedCases:
     def of_role(self, fold: int, role: str) -> list[PreprocessedCase]:
         """Open the cases that have a role (train, val) in a fold, in the order of splits.csv."""
         names = [r.case for r in self._roles if r.fold == fold and r.role == role]
-        for name in names:
-            if name not in self._opened:
-                self._opened[name] = store.open(self._work.prepared / name)
+        unopened = [name for name in names if name not in self._opened]
+        allow_open_files(_FILES_A_CASE * len(unopened))
+        self._opened |= {name: store.open(self._work.prepared / name) for name in unopened}
         return [self._opened[name] for name in names]
 
     @cached_property
@@ -56,7 +62,7 @@ class Batches:
     """Training batches: windows that `sampler` cuts, and `augment` changes on the device."""
 
     sampler: PatchSampler
-    augment: Augmenter | Resizer
+    augment: Callable[..., tuple[Tensor, ...]]
     steps_per_epoch: int
 
     def relative_steps(self, epochs: int) -> float:
@@ -70,8 +76,7 @@ class Batches:
 def batches(recipe: Recipe, cases: Sequence[PreprocessedCase], network: Network) -> Batches:
     """Put together how the recipe draws and changes windows of training cases for a network."""
     sampling, train = recipe.sampling, recipe.train
-    settings = Augmentation(**train.augment.model_dump(exclude={"outside"}))
-    augmenter = Augmenter(settings, sampling.window, train.batch, train.seed)
+    augmenter = make_augmenter(recipe, cases)
     sampler = PatchSampler(
         cases,
         sampling.plane,
@@ -87,11 +92,41 @@ def batches(recipe: Recipe, cases: Sequence[PreprocessedCase], network: Network)
         background=recipe.data.class_list().background,
         order=sampling.order,
         outside=train.augment.outside,
+        placed=augmenter.placed,
     )
+    values = train.augment.model_dump()
+    artefacts = Artefacts(**{f.name: values[f.name] for f in fields(Artefacts)})
+    augment: Callable[..., tuple[Tensor, ...]] = augmenter
+    if artefacts.any:
+        augment = ArtefactAugmenter(augmenter, artefacts, train.batch, train.seed)
     steps = sampler.steps_shuffled if sampling.order == "shuffled" else train.steps_per_epoch
     stages = [(size.epochs, size.scale) for size in train.resizing]
-    augment = Resizer(augmenter, stages, steps, network.size_from) if stages else augmenter
+    if stages:
+        augment = Resizer(augment, stages, steps, network.size_from)
     return Batches(sampler, augment, steps)
+
+
+def make_augmenter(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> Augmenter:
+    """Make the recipe's augmenter for slices of training cases. Raises KEYWORD_INVALID for foreign flips."""
+    train, planes = recipe.train, recipe.sampling.planes
+    values = train.augment.model_dump()
+    settings = Augmentation(**{f.name: values[f.name] for f in fields(Augmentation)})
+    images = cases[0].ready.grid.unit == "px"
+    usable = IMAGE_FLIPS if images else SCAN_FLIPS
+    if foreign := [name for name in settings.flip if name not in usable]:
+        details = f"{', '.join(foreign)} of {'images' if images else 'scans'}"
+        raise MedsegError(Code.KEYWORD_INVALID, "train.augment.flip", details, f"use {', '.join(usable)}")
+    pixels = {pixel_shape(case.ready.grid, plane) for case in cases for plane in planes}
+    return Augmenter(settings, recipe.sampling.window, train.batch, train.seed, planes, tuple(sorted(pixels)))
+
+
+def turns_oblong_pixels(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> bool:
+    """Report true if augmentation moves pixels of slices in which they are not square."""
+    if not cases:
+        return False
+    augmenter = make_augmenter(recipe, cases)
+    moves = augmenter.settings.resamples or augmenter.settings.elastic_px > 0
+    return moves and augmenter.pixels != ((1.0, 1.0),)
 
 
 def class_weights(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> list[float] | None:
@@ -105,9 +140,3 @@ def class_weights(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> list[flo
         pixels = [math.prod(case.ready.grid.shape) for case in cases]
         return [round(float(w), 6) for w in median_frequency(np.array(counts), np.array(pixels))]
     return list(stated)
-
-
-def absent_classes(cases: Sequence[PreprocessedCase], classes: ClassList) -> list[str]:
-    """Name the foreground classes (or masks) of which no case has a labelled voxel."""
-    present = {index for case in cases for index, n in case.counts.items() if n}
-    return [classes.names[index] for index in classes.foreground if index not in present]

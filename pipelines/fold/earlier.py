@@ -30,6 +30,7 @@ RECORD = "training.json"
 _WHERE_IT_RUNS = ("device", "threads", "compile", "channels_last")
 """Keys of `train` that say where and how fast it runs, not what is trained."""
 _CASES = ("training cases", "validation cases")
+_OF_CASES = ("fold", "class weights", "turned in mm")
 _DEFAULT = object()
 """Stands for a key that is not there: a recipe leaves out some while they have their default."""
 _LONGEST = 40
@@ -56,6 +57,8 @@ def all_settings(training: FoldTraining) -> dict[str, Any]:
     if training.recipe.data.void and training.recipe.loss.class_weights == "median_frequency":
         # Void counts in them, not in the records
         settings["class weights"] = data.class_weights(training.recipe, training.cases.train)
+    if data.turns_oblong_pixels(training.recipe, training.cases.train):
+        settings["turned in mm"] = True  # earlier versions turned oblong pixels as if they were square
     for name, cases in zip(_CASES, training.cases, strict=True):
         settings[name] = {case.name: case.sha256 for case in cases}
     return settings
@@ -87,7 +90,7 @@ def require_same_recipe(trainings: Sequence[FoldTraining]) -> None:
     for training in trainings:
         if (earlier := _earlier(training)) and (settings := earlier.settings) is not None:
             now = recipe_settings(training) | _by_key({"preprocess": training.recipe.preprocess.used()})
-            old = {k: v for k, v in settings.items() if k not in (*_CASES, "fold", "class weights")}
+            old = {k: v for k, v in settings.items() if k not in (*_CASES, *_OF_CASES)}
             if changed := earlier.of_another_kind or differences(old, now):
                 raise _refusal(training, earlier, changed)
 

@@ -23,50 +23,63 @@ OVER_SET = {
     "G": confusion_matrix.pixel_accuracy,
     "C": confusion_matrix.class_accuracy,
 }
-"""What validation tells of all pixels of all its cases together."""
+"""Scores of all pixels of all validation cases together."""
 
 
 def by_volumes(
     cases: Sequence[PreprocessedCase],
     classes: ClassList,
     predictor: Callable[[nn.Module], Predictor | MultiPlaneEnsemble],
-    how: Inferer,
+    inferer: Inferer,
     *,
     over_set: bool,
     draw: Callable[[Array], None] | None = None,
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """A function that scores a network: Dice per class and their mean, each the mean over ``cases``.
+    """Make a function that scores a network: Dice per class and their mean, each the mean over ``cases``.
 
-    With ``over_set`` also what :data:`OVER_SET` names. ``draw`` gets the labels (X, Y, Z) of the first case.
+    In a case that lacks a class, its Dice is 1 if it is not predicted, else 0. A class that no case holds
+    says nothing about a network: its Dice is NaN and has no part in the mean; where no case holds any class,
+    every score is NaN. With ``over_set`` also what :data:`OVER_SET` names. ``draw`` gets the labels (X, Y, Z)
+    of the first case.
     """
 
     def validate(network: nn.Module) -> dict[str, float]:
         labeller = predictor(network)
-        dice, total = [], np.zeros((), np.int64)
+        matrices = []
         for n, case in enumerate(cases):
-            labels = predict.label(case.ready, labeller, how).labels
+            labels = predict.label(case.ready, labeller, inferer).labels
             if n == 0 and draw is not None:
                 draw(labels)
-            matrix = confusion_matrix.confusion_of(_label(case), labels, classes)
-            dice.append(confusion_matrix.foreground_dice(matrix, classes))
-            total = total + matrix
-        means = _means(np.array(dice))
-        named = zip(classes.foreground_names, means, strict=True)
-        found = {f"dice_{name}": float(m) for name, m in named}
+            if case.label is None:
+                raise ValueError(f"validation case {case.name} has no label")
+            matrices.append(confusion_matrix.confusion_of(np.asarray(case.label), labels, classes))
+        means = _mean_dice(matrices, classes)
+        defined = means[np.isfinite(means)]
+        scores = {f"dice_{name}": float(m) for name, m in zip(classes.foreground_names, means, strict=True)}
         if over_set:
-            found |= {name: score(total) for name, score in OVER_SET.items()}
-        return {**found, DICE: float(np.nanmean(means))}
+            total: Array = sum(matrices, np.zeros((), np.int64))
+            scores |= {name: s(total) if len(defined) else np.nan for name, s in OVER_SET.items()}
+        return {**scores, DICE: float(defined.mean()) if len(defined) else np.nan}
 
     return validate
 
 
-def _label(case: PreprocessedCase) -> Any:
-    if case.label is None:
-        raise ValueError(f"validation case {case.name} has no label")
-    return np.asarray(case.label)
+def absent_classes(cases: Sequence[PreprocessedCase], classes: ClassList) -> list[str]:
+    """List the foreground classes, or masks, that no case holds a voxel of."""
+    names = enumerate(classes.foreground_names, start=classes.foreground.start)
+    return [name for index, name in names if not any(case.counts.get(index) for case in cases)]
 
 
-def _means(dice: Any) -> Any:
-    """Means over cases (N, K) → (K,), a class that no case has left out as NaN."""
-    counted = np.isfinite(dice).sum(axis=0)
-    return np.divide(np.nansum(dice, axis=0), counted, out=np.full(len(counted), np.nan), where=counted > 0)
+def _mean_dice(matrices: Sequence[Array], classes: ClassList) -> Array:
+    """Mean Dice over cases of each foreground class or mask, (N,); NaN for those in no case's truth."""
+    dice = np.array([confusion_matrix.foreground_dice(matrix, classes) for matrix in matrices])
+    occurs = np.any([_in_truth(matrix, classes) for matrix in matrices], axis=0)
+    means: Array = np.where(np.isnan(dice), 1.0, dice).sum(axis=0) / len(matrices)
+    return np.where(occurs, means, np.nan)
+
+
+def _in_truth(matrix: Array, classes: ClassList) -> Any:
+    """Mask (N,) of the foreground classes or masks that the truth holds, from its confusion matrix."""
+    if classes.multilabel:
+        return matrix[:, 1].sum(axis=1) > 0
+    return matrix.sum(axis=1)[classes.foreground] > 0

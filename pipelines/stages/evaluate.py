@@ -1,4 +1,4 @@
-"""Evaluate: every labelled case whose role is predicted is scored on its own grid; a missing one counts 0."""
+"""Evaluate: score every labelled case whose role is predicted on its own grid; a missing one counts 0."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
-from medseg.errors import MedsegError
+from medseg.errors import Code, MedsegError
 from medseg.evaluate.folder_pairs import LabelFiles
 from medseg.evaluate.table import Entry
 from medseg.infer import results
-from medseg.ingest import quarantine
 from pipelines import scoring
 from pipelines.case_tables import case_files, cases, label_form, label_stamps, roles
 from pipelines.job import Job
-from pipelines.scoring import OVER_SET, Reference, predicted_files, summary_lines
+from pipelines.scoring import OVER_SET, Reference, predicted_files
 from pipelines.tracking import MOST_CHARTED
 from pipelines.workfolder import fold_of
 
-VERSION = 3
+VERSION = 4
 BY_CLASS = ("dice", "hd95")
+_FILES = ("scores.csv", "summary.json", "confusion.csv", "quarantine.csv")
 
 
 def run(job: Job) -> None:
-    """Score, summarise, and hand the means to tracking."""
+    """Score the predictions, summarise the scores, and log the means."""
     score(job, list(references(job)))
 
 
 def score(job: Job, listed: list[Reference]) -> None:
-    """Score what is listed, as the stage does; also for predictions that no network made."""
+    """Score the listed references as the stage does; also predictions that no network made."""
     classes = job.recipe.data.class_list()
     used: dict[str, Any] = {
         "evaluate": job.recipe.evaluate.model_dump(mode="json"),
         "classes": classes.to_json(),
         "references": [
-            [r.entry.fold, r.entry.case, r.entry.role, label_stamps(r.truth), _content(r.prediction)]
-            for r in listed
+            [r.entry.fold, r.entry.case, r.entry.role, _stamps(r), _content(r.prediction)] for r in listed
         ],
     }
     used |= label_form(job.recipe.data)
-    makes = [job.work.evaluation / name for name in ("scores.csv", "summary.json", "confusion.csv")]
+    makes = [job.work.evaluation / name for name in _FILES]
     with job.stage("evaluate", VERSION, used, makes) as must_run:
         if must_run:
             _score_all(job, listed)
-    _say(job)
+    scoring.say(job.work.evaluation, job.say)
+    job.tracked.run.summary(means(files.read_json(job.work.evaluation / "summary.json")))
 
 
 def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Reference]:
@@ -64,6 +64,15 @@ def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Referen
                 yield Reference(entry, truth, predicted)
 
 
+def _stamps(reference: Reference) -> Any:
+    """Stamps of the reference's label files; FILE_MISSING if one is gone."""
+    try:
+        return label_stamps(reference.truth)
+    except FileNotFoundError as error:
+        details, how_to_fix = "it was there at ingest", "put it back, or run `medseg ingest` again"
+        raise MedsegError(Code.FILE_MISSING, error.filename, details, how_to_fix) from None
+
+
 def _content(prediction: LabelFiles | None) -> str:
     if prediction is None:
         return "missing"
@@ -81,42 +90,36 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
             bf_tolerance=settings.bf_tolerance,
             progress=bar.to,
         )
-    for finding in scored.unscored.values():  # it was usable at ingest
-        raise MedsegError(finding.code, finding.where, finding.details, finding.how_to_fix)
-    for row in scored.quarantine:
-        job.say.line(f"  {quarantine.line(row)}")
-    scoring.write(job.work.evaluation, scored, classes, (settings.cost_fp, settings.cost_fn))
-    quarantine.write(job.work.evaluation / "quarantine.csv", scored.quarantine)
-
-
-def _say(job: Job) -> None:
-    told = files.read_json(job.work.evaluation / "summary.json")
-    for line in summary_lines(told):
-        job.say.result(line)
-    job.tracked.run.summary(means(told))
+    for _, finding in scored.unscored:  # it was usable at ingest: something has happened to it since
+        how_to_fix = f"{finding.how_to_fix}; or run `medseg ingest` again, which excludes the case"
+        raise MedsegError(finding.code, finding.where, finding.details, how_to_fix)
+    for _, finding in scored.notes:
+        job.say.line(f"  note: {finding}")
+    costs = (settings.cost_fp, settings.cost_fn)
+    scoring.write(job.work.evaluation, scored, classes, costs=costs)
 
 
 _CHART_OF = {"val": "val_scored"}
 """`val/…` are the curves of validation during training: scores of predicted cases must not lie on them."""
 
 
-def means(told: dict[str, Any]) -> dict[str, float]:
-    """`test/dice_csf` → mean: every metric over classes as `mean`, and those of `BY_CLASS` for each class.
+def means(numbers: dict[str, Any]) -> dict[str, float]:
+    """Means to log, from the content of summary.json: `test/dice_csf` → value.
 
-    Sets of images have the numbers over the set instead of the classes' means: `test/mIoU`, `test/IoU_car`.
-    Scores of validation cases are `val_scored/…`.
-    Where there are more than `MOST_CHARTED` classes, none has a chart of its own. All others stand in the
-    tables that the run keeps as artifacts; as charts they would hide these.
+    Every metric's mean over classes is `test/<metric>_mean`; the metrics of `BY_CLASS` are logged for each
+    class, too. Sets of images have the numbers over the set instead: `test/mIoU`, `test/IoU_car`. Scores of
+    validation cases are `val_scored/…`. With more than `MOST_CHARTED` classes none has a chart of its own;
+    the tables among the run's artifacts hold all.
     """
-    found: dict[str, float] = {}
-    for name, held in told["sets"].items():
-        shown = {f"{metric}_mean": values["mean"] for metric, values in held["over_classes"].items()}
-        if held["length_unit"] == "px":
-            shown |= {key: held["over_set"][key] for key in OVER_SET if key in held["over_set"]}
-            if len(held["classes"]) <= MOST_CHARTED:
-                shown |= {f"IoU_{key}": value for key, value in held["over_set"]["iou_by_class"].items()}
-        elif len(held["classes"]) <= MOST_CHARTED:
-            by_class = held["classes"].items()
-            shown |= {f"{m}_{key}": metrics[m]["mean"] for m in BY_CLASS for key, metrics in by_class}
-        found |= {f"{_CHART_OF.get(name, name)}/{key}": v for key, v in shown.items() if v is not None}
-    return found
+    logged: dict[str, float] = {}
+    for name, of_set in numbers["sets"].items():
+        shown = {f"{metric}_mean": values["mean"] for metric, values in of_set["over_classes"].items()}
+        by_class, over_set = of_set["classes"], of_set["over_set"]
+        if of_set["length_unit"] == "px":
+            shown |= {key: over_set[key] for key in OVER_SET if key in over_set}
+            if len(by_class) <= MOST_CHARTED:
+                shown |= {f"IoU_{key}": value for key, value in over_set["iou_by_class"].items()}
+        elif len(by_class) <= MOST_CHARTED:
+            shown |= {f"{m}_{key}": metrics[m]["mean"] for m in BY_CLASS for key, metrics in by_class.items()}
+        logged |= {f"{_CHART_OF.get(name, name)}/{key}": v for key, v in shown.items() if v is not None}
+    return logged

@@ -1,4 +1,4 @@
-"""Ingest: every input becomes a row of cases.csv, or of quarantine.csv with a code; then the splits."""
+"""The stage ingest: each input becomes a row of cases.csv, or of quarantine.csv with a code; then splits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 from medseg import files
 from medseg.classes import ClassList
 from medseg.config.data import RandomSplit
-from medseg.config.recipe import Recipe
+from medseg.config.recipe import Preprocess, Recipe
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.ingest import checks, layouts, mask_files, quarantine, splits
-from medseg.ingest.patterns import CaseFiles, Found, measured_under
+from medseg.ingest import palettes as palette_checks
+from medseg.ingest.patterns import CaseFiles, FolderContents
 from medseg.ingest.splits import Splits
+from medseg.ingest.tree import files_under, sorted_tree
 from medseg.io import scans
-from medseg.volume import Case
 from pipelines.case_tables import label_cell
 from pipelines.job import Job
 
@@ -30,36 +31,69 @@ CASE_COLUMNS = ("case", "subject", "labelled", "channels", "label", "shape", "sp
 def run(job: Job) -> None:
     """Read every file, check it, and write what is usable, what is not and why, and who is in which role.
 
-    Every scan of the folder is accounted for: usable, excluded, or matched by no pattern, which is said too.
+    Every file of the folder is accounted for: usable, excluded, or in a sentence about those left over.
+    Raises SUBJECT_ON_BOTH_SIDES where names suggest it and the job is strict.
     """
     recipe, out = job.recipe, job.work.ingest
     root = data_folder(recipe)
-    d = recipe.data
-    found = layouts.find(root, d.layout, d.channels, d.label, job.work.root, d.table, d.masks)
+    data = recipe.data
+    contents = layouts.find(
+        root,
+        data.layout,
+        data.channels,
+        data.label,
+        job.work.root,
+        data.table,
+        data.masks,
+        subject=data.subject,
+    )
     used = {
-        "data": recipe.data.model_dump(mode="json"),
-        "files": [[files.stamp(p) for p in _paths(c)] for c in found.cases],
-        "strays": [str(s) for s in found.strays],
-        "roles": found.roles,
-        "ignored": found.ignored_below(root),
+        "data": data.model_dump(mode="json"),
+        "files": [[files.stamp(p) for p in _paths(c)] for c in contents.cases],
+        "strays": [str(s) for s in contents.strays],
+        "roles": contents.roles,
+        "ignored": contents.ignored_below(root),
+        "unread": [str(path) for path in contents.unread],
     }
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
     with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:
-            usable, cases, excluded = _read_all(job, found)
-            excluded = [quarantine.row(s.case, s, root=root) for s in found.strays] + excluded
-            tree = [root / p for p in measured_under(found.unit, root, job.work.root)]
-            _must_add_up(tree, found, cases, excluded)
+            usable, cases, excluded = _read_all(job, contents)
+            excluded = [quarantine.row(s.case, s, root=root) for s in contents.strays] + excluded
+            _must_add_up(root, job.work.root, contents, cases, excluded)
             quarantine.write(out / "quarantine.csv", excluded)
             files.write_csv(out / "cases.csv", CASE_COLUMNS, cases)
-            _say(job, found, root)
-            _must_be_some(root, cases, excluded)
-            made = _split(recipe, found, usable, excluded)
-            splits.write(out / "splits.csv", made.rows)
-            _say_unused(job, made)
-            files.write_json(out / "dataset.json", _dataset(recipe, root, found, cases, excluded))
+            _say(job, contents, root)
+            if not cases:
+                codes = {row["code"] for row in excluded}
+                details = ", ".join(sorted(codes)) or "no file matched the layout or patterns"
+                how_to_fix = "see ingest/quarantine.csv, data.layout and data.channels"
+                raise MedsegError(Code.NOTHING_USABLE, root, details, how_to_fix)
+            all_splits = _split(recipe, contents, usable, excluded)
+            splits.write(out / "splits.csv", all_splits.rows)
+            _say_unused(job, all_splits)
+            files.write_json(out / "dataset.json", _dataset(recipe, root, contents, cases, excluded))
         else:
-            _say(job, found, root)
+            _say(job, contents, root)
+        _compare_names(job, contents)
+
+
+def _compare_names(job: Job, contents: FolderContents) -> None:
+    """Warn of cases on different sides of a split that look like one subject's; refuse them if strict.
+
+    A data set's own lists and a recipe that names the subjects are taken at their word.
+    """
+    if job.recipe.data.subject is not None or contents.known_by == "list":
+        return
+    pairs = splits.names_on_both_sides(splits.read(job.work.ingest / "splits.csv"))
+    if not pairs:
+        return
+    shown = quarantine.some([f"{one} and {other}" for one, other in pairs])
+    details = f"{len(pairs)} pairs of cases look like one subject's but are on different sides: {shown}"
+    how_to_fix = "name the subjects by data.subject, {subject} in the patterns, or a table"
+    if job.strict:
+        raise MedsegError(Code.SUBJECT_ON_BOTH_SIDES, "splits", details, how_to_fix)
+    job.say.line(f"  warning: {Code.SUBJECT_ON_BOTH_SIDES}: {details}; {how_to_fix}")
 
 
 def data_folder(recipe: Recipe) -> Path:
@@ -76,51 +110,56 @@ def _paths(case: CaseFiles) -> list[Path]:
     return [p for p in (*case.channels.values(), *labels) if p.exists()]
 
 
-def _read_all(job: Job, found: Found) -> tuple[list[CaseFiles], list[dict[str, Any]], list[quarantine.Row]]:
+def _read_all(
+    job: Job, contents: FolderContents
+) -> tuple[list[CaseFiles], list[dict[str, Any]], list[quarantine.Row]]:
     """Usable cases, their rows of cases.csv, and rows of quarantine.csv, in the order of the cases.
 
-    Pictures are decoded by several threads; scans, which may be large, one after the other.
+    Images are decoded by several threads; scans, which may be large, one after the other.
     """
     classes, root = job.recipe.data.class_list(), job.recipe.data.path
     usable: list[CaseFiles] = []
     cases: list[dict[str, Any]] = []
     excluded: list[quarantine.Row] = []
-    threads = min(MOST_THREADS, os.cpu_count() or 1) if found.unit == "px" else 1
-    with job.say.progress("reading", len(found.cases)) as bar, ThreadPoolExecutor(threads) as pool:
+    palettes = palette_checks.faults_by_case(contents.cases, classes)
+    scaling = job.recipe.preprocess
+    threads = min(MOST_THREADS, os.cpu_count() or 1) if contents.unit == "px" else 1
+    with job.say.progress("reading", len(contents.cases)) as bar, ThreadPoolExecutor(threads) as pool:
         try:
-            rows = pool.map(lambda each: _read_one(each, classes, found.unit), found.cases)
-            for n, (each, row) in enumerate(zip(found.cases, rows, strict=True), 1):
+            rows = pool.map(
+                lambda paths: palettes.get(paths.name) or _read_one(paths, classes, contents.unit, scaling),
+                contents.cases,
+            )
+            for n, (paths, row) in enumerate(zip(contents.cases, rows, strict=True), 1):
                 if isinstance(row, Finding):
-                    excluded.append(quarantine.row(each.name, row, root=root))
+                    excluded.append(quarantine.row(paths.name, row, root=root))
                 else:
-                    usable.append(each)
+                    usable.append(paths)
                     cases.append(row)
-                bar.to(n, each.name)
+                bar.to(n, paths.name)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     return usable, cases, excluded
 
 
-def _read_one(each: CaseFiles, classes: ClassList, unit: scans.Unit) -> dict[str, Any] | Finding:
-    """A case's row of cases.csv, or why it is excluded."""
-    case, findings = checks.read_case(each, classes)
+def _read_one(
+    paths: CaseFiles, classes: ClassList, unit: scans.Unit, scaling: Preprocess
+) -> dict[str, Any] | Finding:
+    """Make a case's row of cases.csv, or say why it is excluded."""
+    case, findings = checks.read_case(paths, classes, intensity=scaling.intensity, n4=scaling.n4)
     if case is None:
         return refusal(findings).finding
-    if case.image.grid.unit != unit:
-        found = f"a grid in {case.image.grid.unit} where the others are in {unit}"
-        path = str(next(iter(each.channels.values())))
-        return Finding(Code.UNIT_MISMATCH, path, found, "use scans and pictures in recipes of their own")
-    return _usable(each, case, findings)
-
-
-def _usable(each: CaseFiles, case: Case, findings: Sequence[Finding]) -> dict[str, Any]:
     grid = case.image.grid
+    if grid.unit != unit:
+        details = f"a grid in {grid.unit} where the others are in {unit}"
+        path = str(next(iter(paths.channels.values())))
+        return Finding(Code.UNIT_MISMATCH, path, details, "use scans and images in recipes of their own")
     return {
-        "case": each.name,
-        "subject": each.subject,
+        "case": paths.name,
+        "subject": paths.subject,
         "labelled": "yes" if case.label is not None else "no",
-        "channels": json.dumps({k: str(v) for k, v in each.channels.items()}),
-        "label": label_cell(each),
+        "channels": json.dumps({k: str(v) for k, v in paths.channels.items()}),
+        "label": label_cell(paths),
         "shape": " ".join(map(str, grid.shape)),
         "spacing": " ".join(f"{s:.6g}" for s in grid.spacing),
         "unit": grid.unit,
@@ -129,43 +168,44 @@ def _usable(each: CaseFiles, case: Case, findings: Sequence[Finding]) -> dict[st
 
 
 def _must_add_up(
-    scans: Sequence[Path], found: Found, cases: Sequence[dict[str, Any]], excluded: Sequence[quarantine.Row]
+    root: Path,
+    without: Path,
+    contents: FolderContents,
+    cases: Sequence[dict[str, Any]],
+    excluded: Sequence[quarantine.Row],
 ) -> None:
-    """Hold the rows against the folder itself: each of its `scans` is in a case, a stray, or ignored.
+    """Hold the rows against the folder itself: each of its scans is in a case, a stray, ignored or not read.
 
     And each case and each stray has become one row.
     """
-    held = found.files()
-    lost = sorted(path for path in scans if path not in held and path.parent not in held)
-    inputs = sorted([c.name for c in found.cases] + [s.case for s in found.strays])
+    tree = sorted_tree(root, files_under(root, without), contents.unit)
+    known = contents.files()
+    paths = (root / path for path in (*tree.files, *tree.unread))
+    lost = sorted(path for path in paths if path not in known and path.parent not in known)
+    inputs = sorted([c.name for c in contents.cases] + [s.case for s in contents.strays])
     rows = sorted(row["case"] for row in (*cases, *excluded))
     if lost or inputs != rows:
-        told = f"{len(lost)} scans in no row{': ' if lost else ''}{quarantine.some([str(p) for p in lost])}"
-        told += f"; {len(inputs)} inputs, {len(cases)} usable + {len(excluded)} excluded"
-        raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", told, "please report this with medseg.log")
-
-
-def _must_be_some(root: Path, cases: Sequence[Any], excluded: Sequence[quarantine.Row]) -> None:
-    if not cases:
-        codes = ", ".join(sorted({q["code"] for q in excluded})) or "no file matched the layout or patterns"
-        raise MedsegError(
-            Code.NOTHING_USABLE, root, codes, "see ingest/quarantine.csv, data.layout and data.channels"
+        details = (
+            f"{len(lost)} scans in no row{': ' if lost else ''}{quarantine.some([str(p) for p in lost])}"
         )
+        details += f"; {len(inputs)} inputs, {len(cases)} usable + {len(excluded)} excluded"
+        raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", details, "please report this with medseg.log")
 
 
 def _split(
-    recipe: Recipe, found: Found, usable: Sequence[CaseFiles], excluded: Sequence[quarantine.Row]
+    recipe: Recipe, contents: FolderContents, usable: Sequence[CaseFiles], excluded: Sequence[quarantine.Row]
 ) -> Splits:
     """The splits; where they fail, the cases that were excluded are named with their codes."""
-    how = recipe.data.splits
+    rule = recipe.data.splits
+    names = [row["case"] for row in excluded]
     try:
-        if isinstance(how, RandomSplit):
+        if isinstance(rule, RandomSplit):
             return splits.random_folds(
-                usable, folds=how.folds, val_share=how.val, test_share=how.test, seed=how.seed
+                usable, folds=rule.folds, val_share=rule.val, test_share=rule.test, seed=rule.seed
             )
-        if how == "listed":
-            return splits.listed(usable, found.roles, excluded=[row["case"] for row in excluded])
-        return splits.given(usable, [f.model_dump() for f in how], excluded=[row["case"] for row in excluded])
+        if rule == "listed":
+            return splits.listed(usable, contents.roles, excluded=names)
+        return splits.given(usable, [fold.model_dump() for fold in rule], excluded=names)
     except MedsegError as error:
         if not excluded:
             raise
@@ -173,13 +213,13 @@ def _split(
         raise MedsegError(f.code, f.where, f"{f.details}; excluded: {named}", f.how_to_fix) from error
 
 
-def _say_unused(job: Job, made: Splits) -> None:
-    told = {
-        "named by the splits but excluded": made.excluded,
-        "named by the splits but without label": made.unlabelled,
-        "labelled but in no role": made.left_out,
+def _say_unused(job: Job, all_splits: Splits) -> None:
+    groups = {
+        "named by the splits but excluded": all_splits.excluded,
+        "named by the splits but without label": all_splits.unlabelled,
+        "labelled but in no role": all_splits.left_out,
     }
-    for what, names in told.items():
+    for what, names in groups.items():
         if names:
             job.say.line(f"  {what}: {quarantine.some(names)}")
 
@@ -187,30 +227,31 @@ def _say_unused(job: Job, made: Splits) -> None:
 def _dataset(
     recipe: Recipe,
     root: Path,
-    found: Found,
+    contents: FolderContents,
     cases: Sequence[dict[str, Any]],
     excluded: Sequence[quarantine.Row],
 ) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "root": str(root),
-        "layout": found.layout,
+        "layout": contents.layout,
         "channels": list(json.loads(cases[0]["channels"])),
-        "unit": found.unit,
+        "unit": contents.unit,
         "classes": recipe.data.class_list().to_json(),
         "usable": len(cases),
         "labelled": sum(c["labelled"] == "yes" for c in cases),
         "excluded": len(excluded),
-        "ignored": found.ignored_below(root),
+        "ignored": contents.ignored_below(root),
+        "unread": [path.relative_to(root).as_posix() for path in contents.unread],
     }
 
 
-def _say(job: Job, found: Found, root: Path) -> None:
+def _say(job: Job, contents: FolderContents, root: Path) -> None:
     cases = files.read_csv(job.work.ingest / "cases.csv")
     excluded = files.read_csv(job.work.ingest / "quarantine.csv")
     labelled = sum(c["labelled"] == "yes" for c in cases)
     job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(excluded)} excluded")
     for row in excluded:
         job.say.line(f"  {quarantine.line(row)}")
-    if ignored := found.ignored_below(root):
-        job.say.line(f"  {quarantine.ignored_line(ignored, found.unit, found.known_by)}")
+    for line in quarantine.leftover_lines(contents, root):
+        job.say.line(f"  {line}")

@@ -77,7 +77,8 @@ def _mark(folder: Path, key: str) -> None:
 
 
 def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
-    case, findings = checks.read_case(paths, job.recipe.data.class_list())
+    how = job.recipe.preprocess
+    case, findings = checks.read_case(paths, job.recipe.data.class_list(), intensity=how.intensity, n4=how.n4)
     if case is None:
         reason = refusal(findings).finding
         details, how_to_fix = f"{reason.details} (it was usable at ingest)", "run medseg ingest again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from PIL import Image
 
 from medseg import files
 from medseg.console import seconds_in_words
+from medseg.device import emulation_warning, resolve_precision
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane
 from medseg.ingest.splits import SplitRow
@@ -24,6 +26,7 @@ from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.tracking import pyfunc
 from medseg.tracking.tracker import DataSet, Run
+from medseg.train.fabric import compile_problem
 from medseg.train.fit import BEST, HISTORY, LAST, fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
@@ -31,7 +34,7 @@ from pipelines import case_tables
 from pipelines.fold import best_weights, data, earlier, initial_weights
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings
-from pipelines.fold.validation import DICE, OVER_SET
+from pipelines.fold.validation import DICE, OVER_SET, absent_classes
 from pipelines.fold.whole_volumes import draw_overlay, overlay_path
 from pipelines.job import Job
 from pipelines.tracking import MOST_CHARTED
@@ -89,7 +92,7 @@ def _without_others(job: Job, trainings: Sequence[FoldTraining]) -> list[FoldTra
 def _require_labels(job: Job, training: FoldTraining) -> None:
     """Say which classes cannot be learnt or validated; raise NOTHING_USABLE if that is all of them."""
     classes, (trained, validated) = job.recipe.data.class_list(), training.cases
-    absent = data.absent_classes(trained, classes)
+    absent = absent_classes(trained, classes)
     if len(absent) == len(classes.foreground_names):
         raise MedsegError(
             Code.NOTHING_USABLE,
@@ -101,7 +104,7 @@ def _require_labels(job: Job, training: FoldTraining) -> None:
         job.say.line(f"  {training.title}: class {name} is in no training case, so it cannot be learnt")
     if not validated:
         return
-    unseen = data.absent_classes(validated, classes)
+    unseen = absent_classes(validated, classes)
     if len(unseen) == len(classes.foreground_names):
         job.say.line(
             f"  {training.title}: no validation case has a foreground class: validation says nothing"
@@ -126,6 +129,11 @@ def _train(job: Job, training: FoldTraining) -> None:
     started = time.monotonic()
     for epoch in _epochs(job, training):
         _report(job, training, run, epoch)
+    if not epoch.informative:
+        job.say.line(
+            f"  {training.title}: validation cannot tell the epochs apart "
+            f"({training.plan.monitor} is undefined or always the same); the last weights are kept"
+        )
     best_weights.mark_done(training)
     job.say.line(f"  {training.title}: trained in {seconds_in_words(time.monotonic() - started)}")
     job.tracked.end_fold(training.fold, training.plane)
@@ -180,12 +188,17 @@ def _say_plan(job: Job, training: FoldTraining, arguments: dict[str, Any], sourc
     plan, network = training.plan, job.recipe.network
     count = sum(p.numel() for p in training.shape.parameters())
     steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
-    job.say.line(f"  {training.title}: {network.name}, {count:,} parameters; {steps}")
+    precision = resolve_precision(plan.precision, plan.device)
+    job.say.line(f"  {training.title}: {network.name}, {count:,} parameters; {steps}, {precision}")
+    if slow := emulation_warning(plan.precision, plan.device):
+        job.say.line(f"  {slow}")
     if source is not None:
         job.say.line(f"  {source}")
     weights = data.class_weights(training.recipe, training.cases.train)
     if weights:
         job.say.line(f"  class weights {dict(zip(job.recipe.data.class_list().names, weights, strict=True))}")
+    if plan.compile and (problem := compile_problem(plan.device.partition(":")[0])):
+        job.say.line(f"  train.compile is on, but torch cannot compile here ({problem}); training without it")
     if (training.folder / LAST).exists():
         job.say.line("  going on from the last checkpoint")
         return
@@ -213,7 +226,7 @@ def _report(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         "train/loss": epoch.train_loss,
         "train/learning_rate": epoch.lr,
         "train/seconds": epoch.seconds,
-        **{f"val/{k}": v for k, v in (epoch.val or {}).items() if k in charted},
+        **{f"val/{k}": v for k, v in (epoch.val or {}).items() if k in charted and math.isfinite(v)},
     }
     run.metrics(values, epoch.number)
     if epoch.resumed:
@@ -221,7 +234,7 @@ def _report(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
     if epoch.val is not None:
         _show(training, run, epoch.number)
     scores = _in_words(epoch.val or {})
-    mark = " (best)" if epoch.is_best else ""
+    mark = " (best)" if epoch.is_best and epoch.informative else ""
     job.say.line(
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
         + (f"; validation {scores}{mark}" if scores else "")
@@ -237,9 +250,10 @@ def _charted(training: FoldTraining) -> set[str]:
 
 def _in_words(val: dict[str, float]) -> str:
     """Validation in a few words: the numbers over the set where there are any, else each class's Dice."""
-    if over_set := [f"{k} {v:.4f}" for k, v in val.items() if k in OVER_SET]:
+    words = {k: f"{v:.4f}" if math.isfinite(v) else "not defined" for k, v in val.items()}
+    if over_set := [f"{k} {text}" for k, text in words.items() if k in OVER_SET]:
         return ", ".join(over_set)
-    dice = ", ".join(f"{k.removeprefix('dice_')} {v:.4f}" for k, v in val.items())
+    dice = ", ".join(f"{k.removeprefix('dice_')} {text}" for k, text in words.items())
     return f"Dice {dice}" if dice else ""
 
 

@@ -69,7 +69,7 @@ def test_json_there_and_back() -> None:
         (list("abcdefgh"), "8 masks: keep at least 1 and at most 7"),
         (["../up"], "part of a file's name"),
         (["a b"], "part of a file's name"),
-        (["margin"], "'margin': rename it"),
+        (["confidence"], "'confidence': rename it"),
         (["core", "in_core"], "'in_core': rename it"),
         (["Core", "core"], "end as those of another"),
     ],

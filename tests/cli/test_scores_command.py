@@ -41,7 +41,7 @@ def test_off_a_terminal_the_tables_are_whole(folders: list[str]) -> None:
     done = CliRunner().invoke(app, ["compare", *folders])
     assert done.exit_code == 0, done.exception
     (line,) = [text for text in done.stdout.splitlines() if LONG in text]
-    for cell in ("second_of_both", "dice", "0.5000", "0.7500", "+0.2500", "below five subjects", "2"):
+    for cell in ("second_of_both", "dice", "0.5000", "0.7500", "+0.2500", "fewer than five subjects", "2"):
         assert cell in line
     assert "…" not in done.stdout
 

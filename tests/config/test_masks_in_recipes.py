@@ -76,7 +76,9 @@ def test_thresholds_that_are_off_change_no_hash() -> None:
         ("predict.thresholds={whole: 1}", "predict.thresholds.whole", "less than 1"),
         ("data.regions.far=[3, 4]", "data.regions", "far: no class has the value 3, 4; name some of 0, 1, 2"),
         ("data.regions.none=[]", "data.regions.none", "at least 1"),
-        ("data.regions.margin=[1]", "data.regions", "a mask named 'margin'; rename it"),
+        ("data.regions.confidence=[1]", "data.regions", "a mask named 'confidence'; rename it"),
+        ("data.regions.outside=[1]", "data.regions", "a mask named 'outside'; rename it"),
+        ("data.regions.mean=[1]", "data.regions", "a class named 'mean'; rename it"),
         ("data.regions.a/b=[1]", "data.regions", "a mask named 'a/b'; use letters, digits"),
         (
             "data.regions={a: [1], b: [1], c: [1], d: [1], e: [1], f: [1], g: [1], h: [1]}",

@@ -46,9 +46,9 @@ def test_a_path_of_the_command_line_is_relative_to_where_one_stands(
 
 def test_set_reaches_any_depth_and_is_yaml(tmp_path: Path) -> None:
     recipe = load.load(
-        written(tmp_path, SMALL), ["train.augment.flip=[h]", "train.lr=0.5", "network.name=unet"]
+        written(tmp_path, SMALL), ["train.augment.flip=[left_right]", "train.lr=0.5", "network.name=unet"]
     )
-    assert recipe.train.augment.flip == ("h",)
+    assert recipe.train.augment.flip == ("left_right",)
     assert recipe.train.lr == 0.5
     assert recipe.network.name == "unet"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,9 +52,9 @@ def test_paired_differences_by_hand(tmp_path: Path):
     assert (by_class["GM"].pairs, by_class["GM"].unpaired) == (2, 0)
     assert by_class["WM"].difference == pytest.approx(0.3)
     assert (by_class["WM"].pairs, by_class["WM"].unpaired) == (1, 1)
-    assert by_class["over classes"].unpaired == 0  # both have GM of both cases
+    assert by_class[compare.MEAN].unpaired == 0  # both have GM of both cases
     # Case b is compared by GM alone, which both have: (0.2 + 0.0) / 2.
-    assert by_class["over classes"].difference == pytest.approx(0.1)
+    assert by_class[compare.MEAN].difference == pytest.approx(0.1)
     assert (by_class["GM"].first, by_class["GM"].other, by_class["GM"].ci95) == ("w1", "w2", None)
 
 
@@ -64,8 +65,28 @@ def test_cases_of_one_folder_alone_are_counted_once_over_classes():
     found = {d.class_name: d for d in compare.differences(("x", first), ("y", other))}
     assert {name: (d.pairs, d.unpaired) for name, d in found.items()} == {
         **dict.fromkeys(classes, (7, 5)),  # c7 to c9 of the first, d7 and d8 of the other
-        "over classes": (7, 5),
+        compare.MEAN: (7, 5),
     }
+
+
+def test_a_missed_class_is_paired_by_its_penalised_distance():
+    first = [replace(row("a", "GM", 0.9), hd95=2.0, hd95_penalised=2.0),
+             replace(row("b", "GM", 0.0), hd95_penalised=80.0)]  # fmt: skip
+    other = [replace(r, hd95=4.0, hd95_penalised=4.0) for r in first]
+    found = {d.metric: d for d in compare.differences(("x", first), ("y", other)) if d.class_name == "GM"}
+    assert (found["hd95"].pairs, found["hd95"].unpaired, found["hd95"].difference) == (1, 1, 2.0)
+    penalised = found["hd95_penalised"]
+    assert (penalised.pairs, penalised.unpaired, penalised.difference) == (2, 0, pytest.approx(-37.0))
+
+
+def test_a_class_named_as_the_mean_row_keeps_its_own_values():
+    first = [row("a", compare.MEAN, 0.5), row("a", "WM", 0.7)]
+    found = compare.differences(("x", first), ("y", first))
+    assert [(d.class_name, d.mean_first) for d in found] == [
+        (compare.MEAN, 0.5),
+        ("WM", 0.7),
+        (compare.MEAN, pytest.approx(0.6)),
+    ]
 
 
 def test_five_subjects_give_an_interval():
@@ -175,6 +196,31 @@ def test_masks_are_gathered_by_case(tmp_path: Path):
     with pytest.raises(MedsegError) as refusal:
         folder_pairs.mask_pairs(tmp_path / "empty", truth, ())
     assert refusal.value.code is Code.NOTHING_USABLE
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".nhdr", ".mgz", ".PNG", ".tiff", ".bmp"])
+def test_a_label_map_has_any_suffix_that_is_read(tmp_path: Path, suffix: str):
+    touch(tmp_path / "truth" / f"a{suffix}", tmp_path / "guess" / f"a{suffix}")
+    pairs, extra = folder_pairs.folder_pairs(tmp_path / "truth", tmp_path / "guess")
+    assert [(p.case, p.prediction) for p in pairs] == [("a", tmp_path / "guess" / f"a{suffix}")]
+    assert not extra
+
+
+def test_a_photograph_beside_its_mask_and_a_folder_are_no_label_maps(tmp_path: Path):
+    touch(
+        tmp_path / "truth" / "a.png", tmp_path / "truth" / "a.jpg", tmp_path / "truth" / "b.nii" / "b.nii.gz"
+    )
+    pairs, _ = folder_pairs.folder_pairs(tmp_path / "truth", tmp_path / "truth")
+    assert [p.case for p in pairs] == ["a", "b"]
+    assert pairs[1].truth == tmp_path / "truth" / "b.nii" / "b.nii.gz"
+
+
+def test_names_are_compared_in_one_form_of_unicode(tmp_path: Path):
+    composed, decomposed = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))
+    touch(tmp_path / "truth" / f"{composed}.nii", tmp_path / "guess" / f"{decomposed}.nii")
+    pairs, extra = folder_pairs.folder_pairs(tmp_path / "truth", tmp_path / "guess")
+    assert [p.case for p in pairs] == [composed] and pairs[0].prediction is not None
+    assert not extra
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn
 
+from medseg.classes import VOID
 from medseg.errors import Code, MedsegError
 from medseg.evaluate import confusion_matrix
 from tests.oracles import metrics as oracle
@@ -19,6 +20,7 @@ def digits(text: str) -> np.ndarray:
 M1 = confusion_matrix.confusion(digits("0000011122"), digits("0000111220"), 3)
 M2 = np.array([[4, 1], [2, 3]])  # TN FP / FN TP
 NAN = float("nan")
+of_monai_itself = pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
 
 
 def test_m1_matrix():
@@ -147,7 +149,7 @@ def test_more_voxels_than_one_chunk():
     assert confusion_matrix.confusion(truth, truth, 2).tolist() == [[(1 << 20) + 2, 0], [0, 1]]
 
 
-@pytest.mark.parametrize("wrong", [3, 255, 300])
+@pytest.mark.parametrize("wrong", [3, 254, 300, -1])
 def test_an_index_outside_the_class_list_is_refused(wrong):
     truth, prediction = np.array([0, 1, 2]), np.array([0, 1, wrong])
     with pytest.raises(MedsegError) as refusal:
@@ -214,3 +216,30 @@ def recall(here, classes, average):
 
 def jaccard(here, classes, average):
     return sklearn.jaccard_score(*here, labels=classes, average=average, zero_division=0)
+
+
+def test_void_in_a_prediction_counts_as_background():
+    truth, prediction = np.array([0, 1, 1, 2, VOID]), np.array([VOID, VOID, 1, VOID, VOID])
+    assert confusion_matrix.confusion(truth, prediction, 3).tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 0]]
+
+
+def test_void_in_a_prediction_without_a_background_is_never_right():
+    truth, prediction = np.array([0, 1, 2, 2, VOID]), np.array([VOID, VOID, VOID, 2, 0])
+    matrix = confusion_matrix.confusion(truth, prediction, 3, background=False)
+    assert matrix.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 1]]
+
+
+@of_monai_itself
+@settings(max_examples=25, deadline=None)
+@given(hnp.arrays(np.uint8, (2, 3, 4, 2), elements=st.integers(0, 3)))
+def test_monai_s_dice_agrees(maps):
+    import torch
+    from monai.metrics import DiceHelper
+
+    truth, prediction = maps
+    onehot = [torch.from_numpy(np.stack([labels == k for k in range(4)])[None]).float() for labels in maps]
+    helper = DiceHelper(include_background=True, reduction="none", get_not_nans=False, ignore_empty=False)
+    theirs = helper(onehot[1], onehot[0])[0].numpy()
+    ours = confusion_matrix.dice(confusion_matrix.confusion(truth, prediction, 4))
+    # In neither: MONAI counts 1 (or leaves it out); here it is absent.
+    assert np.where(np.isnan(ours), 1.0, ours) == pytest.approx(theirs, abs=1e-6)

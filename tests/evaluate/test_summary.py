@@ -98,6 +98,19 @@ def test_blocks_do_not_change_the_draws(monkeypatch):
     assert summary.interval(values, subjects, draws=500) == whole
 
 
+def test_the_second_mean_of_distances_is_over_missed_and_invented_classes_too():
+    rows = [
+        row("a", hd95=2.0, assd=1.0, hd95_penalised=2.0, assd_penalised=1.0),
+        row("b", hd95_penalised=100.0, assd_penalised=100.0),
+        row("c"),  # in neither truth nor prediction
+    ]
+    distance, penalised = gm(rows, "hd95"), gm(rows, "hd95_penalised")
+    assert (distance["mean"], distance["n"], distance["n_undefined"]) == (2.0, 1, 2)
+    assert (penalised["mean"], penalised["n"], penalised["n_undefined"]) == (51.0, 2, 1)
+    assert penalised["worst"] == {"case": "b", "value": 100.0}
+    assert gm(rows, "assd_penalised")["mean"] == 50.5
+
+
 def test_over_classes_is_the_mean_of_the_cases_means():
     rows = [
         row("a", "GM", dice=0.8),

@@ -122,6 +122,24 @@ def test_brute_force_agrees(truth, draw):
     assert {"hd95": found.hd95, "assd": found.assd, "nsd": found.nsd(1.2)} == pytest.approx(expected)
 
 
+@settings(max_examples=60, deadline=None)
+@given(masks, st.data(), st.tuples(*[st.floats(0.3, 5.0)] * 3))
+def test_the_tree_and_the_transform_give_the_same_distances(start, draw, spacing):
+    goal = draw.draw(hnp.arrays(bool, start.shape, elements=st.booleans()))
+    assume(start.any() and goal.any())
+    by_tree, by_transform = (by(start, goal, spacing) for by in (surface.by_tree, surface.by_transform))
+    assert by_transform == pytest.approx(by_tree, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(("share", "unused"), [(0.01, "by_transform"), (0.3, "by_tree")])
+def test_the_method_is_chosen_by_the_count_of_voxels_to_look_up(share, unused, monkeypatch):
+    start = np.random.default_rng(2).random((30, 20, 25)) < share
+    goal = ball(start.shape, (15, 10, 12), 6)
+    expected = ndimage.distance_transform_edt(~goal, sampling=SPACING)[start]
+    monkeypatch.setattr(surface, unused, None)
+    assert surface._directed(start, goal, SPACING) == pytest.approx(expected, rel=1e-6)
+
+
 @settings(max_examples=20, deadline=None)
 @given(hnp.arrays(bool, (4, 5, 3), elements=st.booleans()))
 def test_surface_is_the_mask_minus_its_erosion(mask):
@@ -179,6 +197,13 @@ def test_monai_agrees(truth, prediction):
     assert {"hd95": found.hd95, "assd": found.assd, "nsd": found.nsd(1.0)} == pytest.approx(
         expected, rel=1e-5
     )
+
+
+@of_monai_itself
+def test_monai_s_surface_dice_of_an_invented_mask_is_zero():
+    empty, guess = np.zeros((8, 8, 8), dtype=bool), ball((8, 8, 8), (4, 4, 4), 2)
+    with pytest.warns(UserWarning, match="is all 0"):
+        assert _monai(empty, guess, (1.0, 1.0, 1.0), 1.0)["nsd"] == 0.0
 
 
 @of_monai_itself

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,8 @@ def test_a_class_in_the_truth_only():
 def test_a_class_in_the_prediction_only():
     row = by_class(labels((2, CUBE)), labels((1, CUBE)))["CSF"]
     assert (row["dice"], row["iou"], row["precision"]) == (0.0, 0.0, 0.0)
-    assert (row["recall"], row["hd95"], row["assd"], row["nsd"]) == (None, None, None, None)
+    assert (row["recall"], row["hd95"], row["assd"]) == (None, None, None)
+    assert row["nsd"] == 0.0  # as MONAI
     assert (row["reference_size"], row["size_error_percent"]) == (0.0, None)
 
 
@@ -165,7 +166,7 @@ def test_the_csv_has_the_columns_of_the_design_and_reads_back_exactly(tmp_path: 
     header = path.read_text().splitlines()[0]
     assert header == (
         "fold,case,subject,set,class,dice,iou,precision,recall,hd95,assd,nsd,bf,length_unit,"
-        "size,reference_size,size_unit,size_error_percent,note"
+        "size,reference_size,size_unit,size_error_percent,note,hd95_penalised,assd_penalised"
     )
     assert table.read(path) == rows
 
@@ -174,9 +175,60 @@ def test_a_table_without_the_column_of_boundary_f1_is_read(tmp_path: Path):
     rows = table.score(ENTRY, labels((1, CUBE)), labels((1, SHIFTED)), grid(), CLASSES)
     path = tmp_path / "scores.csv"
     table.write(path, rows)
-    older = [{k: v for k, v in row.items() if k != "bf"} for row in files.read_csv(path)]
+    younger = {"bf", "hd95_penalised", "assd_penalised"}
+    older = [{k: v for k, v in row.items() if k not in younger} for row in files.read_csv(path)]
     files.write_csv(path, tuple(older[0]), older)
-    assert table.read(path) == rows
+    assert table.read(path) == [replace(row, hd95_penalised=None, assd_penalised=None) for row in rows]
+
+
+DIAGONAL = 6 * np.linalg.norm([1.0, 2.0, 0.5])  # mm, of 6 × 6 × 6 voxels
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "penalty"),
+    [
+        (labels((1, CUBE)), labels(), DIAGONAL),  # missed
+        (labels(), labels((1, CUBE)), DIAGONAL),  # invented
+        (labels((1, CUBE)), None, DIAGONAL),  # no prediction at all
+        (labels((1, CUBE)), labels((1, CUBE)), 0.0),
+        (labels(), labels(), None),  # in neither: absent
+        (labels(), None, None),
+        (labels((VOID, CUBE)), labels((1, CUBE)), None),  # predicted within void alone
+    ],
+)
+def test_a_missed_or_invented_class_counts_as_the_diagonal(truth, prediction, penalty):
+    row = by_class(truth, prediction)["CSF"]
+    assert row["hd95_penalised"] == row["assd_penalised"] == (penalty and pytest.approx(penalty))
+
+
+def test_the_penalised_distances_are_the_distances_where_these_are_defined():
+    row = by_class(labels((1, CUBE)), labels((1, SHIFTED)))["CSF"]
+    assert (row["hd95_penalised"], row["assd_penalised"]) == (row["hd95"], row["assd"]) == (1.0, 0.5)
+
+
+def test_the_diagonal_of_an_image_lies_in_its_plane():
+    assert table.diagonal(grid((30, 40, 1), (1.0, 1.0, 1.0), "px")) == 50.0
+
+
+def test_void_in_a_prediction_is_nothing_predicted():
+    # Of eight true voxels four are predicted as void: recall and Dice fall, precision does not.
+    half = (slice(1, 2), slice(1, 3), slice(1, 3))
+    row = by_class(labels((1, CUBE)), labels((1, CUBE), (VOID, half)))["CSF"]
+    assert (row["recall"], row["precision"]) == (0.5, 1.0)
+    assert row["dice"] == pytest.approx(2 / 3)
+    assert row["size"] == pytest.approx(0.004)
+
+
+@pytest.mark.parametrize(
+    "names", [("truth", "set"), ("mask", "class mask"), ("class truth", "truth"), ("=1+1", "b")]
+)
+def test_a_class_named_as_a_column_of_the_confusion_matrix_keeps_its_counts(tmp_path: Path, names):
+    classes = ClassList.from_names(dict(enumerate(("background", *names))))
+    matrix = np.arange(9).reshape(3, 3)
+    table.write_confusion(tmp_path / "confusion.csv", {"test": matrix}, classes)
+    assert np.array_equal(table.read_confusion(tmp_path / "confusion.csv")["test"], matrix)
+    header = (tmp_path / "confusion.csv").read_text().splitlines()[0].split(",")
+    assert len(set(header)) == 5 and not any(cell.startswith("=") for cell in header)
 
 
 def test_confusion_csv_reads_back(tmp_path: Path):

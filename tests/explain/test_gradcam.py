@@ -82,7 +82,7 @@ def test_it_is_the_formula() -> None:
         ("segnet", {"width": 8}, None),
         ("fcn32s", {"width": 2, "hidden": 8}, "top"),
         ("fcn8s", {"width": 2, "hidden": 64}, "top"),
-        ("deeplab_v3plus", {"width": 4, "hidden": 5, "body": "resnet18"}, None),
+        ("deeplab_v3plus", {"width": 4, "hidden": 5, "backbone": "resnet18"}, None),
         ("pixelwise", {"width": 4, "hidden": 8}, "scores.0"),
         ("monai.networks.nets:BasicUNet", {"features": [4, 4, 8, 8, 8, 4]}, None),
     ],

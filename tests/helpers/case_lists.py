@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.errors import Code
-from medseg.ingest.layouts import Found
+from medseg.ingest.layouts import FolderContents
 
 
-def pairs(found: Found, root: Path) -> dict[str, tuple[list[str], str | None]]:
+def pairs(found: FolderContents, root: Path) -> dict[str, tuple[list[str], str | None]]:
     """Case name → (channel paths, label path), relative to the root."""
     return {
         case.name: (
@@ -19,5 +19,5 @@ def pairs(found: Found, root: Path) -> dict[str, tuple[list[str], str | None]]:
     }
 
 
-def strays(found: Found) -> list[tuple[str, Code]]:
+def strays(found: FolderContents) -> list[tuple[str, Code]]:
     return [(stray.case, stray.code) for stray in found.strays]

@@ -52,7 +52,15 @@ def validate(network: nn.Module) -> dict[str, float]:
 
 
 def plan(**changes: Any) -> FitPlan:
-    return FitPlan(**{"epochs": 3, "steps_per_epoch": 4, "lr": 0.02, "clip": 1.0, "device": "cpu", **changes})
+    values = {
+        "epochs": 3,
+        "steps_per_epoch": 4,
+        "lr": 0.02,
+        "clip": 1.0,
+        "device": "cpu",
+        "precision": "fp32",
+    }
+    return FitPlan(**{**values, **changes})
 
 
 def run(folder: Path, network: nn.Module, wanted: FitPlan | None = None, **changes: Any) -> Iterator[Epoch]:

@@ -203,12 +203,16 @@ def test_bf16_gives_float32_logits(channels_last: bool) -> None:
 
 def test_precision_keys() -> None:
     cpu = torch.device("cpu")
-    assert [autocast_dtype(key, cpu) for key in ("auto", "fp32", "bf16", "fp16")] == [
-        None,
-        None,
-        torch.bfloat16,
-        torch.float16,
-    ]
+    assert [autocast_dtype(key, cpu) for key in ("fp32", "bf16")] == [None, torch.bfloat16]
+    with pytest.raises(MedsegError) as refused:
+        NetworkPredictor(nn.Conv2d(1, 2, 1), spec(), cpu, "fp16")
+    assert refused.value.code is Code.KEYWORD_INVALID
+
+
+def test_prediction_is_in_fp32_unless_told_otherwise() -> None:
+    network, batch = nn.Conv2d(1, 3, 3, padding=1), torch.rand(2, 1, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(NetworkPredictor(network, spec())(batch), network(batch))
 
 
 def constant(*probabilities: float, **keywords: Any) -> Given:

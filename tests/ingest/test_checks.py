@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -187,6 +189,7 @@ def test_one_channel_is_not_copied(save: Save, ramp: Array, monkeypatch: pytest.
             ("int32", "float32", "float32"),
             ("float64", "float64", "float64"),
             ("uint8", "float64", "float32"),
+            ("int64", "uint64", "float32"),
         ),
     ],
 )
@@ -274,3 +277,120 @@ def test_label_values_of_a_few_files(save: Save, ramp: Array, tmp_path: Path) ->
         tmp_path / "bad.nii",
     ]
     assert checks.label_values(paths) == [0, 1, 4, 7]
+
+
+def axes_in_all_orders() -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
+    return [(axes, senses) for axes in permutations(range(3)) for senses in product((1, -1), repeat=3)]
+
+
+def stored(
+    array: Array, affine: Array, axes: tuple[int, ...], senses: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """The same voxels at the same places, axes stored in another order and sense; by nibabel."""
+    image = nib.Nifti1Image(array, affine)
+    other = image.as_reoriented(np.array(list(zip(axes, senses, strict=True)), float))
+    return np.asanyarray(other.dataobj), other.affine
+
+
+@pytest.mark.parametrize("degrees", [0.0, 30.0, 45.0])
+@pytest.mark.parametrize(("axes", "senses"), axes_in_all_orders())
+def test_a_label_in_another_order_of_axes_is_reoriented(
+    save: Save,
+    ramp: Array,
+    classes: ClassList,
+    axes: tuple[int, ...],
+    senses: tuple[int, ...],
+    degrees: float,
+) -> None:
+    turn, angle = np.eye(4), np.radians(degrees)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = turn @ np.diag([1.0, 2, 3, 1])
+    affine[:3, 3] = -30, 20, 10
+    label, place = stored(label_of(ramp), affine, axes, senses)
+    paths = case_of(save(ramp, affine=affine), save(label, "label.nii.gz", place))
+    case, findings = checks.read_case(paths, classes)
+    assert case is not None and case.label is not None
+    expected = np.where(label_of(ramp) == 4, 2, label_of(ramp))
+    np.testing.assert_array_equal(case.label.array[0], expected)
+    assert case.label.grid is case.image.grid
+    same = axes == (0, 1, 2) and senses == (1, 1, 1)
+    assert (Code.REORIENTED in codes(findings)) is not same
+
+
+def test_a_channel_in_another_order_of_axes_is_reoriented(save: Save, ramp: Array) -> None:
+    other, place = stored(ramp * 2, np.eye(4), (2, 0, 1), (-1, 1, -1))
+    image, findings = checks.read_image({"t1": save(ramp, "a.nii.gz"), "t2": save(other, "b.nii.gz", place)})
+    assert image is not None
+    np.testing.assert_array_equal(image.array, [ramp, ramp * 2])
+    assert [f.where[-8:] for f in findings if f.code is Code.REORIENTED] == ["b.nii.gz"]
+
+
+def test_masks_in_another_order_of_axes_are_reoriented(save: Save, ramp: Array) -> None:
+    first, second = (ramp % 2).astype(np.uint8), (ramp % 3 == 0).astype(np.uint8)
+    other, place = stored(second, np.eye(4), (0, 1, 2), (-1, -1, 1))
+    paths = [save(first, "a.nii.gz"), save(other, "b.nii.gz", place)]
+    masks, findings = checks.read_masks(paths, ClassList.of_masks({"a": (), "b": ()}), None)
+    assert masks is not None and Code.REORIENTED in codes(findings)
+    np.testing.assert_array_equal(masks.array[0], first + 2 * second)
+
+
+def test_another_order_of_axes_a_millimetre_away_is_another_grid(
+    save: Save, ramp: Array, classes: ClassList
+) -> None:
+    label, place = stored(label_of(ramp), np.eye(4), (0, 1, 2), (-1, -1, 1))
+    place[0, 3] += 1
+    _, findings = checks.read_case(case_of(save(ramp), save(label, "l.nii.gz", place)), classes)
+    assert Code.GRID_MISMATCH in codes(findings) and Code.REORIENTED not in codes(findings)
+
+
+@pytest.mark.parametrize("value", [-1.797e308, 3.5e38, 1e300])
+def test_values_beyond_single_precision_are_refused(save: Save, ramp: Array, value: float) -> None:
+    array = ramp.astype(np.float64)
+    array[1, 2, 3] = value
+    image, findings = checks.read_image({"image": save(array)})
+    assert image is None and codes(findings) == [Code.VALUES_TOO_LARGE]
+    assert "divide" in findings[0].how_to_fix
+    array[1, 2, 3] = 3.4e38
+    assert checks.read_image({"image": save(array)})[0] is not None
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [(np.int64, 2**60), (np.int64, -(2**60)), (np.uint64, 2**63)])
+def test_integers_beyond_double_precision_are_refused(
+    save: Save, ramp: Array, dtype: type, offset: int
+) -> None:
+    array = ramp.astype(dtype) + np.array(offset, dtype)
+    assert codes(checks.read_image({"image": save(array)})[1]) == [Code.VALUES_TOO_LARGE]
+    near = ramp.astype(np.int64) + 2**40
+    assert checks.read_image({"image": save(near)})[0] is not None
+
+
+@pytest.mark.parametrize("keywords", [{"n4": True}, {"intensity": "none"}])
+def test_an_offset_that_single_precision_loses_is_refused_where_it_matters(
+    save: Save, ramp: Array, keywords: dict[str, Any]
+) -> None:
+    far, near = save(ramp + 1e10, "far.nii.gz"), save(ramp + 0.5, "near.nii.gz")
+    assert codes(checks.read_image({"image": far}, **keywords)[1]) == [Code.VALUES_TOO_LARGE]
+    assert checks.read_image({"image": near}, **keywords)[0] is not None
+    assert checks.read_image({"image": far})[0] is not None
+
+
+def test_channels_of_two_dtypes_keep_grey_levels_far_from_zero(save: Save, ramp: Array) -> None:
+    channels = {"a": save(ramp.astype(np.int32) + 2**30, "a.nii.gz"), "b": save(ramp + 0.5, "b.nii.gz")}
+    image, _ = checks.read_image(channels)
+    assert image is not None and image.array.dtype == np.float64
+    np.testing.assert_array_equal(image.array, [ramp.astype(float) + 2**30, ramp + 0.5])
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
+def test_imagenet_scaling_needs_a_known_white(save: Save, ramp: Array, dtype: type) -> None:
+    path = save(ramp.astype(dtype))
+    image, findings = checks.read_image({"image": path}, intensity="imagenet")
+    assert image is None and codes(findings) == [Code.VALUE_RANGE_UNKNOWN]
+    assert "zscore" in findings[0].how_to_fix
+
+
+def test_imagenet_scaling_needs_channels_of_one_depth(save: Save, ramp: Array) -> None:
+    paths = {"a": save(ramp.astype(np.uint8), "a.nii.gz"), "b": save((ramp / 60).astype(np.float32), "b.nii")}
+    assert codes(checks.read_image(paths, intensity="imagenet")[1]) == [Code.VALUE_RANGE_UNKNOWN]
+    alike = {"a": paths["a"], "b": save(ramp.astype(np.uint8), "c.nii")}
+    assert checks.read_image(alike, intensity="imagenet")[0] is not None

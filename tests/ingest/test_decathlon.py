@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medseg.errors import Code, MedsegError
-from medseg.ingest import layouts
+from medseg.ingest import dataset_json, layouts
 from tests.helpers.case_lists import pairs, strays
 
 Touch = Callable[..., Path]
@@ -52,9 +52,47 @@ def test_numbered_files_are_channels(touch: Touch, content: dict[str, Any]) -> N
     assert layouts.guess(root).classes == {0: "background", 1: "tumour"}
 
 
-def test_labels_as_regions_are_not_guessed(touch: Touch) -> None:
-    root = with_dataset(touch("imagesTr/a.nii"), labels={"background": 0, "whole": [1, 2]})
-    assert layouts.guess(root).classes is None
+def test_regions_and_the_ignored_label_of_nnunet_are_understood(touch: Touch) -> None:
+    labels = {"background": 0, "whole tumour": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
+    guess = layouts.guess(with_dataset(touch("imagesTr/a.nii"), labels=labels))
+    assert guess.classes == {0: "background", 1: "label_1", 2: "label_2", 3: "enhancing"}
+    assert guess.regions == {"whole-tumour": (1, 2, 3), "core": (2, 3), "enhancing": (3,)}
+    assert guess.void == (4,)
+    assert any("whole-tumour" in remark for remark in guess.remarks)
+    assert any("4 is ignored" in remark for remark in guess.remarks)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "void"),
+    [
+        ({"background": 0, "liver": 1, "Ignore": 2}, {0: "background", 1: "liver"}, (2,)),
+        ({"0": "background", "1": "liver", "255": "void"}, {0: "background", 1: "liver"}, (255,)),
+        ({"background": 0, "liver": [1]}, {0: "background", 1: "liver"}, ()),
+        ({"background": 0, "liver": "one"}, None, ()),
+        ({"background": 0, "liver": True}, None, ()),
+        ({"background": 0, "liver": []}, None, ()),
+        ([], None, ()),
+    ],
+)
+def test_forms_of_labels(labels: Any, classes: dict[int, str] | None, void: tuple[int, ...]) -> None:
+    read = dataset_json.labels({"labels": labels})
+    assert (read.classes, read.void, read.regions) == (classes, void, None)
+
+
+def test_regions_that_cannot_be_masks_are_told_and_leave_their_values(touch: Touch) -> None:
+    labels = {f"r{i}": [i, i + 1] for i in range(1, 10)}
+    read = dataset_json.labels({"labels": {"background": 0, **labels}})
+    assert read.regions is None and read.classes is not None and len(read.classes) == 11
+    assert "cannot be used" in read.remarks[-1]
+
+
+def test_images_of_nnunet_have_their_channels_in_one_file_or_several(touch: Touch) -> None:
+    root = touch("imagesTr/a_0000.png", "imagesTr/b_0000.png", "labelsTr/a.png", "labelsTr/b.png")
+    with_dataset(root, channel_names={"0": "R", "1": "G", "2": "B"}, labels={"background": 0, "road": 1})
+    guess = layouts.guess(root)
+    assert (guess.layout, guess.unit, guess.n_labelled) == ("decathlon", "px", 2)
+    assert guess.channels == dict.fromkeys("RGB", "imagesTr/{case}_0000.png")
+    assert guess.classes == {0: "background", 1: "road"}
 
 
 def test_listed_files_that_are_absent_or_elsewhere(touch: Touch) -> None:

@@ -11,7 +11,7 @@ from medseg.config import load
 from medseg.config.data import Data
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import checks, imagesets, layouts, splits
-from medseg.ingest.patterns import Found
+from medseg.ingest.patterns import FolderContents
 from tests.helpers.image_sets import SAMPLES, VOC
 from tests.helpers.images import draw, save, stripes, truncate
 
@@ -24,7 +24,7 @@ def data_of(name: str) -> Data:
     return load.validate({"name": "sample", "data": section}, Path("sample.yaml")).data
 
 
-def found_in(root: Path, name: str) -> Found:
+def found_in(root: Path, name: str) -> FolderContents:
     data = data_of(name)
     return layouts.find(root, data.layout, data.channels, data.label)
 

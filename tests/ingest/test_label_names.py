@@ -42,6 +42,18 @@ def test_the_surest_word_counts() -> None:
     assert label_names.label_rank("a_t1") is None
 
 
+@pytest.mark.parametrize(
+    "stem", ["segovia_01", "gtx", "roisin-2", "masked_T1", "labelle", "truthful", "Segal"]
+)
+def test_parts_of_words_make_no_label_map(stem: str) -> None:
+    assert label_names.label_rank(stem) is None
+
+
+@pytest.mark.parametrize("stem", ["tumorMask", "T1Seg", "rois", "a.labels", "p1-GT", "lesionROI"])
+def test_words_are_told_apart_by_capitals_and_count_in_the_plural(stem: str) -> None:
+    assert label_names.label_rank(stem) is not None
+
+
 def test_a_row_of_the_quarantine_names_the_file_below_its_root() -> None:
     finding = Finding(Code.TRUNCATED, "/data/p/a.nii", "ends early", "copy it")
     row = quarantine.row("a", finding, root=Path("/data"))

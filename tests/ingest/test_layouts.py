@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medseg.errors import Code, MedsegError
 from medseg.ingest import layouts
-from medseg.ingest.patterns import files_under, scans_under
+from medseg.ingest.tree import files_under, scans_under
 from tests.helpers.case_lists import pairs, strays
 
 Touch = Callable[..., Path]
@@ -65,7 +65,7 @@ def test_subject_and_case(touch: Touch) -> None:
     root = touch("s1/ses1/t1.nii", "s1/ses2/t1.nii", "s2/s2_ses1/t1.nii")
     found = layouts.find(root, "patterns", {"t1": "{subject}/{case}/t1"})
     assert [(case.name, case.subject) for case in found.cases] == [
-        *(("s1_ses1", "s1"), ("s1_ses2", "s1"), ("s2_ses1", "s2")),
+        *(("s1__ses1", "s1"), ("s1__ses2", "s1"), ("s2_ses1", "s2")),
     ]
 
 
@@ -257,7 +257,90 @@ GUESSES: list[tuple[str, list[str], str, dict[str, str], str | None, int, int]] 
     (
         "bids with masks beside the scans",
         ["sub-1/anat/sub-1_T2w.nii", "sub-1/anat/sub-1_mask.nii", "sub-2/anat/sub-2_mask.nii"],
-        *("bids", {"T2w": "{subject}/**/anat/{case}_T2w.nii"}, None, 1, 0),
+        *("bids", {"T2w": "{subject}/**/anat/{case}_T2w.nii"}, "{subject}/**/anat/{case}_mask.nii", 1, 1),
+    ),
+    (
+        "bids with lesions beside the scans",
+        [
+            *(f"sub-{i}/ses-1/anat/sub-{i}_ses-1_T1w.nii" for i in (1, 2)),
+            *(f"sub-{i}/ses-1/anat/sub-{i}_ses-1_T1w_label-lesion_roi.nii" for i in (1, 2)),
+            *(f"sub-{i}/ses-1/anat/sub-{i}_ses-1_T2w.nii" for i in (1, 2)),
+        ],
+        *("bids", {"T1w": "{subject}/**/anat/{case}_T1w.nii"}),
+        *("{subject}/**/anat/{case}_T1w_label-lesion_roi.nii", 2, 2),
+    ),
+    (
+        "bids with label maps in another space",
+        [
+            "sub-1/anat/sub-1_acq-a_T1w.nii",
+            "derivatives/f/sub-1/anat/sub-1_acq-a_dseg.nii",
+            "derivatives/f/sub-1/anat/sub-1_acq-a_desc-aseg_dseg.nii",
+            "derivatives/f/sub-1/anat/sub-1_acq-a_space-MNI152_res-2_dseg.nii",
+            "derivatives/f/sub-1/anat/sub-1_acq-a_label-GM_probseg.nii",
+        ],
+        *("bids", {"T1w": "{subject}/**/anat/{case}_T1w.nii"}),
+        *("derivatives/f/{subject}/**/anat/{case}_dseg.nii", 1, 1),
+    ),
+    (
+        "bids with label maps in another space alone",
+        ["sub-1/anat/sub-1_T1w.nii", "derivatives/f/sub-1/anat/sub-1_space-MNI152_dseg.nii"],
+        *("bids", {"T1w": "{subject}/**/anat/{case}_T1w.nii"}, None, 1, 0),
+    ),
+    (
+        "names that begin with words of labels",
+        [
+            f"{site}{i}{end}.nii"
+            for site in ("segovia", "gtx", "roisin", "masked", "labelle")
+            for i in (1, 2)
+            for end in ("", "_seg")
+        ],
+        *("plain", {"image": "{case}.nii"}, "{case}_seg.nii", 10, 10),
+    ),
+    (
+        "a site whose code is a word of labels",
+        [f"{site}_{i}{end}.nii" for site in ("SEG", "GT", "ROI") for i in (1, 2) for end in ("", "_mask")],
+        *("plain", {"image": "{case}.nii"}, "{case}_mask.nii", 6, 6),
+    ),
+    (
+        "folders named by one digit",
+        [f"{i}/{kind}.nii" for i in (1, 2, 3) for kind in ("T1", "T2", "seg")],
+        *("subjects", {"T1": "{case}/T1.nii", "T2": "{case}/T2.nii"}, "{case}/seg.nii", 3, 3),
+    ),
+    (
+        "folders whose names begin their files'",
+        [f"p{i}/p{i}T1.nii" for i in (1, 2, 11)],
+        *("subjects", {"image": "{case}/{case}T1.nii"}, None, 3, 0),
+    ),
+    (
+        "sessions in folders",
+        [f"p{i}/{ses}/{kind}.nii" for i in (1, 2) for ses in ("ses1", "ses2") for kind in ("t1", "seg")],
+        *("subjects", {"image": "{subject}/{case}/t1.nii"}, "{subject}/{case}/seg.nii", 4, 4),
+    ),
+    (
+        "frames with a label map each",
+        [f"p{i}/p{i}_frame{f}{end}.nii" for i in (1, 2) for f in ("01", f"1{i}") for end in ("", "_gt")],
+        *("subjects", {"image": "**/{case}.nii"}, "**/{case}_gt.nii", 4, 4),
+    ),
+    (
+        "contrasts in folders",
+        [f"p{i}/{kind}/scan.nii" for i in (1, 2, 3) for kind in ("T1", "FLAIR", "labels")],
+        *("subjects", {"FLAIR_scan": "{case}/FLAIR/scan.nii", "T1_scan": "{case}/T1/scan.nii"}),
+        *("{case}/labels/scan.nii", 3, 3),
+    ),
+    (
+        "names that repeat from folder to folder",
+        [f"{top}/p{i}/{ses}.nii" for top in ("images", "labels") for i in (1, 2) for ses in ("a", "b")],
+        *("plain", {"image": "images/{subject}/{case}.nii"}, "labels/{subject}/{case}.nii", 4, 4),
+    ),
+    (
+        "one name in every folder",
+        [f"{top}/p{i}/{name}.nii" for top, name in (("images", "T1"), ("labels", "seg")) for i in (1, 2)],
+        *("plain", {"image": "images/{case}/T1.nii"}, "labels/{case}/seg.nii", 2, 2),
+    ),
+    (
+        "another folder that begins as those of images",
+        ["imagesTr/a.nii", "imagesTr/b.nii", "imagesTs/c.nii", "imagesTold/a.nii", "labelsTr/a.nii"],
+        *("plain", {"image": "imagesTr/{case}.nii"}, "labelsTr/{case}.nii", 2, 1),
     ),
     (
         "bids without T1w",

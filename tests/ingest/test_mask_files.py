@@ -178,7 +178,7 @@ def test_a_picture_without_one_colour_is_no_constant(tmp_path: Path) -> None:
     image, findings = checks.read_image(black)
     assert image is None
     assert [(f.code, f.details) for f in findings] == [(Code.CONSTANT, "every pixel is (0, 0, 0)")]
-    assert "picture" in findings[0].how_to_fix and "scan" not in findings[0].how_to_fix
+    assert "image" in findings[0].how_to_fix and "scan" not in findings[0].how_to_fix
     _, findings = checks.read_image({"grey": tmp_path / "b.png"})
     assert [f.details for f in findings] == ["every pixel is 0"]
     image, findings = checks.read_image({"grey": tmp_path / "a.png"})
@@ -190,3 +190,38 @@ def test_a_picture_without_one_colour_is_no_constant(tmp_path: Path) -> None:
 def test_values_of_masks_are_told_for_a_recipe(tmp_path: Path) -> None:
     paths = [save(tmp_path / "a.png", stripes([0, 4])), save(tmp_path / "b.png", draw()), tmp_path / "c.png"]
     assert checks.label_values(paths) == [0, 4]
+
+
+@pytest.mark.parametrize("values", [[0, 1], [0, 127], [0, 128], [1]])
+def test_a_mask_with_nothing_above_the_threshold_is_refused(tmp_path: Path, values: list[int]) -> None:
+    found = fault(save(tmp_path / "a.png", stripes(values)), ABOVE)
+    assert found.code is Code.MASK_BELOW_THRESHOLD
+    assert f"up to {max(values)}, none above 128" in found.details and "above" in found.how_to_fix
+
+
+def test_an_empty_mask_is_no_fault(tmp_path: Path) -> None:
+    assert not indices(save(tmp_path / "a.png", stripes([0])), ABOVE).any()
+
+
+def test_one_of_many_masks_below_the_threshold_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "masks/0.png", stripes([0, 255]))
+    save(tmp_path / "masks/1.png", stripes([0, 1]))
+    found = fault(tmp_path / "masks", ABOVE)
+    assert found.code is Code.MASK_BELOW_THRESHOLD and found.where.endswith("1.png")
+
+
+@pytest.mark.parametrize("names", [{0: "background", 9: "polyp"}, {9: "background", 0: "polyp"}])
+def test_greys_above_are_the_class_of_the_higher_value(tmp_path: Path, names: dict[int, str]) -> None:
+    classes = replace(ClassList.from_names(names), label_form="above", threshold=128)
+    path = save(tmp_path / "a.png", stripes([0, 255]))
+    assert classes.to_values(indices(path, classes)[:2]).tolist() == [0, 9]
+
+
+def test_colours_of_sixteen_bits_are_those_of_eight_or_refused(tmp_path: Path) -> None:
+    colours = in_colour((64, 0, 128), (128, 64, 128)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", colours * 257, photometric="rgb")
+    assert indices(tmp_path / "a.tif", COLOURED)[:2].tolist() == [1, 0]
+    wrong = np.zeros_like(colours)
+    wrong[..., 1] = 256  # eight bits per colour would take it for (1, 0, 0)
+    tifffile.imwrite(tmp_path / "b.tif", wrong, photometric="rgb")
+    assert fault(tmp_path / "b.tif", COLOURED).code is Code.LABEL_VALUE_UNKNOWN

@@ -10,12 +10,14 @@ import pytest
 from medseg.errors import Code, MedsegError
 from medseg.ingest import layouts
 from medseg.ingest.imagesets import COLOURS
-from medseg.ingest.patterns import Found
+from medseg.ingest.patterns import FolderContents
 
 Touch = Callable[..., Path]
 
 
-def find(root: Path, text: str, channels: dict[str, str] | None = None, label: str | None = None) -> Found:
+def find(
+    root: Path, text: str, channels: dict[str, str] | None = None, label: str | None = None
+) -> FolderContents:
     (root / "cases.csv").write_text(text)
     return layouts.find(root, "csv", channels, label, None, "cases.csv")
 
@@ -133,3 +135,46 @@ def test_unknown_roles_are_named_with_their_rows(touch: Touch) -> None:
     finding = caught.value.finding
     assert finding.code is Code.RECIPE_INVALID and "row 2 (b): 'tset'" in finding.details
     assert "train, training, val" in finding.how_to_fix
+
+
+@pytest.mark.parametrize("cell", ["../outside.png", "a/../../outside.png", "..\\outside.png", "../gone.png"])
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_relative_paths_stay_in_the_data_folder(touch: Touch, cell: str, column: str) -> None:
+    root = touch("outside.png", "data/a.png", "data/b.png") / "data"
+    cells = {"image": "b.png", "label": "b.png"} | {column: cell}
+    found = find(root, f"case,image,label\nout,{cells['image']},{cells['label']}\nin,a.png,./b.png\n")
+    assert [case.name for case in found.cases] == ["in"]
+    (stray,) = found.strays
+    assert (stray.case, stray.code) == ("out", Code.NAME_INVALID)
+    assert "leads out of the data folder" in stray.details and "absolute path" in stray.how_to_fix
+
+
+def test_absolute_paths_name_files_elsewhere(touch: Touch) -> None:
+    root = touch("outside.png", "data/a.png", "data/b.png") / "data"
+    found = find(root, f"image,label\n{root.parent / 'outside.png'},{root / 'b.png'}\na.png,../data/b.png\n")
+    assert not found.strays and not found.ignored
+    assert [case.channels["red"] for case in found.cases] == [root / "a.png", root.parent / "outside.png"]
+    assert {case.label for case in found.cases} == {root / "b.png"}
+
+
+def test_links_in_the_data_folder_may_lead_elsewhere(touch: Touch) -> None:
+    root = touch("elsewhere/a.png", "data/b.png") / "data"
+    (root / "link").symlink_to(root.parent / "elsewhere")
+    assert find(root, "image\nlink/a.png\n").cases[0].channels["red"] == root / "link/a.png"
+
+
+def test_empty_cells_of_images_are_rows_of_their_own(touch: Touch) -> None:
+    found = find(touch("a.png"), "case,image\nnone,\n,a.png\n")
+    assert [case.name for case in found.cases] == ["a"]
+    assert [(stray.case, stray.code, stray.details) for stray in found.strays] == [
+        ("none", Code.FILE_MISSING, "no image")
+    ]
+
+
+def test_rows_of_one_name_ask_for_names_of_their_own(touch: Touch) -> None:
+    found = find(touch("s1/t1.nii", "s2/t1.nii"), "image,subject\ns1/t1.nii,s1\ns2/t1.nii,s2\n")
+    assert not found.cases and "column case" in found.strays[0].how_to_fix
+
+
+def test_tables_of_spreadsheets_may_begin_with_a_byte_order_mark(touch: Touch) -> None:
+    assert [case.name for case in find(touch("a.png"), "\ufeffcase,image\nA,a.png\n").cases] == ["A"]

@@ -78,6 +78,28 @@ def test_sixteen_bits_stay(tmp_path: Path) -> None:
         np.testing.assert_array_equal(volume.array[0, ..., 0], deep)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [(np.int32, -(2**23)), (np.uint32, 2**24), (np.int16, -100), (np.float32, 1e30), (np.float64, 1e300)],
+)
+def test_large_values_of_a_tiff_stay(tmp_path: Path, dtype: type, scale: float) -> None:
+    deep = (np.arange(192).reshape(12, 16) * scale).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", deep)
+    volume = images.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(volume.array[0, ..., 0], deep)
+
+
+@pytest.mark.parametrize(("dtype", "top"), [(np.uint16, 65535), (np.uint32, 2**32 - 1), (np.int16, -32768)])
+def test_the_luma_of_white_is_white_in_every_dtype(tmp_path: Path, dtype: type, top: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((12, 16, 3), top, dtype), photometric="rgb")
+    assert np.unique(images.read(tmp_path / "a.tif").array).tolist() == [top]
+
+
+def test_complex_pixels_are_no_grey_values(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((12, 16), np.complex64))
+    assert code_of(tmp_path / "a.tif") is Code.NOT_SCALAR
+
+
 def test_one_bit_is_black_and_white_or_0_and_1(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", stripes([0, 1]).astype(bool))
     assert np.unique(images.read(path).array).tolist() == [0, 255]
@@ -151,7 +173,7 @@ def test_sizes_and_pages_are_refused_before_memory_is_taken(tmp_path: Path) -> N
     with pytest.raises(MedsegError) as caught:
         images.read(save(tmp_path / "row.png", RGB[:1]))
     assert caught.value.code is Code.TOO_SMALL
-    assert caught.value.finding.details == "1×16 pixels" and "picture" in caught.value.finding.how_to_fix
+    assert caught.value.finding.details == "1×16 pixels" and "two rows" in caught.value.finding.how_to_fix
     assert code_of(save(tmp_path / "a.png", RGB), max_voxels=100) is Code.TOO_LARGE
     head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
@@ -192,5 +214,4 @@ def test_channels_of_other_counts_have_no_grey_value(tmp_path: Path) -> None:
     ],
 )
 def test_pictures_are_told_from_scans_by_name(name: str, expected: bool) -> None:
-    assert scans.is_picture(Path("folder", name)) is expected
-    assert not (expected and scans.is_scan(Path("folder", name)))
+    assert (scans.detect_kind(Path("folder", name)) == "px") is expected

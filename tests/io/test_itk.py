@@ -177,3 +177,113 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
     assert refused(tmp_path / "absent.mha") is Code.FILE_MISSING
     (tmp_path / "folder.mha").mkdir()
     assert refused(tmp_path / "folder.mha") is Code.FILE_UNREADABLE
+
+
+def in_subfolder(tmp_path: Path, ramp: Array, suffix: str, old: str, new: str) -> Path:
+    """A header in a folder of its own, its voxels one folder up; the name of their file is ``new``."""
+    beside = written(tmp_path / f"a{suffix}", image_of(ramp))
+    header = tmp_path / "inner" / f"a{suffix}"
+    header.parent.mkdir()
+    text = beside.read_text()
+    assert old in text
+    header.write_text(text.replace(old, new))
+    return header
+
+
+OUTSIDE = ["../a.raw", "{absolute}", "x/../../a.raw", "~/a.raw", "..\\a.raw", "C:\\a.raw", "LIST\n../a.raw"]
+
+
+@pytest.mark.parametrize(("suffix", "key"), [(".mhd", "ElementDataFile = "), (".nhdr", "data file: ")])
+@pytest.mark.parametrize("name", [*OUTSIDE, "../a%d.raw 1 5 1"])
+def test_voxels_outside_the_headers_folder(
+    tmp_path: Path, ramp: Array, suffix: str, key: str, name: str
+) -> None:
+    name = name.replace("{absolute}", str(tmp_path / "a.raw"))
+    path = in_subfolder(tmp_path, ramp, suffix, f"{key}a.raw", f"{key}{name}\n")
+    with pytest.raises(MedsegError) as caught:
+        itk.read(path)
+    assert caught.value.code is Code.DATA_FILE_OUTSIDE
+    assert "a" in caught.value.finding.details and "beside the header" in caught.value.finding.how_to_fix
+
+
+@pytest.mark.parametrize(
+    "line", ["  ElementDataFile : ../a.raw\nElementDataFile = b.raw", "ElementDataFile=../a.raw"]
+)
+def test_other_spellings_of_a_file_outside(tmp_path: Path, ramp: Array, line: str) -> None:
+    path = in_subfolder(tmp_path, ramp, ".mhd", "ElementDataFile = a.raw", line)
+    assert refused(path) is Code.DATA_FILE_OUTSIDE
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_voxels_in_a_folder_below_the_header_are_read(tmp_path: Path, ramp: Array, suffix: str) -> None:
+    path = written(tmp_path / f"a{suffix}", image_of(ramp))
+    (tmp_path / "voxels").mkdir()
+    (tmp_path / "a.raw").rename(tmp_path / "voxels" / "a.raw")
+    path.write_text(path.read_text().replace("a.raw", "voxels/a.raw"))
+    np.testing.assert_array_equal(itk.read(path).array[0], ramp)
+
+
+@pytest.mark.parametrize("value", ["LIST\n{0}\n{1}\n{2}\n{3}\n{4}", "slice%d.raw 0 4 1"])
+def test_a_list_of_slices_is_read_and_must_be_whole(tmp_path: Path, ramp: Array, value: str) -> None:
+    names = [f"slice{z}.raw" for z in range(5)]
+    for z, name in enumerate(names):
+        (tmp_path / name).write_bytes(ramp[:, :, z].tobytes(order="F"))
+    path = written(tmp_path / "a.mhd", image_of(ramp))
+    path.write_text(path.read_text().replace("a.raw", value.format(*names)))
+    np.testing.assert_array_equal(itk.read(path).array[0], ramp)
+    (tmp_path / names[3]).write_bytes(b"\0" * 23)
+    assert refused(path) is Code.TRUNCATED
+    (tmp_path / names[3]).unlink()
+    assert refused(path) is Code.FILE_MISSING
+
+
+@pytest.mark.parametrize(
+    "value", ["%s.raw 1 3 1", "%s.raw", "x %n.raw", "%099999999d 1 2", "a%d.raw x 3", "a%d.raw 1 3 0"]
+)
+def test_an_impossible_pattern_of_files_is_no_image(tmp_path: Path, ramp: Array, value: str) -> None:
+    path = written(tmp_path / "a.mhd", image_of(ramp))
+    path.write_text(path.read_text().replace("a.raw", value))
+    (tmp_path / value).write_bytes(ramp.tobytes())
+    assert refused(path) is Code.NOT_AN_IMAGE
+
+
+def nrrd(tmp_path: Path, ramp: Array, fields: str) -> Path:
+    path = tmp_path / "a.nrrd"
+    head = f"NRRD0005\ntype: int16\ndimension: 3\nsizes: 3 4 5\n{fields}\nendian: little\nencoding: raw\n\n"
+    path.write_bytes(head.encode() + ramp.tobytes(order="F"))
+    return path
+
+
+SPACE = "space: RAS\nspace directions: (2,0,0) (0,3,0) (0,0,4)\nspace origin: (5,6,7)\n"
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [("mm", 1), ("", 1), ("um", 0.001), ("µm", 0.001), ("microns", 0.001), ("Meter", 1000), ("cm", 10)],
+)
+def test_space_units_of_nrrd_become_mm(tmp_path: Path, ramp: Array, unit: str, factor: float) -> None:
+    volume = itk.read(nrrd(tmp_path, ramp, SPACE + f'space units: "{unit}" "{unit}" "{unit}"'))
+    expected = np.diag([2.0, 3, 4, 1])
+    expected[:3, 3] = 5, 6, 7
+    expected[:3] *= factor
+    np.testing.assert_allclose(volume.grid.affine, expected)
+    assert codes(volume) == ({Code.UNITS_CONVERTED} if factor != 1 else set())
+
+
+def test_units_of_nrrds_axes_become_mm(tmp_path: Path, ramp: Array) -> None:
+    volume = itk.read(nrrd(tmp_path, ramp, 'spacings: 200 300 4\nunits: "um" "um" "mm"'))
+    np.testing.assert_allclose(volume.grid.spacing, (0.2, 0.3, 4))
+    assert Code.UNITS_CONVERTED in codes(volume)
+
+
+def test_an_unknown_unit_is_refused(tmp_path: Path, ramp: Array) -> None:
+    assert refused(nrrd(tmp_path, ramp, SPACE + 'space units: "ell" "ell" "ell"')) is Code.UNITS_UNKNOWN
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("um", 0.001), ("mm", 1), ("cm", 10), ("?", 1)])
+def test_distance_units_of_metaimage_become_mm(tmp_path: Path, ramp: Array, unit: str, factor: float) -> None:
+    path = written(tmp_path / "a.mha", image_of(ramp))
+    path.write_bytes(
+        path.read_bytes().replace(b"ElementType", f"DistanceUnits = {unit}\nElementType".encode())
+    )
+    np.testing.assert_allclose(itk.read(path).grid.spacing, np.array([2, 3, 4]) * factor)

@@ -103,11 +103,75 @@ def test_trivial_scaling_changes_nothing(
     assert codes(volume) == set()
 
 
-def test_scaling_beyond_float32_becomes_infinite_without_a_warning(
-    make_nifti: MakeNifti, ramp: Array
-) -> None:
+def test_scaling_of_double_precision_stays_in_double_precision(make_nifti: MakeNifti, ramp: Array) -> None:
     volume = nifti.read(make_nifti(ramp.astype(np.float64) * 1e300, scl_slope=2))
-    assert np.isinf(volume.array).any()
+    np.testing.assert_array_equal(volume.array[0], ramp * 2e300)
+
+
+@pytest.mark.parametrize(("dtype", "slope"), [(np.float64, 1e10), (np.float32, 1e30)])
+def test_scaling_beyond_its_dtype_is_refused(make_nifti: MakeNifti, dtype: Any, slope: float) -> None:
+    array = np.full((3, 4, 5), 1e300 if dtype is np.float64 else 1e30, dtype)
+    assert refused(make_nifti(array, scl_slope=slope)) is Code.VALUES_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope", "inter", "expected"),
+    [
+        *((np.int16, 2, -1024, np.float32), (np.uint8, 0.5, 0, np.float32), (np.float32, 3, 0, np.float32)),
+        *((np.int16, 1, 2.0**27, np.float64), (np.int16, -1, -(2.0**27), np.float64)),
+        *((np.int32, 2, 0, np.float64), (np.float32, 1, 1e10, np.float64), (np.int16, 1e-38, 0, np.float64)),
+    ],
+)
+def test_scaled_values_have_a_dtype_that_keeps_them_apart(
+    make_nifti: MakeNifti, ramp: Array, dtype: Any, slope: float, inter: float, expected: Any
+) -> None:
+    volume = nifti.read(make_nifti(ramp.astype(dtype), scl_slope=slope, scl_inter=inter))
+    assert volume.array.dtype == expected
+    assert len(np.unique(volume.array)) == 60
+    np.testing.assert_allclose(
+        volume.array[0], ramp * float(np.float32(slope)) + float(np.float32(inter)), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("unit", "factor"), [(1, 1000.0), (3, 0.001)])
+@pytest.mark.parametrize(
+    "forms", [{}, {"qform_code": 0}, {"sform_code": 0}, {"sform_code": 0, "qform_code": 0}]
+)
+def test_lengths_in_metres_and_microns_become_mm(
+    make_nifti: MakeNifti, ramp: Array, unit: int, factor: float, forms: dict[str, int]
+) -> None:
+    affine = np.diag([2.0, 3, 4, 1])
+    affine[:3, 3] = 5, 6, 7
+    volume = nifti.read(make_nifti(ramp, affine, xyzt_units=unit | 8, **forms))
+    assert Code.UNITS_CONVERTED in codes(volume)
+    expected = affine.copy()
+    expected[:3] *= factor
+    if not forms.get("sform_code", 1) and not forms.get("qform_code", 1):
+        expected[:3, 3] = 0
+    np.testing.assert_allclose(volume.grid.affine, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [0, 2, 8, 10, 7])
+def test_lengths_in_mm_or_without_a_unit_stay(make_nifti: MakeNifti, ramp: Array, unit: int) -> None:
+    volume = nifti.read(make_nifti(ramp, np.diag([2.0, 3, 4, 1]), xyzt_units=unit))
+    assert codes(volume) == set() and volume.grid.spacing == (2, 3, 4)
+
+
+def test_forms_are_compared_in_mm(make_nifti: MakeNifti, ramp: Array) -> None:
+    assert refused(make_nifti(ramp, xyzt_units=1, qoffset_x=0.05)) is Code.SFORM_QFORM_DISAGREE
+    microns = nifti.read(make_nifti(ramp * 1, np.diag([9.0, 9, 9, 1]), xyzt_units=3, qoffset_x=50))
+    assert Code.FORMS_DIFFER_SLIGHTLY in codes(microns)
+
+
+@pytest.mark.parametrize("forms", [{}, {"sform_code": 0}, {"qform_code": 0}])
+def test_a_negative_pixel_size_counts_as_positive(
+    make_nifti: MakeNifti, ramp: Array, forms: dict[str, int]
+) -> None:
+    path = make_nifti(ramp, np.diag([2.0, 3, 4, 1]), pixdim={1: -2, 2: 3, 3: -4}, **forms)
+    volume = nifti.read(path)
+    assert Code.NEGATIVE_PIXEL_SIZE in codes(volume)
+    np.testing.assert_allclose(volume.grid.affine, np.diag([2.0, 3, 4, 1]))
+    np.testing.assert_allclose(volume.grid.affine, nib.load(path).affine)
 
 
 def test_trailing_singleton_axis_and_zero_pixel_size(make_nifti: MakeNifti, ramp: Array) -> None:
@@ -236,9 +300,8 @@ def test_parallel_axes_are_sheared(make_nifti: MakeNifti, ramp: Array) -> None:
         {"pixdim": {1: 0}, "sform_code": 0},
         {"pixdim": {1: 0}, "sform_code": 0, "qform_code": 0},
         {"quatern_b": 2, "sform_code": 0},
-        {"pixdim": {1: -1}, "sform_code": 0},
     ],
-    ids=["zero row", "nan", "qform without size", "no form, no size", "no rotation", "negative size"],
+    ids=["zero row", "nan", "qform without size", "no form, no size", "no rotation"],
 )
 def test_voxels_without_a_place(make_nifti: MakeNifti, ramp: Array, fields: dict[str, Any]) -> None:
     assert refused(make_nifti(ramp, **fields)) is Code.AFFINE_INVALID
@@ -258,6 +321,12 @@ def test_too_large_is_refused_before_memory_is_taken(make_nifti: MakeNifti, ramp
     assert refused(make_nifti(ramp), max_voxels=59) is Code.TOO_LARGE
     nifti.read(make_nifti(ramp), max_voxels=60)
     assert refused(make_nifti(ramp, dim=[3, 32000, 32000, 32000, 1, 1, 1, 1])) is Code.TOO_LARGE
+
+
+def test_the_remedy_for_a_large_scan_is_one_that_helps(make_nifti: MakeNifti, ramp: Array) -> None:
+    with pytest.raises(MedsegError) as caught:
+        nifti.read(make_nifti(ramp), max_voxels=59)
+    assert "limit" not in caught.value.finding.how_to_fix and "resample" in caught.value.finding.how_to_fix
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

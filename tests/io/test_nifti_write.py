@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medseg.grid import Array, Grid
+from medseg.errors import MedsegError
+from medseg.grid import Array, Grid, same_grid
 from medseg.io import nifti
 from medseg.volume import Volume
 
@@ -128,7 +129,7 @@ def test_a_failure_leaves_what_was_there(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(nifti, "_write_stream", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(MedsegError, match="DISK_FULL"):
         nifti.write(Volume(ramp[None], Grid((3, 4, 5), np.eye(4))), path)
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
@@ -177,3 +178,18 @@ def test_read_undoes_write(
 def test_written_gzip_is_readable_by_others(tmp_path: Path, ramp: Array) -> None:
     nifti.write(Volume(ramp[None], Grid((3, 4, 5), np.eye(4))), tmp_path / "a.nii.gz")
     assert len(gzip.decompress((tmp_path / "a.nii.gz").read_bytes())) == 352 + 120
+
+
+@pytest.mark.parametrize("unit", [1, 3])
+def test_a_label_map_keeps_its_scans_unit_of_length(make_nifti: MakeNifti, tmp_path: Path, unit: int) -> None:
+    scan = nifti.read(make_nifti(np.zeros((3, 4, 5), np.int16), np.diag([2.0, 3, 4, 1]), xyzt_units=unit))
+    nifti.write(scan, tmp_path / "label.nii.gz")
+    written = nib.load(tmp_path / "label.nii.gz")
+    assert int(written.header["xyzt_units"]) == unit
+    np.testing.assert_array_equal(written.affine, np.diag([2.0, 3, 4, 1]))
+    assert same_grid(nifti.read(tmp_path / "label.nii.gz").grid, scan.grid)
+
+
+def test_a_negative_pixel_size_is_not_copied(make_nifti: MakeNifti, tmp_path: Path, ramp: Array) -> None:
+    nifti.write(nifti.read(make_nifti(ramp, pixdim={2: -1})), tmp_path / "label.nii")
+    assert nib.load(tmp_path / "label.nii").header["pixdim"][1:4].tolist() == [1, 1, 1]

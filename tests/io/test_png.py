@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.classes import ClassList
+from medseg.classes import VOID_COLOUR, ClassList
 from medseg.errors import Code, MedsegError
 from medseg.grid import Grid
 from medseg.io import images, png
@@ -35,7 +35,7 @@ def test_indices_are_values_and_the_palette_holds_the_colours(tmp_path: Path) ->
     assert tuple(colours[0, 0]) == (128, 64, 128)
     assert tuple(colours[0, 1]) == (70, 70, 70)
     assert tuple(colours[1, 0]) == STREET.classes[2].colour
-    assert tuple(colours[1, 2]) == png.VOID_COLOUR
+    assert tuple(colours[1, 2]) == VOID_COLOUR
     np.testing.assert_array_equal(images.read_values(path).array[0, :, :, 0], MAP)
 
 

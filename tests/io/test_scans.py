@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
@@ -38,12 +39,70 @@ def test_unknown_suffix_is_not_an_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        *(("a.nii", True), ("a.NII.GZ", True), ("a.mgz", True), ("a.mha", True), ("a.nrrd", True)),
-        *(("a.txt", False), ("a.gz", False), (".part-a.nii.gz", False), ("._a.nii.gz", False)),
+        *(("a.nii", "mm"), ("a.NII.GZ", "mm"), ("a.mgz", "mm"), ("a.mha", "mm"), ("a.nrrd", "mm")),
+        *(("a.png", "px"), ("a.JPEG", "px"), ("a.tif", "px"), ("a.jfif", "px"), ("a.jpe", "px")),
+        *(("a.txt", None), ("a.gz", None), ("a", None), ("a.webp", None)),
+        *((".part-a.nii.gz", None), ("._a.nii.gz", None), (".a.png", None), (".part-a.png", None)),
     ],
 )
-def test_is_scan(name: str, expected: bool) -> None:
-    assert scans.is_scan(Path("folder", name)) is expected
+def test_detect_kind(name: str, expected: str | None) -> None:
+    assert scans.detect_kind(Path("folder", name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        *(("a.webp", "magick a.webp a.png"), ("b.c.GIF", "'b.c.GIF[0]' b.c.png"), ("a.jp2", "a.png")),
+        *(("a.HEIC", "a.png"), ("a.avif", "a.png"), ("a.pgm", "a.png")),
+        *(("s.hdr", "fslchfiletype NIFTI_GZ s"), ("s.img.gz", "NIFTI_GZ s"), ("a.nii.bz2", "unpack")),
+        *(
+            ("a+orig.HEAD", "mri_convert"),
+            ("a.dcm", "dcm2niix"),
+            ("DICOMDIR", "dcm2niix"),
+            ("a.npy", "nibabel"),
+        ),
+    ],
+)
+def test_a_known_format_without_a_reader_has_a_remedy(tmp_path: Path, name: str, remedy: str) -> None:
+    how_to_fix = scans.unread_format(Path("folder", name))
+    assert how_to_fix is not None and remedy in how_to_fix
+    (tmp_path / name).write_bytes(b"anything")
+    if name != "DICOMDIR":
+        assert scans.detect_kind(tmp_path / name) is None
+    with pytest.raises(MedsegError) as caught:
+        scans.read(tmp_path / name)
+    assert caught.value.code is Code.FORMAT_NOT_READ
+    assert caught.value.finding.how_to_fix == how_to_fix
+
+
+@pytest.mark.parametrize(
+    "name", ["a.nii.gz", "a.png", "a.jfif", "notes.txt", "a.csv", "._a.webp", ".gif", "a.json"]
+)
+def test_other_files_are_no_unread_images(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(bytes(128) + b"DICM")
+    assert scans.unread_format(path) is None
+
+
+@pytest.mark.parametrize("name", ["IM_0001", "1.2.840.10008.5", "MR.1.2.3"])
+def test_dicom_without_a_suffix_is_told_by_its_first_bytes(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(bytes(128) + b"DICM")
+    assert "dcm2niix" in str(scans.unread_format(path))
+    path.write_bytes(bytes(128))
+    assert scans.unread_format(path) is None
+    assert scans.unread_format(tmp_path / "absent") is None
+
+
+def test_no_format_is_both_read_and_not_read() -> None:
+    formats = scans.known_formats()
+    assert len(set(formats)) == len(formats)
+    assert not [suffix for suffix in scans.UNREAD_FORMATS if scans.detect_kind(Path(f"a{suffix}"))]
+
+
+def test_a_jfif_file_is_read_as_jpeg(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 5), 90, np.uint8)).save(tmp_path / "a.jfif", format="JPEG")
+    assert scans.read(tmp_path / "a.jfif").array.shape == (1, 4, 5, 1)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ RECIPE: dict[str, Any] = {
         "steps_per_epoch": 12,
         "batch": 8,
         "threads": 1,
-        "augment": {"flip": ["h"], "rotate_degrees": 10, "noise": 0.05},
+        "augment": {"flip": ["left_right"], "rotate_degrees": 10, "noise": 0.05},
     },
 }
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from medseg import files, networks
+from medseg.config import reference
 from medseg.model import folder as model_folder
 from tests.helpers.model_folders import describe
 
@@ -70,6 +71,8 @@ def test_the_core_alone_segments_and_every_other_command_names_the_extra(wheel: 
         assert "EXTRA_MISSING" in said, command
         assert "medseg[train]" in said, command
     assert "demo" in run([str(medseg), "info"], tmp_path)
+    (schema,) = (tmp_path / "venv").rglob("medseg/configs/recipe.schema.json")
+    assert schema.read_text(encoding="utf-8") == reference.schema()
 
 
 def test_the_train_extra_runs_the_demo(wheel: Path, tmp_path: Path) -> None:

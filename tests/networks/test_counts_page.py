@@ -43,7 +43,7 @@ class Row:
     parts: tuple[str, ...] = ("",)  # of the network, by name
     without: str = "nothing"  # parts left out
     kernels: bool = False  # kernels alone: no biases, no normalisation
-    more: int = 0  # parameters of what the published count has and a body has not
+    more: int = 0  # parameters of what the published count has and a backbone has not
     title: str = ""
     expected: int = 0
 
@@ -69,7 +69,7 @@ def _made(row: Row) -> nn.Module:
         return build(row.name, channels, classes, **row.keywords)
     if row.name == "VGG16Classifier":
         return VGG16Classifier(channels, classes)
-    bodies: dict[str, BackboneName] = {
+    backbones: dict[str, BackboneName] = {
         "ResNet-18": "resnet18",
         "ResNet-50": "resnet50",
         "ResNet-101": "resnet101",
@@ -77,7 +77,7 @@ def _made(row: Row) -> nn.Module:
     return (
         VGG16(channels)
         if row.name == "VGG16"
-        else make_backbone(bodies.get(row.name, "mobilenetv2"), channels)
+        else make_backbone(backbones.get(row.name, "mobilenetv2"), channels)
     )
 
 
@@ -251,12 +251,29 @@ ROWS = [
         title="(its decoder)",
         expected=12_384 + 700_928 + 590_336 + 5_397,
     ),
-    Row("ResNet-18", "He et al. 2016", (3, 1000), "11,689,512", more=513_000, title="(body and classifier)"),
     Row(
-        "ResNet-50", "He et al. 2016", (3, 1000), "25,557,032", more=2_049_000, title="(body and classifier)"
+        "ResNet-18",
+        "He et al. 2016",
+        (3, 1000),
+        "11,689,512",
+        more=513_000,
+        title="(backbone and classifier)",
     ),
     Row(
-        "ResNet-101", "He et al. 2016", (3, 1000), "44,549,160", more=2_049_000, title="(body and classifier)"
+        "ResNet-50",
+        "He et al. 2016",
+        (3, 1000),
+        "25,557,032",
+        more=2_049_000,
+        title="(backbone and classifier)",
+    ),
+    Row(
+        "ResNet-101",
+        "He et al. 2016",
+        (3, 1000),
+        "44,549,160",
+        more=2_049_000,
+        title="(backbone and classifier)",
     ),
     Row(
         "MobileNetV2",
@@ -264,7 +281,7 @@ ROWS = [
         (3, 1000),
         "3,504,872",
         more=320 * 1280 + 2 * 1280 + 1_281_000,
-        title="(body and classifier)",
+        title="(backbone and classifier)",
     ),
     Row(
         "pixelwise",
@@ -296,7 +313,7 @@ CHECKS = {
     "each pruned network equals its head": "test_unetpp_pruned_equals_the_full_networks_head",
     "FCN-32s filled from it gives its scores": FILLED,
     "sees 196, 212, 404 px": SEEN,
-    "same convolutions": "test_vgg16_body_and_segnet_encoder",
+    "same convolutions": "test_vgg16_backbone_and_segnet_encoder",
     "sees 106 px": SEEN,
     "no ReLU in its decoder": "test_segnet_basic_decoder_has_no_relu",
     "sees 404 px": SEEN,

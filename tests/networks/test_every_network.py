@@ -55,13 +55,13 @@ ROWS = [
     Row("fcn_alexnet", (33, 40), {"width": 4, "hidden": 4}),
     Row("fcn_googlenet", (33, 40), {"width": 16}),
     Row("deconvnet", (224, 256), {"width": 1, "hidden": 2}),
-    Row("deeplab_v3", (32, 48), {"width": 4, "hidden": 4, "body": "resnet18"}),
-    Row("deeplab_v3", (32, 48), {"width": 16, "hidden": 4, "body": "mobilenetv2"}),
+    Row("deeplab_v3", (32, 48), {"width": 4, "hidden": 4, "backbone": "resnet18"}),
+    Row("deeplab_v3", (32, 48), {"width": 16, "hidden": 4, "backbone": "mobilenetv2"}),
     Row("deeplab_v3plus", (32, 40), {"width": 4, "hidden": 4, "output_stride": 8}),
-    Row("pspnet", (32, 40), {"width": 4, "body": "resnet18"}),
-    Row("upernet", (64, 32), {"width": 4, "hidden": 4, "body": "resnet18"}),
+    Row("pspnet", (32, 40), {"width": 4, "backbone": "resnet18"}),
+    Row("upernet", (64, 32), {"width": 4, "hidden": 4, "backbone": "resnet18"}),
     Row("pixelwise", (7, 12), {"width": 2, "hidden": 4}),
-    Row("icnet", (64, 128), {"width": 4, "hidden": 4, "body": "resnet18"}),
+    Row("icnet", (64, 128), {"width": 4, "hidden": 4, "backbone": "resnet18"}),
 ]
 
 

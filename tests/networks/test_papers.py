@@ -131,7 +131,7 @@ def test_fcn16s_starts_as_fcn32s_enlarged_twice_then_sixteen_times() -> None:
     coarse, fine = _trained(FCN32s(3, 4, width=2, hidden=4)), FCN16s(3, 4, width=2, hidden=4).eval()
     fine.init_from(coarse)
     x = image(3, 96, 64)
-    scores = coarse.score(coarse.top(coarse.body(x)[4]))
+    scores = coarse.score(coarse.top(coarse.backbone(x)[4]))
     torch.testing.assert_close(fine(x), Bilinear(16)(Bilinear(2)(scores)), rtol=0, atol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_fcn8s_starts_as_fcn16s_enlarged_in_its_steps() -> None:
     coarse, fine = _trained(FCN16s(3, 4, width=2, hidden=4)), FCN8s(3, 4, width=2, hidden=4).eval()
     fine.init_from(coarse)
     x = image(3, 64, 96)
-    *_, pool4, pool5 = coarse.body(x)
+    *_, pool4, pool5 = coarse.backbone(x)
     scores = coarse.ups[0](coarse.score(coarse.top(pool5))) + coarse.skip_scores[0](pool4)
     torch.testing.assert_close(fine(x), Bilinear(8)(Bilinear(2)(scores)), rtol=0, atol=1e-5)
 
@@ -181,13 +181,13 @@ def test_fcn_does_not_start_from_a_finer_or_other_net() -> None:
 
 
 def test_deeplab_features_have_stride_8() -> None:
-    body = DeepLabLargeFOV(3, 4, width=1, hidden=1).body
-    assert [level.shape[-1] for level in body(image(3, 64, 64))] == [32, 16, 8, 8, 8]
+    backbone = DeepLabLargeFOV(3, 4, width=1, hidden=1).backbone
+    assert [level.shape[-1] for level in backbone(image(3, 64, 64))] == [32, 16, 8, 8, 8]
 
 
 def test_deeplab_aspp_sums_its_branches() -> None:
     network, x = DeepLabASPP(3, 4, width=2, hidden=4).eval(), image(3, 32, 32)
-    features = network.body(x)[4]
+    features = network.backbone(x)[4]
     scores = sum(branch(features) for branch in network.branches)
     expected = F.interpolate(scores, size=(32, 32), mode="bilinear", align_corners=False)
     torch.testing.assert_close(network(x), expected)
@@ -217,19 +217,19 @@ def test_deconvnet_needs_seven_features_a_side() -> None:
 
 
 def test_icnet_gives_three_heads_in_training_and_the_finest_in_evaluation() -> None:
-    network, x = ICNet(1, 2, body="resnet18", width=4, hidden=4), image(1, 64, 64)
+    network, x = ICNet(1, 2, backbone="resnet18", width=4, hidden=4), image(1, 64, 64)
     assert [head.shape for head in network(x)] == [(2, 2, 64, 64)] * 3
     assert network.eval()(x).shape == (2, 2, 64, 64)
 
 
 @pytest.mark.parametrize("name", get_args(BackboneName))
 @pytest.mark.parametrize("stride", get_args(OutputStride))
-def test_bodies_give_five_levels_up_to_the_output_stride(name: BackboneName, stride: OutputStride) -> None:
+def test_backbones_give_five_levels_up_to_the_output_stride(name: BackboneName, stride: OutputStride) -> None:
     with torch.device("meta"):
-        body = make_backbone(name, 3, output_stride=stride)
-        levels = body(torch.zeros(1, 3, 64, 64))
+        backbone = make_backbone(name, 3, output_stride=stride)
+        levels = backbone(torch.zeros(1, 3, 64, 64))
     assert [64 // level.shape[2] for level in levels] == [min(s, stride) for s in (2, 4, 8, 16, 32)]
-    assert [level.shape[1] for level in levels] == body.widths
+    assert [level.shape[1] for level in levels] == backbone.widths
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2"])

@@ -70,7 +70,7 @@ def test_fcn_parameters_without_enlarging_kernels(name: str, expected: int) -> N
     assert parameters(built(name, 3, 21), without="ups") == expected
 
 
-def test_vgg16_body_and_segnet_encoder() -> None:
+def test_vgg16_backbone_and_segnet_encoder() -> None:
     with torch.device("meta"):
         assert parameters(VGG16(3)) == 14_714_688
     encoder = built("segnet", 3, 11).get_submodule("encoders")
@@ -109,7 +109,7 @@ def test_kernel_weights_of_segnet_table_1(
         ("mobilenetv2", 3_504_872, 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000),
     ],
 )
-def test_bodies_equal_torchvisions_classifiers_without_their_ends(
+def test_backbones_equal_torchvisions_classifiers_without_their_ends(
     name: BackboneName, torchvision: int, classifier: int
 ) -> None:
     with torch.device("meta"):

@@ -35,7 +35,7 @@ def numbers(draws: AugmentParams) -> dict[str, str]:
 
 
 def drawn(**changes: float) -> AugmentParams:
-    settings = Augmentation(("h", "w"), 30.0, 0.2, 3.0, 0.2, 0.3, 0.4, 0.1, 2.0)
+    settings = Augmentation(("left_right", "anterior_posterior"), 30.0, 0.2, 3.0, 0.2, 0.3, 0.4, 0.1, 2.0)
     return draw(replace(settings, **changes), 5, np.random.default_rng((7, 11, 1)))  # type: ignore[arg-type]
 
 

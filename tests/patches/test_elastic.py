@@ -155,7 +155,7 @@ def test_drawn_windows_are_pieces_of_whole_deformed_slices(plane: Plane) -> None
         np.testing.assert_array_equal(labels[n], expected[2])
 
 
-ALL = Augmentation(("h", "w"), 30.0, 0.2, 3.0, 0.2, 0.3, 0.4, 0.1, 4.0)
+ALL = Augmentation(("left_right", "anterior_posterior"), 30.0, 0.2, 3.0, 0.2, 0.3, 0.4, 0.1, 4.0)
 
 
 def test_a_batch_and_its_shares_depend_on_seed_and_step_alone() -> None:

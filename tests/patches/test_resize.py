@@ -77,7 +77,9 @@ def test_the_last_stage_at_full_size_gives_the_windows_as_they_are() -> None:
 
 
 def test_what_augmentation_gives_is_resized_by_step_alone() -> None:
-    augmenter = Augmenter(Augmentation(("w",), rotate_degrees=20, saturation=0.3), (16, 24), 2, seed=1)
+    augmenter = Augmenter(
+        Augmentation(("anterior_posterior",), rotate_degrees=20, saturation=0.3), (16, 24), 2, seed=1
+    )
     patches, labels, _ = batch(augmenter.field)
     made = resizer((1, 0.5), (1, 1.0), change=augmenter)
     whole = augmenter(patches, labels, 1)

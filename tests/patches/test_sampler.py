@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import PLANE_AXIS, Array, Grid, Plane
-from medseg.patches.sampler import PatchSampler, mirrored_index, read_field, read_label_field
+from medseg.patches.field import mirrored_index, read_field, read_label_field
+from medseg.patches.sampler import PatchSampler
 from medseg.patches.slabs import plane_view, read_slab
 from medseg.preprocess.geometry import Record
 from medseg.preprocess.intensity import Normalization, NormalizedVolume

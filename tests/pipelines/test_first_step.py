@@ -18,7 +18,7 @@ from medseg.config.recipe import Recipe
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.preprocess import store
 from pipelines.fold import network
-from pipelines.fold.data import absent_classes
+from pipelines.fold.validation import absent_classes
 from tests.helpers.box_runs import TRAIN, go, recipe_tree
 from tests.helpers.box_subjects import make_subjects
 

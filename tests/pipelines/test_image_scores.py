@@ -120,7 +120,7 @@ def test_the_iou_of_an_only_class_comes_first(
     by_class: dict[str, float | None], classes: list[str], found: tuple[str, float | None] | None
 ) -> None:
     held = {"cases": 3, "classes": classes, "over_set": {"mIoU": 0.7, "iou_by_class": by_class}}
-    assert summary.alone(held) == found
+    assert summary.only_class(held) == found
     titles = [tile.name for tile in report._image_tiles("test", held)]
     assert titles == [*([f"IoU {found[0]}"] if found and found[1] is not None else []), "mean IoU"]
 

@@ -42,7 +42,7 @@ TRAIN = {
     "threads": 1,
     "resizing": [{"epochs": 1, "scale": 0.5}, {"epochs": 1, "scale": 1.0}],
     "augment": {
-        "flip": ["w"],
+        "flip": ["horizontal"],
         "scale": 0.2,
         "rotate_degrees": 5,
         "saturation": 0.4,

@@ -82,7 +82,7 @@ def test_one_network_is_trained_on_both_planes_and_used_along_both(
     work = Work(place / "work")
     held = model_folder.read(work.model)
     assert ([m.name for m in held.members], held.description.planes) == (["fold0"], ("axial", "sagittal"))
-    assert "axial, sagittal slabs" in (work.report / "report.html").read_text()
+    assert "adjacent slices (2.5D), axial, sagittal" in (work.report / "report.html").read_text()
     recipe = load.load(str(work.recipe))
     training = FoldTraining(recipe, work, 0)
     assert {p.plane for t in range(4) for p in training.batches.sampler.places(t)} == {"axial", "sagittal"}
@@ -137,7 +137,7 @@ def test_a_network_a_plane_is_the_one_of_that_plane_alone(place: Path) -> None:
     rows = {(r["fold"], r["case"]) for r in files.read_csv(work.evaluation / "scores.csv")}
     assert rows == {("0", "s3"), ("0", "s4"), ("1", "s0"), ("1", "s1")}
     page = (work.report / "report.html").read_text()
-    assert "members and planes" in page
+    assert "folds and planes joined by" in page
     assert "mean probability" in page
     assert "Fold 0, axial" in page
     assert "Fold 1, sagittal" in page

@@ -20,9 +20,9 @@ from tests.helpers.box_subjects import make_subjects
 from tests.pipelines.test_run import tree
 
 
-def go(place: Path, *settings: str, fold: str | None = None) -> None:
+def go(place: Path, *settings: str, fold: str | None = None, overwrite: bool = False) -> None:
     request = Request(str(place / "boxes.yaml"), place / "data", place / "work", settings, fold)
-    pipeline.run(request, Reporter(stream=io.StringIO()))
+    pipeline.run(request, Reporter(stream=io.StringIO()), overwrite=overwrite)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_killed_run_is_marked_and_the_same_training_goes_on_in_its_own(place: 
     assert files.read_json(place / "work/tracking.json")["run_id"] == first
     assert client.get_run(first).info.status == "FINISHED"
     client.update_run(first, status="RUNNING")
-    go(place, "train.lr=0.02")
+    go(place, "train.lr=0.02", overwrite=True)
     second = files.read_json(place / "work/tracking.json")["run_id"]
     assert second != first
     assert client.get_run(first).info.status == "KILLED"

@@ -20,7 +20,7 @@ from pipelines import run as pipeline
 from pipelines.run import Request
 
 TRAIN = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1}
-ELASTIC = {"augment": {"elastic_px": 1.5, "flip": ["h"], "rotate_degrees": 10}}
+ELASTIC = {"augment": {"elastic_px": 1.5, "flip": ["left_right"], "rotate_degrees": 10}}
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.errors import Code, Finding, MedsegError
-from medseg.grid import Array, Grid, same_grid
+from medseg.grid import Array, Grid, axis_order, same_grid
 from medseg.preprocess import geometry
 from medseg.preprocess.geometry import GeometryPlan, Record
 from medseg.volume import Volume
@@ -242,3 +243,46 @@ def test_a_real_brain_goes_there_and_back(data: Path) -> None:
     ready = geometry.apply_to_labels(labels, record)
     assert ready.array.size < 0.5 * labels.array.size
     assert np.array_equal(geometry.undo(ready, record).array, labels.array)
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [(np.float64, 1e10), (np.int64, 2**40), (np.uint32, 2**31)])
+def test_resampling_keeps_grey_levels_far_from_zero(dtype: type, offset: float) -> None:
+    near = np.random.default_rng(0).integers(0, 1000, (1, 6, 7, 8))
+    plan = GeometryPlan(spacing_mm=(0.8, 1.3, 1.1))
+    expected, _ = geometry.apply(volume(near.astype(np.float64)), plan)
+    far, _ = geometry.apply(volume(near.astype(dtype) + np.array(offset, dtype)), plan)
+    assert expected.array.dtype == np.float32
+    np.testing.assert_allclose(far.array - float(offset), expected.array, atol=1e-3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.permutations(range(3)),
+    st.tuples(*[st.sampled_from([1, -1])] * 3),
+    st.floats(0, 90),
+    st.tuples(*[st.integers(1, 5)] * 3),
+)
+def test_another_order_of_axes_is_found_and_undone(
+    axes: list[int], senses: tuple[int, int, int], degrees: float, shape: tuple[int, int, int]
+) -> None:
+    there = Volume(numbered(shape), Grid(shape, tilted(affine_of((1, 0, 2), (1, -1, 1), (1, 2, 3)), degrees)))
+    wanted: Any = tuple(zip(axes, senses, strict=True))
+    other = there.reordered(wanted)
+    order = axis_order(other.grid, there.grid)
+    assert order is not None
+    back = other.reordered(order)
+    assert same_grid(back.grid, there.grid)
+    if min(shape) > 1:
+        np.testing.assert_array_equal(back.array, there.array)
+
+
+def test_grids_that_no_order_of_axes_makes_one() -> None:
+    grid = Grid((2, 3, 4), np.eye(4))
+    for other in (
+        Grid((2, 3, 5), np.eye(4)),
+        Grid((2, 3, 4), np.diag([1.2, 1, 1, 1])),
+        Grid((2, 3, 4), np.eye(4), "px"),
+        Grid((2, 3, 4), tilted(np.eye(4), 20)),
+        Grid((2, 3, 4), np.zeros((4, 4))),
+    ):
+        assert axis_order(other, grid) is None

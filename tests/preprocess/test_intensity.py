@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
-from medseg.preprocess import intensity
+from medseg.preprocess import geometry, intensity
 from medseg.preprocess.intensity import Foreground, Normalization, NormalizedVolume
 from medseg.volume import Volume
 
@@ -118,3 +119,94 @@ def test_bias_correction_flattens_a_smooth_field() -> None:
 def test_bias_correction_without_foreground_changes_nothing() -> None:
     array = np.full((1, 4, 4, 4), 7, np.int16)
     assert np.array_equal(intensity.correct_bias(volume(array)).array, array)
+
+
+def scan(seed: int = 0) -> Array:
+    """Grey values 0 to 1000 as a scanner stores them, a third of them background."""
+    values = np.random.default_rng(seed).integers(1, 1000, (1, 8, 9, 10))
+    return np.where(np.arange(10) < 4, 0, values)
+
+
+def normalised(array: Array, rule: Foreground = "auto") -> Array:
+    ready = volume(array)
+    prepared = NormalizedVolume(ready.array, ready.grid, intensity.measure(ready, rule, "zscore"))
+    return prepared.normalise(array)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "offset"),
+    [
+        *((np.float64, 1e10), (np.float64, -1e12), (np.int64, 2**40), (np.int32, 2**30), (np.uint32, 2**31)),
+        *((np.uint64, 2**50), (np.float32, 2**14)),
+    ],
+)
+def test_an_offset_does_not_change_normalised_values(dtype: type, offset: float) -> None:
+    expected = normalised(scan().astype(np.float64))
+    far = scan().astype(dtype) + np.array(offset, dtype)
+    np.testing.assert_allclose(normalised(far), expected, rtol=0, atol=1e-4)
+
+
+def test_a_masked_scan_far_from_zero_keeps_its_grey_levels() -> None:
+    near = scan().astype(np.float64)
+    far = np.where(near > 0, near + 1e10, 0)
+    foreground = near[0] > 0
+    np.testing.assert_allclose(normalised(far)[0][foreground], normalised(near)[0][foreground], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
+def test_usual_scans_are_scaled_in_single_precision(dtype: type) -> None:
+    array = (scan() // 4).astype(dtype)
+    ready = volume(array)
+    scaling = intensity.measure(ready, "auto", "zscore")
+    expected = (array.astype(np.float32) - np.float32(scaling.mean[0])) / np.float32(scaling.std[0])
+    np.testing.assert_array_equal(NormalizedVolume(array, ready.grid, scaling).normalise(array), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-60, 1e35])
+def test_values_at_the_ends_of_the_range_are_scaled(scale: float) -> None:
+    expected = normalised(scan().astype(np.float64))
+    np.testing.assert_allclose(normalised(scan() * scale), expected, atol=1e-5)
+
+
+def test_bias_correction_and_no_scaling_refuse_what_float32_loses() -> None:
+    far = volume(scan() + 1e10)
+    for use in (intensity.correct_bias, lambda v: intensity.measure(v, "auto", "none")):
+        with pytest.raises(MedsegError) as caught:
+            use(far)
+        assert caught.value.code is Code.VALUES_TOO_LARGE
+    assert intensity.measure(volume(scan() + 0.25), "auto", "none") == Normalization((0.0,), (1.0,))
+
+
+def colours(array: Array) -> Volume:
+    return Volume(array, Grid((4, 5, 1), np.eye(4), "px"))
+
+
+def test_imagenet_scaling_agrees_for_all_depths() -> None:
+    eight = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 1)).astype(np.uint8)
+    depths = [eight, eight.astype(np.uint16) * 257, eight.astype(np.float32) / 255, eight / 255]
+    results = []
+    for array in depths:
+        scaling = intensity.measure(colours(array), "all", "imagenet")
+        results.append(NormalizedVolume(array, colours(array).grid, scaling).normalise(array))
+    for result in results:
+        np.testing.assert_allclose(result, results[0], atol=1e-5)
+    expected = (eight[1] / 255 - 0.456) / 0.224
+    np.testing.assert_allclose(results[0][1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "top"), [(np.float32, 255), (np.int32, 255), (np.int16, 9), (np.float64, -1)]
+)
+def test_imagenet_scaling_of_an_unknown_range_is_refused(dtype: type, top: float) -> None:
+    array = np.linspace(0, top, 60).reshape(3, 4, 5, 1).astype(dtype)
+    with pytest.raises(MedsegError) as caught:
+        intensity.measure(colours(array), "all", "imagenet")
+    assert caught.value.code is Code.VALUE_RANGE_UNKNOWN
+
+
+def test_white_of_an_8_bit_scan_outlives_resampling_and_bias_correction() -> None:
+    array = np.random.default_rng(0).integers(1, 256, (3, 9, 9, 9)).astype(np.uint8)
+    ready = intensity.correct_bias(volume(array))
+    ready, _ = geometry.apply(ready, geometry.GeometryPlan(spacing_mm=(2, 2, 2)))
+    assert ready.array.dtype == np.float32
+    assert intensity.measure(ready, "all", "imagenet").mean[0] == 255 * 0.485

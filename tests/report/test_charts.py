@@ -49,6 +49,32 @@ def test_learning_curves_of_cells_as_a_csv_file_holds_them():
     assert charts._lines(history, "lr") == {"lr": [(0.0, 0.001), (1.0, 0.0005)]}
 
 
+def test_a_class_called_as_a_panel_stays_among_the_classes():
+    history = [
+        {"epoch": "1", "train/loss": "1.5", "val/dice_loss": "0.5", "val/dice_lr_2": "0.6", "lr": "0.1"}
+    ]
+    panels = charts._panels(history)
+    assert panels == {
+        "loss": {"train/loss": [(1.0, 1.5)]},
+        "Dice": {"loss": [(1.0, 0.5)], "lr_2": [(1.0, 0.6)]},
+        "learning rate": {"lr": [(1.0, 0.1)]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "text"),
+    [
+        ("dice", "mm", "Dice"),
+        ("hd95", "mm", "HD95 (mm)"),
+        ("assd_penalised", "px", "ASSD with penalty (px)"),
+        ("size_error_percent", "mm", "relative volume difference (%)"),
+        ("size_error_percent", "px", "relative area difference (%)"),
+    ],
+)
+def test_headings_have_the_field_s_words_and_units(metric, unit, text):
+    assert charts.heading(metric, unit) == text
+
+
 def test_images_show_mean_iou_and_accuracies_instead_of_dice():
     over_set = {"val/miou": "0.3", "val/G": "0.7", "val/C": "0.4"}
     history = [{"epoch": "1", "train/loss": "1", "val/dice_G": "0.2", **over_set}]
@@ -90,18 +116,18 @@ def test_class_bars_of_short_and_long_lists(count):
 
 
 @pytest.mark.parametrize("count", [11, 21, 31, pytest.param(150, marks=pytest.mark.long)])
-def test_a_confusion_picture_stays_within_a_page_and_its_names_apart(count):
+def test_a_confusion_figure_stays_within_a_page_and_its_names_apart(count):
     matrix = np.random.default_rng(count).integers(0, 9, (count, count))
     matrix[1] = 0
-    png = charts.confusion_picture(matrix, [f"class {i}" for i in range(count)])
+    png = charts.confusion_figure(matrix, [f"class {i}" for i in range(count)])
     assert is_picture(png, most=400_000)
     width, height = (side / mpl.DPI for side in Image.open(BytesIO(png)).size)
     assert width < 10.2 or width / count < 0.12
     assert height / count > 0.08  # inches a row
 
 
-def test_confusion_picture_with_an_empty_row():
-    assert is_picture(charts.confusion_picture(np.array([[9, 1], [0, 0]]), ("background", "GM")))
+def test_confusion_figure_with_an_empty_row():
+    assert is_picture(charts.confusion_figure(np.array([[9, 1], [0, 0]]), ("background", "GM")))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from medseg.evaluate import summary
 from medseg.evaluate.table import MISSING, ScoreRow
 from medseg.report import charts, html
 
-PNG = charts.confusion_picture(np.eye(2, dtype=np.int64), ("background", "GM"))
+PNG = charts.confusion_figure(np.eye(2, dtype=np.int64), ("background", "GM"))
 
 
 def row(
@@ -122,7 +122,7 @@ def test_everything_that_was_given_stands_on_it():
     words = page().words
     for text in ("a run", "A network on scans.", "medseg run a", "path: scans", "TRUNCATED", "ends early"):
         assert text in words
-    for heading in ("What was run", "Scores", "Training", "Where the time went", "Excluded cases"):
+    for heading in ("Run", "Scores", "Training", "Computing time", "Excluded cases"):
         assert heading in words
 
 
@@ -130,6 +130,34 @@ def test_counts_stand_beside_the_means_and_missing_cases_are_named():
     words = page().words
     assert "1 without a prediction, scored Dice 0: lost" in words
     assert "n 2 · 1 undefined" in words
+
+
+def test_the_mean_with_penalty_is_shown_where_a_class_was_missed():
+    rows = [
+        replace(row("good", "GM", 0.9, 2.0), hd95_penalised=2.0, assd_penalised=2.0),
+        replace(row("missed", "GM", 0.0), hd95_penalised=98.0, assd_penalised=98.0),
+    ]
+    shown = " ".join(page(scores=rows, summary=summary.summarise(rows, {})).words.split())
+    assert re.search(r"2\.00 ?n 1 · 1 undefined ?with penalty 50\.00 ?n 2", shown)
+    assert re.search(r"HD95 with penalty \(mm\) 50\.00", shown)
+    assert "with penalty 50.00" not in " ".join(
+        page(scores=rows[:1], summary=summary.summarise(rows[:1], {})).words.split()
+    )
+
+
+def test_a_summary_without_penalised_distances_is_shown():
+    older = summary.summarise(ROWS, {})
+    for of_set in older["sets"].values():
+        for values in (*of_set["classes"].values(), of_set["over_classes"]):
+            del values["hd95_penalised"], values["assd_penalised"]
+    assert "n 2 · 1 undefined" in page(summary=older).words
+
+
+def test_predictions_that_could_not_be_read_are_named():
+    unread = {"case": "c", "file": "c.nii", "code": "GRID_MISMATCH", "details": "moved", "how_to_fix": "redo"}
+    found = page(unread=[unread], excluded=[])
+    assert "could not be read and are scored as missing" in found.words and "GRID_MISMATCH" in found.words
+    assert "excluded" in found.ids and "TRUNCATED" not in found.words
 
 
 def test_the_score_table_and_the_cases_are_sorted_worst_first():

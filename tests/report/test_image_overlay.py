@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.classes import VOID, ClassList
+from medseg.classes import VOID, VOID_COLOUR, ClassList
 from medseg.grid import Grid
+from medseg.io import png
 from medseg.report import colors, image_overlay, volume_overlay
 from medseg.volume import Volume
 
@@ -67,13 +68,29 @@ def test_errors_without_a_background_are_all_of_one_kind() -> None:
     assert colors.errors(truth, guess, background=False).tolist() == [0, 3, 3, 0]
 
 
+def test_void_in_a_prediction_is_a_missed_class() -> None:
+    truth, guess = np.array([0, 1, VOID], np.uint8), np.array([VOID, VOID, 1], np.uint8)
+    assert colors.errors(truth, guess).tolist() == [0, 2, 0]
+
+
+def test_void_has_one_colour_in_label_maps_and_figures() -> None:
+    truth = labels()
+    truth[:, :40] = VOID
+    classes = ClassList.from_names({0: "field", 1: "sky", 2: "ball"}, void_values=(255,))
+    assert share_of(volume_overlay.overlay(image(), classes, truth=truth), VOID_COLOUR) > 0.1
+    assert tuple(png._palette(classes)[3 * 255 :]) == VOID_COLOUR
+
+
 def test_the_legend_names_what_is_there_and_no_more_than_fit() -> None:
     many = ClassList.from_names({k: f"class {k}" for k in range(150)}, background=False)
     flat = np.arange(40, dtype=np.uint8).reshape(5, 8)
     named = image_overlay._legend({"truth": flat, "prediction": flat}, many)
     assert len(named) == image_overlay._MOST_NAMED + 2
     assert "and 20 more" in named
-    assert list(image_overlay._legend({"truth": np.array([[1, VOID]])}, CLASSES)) == ["sky", "void"]
+    assert list(image_overlay._legend({"truth": np.array([[1, VOID]])}, CLASSES)) == [
+        "sky",
+        "void (ignored label)",
+    ]
     two = ClassList.from_names({0: "other", 1: "cell"})
     both = {"truth": np.array([[0, 1]]), "prediction": np.array([[0, 1]])}
     assert list(image_overlay._legend(both, two)) == ["cell", "false positive", "false negative"]
@@ -97,7 +114,7 @@ def test_bits_are_shown_as_they_are_and_more_of_them_from_percentile_to_percenti
     assert (shown.min(), shown.max()) == (0, 1)
 
 
-def test_without_a_truth_prediction_and_margin_stand_beside_the_image() -> None:
+def test_without_a_truth_prediction_and_confidence_stand_beside_the_image() -> None:
     confidence = np.full((60, 80, 1), 0.5, np.float32)
     one, two = (
         pixels(volume_overlay.overlay(image(channels=1), CLASSES, prediction=labels(), confidence=m)).shape[1]

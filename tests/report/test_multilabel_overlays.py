@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medseg.classes import VOID, ClassList
+from medseg.classes import VOID, VOID_COLOUR, ClassList
 from medseg.grid import Grid
 from medseg.report import colors, image_overlay, volume_overlay
 from medseg.volume import Volume
@@ -28,7 +28,7 @@ def test_every_mask_has_its_outline_and_a_faint_fill() -> None:
     assert np.allclose(made[3, 4], CORE)
     assert np.allclose(made[2, 4], colors.FAINT * WHOLE)
     assert np.allclose(made[4, 4], colors.FAINT * CORE + (1 - colors.FAINT) * colors.FAINT * WHOLE)
-    assert np.allclose(made[0, 0], colors.OPACITY * np.array(colors.VOID_COLOUR) / 255)
+    assert np.allclose(made[0, 0], colors.OPACITY * np.array(VOID_COLOUR) / 255)
     assert (made[0, 4] == 0).all()
 
 
@@ -50,4 +50,4 @@ def test_scans_and_images_are_drawn() -> None:
     photo = Volume(rng.integers(0, 255, (3, 9, 9, 1)).astype(np.uint8), Grid((9, 9, 1), np.eye(4), "px"))
     assert volume_overlay.overlay(photo, CLASSES, truth=labels, prediction=labels).startswith(b"\xff\xd8")
     named = image_overlay._legend({"truth": labels[..., 0], "prediction": labels[..., 0]}, CLASSES)
-    assert list(named) == ["whole", "core", "void", *colors.ERRORS]
+    assert list(named) == ["whole", "core", "void (ignored label)", *colors.ERRORS]

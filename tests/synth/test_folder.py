@@ -60,6 +60,16 @@ def test_a_missing_file_is_made_again_byte_for_byte(quick: list[float], tmp_path
     assert hashes(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["sub-01.nii.gz", "sub-01_seg.nii.gz"])
+def test_a_file_that_was_cut_is_made_again(quick: list[float], tmp_path: Path, name: str) -> None:
+    folder.write(tmp_path, 2, 0, 4.0)
+    before = hashes(tmp_path)
+    path = tmp_path / "sub-01" / name
+    path.write_bytes(path.read_bytes()[:-9])
+    folder.write(tmp_path, 2, 0, 4.0)
+    assert hashes(tmp_path) == before
+
+
 def test_more_and_fewer_subjects(quick: list[float], tmp_path: Path) -> None:
     folder.write(tmp_path, 1, 0, 4.0)
     one = hashes(tmp_path)

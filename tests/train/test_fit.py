@@ -277,7 +277,7 @@ def test_a_compiled_network_trains_alike_and_resumes(tmp_path: Path) -> None:
 
 
 def test_early_stopping_and_the_best_are_kept(tmp_path: Path) -> None:
-    scores = iter([0.5, 0.7, 0.7, float("nan"), 0.9])
+    scores = iter([0.5, 0.7, 0.7, float("nan"), 0.6])
     network = TinyNet()
     epochs, seen = [], []
     for epoch in run(
@@ -285,8 +285,9 @@ def test_early_stopping_and_the_best_are_kept(tmp_path: Path) -> None:
     ):
         epochs.append(epoch)
         seen.append(weights(network))
-    assert [e.is_best for e in epochs] == [True, True, False, False]
-    assert [e.stopped_early for e in epochs] == [False, False, False, True]
+    assert [e.is_best for e in epochs] == [True, True, False, False, False]
+    assert [e.informative for e in epochs] == [True, True, True, False, True]  # NaN is no failure to improve
+    assert [e.stopped_early for e in epochs] == [False, False, False, False, True]
     assert equal(state.read_network(tmp_path / "best.ckpt"), seen[1])
     resumed = list(run(tmp_path, TinyNet(), plan(epochs=9, patience=2), draw=_never))
     assert [replace(e, resumed=False, val=None) for e in resumed] == [replace(e, val=None) for e in epochs]

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler, Howard, Zhu, Zhmoginov, Chen 2018) as a body, in torchvision's names."""
+"""MobileNetV2 (Sandler, Howard, Zhu, Zhmoginov, Chen 2018) as a backbone, in torchvision's names."""
 
 from __future__ import annotations
 

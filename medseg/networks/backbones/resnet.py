@@ -1,4 +1,4 @@
-"""ResNet (He, Zhang, Ren, Sun 2016) as a body, in torchvision's names."""
+"""ResNet (He, Zhang, Ren, Sun 2016) as a backbone, in torchvision's names."""
 
 from __future__ import annotations
 

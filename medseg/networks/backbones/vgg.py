@@ -1,4 +1,4 @@
-"""VGG16 (Simonyan, Zisserman 2015) as a body."""
+"""VGG16 (Simonyan, Zisserman 2015) as a backbone."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ class VGG16Classifier(nn.Module):
         self, in_channels: int = 3, classes: int = 1000, *, width: int = 64, hidden: int = 4096
     ) -> None:
         super().__init__()
-        self.body = VGG16(in_channels, width=width)
+        self.backbone = VGG16(in_channels, width=width)
         self.classifier = nn.Sequential(
-            nn.Linear(self.body.widths[4] * 7 * 7, hidden),
+            nn.Linear(self.backbone.widths[4] * 7 * 7, hidden),
             nn.ReLU(inplace=True),
             nn.Dropout(),
             nn.Linear(hidden, hidden),
@@ -86,10 +86,12 @@ class VGG16Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, 224, 224) -> (B, K)."""
-        return self.classifier(self.body(x)[4].flatten(1))  # type: ignore[no-any-return]
+        return self.classifier(self.backbone(x)[4].flatten(1))  # type: ignore[no-any-return]
 
     def published(self) -> dict[str, Tensor]:
         """Its weights under torchvision's names."""
         own = self.state_dict()
         full = {name: tensor for name, tensor in own.items() if name.startswith("classifier.")}
-        return {theirs: own[ours] for ours, theirs in self.body.pretrained_key_map("body").items()} | full
+        return {
+            theirs: own[ours] for ours, theirs in self.backbone.pretrained_key_map("backbone").items()
+        } | full

@@ -72,7 +72,7 @@ def fitted(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
             has = "absent" if found is None else str(tuple(found.shape))
             misfits.append(f"{theirs} is {has}, {ours} needs {tuple(own[ours].shape)}")
     if misfits:
-        how_to_fix = "use weights of the same body in torchvision's names, and the published width"
+        how_to_fix = "use weights of the same backbone in torchvision's names, and the published width"
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, "; ".join(misfits), how_to_fix)
     return filled
 

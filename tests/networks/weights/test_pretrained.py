@@ -82,7 +82,7 @@ def test_vgg16_fills_fcn_with_its_fully_connected_layers() -> None:
     network, tensors = FCN32s(3, 4, width=2, hidden=4), vgg16()
     left = fill(network, tensors)
     assert sorted(left) == ["score.bias", "score.weight"]
-    assert torch.equal(network.body.stages[4][2][0].weight, tensors["features.28.weight"])
+    assert torch.equal(network.backbone.stages[4][2][0].weight, tensors["features.28.weight"])
     window = torch.randn(1, 16, 7, 7, generator=torch.Generator().manual_seed(0))
     full = nn.functional.linear(
         window.flatten(1), tensors["classifier.0.weight"], tensors["classifier.0.bias"]
@@ -97,7 +97,7 @@ def test_fcn32s_filled_from_vgg16_gives_its_scores_at_the_windows_centre() -> No
     network.score.weight.data = classifier.classifier[6].weight.data[:, :, None, None]
     network.score.bias.data = classifier.classifier[6].bias.data
     x = torch.randn(2, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    scores = network.score(network.top(network.body(x)[4]))  # (2, 10, 7, 7)
+    scores = network.score(network.top(network.backbone(x)[4]))  # (2, 10, 7, 7)
     torch.testing.assert_close(scores[:, :, 3, 3], classifier(x), rtol=0, atol=1e-12)
     assert classifier(x).abs().max() > 1e-3
 
@@ -107,7 +107,7 @@ def test_vgg16_fills_the_encoders_of_the_segnets_and_deeplab() -> None:
     for network in (SegNet(3, 4, width=2), USegNet(3, 4, width=2), DeepLabLargeFOV(3, 4, width=2, hidden=4)):
         left = fill(network, tensors)
         assert not any("encoders" in key and key.split(".")[-2] == "0" for key in left)
-        assert not any(key.startswith("body") for key in left)
+        assert not any(key.startswith("backbone") for key in left)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5, 9])
@@ -143,13 +143,15 @@ def test_network_without_published_weights_is_refused() -> None:
     assert "no layers with published weights" in str(refused.value)
 
 
-@pytest.mark.parametrize("body", ["resnet18", "mobilenetv2"])
-def test_bodies_fill_from_their_own_names_with_running_statistics(body: BackboneName) -> None:
-    network = DeepLabV3(1, 4, body=body, width=8, hidden=4)
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenetv2"])
+def test_backbones_fill_from_their_own_names_with_running_statistics(backbone: BackboneName) -> None:
+    network = DeepLabV3(1, 4, backbone=backbone, width=8, hidden=4)
     published = {
-        key: torch.rand_like(t) for key, t in make_backbone(body, 3, width=8).state_dict().items() if t.ndim
+        key: torch.rand_like(t)
+        for key, t in make_backbone(backbone, 3, width=8).state_dict().items()
+        if t.ndim
     }
     left = fill(network, published)
-    assert not any(key.startswith("body") and not key.endswith("tracked") for key in left)
-    key = "layer4.1.bn2.running_var" if body == "resnet18" else "features.17.conv.3.running_var"
-    assert torch.equal(network.body.state_dict()[key], published[key])
+    assert not any(key.startswith("backbone") and not key.endswith("tracked") for key in left)
+    key = "layer4.1.bn2.running_var" if backbone == "resnet18" else "features.17.conv.3.running_var"
+    assert torch.equal(network.backbone.state_dict()[key], published[key])

@@ -1,0 +1,192 @@
+"""Values of a recipe that are valid one by one but not together, across its sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, get_args
+
+from medseg import losses
+from medseg.config.section import Clash
+from medseg.ingest.imagesets import ImageSet
+from medseg.io import scans
+from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, flip_axis
+
+if TYPE_CHECKING:
+    from medseg.config.data import Data
+    from medseg.config.recipe import Loss, Predict, Recipe
+
+_MASK_KEYS = ("data.classes", "data.regions", "data.masks")
+
+
+def clashes(recipe: Recipe) -> Iterator[Clash]:
+    """All clashes of a recipe: in its losses and training, in its predictions, for images, masks, planes."""
+    yield from _training(recipe)
+    yield from _prediction(recipe)
+    yield from _images(recipe)
+    if recipe.data.class_list().multilabel:
+        yield from _masks(recipe)
+    else:
+        yield from _exclusive_classes(recipe.loss, recipe.predict)
+    yield from _planes(recipe)
+    yield from _flips(recipe)
+
+
+def _training(recipe: Recipe) -> Iterator[Clash]:
+    weights, n_classes, train = recipe.loss.class_weights, len(recipe.data.class_list()), recipe.train
+    if isinstance(weights, tuple) and len(weights) != n_classes:
+        details = f"{len(weights)} values for {n_classes} classes"
+        how_to_fix = "give one a class, background first, or one a mask"
+        yield Clash(("loss.class_weights", "data.classes"), details, how_to_fix)
+    for key, parts in (("train.phases", train.phases), ("train.resizing", train.resizing)):
+        epochs = sum(part.epochs for part in parts)
+        if parts and epochs != train.epochs:
+            details = f"they last {epochs} epochs, train.epochs says {train.epochs}"
+            yield Clash((key, "train.epochs"), details, "make both equal")
+    if train.precision == "fp16" and train.device == "cpu":
+        yield Clash(("train.precision", "train.device"), "fp16 on a cpu", "use fp32 or bf16")
+
+
+def _prediction(recipe: Recipe) -> Iterator[Clash]:
+    predict, names = recipe.predict, recipe.data.class_list().names
+    window, stride = predict.window or recipe.sampling.window, predict.stride
+    in_windows = predict.mode in ("vote", "gaussian")
+    if in_windows and stride and any(s > w for s, w in zip(stride, window, strict=True)):
+        details = f"{list(stride)} leaves gaps between windows of {list(window)}"
+        stride_keys = ("predict.stride", "predict.window", "predict.mode", "sampling.window")
+        yield Clash(stride_keys, details, "lower it")
+    if predict.crf is not None and predict.mode == "vote":
+        details = "a CRF refines probabilities, not votes"
+        yield Clash(("predict.crf", "predict.mode"), details, "set predict.mode to dense")
+    if (predict.scales != (1.0,) or predict.flip) and predict.mode in ("vote", "tiles"):
+        details = f"several scales or flips in mode {predict.mode}"
+        keys = ("predict.scales", "predict.flip", "predict.mode")
+        yield Clash(keys, details, "set predict.mode to dense or gaussian")
+    if unknown := [name for name in recipe.report.explain if name not in names]:
+        how_to_fix = f"name some of {', '.join(names)}"
+        yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", how_to_fix)
+
+
+def _images(recipe: Recipe) -> Iterator[Clash]:
+    """Keys for images; a recipe without channels may get three colours from its layout."""
+    preprocess, n_channels, depth = recipe.preprocess, len(recipe.data.channels), recipe.sampling.depth
+    if preprocess.spacing_px is not None and preprocess.spacing_mm is not None:
+        keys = ("preprocess.spacing_px", "preprocess.spacing_mm")
+        yield Clash(keys, "both are given", "keep spacing_px for images, spacing_mm for scans")
+    three_colours = n_channels in (0, 3)
+    if preprocess.intensity == "imagenet" and not three_colours:
+        keys = ("preprocess.intensity", "data.channels")
+        details = f"imagenet scaling of {n_channels} channel(s)"
+        yield Clash(keys, details, "name three colours, or use zscore")
+    if recipe.train.augment.colour and not (three_colours and depth == 1):
+        details = f"colour changes of {n_channels or 'unnamed'} channel(s) in slabs of {depth} input slices"
+        how_to_fix = "use three colours and sampling.depth 1, or leave saturation and hue out"
+        yield Clash(("train.augment", "data.channels", "sampling.depth"), details, how_to_fix)
+
+
+def _exclusive_classes(loss: Loss, predict: Predict) -> Iterator[Clash]:
+    """Keys for overlapping masks in a recipe whose classes exclude each other."""
+    if loss.name in losses.OF_MASKS:
+        details = f"{loss.name} is for masks that may overlap, and these classes do not"
+        how_to_fix = "give data.regions or data.masks, or use ce_dice"
+        yield Clash(("loss.name", *_MASK_KEYS), details, how_to_fix)
+    if predict.thresholds:
+        details = "only masks that may overlap have thresholds"
+        how_to_fix = "give data.regions or data.masks, or leave the thresholds out"
+        yield Clash(("predict.thresholds", *_MASK_KEYS), details, how_to_fix)
+
+
+def _masks(recipe: Recipe) -> Iterator[Clash]:
+    """Keys for classes that exclude each other in a recipe of overlapping masks."""
+    data, loss, predict = recipe.data, recipe.loss, recipe.predict
+    key = "data.masks" if data.masks else "data.regions"
+    yield from _mask_files(data) if data.masks else _regions(data)
+    if not data.background:
+        yield Clash(("data.background", key), "masks have no background to leave out", "remove the key")
+    if loss.name not in losses.OF_MASKS:
+        details = f"{loss.name} is for classes that exclude each other, and masks may overlap"
+        yield Clash(("loss.name", key), details, f"use one of {', '.join(losses.OF_MASKS)}")
+    if loss.class_weights == "median_frequency":
+        details = "median_frequency is defined for classes that exclude each other"
+        yield Clash(("loss.class_weights", key), details, "give one weight a mask, or none")
+    if recipe.train.monitor not in ("auto", "dice_mean"):
+        details = f"{recipe.train.monitor} is defined for classes that exclude each other"
+        yield Clash(("train.monitor", key), details, "use dice_mean")
+    names = data.class_list().masks
+    if unknown := [name for name in predict.thresholds if name not in names]:
+        how_to_fix = f"name some of {', '.join(names)}"
+        yield Clash(("predict.thresholds", key), f"no mask {', '.join(unknown)}", how_to_fix)
+    if predict.crf is not None:
+        details = "a CRF gives each pixel to one class, and masks may overlap"
+        yield Clash(("predict.crf", key), details, "leave it out")
+
+
+def _mask_files(data: Data) -> Iterator[Clash]:
+    for other in ("regions", "label", "classes"):
+        if getattr(data, other):
+            details = (
+                f"there is data.{other} too, and each mask has a file of its own, 1 inside and 0 outside"
+            )
+            yield Clash(("data.masks", f"data.{other}"), details, "keep one of them")
+    if data.label_form == "colours":
+        details = "label_form is colours, and the file of a mask holds 1 inside and 0 outside"
+        yield Clash(("data.masks", "data.label_form"), details, "use values, or {above: x}")
+    if not data.channels:
+        yield Clash(("data.masks", "data.channels"), "no channels", "write the channels' patterns, too")
+    if data.layout not in ("auto", "patterns"):
+        details = f"layout {data.layout} knows no masks"
+        yield Clash(("data.masks", "data.layout"), details, "set data.layout to patterns")
+
+
+def _regions(data: Data) -> Iterator[Clash]:
+    if data.label_form != "values":
+        details = f"label_form is {data.label_form}, and regions are made of label values"
+        how_to_fix = "leave label_form out, and write the label maps by values"
+        yield Clash(("data.regions", "data.label_form"), details, how_to_fix)
+    for name, values in data.regions.items():
+        if unknown := [str(value) for value in values if value not in data.classes]:
+            details = f"{name}: no class has the value {', '.join(unknown)}"
+            how_to_fix = f"name some of {', '.join(map(str, data.classes))}"
+            yield Clash(("data.regions", "data.classes"), details, how_to_fix)
+
+
+def _planes(recipe: Recipe) -> Iterator[Clash]:
+    sampling = recipe.sampling
+    if len(sampling.planes) == 1:
+        if sampling.plane_networks == "separate":
+            how_to_fix = "name several planes, or leave it out"
+            keys = ("sampling.plane_networks", "sampling.plane")
+            yield Clash(keys, "separate networks for one plane", how_to_fix)
+        return
+    if recipe.loss.weight_map is not None:
+        details = "weight maps are made for the slices of one plane"
+        yield Clash(("loss.weight_map", "sampling.plane"), details, "name one plane, or leave the map out")
+    if recipe.preprocess.spacing_px is not None:
+        details = "several planes, but spacing_px is for images"
+        yield Clash(("sampling.plane", "preprocess.spacing_px"), details, "take axial for images")
+
+
+def _flips(recipe: Recipe) -> Iterator[Clash]:
+    """Flips that lie in none of the planes, and flips of scans where the data are images, or the reverse."""
+    flips, planes, unit = recipe.train.augment.flip, recipe.sampling.planes, _unit(recipe)
+    usable = {"mm": SCAN_FLIPS, "px": IMAGE_FLIPS}.get(unit or "", flips)
+    if foreign := [name for name in flips if name not in usable]:
+        kind = "images" if unit == "px" else "scans"
+        how_to_fix = f"for {kind} use {', '.join(usable)}"
+        yield Clash(("train.augment.flip", "data"), f"{', '.join(foreign)} of {kind}", how_to_fix)
+        return
+    inside = [name for name in SCAN_FLIPS if any(flip_axis(name, plane) for plane in planes)]
+    if across := [name for name in flips if name in SCAN_FLIPS and name not in inside]:
+        details = f"{', '.join(across)} runs across the {' and '.join(planes)} slices"
+        yield Clash(("train.augment.flip", "sampling.plane"), details, f"use {' or '.join(inside)}")
+
+
+def _unit(recipe: Recipe) -> scans.Unit | None:
+    """Unit of the recipe's data as far as the recipe says it: px for images, mm for scans."""
+    data, preprocess = recipe.data, recipe.preprocess
+    if data.layout in get_args(ImageSet) or preprocess.spacing_px is not None:
+        return "px"
+    if preprocess.spacing_mm is not None:
+        return "mm"
+    files = [pattern.lower() for pattern in data.channels.values()]
+    units = {unit for unit, suffixes in scans.SUFFIXES_OF.items() if any(f.endswith(suffixes) for f in files)}
+    return units.pop() if len(units) == 1 else None

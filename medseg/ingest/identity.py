@@ -1,0 +1,71 @@
+"""Cases told apart by (subject, part, case), and the one rule by which such a tuple becomes a name.
+
+A name depends on its own tuple alone, never on which other cases there are, and no two tuples share one:
+
+- a case alone keeps its name
+- ``sub-1`` and ``sub-1_ses-a`` → ``sub-1_ses-a``: the case's own name begins with its subject's
+- ``s1`` and ``ses1`` → ``s1__ses1``; where patterns write both in one name, as ``{subject}_{case}``, it is
+  ``s1_ses1``, the name of the file
+- a part of a case's name stands before it: ``um`` and ``000000`` → ``um_000000``
+
+A single ``_`` joins only where the first ``_`` of the name is the joint; two join everything else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medseg.ingest.tree import nfc
+from medseg.names import check_name
+
+_IN_ONE_NAME = re.compile(r"\{subject\}[^/]*\{(?:case|part)\}")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The values of a pattern's placeholders in NFC, None for those that it has not."""
+
+    subject: str | None
+    part: str | None
+    case: str | None
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, str]) -> Identity:
+        """The identity in what a pattern's expression matched."""
+        return cls(*(nfc(fields[key]) if key in fields else None for key in ("subject", "part", "case")))
+
+
+def in_one_name(pattern: str) -> bool:
+    """True for a pattern that has the subject before the case in one name: ``{subject}_{case}_T1w``."""
+    return _IN_ONE_NAME.search(pattern) is not None
+
+
+def join(identity: Identity, *, subject_in_name: bool) -> str:
+    """The case's name, unchecked. ``subject_in_name``: see :func:`in_one_name`; the same for all cases."""
+    rest = [value for value in (identity.part, identity.case) if value is not None]
+    name = rest[-1] if rest else identity.subject or ""
+    if len(rest) == 2:
+        name = _joined(rest[0], name, f"{rest[0]}_{name}")
+    if not rest or identity.subject is None:
+        return name
+    subject = identity.subject
+    if subject_in_name:
+        return _joined(subject, name, f"{subject}_{name}")
+    begins_with_subject = name == subject or name.startswith(f"{subject}_")
+    return _joined(subject, name, name if begins_with_subject else "__")
+
+
+def name_of(identity: Identity, *, subject_in_name: bool, where: object) -> str:
+    """The case's name, fit for paths; see :func:`join`. Raises NAME_INVALID."""
+    return check_name(join(identity, subject_in_name=subject_in_name), where)
+
+
+def _joined(first: str, second: str, simple: str) -> str:
+    """``simple`` where its first ``_`` ends ``first``, otherwise both around ``__``, which it never holds."""
+    if "_" not in first and "__" not in simple:
+        return simple
+    if "__" in first or first.endswith("_") or "~" in first:
+        first = first.replace("~", "~t").replace("_", "~u")
+    return f"{first}__{second}"

@@ -1,0 +1,147 @@
+"""The files of a data folder, sorted into those that are read, image formats that are not, and all others."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medseg.errors import Code, MedsegError
+from medseg.io import scans
+
+_READ = (*scans.SUFFIXES, *scans.SUFFIXES_OF["px"])
+_UNREAD = tuple(scans.UNREAD_FORMATS)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files below a folder, as relative paths with slashes in natural order.
+
+    ``files`` are its scans (mm) or its images (px), ``unread`` those of image formats that are known but not
+    read, ``others`` the rest, images beside scans among them.
+    """
+
+    unit: scans.Unit
+    files: list[str]
+    unread: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts ``case2`` before ``case10``."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def nfc(text: str) -> str:
+    """``text`` in Unicode's NFC form, in which names are compared: macOS may have written ``ü`` as two."""
+    return unicodedata.normalize("NFC", text)
+
+
+def without_suffix(path: str) -> str:
+    """A relative path without the suffix of a known format: ``p/a.nii.bz2`` → ``p/a``."""
+    folder, slash, name = path.rpartition("/")
+    lower = name.lower()
+    if lower.endswith(_UNREAD) and not lower.endswith(_READ):
+        longest = max((suffix for suffix in _UNREAD if lower.endswith(suffix)), key=len)
+        return folder + slash + (name[: -len(longest)] or name)
+    return folder + slash + scans.stem(Path(name))
+
+
+def files_under(root: Path, without: Path | None = None) -> list[str]:
+    """All files below ``root`` as relative paths with slashes in natural order; hidden folders left out.
+
+    Broken links count as files, and so does a folder that is named like a scan and holds none: whoever reads
+    them says what is wrong. Links to folders are followed, each folder once; the folder ``without``, where
+    results are written, is not entered. Raises PATH_MISSING, FILE_UNREADABLE.
+    """
+    if not root.is_dir():
+        raise MedsegError(Code.PATH_MISSING, root, "no such folder", "correct the path to the data")
+    paths: list[Path] = []
+    named_like_scans: list[Path] = []
+    entered = set() if without is None else {os.path.realpath(without)}
+    for folder, inner, names in os.walk(root, followlinks=True, onerror=_unreadable):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        if (real := os.path.realpath(folder)) in entered:
+            inner.clear()
+            continue
+        entered.add(real)
+        paths += [Path(folder, name) for name in names]
+        named_like_scans += [path for name in inner if _is_scan(path := Path(folder, name))]
+    with_scans = {parent for path in paths if _is_scan(path) for parent in path.parents}
+    paths += [path for path in named_like_scans if path not in with_scans]
+    return sorted((path.relative_to(root).as_posix() for path in paths), key=natural_key)
+
+
+def scans_under(root: Path, without: Path | None = None) -> list[str]:
+    """The scans among :func:`files_under`, those that no reader can use too; half-written ones left out."""
+    return [path for path in files_under(root, without) if _is_scan(Path(path))]
+
+
+def tree_of(root: Path, without: Path | None = None, channels: Mapping[str, str] | None = None) -> Tree:
+    """Sort the files below ``root``, except in ``without``, and tell a folder of scans from one of images.
+
+    The suffixes of the channels' patterns decide; without any, a folder with a single scan is one of scans.
+    Raises PATH_MISSING, FILE_UNREADABLE, NOTHING_USABLE where there is neither.
+    """
+    everything = files_under(root, without)
+    units: tuple[scans.Unit, ...] = ("mm", "px")
+    for texts in (list((channels or {}).values()), everything):
+        for unit in units:
+            if any(scans.detect_kind(Path(text)) == unit for text in texts):
+                tree = sorted_tree(root, everything, unit)
+                if tree.files:
+                    return tree
+    tree = sorted_tree(root, everything, "mm")
+    details, how_to_fix = "no scan or image", f"name a folder with files of {' '.join(_READ)}"
+    if tree.unread:
+        how_to_fix = scans.unread_format(root / tree.unread[0]) or how_to_fix
+        details = f"no scan or image that is read: {count_by_suffix(tree.unread)} only"
+    raise MedsegError(Code.NOTHING_USABLE, root, details, how_to_fix)
+
+
+def sorted_tree(root: Path, everything: Iterable[str], unit: scans.Unit) -> Tree:
+    """Sort relative paths below ``root``; hidden files are in none of the lists."""
+    tree = Tree(unit, [])
+    for path in everything:
+        if path.rpartition("/")[2].startswith("."):
+            continue
+        if scans.detect_kind(Path(path)) == unit:
+            tree.files.append(path)
+        elif scans.unread_format(root / path):
+            tree.unread.append(path)
+        else:
+            tree.others.append(path)
+    return tree
+
+
+def common_start(names: Iterable[str]) -> str:
+    """The characters that all names begin with."""
+    every = list(names)
+    first, last = min(every, default=""), max(every, default="")
+    same = (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: next(same, min(len(first), len(last)))]
+
+
+def count_by_suffix(paths: Iterable[str]) -> str:
+    """``3 .txt, 1 .json``: how many files there are of each suffix, the most frequent first."""
+    counts = Counter(_suffix(path) for path in paths)
+    return ", ".join(f"{counts[s]} {s}" for s in sorted(counts, key=lambda s: (-counts[s], s)))
+
+
+def _suffix(path: str) -> str:
+    return path[len(without_suffix(path)) :].lower() or "without suffix"
+
+
+def _is_scan(path: Path) -> bool:
+    return scans.detect_kind(path) == "mm"
+
+
+def _unreadable(error: OSError) -> None:
+    raise MedsegError(
+        Code.FILE_UNREADABLE, error.filename, error.strerror or "cannot be listed", "check its permissions"
+    )
