@@ -56,7 +56,7 @@ class FitPlan:
         return self.phases or (Phase(self.epochs, self.lr),)
 
     def settings(self, network: nn.Module) -> dict[str, Any]:
-        """Collect what must be equal for a resume: all but the device, and the shapes of the network."""
+        """Collect what must be equal for a resume: all but where it runs, and the network's shapes."""
         values = asdict(self)
         for where in ("device", "compile", "channels_last"):
             del values[where]
