@@ -38,7 +38,7 @@ _OWN = ("image", "label", "positions")
 
 @dataclass(frozen=True, eq=False)
 class PreprocessedCase:
-    """A case as :func:`open` finds it; ``ready.array``, ``label`` and ``extras`` are read-only memory maps.
+    """A case as :func:`open` finds it; ``volume.array``, ``label`` and ``extras`` are read-only memory maps.
 
     ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``counts`` is the number of voxels of each
     class index that occurs, void left out. Of overlapping masks the label holds the bits, and position and
@@ -49,7 +49,7 @@ class PreprocessedCase:
 
     name: str
     subject: str
-    ready: NormalizedVolume
+    volume: NormalizedVolume
     label: Array | None
     positions_source: npt.NDArray[np.signedinteger[Any]] | Path
     record: Record
@@ -72,7 +72,7 @@ def write(
     folder: Path,
     name: str,
     subject: str,
-    ready: NormalizedVolume,
+    volume: NormalizedVolume,
     label: Array | None,
     record: Record,
     seed: int,
@@ -80,7 +80,7 @@ def write(
 ) -> Path:
     """Write a case as ``folder/name``, replacing an older one; give that path.
 
-    ``label`` is (X, Y, Z) uint8 on ``ready.grid``, or overlapping masks (L, X, Y, Z) uint8 of 0, 1 and 255,
+    ``label`` is (X, Y, Z) uint8 on ``volume.grid``, or overlapping masks (L, X, Y, Z) uint8 of 0, 1 and 255,
     which are packed; ``extras`` (weight maps and the like) are arrays whose
     last three axes are X, Y, Z, by name. The positions are drawn by (``seed``, ``name``). Raises
     KEYWORD_INVALID for a reserved name among the extras, DISK_FULL.
@@ -97,7 +97,7 @@ def write(
             part.mkdir(parents=True)
             counts = {} if label is None else count(label)
             stored = label if label is None or label.ndim == 3 else pack_masks(label)
-            arrays = {"image": ready.array, **({} if stored is None else {"label": stored}), **more}
+            arrays = {"image": volume.array, **({} if stored is None else {"label": stored}), **more}
             for key, array in arrays.items():
                 _save(part / f"{key}.npy", array)
             generator = np.random.default_rng((seed, zlib.crc32(name.encode())))
@@ -106,8 +106,8 @@ def write(
             content = {
                 "name": name,
                 "subject": subject,
-                "grid": grid_to_json(ready.grid),
-                "normalization": asdict(ready.normalization),
+                "grid": grid_to_json(volume.grid),
+                "normalization": asdict(volume.normalization),
                 "geometry": record.to_json(),
                 "counts": {str(index): n for index, n in counts.items()},
                 "extras": sorted(more),

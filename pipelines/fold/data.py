@@ -111,12 +111,12 @@ def make_augmenter(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> Augment
     train, planes = recipe.train, recipe.sampling.planes
     values = train.augment.model_dump()
     settings = Augmentation(**{f.name: values[f.name] for f in fields(Augmentation)})
-    images = cases[0].ready.grid.unit == "px"
+    images = cases[0].volume.grid.unit == "px"
     usable = IMAGE_FLIPS if images else SCAN_FLIPS
     if foreign := [name for name in settings.flip if name not in usable]:
         details = f"{', '.join(foreign)} of {'images' if images else 'scans'}"
         raise MedsegError(Code.KEYWORD_INVALID, "train.augment.flip", details, f"use {', '.join(usable)}")
-    pixels = {pixel_shape(case.ready.grid, plane) for case in cases for plane in planes}
+    pixels = {pixel_shape(case.volume.grid, plane) for case in cases for plane in planes}
     return Augmenter(settings, recipe.sampling.window, train.batch, train.seed, planes, tuple(sorted(pixels)))
 
 
@@ -137,6 +137,6 @@ def class_weights(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> list[flo
     if stated == "median_frequency":
         classes = len(recipe.data.class_list())
         counts = [[case.counts.get(k, 0) for k in range(classes)] for case in cases]
-        pixels = [math.prod(case.ready.grid.shape) for case in cases]
+        pixels = [math.prod(case.volume.grid.shape) for case in cases]
         return [round(float(w), 6) for w in median_frequency(np.array(counts), np.array(pixels))]
     return list(stated)

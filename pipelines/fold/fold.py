@@ -76,7 +76,7 @@ class FoldTraining:
     @property
     def shape(self) -> Network:
         """The network without memory, for its names and sizes."""
-        return network_without_weights(self.recipe, len(self.cases.train[0].ready.array))
+        return network_without_weights(self.recipe, len(self.cases.train[0].volume.array))
 
     @cached_property
     def batches(self) -> Batches:
@@ -86,7 +86,7 @@ class FoldTraining:
     @cached_property
     def plan(self) -> FitPlan:
         """The recipe's training section as the loop takes it."""
-        monitor = plan.monitor(self.recipe, self.cases.train[0].ready.grid.unit)
+        monitor = plan.monitor(self.recipe, self.cases.train[0].volume.grid.unit)
         return plan.fit_plan(self.recipe, self.batches.steps_per_epoch, monitor, self.key)
 
     def initial_network(self) -> tuple[Network, str | None]:
@@ -94,7 +94,7 @@ class FoldTraining:
 
         Where a checkpoint stands, the loop takes its weights from there.
         """
-        network = build_network(self.recipe, len(self.cases.train[0].ready.array))
+        network = build_network(self.recipe, len(self.cases.train[0].volume.array))
         if (self.folder / LAST).exists():
             return network, None
         return network, initial_weights.load_initial(network, self.recipe.network, self.work, self.member)

@@ -35,7 +35,7 @@ def validator(training: FoldTraining) -> Callable[[nn.Module], dict[str, float]]
     classes, train = recipe.data.class_list(), recipe.train
     description = training.description()
     spec = loading.spec(description, training.shape)
-    images = cases[0].ready.grid.unit == "px"
+    images = cases[0].volume.grid.unit == "px"
 
     def predictor(network: nn.Module) -> Predictor | MultiPlaneEnsemble:
         device = next(network.parameters()).device
@@ -65,15 +65,15 @@ def validator(training: FoldTraining) -> Callable[[nn.Module], dict[str, float]]
 
 def overlay_path(training: FoldTraining) -> Path:
     """The figure of the first validation case at the latest validation."""
-    ending = "jpg" if training.cases.validation[0].ready.grid.unit == "px" else "png"
+    ending = "jpg" if training.cases.validation[0].volume.grid.unit == "px" else "png"
     return training.folder / f"overlay.{ending}"
 
 
 def draw_overlay(training: FoldTraining, labels: Array | None = None) -> None:
     """Write the first validation case's overlay with predicted `labels` (X, Y, Z), or none yet."""
     case, classes = training.cases.validation[0], training.recipe.data.class_list()
-    image = Volume(case.ready.array, case.ready.grid)
+    image = Volume(case.volume.array, case.volume.grid)
     if labels is None:
-        labels = np.full(case.ready.grid.shape, 0 if classes.zero_is_outside else VOID, np.uint8)
+        labels = np.full(case.volume.grid.shape, 0 if classes.zero_is_outside else VOID, np.uint8)
     figure = volume_overlay.overlay(image, classes, truth=np.asarray(case.label), prediction=labels)
     files.write_bytes(overlay_path(training), figure)

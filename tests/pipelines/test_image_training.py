@@ -120,8 +120,8 @@ def test_a_run_on_colour_images(place: Path) -> None:
     assert "2 epochs × 2 steps of 3 patches" in said  # four images, the last batch filled up
     assert "validation miou" in said
     made = training(place)
-    assert made.cases.train[0].ready.array.dtype == np.uint8
-    assert made.cases.train[0].ready.array.shape == (3, 16, 24, 1)
+    assert made.cases.train[0].volume.array.dtype == np.uint8
+    assert made.cases.train[0].volume.array.shape == (3, 16, 24, 1)
     about = model_folder.read(place / "work/model").description
     assert (about.spacing_px, about.intensity, about.scales, about.flip) == (
         (2, 2),
@@ -141,7 +141,7 @@ def test_a_run_on_colour_images(place: Path) -> None:
     total = np.zeros((3, 3), np.int64)
     for case in made.cases.validation:
         total += confusion_matrix.confusion(
-            np.asarray(case.label), predict.label(case.ready, predictor, WholeSlice()).labels, 3
+            np.asarray(case.label), predict.label(case.volume, predictor, WholeSlice()).labels, 3
         )
     assert float(best["val/miou"]) == pytest.approx(confusion_matrix.mean_iou(total), abs=1e-6)
     assert float(best["val/G"]) == pytest.approx(confusion_matrix.pixel_accuracy(total), abs=1e-6)

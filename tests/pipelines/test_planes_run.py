@@ -90,7 +90,7 @@ def test_one_network_is_trained_on_both_planes_and_used_along_both(
     # validation is the prediction: the best checkpoint's Dice is that of the model folder along both planes
     case = store.open(work.prepared / "s2")
     made = predict.label(
-        case.ready, loading.load(work.model).predictor, inferers.choose_inferer(held.description)
+        case.volume, loading.load(work.model).predictor, inferers.choose_inferer(held.description)
     )
     (row,) = files.read_csv(work.train(0) / "history.csv")
     for index, name in enumerate(("outer", "inner"), 1):
