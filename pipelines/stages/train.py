@@ -102,16 +102,11 @@ def _require_labels(job: Job, training: FoldTraining) -> None:
         )
     for name in absent:
         job.say.line(f"  {training.title}: class {name} is in no training case, so it cannot be learnt")
-    if not validated:
-        return
-    unseen = absent_classes(validated, classes)
-    if len(unseen) == len(classes.foreground_names):
+    if validated and (unseen := absent_classes(validated, classes)):
+        names = ", ".join(unseen)
         job.say.line(
-            f"  {training.title}: no validation case has a foreground class: validation says nothing"
+            f"  {training.title}: no validation case holds {names}: validation says nothing about it"
         )
-        return
-    for name in unseen:
-        job.say.line(f"  {training.title}: class {name} is in no validation case, so it is not validated")
 
 
 def _train(job: Job, training: FoldTraining) -> None:

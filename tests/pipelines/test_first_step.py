@@ -175,8 +175,8 @@ def test_a_class_in_no_training_case_is_said_before_training(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("gone", "line"),
     [
-        ((2,), "class inner is in no validation case, so it is not validated"),
-        ((1, 2), "no validation case has a foreground class: validation says nothing"),
+        ((2,), "no validation case holds inner: validation says nothing about it"),
+        ((1, 2), "no validation case holds outer, inner: validation says nothing about it"),
     ],
 )
 def test_a_class_in_no_validation_case_is_said_before_training(
