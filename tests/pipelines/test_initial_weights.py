@@ -285,15 +285,15 @@ def test_what_is_missing_or_does_not_fit_is_refused_before_anything_runs(
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        ({"weights": {}}, "either a file or a url"),
-        ({"weights": {"file": "a", "url": "https://a/b", "sha256": "0" * 64}}, "either a file or a url"),
+        ({"weights": {}}, "give either file or url"),
+        ({"weights": {"file": "a", "url": "https://a/b", "sha256": "0" * 64}}, "give either file or url"),
         ({"weights": {"url": "https://a/b"}}, "needs the sha256"),
         ({"weights": {"url": "ftp://a/b", "sha256": "0" * 64}}, "https://"),
         ({"weights": {"url": "https://a/b", "sha256": "ABC"}}, "match pattern"),
-        ({"weights": {"file": "a"}, "init_from": "b"}, "network.weights: init_from, too, says"),
+        ({"weights": {"file": "a"}, "init_from": "b"}, "network.weights: init_from also says"),
         (
             {"reinit_layers": ["head.*"]},
-            "network.reinit_layers: it leaves out some of what network.init_from",
+            "network.reinit_layers: there is no network.init_from",
         ),
     ],
 )
