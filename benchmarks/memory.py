@@ -28,9 +28,9 @@ import numpy as np
 from medseg import networks
 from medseg.classes import ClassList
 from medseg.grid import Grid
-from medseg.infer import loading
+from medseg.infer import loading, results
 from medseg.infer.loading import Model
-from medseg.infer.segment import segment_file
+from medseg.infer.segment import segment
 from medseg.io import nifti
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
@@ -91,26 +91,28 @@ def memory(of: str) -> float:
 
 
 def measure(scan: Path, shape: tuple[int, int, int], model: Model, options: argparse.Namespace) -> float:
-    """Segment one scan; print a line and give the peak minus what may grow, in MB."""
-    held: list[float] = []
+    """Segment and write one scan; print a line and give the peak minus what may grow, in MB."""
+    resident: list[float] = []
     reset_peak()
     start = time.perf_counter()
-    mode = "vote" if options.vote else "dense"
     channel = model.description.channels[0]
-    segment_file(
+    result = segment(
         {channel: scan},
         model,
-        scan.with_name("labels.nii.gz"),
-        mode=mode,
+        mode="vote" if options.vote else "dense",
         confidence=options.confidence,
-        progress=lambda *_: held.append(memory("RssAnon")),
+        progress=lambda *_: resident.append(memory("RssAnon")),
     )
+    label = results.label_map(scan.parent, "labels", "mm")
+    results.write(result, model.description.class_list(), label, "benchmark", {})
     seconds = time.perf_counter() - start
     allowance = math.prod(shape) * (4 + 1) / MB
-    found = memory("VmHWM")
-    row = f"{shape[-1]:7d}{found:9.0f}{max(held):9.0f}{allowance:29.0f}{found - allowance:9.0f}{seconds:9.1f}"
-    print(row, flush=True)
-    return found - allowance
+    peak = memory("VmHWM")
+    rest = peak - allowance
+    print(
+        f"{shape[-1]:7d}{peak:9.0f}{max(resident):9.0f}{allowance:29.0f}{rest:9.0f}{seconds:9.1f}", flush=True
+    )
+    return rest
 
 
 def main(arguments: list[str]) -> None:
@@ -120,7 +122,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--model", type=Path, help="a model folder of one channel, instead of random weights")
     parser.add_argument("--network", default="usegnet", help="with random weights: a name of medseg's table")
     parser.add_argument("--vote", action="store_true", help="40×40 windows at stride 10 instead of dense")
-    parser.add_argument("--margin", action="store_true", help="the margin map too")
+    parser.add_argument("--confidence", action="store_true", help="the confidence map too")
     parser.add_argument("--planes", choices=("mean", "vote"), help="with random weights: three, so joined")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:

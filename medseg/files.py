@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,8 +54,35 @@ def written_aside(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def written_together(folder: Path, last: str, without: Iterable[Path] = ()) -> Iterator[Path]:
+    """Give a temporary folder inside ``folder``; move its files into ``folder`` when the block ends well.
+
+    ``last`` is the file that vouches for the others: an older one goes before they move, and the new one
+    moves after them, so that a kill in between never leaves it beside files that it does not belong to. Files
+    of ``without`` go with the older one, unless new ones took their places. Where the block fails, ``folder``
+    stays as it was. Raises DISK_FULL.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    part = folder / f"{_PART}{_host()}-{os.getpid()}-{next(_numbers)}-{last}"
+    part.mkdir()
+    try:
+        with coded_disk_full(folder / last):
+            yield part
+            new = [folder / path.name for path in part.iterdir() if path.name != last]
+            (folder / last).unlink(missing_ok=True)
+            for path in new:
+                (part / path.name).replace(path)
+            for path in set(without) - {*new, folder / last}:
+                path.unlink(missing_ok=True)
+            (part / last).replace(folder / last)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def is_part(path: Path) -> bool:
-    """True for the temporary name of a file that is being written, or of one that a kill left."""
+    """True for the temporary name of a file or folder that is being written, or of one that a kill left."""
     return path.name.startswith(_PART)
 
 
@@ -66,7 +94,7 @@ def _remove_abandoned(folder: Path) -> None:
     for part in folder.iterdir():
         found = _PART_NAME.fullmatch(part.name)
         if found is not None and (_is_gone(found[1], int(found[2])) or _age_s(part) > _ABANDONED_S):
-            part.unlink(missing_ok=True)
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 def _is_gone(host: str, process: int) -> bool:

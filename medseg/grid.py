@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+
+_T = TypeVar("_T")
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -108,3 +110,15 @@ def reorder_axes(array: Array, order: AxisOrder) -> Array:
     """View an array (C, X, Y, Z) with its spatial axes in another order and sense."""
     ordered = array.transpose(0, *(axis + 1 for axis, _ in order))
     return ordered[(slice(None), *(slice(None, None, sense) for _, sense in order))]
+
+
+def centre_crop(array: _T, size: Sequence[int]) -> _T:
+    """Crop the middle (…, h, w) out of an array or tensor (…, H, W), as a view; ``size`` ends with h, w.
+
+    Of an odd difference the larger part is cut off at the end.
+    """
+    cropped: Any = array
+    height, width = size[-2:]
+    top, left = (cropped.shape[-2] - height) // 2, (cropped.shape[-1] - width) // 2
+    view: _T = cropped[..., top : top + height, left : left + width]
+    return view

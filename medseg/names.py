@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Sequence
 
 from medseg.errors import Code, MedsegError
 
@@ -31,3 +33,25 @@ def check_name(name: str, where: object) -> str:
         shown = ascii(normal[:60])
         raise MedsegError(Code.NAME_INVALID, where, f"the name {shown} {wrong}", "rename it")
     return normal
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Join parts to one name by underscores; several parts never give the name of other parts.
+
+    ``("a", "b")`` is ``a_b``. Where a part has underscores inside, the joint has one more than the longest
+    run of them: ``("a_b", "c")`` is ``a_b__c`` and ``("a", "b_c")`` is ``a__b_c``. Underscores at the ends of
+    a part are written ``%5F``, and the percent sign ``%25``. A single part stays as it is.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    escaped = [_without_outer_underscores(part.replace("%", "%25")) for part in parts]
+    longest = max(len(run) for part in escaped for run in re.findall("_*", part))
+    return ("_" * (longest + 1)).join(escaped)
+
+
+def _without_outer_underscores(part: str) -> str:
+    inner = part.strip("_")
+    if not inner:
+        return "%5F" * len(part)
+    before = len(part) - len(part.lstrip("_"))
+    return "%5F" * before + inner + "%5F" * (len(part) - before - len(inner))

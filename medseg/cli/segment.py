@@ -13,20 +13,24 @@ from medseg.errors import ExitCode
 
 @app.command(rich_help_panel="Use a trained model")
 def segment(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Scans (or images), or their folders.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for label maps and summary.csv.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Scans or images, or folders of them.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for label maps and `summary.csv`.")],
     model: Annotated[
         Path, typer.Option("--model", metavar="M", help="A model folder (`work/<recipe>/model`).")
     ],
     mode: Annotated[
         Literal["dense", "vote", "tiles", "gaussian"] | None,
         typer.Option(
-            help="Whole slices, votes of overlapping windows, overlap-tiles (valid convolutions), or windows "
-            "blended by Gaussian weights; default: as the model says."
+            help="Whole slices (dense), votes of overlapping windows, overlap-tiles (valid convolutions), or "
+            "windows blended by Gaussian weights. The default is the model's own."
         ),
     ] = None,
     confidence_map: Annotated[
-        bool, typer.Option("--confidence-map", help="Also write how sure each voxel is (first minus second).")
+        bool,
+        typer.Option(
+            "--confidence-map",
+            help="Also write a confidence map: the difference of the two highest probabilities.",
+        ),
     ] = False,
     device: Annotated[
         str, typer.Option(help="`cpu`, `cuda`, `cuda:1`, …; auto takes a GPU if present.")
@@ -38,11 +42,18 @@ def segment(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Label scans or images with a trained model; run again, what is done is skipped.
+    """Segment scans or images with a trained model. Run again, it skips what is done.
 
-    Writes `OUT/<case>.nii.gz` on the scan's own grid (`<case>.png` of an image), `<case>.json`,
-    `labels.json`, `summary.csv`, `quarantine.csv` and `run.json`. Exit code 3: some inputs were excluded
-    (see `quarantine.csv`).
+    Writes `OUT/<case>.nii.gz` in the scan's native space (`<case>.png` for an image), `<case>.json`,
+    `labels.json`, `summary.csv`, `quarantine.csv` and `run.json`.
+
+    A case is named after the folders below IN and its file, joined by underscores: `IN/p1/anat/T1.nii.gz`
+    becomes `p1_anat_T1`, and where names have underscores themselves, `IN/sub_1/T1.nii.gz` becomes
+    `sub_1__T1`. A file given by name keeps its own name. Two inputs of one name are excluded.
+
+    A model with several channels takes files named `<case>_<channel>`. An earlier result is never deleted
+    because its scan cannot be used now. One command at a time writes to OUT. Exit code 3: some inputs were
+    excluded (see `quarantine.csv`).
     """
     from pipelines.commands import segment as pipeline
 

@@ -44,7 +44,7 @@ def gradcam(
     layer: str | None = None,
     threshold: float | None = None,
 ) -> npt.NDArray[np.float32]:
-    """What a layer holds for a class in a slab (C·D, H, W) float32: (H, W) float32, 0 to 1.
+    """Map the evidence of a layer for a class in a slab (C·D, H, W) float32: (H, W) float32, 0 to 1.
 
     ``layer`` is a name of ``network.named_modules()`` that gives features over the image, by default what
     :func:`chosen_layer` says. All zeros where nothing speaks for the class. The network is run in evaluation
@@ -55,16 +55,16 @@ def gradcam(
     """
     height, width = slab.shape[-2:]
     with torch.enable_grad():
-        seen = _run(network, slab)
-        features = _features(seen, layer or seen.before_head(network.classes))
-        score = _score(seen.logits[..., :height, :width], class_index, threshold)
-        found: tuple[Tensor | None, ...] = torch.autograd.grad(score, features, allow_unused=True)
-    gradient = found[0]
+        record = _run(network, slab)
+        features = _features(record, layer or record.before_head(network.classes))
+        score = _score(record.logits[..., :height, :width], class_index, threshold)
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(score, features, allow_unused=True)
+    gradient = gradients[0]
     if gradient is None:
         return np.zeros((height, width), np.float32)
     with torch.no_grad():
         heat = (gradient.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu()
-        size = (seen.logits.shape[2], seen.logits.shape[3])
+        size = (record.logits.shape[2], record.logits.shape[3])
         if network.border and heat.shape[2:] != size:
             given = f"{layer} gives {tuple(heat.shape[2:])} px where the output has {size}"
             raise MedsegError(Code.KEYWORD_INVALID, "layer", given, "choose a layer as large as the output")
@@ -82,15 +82,15 @@ def chosen_layer(network: Network, layer: str | None = None) -> str:
     """
     side = _SIDE - 2 * network.border
     slab = np.zeros((network.in_channels, max(1, side), max(1, side)), np.float32)
-    seen = _run(network, slab)
+    record = _run(network, slab)
     if layer is not None:
-        _features(seen, layer)
-    return layer or seen.before_head(network.classes)
+        _features(record, layer)
+    return layer or record.before_head(network.classes)
 
 
 @dataclass
-class _Seen:
-    """What a forward pass showed: every layer's first input and its output, in the order of finishing."""
+class _Record:
+    """The layers of a forward pass: the first input and the output of each, in the order of finishing."""
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
@@ -129,31 +129,31 @@ class _Seen:
         return (given or earlier or self.spatial)[-1]
 
 
-def _run(network: Network, slab: Array) -> _Seen:
+def _run(network: Network, slab: Array) -> _Record:
     """One forward pass in evaluation mode, mirrored to a size and border that the network takes."""
     border_px = network.border
     extra = [network.size_from(n + 2 * border_px) - n - 2 * border_px for n in slab.shape[-2:]]
     border = [(0, 0), *((border_px, border_px + more) for more in extra)]
     first = next(network.parameters())
     x = torch.as_tensor(np.pad(slab, border, mode="reflect")[None], dtype=first.dtype, device=first.device)
-    seen = _Seen()
+    record = _Record()
     with _evaluating(network):
         hooks = [
-            layer.register_forward_hook(partial(seen.note, name))
+            layer.register_forward_hook(partial(record.note, name))
             for name, layer in network.named_modules()
             if name
         ]
         try:
-            seen.logits = network(x.requires_grad_())
+            record.logits = network(x.requires_grad_())
         finally:
             for hook in hooks:
                 hook.remove()
-    return seen
+    return record
 
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each layer in the mode in which it was."""
+    """Set evaluation mode, and afterwards give each layer its mode back."""
     training = [layer for layer in network.modules() if layer.training]
     network.eval()
     try:
@@ -163,11 +163,11 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
             layer.training = True
 
 
-def _features(seen: _Seen, layer: str) -> Tensor:
-    if layer not in seen.spatial:
-        names = ", ".join(seen.spatial)
+def _features(record: _Record, layer: str) -> Tensor:
+    if layer not in record.spatial:
+        names = ", ".join(record.spatial)
         raise MedsegError(Code.KEYWORD_INVALID, "layer", f"no features at {layer!r}", f"use one of {names}")
-    return seen.outputs[layer]
+    return record.outputs[layer]
 
 
 def _score(logits: Tensor, class_index: int, threshold: float | None) -> Tensor:

@@ -77,16 +77,16 @@ def mean_field(probabilities: Floats, kernels: list[Filter], iterations: int) ->
     Σ_{j≠i} K_ij (1 − Q_j(l)) differs from −Σ_{j≠i} K_ij Q_j(l) by what is the same for every label.
     """
     unary = np.log(np.maximum(probabilities, _FLOOR))
-    found = probabilities
+    marginals = probabilities
     for _ in range(iterations):
         energy = unary.copy()
-        for label, q in enumerate(found):
+        for label, q in enumerate(marginals):
             for kernel in kernels:
                 energy[label] += kernel(q)
         energy -= energy.max(axis=0)
         np.exp(energy, out=energy)
-        found = energy / energy.sum(axis=0)
-    return found
+        marginals = energy / energy.sum(axis=0)
+    return marginals
 
 
 def _normalised(weight: float, kernel: Filter, own: Floats) -> Filter:
@@ -168,7 +168,7 @@ class _Axis:
         self.height = sigma / narrowed
 
     def share(self, corner: int) -> Floats:
-        """What the lower (0) or upper (1) node gets of each value (n,)."""
+        """The share of each value (n,) that goes to the lower (0) or upper (1) node."""
         return self.upper_share if corner else np.asarray(1 - self.upper_share, np.float32)
 
     def own(self) -> Floats:
@@ -214,12 +214,12 @@ def _between(tree: KDTree) -> Any:
 
 
 def _sharing(places: list[_Axis], channels: list[_Axis], corners: Array) -> Any:
-    """How each pixel is shared among the nodes around it: sparse (N, M · rows · columns), 2^(2+C) a row."""
+    """The shares of the nodes around each pixel: sparse (N, M · rows · columns), 2^(2+C) in a row."""
     rows, columns = places
     pixels = len(rows.lower) * len(columns.lower)
-    each = 4 * len(corners)
-    nodes = np.empty((pixels, each), np.int32)
-    shares = np.empty((pixels, each), np.float32)
+    per_pixel = 4 * len(corners)
+    nodes = np.empty((pixels, per_pixel), np.int32)
+    shares = np.empty((pixels, per_pixel), np.float32)
     colour_corners = product((0, 1), repeat=len(channels))
     for n, (corner, (a, b)) in enumerate(product(colour_corners, product((0, 1), repeat=2))):
         place = np.add.outer((rows.lower + a) * columns.count, columns.lower + b).ravel()
@@ -227,14 +227,14 @@ def _sharing(places: list[_Axis], channels: list[_Axis], corners: Array) -> Any:
         shares[:, n] = np.outer(rows.share(a), columns.share(b)).ravel()
         for axis, side in zip(channels, corner, strict=True):
             shares[:, n] *= axis.share(side)
-    starts = np.arange(pixels + 1, dtype=np.int32) * each
+    starts = np.arange(pixels + 1, dtype=np.int32) * per_pixel
     shape = (pixels, (int(corners.max()) + 1) * rows.count * columns.count)
     return scipy.sparse.csr_matrix((shares.ravel(), nodes.ravel(), starts), shape=shape)
 
 
 @dataclass(frozen=True)
 class Greys:
-    """How a volume's values become 0 to 255: ``low`` is 0, ``high`` is 255, what lies beyond is cut off."""
+    """A linear map of a volume's values to 0 to 255: from ``low`` to ``high``, cut off beyond."""
 
     low: float
     high: float
@@ -246,23 +246,23 @@ class Greys:
         return greys
 
 
-def guides(ready: NormalizedVolume, plane: Plane) -> Iterator[Array]:
+def guides(volume: NormalizedVolume, plane: Plane) -> Iterator[Array]:
     """The guide (C, H, W) of each slice: an image's three colours, else the grey values of channel 0.
 
     Colours of 8 bits are taken as they are; those of other integers are brought to 0…255 from their range.
     """
-    stack = np.moveaxis(ready.array, PLANE_AXIS[plane] + 1, 0)  # (slices, C, H, W)
-    if ready.grid.unit == "px" and len(ready.array) == 3 and ready.array.dtype.kind == "u":
-        factor = np.float32(255 / np.iinfo(ready.array.dtype).max)
+    stack = np.moveaxis(volume.array, PLANE_AXIS[plane] + 1, 0)  # (slices, C, H, W)
+    if volume.grid.unit == "px" and len(volume.array) == 3 and volume.array.dtype.kind == "u":
+        factor = np.float32(255 / np.iinfo(volume.array.dtype).max)
         yield from (colours.astype(np.float32) * factor for colours in stack)
     else:
-        scale = greys(ready)
+        scale = greys(volume)
         yield from (scale.guide(channels[0]) for channels in stack)
 
 
-def greys(ready: NormalizedVolume) -> Greys:
+def greys(volume: NormalizedVolume) -> Greys:
     """From a volume's lowest value to its 99.5th percentile in channel 0, found slice by slice (±1/4096)."""
-    slices = [ready.array[0, :, :, z] for z in range(ready.grid.shape[2])]
+    slices = [volume.array[0, :, :, z] for z in range(volume.grid.shape[2])]
     low, top = float(min(s.min() for s in slices)), float(max(s.max() for s in slices))
     if low == top:
         return Greys(low, low + 1)

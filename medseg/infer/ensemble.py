@@ -41,7 +41,7 @@ class Ensemble:
         return self.spec.logits(total / len(self._predictors))
 
     def _share(self, logits: Tensor) -> Tensor:
-        """What a member says, (B, K, H, W): its probabilities, or 1 for what it votes for."""
+        """A member's probabilities (B, K, H, W), or its votes: 1 for the class that it votes for."""
         return (
             self._of_member.probabilities(logits)
             if self.ensemble == "mean"
@@ -51,7 +51,7 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class MultiPlaneEnsemble:
-    """A predictor for each of several planes; how what they say of a voxel is joined.
+    """A predictor for each of several planes, and the rule that joins their results.
 
     It may be one network, seen along each plane. Raises KEYWORD_INVALID for the same plane twice and for
     predictors of other channels or classes.

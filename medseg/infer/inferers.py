@@ -1,4 +1,4 @@
-"""Inferers: how a volume's slices go through a predictor, as settings; :mod:`medseg.infer.predict` obeys."""
+"""Inferers: the ways in which slices go through a predictor, as settings of :mod:`medseg.infer.predict`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class WholeSlice:
-    """Whole slices, ``batch`` in one forward pass, mirrored at their end up to the network's step.
+    """Whole slices, ``batch`` in one forward pass, mirrored at their end to a size that the network takes.
 
     With a ``crf`` each slice's probabilities are refined by it, guided by an image's colours or the grey
     values of channel 0.
@@ -35,9 +35,9 @@ class MajorityVote:
 class OverlapTile:
     """Overlap-tiles, ``batch`` in one forward pass.
 
-    ``tile`` is the network's input in pixels, one number for both sides; without it the tiles that cost least
-    are taken among those of which a batch fits in ``memory_mb`` (MiB). ``stride`` is the pixels between
-    tiles; without it as many as can be. A ``crf`` refines each slice.
+    ``tile`` is the network's input in pixels, one number for both sides. Without it the cheapest tiles are
+    used of which a batch fits in ``memory_mb`` (MiB). ``stride`` is the distance between tiles in pixels;
+    without it, the largest possible. A ``crf`` refines each slice.
     """
 
     tile: int | Pair | None = None
@@ -68,11 +68,11 @@ def choose_inferer(description: Description, mode: str | None = None) -> Inferer
 
     Raises KEYWORD_INVALID for a mode that does not go with several views.
     """
-    wanted = mode or description.mode
-    if description.several_views and wanted in ("vote", "tiles"):
-        found = f"mode {wanted} of a model that predicts at several scales or flips"
-        raise MedsegError(Code.KEYWORD_INVALID, "mode", found, "use dense or gaussian")
-    match wanted:
+    mode = mode or description.mode
+    if description.several_views and mode in ("vote", "tiles"):
+        details = f"mode {mode} of a model that predicts at several scales or flips"
+        raise MedsegError(Code.KEYWORD_INVALID, "mode", details, "use dense or gaussian")
+    match mode:
         case "vote":
             stride = description.stride or (min(10, description.window[0]), min(10, description.window[1]))
             return MajorityVote(description.window, stride, description.batch or MajorityVote.batch)

@@ -1,4 +1,4 @@
-"""A model folder as something that labels volumes: its networks, together, as one predictor."""
+"""Loading of model folders: all networks of a folder as one predictor."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from pathlib import Path
 import torch
 
 from medseg import files
+from medseg.device import Precision
 from medseg.grid import Plane
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble, combine_planes
-from medseg.infer.predictor import NetworkPredictor, Precision, Predictor, Spec
+from medseg.infer.predictor import NetworkPredictor, Predictor, Spec
 from medseg.infer.tta import TestTimeAugmentation
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.networks.contract import Network
 from medseg.networks.tools import footprint
+from medseg.patches.slabs import Flip, flip_axis
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model folder: its description, its predictor (members and planes together), its own hash."""
+    """A loaded model folder: its description, its predictor (all members and planes), and its hash."""
 
     description: Description
     predictor: Predictor | MultiPlaneEnsemble
@@ -66,16 +68,19 @@ def load(
 
 
 def _predictor(
-    network: Network, seen: Spec, description: Description, device: str, precision: Precision
+    network: Network, spec: Spec, description: Description, device: str, precision: Precision
 ) -> Predictor:
-    predictor = NetworkPredictor(network, seen, device, precision, channels_last=True)
-    if not description.several_views:
+    """Wrap a network, with test-time augmentation where the model has any along this plane."""
+    predictor = NetworkPredictor(network, spec, device, precision, channels_last=True)
+    sideways: Flip = "horizontal" if description.unit == "px" else "left_right"
+    axis = flip_axis(sideways, spec.plane) if description.flip else None
+    if description.scales == (1.0,) and axis is None:
         return predictor
-    return TestTimeAugmentation(predictor, description.scales, description.scale_fusion, description.flip)
+    return TestTimeAugmentation(predictor, description.scales, description.scale_fusion, axis)
 
 
 def spec(description: Description, network: Network) -> Spec:
-    """What the network takes and gives as a predictor, along the first plane if there are several."""
+    """The network's input and output as a predictor, along the first plane if there are several."""
     return Spec(
         plane=description.planes[0],
         depth=description.depth,
@@ -92,6 +97,6 @@ def spec(description: Description, network: Network) -> Spec:
 
 
 def bytes_per_pixel(description: Description) -> float:
-    """Memory that the network's forward pass needs at most, for each pixel of its input."""
+    """Bytes that the network's forward pass needs at most, for each pixel of its input."""
     with torch.device("meta"):
         return footprint.bytes_per_pixel(model_folder.build_network(description))

@@ -1,4 +1,4 @@
-"""Several planes of one volume: a predictor for each, and the two ways of joining what they say.
+"""Fusion of several planes of one volume, in two ways.
 
 Mean probabilities (Roy et al., QuickNAT 2019; Henschel et al., FastSurfer 2020) or a majority of label maps.
 Neither holds classes × volume in memory: label maps are one byte a voxel and plane, probabilities lie in a
@@ -45,11 +45,11 @@ class MeanOverPlanes:
 
     def add(self, plane: Plane, index: int, probabilities: npt.NDArray[np.float32]) -> None:
         """Add a plane's probabilities (K, H, W) at its slice ``index``."""
-        held = np.moveaxis(self._sums, PLANE_AXIS[plane] + 1, 1)[:, index]
-        held[...] = held + probabilities / np.float32(self._planes)
+        sums = np.moveaxis(self._sums, PLANE_AXIS[plane] + 1, 1)[:, index]
+        sums[...] = sums + probabilities / np.float32(self._planes)
 
     def result(self) -> Iterator[tuple[Array, Array]]:
-        """Labels (X, Y) uint8 and margins of mean probability (X, Y) float32 of each axial slice."""
+        """Labels (X, Y) uint8 and confidence (X, Y) float32, by mean probability, of each axial slice."""
         for index in range(self._sums.shape[-1]):
             means = np.asarray(self._sums[..., index], np.float32)
             yield _inside(means, self._thresholds) if self._thresholds else _first_and_lead(means)
@@ -58,13 +58,13 @@ class MeanOverPlanes:
 class VoteOverPlanes:
     """The majority of the planes' label maps, each uint8 (X, Y, Z); a tie goes to the lowest class index.
 
-    Of ``overlapping`` masks each has a majority of its own; a tie is outside.
+    With ``multilabel`` each mask has a majority of its own; a tie is outside.
     """
 
     def __init__(
         self, shape: Shape, planes: Sequence[Plane], classes: int, *, multilabel: bool = False
     ) -> None:
-        self._overlapping = multilabel
+        self._multilabel = multilabel
         self._maps = {plane: np.zeros(shape, np.uint8, order="F") for plane in planes}
         self._classes = classes
 
@@ -73,9 +73,9 @@ class VoteOverPlanes:
         plane_view(self._maps[plane], plane)[index] = labels
 
     def result(self) -> Iterator[tuple[Array, Array]]:
-        """Labels (X, Y) uint8 and margins of vote share (X, Y) float32 of each axial slice."""
+        """Labels (X, Y) uint8 and confidence (X, Y) float32, by vote share, of each axial slice."""
         for maps in zip(*(plane_view(labels, JOINED) for labels in self._maps.values()), strict=True):
-            if self._overlapping:
+            if self._multilabel:
                 masks = np.array([unpack_masks(labels, self._classes) for labels in maps])
                 yield _inside(masks.mean(axis=0, dtype=np.float32), (0.5,) * self._classes)
                 continue

@@ -1,7 +1,7 @@
 """Label one volume, slice by slice along the predictor's plane, or along several planes.
 
-Memory holds one batch, the label map (one byte a voxel) and, if asked for, the margin map (two bytes):
-nothing else grows with the number of slices, but for a label map a plane where planes vote.
+Memory holds one batch, the label map (one byte per voxel) and, if asked for, the confidence map (two bytes).
+Nothing else grows with the number of slices, except for one label map per plane where planes vote.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """A volume's labels and how sure they are.
+    """A volume's labels with their confidence.
 
-    ``labels`` (X, Y, Z) uint8 class indices, or bits of overlapping masks. ``margin`` (X, Y, Z) float16,
-    first minus second of what ``quality_kind`` names, 0 to 1, where it was asked for; of overlapping masks
-    |2p − 1| of the mask that is least sure: how certain the probability p is, whatever the mask's threshold,
-    so that with another than 0.5 a margin of 0 does not lie where the decision turns (votes are cast by
-    thresholds, and of p their share the decision turns at 0.5). ``quality`` is the margin's mean over the
-    predicted foreground (what lies in any mask), 0 where there is none.
+    ``labels`` (X, Y, Z) uint8 are class indices, or bits of overlapping masks. ``confidence`` (X, Y, Z)
+    float16, 0 to 1, is the highest minus the second highest of what ``quality_kind`` names, where it was
+    asked for. For overlapping masks it is |2p − 1| of the least certain mask, p being its probability; with a
+    threshold other than 0.5, a confidence of 0 is therefore not where the decision changes (windows vote by
+    the thresholds, and the decision on their shares changes at 0.5). ``quality`` is the mean confidence over
+    the predicted foreground (all that lies in some mask), 0 where there is none.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -55,25 +55,25 @@ class Prediction:
 
 
 _LEAST = math.log(np.finfo(np.float32).tiny)
-"""What stands for the logarithm, or logit, of a probability of 0 where logits are interpolated."""
+"""Logarithm, or logit, of a probability of 0 where logits are interpolated."""
 
-_Slice = tuple[Array, Array]  # labels (H, W) uint8 and margin (H, W) float32 of one slice
+_Slice = tuple[Array, Array]  # labels (H, W) uint8 and confidence (H, W) float32 of one slice
 
 
 def label(
-    ready: NormalizedVolume,
+    volume: NormalizedVolume,
     predictor: Predictor | MultiPlaneEnsemble,
-    how: Inferer,
+    inferer: Inferer,
     *,
     confidence: bool = False,
     progress: Progress | None = None,
     onto: Grid | None = None,
 ) -> Prediction:
-    """Label every voxel of ``ready``; ``progress(done, of)`` is called after each slice.
+    """Label every voxel of ``volume``; ``progress(done, of)`` is called after each slice.
 
     With ``onto``, a pixel grid of the same axes, centre and slices, the logits of each slice are resized to
-    it before anything is decided, and labels and margin lie on it. Votes are not resized: ``how`` must not
-    vote; nor are several planes.
+    it before anything is decided, and labels and confidence lie on it. It needs one plane and an ``inferer``
+    that does not vote.
 
     Every slice goes through the network, empty ones too; with several planes, along each of them. Raises
     CHANNEL_MISSING for another number of channels than the predictor takes, SIZE_IMPOSSIBLE for windows or
@@ -81,130 +81,138 @@ def label(
     """
     along = predictor.predictors if isinstance(predictor, MultiPlaneEnsemble) else (predictor,)
     for one in along:
-        _check_channels(ready, one.spec)
-        check(how, one.spec)
+        _check_channels(volume, one.spec)
+        check(inferer, one.spec)
     if onto is not None and len(along) > 1:
         raise MedsegError(
             Code.KEYWORD_INVALID, "plane", "several planes of a resized image", "take axial for images"
         )
-    shape = (ready.grid if onto is None else onto).shape
+    shape = (volume.grid if onto is None else onto).shape
     plane = JOINED if isinstance(predictor, MultiPlaneEnsemble) else predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")
     confidences = np.zeros(shape, np.float16, order="F") if confidence else None
-    certain, found, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
+    total, voxels, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
     if isinstance(predictor, MultiPlaneEnsemble):
-        every = _joined(ready, predictor, how, progress)
+        slices_of_labels = _joined(volume, predictor, inferer, progress)
     else:
-        every = _counted(_label_slices(ready, predictor, how, onto), slices(shape, plane), progress)
+        slices_of_labels = _counted(
+            _label_slices(volume, predictor, inferer, onto), slices(shape, plane), progress
+        )
     with torch.inference_mode():
-        for index, (slice_labels, slice_margin) in enumerate(every):
+        for index, (slice_labels, slice_confidence) in enumerate(slices_of_labels):
             plane_view(labels, plane)[index] = slice_labels
             if confidences is not None:
-                plane_view(confidences, plane)[index] = slice_margin
+                plane_view(confidences, plane)[index] = slice_confidence
             inside = slice_labels >= first
-            certain += float(slice_margin[inside].sum(dtype=np.float64))
-            found += int(np.count_nonzero(inside))
-    kind: Literal["vote share", "probability"] = "vote share" if _by_votes(predictor, how) else "probability"
-    return Prediction(labels, confidences, certain / found if found else 0.0, kind)
+            total += float(slice_confidence[inside].sum(dtype=np.float64))
+            voxels += int(np.count_nonzero(inside))
+    kind: Literal["vote share", "probability"] = (
+        "vote share" if _by_votes(predictor, inferer) else "probability"
+    )
+    return Prediction(labels, confidences, total / voxels if voxels else 0.0, kind)
 
 
-def _by_votes(predictor: Predictor | MultiPlaneEnsemble, how: Inferer) -> bool:
-    """Whether margins are of votes somewhere on the way."""
+def _by_votes(predictor: Predictor | MultiPlaneEnsemble, inferer: Inferer) -> bool:
+    """True if the confidence comes from votes, of windows, members or planes."""
     if isinstance(predictor, MultiPlaneEnsemble):
-        return predictor.ensemble == "vote" or any(_by_votes(one, how) for one in predictor.predictors)
-    return isinstance(how, MajorityVote) or (isinstance(predictor, Ensemble) and predictor.ensemble == "vote")
+        return predictor.ensemble == "vote" or any(_by_votes(one, inferer) for one in predictor.predictors)
+    return isinstance(inferer, MajorityVote) or (
+        isinstance(predictor, Ensemble) and predictor.ensemble == "vote"
+    )
 
 
 def _joined(
-    ready: NormalizedVolume, planes: MultiPlaneEnsemble, how: Inferer, progress: Progress | None
+    volume: NormalizedVolume, planes: MultiPlaneEnsemble, inferer: Inferer, progress: Progress | None
 ) -> Iterator[_Slice]:
-    """Label the volume along each plane, then give what they say together, slice by slice of ``JOINED``."""
-    shape, along = ready.grid.shape, [one.spec.plane for one in planes.predictors]
+    """Label the volume along each plane and join the results, slice by slice of ``JOINED``."""
+    shape, along = volume.grid.shape, [one.spec.plane for one in planes.predictors]
     join: MeanOverPlanes | VoteOverPlanes
     scores: Callable[[NormalizedVolume, Predictor, Inferer], Iterator[Array]]
     least = planes.predictors[0].spec.thresholds
     if planes.ensemble == "mean":
         least = (
-            (0.5,) * len(least) if isinstance(how, MajorityVote) else least
+            (0.5,) * len(least) if isinstance(inferer, MajorityVote) else least
         )  # votes are cast by the thresholds
         join, scores = MeanOverPlanes(shape, along, planes.classes, least), _share_slices
     else:
         join = VoteOverPlanes(shape, along, planes.classes, multilabel=bool(least))
         scores = _labels_alone
-    every = (
+    scored_slices = (
         (one.spec.plane, index, scored)
         for one in planes.predictors
-        for index, scored in enumerate(scores(ready, one, how))
+        for index, scored in enumerate(scores(volume, one, inferer))
     )
-    for plane, index, scored in _counted(every, sum(slices(shape, plane) for plane in along), progress):
+    for plane, index, scored in _counted(
+        scored_slices, sum(slices(shape, plane) for plane in along), progress
+    ):
         join.add(plane, index, scored)
     yield from join.result()
 
 
-def _counted(found: Iterator[_T], of: int, progress: Progress | None) -> Iterator[_T]:
-    """What is found; each is told once it has been taken care of."""
-    for done, each in enumerate(found, 1):
-        yield each
+def _counted(items: Iterator[_T], of: int, progress: Progress | None) -> Iterator[_T]:
+    """Pass items on, and report each one after it has been used."""
+    for done, item in enumerate(items, 1):
+        yield item
         if progress is not None:
             progress(done, of)
 
 
 def _label_slices(
-    ready: NormalizedVolume, predictor: Predictor, how: Inferer, onto: Grid | None = None
+    volume: NormalizedVolume, predictor: Predictor, inferer: Inferer, onto: Grid | None = None
 ) -> Iterator[_Slice]:
-    if isinstance(how, MajorityVote):
-        return (votes.result() for votes in _vote(ready, predictor, how))
-    scores = _logit_slices(ready, predictor, how)
-    scores = scores if onto is None else _resized(scores, Resize(ready.grid, onto))
+    if isinstance(inferer, MajorityVote):
+        return (votes.result() for votes in _vote(volume, predictor, inferer))
+    scores = _logit_slices(volume, predictor, inferer)
+    scores = scores if onto is None else _resized(scores, Resize(volume.grid, onto))
     if predictor.spec.thresholds:
         return (_decide_masks(logits, predictor.spec) for logits in scores)
     return map(_decide, scores)
 
 
-def _labels_alone(ready: NormalizedVolume, predictor: Predictor, how: Inferer) -> Iterator[Array]:
-    return (labels for labels, _ in _label_slices(ready, predictor, how))
+def _labels_alone(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Array]:
+    return (labels for labels, _ in _label_slices(volume, predictor, inferer))
 
 
-def _share_slices(ready: NormalizedVolume, predictor: Predictor, how: Inferer) -> Iterator[Array]:
+def _share_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Array]:
     """Probabilities (K, H, W) float32 of each slice, or shares of votes."""
-    if isinstance(how, MajorityVote):
-        return (votes.shares() for votes in _vote(ready, predictor, how))
-    scores = _logit_slices(ready, predictor, how)
+    if isinstance(inferer, MajorityVote):
+        return (votes.shares() for votes in _vote(volume, predictor, inferer))
+    scores = _logit_slices(volume, predictor, inferer)
     return (predictor.spec.probabilities(logits).cpu().numpy() for logits in scores)
 
 
 def _logit_slices(
-    ready: NormalizedVolume, predictor: Predictor, how: WholeSlice | OverlapTile | GaussianWindow
+    volume: NormalizedVolume, predictor: Predictor, inferer: WholeSlice | OverlapTile | GaussianWindow
 ) -> Iterator[Tensor]:
-    match how:
+    match inferer:
         case WholeSlice():
-            scores = _dense(ready, predictor, how)
+            scores = _dense(volume, predictor, inferer)
         case OverlapTile():
-            scores = tiled(ready, predictor, how)
+            scores = tiled(volume, predictor, inferer)
         case GaussianWindow():
-            scores = blended(ready, predictor, how)
-    if how.crf is not None:
-        scores = _refined(scores, ready, predictor.spec.plane, how.crf)
+            scores = blended(volume, predictor, inferer)
+    if inferer.crf is not None:
+        scores = _refined(scores, volume, predictor.spec.plane, inferer.crf)
     return scores
 
 
-def _dense(ready: NormalizedVolume, predictor: Predictor, how: WholeSlice) -> Iterator[Tensor]:
+def _dense(volume: NormalizedVolume, predictor: Predictor, inferer: WholeSlice) -> Iterator[Tensor]:
     """Logits (K, H, W) float32 of each slice, from whole slices."""
     spec = predictor.spec
-    height, width = slice_shape(ready.grid.shape, spec.plane)
+    height, width = slice_shape(volume.grid.shape, spec.plane)
     padded = (spec.size_from(height), spec.size_from(width))
-    of = slices(ready.grid.shape, spec.plane)
-    for first in range(0, of, how.batch):
-        indices = range(first, min(first + how.batch, of))
-        slabs = [mirrored(read_slab(ready, spec.plane, index, spec.depth), padded) for index in indices]
+    of = slices(volume.grid.shape, spec.plane)
+    for first in range(0, of, inferer.batch):
+        indices = range(first, min(first + inferer.batch, of))
+        slabs = [mirrored(read_slab(volume, spec.plane, index, spec.depth), padded) for index in indices]
         yield from checked_logits(predictor, np.stack(slabs))[..., :height, :width]
 
 
 def _refined(
-    scores: Iterator[Tensor], ready: NormalizedVolume, plane: Plane, crf: CRFSettings
+    scores: Iterator[Tensor], volume: NormalizedVolume, plane: Plane, crf: CRFSettings
 ) -> Iterator[Tensor]:
     """Logits (K, H, W) of each slice → the log of the CRF's marginals, on the CPU."""
-    for logits, guide in zip(scores, dense_crf.guides(ready, plane), strict=True):
+    for logits, guide in zip(scores, dense_crf.guides(volume, plane), strict=True):
         probabilities = logits.softmax(dim=0).cpu().numpy()
         yield torch.from_numpy(dense_crf.refine(probabilities, guide, crf)).log()
 
@@ -217,25 +225,25 @@ def _resized(scores: Iterator[Tensor], resize: Resize) -> Iterator[Tensor]:
 
 
 def _vote(
-    ready: NormalizedVolume, predictor: Predictor, how: MajorityVote
+    volume: NormalizedVolume, predictor: Predictor, inferer: MajorityVote
 ) -> Iterator[VoteStitcher | MultilabelVoteStitcher]:
-    """Each slice's votes, all cast."""
+    """Yield each slice's votes when all are cast."""
     spec = predictor.spec
-    shape = slice_shape(ready.grid.shape, spec.plane)
-    starts = covering_grid(shape, how.window, how.stride)
+    shape = slice_shape(volume.grid.shape, spec.plane)
+    starts = covering_grid(shape, inferer.window, inferer.stride)
     stitcher = MultilabelVoteStitcher if spec.thresholds else VoteStitcher
-    for index in range(slices(ready.grid.shape, spec.plane)):
-        slab = mirrored(read_slab(ready, spec.plane, index, spec.depth), how.window)
-        votes = stitcher(shape, how.window, how.stride, spec.classes)
-        for first in range(0, len(starts), how.batch):
-            some = starts[first : first + how.batch]
-            logits = checked_logits(predictor, cut(slab, some, how.window))
-            votes.add(spec.labels(logits).cpu().numpy(), some)
+    for index in range(slices(volume.grid.shape, spec.plane)):
+        slab = mirrored(read_slab(volume, spec.plane, index, spec.depth), inferer.window)
+        votes = stitcher(shape, inferer.window, inferer.stride, spec.classes)
+        for first in range(0, len(starts), inferer.batch):
+            batch = starts[first : first + inferer.batch]
+            logits = checked_logits(predictor, cut(slab, batch, inferer.window))
+            votes.add(spec.labels(logits).cpu().numpy(), batch)
         yield votes
 
 
 def _decide(logits: Tensor) -> _Slice:
-    """Logits (K, H, W) → labels (H, W) uint8, ties to the lowest index, and probability margins (H, W)."""
+    """Logits (K, H, W) → labels (H, W) uint8, ties to the lowest index, and confidence (H, W)."""
     best = logits.argmax(dim=0, keepdim=True)
     probabilities = logits.softmax(dim=0)
     first = probabilities.gather(0, best)
@@ -246,41 +254,41 @@ def _decide(logits: Tensor) -> _Slice:
 def _decide_masks(logits: Tensor, spec: Spec) -> _Slice:
     """Logits (L, H, W) of overlapping masks → their bits (H, W) uint8, and the least of |2p − 1| (H, W).
 
-    The latter tells how certain the probabilities are, not the decisions: it knows no thresholds.
+    The latter measures the certainty of the probabilities, not of the decisions: thresholds do not enter.
     """
     confidences = (2 * spec.probabilities(logits) - 1).abs().amin(dim=0)
     return spec.labels(logits).cpu().numpy(), confidences.cpu().numpy()
 
 
-def check(how: Inferer, spec: Spec) -> None:
-    """What can be known of a stitching rule before any scan is read.
+def check(inferer: Inferer, spec: Spec) -> None:
+    """Check an inferer against the network's input and output, before any scan is read.
 
-    Raises KEYWORD_INVALID for a rule that does not suit the network's padding or memory, and for a CRF of
+    Raises KEYWORD_INVALID for one that does not suit the network's padding or memory, and for a CRF of
     masks that overlap, SIZE_IMPOSSIBLE for windows, tiles or strides that the network cannot take.
     """
-    if spec.thresholds and not isinstance(how, MajorityVote) and how.crf is not None:
-        found = "a CRF shares each pixel out among classes, and masks overlap"
-        raise MedsegError(Code.KEYWORD_INVALID, "predict.crf", found, "leave it out")
-    if isinstance(how, OverlapTile):
-        check_tiles(how, spec)
+    if spec.thresholds and not isinstance(inferer, MajorityVote) and inferer.crf is not None:
+        details = "a CRF shares each pixel out among classes, and masks overlap"
+        raise MedsegError(Code.KEYWORD_INVALID, "crf", details, "leave it out")
+    if isinstance(inferer, OverlapTile):
+        check_tiles(inferer, spec)
         return
     if spec.border:
         raise MedsegError(
             Code.KEYWORD_INVALID,
-            "predict.mode",
-            f"{type(how).__name__.lower()}, but the network's output lacks {spec.border} px on each side",
+            "mode",
+            f"dense, gaussian or vote, but the network's output lacks {spec.border} px on each side",
             "use tiles, the mode for networks of valid convolutions",
         )
-    if not isinstance(how, WholeSlice):
-        _check_window(how.window, spec)
+    if not isinstance(inferer, WholeSlice):
+        _check_window(inferer.window, spec)
 
 
-def _check_channels(ready: NormalizedVolume, spec: Spec) -> None:
-    if len(ready.array) != spec.channels:
+def _check_channels(volume: NormalizedVolume, spec: Spec) -> None:
+    if len(volume.array) != spec.channels:
         raise MedsegError(
             Code.CHANNEL_MISSING,
             "image",
-            f"{len(ready.array)} channels where the model takes {spec.channels}",
+            f"{len(volume.array)} channels where the model takes {spec.channels}",
             "give the channels that the model was trained on, in its order",
         )
 

@@ -1,4 +1,4 @@
-"""What turns a batch of slabs into logits: a network, or several members together."""
+"""Predictors: callables from a batch of slabs to logits, with the form of their input and output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medseg.networks.contract import side_from
 
 @dataclass(frozen=True)
 class Spec:
-    """What a predictor takes and gives.
+    """The form of a predictor's input and output.
 
     It takes slabs of ``channels``·``depth`` slices along ``plane``, whose height and width are
     ``size_remainder`` modulo ``size_divisor`` and at least ``min_size``, and gives ``classes`` logits per
@@ -51,7 +51,7 @@ class Spec:
         return probabilities.clamp(0, 1).logit() if self.thresholds else probabilities.log()
 
     def inside(self, logits: Tensor) -> Tensor:
-        """Which of overlapping masks hold each pixel, (…, K, H, W) bool."""
+        """Decide on overlapping masks: logits (…, K, H, W) → (…, K, H, W) bool."""
         least = torch.tensor(self.thresholds, device=logits.device).view(-1, 1, 1)
         return self.probabilities(logits) > least
 
@@ -68,7 +68,7 @@ class Predictor(Protocol):
 
     @property
     def spec(self) -> Spec:
-        """What it takes and gives."""
+        """The form of its input and output."""
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32, on the predictor's device."""
@@ -117,13 +117,13 @@ def checked_logits(predictor: Predictor, batch: Array) -> Tensor:
     """
     logits = predictor(torch.from_numpy(batch))
     spec = predictor.spec
-    wanted = (len(batch), spec.classes, *(n - 2 * spec.border for n in batch.shape[2:]))
-    if tuple(logits.shape) != wanted:
+    shape = (len(batch), spec.classes, *(n - 2 * spec.border for n in batch.shape[2:]))
+    if tuple(logits.shape) != shape:
         raise MedsegError(
             Code.SIZE_IMPOSSIBLE,
             "network output",
             f"{tuple(logits.shape)} for an input of {batch.shape}",
-            f"the network must give {wanted}: the padding and the classes that its spec says",
+            f"the network must give {shape}, as its padding and number of classes say",
         )
     if torch.isnan(logits).any():
         raise MedsegError(

@@ -1,49 +1,79 @@
-"""A segmented case as files: is it there, whole, and what is told of it in tables.
+"""A segmented case and its files: written together, found again, and described in tables.
 
-A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its margin map where one was asked
-for, and `<case>.json`, which is written last and says what the result was made from. Where masks may overlap
-there is a `<case>_<mask>` for each instead of the label map, whose path still names the result; `masks` are
-their names.
+A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its confidence map where one was asked
+for, and `<case>.json`, which says what the label map was made from and holds its sha256. Where masks may
+overlap there is a `<case>_<mask>` for each instead of the label map, whose path still names the result;
+`masks` are their names.
 """
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medseg import files
 from medseg.classes import ClassList
-from medseg.errors import Finding
+from medseg.errors import Code, Finding
 from medseg.ingest import label_names
 from medseg.io import nifti, png
 from medseg.volume import Volume
 
 ENDINGS = {"mm": ".nii.gz", "px": png.SUFFIX}
-"""How the name of a label map ends, by the unit of the scan's or image's grid."""
+"""Suffix of a label map's name, by the unit of the scan's or image's grid."""
 
 SIZE_UNITS = {"mm": "ml", "px": "px"}
-"""What sizes are measured in, by the unit of the grid."""
+"""Unit of sizes, by the unit of the grid."""
 
-NOT_CASES = frozenset({"stage.json", "labels.json"})
-"""Files beside the results that tell of no case."""
+_PROGRAM_FILE = re.compile(r"(labels|run|stage)(_case)*", re.IGNORECASE)
+"""Names, without `.json`, of the program's own files beside results, and of cases that are called so."""
 
-_TOLD = frozenset({"sizes", "size_unit", "quality", "needs_review", "notes", "seconds"})
+_RESULT_KEYS = frozenset({"sizes", "size_unit", "quality", "needs_review", "notes", "seconds"})
+
+
+@dataclass(frozen=True)
+class Result:
+    """A case's label map in file values on the scan's own grid, with its sizes, quality and notes.
+
+    `labels` is (1, X, Y, Z), or (L, X, Y, Z) of 0 and 1 where L masks may overlap; `confidence` is (1, X, Y,
+    Z) float32; `seconds` are those of each step.
+    """
+
+    labels: Volume
+    confidence: Volume | None
+    sizes: dict[str, float]
+    quality: float
+    quality_kind: str
+    seconds: dict[str, float]
+    notes: tuple[Finding, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The part of `<case>.json` that describes the result."""
+        return {
+            "sizes": {k: round(v, 4) for k, v in self.sizes.items()},
+            "size_unit": SIZE_UNITS[self.labels.grid.unit],
+            "quality": round(self.quality, 6),
+            "quality_kind": self.quality_kind,
+            "needs_review": bool({f.code for f in self.notes} & {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN}),
+            "notes": [{"code": str(f.code), "details": f.details} for f in self.notes],
+            "seconds": {k: round(v, 2) for k, v in self.seconds.items()},
+        }
+
+
+# Names
 
 
 def label_map(folder: Path, case: str, unit: str) -> Path:
-    """Where the label map of a case lies, whose grid is measured in `unit` (mm or px)."""
+    """The path of a case's label map, whose grid is measured in `unit` (mm or px)."""
     return folder / f"{case}{ENDINGS[unit]}"
 
 
 def maps(folder: Path) -> list[Path]:
-    """The label maps and margin maps below a folder, in order."""
-    return sorted(path for ending in ENDINGS.values() for path in folder.rglob(f"*{ending}"))
-
-
-def label_maps(folder: Path) -> list[Path]:
-    """:func:`maps` without the margin maps."""
-    return [path for path in maps(folder) if not case_of(path).endswith(label_names.CONFIDENCE_ENDING)]
+    """The label maps, masks and confidence maps below a folder, in order, without unfinished ones."""
+    return sorted(path for ending in ENDINGS.values() for path in _finished(folder, f"*{ending}"))
 
 
 def case_of(label: Path) -> str:
@@ -52,88 +82,125 @@ def case_of(label: Path) -> str:
 
 
 def confidence_path(label: Path) -> Path:
-    """Where the margin map of a label map lies."""
+    """The path of the confidence map of a label map."""
     return label.with_name(case_of(label) + label_names.CONFIDENCE_ENDING + _ending(label))
 
 
 def metadata_path(label: Path) -> Path:
-    """Where it is told how a label map was made."""
-    return label.with_name(case_of(label) + ".json")
+    """The path of a label map's JSON: `<case>.json`.
+
+    Of a case called like the program's own files, `labels`, `run` or `stage`, it is `labels_case.json`, and
+    of one called `labels_case` `labels_case_case.json`, so that no two files have one name.
+    """
+    case = case_of(label)
+    return label.with_name(case + ("_case" if _PROGRAM_FILE.fullmatch(case) else "") + ".json")
+
+
+def metadata_files(folder: Path) -> dict[Path, str]:
+    """The JSON files of results below a folder, in order, each with its case."""
+    found = {}
+    for path in sorted(_finished(folder, "*.json")):
+        if not _PROGRAM_FILE.fullmatch(path.stem):
+            found[path] = path.stem
+        elif path.stem.lower().endswith("_case"):
+            found[path] = path.stem[: -len("_case")]
+    return found
+
+
+def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
+    """The files of a result's label map: itself, or one for each mask."""
+    return tuple(label.with_name(f"{case_of(label)}_{mask}{_ending(label)}") for mask in masks) or (label,)
+
+
+def files_of(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
+    """Every file of a result: its JSON, its label map or masks, its confidence map."""
+    return metadata_path(label), *label_files(label, masks), confidence_path(label)
 
 
 def _ending(label: Path) -> str:
     return next(ending for ending in ENDINGS.values() if label.name.endswith(ending))
 
 
-def write(labels: Volume, classes: ClassList, label: Path) -> tuple[Path, ...]:
-    """Write a label map of file values (1, X, Y, Z), or masks (L, X, Y, Z) each to its own; give the files.
+def _finished(folder: Path, pattern: str) -> list[Path]:
+    below = [(path, path.relative_to(folder).parts) for path in folder.rglob(pattern)]
+    return [path for path, parts in below if not any(files.is_part(Path(part)) for part in parts)]
 
-    They are NIfTI, or of an image PNG with the classes' colours.
+
+# Writing and finding again
+
+
+def write(
+    result: Result, classes: ClassList, label: Path, key: str, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a result's label map, confidence map and JSON together, and give what the JSON holds.
+
+    Label maps are NIfTI, or of an image PNG with the classes' colours; confidence maps of images are 16-bit
+    PNG (1 as 65535). `key` is the hash of what the result was made from, `about` stands before the rest in
+    the JSON. A confidence map that an earlier result left is removed if there is none now. Where writing
+    fails, an earlier result stays whole. Raises DISK_FULL.
     """
-    paths = label_files(label, classes.masks)
-    for index, (path, array) in enumerate(zip(paths, labels.array, strict=True)):
-        one = labels.with_array(array[None])
-        if labels.grid.unit == "px":
-            png.write_labels(one, classes.of_mask(index) if classes.multilabel else classes, path)
-        else:
-            nifti.write(one, path)
-    return paths
+    started, masks = time.monotonic(), classes.masks
+    json_path = metadata_path(label)
+    with files.written_together(label.parent, json_path.name, without=[confidence_path(label)]) as folder:
+        staged = folder / label.name
+        for index, (path, array) in enumerate(
+            zip(label_files(staged, masks), result.labels.array, strict=True)
+        ):
+            volume = result.labels.with_array(array[None])
+            if volume.grid.unit == "px":
+                png.write_labels(volume, classes.of_mask(index) if classes.multilabel else classes, path)
+            else:
+                nifti.write(volume, path)
+        if result.confidence is not None:
+            save = png.write_share if result.confidence.grid.unit == "px" else nifti.write
+            save(result.confidence, confidence_path(staged))
+        metadata = {**about, **result.to_json()}
+        metadata["seconds"] |= {"write": round(time.monotonic() - started, 2)}
+        metadata |= {"made_from": key, "sha256": _sha256(staged, masks)}
+        files.write_json(folder / json_path.name, metadata)
+    return metadata
 
 
-def write_confidence(confidence: Volume, label: Path) -> None:
-    """Write a margin map (1, X, Y, Z) beside its label map: NIfTI, or of an image 16-bit PNG (1 as 65535)."""
-    path = confidence_path(label)
-    if confidence.grid.unit == "px":
-        png.write_share(confidence, path)
-    else:
-        nifti.write(confidence, path)
+def write_label_names(folder: Path, classes: ClassList) -> None:
+    """Write `labels.json`: value, name and colour of every class."""
+    files.write_json(folder / "labels.json", classes.to_json())
 
 
-def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
-    """The files of a result's label map: itself, or one a mask."""
-    return tuple(label.with_name(f"{case_of(label)}_{mask}{_ending(label)}") for mask in masks) or (label,)
-
-
-def files_of(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
-    """Every file of a result: what is told of it, its label map or masks, its margin map."""
-    return metadata_path(label), *label_files(label, masks), confidence_path(label)
-
-
-def write_metadata(label: Path, told: Mapping[str, Any], key: str, masks: Sequence[str] = ()) -> None:
-    """Write what is told of a finished result, and the `key` of what it was made from."""
-    files.write_json(metadata_path(label), {**told, "made_from": key, "sha256": _sha256(label, masks)})
+def is_there(label: Path, masks: Sequence[str] = ()) -> bool:
+    """True if a result is there, whatever it was made from."""
+    return all(path.is_file() for path in label_files(label, masks))
 
 
 def cached_metadata(
     label: Path, key: str, *, confidence: bool = False, masks: Sequence[str] = ()
 ) -> dict[str, Any] | None:
-    """What was told of a result that is there, whole and made from `key`; None if it must be made (again).
+    """The JSON of a result that is there, whole and made from `key`; None if it must be made (again).
 
-    A file that cannot be read as what :func:`tell` writes counts as none. With `margin`, the margin map must
-    be there too.
+    A file that cannot be read as what :func:`write` writes counts as none. With `confidence`, the confidence
+    map must be there too.
     """
-    needed = [*label_files(label, masks), *([confidence_path(label)] if confidence else [])]
-    if not all(path.is_file() for path in needed):
+    if not is_there(label, masks) or (confidence and not confidence_path(label).is_file()):
         return None
     try:
-        told = files.read_json(metadata_path(label))
+        metadata = files.read_json(metadata_path(label))
     except (OSError, ValueError):
         return None
-    if not isinstance(told, dict) or not told.keys() >= _TOLD or told.get("made_from") != key:
+    if (
+        not isinstance(metadata, dict)
+        or not metadata.keys() >= _RESULT_KEYS
+        or metadata.get("made_from") != key
+    ):
         return None
-    return told if told.get("sha256") == _sha256(label, masks) else None
-
-
-def remove(label: Path, masks: Sequence[str] = ()) -> None:
-    """Remove a result: what is told of it first, so that no half of it counts as done."""
-    for path in files_of(label, masks):
-        path.unlink(missing_ok=True)
+    return metadata if metadata.get("sha256") == _sha256(label, masks) else None
 
 
 def _sha256(label: Path, masks: Sequence[str]) -> str:
     """The label map's hash, or one of all masks' hashes."""
     hashes = [files.sha256(path) for path in label_files(label, masks)]
     return files.sha256_of_value(hashes) if masks else hashes[0]
+
+
+# Tables
 
 
 def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
@@ -143,17 +210,22 @@ def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
 
 
 def table_row(
-    case: str, file: Path, status: str, told: Mapping[str, Any], finding: Finding | None, classes: ClassList
+    case: str,
+    file: Path,
+    status: str,
+    metadata: Mapping[str, Any],
+    finding: Finding | None,
+    classes: ClassList,
 ) -> dict[str, Any]:
     """A case's row of `summary.csv` and `volumes.csv`.
 
-    Of a case that a `finding` excluded, only its `size_unit` is `told`.
+    Of a case that a `finding` excluded, `metadata` holds the `size_unit` alone.
     """
-    notes = told.get("notes", [])
+    notes = metadata.get("notes", [])
     code = str(finding.code) if finding else " ".join(n["code"] for n in notes)
     note = finding.details if finding else "; ".join(n["details"] for n in notes)
-    sizes = [told.get("sizes", {}).get(name) for name in classes.foreground_names]
-    seconds = None if finding else round(sum(told["seconds"].values()), 2)
-    sure = (told.get("quality"), told.get("needs_review"))
-    columns = table_columns(classes, told.get("size_unit", "ml"))
-    return dict(zip(columns, (case, str(file), status, code, note, *sizes, *sure, seconds), strict=True))
+    sizes = [metadata.get("sizes", {}).get(name) for name in classes.foreground_names]
+    seconds = None if finding else round(sum(metadata["seconds"].values()), 2)
+    quality = (metadata.get("quality"), metadata.get("needs_review"))
+    columns = table_columns(classes, metadata.get("size_unit", "ml"))
+    return dict(zip(columns, (case, str(file), status, code, note, *sizes, *quality, seconds), strict=True))

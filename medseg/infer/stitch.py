@@ -37,7 +37,7 @@ class VoteStitcher:
         self._votes += counted.reshape(height, width, classes).astype(self._votes.dtype)
 
     def result(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """The winning class index (H, W) uint8, and the margin (H, W): (first - second) / all votes."""
+        """The winning class index (H, W) uint8, and the confidence (H, W): (first - second) / all votes."""
         votes = self._votes[: self._shape[0], : self._shape[1]]
         ordered = np.partition(votes, self._classes - 2, axis=-1)
         lead = ordered[..., -1] - ordered[..., -2]
@@ -64,7 +64,7 @@ class MultilabelVoteStitcher:
             stitcher.add((labels >> bit & 1).astype(np.uint8), starts)
 
     def result(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """The bits of masks (H, W) uint8, and the least of the masks' margins (H, W)."""
+        """The bits of masks (H, W) uint8, and the least of the masks' confidences (H, W)."""
         inside, confidences = zip(*(stitcher.result() for stitcher in self._of_masks), strict=True)
         return pack_masks(inside), np.minimum.reduce(confidences)
 
@@ -107,13 +107,13 @@ class GaussianStitcher:
     """Probabilities of windows over one slice (H, W), each weighted by a Gaussian around its centre.
 
     The standard deviation is an eighth of the window along each axis. What windows say beyond the slice
-    (where it was mirrored up to the window) is cut off. With ``overlapping`` the classes are masks whose
+    (where it was mirrored up to the window) is cut off. With ``multilabel`` the classes are masks whose
     probabilities are sigmoids.
     """
 
     def __init__(self, shape: Pair, window: Pair, classes: int, *, multilabel: bool = False) -> None:
         self._shape = shape
-        self._overlapping = multilabel
+        self._multilabel = multilabel
         self._weight = gaussian(window)
         canvas = [max(n, w) for n, w in zip(shape, window, strict=True)]
         self._sums = torch.zeros(classes, *canvas)
@@ -122,7 +122,7 @@ class GaussianStitcher:
     def add(self, logits: Tensor, starts: Starts) -> None:
         """Add the probabilities of logits (N, K, h, w) at ``starts`` (N, 2) row, column."""
         height, width = self._weight.shape
-        probabilities = logits.sigmoid() if self._overlapping else logits.softmax(dim=1)
+        probabilities = logits.sigmoid() if self._multilabel else logits.softmax(dim=1)
         weighted = probabilities.cpu() * self._weight
         for window, (row, column) in zip(weighted, starts.tolist(), strict=True):
             self._sums[:, row : row + height, column : column + width] += window
@@ -132,7 +132,7 @@ class GaussianStitcher:
         """The log (or logit) of the weighted mean probabilities, (K, H, W) float32: logits like any other."""
         height, width = self._shape
         means = (self._sums / self._weights)[:, :height, :width]
-        return means.clamp(0, 1).logit() if self._overlapping else means.log()
+        return means.clamp(0, 1).logit() if self._multilabel else means.log()
 
 
 def gaussian(window: Pair) -> Tensor:

@@ -41,67 +41,67 @@ class Layout:
     starts: Starts
 
 
-def tiled(ready: NormalizedVolume, predictor: Predictor, how: OverlapTile) -> Iterator[Tensor]:
+def tiled(volume: NormalizedVolume, predictor: Predictor, inferer: OverlapTile) -> Iterator[Tensor]:
     """Logits (K, H, W) float32 of each slice along the predictor's plane, by overlap-tiles.
 
-    Only the tiles of one batch, and the logits of the slices they belong to, are held at a time.
+    Memory holds the tiles of one batch, and the logits of the slices that they belong to.
     """
     spec = predictor.spec
-    shape = slice_shape(ready.grid.shape, spec.plane)
-    layout = lay_out(shape, how, spec)
-    of, slices_per_batch = slices(ready.grid.shape, spec.plane), max(1, how.batch // len(layout.starts))
+    shape = slice_shape(volume.grid.shape, spec.plane)
+    layout = lay_out(shape, inferer, spec)
+    of, slices_per_batch = slices(volume.grid.shape, spec.plane), max(1, inferer.batch // len(layout.starts))
     for first in range(0, of, slices_per_batch):
         open_slices = {
             i: TileStitcher(shape, spec.classes) for i in range(first, min(first + slices_per_batch, of))
         }
         places = [(i, start) for i in open_slices for start in layout.starts]
-        for n in range(0, len(places), how.batch):
-            some = places[n : n + how.batch]
-            tiles = [_read_tile(ready, spec, index, start, layout.tile) for index, start in some]
+        for n in range(0, len(places), inferer.batch):
+            batch = places[n : n + inferer.batch]
+            tiles = [_read_tile(volume, spec, index, start, layout.tile) for index, start in batch]
             logits = checked_logits(predictor, np.stack(tiles))
-            for (index, start), one in zip(some, logits, strict=True):
+            for (index, start), one in zip(batch, logits, strict=True):
                 open_slices[index].add(one[None], start[None])
         yield from (stitcher.result() for stitcher in open_slices.values())
 
 
-def blended(ready: NormalizedVolume, predictor: Predictor, how: GaussianWindow) -> Iterator[Tensor]:
+def blended(volume: NormalizedVolume, predictor: Predictor, inferer: GaussianWindow) -> Iterator[Tensor]:
     """Logits (K, H, W) float32 of each slice along the predictor's plane, blended from windows."""
     spec = predictor.spec
-    shape = slice_shape(ready.grid.shape, spec.plane)
-    half = (max(1, how.window[0] // 2), max(1, how.window[1] // 2))
-    starts = covering_grid(shape, how.window, how.stride or half)
-    for index in range(slices(ready.grid.shape, spec.plane)):
-        slab = mirrored(read_slab(ready, spec.plane, index, spec.depth), how.window)
-        blend = GaussianStitcher(shape, how.window, spec.classes, multilabel=bool(spec.thresholds))
-        for first in range(0, len(starts), how.batch):
-            some = starts[first : first + how.batch]
-            blend.add(checked_logits(predictor, cut(slab, some, how.window)), some)
+    shape = slice_shape(volume.grid.shape, spec.plane)
+    half = (max(1, inferer.window[0] // 2), max(1, inferer.window[1] // 2))
+    starts = covering_grid(shape, inferer.window, inferer.stride or half)
+    for index in range(slices(volume.grid.shape, spec.plane)):
+        slab = mirrored(read_slab(volume, spec.plane, index, spec.depth), inferer.window)
+        blend = GaussianStitcher(shape, inferer.window, spec.classes, multilabel=bool(spec.thresholds))
+        for first in range(0, len(starts), inferer.batch):
+            batch = starts[first : first + inferer.batch]
+            blend.add(checked_logits(predictor, cut(slab, batch, inferer.window)), batch)
         yield blend.result()
 
 
 def _read_tile(
-    ready: NormalizedVolume, spec: Spec, index: int, start: npt.NDArray[np.intp], tile: Pair
+    volume: NormalizedVolume, spec: Spec, index: int, start: npt.NDArray[np.intp], tile: Pair
 ) -> Array:
     first = int(start[0]) - spec.border, int(start[1]) - spec.border
-    return read_field(ready, spec.plane, index, spec.depth, first, tile)
+    return read_field(volume, spec.plane, index, spec.depth, first, tile)
 
 
-def lay_out(shape: Pair, how: OverlapTile, spec: Spec) -> Layout:
-    """How slices of ``shape`` (H, W) are tiled; raises what :func:`check_tiles` does."""
-    check_tiles(how, spec)
+def lay_out(shape: Pair, inferer: OverlapTile, spec: Spec) -> Layout:
+    """Lay out the tiles of slices of ``shape`` (H, W); raises what :func:`check_tiles` does."""
+    check_tiles(inferer, spec)
     height, width = (spec.size_from(n + 2 * spec.border) for n in shape)
     canvas = height, width
-    tile = _cheapest(canvas, how, spec) if how.tile is None else _sides(how.tile)
+    tile = _cheapest(canvas, inferer, spec) if inferer.tile is None else _sides(inferer.tile)
     rows, columns = (
         _starts(side, min(size, side), stride, spec)
-        for side, size, stride in zip(canvas, tile, how.stride or (None, None), strict=True)
+        for side, size, stride in zip(canvas, tile, inferer.stride or (None, None), strict=True)
     )
     grid = np.meshgrid(np.array(rows, np.intp), np.array(columns, np.intp), indexing="ij")
     starts = np.stack(grid, axis=-1).reshape(-1, 2)
     return Layout(canvas, (min(tile[0], height), min(tile[1], width)), starts)
 
 
-def check_tiles(how: OverlapTile, spec: Spec) -> None:
+def check_tiles(inferer: OverlapTile, spec: Spec) -> None:
     """Raise unless the network can be tiled so.
 
     KEYWORD_INVALID for a network whose output has no border missing, and for too little memory;
@@ -110,16 +110,16 @@ def check_tiles(how: OverlapTile, spec: Spec) -> None:
     if not spec.border:
         raise MedsegError(
             Code.KEYWORD_INVALID,
-            "predict.mode",
+            "mode",
             "tiles, but the network pads its convolutions: tiles would show their borders",
             "use dense, or gaussian where a slice is too large",
         )
-    if how.tile is None:
-        _check_memory(how, spec)
-    for side in () if how.tile is None else _sides(how.tile):
+    if inferer.tile is None:
+        _check_memory(inferer, spec)
+    for side in () if inferer.tile is None else _sides(inferer.tile):
         _check_side(side, spec)
-    for axis, stride in enumerate(how.stride or ()):
-        _check_stride(stride, None if how.tile is None else _sides(how.tile)[axis], spec)
+    for axis, stride in enumerate(inferer.stride or ()):
+        _check_stride(stride, None if inferer.tile is None else _sides(inferer.tile)[axis], spec)
 
 
 def _check_side(side: int, spec: Spec) -> None:
@@ -127,7 +127,7 @@ def _check_side(side: int, spec: Spec) -> None:
     if usable != side:
         raise MedsegError(
             Code.SIZE_IMPOSSIBLE,
-            "predict.tile",
+            "tile",
             f"{side} px; the network takes {spec.size_from(1)} px and {spec.size_divisor} more each time, "
             f"and a tile must give at least {spec.size_divisor} px",
             f"use {usable}",
@@ -141,22 +141,22 @@ def _check_stride(stride: int, side: int | None, spec: Spec) -> None:
         gives = "" if side is None else f", and a tile of {side} px gives {side - 2 * spec.border} px"
         raise MedsegError(
             Code.SIZE_IMPOSSIBLE,
-            "predict.stride",
+            "stride",
             f"{stride} px; tiles agree only on multiples of {spec.size_divisor} px{gives}",
             f"use {usable}, or leave the stride out",
         )
 
 
-def _check_memory(how: OverlapTile, spec: Spec) -> None:
-    sides = [_least(spec)] if how.stride is None else [_least(spec, stride) for stride in how.stride]
-    least = sides[0] * sides[-1] * how.batch * spec.bytes_per_pixel / 2**20
-    if least > how.memory_mb:
+def _check_memory(inferer: OverlapTile, spec: Spec) -> None:
+    sides = [_least(spec)] if inferer.stride is None else [_least(spec, stride) for stride in inferer.stride]
+    least = sides[0] * sides[-1] * inferer.batch * spec.bytes_per_pixel / 2**20
+    if least > inferer.memory_mb:
         raise MedsegError(
             Code.KEYWORD_INVALID,
-            "predict.memory_mb",
-            f"{how.memory_mb} MiB; {how.batch} of the smallest tiles ({sides[0]}×{sides[-1]} px) take "
-            f"{least:.0f} MiB",
-            f"give at least {int(least) + 1}, or lower predict.batch",
+            "memory_mb",
+            f"{inferer.memory_mb} MiB; {inferer.batch} of the smallest tiles ({sides[0]}×{sides[-1]} px) "
+            f"take {least:.0f} MiB",
+            f"give at least {int(least) + 1}, or lower batch",
         )
 
 
@@ -176,22 +176,22 @@ def _stride(side: int, spec: Spec) -> int:
 
 
 def _starts(canvas: int, side: int, stride: int | None, spec: Spec) -> list[int]:
-    """Where tiles start along an axis; one is enough where it is as long as the canvas."""
+    """Starts of tiles along an axis; one is enough where it is as long as the canvas."""
     if side == canvas:
         return [0]
     border = 2 * spec.border
     return covering_starts(canvas - border, side - border, stride or _stride(side, spec))
 
 
-def _cheapest(canvas: Pair, how: OverlapTile, spec: Spec) -> Pair:
+def _cheapest(canvas: Pair, inferer: OverlapTile, spec: Spec) -> Pair:
     """The tile whose starts have the fewest pixels to compute, among those that fit in memory."""
-    strides = how.stride or (None, None)
+    strides = inferer.stride or (None, None)
     (rows, row_work), (columns, column_work) = (
         _work(side, stride, spec) for side, stride in zip(canvas, strides, strict=True)
     )
     area = np.multiply.outer(rows, columns)
     work = np.multiply.outer(row_work, column_work).astype(float)
-    work[area * how.batch * spec.bytes_per_pixel > how.memory_mb * 2**20] = np.inf
+    work[area * inferer.batch * spec.bytes_per_pixel > inferer.memory_mb * 2**20] = np.inf
     row, column = np.unravel_index(work.argmin(), work.shape)
     return int(rows[row]), int(columns[column])
 

@@ -1,4 +1,4 @@
-"""One predictor that sees each input several times: at several scales, and mirrored left to right.
+"""Test-time augmentation: a predictor that sees each input at several scales, and mirrored left to right.
 
 Scores of every view are brought back to the input's size bilinearly. Of the views the mean probability
 counts, or of each class the largest score, as DeepLab fuses its scales (Chen et al. 2017).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,19 +20,21 @@ from medseg.networks.blocks import resized
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """``predictor`` at ``scales``, with ``flip`` also mirrored at each, fused by ``fusion``.
+    """``predictor`` at ``scales``, with a ``flip_axis`` also mirrored along it at each, fused by ``fusion``.
 
-    A scaled side is rounded, then raised to the next that the predictor takes.
+    The axis is the one of a slice (H, W) that runs from left to right; see
+    :func:`medseg.patches.slabs.flip_axis`. A scaled side is rounded, then raised to the next that the
+    predictor takes.
     """
 
     predictor: Predictor
     scales: Sequence[float] = (1.0,)
     fusion: Fusion = "mean"
-    flip: bool = False
+    flip_axis: Literal["h", "w"] | None = None
 
     @property
     def spec(self) -> Spec:
-        """What the predictor takes and gives."""
+        """The form of the predictor's input and output."""
         return self.predictor.spec
 
     def __call__(self, batch: Tensor) -> Tensor:
@@ -50,7 +53,9 @@ class TestTimeAugmentation:
         """Logits (B, K, H, W) of each view, on the predictor's device."""
         for scale in self.scales:
             sides = (self.spec.size_from(max(1, round(side * scale))) for side in batch.shape[-2:])
-            seen = resized(batch, tuple(sides))
-            yield resized(self.predictor(seen), batch.shape)
-            if self.flip:
-                yield resized(self.predictor(seen.flip(-1)).flip(-1), batch.shape)
+            scaled = resized(batch, tuple(sides))
+            yield resized(self.predictor(scaled), batch.shape)
+            if self.flip_axis is not None:
+                dim = {"h": -2, "w": -1}[self.flip_axis]
+                mirrored = self.predictor(scaled.flip(dim)).flip(dim)
+                yield resized(mirrored, batch.shape)

@@ -1,4 +1,4 @@
-"""`card.md` of a model folder: what the model is, what it was trained on, what it expects, in words."""
+"""The text of a model folder's `card.md`: the network, its training and the scans that it expects."""
 
 from __future__ import annotations
 
@@ -12,34 +12,38 @@ if TYPE_CHECKING:
 
 
 def card(description: Description, parameters: int, members: int) -> str:
-    """`card.md`: what the model is, what it was trained on, what it expects, in words."""
+    """Write the text of `card.md`; `parameters` are those of one member."""
     names = ", ".join(description.class_list().foreground_names)
     keywords = f" ({domain.words(description.keywords)})" if description.keywords else ""
     plural = "" if members == 1 else "s"
-    trained = "\n".join(f"- {member}: {domain.words(told)}" for member, told in description.trained.items())
-    like = "\n".join(f"- {line}" for line in domain.lines(description.domain))
-    what = f"{NOUNS[description.unit]}s"
+    trained = "\n".join(f"- {member}: {domain.words(facts)}" for member, facts in description.trained.items())
+    trained_on = "\n".join(f"- {line}" for line in domain.lines(description.domain))
+    inputs = f"{NOUNS[description.unit]}s"
     return f"""# {description.name}
 
 Labels {names} in {_input_words(description)}.
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
 - prediction: {_prediction(description)}
-- use: `medseg segment {what.upper()} OUT --model THIS_FOLDER`
+- use: `medseg segment {inputs.upper()} OUT --model THIS_FOLDER`
 
 ## Trained
 {trained}
 
 ## Domain
-What the training {what} were like{_UNLIKE[description.unit]}.
+What the training {inputs} were like{_UNLIKE[description.unit]}.
 
-{like}
+{trained_on}
 
 Not a medical device: every label map needs a qualified reader's review.
 """
 
 
-_UNLIKE = {"mm": "; scans unlike them come back with a note and need review", "px": ""}
+_UNLIKE = {
+    "mm": "; scans unlike them come back with a note and need review. Voxel sizes\n"
+    "are along right, anterior, superior",
+    "px": "",
+}
 
 
 def _input_words(description: Description) -> str:
@@ -53,7 +57,7 @@ def _input_words(description: Description) -> str:
 def _prediction(description: Description) -> str:
     views = ""
     if description.several_views:
-        flipped = ", also mirrored" if description.flip else ""
+        flipped = ", also mirrored left to right" if description.flip else ""
         scales = ", ".join(f"{scale:g}" for scale in description.scales)
         views = f" at scales {scales}{flipped}, fused by {description.scale_fusion}"
     joined = f", planes joined by {description.ensemble}" if len(description.planes) > 1 else ""

@@ -1,4 +1,4 @@
-"""What `model.json` holds: all that is needed to use a trained network, as one frozen tree."""
+"""The content of `model.json`: all that is needed to use a trained network, as one frozen tree."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from medseg import names
 from medseg.classes import ClassList
 from medseg.grid import Plane, planes_of
 from medseg.model.domain import Domain
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Foreground, Intensity
+from medseg.preprocess.prepare import PreparePlan
 
 Fusion = Literal["mean", "max"]
-"""How scores of several scales are joined."""
+"""Rule that joins the scores of several scales."""
 
 MEMORY_MB = 1024
 """Memory that a batch of tiles may take, unless a model or recipe says otherwise."""
@@ -53,7 +55,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class _ClassRow(BaseModel):
-    """What a row of `classes` must hold."""
+    """The form of a row of `classes`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -138,27 +140,39 @@ class Description(BaseModel):
         """The probability above which a pixel lies in each of overlapping masks; none of other classes."""
         return {name: self.thresholds.get(name, THRESHOLD) for name in self.class_list().masks}
 
-    def geometry(self) -> GeometryPlan:
-        """What is done to a scan's geometry before the network sees it."""
-        return GeometryPlan(self.spacing_mm, self.crop, self.crop_margin, self.foreground, self.spacing_px)
+    def preprocessing(self) -> PreparePlan:
+        """The steps from a scan to what the network sees."""
+        geometry = GeometryPlan(
+            spacing_mm=self.spacing_mm,
+            crop=self.crop,
+            crop_margin=self.crop_margin,
+            foreground=self.foreground,
+            spacing_px=self.spacing_px,
+        )
+        return PreparePlan(geometry, self.n4, self.intensity)
 
     @property
     def several_views(self) -> bool:
-        """Whether networks see each slice more than once: at several scales, or mirrored."""
+        """True if networks see each slice more than once: at several scales, or mirrored."""
         return self.scales != (1.0,) or self.flip
 
 
 class Member(BaseModel):
-    """One file of weights: a fold's, or of a fold that of its ``plane``; without one, for all planes."""
+    """A file of weights in the model folder: of a fold, for one ``plane`` or, without it, for all of them."""
 
     name: str
     file: str
     sha256: str
     plane: Plane | None = None
 
+    @field_validator("name", "file")
+    @classmethod
+    def _stays_in_the_folder(cls, value: str) -> str:
+        return names.check_name(value, "model.json, members")
+
 
 class ModelFile(BaseModel):
-    """What is used of `model.json`."""
+    """The part of `model.json` that is used; what wrote it is left out."""
 
     parameters: int
     members: Annotated[tuple[Member, ...], Field(min_length=1)]

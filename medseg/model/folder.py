@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 import medseg
-from medseg import files, networks
+from medseg import files, names, networks
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane
 from medseg.model.card import card
@@ -20,6 +20,8 @@ from medseg.model.description import Description, Member, ModelFile
 from medseg.networks.contract import Network
 
 FORMAT = 1
+MODEL_JSON = "model.json"
+CARD = "card.md"
 
 
 def export(
@@ -30,78 +32,79 @@ def export(
 ) -> None:
     """Write a model folder: `members` maps a member's name (`fold0`) to its state dict.
 
-    `planes` names the plane of each member that is for one of several alone.
+    `planes` names the plane of each member that is for one of several alone. All files appear together;
+    weights and graphs of a model that lay there before are removed. Raises NAME_INVALID, DISK_FULL.
     """
-    rows = []
-    for name, state in members.items():
-        path = folder / f"{name}.safetensors"
-        with files.written_aside(path) as part:
-            safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, part)
-        alone = {"plane": planes[name]} if planes and name in planes else {}
-        rows.append({"name": name, "file": path.name, "sha256": files.sha256(path), **alone})
-    for stale in set(folder.glob("*.safetensors")) - {folder / str(r["file"]) for r in rows}:
-        stale.unlink()
     count = sum(p.numel() for p in build_network(description).parameters())
-    tree = {
-        "format": FORMAT,
-        "medseg": medseg.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "parameters": count,
-        "members": rows,
-        "description": description.model_dump(mode="json"),
-    }
-    files.write_text(folder / "card.md", card(description, count, len(rows)))
-    files.write_json(folder / "model.json", tree)
+    rows = []
+    with files.written_together(folder, MODEL_JSON, without=weights_and_graphs(folder)) as part:
+        for name, state in members.items():
+            path = part / f"{names.check_name(name, folder)}.safetensors"
+            with files.written_aside(path) as unfinished:
+                safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, unfinished)
+            plane = {"plane": planes[name]} if planes and name in planes else {}
+            rows.append({"name": name, "file": path.name, "sha256": files.sha256(path), **plane})
+        tree = {
+            "format": FORMAT,
+            "medseg": medseg.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "parameters": count,
+            "members": rows,
+            "description": description.model_dump(mode="json"),
+        }
+        files.write_text(part / CARD, card(description, count, len(rows)))
+        files.write_json(part / MODEL_JSON, tree)
+
+
+def weights_and_graphs(folder: Path) -> list[Path]:
+    """The files of a model folder that belong to its members: `*.safetensors` and `*.onnx`."""
+    return [*folder.glob("*.safetensors"), *folder.glob("*.onnx")]
 
 
 def read(folder: Path) -> ModelFile:
-    """Read `model.json` alone, without the weights; raises NOT_A_MODEL."""
-    return _checked(read_json(folder), folder / "model.json")
+    """Read `model.json` alone, without the weights; raises NOT_A_MODEL, NAME_INVALID."""
+    path = folder / MODEL_JSON
+    try:
+        model = ModelFile.model_validate(read_json(folder))
+    except ValidationError as error:
+        wrong = {".".join(map(str, e["loc"])) for e in error.errors()}
+        details = f"keys missing, unknown or of a wrong type: {', '.join(sorted(wrong))}"
+        raise _not_a_model(path, details) from None
+    planes = model.description.planes
+    if stray := [m for m in model.members if m.plane not in (None, *planes)]:
+        details = f"{stray[0].name} is for the {stray[0].plane} plane, the model for {', '.join(planes)}"
+        raise _not_a_model(path, details)
+    return model
 
 
 def read_json(folder: Path) -> dict[str, Any]:
     """`model.json` as it stands in the file; raises NOT_A_MODEL."""
-    path = folder / "model.json"
+    path = folder / MODEL_JSON
     if not path.is_file():
         raise _not_a_model(folder, "no model.json")
     try:
         tree = files.read_json(path)
     except ValueError as error:
         raise _not_a_model(path, f"not readable: {error!r}") from None
-    found = tree.get("format") if isinstance(tree, dict) else None
-    if found != FORMAT:
-        raise _not_a_model(path, f"format {found}, this medseg reads {FORMAT}")
+    version = tree.get("format") if isinstance(tree, dict) else None
+    if version != FORMAT:
+        raise _not_a_model(path, f"format {version}, this medseg reads {FORMAT}")
     return dict(tree)
 
 
-def _checked(tree: Mapping[str, Any], where: Path) -> ModelFile:
-    try:
-        held = ModelFile.model_validate(tree)
-    except ValidationError as error:
-        wrong = {".".join(map(str, e["loc"])) for e in error.errors()}
-        raise _not_a_model(
-            where, f"keys missing, unknown or of a wrong type: {', '.join(sorted(wrong))}"
-        ) from None
-    planes = held.description.planes
-    if stray := [m for m in held.members if m.plane not in (None, *planes)]:
-        found = f"{stray[0].name} is for the {stray[0].plane} plane, the model for {', '.join(planes)}"
-        raise _not_a_model(where, found)
-    return held
-
-
 def load_network(folder: Path, member: str) -> tuple[Description, Network]:
-    """One member's network with its weights, on the CPU, in evaluation mode; for looking inside it.
+    """Load one member's network with its weights, on the CPU, in evaluation mode; for looking inside it.
 
     The description is as if there were one plane: the member's, or the first of those that it is for. Raises
-    as :func:`load` does.
+    as :func:`read` and :func:`load_member` do.
     """
-    held = read(folder)
-    row = next((m for m in held.members if m.name == member), None)
+    model = read(folder)
+    row = next((m for m in model.members if m.name == member), None)
     if row is None:
         raise _not_a_model(folder, f"no member {member}")
-    about = held.description.model_copy(update={"plane": row.plane or held.description.planes[0]})
-    return about, load_member(folder, row, about).eval()
+    description = model.description.model_copy(update={"plane": row.plane or model.description.planes[0]})
+    return description, load_member(folder, row, description).eval()
 
 
 def choose_members(model: ModelFile, folder: Path, names: Sequence[str] | None) -> list[Member]:
@@ -116,15 +119,21 @@ def choose_members(model: ModelFile, folder: Path, names: Sequence[str] | None) 
 
 
 def load_member(folder: Path, member: Member, description: Description) -> Network:
-    """One member's network with its weights, on the CPU; raises MODEL_TAMPERED, WEIGHTS_DO_NOT_FIT."""
-    path = folder / Path(member.file).name
+    """Load one member's network with its weights, on the CPU.
+
+    Raises MODEL_TAMPERED for a file that is missing, damaged or another than the one of `model.json`, and
+    WEIGHTS_DO_NOT_FIT.
+    """
+    path = folder / member.file
     if not path.is_file() or files.sha256(path) != member.sha256:
-        raise MedsegError(
-            Code.MODEL_TAMPERED, path, "missing, or its sha256 differs from model.json", "export it again"
-        )
+        raise _tampered(path, "missing, or its sha256 differs from model.json")
     network = build_network(description)
     try:
-        network.load_state_dict(safetensors.torch.load_file(path))
+        state = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise _tampered(path, f"no readable weights: {error}") from None
+    try:
+        network.load_state_dict(state)
     except RuntimeError as error:
         text = " ".join(str(error).split())[:300]
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, text, "export the model again") from None
@@ -132,7 +141,7 @@ def load_member(folder: Path, member: Member, description: Description) -> Netwo
 
 
 def build_network(description: Description) -> Network:
-    """The network that a model folder describes, with drawn weights."""
+    """Build the network that a model folder describes, with drawn weights."""
     return networks.build(
         description.network,
         in_channels=len(description.channels) * description.depth,
@@ -140,6 +149,10 @@ def build_network(description: Description) -> Network:
         multilabel=description.class_list().multilabel,
         **description.keywords,
     )
+
+
+def _tampered(path: Path, details: str) -> MedsegError:
+    return MedsegError(Code.MODEL_TAMPERED, path, details, "copy the model folder again, or export it again")
 
 
 def _not_a_model(where: Path, details: str) -> MedsegError:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medseg.grid import centre_crop
 from medseg.networks.blocks import convs
 from medseg.networks.contract import Count, Network, Share, he_
 from medseg.networks.upsample import Way, doubler
@@ -75,12 +76,6 @@ class UNet(Network):
         x = self.bottom(x)  # (B, width · 2^depth, H / 2^depth, W / 2^depth)
         for i in reversed(range(len(skips))):
             x = self.ups[i](x)  # (B, width · 2^i, H / 2^i, W / 2^i)
-            skip = centre(skips[i], x.shape) if self.border else skips[i]
+            skip = centre_crop(skips[i], x.shape) if self.border else skips[i]
             x = self.decoders[i](torch.cat((skip, x), 1))
         return self.head(x)  # type: ignore[no-any-return]
-
-
-def centre(x: Tensor, size: torch.Size) -> Tensor:
-    """The middle of ``x`` (B, C, H, W) with the height and width that ``size`` ends with."""
-    top, left = (x.shape[-2] - size[-2]) // 2, (x.shape[-1] - size[-1]) // 2
-    return x[:, :, top : top + size[-2], left : left + size[-1]]

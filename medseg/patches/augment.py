@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.grid import Plane
+from medseg.grid import Plane, centre_crop
 from medseg.patches import elastic
 from medseg.patches.slabs import FLIP_AXIS, Flip, slice_axes
 
@@ -257,7 +257,7 @@ def move(
         ]
         labels = indices.squeeze(1).to(labels.dtype)
     else:
-        patches, labels, *maps = (centre(array, window) for array in (patches, labels, *maps))
+        patches, labels, *maps = (centre_crop(array, window) for array in (patches, labels, *maps))
     for axis, flips in ((-2, draws.flip_h), (-1, draws.flip_w)):
         chosen = torch.from_numpy(flips).to(patches.device)
         patches = torch.where(chosen.view(-1, 1, 1, 1), patches.flip(axis), patches)
@@ -302,12 +302,6 @@ def change_grey(patches: Tensor, draws: AugmentParams) -> Tensor:
     if draws.noise.any():
         patches = patches + _per_patch(draws.noise, patches) * _white_noise(patches, draws.noise_seed)
     return patches
-
-
-def centre(array: Tensor, size: Pair) -> Tensor:
-    """Cut the middle (…, h, w) out of (…, H, W), as a view."""
-    top, left = ((n - m) // 2 for n, m in zip(array.shape[-2:], size, strict=True))
-    return array[..., top : top + size[0], left : left + size[1]]
 
 
 def _resampling(draws: AugmentParams) -> bool:

@@ -118,6 +118,12 @@ def grid_from_json(value: Mapping[str, Any]) -> Grid:
     return Grid((x, y, z), np.array(value["affine"], dtype=np.float64), value["unit"])
 
 
+def ras_spacing(grid: Grid) -> tuple[float, float, float]:
+    """Voxel edge lengths along R, A and S, each of the grid's own axis that is nearest to it, in its unit."""
+    right, anterior, superior = (grid.spacing[axis] for axis in _file_axes(_orientation(grid)))
+    return right, anterior, superior
+
+
 def apply(volume: Volume, plan: GeometryPlan) -> tuple[Volume, Record]:
     """Bring a scan (C, X, Y, Z) to RAS+, then to the plan's spacing, then into its box.
 

@@ -1,11 +1,11 @@
-"""The code that MLflow keeps with a trained network and runs to load it (models from code: no pickle).
+"""Code that MLflow keeps with a trained network and runs to load it: models from code, without pickle.
 
-It is given to MLflow as a file, not imported by medseg. Loading needs medseg installed.
+MLflow gets it as a file; medseg never imports it. Loading needs medseg installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,69 +15,70 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class Segmenter(PythonModel):  # type: ignore[misc]
-    """Labels the scans that a table names, through the same function as `medseg segment`."""
+    """Segment the scans that a table names, case by case as `medseg segment` does."""
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """A row per case: its label map (a path below `params["out"]`), sizes, quality; or the code why not.
+        """Give a row for each case: its label map (below `params["out"]`), sizes, quality; or a code.
 
         Masks that may overlap have a path each, `label_map_<mask>`. The table has one column of paths per
-        channel, named `image` if there is only one; an image holds all.
+        channel, named `image` if there is only one; an image holds all. A case is named after its first
+        file, or by a column `case`; where two rows have one name, neither is used. What is done is skipped.
+        Raises WORK_IN_USE while another command writes to the folder.
         """
-        from medseg.infer import loading, results
+        from medseg.infer import batch, loading
 
         given = params or {}
         model = loading.load(Path(context.artifacts["model"]), device=given.get("device", "cpu"))
         out = Path(given.get("out", "segmentations"))
-        out.mkdir(parents=True, exist_ok=True)
-        cases = [_channels(row, model.description) for row in model_input.to_dict("records")]
-        names = _names([next(iter(paths.values())) for paths in cases])
-        rows = [
-            _row(paths, model, results.label_map(out, name, model.description.unit))
-            for paths, name in zip(cases, names, strict=True)
-        ]
+        tasks = [_task(row, model.description, out) for row in model_input.to_dict("records")]
+        labels = [task.label for task in tasks]
+        with batch.lock(out):
+            rows = [_row(task, model, labels.count(task.label) > 1) for task in tasks]
         return pd.DataFrame(rows)
 
 
-def _channels(row: Mapping[Any, Any], about: Any) -> dict[str, Path]:
-    if len(about.channels) == 1 or about.unit == "px":
-        return dict.fromkeys(about.channels, Path(row["image"]))
-    return {channel: Path(row[channel]) for channel in about.channels}
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """A name for each file's label map; a number is added to a name that comes again."""
+def _task(row: Mapping[Any, Any], description: Any, out: Path) -> Any:
+    from medseg.infer import batch, results
     from medseg.io import scans
+    from medseg.names import check_name
 
-    names: list[str] = []
-    for path in paths:
-        stem = scans.stem(path)
-        name, count = stem, 1
-        while name in names:
-            count += 1
-            name = f"{stem}_{count}"
-        names.append(name)
-    return names
+    if len(description.channels) == 1 or description.unit == "px":
+        channels = dict.fromkeys(description.channels, Path(row["image"]))
+    else:
+        channels = {channel: Path(row[channel]) for channel in description.channels}
+    file = next(iter(channels.values()))
+    named = row.get("case")
+    name = check_name(named if isinstance(named, str) and named else scans.stem(file), file)
+    label = results.label_map(out, name, description.unit)
+    return batch.Task(name, channels, label, {"case": name, "file": str(file)})
 
 
-def _row(paths: Mapping[str, Path], model: Any, out: Path) -> dict[str, Any]:
-    from medseg.errors import MedsegError
-    from medseg.infer import segment
+def _row(task: Any, model: Any, is_duplicate: bool) -> dict[str, Any]:  # noqa: FBT001 - of one caller
+    from medseg.errors import Code, Finding
+    from medseg.infer import batch, results
 
-    first = {"image": str(next(iter(paths.values())))}
     masks = model.description.class_list().masks
     columns = [f"label_map_{mask}" for mask in masks] or ["label_map"]
-    try:
-        made = segment.segment_file(paths, model, out)
-    except MedsegError as refused:
-        told = {"code": str(refused.code), "note": refused.finding.details}
-        return {**first, **dict.fromkeys(columns, ""), **told}
-    about = made.to_json()
-    sizes = {f"size_{name}": float(value) for name, value in made.sizes.items()}
-    maps = dict(zip(columns, map(str, made.label_paths), strict=True))
-    told = {"code": "", "note": "; ".join(note["code"] for note in about["notes"])}
-    return {**first, **maps, **told, **sizes, "size_unit": about["size_unit"], "quality": float(made.quality)}
+    if is_duplicate:
+        how_to_fix = "name each case in a column `case`"
+        details = f"several rows would be the case {task.case}: {how_to_fix}"
+        outcome = batch.excluded(
+            task, masks, Finding(Code.DUPLICATE_CASE, str(task.file), details, how_to_fix)
+        )
+    else:
+        outcome = batch.run_or_exclude(task, model, batch.Settings())
+    image = {"image": str(task.file)}
+    if outcome.finding is not None:
+        reason = {"code": str(outcome.finding.code), "note": outcome.finding.details}
+        return {**image, **dict.fromkeys(columns, ""), **reason}
+    metadata = outcome.metadata
+    maps = dict(zip(columns, map(str, results.label_files(task.label, masks)), strict=True))
+    notes = {"code": "", "note": "; ".join(note["code"] for note in metadata["notes"])}
+    sizes = {f"size_{name}": float(size) for name, size in metadata["sizes"].items()}
+    quality = {"size_unit": metadata["size_unit"], "quality": float(metadata["quality"])}
+    return {**image, **maps, **notes, **sizes, **quality}
 
 
 set_model(Segmenter())

@@ -105,8 +105,9 @@ def _signature(columns: Sequence[str], classes: ClassList) -> Any:
         ColSpec(DataType.string, "size_unit", required=False),
         ColSpec(DataType.double, "quality", required=False),
     ]
+    case = ColSpec(DataType.string, "case", required=False)
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, column) for column in columns]),
+        inputs=Schema([*(ColSpec(DataType.string, column) for column in columns), case]),
         outputs=Schema([*(ColSpec(DataType.string, column) for column in told), *sizes, *last]),
         params=ParamSchema(
             [

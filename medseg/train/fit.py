@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from medseg import files
 from medseg.device import resolve_precision
 from medseg.errors import Code, MedsegError
+from medseg.grid import centre_crop
 from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
 from medseg.train.fabric import compile_problem, deterministic, first_line, open_fabric, seeded
@@ -334,9 +335,7 @@ def _coded(patches: int) -> Iterator[None]:
 
 def _fitted(labels: Tensor, logits: Logits) -> Tensor:
     """Cut labels or weights to where a network of valid convolutions predicts: the middle (B, H', W')."""
-    height, width = (logits if isinstance(logits, Tensor) else logits[0]).shape[-2:]
-    top, left = (labels.shape[-2] - height) // 2, (labels.shape[-1] - width) // 2
-    return labels[..., top : top + height, left : left + width]
+    return centre_crop(labels, (logits if isinstance(logits, Tensor) else logits[0]).shape)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

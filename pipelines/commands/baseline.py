@@ -22,11 +22,13 @@ from medseg.config.recipe import Recipe, Tracking
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError, refusal
 from medseg.infer import results
-from medseg.infer.segment import Result, measure_sizes, write_label_names
+from medseg.infer.results import Result
+from medseg.infer.segment import measure_sizes
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
-from medseg.preprocess import intensity
-from medseg.preprocess.intensity import NormalizedVolume
+from medseg.preprocess import geometry
+from medseg.preprocess.geometry import GeometryPlan
+from medseg.preprocess.prepare import PreparePlan, prepare
 from medseg.volume import Volume
 from pipelines import scoring
 from pipelines.case_tables import case_files, cases, roles
@@ -132,8 +134,9 @@ def darkest_first(recipe: Recipe, training: Sequence[CaseFiles]) -> tuple[int, .
     for paths in training:
         case, _ = checks.read_case(paths, classes)
         if case is not None and case.label is not None:
-            volume = _normalized(case.image, recipe)
-            by_case.append(fcm.class_greys(volume, case.label.array[0], len(classes)))
+            volume, record = prepare(case.image, _plan(recipe))
+            label = geometry.apply_to_labels(case.label, record).array[0]
+            by_case.append(fcm.class_greys(volume, label, len(classes)))
     greys = np.array(by_case)[:, 1:]
     counts = np.isfinite(greys).sum(axis=0)
     if absent := [name for name, n in zip(classes.foreground_names, counts, strict=True) if not n]:
@@ -147,12 +150,10 @@ def darkest_first(recipe: Recipe, training: Sequence[CaseFiles]) -> tuple[int, .
     return tuple(int(k) + 1 for k in np.argsort(means, kind="stable"))
 
 
-def _normalized(image: Volume, recipe: Recipe) -> NormalizedVolume:
-    """A case on its own grid, its bias field corrected where the recipe says so, with its z-score."""
-    image = intensity.correct_bias(image) if recipe.preprocess.n4 else image
-    return NormalizedVolume(
-        image.array, image.grid, intensity.measure(image, recipe.preprocess.foreground, "zscore")
-    )
+def _plan(recipe: Recipe) -> PreparePlan:
+    """The z-score, the bias field corrected where the recipe says so; neither spacing nor crop."""
+    preprocess = recipe.preprocess
+    return PreparePlan(GeometryPlan(foreground=preprocess.foreground), preprocess.n4, "zscore")
 
 
 def _cluster_all(job: Job, tasks: Sequence[Task], order: tuple[int, ...]) -> None:
@@ -164,10 +165,9 @@ def _cluster_all(job: Job, tasks: Sequence[Task], order: tuple[int, ...]) -> Non
             except MedsegError as error:  # it is scored as a missing prediction
                 job.say.line(f"  {task.case.name}: no prediction: {error.finding}")
                 continue
-            write_label_names(task.out.parent, classes)
-            results.write(result.labels, classes, task.out)
-            metadata = {"case": task.case.name, **result.to_json(), "members": ["fuzzy c-means"]}
-            files.write_json(results.metadata_path(task.out), metadata)
+            results.write_label_names(task.out.parent, classes)
+            about = {"case": task.case.name, "members": ["fuzzy c-means"]}
+            results.write(result, classes, task.out, "fuzzy c-means", about)
             bar.to(n, task.case.name)
 
 
@@ -177,10 +177,11 @@ def _cluster(recipe: Recipe, task: Task, order: tuple[int, ...]) -> Result:
     if image is None:
         raise refusal(findings)
     read = time.monotonic()
-    clustering = fcm.label(_normalized(image, recipe), order, rule=recipe.preprocess.foreground)
+    volume, record = prepare(image, _plan(recipe))
+    clustering = fcm.label(volume, order, rule=recipe.preprocess.foreground)
     classes = recipe.data.class_list()
-    labels = Volume(classes.to_values(clustering.labels[None]), image.grid, image.source)
+    indices = geometry.undo(Volume(clustering.labels[None], record.ready), record).array
+    labels = Volume(classes.to_values(indices), image.grid, image.source)
     seconds = {"read": read - started, "predict": time.monotonic() - read}
-    sizes = measure_sizes(labels, classes)
-    quality, kind = clustering.quality, clustering.quality_kind
-    return Result(labels, None, sizes, quality, kind, seconds, tuple(findings))
+    sizes, quality = measure_sizes(labels, classes), (clustering.quality, clustering.quality_kind)
+    return Result(labels, None, sizes, *quality, seconds, tuple(findings))

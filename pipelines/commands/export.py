@@ -11,41 +11,58 @@ from medseg.errors import Code, MedsegError
 from medseg.infer import loading
 from medseg.model import folder as model_folder
 from medseg.model import onnx_graph
+from medseg.model.folder import CARD, MODEL_JSON
 from pipelines.workfolder import Work
+
+_LOCK = ".lock"
 
 
 def run(work: Path, folder: Path, say: Reporter, *, onnx: bool = False) -> None:
-    """Load the model (every sha256 is checked), then copy it file by file, `model.json` last.
+    """Load the model (every sha256 is checked), then copy its files to `folder`: all of them or none.
 
-    With `onnx` each member is written as an ONNX graph, too. Graphs and members of a model that lay here
-    before go.
+    With `onnx` each member is written as an ONNX graph, too. The members and graphs of a model that lay in
+    `folder` before are removed once the new ones are complete. Raises USAGE for a folder of other files,
+    WORK_IN_USE, NOT_EXPORTABLE.
     """
     source = Work(work).model
-    model = loading.load(source)
-    if folder.exists() and (
-        not folder.is_dir() or (any(folder.iterdir()) and not (folder / "model.json").is_file())
-    ):
-        raise MedsegError(Code.USAGE, folder, "holds something else than a model", "name a new folder")
-    for stale in folder.glob("*.onnx"):
-        stale.unlink()
-    names = sorted(p.name for p in source.iterdir() if p.suffix in {".safetensors", ".md"})
-    for name in [*names, "model.json"]:
-        with files.written_aside(folder / name) as part:
-            shutil.copyfile(source / name, part)
-    named = {Path(member.file).name for member in model_folder.read(folder).members}
-    for unnamed in {p.name for p in folder.glob("*.safetensors")} - named:
-        (folder / unnamed).unlink()
-    if onnx:
-        _write_graphs(folder, say)
+    model, members = loading.load(source), model_folder.read(source).members
+    _check_is_model_or_empty(folder)
+    lock, details = folder / _LOCK, "another medseg export is writing there"
+    with files.hold_lock(lock, folder, details, "wait for it to end, or name another folder"):
+        try:
+            stale = model_folder.weights_and_graphs(folder)
+            with files.written_together(folder, MODEL_JSON, without=stale) as part:
+                for name in (*(member.file for member in members), CARD, MODEL_JSON):
+                    if name != CARD or (source / CARD).is_file():
+                        with files.written_aside(part / name) as unfinished:
+                            shutil.copyfile(source / name, unfinished)
+                lines = _write_graphs(source, part) if onnx else []
+        finally:
+            lock.unlink(missing_ok=True)  # while it is held, so that a model folder holds a model alone
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    for line in lines:
+        say.line(line)
     say.result(
         f"{folder}: {model.description.network}, {model.parameters:,} parameters, sha256 {model.sha256[:12]}"
     )
 
 
-def _write_graphs(folder: Path, say: Reporter) -> None:
-    for member in model_folder.read(folder).members:
-        about, network = model_folder.load_network(folder, member.name)
-        window = network.size_from(about.window[0]), network.size_from(about.window[1])
+def _check_is_model_or_empty(folder: Path) -> None:
+    if not folder.exists():
+        return
+    is_empty = folder.is_dir() and all(p.name == _LOCK or files.is_part(p) for p in folder.iterdir())
+    if not is_empty and not (folder / MODEL_JSON).is_file():
+        raise MedsegError(Code.USAGE, folder, "holds something else than a model", "name a new folder")
+
+
+def _write_graphs(source: Path, folder: Path) -> list[str]:
+    """Write each member of the model as a graph into `folder`, and give a line for the user about each."""
+    lines = []
+    for member in model_folder.read(source).members:
+        description, network = model_folder.load_network(source, member.name)
+        window = network.size_from(description.window[0]), network.size_from(description.window[1])
         free = onnx_graph.write(folder / f"{member.name}.onnx", network, window)
-        sides = "any size that it takes" if free else f"{window[0]}×{window[1]} px"
-        say.line(f"{member.name}.onnx: slabs of {sides}, as ONNX Runtime agrees")
+        sides = "any size that the network takes" if free else f"{window[0]}×{window[1]} px"
+        lines.append(f"{member.name}.onnx: slabs of {sides}; ONNX Runtime gives the same logits")
+    return lines

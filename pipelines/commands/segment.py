@@ -5,11 +5,11 @@ Every input ends as done, done with note, skipped (its result is there already) 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import medseg
 from medseg import files
@@ -17,20 +17,22 @@ from medseg.console import Reporter
 from medseg.device import choose
 from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.grid import NOUNS
-from medseg.infer import loading, results
+from medseg.infer import batch, loading, results
+from medseg.infer.batch import Outcome, Task
 from medseg.infer.loading import Model
-from medseg.infer.segment import segment_file, write_label_names
 from medseg.ingest import label_names, quarantine
 from medseg.ingest.tree import files_under
-from medseg.io import affine_checks, scans
-from medseg.resources import coded_out_of_memory
+from medseg.io import scans
+from medseg.model.description import Description
+from medseg.names import check_name, joined
 
-LESS_MEMORY = "free some memory, take --device cpu, or lower batch or memory_mb in model.json"
+_LONGEST_FILE_NAME = 225
+"""Bytes; a name may have 255, and a temporary one has a prefix."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line asks for."""
+    """Options of the command line."""
 
     model: Path
     mode: str | None = None
@@ -41,16 +43,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Input:
-    """One case to segment; `channels` are its files by the model's channel names."""
+    """One case to segment, and the reason why it cannot be used where its name is taken or impossible."""
 
-    case: str
-    file: Path
-    channels: Mapping[str, Path]
+    task: Task
+    reason: Finding | None = None
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the command was given: cases, all their files, and the files that were left out.
+    """The cases that the command was given, all their files, and the files that were left out.
 
     `unit` tells scans (mm) from images (px).
     """
@@ -60,218 +61,249 @@ class Inputs:
     left_out: tuple[Path, ...]
     unit: scans.Unit = "mm"
 
-    @property
-    def named_like_labels(self) -> int:
-        """How many of the files left out are scans (or images) by their suffix, label maps by their name."""
-        return sum(
-            scans.detect_kind(path) == self.unit and label_names.is_label(scans.stem(path))
-            for path in self.left_out
-        )
-
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one input."""
+class _Source:
+    """A file among the inputs, and the folders between it and the input folder that it was found in."""
 
-    status: str
-    told: Mapping[str, Any]
-    finding: Finding | None = None
+    path: Path
+    folders: tuple[str, ...] = ()
 
 
 def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
-    """Segment every scan among `inputs` (files or folders) into `out`."""
+    """Segment every scan among `inputs` (files or folders) into `out`, one command at a time."""
     model = loading.load(settings.model, choose(settings.device))
-    about = model.description
-    found = find_inputs(inputs, about.channels, out, settings, about.unit, about.class_list().masks)
-    cases = found.cases
-    if not cases:
-        where, what = ", ".join(map(str, inputs)), NOUNS[about.unit]
-        raise MedsegError(
-            Code.NOTHING_USABLE, where, f"no {what} among the inputs", f"name {what}s or their folder"
-        )
-    write_label_names(out, about.class_list())
-    outcomes: dict[str, Outcome] = {}
-    with say.progress("segmenting", len(cases)) as bar:
-        for n, case in enumerate(cases, 1):
-            outcomes[case.case] = _one(case, model, out, settings)
-            _say(say, case, outcomes[case.case])
-            bar.to(n, case.case)
-    return _conclude(found, outcomes, out, settings, model, say)
+    found = find_inputs(inputs, model.description, out, include_labels=settings.include_labels)
+    if not found.cases:
+        where, noun = ", ".join(map(str, inputs)), NOUNS[found.unit]
+        how_to_fix = f"name {noun}s or their folder"
+        raise MedsegError(Code.NOTHING_USABLE, where, f"no {noun} among the inputs", how_to_fix)
+    asked = batch.Settings(settings.mode, settings.confidence)
+    masks = model.description.class_list().masks
+    with batch.lock(out), say.progress("segmenting", len(found.cases)) as bar:
+        results.write_label_names(out, model.description.class_list())
+        outcomes = []
+        for n, case in enumerate(found.cases, 1):
+            if case.reason is not None:
+                outcomes.append(batch.excluded(case.task, masks, case.reason))
+            else:
+                outcomes.append(batch.run_or_exclude(case.task, model, asked))
+            _say(say, case.task, outcomes[-1])
+            bar.to(n, case.task.case)
+        return _conclude(found, outcomes, out, settings, model, say)
+
+
+# Inputs
 
 
 def find_inputs(
-    inputs: Sequence[Path],
-    channels: Sequence[str],
-    out: Path,
-    settings: Settings,
-    unit: scans.Unit = "mm",
-    masks: Sequence[str] = (),
+    inputs: Sequence[Path], description: Description, out: Path, *, include_labels: bool = False
 ) -> Inputs:
-    """Cases among files and folders, and the files of those folders that were left out.
+    """Find the cases among files and folders, and the files of those folders that are left out.
 
-    A file that was named is always a case. In folders, pictures are left out of a model of scans, scans of
-    one of pictures, and files named like label maps unless asked for; what lies in `out` is not looked at.
-    A model of scans with several channels takes `<case>_<channel>` files of one folder. Raises PATH_MISSING,
-    and USAGE where results would lie among the scans.
+    A file that was named is always a case. In folders, images are left out for a model of scans, scans for
+    one of images, and files named like label maps unless asked for; `out` is not entered. A model of scans
+    with several channels takes `<case>_<channel>` files of one folder.
+
+    A case's name comes from its own path alone: the folders below the input and the file's name without
+    suffix and channel, joined by underscores (`IN/a/b/T1.nii.gz` is `a_b_T1`; see
+    :func:`medseg.names.joined`). A file that was named has no folders. Where two cases have one name, neither
+    is used: DUPLICATE_CASE, unless they are the same file.
+
+    Raises PATH_MISSING, and USAGE where results would lie among the scans or replace other files.
     """
-    found: list[Path] = []
+    unit, noun = description.unit, NOUNS[description.unit]
+    sources: list[_Source] = []
     left_out: list[Path] = []
     for path in inputs:
         if path.is_dir():
             if path.resolve() == out.resolve():
-                raise _among_scans(out, f"label maps would lie among the {NOUNS[unit]}s of {path}")
-            for file in (path / name for name in files_under(path, out)):
-                wanted = scans.detect_kind(file) == unit and (
-                    settings.include_labels or not label_names.is_label(scans.stem(file))
-                )
-                (found if wanted else left_out).append(file)
+                raise _among_scans(out, f"label maps would lie among the {noun}s of {path}")
+            for name in files_under(path, out):
+                file, usable = path / name, scans.detect_kind(path / name) == unit
+                if usable and (include_labels or not label_names.is_label(scans.stem(file))):
+                    sources.append(_Source(file, Path(name).parent.parts))
+                else:
+                    left_out.append(file)
         elif path.exists() or path.is_symlink():
-            found.append(path)
+            sources.append(_Source(path))
         else:
             raise MedsegError(Code.PATH_MISSING, path, "no such file or folder", "check the path")
-    taken = tuple(dict.fromkeys(found))
-    grouped = _unique_names(_by_case(taken, channels, unit))
-    cases = tuple(Input(name, next(iter(c.values())), c) for name, c in grouped)
-    _check_overwriting(cases, out, unit, masks)
-    return Inputs(cases, taken, tuple(dict.fromkeys(left_out)), unit)
+    by_path: dict[Path, _Source] = {}
+    for source in sources:
+        by_path.setdefault(source.path.absolute(), source)
+    cases, masks = _by_case([*by_path.values()], description, out), description.class_list().masks
+    _check_overwriting(cases, out, noun, masks)
+    used = tuple(source.path for source in by_path.values())
+    return Inputs(_without_equal_names(cases, masks), used, tuple(dict.fromkeys(left_out)), unit)
 
 
-def _check_overwriting(cases: Sequence[Input], out: Path, unit: str, masks: Sequence[str]) -> None:
+def _by_case(sources: Sequence[_Source], description: Description, out: Path) -> list[Input]:
+    """Put each case's channels together; a second file for a channel begins a case of the same name.
+
+    An image holds all channels by itself. A scan's channel is the longest of the model's channels that its
+    name ends with after an underscore, in capital or small letters; without any it is the first channel.
+    """
+    channels, unit = description.channels, description.unit
+    by_length = sorted(channels, key=len, reverse=True)
+    cases: dict[tuple[Path, str], list[dict[str, Path]]] = {}
+    folders: dict[tuple[Path, str], tuple[str, ...]] = {}
+    for source in sources:
+        stem = scans.stem(source.path)
+        if len(channels) == 1 or unit == "px":
+            stem_of_case, held = stem, dict.fromkeys(channels, source.path)
+        else:
+            channel = next((c for c in by_length if stem.lower().endswith(f"_{c.lower()}")), None)
+            stem_of_case = stem if channel is None else stem[: -len(channel) - 1]
+            held = {channel or channels[0]: source.path}
+        key = (source.path.parent, stem_of_case)
+        folders[key] = source.folders
+        same_name = cases.setdefault(key, [{}])
+        if same_name[-1].keys() & held.keys():
+            same_name.append({})
+        same_name[-1].update(held)
+    masks = description.class_list().masks
+    return [
+        _named([*folders[key], key[1]], files_by_channel, out, unit, masks)
+        for key, same_name in cases.items()
+        for files_by_channel in same_name
+    ]
+
+
+def _named(
+    parts: Sequence[str], channels: dict[str, Path], out: Path, unit: str, masks: Sequence[str]
+) -> Input:
+    """A case by the parts of its name; with the reason where a file cannot have that name."""
+    file, name = next(iter(channels.values())), joined(parts)
+    try:
+        name = check_name(name, file)
+        task = Task(name, channels, results.label_map(out, name, unit), {"case": name, "file": str(file)})
+        longest = max(len(os.fsencode(path.name)) for path in results.files_of(task.label, masks))
+        if longest > _LONGEST_FILE_NAME:
+            details = f"its label map's name would have {longest} bytes"
+            raise MedsegError(Code.NAME_INVALID, file, details, "give the folder nearer to it as IN")
+    except MedsegError as error:
+        nameless = out / f"unnamed{results.ENDINGS[unit]}"
+        return Input(Task(ascii(name)[1:61], channels, nameless), error.finding)
+    return Input(task)
+
+
+def _check_overwriting(cases: Sequence[Input], out: Path, noun: str, masks: Sequence[str]) -> None:
+    """Refuse an OUT where a label map would replace a scan, or files that no `segment` wrote."""
+    written_before = (out / "labels.json").is_file()
     for case in cases:
-        there = [path for path in case.channels.values() if path.exists()]
-        for label in results.label_files(results.label_map(out, case.case, unit), masks):
-            if label.exists() and any(label.samefile(path) for path in there):
-                raise _among_scans(label, f"the label map would overwrite its {NOUNS[unit]}")
+        if case.reason is not None:
+            continue
+        scans_there = [path for path in case.task.channels.values() if path.exists()]
+        for label in results.label_files(case.task.label, masks):
+            if label.exists() and any(label.samefile(path) for path in scans_there):
+                raise _among_scans(label, f"the label map would overwrite its {noun}")
+            if label.exists() and not written_before:
+                raise _among_scans(label, "the label map would overwrite a file that is no result of segment")
 
 
 def _among_scans(where: Path, details: str) -> MedsegError:
     return MedsegError(Code.USAGE, where, details, "name another folder for OUT")
 
 
-def _by_case(
-    found: Sequence[Path], channels: Sequence[str], unit: scans.Unit
-) -> list[tuple[str, dict[str, Path]]]:
-    """(name, files by channel) of each case; a second file for a channel begins a case of the same name.
-
-    A picture holds all channels by itself.
-    """
-    if len(channels) == 1 or unit == "px":
-        return [(scans.stem(path), dict.fromkeys(channels, path)) for path in found]
-    cases: dict[tuple[Path, str], list[dict[str, Path]]] = defaultdict(lambda: [{}])
-    for path in found:
-        stem = scans.stem(path)
-        ending = next((c for c in channels if stem.lower().endswith(f"_{c.lower()}")), None)
-        name = stem if ending is None else stem[: -len(ending) - 1]
-        channel = ending or channels[0]
-        if channel in cases[(path.parent, name)][-1]:
-            cases[(path.parent, name)].append({})
-        cases[(path.parent, name)][-1][channel] = path
-    return [(name, held) for (_, name), same in cases.items() for held in same]
-
-
-def _unique_names(cases: Sequence[tuple[str, dict[str, Path]]]) -> list[tuple[str, dict[str, Path]]]:
-    """Equal names from different folders get the folder in front; what is still equal gets a number."""
-    often = Counter(name for name, _ in cases)
-    unique: dict[str, dict[str, Path]] = {}
-    for name, channels in cases:
-        parent = next(iter(channels.values())).absolute().parent.name
-        wanted = f"{parent}_{name}" if often[name] > 1 else name
-        free = (wanted, *(f"{wanted}_{n}" for n in range(2, len(cases) + 2)))
-        unique[next(each for each in free if each not in unique)] = channels
-    return list(unique.items())
+def _without_equal_names(cases: Sequence[Input], masks: Sequence[str]) -> tuple[Input, ...]:
+    """Exclude all cases of which two would write one file; of the same files given twice keep the first."""
+    writers: dict[Path, list[Input]] = {}
+    kept: list[Input] = []
+    for case in cases:
+        paths = [] if case.reason is not None else results.files_of(case.task.label, masks)
+        others = {id(other): other for path in paths for other in writers.get(path, [])}
+        if any(_same_files(case.task, other.task) for other in others.values()):
+            continue
+        kept.append(case)
+        for path in paths:
+            writers.setdefault(path, []).append(case)
+    clashes: dict[int, list[Path]] = {}
+    for same in writers.values():
+        for case in same if len(same) > 1 else ():
+            clashes.setdefault(id(case), []).extend(c.task.file for c in same)
+    return tuple(
+        replace(case, reason=_duplicate(case.task, clashes[id(case)])) if id(case) in clashes else case
+        for case in kept
+    )
 
 
-def _one(case: Input, model: Model, out: Path, settings: Settings) -> Outcome:
-    masks = model.description.class_list().masks
-    label = results.label_map(out, case.case, model.description.unit)
-    try:
-        key = _key(case, model, settings)
-        if (
-            told := results.cached_metadata(label, key, confidence=settings.confidence, masks=masks)
-        ) is not None:
-            return Outcome("skipped", told)
-        with coded_out_of_memory(case.file, LESS_MEMORY):
-            made = segment_file(
-                case.channels, model, label, mode=settings.mode, confidence=settings.confidence
-            )
-    except MedsegError as error:
-        results.remove(label, masks)
-        return Outcome("excluded", {}, error.finding)
-    told = {"case": case.case, "file": str(case.file), **made.to_json()}
-    results.write_metadata(label, told, key, masks)
-    return Outcome("done with note" if made.notes else "done", told)
+def _same_files(a: Task, b: Task) -> bool:
+    return {k: p.resolve() for k, p in a.channels.items()} == {k: p.resolve() for k, p in b.channels.items()}
 
 
-def _key(case: Input, model: Model, settings: Settings) -> str:
-    content = {}
-    for name, path in case.channels.items():
-        try:
-            content[name] = files.sha256(path)
-        except OSError as error:
-            raise affine_checks.refusal_to_open(path, error) from error
-    return files.sha256_of_value([content, model.sha256, settings.mode, settings.confidence])
+def _duplicate(task: Task, paths: Sequence[Path]) -> Finding:
+    both = " and ".join(map(str, dict.fromkeys(paths)))
+    how_to_fix = "rename one, or segment them into different folders"
+    return Finding(
+        Code.DUPLICATE_CASE, str(task.file), f"{both} would both be the case {task.case}", how_to_fix
+    )
 
 
-def _say(say: Reporter, case: Input, outcome: Outcome) -> None:
+# Outcomes
+
+
+def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
     if outcome.finding is not None:
-        say.line(f"  {quarantine.line(quarantine.row(case.case, outcome.finding, case.file))}")
+        say.line(f"  {quarantine.line(quarantine.row(task.case, outcome.finding, task.file))}")
     else:
-        codes = " ".join(n["code"] for n in outcome.told["notes"])
-        seconds = sum(outcome.told["seconds"].values())
-        say.line(f"  {outcome.status}: {case.case} ({seconds:.1f} s) {codes}".rstrip())
+        codes = " ".join(n["code"] for n in outcome.metadata["notes"])
+        seconds = sum(outcome.metadata["seconds"].values())
+        say.line(f"  {outcome.status}: {task.case} ({seconds:.1f} s) {codes}".rstrip())
 
 
 def _conclude(
-    found: Inputs,
-    outcomes: Mapping[str, Outcome],
-    out: Path,
-    settings: Settings,
-    model: Model,
-    say: Reporter,
+    found: Inputs, outcomes: Sequence[Outcome], out: Path, settings: Settings, model: Model, say: Reporter
 ) -> ExitCode:
+    """Write summary.csv, quarantine.csv and run.json, and say how many inputs ended how."""
     _must_add_up(found, outcomes, out)
-    cases, classes = found.cases, model.description.class_list()
-    ended = [(case, outcomes[case.case]) for case in cases]
-    size_unit = results.SIZE_UNITS[model.description.unit]
+    ended = [(case.task, outcome) for case, outcome in zip(found.cases, outcomes, strict=True)]
+    classes, size_unit = model.description.class_list(), results.SIZE_UNITS[found.unit]
     rows = [
-        results.table_row(c.case, c.file, o.status, {"size_unit": size_unit, **o.told}, o.finding, classes)
-        for c, o in ended
+        results.table_row(
+            t.case, t.file, o.status, {"size_unit": size_unit, **o.metadata}, o.finding, classes
+        )
+        for t, o in ended
     ]
-    excluded = [quarantine.row(c.case, o.finding, c.file) for c, o in ended if o.finding is not None]
-    counts = Counter(o.status for o in outcomes.values())
+    excluded = [quarantine.row(t.case, o.finding, t.file) for t, o in ended if o.finding is not None]
+    counts = Counter(o.status for o in outcomes)
     files.write_csv(out / "summary.csv", results.table_columns(classes, size_unit), rows)
     quarantine.write(out / "quarantine.csv", excluded)
-    told = {
+    description = {
         "medseg": medseg.__version__,
         "model": str(settings.model),
         "model_sha256": model.sha256,
         "mode": settings.mode or model.description.mode,
-        "inputs": len(cases),
+        "inputs": len(outcomes),
         "counts": dict(sorted(counts.items())),
         "left_out": [str(p) for p in found.left_out],
     }
-    files.write_json(out / "run.json", told)
+    files.write_json(out / "run.json", description)
     if found.left_out:
         say.line(_left_out_line(found, out))
     words = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
-    say.result(f"{len(cases)} inputs: {words}. Summary: {out / 'summary.csv'}")
-    if len(excluded) == len(cases):
+    say.result(f"{len(outcomes)} inputs: {words}. Summary: {out / 'summary.csv'}")
+    if len(excluded) == len(outcomes):
         return ExitCode.NOTHING_USABLE
     return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
 
 
-def _must_add_up(found: Inputs, outcomes: Mapping[str, Outcome], out: Path) -> None:
-    """Each file that was found belongs to a case, and each case has its outcome."""
-    used = {path for case in found.cases for path in case.channels.values()}
-    ended = [case.case for case in found.cases if case.case in outcomes]
-    if used != set(found.files) or len(ended) != len(outcomes) or len(ended) != len(found.cases):
-        told = (
-            f"{len(found.files)} files, {len(used)} of them in {len(found.cases)} cases, {len(ended)} ended"
+def _must_add_up(found: Inputs, outcomes: Sequence[Outcome], out: Path) -> None:
+    """Raise DOES_NOT_ADD_UP unless each file belongs to a case, and each case has its outcome."""
+    used = {path.resolve() for case in found.cases for path in case.task.channels.values()}
+    if used != {path.resolve() for path in found.files} or len(outcomes) != len(found.cases):
+        details = (
+            f"{len(found.files)} files, {len(used)} of them in {len(found.cases)} cases, "
+            f"{len(outcomes)} of which ended"
         )
-        raise MedsegError(Code.DOES_NOT_ADD_UP, out, told, "please report this with medseg.log")
+        raise MedsegError(Code.DOES_NOT_ADD_UP, out, details, "please report this with medseg.log")
 
 
 def _left_out_line(found: Inputs, out: Path) -> str:
-    count, labels = len(found.left_out), found.named_like_labels
-    taken = f" ({labels} named like label maps: --include-labels takes them)" if labels else ""
-    return f"{count} file{'' if count == 1 else 's'} left out{taken}, see {out / 'run.json'}"
+    count = len(found.left_out)
+    labels = sum(
+        scans.detect_kind(path) == found.unit and label_names.is_label(scans.stem(path))
+        for path in found.left_out
+    )
+    remark = f" ({labels} named like label maps: --include-labels takes them)" if labels else ""
+    return f"{count} file{'' if count == 1 else 's'} left out{remark}, see {out / 'run.json'}"

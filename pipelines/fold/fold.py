@@ -99,10 +99,15 @@ class FoldTraining:
             return network, None
         return network, initial_weights.load_initial(network, self.recipe.network, self.work, self.member)
 
-    def description(self) -> Description:
-        """Describe this training's network for the model folder; ingest found the channels and unit."""
+    def description(self, *, measured: bool = True) -> Description:
+        """Describe this training's network for the model folder; ingest found the channels and unit.
+
+        If `measured`, with the domain of the training cases, for which their grey values are read.
+        """
         dataset = files.read_json(self.work.ingest / "dataset.json")
-        description = model_spec.described(self.recipe, model_spec.domain_of(self.cases.train))
+        foreground = self.recipe.preprocess.foreground
+        trained_on = model_spec.domain_of(self.cases.train, foreground) if measured else {}
+        description = model_spec.described(self.recipe, trained_on)
         known = {"channels": tuple(dataset["channels"]), "unit": dataset.get("unit", "mm")}
         return description.model_copy(update=known)
 

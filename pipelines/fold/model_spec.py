@@ -1,19 +1,19 @@
-"""What a model folder says of a network that a recipe trains."""
+"""The description of a network that a recipe trains, for its model folder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from medseg.config.recipe import Recipe
+from medseg.model import domain
 from medseg.model.description import Description
+from medseg.preprocess.intensity import Foreground
 from medseg.preprocess.store import PreprocessedCase
 
 
-def described(recipe: Recipe, domain: dict[str, Any]) -> Description:
-    """What a model folder says of a network trained by this recipe on scans of this domain."""
+def described(recipe: Recipe, trained_on: dict[str, Any]) -> Description:
+    """Describe a network that this recipe trains on scans of a domain."""
     r = recipe
     return Description(
         name=r.name,
@@ -42,21 +42,11 @@ def described(recipe: Recipe, domain: dict[str, Any]) -> Description:
         flip=r.predict.flip,
         thresholds=r.predict.thresholds,
         ensemble=r.predict.ensemble,
-        domain=domain,
+        domain=trained_on,
         trained={},
     )
 
 
-def domain_of(trained: Sequence[PreprocessedCase]) -> dict[str, Any]:
-    """Voxel edges (mm) seen in training, or images' rows and columns (px), on the scans' own grids."""
-    grids = [c.record.original for c in trained]
-    if all(grid.unit == "px" for grid in grids):
-        sizes = np.array([grid.shape[:2] for grid in grids])
-        bounds = {"size_min_px": sizes.min(axis=0).tolist(), "size_max_px": sizes.max(axis=0).tolist()}
-        return {"cases": len(grids), **bounds}
-    spacings = np.array([grid.spacing for grid in grids])
-    return {
-        "cases": len(grids),
-        "spacing_min_mm": [round(float(s), 6) for s in spacings.min(axis=0)],
-        "spacing_max_mm": [round(float(s), 6) for s in spacings.max(axis=0)],
-    }
+def domain_of(trained: Sequence[PreprocessedCase], rule: Foreground) -> dict[str, Any]:
+    """The domain of training cases: sizes and grey values, with the recipe's rule of foreground."""
+    return domain.of_cases([domain.measure(case.volume, case.record, rule) for case in trained])

@@ -33,7 +33,7 @@ def validator(training: FoldTraining) -> Callable[[nn.Module], dict[str, float]]
     """
     recipe, cases = training.recipe, training.cases.validation
     classes, train = recipe.data.class_list(), recipe.train
-    description = training.description()
+    description = training.description(measured=False)
     spec = loading.spec(description, training.shape)
     images = cases[0].volume.grid.unit == "px"
 

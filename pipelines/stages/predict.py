@@ -1,6 +1,6 @@
-"""Predict: label maps of the cases whose role is asked for, each on its scan's own grid.
+"""Predict: label maps of the cases whose role is asked for, in each scan's native space.
 
-The way of one scan is that of `medseg segment`: the stage and the command give the same label map.
+Each case goes the way of `medseg segment`: the stage and the command give the same label map.
 """
 
 from __future__ import annotations
@@ -8,144 +8,171 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medseg import files
 from medseg.classes import ClassList
 from medseg.device import choose
-from medseg.infer import loading, results
+from medseg.errors import Code, MedsegError
+from medseg.infer import batch, loading, results
 from medseg.infer.loading import Model
-from medseg.infer.segment import segment_file, write_label_names
-from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
 from medseg.model import folder as model_folder
 from medseg.model.description import ModelFile
-from medseg.resources import coded_out_of_memory
 from pipelines.case_tables import case_files, cases, roles
 from pipelines.job import Job
 from pipelines.workfolder import fold_of
 
-VERSION = 1
+VERSION = 2
+
+LESS_MEMORY = "lower predict.batch, or set train.device to cpu"
 
 
 @dataclass(frozen=True)
-class Task:
+class Prediction:
     """One case to predict, and the members that do it; a test case's were not trained on it."""
 
-    case: CaseFiles
+    task: batch.Task
     members: tuple[str, ...]
-    out: Path
 
 
 def run(job: Job) -> None:
-    """Predict test cases with their fold's member, or members a plane, unlabelled ones with all members."""
+    """Predict test cases by their fold's members, and unlabelled cases by all members together."""
     model = model_folder.read(job.work.model)
-    tasks = plan(job, model)
-    settings = job.recipe.predict.used()
-    keys = {_place(job, t): _key(t, model, settings) for t in tasks}
+    classes, settings = model.description.class_list(), job.recipe.predict.used()
+    predictions = plan(job, model)
+    keys = {_place(job, p): _key(p, model, settings) for p in predictions}
     table = job.work.predictions / "volumes.csv"
-    classes = model.description.class_list()
-    made = [path for t in tasks for path in results.label_files(t.out, classes.masks)]
+    made = [path for p in predictions for path in results.label_files(p.task.label, classes.masks)]
+    confidence = job.recipe.predict.confidence_map
+    if not all(
+        results.cached_metadata(
+            p.task.label, keys[_place(job, p)], confidence=confidence, masks=classes.masks
+        )
+        for p in predictions
+    ):  # a damaged result is made again, and no other
+        (job.work.predictions / "stage.json").unlink(missing_ok=True)
     with job.stage("predict", VERSION, keys, [*made, table]) as must_run:
         if must_run:
-            rows = _predict_all(job, tasks, keys)
-            _remove_stale(job.work.predictions, tasks, classes)
-            names = results.table_columns(classes, results.SIZE_UNITS[model.description.unit])
-            files.write_csv(table, [*names, "members"], rows)
+            rows = _predict_all(job, predictions, keys, classes)
+            _remove_stale(job, predictions, model)
+            columns = results.table_columns(classes, results.SIZE_UNITS[model.description.unit])
+            files.write_csv(table, [*columns, "members"], rows)
 
 
-def plan(job: Job, model: ModelFile) -> list[Task]:
-    """What is predicted by whom, by `predict.roles`."""
+def plan(job: Job, model: ModelFile) -> list[Prediction]:
+    """List what is predicted, and by which members, by `predict.roles`. Raises DUPLICATE_CASE."""
     by_name = cases(job.work.ingest)
     members = tuple(m.name for m in model.members)
-    trained = {fold_of(name) for name in members}
+    folds = {fold_of(name) for name in members}
     wanted = job.recipe.predict.roles
-    tasks = []
+    predictions = []
     for role in roles(job.work.ingest):
-        if role.fold not in trained or role.role not in wanted or role.role == "unlabelled":
-            continue
-        row, folder = by_name[role.case], job.work.fold_predictions(role.fold, len(trained))
-        out = results.label_map(folder, role.case, row["unit"])
-        tasks.append(Task(case_files(row), tuple(m for m in members if fold_of(m) == role.fold), out))
-    if "unlabelled" not in wanted:
-        return tasks
-    for name in _unlabelled(roles(job.work.ingest)):
-        row = by_name[name]
-        out = results.label_map(job.work.predictions, name, row["unit"])
-        tasks.append(Task(case_files(row), members, out))
-    return tasks
+        if role.fold in folds and role.role in wanted and role.role != "unlabelled":
+            folder = job.work.fold_predictions(role.fold, len(folds))
+            of_fold = tuple(m for m in members if fold_of(m) == role.fold)
+            predictions.append(_prediction(by_name[role.case], folder, of_fold))
+    unlabelled = _unlabelled(roles(job.work.ingest)) if "unlabelled" in wanted else []
+    predictions += [_prediction(by_name[name], job.work.predictions, members) for name in unlabelled]
+    _check_names(predictions, model.description.class_list())
+    return predictions
+
+
+def _prediction(row: dict[str, str], folder: Path, members: tuple[str, ...]) -> Prediction:
+    case, name = case_files(row), row["case"]
+    label = results.label_map(folder, name, row["unit"])
+    about = {"case": name, "members": list(members)}
+    return Prediction(batch.Task(name, case.channels, label, about), members)
 
 
 def _unlabelled(rows: Sequence[SplitRow]) -> list[str]:
     return list(dict.fromkeys(r.case for r in rows if r.role == "unlabelled"))
 
 
-def _place(job: Job, task: Task) -> str:
+def _check_names(predictions: Sequence[Prediction], classes: ClassList) -> None:
+    """Raise DUPLICATE_CASE where the results of two cases would have files of one name."""
+    owners: dict[Path, str] = {}
+    for case, label in ((p.task.case, p.task.label) for p in predictions):
+        for path in results.files_of(label, classes.masks):
+            if owners.setdefault(path, case) != case:
+                details = f"cases {owners[path]} and {case} would both have the file {path.name}"
+                raise MedsegError(Code.DUPLICATE_CASE, path.parent, details, "rename one of the cases")
+
+
+def _place(job: Job, prediction: Prediction) -> str:
     """A label map's path below the predictions, the same wherever the work folder is copied to."""
-    return str(task.out.relative_to(job.work.predictions))
+    return str(prediction.task.label.relative_to(job.work.predictions))
 
 
-def _key(task: Task, model: ModelFile, settings: Any) -> str:
+def _key(prediction: Prediction, model: ModelFile, settings: Any) -> str:
     hashes = {m.name: m.sha256 for m in model.members}
     used = {
-        "version": VERSION,
-        "files": {k: files.stamp(p) for k, p in task.case.channels.items()},
-        "members": [hashes[m] for m in task.members],
+        "version": [VERSION, batch.VERSION],
+        "files": {k: files.stamp(p) for k, p in prediction.task.channels.items()},
+        "members": [hashes[m] for m in prediction.members],
         "description": model.description.model_dump(mode="json", exclude={"trained"}, exclude_unset=True),
         "settings": settings,
     }
     return files.sha256_of_value(used)
 
 
-def _predict_all(job: Job, tasks: Sequence[Task], keys: dict[str, str]) -> list[dict[str, Any]]:
-    """Predict what is not done yet; a row of volumes.csv a task."""
+def _predict_all(
+    job: Job, predictions: Sequence[Prediction], keys: dict[str, str], classes: ClassList
+) -> list[dict[str, Any]]:
+    """Predict what is not done yet; give the rows of volumes.csv."""
     rows = []
     models: dict[tuple[str, ...], Model] = {}
-    confidence, masks = job.recipe.predict.confidence_map, job.recipe.data.class_list().masks
     device = choose(job.recipe.train.device)
-    with job.say.progress("predicting", len(tasks)) as bar:
-        for n, task in enumerate(tasks, 1):
-            key = keys[_place(job, task)]
-            told = results.cached_metadata(task.out, key, confidence=confidence, masks=masks)
-            if told is None:
-                if task.members not in models:
-                    models[task.members] = loading.load(job.work.model, device, members=task.members)
-                told = _predict(job, task, models[task.members], key)
-            rows.append(_row(task, told, job))
-            bar.to(n, task.case.name)
+    settings = batch.Settings(None, job.recipe.predict.confidence_map, LESS_MEMORY)
+
+    def load(members: tuple[str, ...]) -> Model:
+        if members not in models:
+            models[members] = loading.load(job.work.model, device, members=members)
+        return models[members]
+
+    for folder in {p.task.label.parent for p in predictions}:
+        results.write_label_names(folder, classes)
+    with job.say.progress("predicting", len(predictions)) as bar:
+        for n, prediction in enumerate(predictions, 1):
+            task, members = prediction.task, prediction.members
+            key = keys[_place(job, prediction)]
+            outcome = batch.run(task, key, classes.masks, partial(load, members), settings)
+            rows.append(_row(prediction, outcome, classes))
+            seconds = sum(outcome.metadata["seconds"].values())
+            quality = outcome.metadata["quality"]
+            job.say.detail(f"  {outcome.status}: {task.case}, {seconds:.1f} s, quality {quality:.3f}")
+            bar.to(n, task.case)
     return rows
 
 
-def _predict(job: Job, task: Task, model: Model, key: str) -> dict[str, Any]:
-    with coded_out_of_memory(task.case.name, "lower predict.batch, or take train.device cpu"):
-        made = segment_file(task.case.channels, model, task.out, confidence=job.recipe.predict.confidence_map)
-    classes = model.description.class_list()
-    write_label_names(task.out.parent, classes)
-    told = {"case": task.case.name, **made.to_json(), "members": list(task.members)}
-    results.write_metadata(task.out, told, key, classes.masks)
-    seconds = sum(made.seconds.values())
-    job.say.detail(f"  {task.case.name}: {seconds:.1f} s, quality {made.quality:.3f}")
-    return told
+def _row(prediction: Prediction, outcome: batch.Outcome, classes: ClassList) -> dict[str, Any]:
+    """The row that `medseg segment` would write in its summary, and the members that predicted the case."""
+    status = "done with note" if outcome.metadata["notes"] else "done"
+    task = prediction.task
+    row = results.table_row(task.case, task.file, status, outcome.metadata, None, classes)
+    return {**row, "members": " ".join(prediction.members)}
 
 
-def _row(task: Task, told: dict[str, Any], job: Job) -> dict[str, Any]:
-    """The row that `medseg segment` would write in its summary, and who predicted the case."""
-    status = "done with note" if told["notes"] else "done"
-    scan, classes = next(iter(task.case.channels.values())), job.recipe.data.class_list()
-    row = results.table_row(task.case.name, scan, status, told, None, classes)
-    return {**row, "members": " ".join(task.members)}
-
-
-def _remove_stale(folder: Path, tasks: Sequence[Task], classes: ClassList) -> None:
+def _remove_stale(job: Job, predictions: Sequence[Prediction], model: ModelFile) -> None:
     """Delete what an earlier plan left: another number of folds, cases that are gone, other masks.
 
-    What is told of a result goes first, so that no half of it counts as done.
+    Results of cases that ingest excluded this time are kept: a scan that cannot be read now says nothing
+    about the label map that was made of it.
     """
-    kept = {path for t in tasks for path in results.files_of(t.out, classes.masks)}
-    for path in (*folder.rglob("*.json"), *results.maps(folder)):
-        if path not in kept and path.name not in results.NOT_CASES:
+    folder, masks = job.work.predictions, model.description.class_list().masks
+    excluded = {row["case"] for row in files.read_csv(job.work.ingest / "quarantine.csv")} - {""}
+    folders = [folder, *(path for path in folder.glob("fold*") if path.is_dir())]
+    labels = [p.task.label for p in predictions]
+    labels += [
+        results.label_map(sub, name, model.description.unit) for sub in folders for name in sorted(excluded)
+    ]
+    kept = {path for label in labels for path in results.files_of(label, masks)}
+    # The JSON of a result goes before its label map, so that no half of it counts as done.
+    for path in (*results.metadata_files(folder), *results.maps(folder)):
+        if path not in kept:
             path.unlink()
-    for sub in folder.glob("fold*"):
+    for sub in folders[1:]:
         if not results.maps(sub):
             shutil.rmtree(sub)

@@ -12,8 +12,9 @@ from medseg.grid import Array
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
 from medseg.mask_bits import unpack_masks
-from medseg.preprocess import geometry, intensity, store, weightmap
+from medseg.preprocess import geometry, store, weightmap
 from medseg.preprocess.geometry import GeometryPlan
+from medseg.preprocess.prepare import PreparePlan, prepare
 from medseg.volume import Case
 from pipelines.case_tables import case_files, label_form, label_stamps, used_cases
 from pipelines.job import Job, remove_others
@@ -87,19 +88,10 @@ def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
 
 
 def write_prepared(folder: Path, case: Case, recipe: Recipe) -> Path:
-    """Correct the bias field, place, scale; write the arrays, whole or not at all, and give their folder."""
-    preprocess, weight_map = recipe.preprocess, recipe.loss.weight_map
-    image = intensity.correct_bias(case.image) if preprocess.n4 else case.image
-    plan = GeometryPlan(
-        preprocess.spacing_mm,
-        preprocess.crop,
-        preprocess.crop_margin,
-        preprocess.foreground,
-        preprocess.spacing_px,
-    )
-    placed, record = geometry.apply(image, plan)
-    normalization = intensity.measure(placed, preprocess.foreground, preprocess.intensity)
-    volume = intensity.NormalizedVolume(placed.array, placed.grid, normalization)
+    """Prepare a case, write its arrays, whole or not at all, and give their folder."""
+    how, weight_map = recipe.preprocess, recipe.loss.weight_map
+    plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground, how.spacing_px)
+    volume, record = prepare(case.image, PreparePlan(plan, how.n4, how.intensity))
     label: Array | None = None
     extras: dict[str, Array] = {}
     if case.label is not None:

@@ -237,16 +237,17 @@ def _times(job: Job) -> Chart:
     return Chart("Stages and steps", png, f"Stages of this run, and the mean time of each step for {one}.")
 
 
-def _metadata(job: Job) -> list[Path]:
-    """The metadata files of all predicted cases."""
-    return [p for p in sorted(job.work.predictions.rglob("*.json")) if p.name not in results.NOT_CASES]
+def _metadata(job: Job) -> dict[Path, str]:
+    """The JSON files of predicted cases that ingest still knows, each with its case."""
+    known = cases(job.work.ingest)
+    return {p: case for p, case in results.metadata_files(job.work.predictions).items() if case in known}
 
 
 def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
     """Overlays of predicted cases: the worst scored first, then unlabelled ones; at most `MOST_CASES`."""
     by_name = cases(job.work.ingest)
     names = [*html.case_order(scores)]
-    predicted = {p.stem: p for p in _metadata(job)}
+    predicted = {case: path for path, case in _metadata(job).items()}
     names += [name for name in predicted if name not in names]
     roles = {row.case: row.role for row in scores}
     for name in names[:MOST_CASES]:
@@ -280,7 +281,8 @@ def _truth(case: CaseFiles, classes: ClassList, image: Volume) -> Array | None:
 
 def _prediction(metadata: Path, classes: ClassList, image: Volume) -> Array | None:
     """Class indices (X, Y, Z) on the image's grid, None for a prediction that is missing or unusable."""
-    label = results.label_map(metadata.parent, metadata.stem, image.grid.unit)
+    case = results.metadata_files(metadata.parent)[metadata]
+    label = results.label_map(metadata.parent, case, image.grid.unit)
     predicted = scoring.predicted_files(label, classes.masks)
     if predicted is None:
         return None

@@ -23,6 +23,7 @@ from medseg.infer.tta import TestTimeAugmentation
 from medseg.model.card import card
 from medseg.model.description import CRFSettings
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
+from medseg.volume import Volume
 from tests.helpers.model_folders import describe
 
 HOWS: list[Inferer] = [
@@ -148,7 +149,7 @@ def test_planes_are_joined_mask_by_mask() -> None:
 
 def test_views_are_averaged_as_probabilities_of_masks() -> None:
     scan = torch.from_numpy(drawn((8, 8, 1))[..., 0])[None]
-    seen = TestTimeAugmentation(Said(), flip=True)(scan)
+    seen = TestTimeAugmentation(Said(), flip_axis="h")(scan)
     torch.testing.assert_close(seen.sigmoid(), scan.sigmoid(), atol=1e-5, rtol=1e-4)
 
 
@@ -199,13 +200,17 @@ def test_a_result_has_a_file_a_mask_and_one_missing_is_none(tmp_path: Any) -> No
     label, masks = tmp_path / "a.nii.gz", ("whole", "core")
     files = results.label_files(label, masks)
     assert [path.name for path in files] == ["a_whole.nii.gz", "a_core.nii.gz"]
-    told = dict.fromkeys(("sizes", "size_unit", "quality", "needs_review", "notes", "seconds"))
-    for path in files:
-        path.write_bytes(b"x")
-    results.write_metadata(label, told, "key", masks)
+    grid = Grid((4, 4, 2), np.eye(4))
+    arrays = np.stack([drawn(grid.shape)[0] > 0, drawn(grid.shape)[1] > 0]).astype(np.uint8)
+    result = results.Result(Volume(arrays, grid), None, {}, 0.5, "probability", {}, ())
+    classes = ClassList.of_masks({"whole": (), "core": ()})
+    results.write(result, classes, label, "key", {"case": "a"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.json",
+        "a_core.nii.gz",
+        "a_whole.nii.gz",
+    ]
     assert results.cached_metadata(label, "key", masks=masks) is not None
     assert results.cached_metadata(label, "key", masks=("whole",)) is None  # other masks, another hash
     files[1].write_bytes(b"y")
     assert results.cached_metadata(label, "key", masks=masks) is None
-    results.remove(label, masks)
-    assert list(tmp_path.iterdir()) == []

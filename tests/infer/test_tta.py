@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg import networks
 from medseg.errors import Code, MedsegError
-from medseg.grid import Array, Grid
-from medseg.infer import crf, inferers, predict, segment
+from medseg.grid import Array, Grid, Plane
+from medseg.infer import crf, inferers, loading, predict, segment
+from medseg.infer.ensemble import MultiPlaneEnsemble
 from medseg.infer.inferers import GaussianWindow, WholeSlice
 from medseg.infer.predictor import NetworkPredictor, Spec
 from medseg.infer.tta import TestTimeAugmentation
+from medseg.model import folder as model_folder
 from medseg.model.card import card
 from medseg.model.description import CRFSettings
+from medseg.patches.slabs import flip_axis
 from medseg.preprocess import geometry
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
@@ -66,12 +71,64 @@ def test_views_are_the_network_on_each_scale_and_mirror_image_fused(
     fusion: Any, scales: list[float], flip: bool
 ) -> None:
     net = network()
-    views = TestTimeAugmentation(NetworkPredictor(net, SPEC), scales, fusion, flip)
+    views = TestTimeAugmentation(NetworkPredictor(net, SPEC), scales, fusion, "w" if flip else None)
     batch = torch.randn(2, 3, 24, 20, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         found, expected = views(batch), by_hand(net, batch, scales, fusion, flip=flip)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert views.spec == SPEC
+
+
+class Marked:
+    """A predictor that gives its input: class 1 is where the first channel is above 0."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.spec = Spec(plane, 1, 1, 2, size_divisor=1)
+        self.batches: list[Tensor] = []
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        self.batches.append(batch.clone())
+        return torch.cat([-batch, batch], 1)
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_scans_are_mirrored_left_to_right_in_every_plane(plane: Plane) -> None:
+    # One bright voxel: right (X = 3), towards the front (Y = 0) and the top (Z = 2) of 4 × 3 × 3.
+    array = np.full((1, 4, 3, 3), -1.0, np.float32)
+    array[0, 3, 0, 2] = 1.0
+    volume = NormalizedVolume(array, Grid((4, 3, 3), np.eye(4)), Normalization((0.0,), (1.0,)))
+    marked = Marked(plane)
+    views = TestTimeAugmentation(marked, flip_axis=flip_axis("left_right", plane))
+    made = predict.label(volume, views, WholeSlice(batch=4))
+    assert np.argwhere(made.labels).tolist() == [[3, 0, 2]]
+    seen = {tuple(np.argwhere(view[:, 0] > 0).T.ravel().tolist()) for view in map(np.asarray, marked.batches)}
+    # (slice, H, W) of the bright voxel: as it lies, and on the left at the same height and depth
+    expected = {"axial": {(2, 3, 0), (2, 0, 0)}, "coronal": {(0, 3, 2), (0, 0, 2)}, "sagittal": {(3, 0, 2)}}
+    assert seen == expected[plane]
+
+
+def test_images_are_mirrored_along_their_rows() -> None:
+    assert flip_axis("horizontal", "axial") == "w"
+
+
+@pytest.mark.parametrize(
+    ("changes", "axes"),
+    [
+        ({"plane": "axial"}, ["h"]),
+        ({"plane": ("axial", "coronal", "sagittal")}, ["h", "h", None]),
+        ({"plane": "sagittal"}, [None]),
+        ({"plane": "axial", "unit": "px"}, ["w"]),
+    ],
+)
+def test_a_model_that_flips_is_loaded_with_the_axis_of_its_planes(
+    tmp_path: Path, changes: Any, axes: list[str | None]
+) -> None:
+    about = describe(flip=True, **changes)
+    state = networks.build("usegnet", 3, 3, seed=0, width=2).state_dict()
+    model_folder.export(tmp_path, {"fold0": state}, about)
+    predictor = loading.load(tmp_path).predictor
+    along = predictor.predictors if isinstance(predictor, MultiPlaneEnsemble) else (predictor,)
+    assert [getattr(one, "flip_axis", None) for one in along] == axes
 
 
 def test_one_view_is_the_network_itself() -> None:
@@ -83,7 +140,7 @@ def test_one_view_is_the_network_itself() -> None:
 
 @pytest.mark.parametrize("how", [WholeSlice(), GaussianWindow((16, 16), (8, 8))])
 def test_whole_slices_and_blended_windows_are_predicted_through_views(how: Any) -> None:
-    views = TestTimeAugmentation(NetworkPredictor(network(), SPEC), [0.5, 1.0], "mean", flip=True)
+    views = TestTimeAugmentation(NetworkPredictor(network(), SPEC), [0.5, 1.0], "mean", flip_axis="w")
     made = predict.label(ready(image()), views, how, confidence=True)
     assert made.labels.shape == (22, 18, 1)
     assert made.quality_kind == "probability"
@@ -94,7 +151,7 @@ def test_whole_slices_and_blended_windows_are_predicted_through_views(how: Any) 
 def test_a_model_of_several_views_says_so_and_predicts_by_no_other_mode() -> None:
     about = describe(scales=(0.5, 1.0), flip=True, scale_fusion="max")
     assert about.several_views
-    assert "dense at scales 0.5, 1, also mirrored, fused by max" in card(about, 1, 1)
+    assert "dense at scales 0.5, 1, also mirrored left to right, fused by max" in card(about, 1, 1)
     assert isinstance(inferers.choose_inferer(about, "gaussian"), GaussianWindow)
     for mode in ("vote", "tiles"):
         with pytest.raises(MedsegError, match="use dense or gaussian") as refused:

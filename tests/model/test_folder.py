@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from medseg import networks
+from medseg import files, networks
 from medseg.classes import ClassList
 from medseg.errors import Code, MedsegError
 from medseg.infer import loading
@@ -103,7 +104,62 @@ def test_a_member_outside_the_folder_is_not_reached(folder: Path, tmp_path: Path
     (folder / "model.json").write_text(json.dumps(tree))
     with pytest.raises(MedsegError) as caught:
         loading.load(folder)
+    assert caught.value.code == Code.NAME_INVALID
+
+
+@pytest.mark.parametrize("key", ["name", "file"])
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/hosts", "a/b", "..", "", ".hidden", "a\nb"])
+def test_names_that_lead_out_of_the_folder_are_refused(folder: Path, key: str, name: str) -> None:
+    tree = json.loads((folder / "model.json").read_text())
+    tree["members"][1][key] = name
+    (folder / "model.json").write_text(json.dumps(tree))
+    for read in (loading.load, model_folder.read, lambda f: model_folder.load_network(f, "fold0")):
+        with pytest.raises(MedsegError) as caught:
+            read(folder)
+        assert caught.value.code == Code.NAME_INVALID
+    with pytest.raises(MedsegError) as caught:
+        model_folder.export(folder, {name: {}}, ABOUT)
+    assert caught.value.code == Code.NAME_INVALID
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"\x08" + b"\0" * 7 + b"not json", b"\xff" * 64])
+def test_weights_that_are_no_safetensors_are_refused_with_a_code(folder: Path, data: bytes) -> None:
+    (folder / "fold1.safetensors").write_bytes(data)
+    tree = json.loads((folder / "model.json").read_text())
+    tree["members"][1]["sha256"] = files.sha256(folder / "fold1.safetensors")
+    (folder / "model.json").write_text(json.dumps(tree))
+    with pytest.raises(MedsegError) as caught:
+        loading.load(folder)
     assert caught.value.code == Code.MODEL_TAMPERED
+    assert "fold1" in caught.value.finding.where
+
+
+def test_a_model_that_cannot_be_written_leaves_the_one_that_was_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    states = {f"fold{k}": networks.build("usegnet", 3, 2, seed=k, width=2).state_dict() for k in (2, 3)}
+    save_file = safetensors.torch.save_file
+
+    def failing(state: Any, path: Path) -> None:
+        if "fold3" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(state, path)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", failing)
+    with pytest.raises(MedsegError) as caught:
+        model_folder.export(folder, states, ABOUT)
+    assert caught.value.code == Code.DISK_FULL
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_masks_of_a_model_are_parts_of_file_names(folder: Path) -> None:
+    row = {"value": 1, "colour": [0, 0, 0], "multilabel": True}
+    for name in ("../x", "a/b", "confidence", ""):
+        edit(folder, classes=[{**row, "name": name}])
+        with pytest.raises(MedsegError) as caught:
+            loading.load(folder)
+        assert caught.value.code == Code.NOT_A_MODEL
 
 
 def test_weights_of_another_network_are_refused(folder: Path) -> None:
@@ -188,7 +244,7 @@ def test_a_model_of_images_says_so_in_its_card() -> None:
     assert "in images (red + green + blue)." in text
     assert "medseg segment IMAGES OUT" in text
     assert "- rows and columns from 300 × 400 to 360 × 480 px" in text.splitlines()
-    assert "scan" not in text
+    assert "scan" not in text and "anterior" not in text
 
 
 def test_sizes_of_images_are_merged_as_voxel_edges_are() -> None:

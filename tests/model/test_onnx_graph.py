@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -70,3 +71,32 @@ def test_a_graph_of_other_logits_is_refused(tmp_path: Path, monkeypatch: pytest.
     assert refused.value.code is Code.NOT_EXPORTABLE
     assert "its graph's logits differ by" in str(refused.value) and "of the largest" in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", [15, 27])
+def test_values_of_a_pooling_window_that_are_equal_but_for_rounding_do_not_matter(
+    tmp_path: Path, seed: int
+) -> None:
+    network = networks.build("usegnet", 3, 4, seed=seed, width=32)
+    onnx_graph.write(tmp_path / "a.onnx", network, (40, 40))
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    x = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(99))
+    (given,) = session.run([onnx_graph.OUTPUT], {onnx_graph.INPUT: x.numpy()})
+    with torch.no_grad():
+        expected = network(x).numpy()
+    assert (given.argmax(1) == expected.argmax(1)).mean() > 0.999
+
+
+def test_logits_agree_but_for_a_small_share_that_differs_little() -> None:
+    expected = np.linspace(-1, 1, 2000, dtype=np.float32).reshape(1, 2, 25, 40)
+    few, many = expected.copy(), expected.copy()
+    few[..., :1, :10] += 0.05  # 20 of 2000
+    assert onnx_graph.agree(few, expected)
+    assert onnx_graph.agree(expected * np.float32(1.00001), expected)
+    few[0, 0, 0, 0] += 0.06
+    assert not onnx_graph.agree(few, expected)  # by more than a pixel that moves could
+    many[..., :2, :11] += 0.05
+    assert not onnx_graph.agree(many, expected)
+    assert not onnx_graph.agree(expected * np.float32(1.001), expected)
+    assert not onnx_graph.agree(np.full_like(expected, np.nan), expected)
+    assert onnx_graph.agree(np.zeros_like(expected), np.zeros_like(expected))

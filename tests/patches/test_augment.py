@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from medseg.grid import centre_crop
 from medseg.patches.augment import (
     Augmentation,
     Augmenter,
     AugmentParams,
-    centre,
     change_grey,
     draw,
     field_size,
@@ -53,7 +53,7 @@ def test_zero_draws_cut_the_window_out_of_a_larger_field() -> None:
     out, out_labels = move(patches, labels, _nothing(), (6, 8))
     assert torch.equal(out, patches[..., 2:8, 2:10])
     assert torch.equal(out_labels, labels[..., 2:8, 2:10])
-    assert torch.equal(centre(labels, (6, 8)), out_labels)
+    assert torch.equal(centre_crop(labels, (6, 8)), out_labels)
 
 
 def test_resampling_by_nothing_is_the_identity() -> None:

@@ -21,6 +21,7 @@ from pipelines.commands.segment import Settings
 from pipelines.run import Request
 from tests.helpers.box_subjects import make_subjects
 from tests.helpers.images import draw, save, stripes, truncate
+from tests.helpers.model_folders import describe
 from tests.helpers.scan_files import save as save_scan
 
 OFF = {"tracking": {"enabled": False}}
@@ -172,8 +173,9 @@ def test_a_model_of_scans_leaves_pictures_alone_and_refuses_one_that_is_named(
 def test_a_model_of_pictures_takes_one_file_for_all_its_colours(tmp_path: Path) -> None:
     for name in ("a.png", "b.jpg", "b_mask.png", "scan.nii.gz"):
         (tmp_path / name).touch()
-    found = segment.find_inputs([tmp_path], ["red", "green"], tmp_path / "out", Settings(tmp_path), "px")
-    assert {case.case: set(case.channels) for case in found.cases} == {
+    colours = describe(channels=("red", "green"), unit="px")
+    found = segment.find_inputs([tmp_path], colours, tmp_path / "out")
+    assert {case.task.case: set(case.task.channels) for case in found.cases} == {
         "a": {"red", "green"},
         "b": {"red", "green"},
     }

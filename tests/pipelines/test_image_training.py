@@ -19,11 +19,11 @@ from medseg.evaluate import confusion_matrix
 from medseg.infer import loading, predict, segment
 from medseg.infer.inferers import WholeSlice
 from medseg.infer.predictor import NetworkPredictor
-from medseg.infer.segment import prepare
 from medseg.infer.tta import TestTimeAugmentation
 from medseg.ingest import checks
 from medseg.losses.class_weights import median_frequency
 from medseg.model import folder as model_folder
+from medseg.preprocess.prepare import prepare
 from medseg.train.fit import fit
 from medseg.train.state import read_network
 from pipelines import run as pipeline
@@ -156,7 +156,7 @@ def test_test_images_are_labelled_at_full_size_through_all_views(place: Path) ->
     assert found.labels.array.shape == (1, 32, 48, 1)
     scan, _ = checks.read_image(channels)
     assert scan is not None
-    ready, record = prepare(scan, model.description)
+    ready, record = prepare(scan, model.description.preprocessing())
     full = predict.label(ready, model.predictor, WholeSlice(), onto=record.original)
     np.testing.assert_array_equal(found.labels.array[0], full.labels)
     coarse = predict.label(ready, model.predictor, WholeSlice()).labels

@@ -77,3 +77,54 @@ def test_predictions_are_told_in_a_table_and_remade_where_their_files_are_damage
     ]
     predict(place, "predict", "predict.confidence_map=false")
     assert not list(out.glob("*_confidence.nii.gz"))
+
+
+def test_predictions_of_a_scan_that_cannot_be_read_for_a_moment_are_kept(place: Path) -> None:
+    out, scan = place / "work/predictions", place / "data/s3/s3.nii.gz"
+    before = {path.name: path.read_bytes() for path in out.glob("s3*")}
+    scan.rename(place / "s3.nii.gz")
+    scan.symlink_to(place / "not_mounted/s3.nii.gz")
+    for stage in ("ingest", "preprocess", "train", "predict", "evaluate"):
+        predict(place, stage)
+    assert [r["case"] for r in files.read_csv(place / "work/ingest/quarantine.csv")] == ["s3"]
+    assert [r["case"] for r in files.read_csv(out / "volumes.csv")] == ["s2"]
+    assert {path.name: path.read_bytes() for path in out.glob("s3*")} == before
+    predict(place, "report")
+    scan.unlink()
+    (place / "s3.nii.gz").rename(scan)
+    for stage in ("ingest", "preprocess", "train", "predict"):
+        predict(place, stage)
+    assert [r["case"] for r in files.read_csv(out / "volumes.csv")] == ["s2", "s3"]
+    assert {path.name: path.read_bytes() for path in out.glob("s3*")} == before  # and not made again
+
+
+def test_a_label_map_that_was_damaged_is_made_again_and_no_other(place: Path) -> None:
+    out = place / "work/predictions"
+    before = (out / "s2.nii.gz").read_bytes(), (out / "s3.nii.gz").stat().st_mtime_ns
+    (out / "s2.nii.gz").write_bytes(before[0][:40])
+    predict(place)
+    assert (out / "s2.nii.gz").read_bytes() == before[0]
+    assert (out / "s3.nii.gz").stat().st_mtime_ns == before[1]
+
+
+def test_cases_may_be_called_like_the_files_of_the_stage(tmp_path: Path) -> None:
+    make_subjects(tmp_path / "data", labelled=3, unlabelled=1)
+    for old, new in (("s2", "stage"), ("s3", "labels")):
+        (tmp_path / "data" / old).rename(tmp_path / "data" / new)
+        for path in (tmp_path / "data" / new).iterdir():
+            path.rename(path.with_name(path.name.replace(old, new)))
+    tree = {
+        **RECIPE,
+        "data": {**RECIPE["data"], "splits": {"train": ["s0"], "val": ["s1"], "test": ["stage"]}},
+    }
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(tree))
+    for stage in ("ingest", "preprocess", "train", "predict", "evaluate", "report"):
+        predict(tmp_path, stage)
+    out = tmp_path / "work/predictions"
+    assert files.read_json(out / "stage.json")["stage"] == "predict"
+    assert files.read_json(out / "stage_case.json")["case"] == "stage"
+    assert files.read_json(out / "labels_case.json")["case"] == "labels"
+    page = (tmp_path / "work/report/report.html").read_text()
+    assert "no prediction" not in page
+    predict(tmp_path)
+    assert (out / "labels_case.json").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
+from medseg.infer import batch
+from medseg.io import nifti
 from pipelines.commands import segment
 from pipelines.commands.segment import Settings
 from tests.helpers.scan_files import STEP, save
@@ -174,19 +177,83 @@ def test_nothing_usable_ends_with_its_own_code(
     assert caught.value.code == Code.PATH_MISSING
 
 
-def test_a_scan_that_becomes_broken_leaves_no_old_result_behind(
+def breaking(way: str, scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a scan unusable for the next command."""
+    if way == "cut short":
+        scan.write_bytes(scan.read_bytes()[:100])
+    elif way == "unreachable":
+        scan.rename(scan.with_name("elsewhere"))
+        scan.symlink_to(scan.with_name("not_mounted") / scan.name)
+    else:
+        monkeypatch.setattr(batch, "segment", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+
+
+@pytest.mark.parametrize("way", ["cut short", "unreachable", "memory"])
+def test_an_earlier_result_outlives_a_scan_that_cannot_be_used_now(
+    tmp_path: Path,
+    brain: Any,
+    make_model: MakeModel,
+    say: Reporter,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    scan = save(tmp_path / "in/a.nii.gz", brain)
+    model, out = make_model(), tmp_path / "out"
+    segment.run([scan], out, Settings(model, confidence=True), say)
+    before = {p.name: p.read_bytes() for p in out.glob("a*")}
+    assert len(before) == 3
+    with monkeypatch.context() as patch:
+        breaking(way, scan, patch)
+        asked = Settings(model, mode="vote")  # another mode, so that the earlier result would not do
+        assert segment.run([scan], out, asked, say) == ExitCode.NOTHING_USABLE
+    assert {p.name: p.read_bytes() for p in out.glob("a*")} == before
+    for table, column in (("summary.csv", "note"), ("quarantine.csv", "details")):
+        (row,) = files.read_csv(out / table)
+        assert row[column].endswith("the earlier result a.nii.gz is kept")
+
+
+def test_no_earlier_result_is_named_where_there_is_none(
     tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    scan = save(tmp_path / "in/a.nii.gz", np.full_like(brain, 7))
+    segment.run([scan], tmp_path / "out", Settings(make_model()), say)
+    (row,) = files.read_csv(tmp_path / "out/quarantine.csv")
+    assert "kept" not in row["details"]
+
+
+def test_a_full_disk_ends_the_command_and_keeps_what_is_there(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = save(tmp_path / "in/a.nii.gz", brain)
     model, out = make_model(), tmp_path / "out"
     segment.run([scan], out, Settings(model), say)
-    scan.write_bytes(scan.read_bytes()[:100])
-    segment.run([scan], out, Settings(model), say)
-    assert not (out / "a.nii.gz").exists()
-    assert not (out / "a.json").exists()
+    before = {p.name: p.read_bytes() for p in out.glob("a*")}
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nifti, "_write_stream", full)
+    with pytest.raises(MedsegError) as caught:
+        segment.run([scan], out, Settings(model, mode="vote"), say)
+    assert caught.value.code == Code.DISK_FULL
+    assert {p.name: p.read_bytes() for p in out.glob("a*")} == before
+    assert not [p for p in out.iterdir() if files.is_part(p)]
 
 
-def test_the_margin_map_of_an_earlier_result_goes_with_it(
+def test_one_command_at_a_time_writes_to_a_folder(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    scan = save(tmp_path / "in/a.nii.gz", brain)
+    model, out = make_model(), tmp_path / "out"
+    with batch.lock(out), pytest.raises(MedsegError) as refused:
+        segment.run([scan], out, Settings(model), say)
+    assert refused.value.code == Code.WORK_IN_USE
+    assert not list(out.glob("a*"))
+    assert segment.run([scan], out, Settings(model), say) == ExitCode.DONE
+    assert files.read_json(out / "a.json")["sha256"] == files.sha256(out / "a.nii.gz")
+
+
+def test_the_confidence_map_of_an_earlier_result_goes_with_it(
     tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
 ) -> None:
     scan = save(tmp_path / "in/a.nii.gz", brain)
@@ -198,9 +265,6 @@ def test_the_margin_map_of_an_earlier_result_goes_with_it(
     confidence.unlink()
     segment.run([scan], out, Settings(model, confidence=True), say)
     assert confidence.exists()
-    scan.write_bytes(scan.read_bytes()[:100])
-    segment.run([scan], out, Settings(model, confidence=True), say)
-    assert not list(out.glob("a*"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"made_from": 1}', "without sizes"])

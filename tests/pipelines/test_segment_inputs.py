@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medseg import files
@@ -14,9 +16,20 @@ from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from pipelines.commands import segment
 from pipelines.commands.segment import Settings
+from tests.helpers.model_folders import describe
 from tests.helpers.scan_files import save
 
 MakeModel = Callable[..., Path]
+
+
+def of_channels(*channels: str) -> Any:
+    """The description of a model of these channels."""
+    return describe(channels=channels)
+
+
+def names(found: segment.Inputs) -> dict[str, str]:
+    """Case → its first file's path below the input, of the cases that can be used."""
+    return {c.task.case: c.task.file.as_posix() for c in found.cases if c.reason is None}
 
 
 @pytest.fixture
@@ -96,10 +109,108 @@ def test_files_that_vanish_between_inputs_and_outcomes_stop_the_command(
 
 
 def test_no_name_is_given_twice_and_no_file_is_lost(tmp_path: Path, touch: Callable[..., None]) -> None:
-    touch("x/p/a.nii", "y/p/a.nii", "x/p_a_2.nii")
-    found = segment.find_inputs([tmp_path], ["t1"], tmp_path / "out", Settings(tmp_path))
-    assert sorted(c.case for c in found.cases) == ["p_a", "p_a_2", "p_a_3"]
+    touch("in/x/p/a.nii", "in/y/p/a.nii", "in/x/p_a_2.nii", "in/a.nii")
+    found = segment.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out")
+    assert sorted(c.task.case for c in found.cases) == ["a", "x__p_a_2", "x_p_a", "y_p_a"]
     touch("two/a.nii", "two/a_t1.nii", "two/a_t1.nii.gz", "two/a_t2.nii")
-    found = segment.find_inputs([tmp_path / "two"], ["t1", "t2"], tmp_path / "out", Settings(tmp_path))
-    assert {p for c in found.cases for p in c.channels.values()} == set(found.files)
+    found = segment.find_inputs([tmp_path / "two"], of_channels("t1", "t2"), tmp_path / "out")
+    assert {p for c in found.cases for p in c.task.channels.values()} == set(found.files)
     assert len(found.files) == 4
+    assert {c.reason.code for c in found.cases if c.reason} == {Code.DUPLICATE_CASE}
+
+
+def test_a_name_comes_from_the_own_path_alone(tmp_path: Path, touch: Callable[..., None]) -> None:
+    touch("in/anna/anat/T1.nii.gz", "in/carl/anat/T1.nii.gz", "in/flat.nii.gz")
+    before = names(segment.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out"))
+    assert before.keys() == {"anna_anat_T1", "carl_anat_T1", "flat"}
+    touch("in/bert/anat/T1.nii.gz", "in/anat/T1.nii.gz", "in/a_b/c.nii", "in/a/b_c.nii", "in/b/flat.nii.gz")
+    after = names(segment.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out"))
+    assert before.items() <= after.items()
+    assert after.keys() - before.keys() == {"bert_anat_T1", "anat_T1", "a_b__c", "a__b_c", "b_flat"}
+    alone = segment.find_inputs([tmp_path / "in/bert/anat/T1.nii.gz"], of_channels("t1"), tmp_path / "out")
+    assert names(alone).keys() == {"T1"}
+
+
+def test_two_inputs_of_one_name_are_excluded_and_both_named(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    one, two = (save(tmp_path / folder / "T1.nii.gz", brain) for folder in ("one", "two"))
+    flat, deep = save(tmp_path / "in/a_b.nii.gz", brain), save(tmp_path / "in/a/b.nii.gz", brain)
+    third = save(tmp_path / "in/c.nii.gz", brain)
+    model, out = make_model(), tmp_path / "out"
+    assert segment.run([one, two, tmp_path / "in"], out, Settings(model), say) == ExitCode.SOME_EXCLUDED
+    rows = files.read_csv(out / "quarantine.csv")
+    assert [(r["case"], r["code"]) for r in rows] == [
+        ("T1", "DUPLICATE_CASE"),
+        ("T1", "DUPLICATE_CASE"),
+        *[("a_b", "DUPLICATE_CASE")] * 2,
+    ]
+    for row, pair in zip(rows, [(one, two)] * 2 + [(flat, deep)] * 2, strict=True):
+        assert all(str(path) in row["details"] for path in pair)
+    assert sorted(p.name for p in out.glob("*.nii.gz")) == ["c.nii.gz"]
+    same = segment.run(
+        [third, tmp_path / "in/../in/c.nii.gz", third], tmp_path / "same", Settings(model), say
+    )
+    assert same == ExitCode.DONE  # one file, whatever it is called
+
+
+def test_names_are_compared_in_one_unicode_form(tmp_path: Path, touch: Callable[..., None]) -> None:
+    composed = unicodedata.normalize("NFC", "Jürgen")
+    touch(f"in/{composed}.nii", f"in/{unicodedata.normalize('NFD', composed)}.nii", "in/b.nii")
+    found = segment.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out")
+    assert [c.task.case for c in found.cases] == [composed, composed, "b"]
+    assert names(found).keys() == {"b"}
+
+
+@pytest.mark.parametrize("name", ["x" * 201, ".hidden", "line\nbreak"])
+def test_a_name_that_no_file_can_have_is_a_row(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter, name: str
+) -> None:
+    paths = [save(tmp_path / "in" / f"{each}.nii.gz", brain) for each in (name, "good")]
+    assert segment.run(paths, tmp_path / "out", Settings(make_model()), say) == ExitCode.SOME_EXCLUDED
+    (row,) = files.read_csv(tmp_path / "out/quarantine.csv")
+    assert row["code"] == "NAME_INVALID"
+    assert (tmp_path / "out/good.nii.gz").is_file()
+
+
+def test_a_channel_is_the_longest_that_the_name_ends_with(tmp_path: Path, touch: Callable[..., None]) -> None:
+    touch("in/N1_flair.nii", "in/N1_t2_flair.nii", "in/N3_FLAIR.nii", "in/N3_T2_FLAIR.nii")
+    for channels in (("flair", "t2_flair"), ("t2_flair", "flair")):
+        found = segment.find_inputs([tmp_path / "in"], of_channels(*channels), tmp_path / "out")
+        assert {c.task.case: {k: p.stem for k, p in c.task.channels.items()} for c in found.cases} == {
+            "N1": {"flair": "N1_flair", "t2_flair": "N1_t2_flair"},
+            "N3": {"flair": "N3_FLAIR", "t2_flair": "N3_T2_FLAIR"},
+        }
+    touch("alike/Nflair.nii")
+    found = segment.find_inputs([tmp_path / "alike"], of_channels("t1", "flair"), tmp_path / "out")
+    assert found.cases[0].task.channels.keys() == {"t1"}  # no channel's name stands there by itself
+
+
+def test_files_that_no_segment_wrote_are_not_replaced(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    save(tmp_path / "in/a.nii.gz", brain)
+    mine = save(tmp_path / "mine/a.nii.gz", np.ones_like(brain))
+    before = mine.read_bytes()
+    with pytest.raises(MedsegError) as refused:
+        segment.run([tmp_path / "in"], mine.parent, Settings(make_model()), say)
+    assert refused.value.code == Code.USAGE
+    assert mine.read_bytes() == before
+
+
+def test_cases_may_be_called_like_the_programs_own_files(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    cases = ("labels", "run", "stage", "Labels_case", "labels_case", "summary", "quarantine", "mean")
+    for case in cases:
+        save(tmp_path / "in" / f"{case}.nii.gz", brain)
+    model, out = make_model(), tmp_path / "out"
+    for status in ("done", "skipped"):
+        assert segment.run([tmp_path / "in"], out, Settings(model), say) == ExitCode.DONE
+        assert {r["case"]: r["status"] for r in files.read_csv(out / "summary.csv")} == dict.fromkeys(
+            cases, status
+        )
+    assert [c["name"] for c in files.read_json(out / "labels.json")] == ["background", "csf", "gm"]
+    assert files.read_json(out / "run.json")["inputs"] == len(cases)
+    assert files.read_json(out / "labels_case.json")["case"] == "labels"
+    assert files.read_json(out / "labels_case_case.json")["case"] == "labels_case"

@@ -48,7 +48,7 @@ def member_shares(folder: Path, member: str, scan: Path, rule: str) -> Any:
     model = loading.load(folder, members=[member])
     image, _ = checks.read_image({"t1": scan})
     assert image is not None
-    prepared, record = geometry.apply(image, model.description.geometry())
+    prepared, record = geometry.apply(image, model.description.preprocessing().geometry)
     normalization = intensity.measure(prepared, "auto", "zscore")
     ready = intensity.NormalizedVolume(prepared.array, prepared.grid, normalization)
     slabs = [read_slab(ready, "axial", z, 3) for z in range(prepared.grid.shape[2])]
@@ -77,18 +77,23 @@ def test_a_scan_unlike_those_of_training_is_done_and_needs_review(
 ) -> None:
     domain = {"cases": 3, "spacing_min_mm": [1, 1, 2], "spacing_max_mm": [1, 1, 2]}
     save(tmp_path / "in/like.nii.gz", brain)
-    save(tmp_path / "in/turned.nii.gz", brain, np.diag([2.0, 1.0, 1.0, 1.0]))
+    save(tmp_path / "in/turned.nii.gz", brain, np.diag([2.0, 1.0, 1.0, 1.0]))  # a sagittal stack
+    # the same axial stack, its file's first axis from foot to head
+    along = np.array([[0, 1.0, 0, 0], [0, 0, 1.0, 0], [2.0, 0, 0, 0], [0, 0, 0, 1]])
+    save(tmp_path / "in/stored_otherwise.nii.gz", brain.transpose(2, 0, 1), along)
     save(tmp_path / "in/thick.nii.gz", brain, np.diag([1.0, 1.0, 3.1, 1.0]))
     segment.run([tmp_path / "in"], tmp_path / "out", Settings(make_model(domain=domain)), say)
     rows = {r["case"]: r for r in files.read_csv(tmp_path / "out/summary.csv")}
     assert {name: row["code"] for name, row in rows.items()} == {
         "like": "",
-        "turned": "",
+        "stored_otherwise": "FLIPPED",
+        "turned": "OUT_OF_DOMAIN",
         "thick": "OUT_OF_DOMAIN",
     }
     assert {name: row["needs_review"] for name, row in rows.items()} == {
         "like": "False",
-        "turned": "False",
+        "stored_otherwise": "False",
+        "turned": "True",
         "thick": "True",
     }
     assert rows["thick"]["status"] == "done with note"

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from medseg import networks
+from medseg.errors import Code, MedsegError
+from medseg.infer import batch
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.tracking import pyfunc, store
@@ -65,3 +67,37 @@ def test_a_real_model_folder_labels_a_real_file_through_mlflow(
     assert labels.shape == scan.shape
     assert first["size_GM"] == pytest.approx((labels == 2).sum() * 2 / 1000)
     assert (refused["label_map"], refused["code"]) == ("", "NOT_AN_IMAGE")
+
+
+def test_rows_of_one_name_are_refused_unless_a_column_names_them(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _export(work / "model")
+    run = Tracker(store.local_uri(work), work, "demo", warn=pytest.fail).start("fold 0")
+    logged = pyfunc.log(run, work / "model", register="demo")
+    assert logged is not None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.local_uri(work))
+    import mlflow
+
+    paths = []
+    for folder in ("one", "two"):
+        scan = np.random.default_rng(len(folder)).random((16, 12, 5)).astype(np.float32)
+        paths.append(tmp_path / folder / "T1.nii.gz")
+        paths[-1].parent.mkdir()
+        nib.save(nib.Nifti1Image(scan, np.diag([1, 1, 2, 1])), paths[-1])
+    model, out = mlflow.pyfunc.load_model(str(logged.registered_uri)), tmp_path / "out"
+    table = pd.DataFrame({"image": [str(path) for path in paths]})
+    made = model.predict(table, params={"out": str(out)})
+    assert list(made["code"]) == ["DUPLICATE_CASE"] * 2
+    named = table.assign(case=["one", "two"])
+    for _ in range(2):
+        made = model.predict(named, params={"out": str(out)})
+        assert [Path(path).name for path in made["label_map"]] == ["one.nii.gz", "two.nii.gz"]
+    paths[0].write_bytes(b"")
+    made = model.predict(named, params={"out": str(out)})
+    assert made["code"][0] and not made["code"][1]
+    assert (out / "one.nii.gz").is_file()
+    assert "is kept" in made["note"][0]
+    with batch.lock(out), pytest.raises(MedsegError) as refused:
+        model.predict(named, params={"out": str(out)})
+    assert refused.value.code == Code.WORK_IN_USE

@@ -3,18 +3,24 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 
+from medseg import files
 from medseg.classes import ClassList
-from medseg.errors import Code, MedsegError
-from medseg.infer import loading, segment
+from medseg.errors import Code, Finding, MedsegError
+from medseg.grid import Grid
+from medseg.infer import batch, loading
+from medseg.infer.results import Result
 from medseg.tracking import pyfunc, store
 from medseg.tracking.tracker import Tracker
+from medseg.volume import Volume
 
 
 @dataclass
@@ -31,16 +37,7 @@ class _Model:
     folder: Path
     device: str
     description: _Description
-
-
-@dataclass
-class _Result:
-    label_paths: tuple[Path, ...]
-    sizes: dict[str, float] = field(default_factory=lambda: {"CSF": 1.5, "GM": 700.25})
-    quality: float = 0.75
-
-    def to_json(self) -> dict[str, Any]:
-        return {"size_unit": "ml", "notes": [{"code": "OBLIQUE", "details": "10°"}]}
+    sha256: str = "0"
 
 
 def _load(folder: Path, device: str = "cpu") -> _Model:
@@ -48,20 +45,28 @@ def _load(folder: Path, device: str = "cpu") -> _Model:
     return _Model(folder, device, _Description(tuple(about["channels"])))
 
 
-def _segment_file(channels: Mapping[str, Path], model: _Model, out: Path) -> _Result:
+def _segment(channels: Mapping[str, Path], model: _Model, **_: Any) -> Result:
     first = next(iter(channels.values()))
     if "broken" in first.name:
         raise MedsegError(Code.TRUNCATED, first, "gzip stream ends early", "copy the file again")
-    out.write_text(f"{model.device} {sorted(channels)}")
-    return _Result((out,))
+    labels = Volume(np.full((1, 2, 2, 2), len(channels), np.uint8), Grid((2, 2, 2), np.eye(4)))
+    notes = (Finding(Code.OBLIQUE, str(first), f"10°, seen by {model.device}", "nothing to do"),)
+    return Result(labels, None, {"CSF": 1.5, "GM": 700.25}, 0.75, "probability", {}, notes)
 
 
 @pytest.fixture(autouse=True)
 def stand_ins(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that cost nothing, and a user whose MLflow looks into this work folder."""
     monkeypatch.setattr(loading, "load", _load)
-    monkeypatch.setattr(segment, "segment_file", _segment_file)
+    monkeypatch.setattr(batch, "segment", _segment)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.local_uri(work))
+
+
+def _scan(path: Path) -> str:
+    """A file that nothing reads."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"a scan")
+    return str(path)
 
 
 def _folder(where: Path, channels: list[str]) -> Path:
@@ -88,12 +93,13 @@ def test_a_logged_model_labels_scans_loaded_by_any_of_its_uris(
 
     logged = _log(work, ["T1"], register="demo")
     model = mlflow.pyfunc.load_model(getattr(logged, which))
-    table = pd.DataFrame({"image": ["a/x.nii.gz", "b/x.nii.gz", "a/broken.nii.gz"]})
+    paths = [_scan(tmp_path / name) for name in ("a/x.nii.gz", "b/y.nii.gz", "a/broken.nii.gz")]
+    table = pd.DataFrame({"image": paths})
     made = model.predict(table, params={"out": str(tmp_path / "out"), "device": "cuda:1"})
     first, second, broken = made.to_dict("records")
     assert first["label_map"] == str(tmp_path / "out" / "x.nii.gz")
-    assert second["label_map"] == str(tmp_path / "out" / "x_2.nii.gz")
-    assert Path(first["label_map"]).read_text() == "cuda:1 ['T1']"
+    assert second["label_map"] == str(tmp_path / "out" / "y.nii.gz")
+    assert "cuda:1" in files.read_json(tmp_path / "out" / "x.json")["notes"][0]["details"]
     assert (first["size_GM"], first["size_unit"], first["quality"], first["note"]) == (
         700.25,
         "ml",
@@ -111,9 +117,9 @@ def test_several_channels_are_several_columns(work: Path, tmp_path: Path) -> Non
     import mlflow
 
     model = mlflow.pyfunc.load_model(_log(work, ["T1", "FLAIR"]).uri)
-    row = {"T1": "x_t1.nii.gz", "FLAIR": "x_flair.nii.gz"}
-    made = model.predict(pd.DataFrame([row]), params={"out": str(tmp_path)})
-    assert Path(made["label_map"][0]).read_text() == "cpu ['FLAIR', 'T1']"
+    row = {"T1": _scan(tmp_path / "x_t1.nii.gz"), "FLAIR": _scan(tmp_path / "x_flair.nii.gz")}
+    made = model.predict(pd.DataFrame([row]), params={"out": str(tmp_path / "out")})
+    assert np.asarray(nib.load(made["label_map"][0]).dataobj).max() == 2
 
 
 def test_the_table_must_have_the_signatures_columns(work: Path) -> None:
@@ -138,7 +144,8 @@ def test_the_model_holds_code_signature_example_and_said_requirements_but_no_pic
     asked = (place / "requirements.txt").read_text().split()
     assert asked == [f"medseg=={medseg.__version__}", f"mlflow=={mlflow.__version__}"]
     about = mlflow.models.get_model_info(logged.uri).signature
-    assert about.inputs.input_names() == ["image"]
+    assert about.inputs.input_names() == ["image", "case"]
+    assert about.inputs.required_input_names() == ["image"]
     assert {"label_map", "size_CSF", "size_GM", "quality"} <= set(about.outputs.input_names())
 
 

@@ -1,0 +1,124 @@
+"""One case of many: the result that is there is kept, otherwise a new one is made and written.
+
+The command `medseg segment`, the predict stage and the MLflow model all go case by case through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from medseg import files
+from medseg.errors import Code, Finding, MedsegError
+from medseg.infer import results
+from medseg.infer.loading import Model
+from medseg.infer.segment import read_scan, segment
+from medseg.io import affine_checks
+from medseg.resources import coded_out_of_memory
+
+VERSION = 2
+"""Raised when the same model gives other results."""
+
+LESS_MEMORY = "free some memory, predict on the cpu, or lower batch or memory_mb in model.json"
+
+Status = Literal["done", "done with note", "skipped", "excluded"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A case to segment: its channels' files by name, and the path that names its result.
+
+    `about` stands in the result's JSON, before what was found.
+    """
+
+    case: str
+    channels: Mapping[str, Path]
+    label: Path
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        """The file that stands for the case in tables."""
+        return next(iter(self.channels.values()))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a prediction that the model leaves open; `less_memory` is the advice on a full memory."""
+
+    mode: str | None = None
+    confidence: bool = False
+    less_memory: str = LESS_MEMORY
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one case: its status, the content of its JSON, and for an excluded one the reason."""
+
+    status: Status
+    metadata: Mapping[str, Any]
+    finding: Finding | None = None
+
+
+def run(
+    task: Task, key: str, masks: tuple[str, ...], load: Callable[[], Model], settings: Settings
+) -> Outcome:
+    """Give the case's result if it is there and was made from `key`; otherwise make it and write it.
+
+    `load` gives the model, and is called only if it is needed. Raises MedsegError with the case's code; an
+    earlier result is then left as it was.
+    """
+    found = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
+    if found is not None:
+        return Outcome("skipped", found)
+    model = load()
+    with coded_out_of_memory(task.file, settings.less_memory):
+        result = segment(task.channels, model, mode=settings.mode, confidence=settings.confidence)
+        metadata = results.write(result, model.description.class_list(), task.label, key, task.about)
+    return Outcome("done with note" if result.notes else "done", metadata)
+
+
+def run_or_exclude(task: Task, model: Model, settings: Settings) -> Outcome:
+    """:func:`run` by the contents of the case's files; a refusal becomes the outcome `excluded`.
+
+    An earlier result of an excluded case is kept, and the reason says so. Raises DISK_FULL, which no other
+    case escapes.
+    """
+    masks = model.description.class_list().masks
+    try:
+        return run(task, content_key(task, model, settings), masks, lambda: model, settings)
+    except MedsegError as error:
+        if error.code is Code.DISK_FULL:
+            raise
+        return excluded(task, masks, error.finding)
+
+
+def excluded(task: Task, masks: tuple[str, ...], reason: Finding) -> Outcome:
+    """The outcome of a case that cannot be used; the reason names an earlier result, which is kept."""
+    details = reason.details
+    if results.is_there(task.label, masks):
+        details += f"; the earlier result {results.label_files(task.label, masks)[0].name} is kept"
+    return Outcome("excluded", {}, Finding(reason.code, reason.where, details, reason.how_to_fix))
+
+
+def content_key(task: Task, model: Model, settings: Settings) -> str:
+    """The hash of all that decides a result: the files' contents, the model, the settings."""
+    content = {}
+    for name, path in task.channels.items():
+        try:
+            content[name] = files.sha256(path)
+        except OSError as error:
+            read_scan(task.channels, model.description)  # its reader knows best what is wrong
+            raise affine_checks.refusal_to_open(path, error) from error
+    return files.sha256_of_value([VERSION, content, model.sha256, settings.mode, settings.confidence])
+
+
+@contextmanager
+def lock(out: Path) -> Iterator[None]:
+    """Hold the folder of results while the block runs; raises WORK_IN_USE if another command does."""
+    details = "another medseg command is writing label maps there"
+    with files.hold_lock(out / ".lock", out, details, "wait for it to end, or name another folder"):
+        yield
