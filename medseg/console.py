@@ -1,7 +1,4 @@
-"""What a command says: results on stdout; while it works, bars on a terminal or plain lines, on stderr.
-
-All of it is in a log file too.
-"""
+"""Output of a command: results on stdout, progress on stderr as bars or plain lines, and a log of both."""
 
 from __future__ import annotations
 
@@ -17,12 +14,17 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from medseg.redaction import redact_text
+
 _PLAIN_EVERY_S = 15.0
 
 
 @dataclass
 class Reporter:
-    """Prints results to `results`, and lines to `stream` unless quiet; `log` gets both, with the time."""
+    """Prints results to `results`, and lines to `stream` unless quiet; `log` gets both, with the time.
+
+    Passwords and tokens in addresses are replaced with stars.
+    """
 
     quiet: bool = False
     verbose: bool = False
@@ -34,33 +36,36 @@ class Reporter:
         self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
 
     def result(self, text: str) -> None:
-        """A line that the command was run for, such as a score; also when quiet."""
+        """Print a line that the command was run for, such as a score; also when quiet."""
+        text = redact_text(text)
         self.to_log(text)
         self.results.write(text + "\n")
         self.results.flush()
 
     def line(self, text: str) -> None:
-        """A line about the work, for the user."""
+        """Print a line about the work, for the user."""
+        text = redact_text(text)
         self.to_log(text)
         if not self.quiet:
             self._console.print(text, markup=False)
 
     def detail(self, text: str) -> None:
-        """A line that only `--verbose` shows; the log always has it."""
+        """Print a line if `--verbose` asks for it; the log always has it."""
+        text = redact_text(text)
         self.to_log(text)
         if self.verbose and not self.quiet:
             self._console.print(text, markup=False, style="dim")
 
     def to_log(self, text: str) -> None:
-        """A line (or traceback) for the log file alone."""
+        """Add a line (or traceback) to the log file alone, without the secrets of addresses in it."""
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {redact_text(text)}\n")
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Advance]:
-        """A bar with count and time left on a terminal; elsewhere a plain line every 15 s."""
+        """Show a bar with count and time left on a terminal; elsewhere a plain line every 15 s."""
         if self.quiet or not self._console.is_terminal:
             yield _PlainProgress(self, title, total)
             return
@@ -76,10 +81,10 @@ class Reporter:
 
 
 class Advance:
-    """Tells a progress display how far the work is."""
+    """Progress of a piece of work."""
 
     def to(self, done: int, note: str = "") -> None:
-        """`done` of the total are done; `note` is shown beside the count."""
+        """Show that `done` of the total are done, with `note` beside the count."""
 
 
 @dataclass
@@ -111,7 +116,7 @@ class _PlainProgress(Advance):
 
 
 def seconds_in_words(seconds: float) -> str:
-    """`75` → `1 min 15 s`."""
+    """Write a duration in words: `75` → `1 min 15 s`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -75,7 +75,7 @@ def has_native_bf16(device: str | torch.device) -> bool:
     chosen = torch.device(device)
     if chosen.type == "cuda":
         with torch.cuda.device(chosen):
-            return torch.cuda.is_bf16_supported(including_emulation=False)
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return chosen.type == "cpu" and _cpu_has_native_bf16()
 
 

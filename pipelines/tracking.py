@@ -35,9 +35,9 @@ class Tracked:
         self._open: dict[str, Run] = {}
 
     def fold(self, fold: int, plane: Plane | None = None) -> Run:
-        """The run that fold's training is told to: the recipe's own if the recipe has one fold.
+        """Start the run of that fold's training, or go on with it: the recipe's own if there is one fold.
 
-        With a network a plane, each plane's training has its own.
+        With a network for each plane, each plane's training has its own.
         """
         if not (self._nested and self.run.id):
             return self.run
@@ -49,6 +49,16 @@ class Tracked:
             files.write_json(self._children, {**known, key: child.id})
             self._open[key] = child
         return self._open[key]
+
+    def lacks(self, fold: int, plane: Plane | None = None) -> bool:
+        """True if the store holds nothing of that fold's training, as after its run was deleted there."""
+        if not self.run.id:
+            return False
+        if not self._nested:
+            return not self.run.has_metrics
+        key = _key(fold, plane)
+        known = files.read_json(self._children) if self._children.is_file() else {}
+        return key not in self._open and not (known.get(key) and self._tracker.has(known[key]))
 
     def end_fold(self, fold: int, plane: Plane | None = None) -> None:
         """End a nested run as finished."""
@@ -66,7 +76,10 @@ def _key(fold: int, plane: Plane | None) -> str:
 
 
 def check(recipe: Recipe, work: Work) -> None:
-    """Whether runs can be tracked: USAGE for a work folder without a URI, TRACKING_UNREACHABLE."""
+    """Refuse a store that cannot track runs.
+
+    Raises USAGE for a work folder whose path cannot stand in a URI, or as `medseg.tracking.store.check`.
+    """
     if recipe.tracking.enabled:
         if recipe.tracking.uri is None:
             store.local_uri(work.root)
@@ -78,11 +91,12 @@ def check(recipe: Recipe, work: Work) -> None:
 def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
     """Open the run of this recipe in this work folder, going on with it if its training is the same.
 
-    Runs that a kill left RUNNING are marked KILLED.
+    Runs that a kill left RUNNING are marked KILLED. The recipe is stored first of all, so that a store which
+    keeps no files is known before any work.
     """
     uri = (recipe.tracking.uri or store.prepare(work.root)) if recipe.tracking.enabled else None
     tracker = Tracker(uri, work.root, recipe.name, warn=say.line)
-    run = _start(tracker, recipe, work) if recipe.tracking.enabled else tracker.start(recipe.name)
+    run = _start(tracker, recipe, work, say) if recipe.tracking.enabled else tracker.start(recipe.name)
     several = recipe.data.n_folds() > 1 or recipe.sampling.plane_networks == "separate"
     opened = Tracked(tracker, run, work, nested=several)
     with run:
@@ -94,30 +108,32 @@ def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
             raise
 
 
-def _start(tracker: Tracker, recipe: Recipe, work: Work) -> Run:
-    """The run of this training, and the note of it in the work folder."""
+def _start(tracker: Tracker, recipe: Recipe, work: Work, say: Reporter) -> Run:
+    """Start the run of this training, or go on with it, and note it in the work folder."""
     tree = recipe.model_dump(mode="json")
     tree["network"] = recipe.network.used()
     key = files.sha256_of_value([recipe.tracking.uri, _training(tree)])
     known = files.read_json(work.tracking) if work.tracking.is_file() else {}
     run_id = known.get("run_id") if known.get("key") == key else None
-    if run_id is None:
-        work.tracked_folds.unlink(missing_ok=True)
     tracker.mark_killed(keep=[run_id] if run_id else [])
-    about = {"mlflow.note.content": recipe.description, "medseg.recipe": key[:16]}
-    run = tracker.start(recipe.name, params=_params(tree), tags=about, run_id=run_id)
+    tags = {"mlflow.note.content": recipe.description, "medseg.recipe": key[:16]}
+    run = tracker.start(recipe.name, params=_params(tree), tags=tags, run_id=run_id)
+    if not run.resumed:
+        work.tracked_folds.unlink(missing_ok=True)
+    if run_id and not run.resumed:
+        say.line("tracking: the run of this training is gone from the store; a new one gets all that is here")
     files.write_json(work.tracking, {"run_id": run.id, "experiment_id": run.experiment_id, "key": key})
     return run
 
 
 def _training(tree: dict[str, Any]) -> dict[str, Any]:
-    """What of a recipe decides which training it is."""
+    """Select the parts of a recipe that decide which training it is."""
     return {
         part: {k: v for k, v in tree[part].items() if k not in _PLACES.get(part, ())} for part in _TRAINED_BY
     }
 
 
 def _params(tree: dict[str, Any]) -> dict[str, Any]:
-    """What stands in the run's parameter table: what people vary. The whole recipe is an artifact."""
+    """Select what people vary, for the run's parameter table. The whole recipe is an artifact."""
     train = {k: v for k, v in tree["train"].items() if k not in _MACHINE and v not in (None, [], 0)}
     return {**{part: tree[part] for part in ("preprocess", "sampling", "network", "loss")}, "train": train}

@@ -15,6 +15,7 @@ from types import FrameType
 import typer
 
 from medseg.errors import Code, ExitCode, MedsegError
+from medseg.redaction import redact_text
 from medseg.resources import is_disk_full, is_out_of_memory
 
 _EXTRA_PACKAGES = {
@@ -125,7 +126,7 @@ def _fault(error: Exception) -> int:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
-            file.write("".join(traceback.format_exception(error)))
+            file.write(redact_text("".join(traceback.format_exception(error))))
         place = f"traceback in {log}"
     except OSError:
         frames = traceback.extract_tb(error.__traceback__)
@@ -139,4 +140,4 @@ def _fault(error: Exception) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(redact_text(text) + "\n")

@@ -74,7 +74,7 @@ def doctor(
         list[Path] | None, typer.Option(metavar="M", help="Model folders whose hashes are checked.")
     ] = None,
 ) -> ExitCode:
-    """Check disk, memory, device, extras, MLflow's version and model hashes, one line per check."""
+    """Check disk, memory, device, precision, extras and model files, one line per check."""
     from pipelines.commands import doctor as pipeline
 
     return pipeline.run(tuple(model or ()))

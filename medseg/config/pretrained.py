@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from medseg.config.section import Section
+from medseg.redaction import has_credentials
 
 
 class Weights(Section):
@@ -30,6 +31,8 @@ class Weights(Section):
             raise ValueError("give either file or url")
         if self.url is not None and urlsplit(self.url).scheme not in ("https", "http"):
             raise ValueError("a url begins with https:// (or http://)")
+        if self.url is not None and has_credentials(self.url):
+            raise ValueError("a url holds no password or token: get the file by hand and name it as file")
         if self.url is not None and self.sha256 is None:
             raise ValueError("a url needs the sha256 of its file")
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medseg import losses, networks
 from medseg.config import clashes
@@ -28,6 +28,7 @@ from medseg.config.training import Train
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane, planes_of
 from medseg.model.description import CRFSettings
+from medseg.redaction import has_credentials
 
 
 class Preprocess(Section):
@@ -167,6 +168,15 @@ class Network(Section):
     def _known(cls, value: str) -> str:
         try:
             networks.check_name(value)
+        except MedsegError as error:
+            raise refusal(error.code, error.finding.details, error.finding.how_to_fix) from None
+        return value
+
+    @field_validator("keywords")
+    @classmethod
+    def _may_be_set(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        try:
+            networks.check_keywords(info.data.get("name", ""), value)
         except MedsegError as error:
             raise refusal(error.code, error.finding.details, error.finding.how_to_fix) from None
         return value
@@ -314,6 +324,17 @@ class Tracking(Section):
     overlays: bool = True
     """Figures of one validation case during training. Typical: true; false where images must not leave the
     machine."""
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_password(cls, value: str | None) -> str | None:
+        if value is not None and has_credentials(value):
+            how_to_fix = (
+                "leave it out of the URI and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                "MLFLOW_TRACKING_TOKEN, in the environment"
+            )
+            raise refusal(Code.RECIPE_INVALID, "it holds a user name, a password or a token", how_to_fix)
+        return value
 
 
 class Recipe(Section):

@@ -142,6 +142,7 @@ def load_member(folder: Path, member: Member, description: Description) -> Netwo
 
 def build_network(description: Description) -> Network:
     """Build the network that a model folder describes, with drawn weights."""
+    networks.check_keywords(description.network, description.keywords)
     return networks.build(
         description.network,
         in_channels=len(description.channels) * description.depth,

@@ -1,4 +1,4 @@
-"""Networks: the table of names, and the one function that builds a row of it.
+"""The table of networks by name, and the function that builds one of them.
 
 A network maps ``(B, C, H, W)`` float to logits ``(B, K, H, W)``; :class:`medseg.networks.contract.Network`
 says the rest. Adding one takes a file with a class, a line in :data:`NETWORKS` and a row in the shared test.
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from medseg.errors import Code, MedsegError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from medseg.networks.contract import Network
 
@@ -50,11 +50,22 @@ NETWORKS: dict[str, str] = {
 
 MONAI_PREFIX = "monai.networks.nets:"
 
+SET_BY_MEDSEG = frozenset(
+    {"name", "in_channels", "out_channels", "classes", "spatial_dims", "seed", "multilabel"}
+)
+"""Keywords whose values follow from the data, the slab and the training; no recipe or model sets them."""
+
+RENAMED = {"body": "backbone"}
+"""Keywords of earlier versions and what they are called now."""
+
+_FETCHING = frozenset({"progress", "download", "url", "repo", "hub", "weights", "filename"})
+"""Words in the names of MONAI's keywords that fetch weights from the network."""
+
 
 def check_name(name: str) -> None:
     """Raise ``NETWORK_UNKNOWN`` unless ``name`` is in the table or has the form of a MONAI network.
 
-    Needs no torch. Whether MONAI has such a network is seen by :func:`build`.
+    Needs no torch. :func:`build` finds out if MONAI has such a network.
     """
     if name not in NETWORKS and not (name.startswith(MONAI_PREFIX) and _monai_name(name).isidentifier()):
         raise MedsegError(
@@ -63,6 +74,26 @@ def check_name(name: str) -> None:
             f"there is no network {name!r}",
             f"use one of {', '.join(sorted(NETWORKS))}, or {MONAI_PREFIX}<Name>",
         )
+
+
+def check_keywords(name: str, keywords: Iterable[str]) -> None:
+    """Raise ``KEYWORD_INVALID`` for keywords that no recipe and no model may give a network; needs no torch.
+
+    These are the ones that medseg sets itself, those renamed since, and of MONAI's networks those that fetch
+    weights: building a network never opens a connection. The others are checked by :func:`build`.
+    """
+    for key in keywords:
+        words = key.lower().split("_")
+        if key in SET_BY_MEDSEG:
+            details, how_to_fix = f"medseg sets the keyword {key!r} itself", "leave it out"
+        elif name in NETWORKS and key in RENAMED:
+            details, how_to_fix = f"the keyword {key!r} has another name", f"write {RENAMED[key]!r}"
+        elif name not in NETWORKS and (words[0].startswith("pretrain") or not _FETCHING.isdisjoint(words)):
+            details = f"the keyword {key!r} is about weights to download, and networks are built offline"
+            how_to_fix = "leave it out; network.init_from starts from a model folder"
+        else:
+            continue
+        raise MedsegError(Code.KEYWORD_INVALID, name, details, how_to_fix)
 
 
 def build(
@@ -80,12 +111,13 @@ def build(
     :param classes: K of the logits ``(B, K, H, W)``.
     :param seed: same seed, same weights, and torch's global generator is left as it was; without one, the
         weights come from torch's default generator.
-    :param overlapping: the classes are masks that overlap: a network that averages its heads' probabilities
-        is told so by its keyword ``sigmoid``.
+    :param multilabel: the classes are masks that overlap; sets the keyword ``sigmoid`` of a network that
+        averages its heads' probabilities.
     :param keywords: the class's own; :func:`keywords_of` lists them.
     :raises MedsegError: ``NETWORK_UNKNOWN``, ``KEYWORD_INVALID``, ``EXTRA_MISSING`` (MONAI is not installed).
     """
     check_name(name)
+    check_keywords(name, keywords)
     if name in NETWORKS:
         cls = _load(name)
         if multilabel and "sigmoid" in keywords_of(name):
@@ -99,17 +131,17 @@ def build(
 
 
 def keywords_of(name: str) -> dict[str, Any]:
-    """Keywords of a network of the table with their defaults."""
+    """List the keywords of a network of the table with their defaults."""
     check_name(name)
     parameters = inspect.signature(_load(name)).parameters
     return {key: p.default for key, p in parameters.items() if key not in ("in_channels", "classes")}
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What ``medseg info --full`` tells of a network of the table, built with its defaults from 3 to 4.
+    """Describe a network of the table, built with its defaults from 3 channels to 4 classes.
 
     Plain values: name, keywords with defaults, channels, classes, parameters, receptive_field (side lengths
-    in px, or none for the whole image), paper. No memory is taken for weights.
+    in px, or None for the whole image), paper. No memory is taken for weights.
     """
     import torch
 
@@ -140,7 +172,7 @@ def _load(name: str) -> type[Network]:
 
 
 def _checked(name: str, cls: type[Network], keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords converted to the types that the constructor's hints state."""
+    """Convert keywords to the types that the constructor's hints state."""
     hints = get_type_hints(cls.__init__, include_extras=True)
     defaults = keywords_of(name)
     listed = ", ".join(f"{key}={value!r}" for key, value in defaults.items()) or "no keywords"
@@ -152,8 +184,8 @@ def _checked(name: str, cls: type[Network], keywords: Mapping[str, Any]) -> dict
             values[key] = TypeAdapter(hints[key]).validate_python(value)
         except ValidationError as problem:
             message = problem.errors()[0]["msg"]
-            found = f"{key}={value!r}: {message}"
-            raise MedsegError(Code.KEYWORD_INVALID, name, found, f"it takes {listed}") from None
+            details = f"{key}={value!r}: {message}"
+            raise MedsegError(Code.KEYWORD_INVALID, name, details, f"it takes {listed}") from None
     return values
 
 

@@ -1,4 +1,4 @@
-"""The pieces that encoder-decoder networks share."""
+"""Building blocks that encoder-decoder networks share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 def conv(
     inputs: int, outputs: int, *, kernel: int = 3, batch_norm: bool = True, **options: Any
 ) -> nn.Sequential:
-    """Convolution with bias, batch normalisation, ReLU; the size is kept unless ``padding`` says otherwise.
+    """Build a convolution with bias, batch normalisation and ReLU, which keeps the size by default.
 
     Parameters: k² · Cin · Cout + Cout, and 2 · Cout for the normalisation.
     """
@@ -25,12 +25,12 @@ def conv(
 
 
 def convs(*channels: int, batch_norm: bool = True, **options: Any) -> nn.Sequential:
-    """Several :func:`conv` in a row: ``convs(3, 64, 64)`` is 3→64, 64→64."""
+    """Build several :func:`conv` in a row: ``convs(3, 64, 64)`` is 3→64, 64→64."""
     return nn.Sequential(*(conv(a, b, batch_norm=batch_norm, **options) for a, b in pairwise(channels)))
 
 
 class Pool(nn.Module):
-    """2×2 max-pooling that also returns where the maxima were.
+    """2×2 max-pooling that also returns the positions of the maxima (SegNet, section 3).
 
     An odd side is rounded up: its last window holds one row or column less. Of equal values the first in
     raster order wins.
@@ -43,7 +43,7 @@ class Pool(nn.Module):
 
 
 class Unpool(nn.Module):
-    """The counterpart of :class:`Pool`: each value goes back to where its maximum was, zeros elsewhere.
+    """The counterpart of :class:`Pool`: each value goes back to its maximum's position, zeros elsewhere.
 
     The windows do not overlap, so no two values meet and the result is deterministic; torch's
     ``max_unpool2d`` is refused under deterministic algorithms.
@@ -56,7 +56,7 @@ class Unpool(nn.Module):
 
 
 def resized(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
-    """``x`` (B, C, h, w) by bilinear interpolation to the (H, W) that ``size`` ends with."""
+    """Resize ``x`` (B, C, h, w) by bilinear interpolation to the (H, W) that ``size`` ends with."""
     if x.shape[-2:] == size[-2:]:
         return x
     return F.interpolate(x, size=size[-2:], mode="bilinear", align_corners=False)

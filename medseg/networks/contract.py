@@ -1,4 +1,4 @@
-"""What every network promises, and the initialisation they share."""
+"""The contract that every network keeps, and the initialisation they share."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Sides(Protocol):
-    """What says which side lengths a network takes; see :class:`Network`."""
+    """Side lengths that a network takes; see :class:`Network`."""
 
     @property
     def size_divisor(self) -> int:
-        """Sides are equal to ``size_remainder`` modulo this."""
+        """Divisor by which sides leave ``size_remainder``."""
 
     @property
     def size_remainder(self) -> int:
-        """What is left of a side by the step."""
+        """Remainder of each side by ``size_divisor``."""
 
     @property
     def border(self) -> int:
@@ -34,11 +34,11 @@ class Sides(Protocol):
 
     @property
     def min_size(self) -> int:
-        """A side that deeper levels still need."""
+        """Shortest side that the deepest level can take."""
 
 
 def side_from(size: int, sides: Sides) -> int:
-    """The smallest side length (px) from ``size`` upwards that a network of these ``sides`` takes."""
+    """Find the smallest side length (px) from ``size`` upwards that a network of these ``sides`` takes."""
     size = max(size, sides.min_size, 2 * sides.border + 1)
     return size + (sides.size_remainder - size) % sides.size_divisor
 
@@ -51,7 +51,8 @@ class Network(nn.Module):
     same padding everywhere ``border`` and ``size_remainder`` are zero: H and W are multiples of
     ``size_divisor``, and H' = H.
 
-    ``min_size`` is a side that deeper levels still need, ``paper`` who published the network.
+    ``min_size`` is the shortest side that the deepest level can take, ``paper`` names who published the
+    network.
     """
 
     size_divisor: int = 1
@@ -66,7 +67,7 @@ class Network(nn.Module):
         self.classes = classes
 
     def size_from(self, size: int) -> int:
-        """The smallest side length (px) from ``size`` upwards that the network takes."""
+        """Find the smallest side length (px) from ``size`` upwards that the network takes."""
         return side_from(size, self)
 
     def require(self, x: Tensor) -> None:
@@ -74,9 +75,9 @@ class Network(nn.Module):
         where = type(self).__name__
         channels, height, width = x.shape[1:]
         if channels != self.in_channels:
-            found = f"the input has {channels} channels, the network takes {self.in_channels}"
+            details = f"the input has {channels} channels, the network takes {self.in_channels}"
             how_to_fix = f"give {self.in_channels} channels (channels · slab depth)"
-            raise MedsegError(Code.SIZE_IMPOSSIBLE, where, found, how_to_fix)
+            raise MedsegError(Code.SIZE_IMPOSSIBLE, where, details, how_to_fix)
         fitting = self.size_from(height), self.size_from(width)
         if fitting != (height, width):
             rule = (
@@ -84,18 +85,18 @@ class Network(nn.Module):
                 if not self.size_remainder
                 else f"{self.size_remainder} modulo {self.size_divisor}"
             )
-            found = (
+            details = (
                 f"the input is {height}×{width} px; each side must be {rule}, at least {self.size_from(1)}"
             )
-            raise MedsegError(Code.SIZE_IMPOSSIBLE, where, found, f"pad it to {fitting[0]}×{fitting[1]}")
+            raise MedsegError(Code.SIZE_IMPOSSIBLE, where, details, f"pad it to {fitting[0]}×{fitting[1]}")
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """Names of own tensors -> torchvision's names of the published weights that may fill them."""
+        """Map names of own tensors to torchvision's names of the published weights that may fill them."""
         return {}
 
 
 class Backbone(nn.Module):
-    """A classifier up to its features: ``(B, C, H, W)`` -> a level each at strides 2, 4, 8, 16 and 32.
+    """A classifier up to its features: ``(B, C, H, W)`` -> one level at each stride of 2, 4, 8, 16 and 32.
 
     With a smaller output stride the last levels keep that stride, and their convolutions have rates instead.
     ``widths`` are the levels' channels.
@@ -104,15 +105,15 @@ class Backbone(nn.Module):
     widths: list[int]
 
     def pretrained_key_map(self, prefix: str) -> dict[str, str]:
-        """Names of own tensors under ``prefix`` -> torchvision's names; here the same."""
+        """Map names of own tensors under ``prefix`` to torchvision's names; here they are the same."""
         return {f"{prefix}.{name}": name for name in self.state_dict() if not name.endswith("tracked")}
 
 
 def he_(module: nn.Module) -> None:
-    """Initialise one layer in place as He et al.: N(0, √(2 / fan-in)), biases 0; for ``Module.apply``.
+    """Initialise one layer in place: N(0, √(2 / fan-in)), biases 0 (He et al. 2015, eq. 10).
 
-    The fan-in is the number of values that one output pixel sums: k² · C for a convolution, k² / stride² · C
-    for a transposed one.
+    For ``Module.apply``. The fan-in is the number of values that one output pixel sums: k² · C for a
+    convolution, k² / stride² · C for a transposed one.
     """
     if not (type(module) is nn.Conv2d or type(module) is nn.ConvTranspose2d):
         return

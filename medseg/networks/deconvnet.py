@@ -13,7 +13,7 @@ from medseg.networks.weights.pretrained import conv_names
 
 
 class DeconvNet(Network):
-    """Five levels down to 7×7 valid and 1×1 convolutions, and the same way back.
+    """Five levels down to 7×7 valid and 1×1 convolutions, and the same way back (Figure 2 of the paper).
 
     The 7×7 convolution needs seven features a side, hence at least 224 pixels. Everything but the classifier
     is normalised. The parameter count (252 million at the published size) is not checked against the paper.
@@ -64,7 +64,7 @@ class DeconvNet(Network):
         return self.head(x)  # type: ignore[no-any-return]
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The encoder's convolutions are VGG16's."""
+        """Map the encoder's convolutions to VGG16's."""
         return conv_names(self.encoders, "encoders", VGG16_NAMES)
 
 

@@ -17,14 +17,15 @@ Rates = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 class DeepLabASPP(Network):
-    """VGG16 at output stride 8; one branch of 3×3 and two 1×1 convolutions a rate; their scores are summed.
+    """VGG16 at output stride 8, and for each rate a branch of a 3×3 and two 1×1 convolutions.
 
+       The branches' scores are summed (section 3.2 of the paper).
     With four rates it has 37,877,652 parameters from 3 channels to 21 classes.
 
-    :param width: channels of VGG16's first level.
-    :param hidden: channels of each branch's layers fc6 and fc7.
-    :param rates: dilation of each branch's 3×3 convolution; (2, 4, 8, 12) is the paper's ASPP-S.
-    :param scales: the image is also seen at these sizes, and of their scores the largest counts.
+       :param width: channels of VGG16's first level.
+       :param hidden: channels of each branch's layers fc6 and fc7.
+       :param rates: dilation of each branch's 3×3 convolution; (2, 4, 8, 12) is the paper's ASPP-S.
+       :param scales: the image is also seen at these sizes, and the largest of their scores counts.
     """
 
     paper = "Chen, Papandreou, Kokkinos, Murphy, Yuille 2017"
@@ -70,12 +71,12 @@ class DeepLabASPP(Network):
         return torch.stack(full).amax(0)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """VGG16's 13 convolutions."""
+        """Map VGG16's 13 convolutions."""
         return self.backbone.pretrained_key_map("backbone")
 
 
 class DeepLabLargeFOV(DeepLabASPP):
-    """A single branch of rate 12: 20,505,429 parameters from 3 channels to 21 classes."""
+    """DeepLab with a single branch of rate 12: 20,505,429 parameters from 3 channels to 21 classes."""
 
     paper = "Chen, Papandreou, Kokkinos, Murphy, Yuille 2015"
 

@@ -12,14 +12,15 @@ from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, he_
 
 LOW_CHANNELS = 48
-"""To which the details of stride 4 are reduced, so that they do not outweigh the pyramid."""
+"""Channels to which the details at stride 4 are reduced, so that they do not outweigh the pyramid."""
 
 
 class ASPP(nn.Module):
-    """1×1, three 3×3 with rates, and the image's mean; concatenated and reduced by 1×1.
+    """A 1×1, three 3×3 convolutions with rates, and the image's mean; concatenated and reduced by 1×1.
 
+       Section 3.3 of DeepLab v3.
     From 2048 to 256 channels it has 15,535,104 parameters. A training batch needs two images at least, since
-    the mean leaves one value an image to normalise.
+       the mean leaves one value of each image to normalise.
     """
 
     def __init__(self, inputs: int, outputs: int, rates: tuple[int, ...]) -> None:
@@ -74,12 +75,12 @@ class DeepLabV3(Network):
         return resized(self.head(self.aspp(features)), x.shape)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The backbone's layers."""
+        """Map the backbone's layers."""
         return self.backbone.pretrained_key_map("backbone")
 
 
 class DeepLabV3Plus(DeepLabV3):
-    """:class:`DeepLabV3` with a decoder that adds the backbone's details at stride 4."""
+    """:class:`DeepLabV3` with a decoder that adds the backbone's details at stride 4 (Figure 2)."""
 
     paper = "Chen, Zhu, Papandreou, Schroff, Adam 2018"
 

@@ -16,7 +16,7 @@ FULL_NAMES = ("classifier.0", "classifier.3")
 
 
 class FCN32s(Network):
-    """VGG16 made convolutional, its scores enlarged 32 times by bilinear interpolation.
+    """VGG16 made convolutional, its scores enlarged 32 times by bilinear interpolation (sections 4.1, 4.2).
 
     Any size is taken: the input is padded with zeros, right and below, to multiples of 32 and the scores are
     cut back. All convolutions keep the size (the original pads the image by 100 pixels instead). From 3
@@ -68,10 +68,10 @@ class FCN32s(Network):
         return self.enlarge(scores)[:, :, :height, :width]  # type: ignore[no-any-return]
 
     def init_from(self, coarser: FCN32s) -> None:
-        """Take over the weights of the net with fewer skips; the new skip starts at zero, its kernel
-        bilinear.
+        """Take over the weights of the net with fewer skips.
 
-        So the first scores equal the coarser net's, enlarged in this net's steps.
+        The new skip starts at zero and its kernel is bilinear, so the first scores equal the coarser net's,
+        enlarged in this net's steps.
 
         :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` unless the coarser net's weights are some of this net's.
         """
@@ -87,7 +87,7 @@ class FCN32s(Network):
             raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(self).__name__, ", ".join(misfits), how_to_fix)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """VGG16's 13 convolutions and its first two fully connected layers."""
+        """Map VGG16's 13 convolutions and its first two fully connected layers."""
         return self.backbone.pretrained_key_map("backbone") | conv_names(self.top, "top", FULL_NAMES)
 
 

@@ -12,15 +12,14 @@ from medseg.networks.pyramid import PyramidPooling
 
 
 class ICNet(Network):
-    """A cascade of three resolutions.
+    """A cascade of three resolutions (section 3.2, Figure 2 of the paper).
 
     The image at a quarter of its size goes through a whole backbone, at half through the same backbone's
     first levels, and at full size through three strided convolutions; each joins what comes from below. In
     training a list of heads, the coarsest first; in evaluation the finest.
 
-    :param width: channels of the backbone's first level; 64 is the size of the published ResNet, the paper's
-        pruned
-        model has 32.
+    :param width: channels of the backbone's first level; 64 is the size of the published ResNet; the paper's
+        pruned model has 32.
     :param hidden: channels in which the resolutions are joined.
     """
 
@@ -66,12 +65,12 @@ class ICNet(Network):
         return [resized(head(level), x.shape) for head, level in levels]
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The backbone's layers."""
+        """Map the backbone's layers."""
         return self.backbone.pretrained_key_map("backbone")
 
 
 class CascadeFusion(nn.Module):
-    """Joins enlarged coarse features, seen by a 3×3 convolution of rate 2, with finer ones."""
+    """Sum of enlarged coarse features, after a 3×3 convolution of rate 2, and finer ones (Figure 3)."""
 
     def __init__(self, coarse: int, fine: int, outputs: int) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ Window = Annotated[int, AfterValidator(_odd)]
 
 
 class WindowClassifier(nn.Module):
-    """One window (window × window px; with ``pool`` one more each way) -> scores of its class.
+    """Classifier of one window (window × window px; with ``pool`` one more each way).
 
     3×3 convolutions without padding shrink the window to 1×1 (7 → 5 → 3 → 1); a fully connected layer from
     ``hidden`` features to the classes comes last. ``pool`` puts a 2×2 pooling before it: 8 → 6 → 4 → 2 → 1.
@@ -61,16 +61,18 @@ class WindowClassifier(nn.Module):
 
 
 def as_convolution(full: nn.Linear, size: int = 1) -> nn.Conv2d:
-    """A fully connected layer on C × size × size features, C outermost, as a convolution of that size."""
+    """Turn a fully connected layer on C × size × size features, C outermost, into a convolution."""
     channels = full.in_features // size**2
-    made = nn.Conv2d(channels, full.out_features, size, device=full.weight.device, dtype=full.weight.dtype)
-    made.weight.data = full.weight.data.reshape(-1, channels, size, size).clone()
-    made.bias.data = full.bias.data.clone()  # type: ignore[union-attr]
-    return made
+    convolution = nn.Conv2d(
+        channels, full.out_features, size, device=full.weight.device, dtype=full.weight.dtype
+    )
+    convolution.weight.data = full.weight.data.reshape(-1, channels, size, size).clone()
+    convolution.bias.data = full.bias.data.clone()  # type: ignore[union-attr]
+    return convolution
 
 
 def fully_convolutional(classifier: WindowClassifier) -> nn.Sequential:
-    """The classifier at every window of an image: (B, C, H, W) -> (B, K, H', W').
+    """Apply a classifier at every window of an image: (B, C, H, W) -> (B, K, H', W').
 
     H' = H − window + 1. With a pooling the windows lie at stride 2, as each pooling of the whole image
     serves every second window.
@@ -79,7 +81,7 @@ def fully_convolutional(classifier: WindowClassifier) -> nn.Sequential:
 
 
 class Pixelwise(Network):
-    """Every pixel classified from the window around it; the baseline that sees no context beyond it.
+    """Classifier of every pixel from the window around it: the baseline without further context.
 
     From 3 channels to 10 classes with the default 7×7 window it has 156,130 parameters. Beyond the image a
     window holds zeros, the mean of scaled grey values. Any size is taken.

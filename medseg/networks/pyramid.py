@@ -1,4 +1,4 @@
-"""Pyramid pooling and two networks around it; their counts are not checked against the papers."""
+"""Pyramid pooling, PSPNet and UPerNet; their counts are not checked against the papers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, Share, he_
 
 BINS = (1, 2, 3, 6)
-"""Bins a side of each pyramid level."""
+"""Bins along each side, for each level of the pyramid (PSPNet, section 3.2)."""
 
 
 class PyramidPooling(nn.Module):
-    """Means over 1, 4, 9 and 36 parts of the image, reduced by 1×1, enlarged and concatenated to the input.
+    """Means over 1, 4, 9 and 36 parts of the image, reduced by 1×1, enlarged, joined to the input.
 
-    A training batch needs two images at least, since the coarsest leaves one value an image to normalise.
+    A training batch needs two images at least, since the coarsest leaves one value of each image to
+    normalise.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -70,14 +71,14 @@ class PSPNet(Network):
         return resized(self.head(self.pyramid(features)), x.shape)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The backbone's layers."""
+        """Map the backbone's layers."""
         return self.backbone.pretrained_key_map("backbone")
 
 
 class UPerNet(Network):
     """A backbone, pyramid pooling at its top, and a feature pyramid down to stride 4 (Xiao et al. 2018).
 
-    Of the paper's several tasks the one of segmenting objects.
+    Of the paper's tasks only the segmentation of objects (Figure 4).
 
     :param width: channels of the backbone's first level; 64 is the published size.
     :param hidden: channels of the feature pyramid.
@@ -119,5 +120,5 @@ class UPerNet(Network):
         return resized(self.head(fused), x.shape)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The backbone's layers."""
+        """Map the backbone's layers."""
         return self.backbone.pretrained_key_map("backbone")

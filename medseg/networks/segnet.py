@@ -7,10 +7,10 @@ from medseg.networks.usegnet import Depth, USegNet
 
 
 class SegNet(USegNet):
-    """VGG16's convolutions and their mirror image, joined by the pooling positions alone: U-SegNet with no
-    skip.
+    """VGG16's convolutions and their mirror image, joined by the pooling positions alone (section 3).
 
-    The last convolution is the classifier. From 3 channels to 11 classes it has 29,449,355 parameters.
+    It is U-SegNet without a skip. The last convolution is the classifier. From 3 channels to 11 classes it
+    has 29,449,355 parameters.
     """
 
     paper = "Badrinarayanan, Kendall, Cipolla 2017"

@@ -25,10 +25,9 @@ class SegNetBasic(Network):
     1.425 M. Any size is taken: an odd side pools to the larger half.
 
     :param decoder: ``full`` mixes all channels; ``addition`` (SegNet-Basic-EncoderAddition) adds the
-        encoder's
-        output to the decoder's; ``single`` (SegNet-Basic-SingleChannelDecoder) filters each channel by
-        itself.
-    :param bias: whether the 7×7 convolutions have one; their normalisation makes it superfluous.
+        encoder's output to the decoder's; ``single`` (SegNet-Basic-SingleChannelDecoder) filters each channel
+        by itself.
+    :param bias: give the 7×7 convolutions a bias; their normalisation makes it superfluous.
     """
 
     paper = "Badrinarayanan, Kendall, Cipolla 2017"
@@ -82,8 +81,7 @@ class FCNBasic(Network):
 
     :param addition: add the scores of each pooled level on the way up.
     :param reduction: 1×1 convolutions first reduce features to class scores; without, all channels are
-        enlarged
-        and the classifier comes last.
+        enlarged and the classifier comes last.
     :param learned: enlarge by 8×8 transposed convolutions that start bilinear, otherwise by fixed
         interpolation.
     """

@@ -17,7 +17,7 @@ Depth = Annotated[int, Field(ge=1, le=6)]
 
 
 class UNet(Network):
-    """A contracting path, an expanding path, and a skip at every level.
+    """A contracting path, an expanding path, and a skip at every level (Figure 1 of the paper).
 
     The paper's form is ``padding="valid", batch_norm=False, dropout=0.5``: 31,030,658 parameters from 1
     channel to 2 classes, 572×572 in, 388×388 out. With valid padding each pass eats 6 · 2^depth − 4 pixels a

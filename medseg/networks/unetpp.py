@@ -19,7 +19,7 @@ Depth = Annotated[int, Field(ge=1, le=6)]
 
 
 class UNetPlusPlus(Network):
-    """Node X(i, j) sits at level i and takes X(i, 0..j−1) and the enlarged X(i+1, j−1).
+    """Nested U-Nets: node X(i, j) at level i takes X(i, 0..j−1) and the enlarged X(i+1, j−1) (eq. 1).
 
     The paper's form is ``batch_norm=False``: 9,041,601 parameters from 1 channel to 1 class with one head.
     Under deep supervision X(0, 1..depth) each have a 1×1 head, and training returns them all, the shallowest
@@ -80,13 +80,14 @@ class UNetPlusPlus(Network):
         return self.heads[str(self.depth)](nodes[0, self.depth])  # type: ignore[no-any-return]
 
     def pruned(self, level: int) -> Self:
-        """A copy without the nodes that head ``level`` does not need: equal to that head, and smaller.
+        """Copy the network without the nodes that head ``level`` does not need (pruning, Figure 3c).
 
-        Its keywords are ``depth=level``, ``deep_supervision=False`` and the rest as they were.
+        The copy gives what that head gives. Its keywords are ``depth=level``, ``deep_supervision=False`` and
+        the rest as they were.
         """
         if str(level) not in self.heads:
-            found, how_to_fix = f"there is no head {level}", f"use one of {', '.join(self.heads)}"
-            raise MedsegError(Code.KEYWORD_INVALID, "pruned", found, how_to_fix)
+            details, how_to_fix = f"there is no head {level}", f"use one of {', '.join(self.heads)}"
+            raise MedsegError(Code.KEYWORD_INVALID, "pruned", details, how_to_fix)
         small = copy.deepcopy(self)
         small.depth, small.size_divisor = level, 2**level
         for nodes in (small.nodes, small.ups):
@@ -96,13 +97,13 @@ class UNetPlusPlus(Network):
         return small
 
     def _joined(self, nodes: dict[tuple[int, int], Tensor], i: int, j: int) -> Tensor:
-        """Input of X(i, j), j > 0: ((j + 1) · width · 2^i) channels."""
+        """Concatenate the input of X(i, j), j > 0: (j + 1) · width · 2^i channels."""
         enlarged = self.ups[f"{i}_{j}"](nodes[i + 1, j - 1])
         return torch.cat([*(nodes[i, k] for k in range(j)), enlarged], 1)
 
 
 def log_mean(logits: list[Tensor], *, sigmoid: bool) -> Tensor:
-    """Logits (B, K, H, W) of the mean probability over several heads' logits of that shape."""
+    """Compute logits (B, K, H, W) of the mean probability of several heads, given by logits of that shape."""
     stacked = torch.stack(logits)
     if not sigmoid:
         return torch.logsumexp(F.log_softmax(stacked, 2), 0) - math.log(len(logits))

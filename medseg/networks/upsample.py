@@ -1,4 +1,4 @@
-"""The ways to enlarge features: bed of nails, nearest, bilinear, transposed convolution, sub-pixel.
+"""Ways to enlarge features: bed of nails, nearest, bilinear, transposed convolution, sub-pixel.
 
 Un-pooling, the sixth way, needs the positions of a pooling and stands in :mod:`medseg.networks.blocks`.
 """
@@ -15,7 +15,7 @@ Way = Literal["transposed", "transposed_bilinear", "subpixel", "bilinear", "near
 
 
 def doubler(way: Way, inputs: int, outputs: int) -> nn.Module:
-    """A module (B, inputs, H, W) -> (B, outputs, 2H, 2W).
+    """Build a module (B, inputs, H, W) -> (B, outputs, 2H, 2W).
 
     ``transposed`` learns a 2×2 kernel at stride 2 (U-Net's). ``transposed_bilinear`` changes the channels by
     1×1 and learns a 4×4 kernel that starts as bilinear interpolation; ``subpixel`` learns a 3×3 kernel whose
@@ -36,7 +36,7 @@ def doubler(way: Way, inputs: int, outputs: int) -> nn.Module:
 
 
 class BedOfNails(nn.Module):
-    """Each value goes to the top left of its ``factor`` × ``factor`` block, zeros elsewhere."""
+    """Enlarging with zeros: each value goes to the top left of its ``factor`` × ``factor`` block."""
 
     def __init__(self, factor: int) -> None:
         super().__init__()
@@ -56,8 +56,7 @@ class BilinearTransposed(nn.ConvTranspose2d):
     corners; at the border it takes zeros from outside.
 
     :param kernel: its size; by default the smallest, 2 · factor − factor mod 2. A larger one starts with
-        zeros
-        around.
+        zeros around it.
     """
 
     def __init__(self, channels: int, factor: int, kernel: int | None = None) -> None:
@@ -99,14 +98,14 @@ class Bilinear(nn.Module):
 
 
 class IcnrConv(nn.Conv2d):
-    """A convolution that feeds ``PixelShuffle(2)``; its kernels start four times alike, as He et al. draw
-    one.
+    """Convolution before ``PixelShuffle(2)`` whose kernels start four times alike (ICNR, Aitken et al. 2017).
 
-    So the shuffled output starts as the nearest-neighbour enlargement of a smaller convolution.
+    One is drawn as by He et al., so the shuffled output starts as the nearest-neighbour enlargement of a
+    smaller convolution.
     """
 
     def reset_parameters(self) -> None:
-        """Draw a kernel a shuffled channel and repeat it for its four pixels."""
+        """Draw one kernel for each shuffled channel and repeat it for its four pixels."""
         if self.weight.is_meta:  # as in contract.he_
             return
         fan_in = self.in_channels * self.kernel_size[0] * self.kernel_size[1]
@@ -118,12 +117,12 @@ class IcnrConv(nn.Conv2d):
 
 
 def bilinear_size(factor: int) -> int:
-    """Taps of the bilinear kernel that enlarges by ``factor``."""
+    """Count the taps of the bilinear kernel that enlarges by ``factor``."""
     return 2 * factor - factor % 2
 
 
 def bilinear_kernel(size: int) -> Tensor:
-    """The 1-D kernel of bilinear interpolation, float32 (size,): size 3 is ½, 1, ½; size 4 is ¼, ¾, ¾, ¼."""
+    """Compute the 1-D kernel of bilinear interpolation, float32 (size,): ½, 1, ½ or ¼, ¾, ¾, ¼."""
     factor = (size + 1) // 2
     centre = factor - 1 if size % 2 else factor - 0.5
     # On the CPU, also where networks are built on meta: there torch would import its compiler for it.

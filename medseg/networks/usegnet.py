@@ -19,7 +19,7 @@ Skips = Annotated[int, Field(ge=0, le=5)]
 
 
 class USegNet(Network):
-    """VGG16's first levels and their mirror image, un-pooled; the upper ``skips`` levels are joined by 1×1.
+    """VGG16's first levels and their un-pooled mirror image, with skips at the upper ``skips`` levels.
 
     At a level with a skip the encoder's output (after its ReLU, before pooling) is concatenated to the
     un-pooled features, and a 1×1 convolution without normalisation halves the channels. Any size is taken: an
@@ -38,8 +38,8 @@ class USegNet(Network):
     ) -> None:
         super().__init__(in_channels, classes)
         if skips > depth:
-            found, how_to_fix = f"skips={skips} at depth={depth}", f"use at most {depth} skips"
-            raise MedsegError(Code.KEYWORD_INVALID, "usegnet", found, how_to_fix)
+            details, how_to_fix = f"skips={skips} at depth={depth}", f"use at most {depth} skips"
+            raise MedsegError(Code.KEYWORD_INVALID, "usegnet", details, how_to_fix)
         widths = vgg16_widths(width, depth)
         above = [width, *widths]
         levels = range(depth)
@@ -72,5 +72,5 @@ class USegNet(Network):
         return self.head(x)  # type: ignore[no-any-return]
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """The encoder's convolutions are VGG16's first."""
+        """Map the encoder's convolutions to VGG16's first."""
         return conv_names(self.encoders, "encoders", VGG16_NAMES)

@@ -19,6 +19,7 @@ from medseg import files
 from medseg.classes import ClassList
 from medseg.infer import results
 from medseg.tracking import store
+from medseg.tracking.buffered_client import StorageError, storing
 from medseg.tracking.tracker import Run
 
 _CODE = Path(__file__).with_name("mlflow_model.py")
@@ -26,7 +27,7 @@ _CODE = Path(__file__).with_name("mlflow_model.py")
 
 @dataclass(frozen=True)
 class Logged:
-    """Where MLflow keeps a model: URIs for `mlflow.pyfunc.load_model`; version and its URI if registered."""
+    """Addresses of a model in MLflow, for `mlflow.pyfunc.load_model`; version and its URI if registered."""
 
     uri: str
     run_uri: str
@@ -37,61 +38,81 @@ class Logged:
 def log(run: Run, folder: Path, *, name: str = "model", register: str | None = None) -> Logged | None:
     """Log the model folder `folder` with `run`, and register it as `register` if named.
 
-    None if the run is not tracked, or the store is lost.
+    None if the run is not tracked, or if the store is lost; then the model is logged by a later command.
     """
+    line = {
+        "kind": "model",
+        "run_id": run.id,
+        "experiment_id": run.experiment_id,
+        "folder": str(folder.resolve()),
+        "name": name,
+        "register": register,
+        "local": store.is_local(str(run.link.uri)),
+    }
     if not run.id:
         return None
-    return run.link.ask(lambda client: _log(client, run, folder, name, register), default=None)
+    logged = run.link.ask(lambda client: store_model(client, line), default=None, stores_files=True)
+    if logged is None and (run.link.lost or run.link.files_lost):
+        run.link.keep(line)
+    return logged
 
 
-def _log(client: Any, run: Run, folder: Path, name: str, register: str | None) -> Logged:
+def store_model(client: Any, line: Mapping[str, Any]) -> Logged:
+    """Make the calls that log the model folder of a line (see :func:`log`)."""
     from mlflow.entities import LoggedModelOutput
 
-    model = client.create_logged_model(run.experiment_id, name, source_run_id=run.id)
+    run_id, name, register = line["run_id"], line["name"], line["register"]
+    model = client.create_logged_model(line["experiment_id"], name, source_run_id=run_id)
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "model"
-        _save(saved, folder, run.id, model.model_id)
-        client.log_model_artifacts(model.model_id, str(saved))
+        _save(saved, Path(line["folder"]), run_id, model.model_id)
+        try:
+            with storing():
+                client.log_model_artifacts(model.model_id, str(saved))
+        except StorageError:
+            client.delete_logged_model(model.model_id)  # a later command makes another
+            raise
     client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run.id, [LoggedModelOutput(model.model_id, step=0)])
-    version = None if register is None else _register(client, register, run, model)
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    version = None if register is None else _register(client, register, line, model)
     return Logged(
         uri=f"models:/{model.model_id}",
-        run_uri=f"runs:/{run.id}/{name}",
+        run_uri=f"runs:/{run_id}/{name}",
         version=version,
         registered_uri=None if version is None else f"models:/{register}/{version}",
     )
 
 
 def _save(path: Path, folder: Path, run_id: str, model_id: str) -> None:
-    """An MLflow model folder; requirements and signature are said, never inferred."""
+    """Write an MLflow model folder; requirements and signature are given, never inferred."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "(?s).*type hint", UserWarning)  # MLflow's, about its own code
         import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import Model
 
-    about = files.read_json(folder / "model.json")["description"]
-    columns = input_columns(about)
-    ending = results.ENDINGS[about.get("unit", "mm")]
+    description = files.read_json(folder / "model.json")["description"]
+    columns = input_columns(description)
+    ending = results.ENDINGS[description.get("unit", "mm")]
     mlflow.pyfunc.save_model(
         path=str(path),
         python_model=str(_CODE),
         artifacts={"model": str(folder.resolve())},
-        signature=_signature(columns, ClassList.from_json(about["classes"])),
+        signature=_signature(columns, ClassList.from_json(description["classes"])),
         input_example=pd.DataFrame([{column: f"path/to/{column}{ending}" for column in columns}]),
         pip_requirements=[f"medseg=={medseg.__version__}", f"mlflow=={mlflow.__version__}"],
         mlflow_model=Model(run_id=run_id, model_id=model_id),
     )
 
 
-def input_columns(about: Mapping[str, Any]) -> list[str]:
-    """The columns of paths in the table that the model takes: one a channel, `image` if there is only one.
+def input_columns(description: Mapping[str, Any]) -> list[str]:
+    """List the columns of paths in the table that a model takes: one per channel, or `image` alone.
 
-    An image holds all its channels; `about` is the description in `model.json`.
+    With one channel it is `image`, as for images, which hold all channels. `description` is the one in
+    `model.json`.
     """
-    one = len(about["channels"]) == 1 or about.get("unit") == "px"
-    return ["image"] if one else list(about["channels"])
+    one = len(description["channels"]) == 1 or description.get("unit") == "px"
+    return ["image"] if one else list(description["channels"])
 
 
 def _signature(columns: Sequence[str], classes: ClassList) -> Any:
@@ -99,7 +120,7 @@ def _signature(columns: Sequence[str], classes: ClassList) -> Any:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     label_maps = [f"label_map_{mask}" for mask in classes.masks] or ["label_map"]
-    told = ["image", *label_maps, "code", "note"]
+    texts = ["image", *label_maps, "code", "note"]
     sizes = [ColSpec(DataType.double, f"size_{name}", required=False) for name in classes.foreground_names]
     last = [
         ColSpec(DataType.string, "size_unit", required=False),
@@ -108,7 +129,7 @@ def _signature(columns: Sequence[str], classes: ClassList) -> Any:
     case = ColSpec(DataType.string, "case", required=False)
     return ModelSignature(
         inputs=Schema([*(ColSpec(DataType.string, column) for column in columns), case]),
-        outputs=Schema([*(ColSpec(DataType.string, column) for column in told), *sizes, *last]),
+        outputs=Schema([*(ColSpec(DataType.string, column) for column in texts), *sizes, *last]),
         params=ParamSchema(
             [
                 ParamSpec("out", DataType.string, "segmentations"),
@@ -118,7 +139,7 @@ def _signature(columns: Sequence[str], classes: ClassList) -> Any:
     )
 
 
-def _register(client: Any, name: str, run: Run, model: Any) -> int:
+def _register(client: Any, name: str, line: Mapping[str, Any], model: Any) -> int:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -127,10 +148,9 @@ def _register(client: Any, name: str, run: Run, model: Any) -> int:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     # A sqlite store would look a `models:/` URI up in whatever store MLflow thinks is active.
-    local = store.is_local(str(run.link.uri))
-    source = model.artifact_location if local else f"models:/{model.model_id}"
-    version = int(client.create_model_version(name, source, run.id, model_id=model.model_id).version)
-    # What the model's own page says of it.
-    told = json.dumps([{"name": name, "version": str(version)}])
-    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": told})
+    source = model.artifact_location if line["local"] else f"models:/{model.model_id}"
+    version = int(client.create_model_version(name, source, line["run_id"], model_id=model.model_id).version)
+    # For the model's own page.
+    versions = json.dumps([{"name": name, "version": str(version)}])
+    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": versions})
     return version

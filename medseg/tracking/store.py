@@ -1,4 +1,4 @@
-"""Where runs are kept: a sqlite store inside the work folder, or any MLflow server by its URI.
+"""The store of runs: a sqlite file inside the work folder, or any MLflow server by its URI.
 
 The store of a work folder is `W/mlflow.db` with its files in `W/mlartifacts`. MLflow writes absolute paths
 into it; :func:`relocate` makes a copied or moved folder whole again.
@@ -6,7 +6,6 @@ into it; :func:`relocate` makes a copied or moved folder whole again.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -18,8 +17,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from medseg import files
 from medseg.errors import Code, MedsegError
+from medseg.redaction import redact_text, redacted
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -40,7 +42,7 @@ _ABSOLUTE = (
 
 
 def client(uri: str) -> Any:
-    """An MlflowClient of the store at `uri`, which a sqlite store is opened by. See :func:`prepare`."""
+    """Make an MlflowClient of the store at `uri`; it opens a sqlite store. See :func:`prepare`."""
     silence()
     from mlflow import MlflowClient
 
@@ -57,7 +59,7 @@ def silence() -> None:
 
 
 def local_uri(work: Path) -> str:
-    """The URI of a work folder's own store. Raises USAGE if the path cannot stand in a URI."""
+    """Give the URI of a work folder's own store. Raises USAGE if the path cannot stand in a URI."""
     path = work.resolve()
     if set("?%") & set(str(path)):
         raise MedsegError(
@@ -70,22 +72,22 @@ def local_uri(work: Path) -> str:
 
 
 def artifact_root(work: Path) -> str:
-    """The URI under which a work folder's own store keeps its files."""
+    """Give the URI under which a work folder's own store keeps its files."""
     return (work.resolve() / ARTIFACTS).as_uri()
 
 
 def is_local(uri: str) -> bool:
-    """Whether `uri` names a sqlite store, not a server."""
+    """True if `uri` names a sqlite store, not a server."""
     return uri.startswith(_SQLITE)
 
 
 def is_own(uri: str, work: Path) -> bool:
-    """Whether `uri` names the store inside the work folder, which no other folder writes to."""
+    """True if `uri` names the store inside the work folder, which no other folder writes to."""
     return is_local(uri) and Path(uri.removeprefix(_SQLITE)) == work.resolve() / DATABASE
 
 
 def artifacts_beside(uri: str) -> str | None:
-    """Where a new experiment of a sqlite store keeps its files; None leaves it to the server."""
+    """Give the place for the files of a new experiment of a sqlite store; None leaves it to the server."""
     return artifact_root(Path(uri.removeprefix(_SQLITE)).parent) if is_local(uri) else None
 
 
@@ -102,14 +104,14 @@ def prepare(work: Path) -> str:
 
 
 def _create(work: Path) -> None:
-    """Make the store aside: a kill amid MLflow's migrations would leave one that it cannot open again."""
+    """Make the store under another name: a kill amid migrations would leave one that MLflow cannot open."""
     with files.written_aside(work / DATABASE) as part:
         part.unlink(missing_ok=True)
-        asked = client(f"{_SQLITE}{part.resolve()}")
-        default = asked.search_experiments(filter_string="name = 'Default'")
+        fresh = client(f"{_SQLITE}{part.resolve()}")
+        default = fresh.search_experiments(filter_string="name = 'Default'")
         if default and default[0].experiment_id == "0":
             # MLflow's own empty experiment: its files would lie in whatever folder one stands in.
-            asked.delete_experiment("0")
+            fresh.delete_experiment("0")
 
 
 def _migrate(work: Path, uri: str) -> None:
@@ -170,38 +172,43 @@ def _moved(location: str, root: str) -> str:
 
 
 def check(uri: str) -> None:
-    """Ask the store at `uri` for an answer, within seconds. Raises TRACKING_UNREACHABLE."""
-    silence()
-    from mlflow.exceptions import MlflowException
+    """Ask the store at `uri` for an answer, within seconds.
 
+    Raises TRACKING_UNREACHABLE; EXTRA_MISSING, by its name, if the driver of its database is not installed.
+    """
+    silence()
     with _environment(_IMPATIENCE):
         try:
             client(uri).search_experiments(max_results=1)
-        except (MlflowException, OSError) as error:
+        except ImportError as error:
+            package = package_of(error)
+            details = f"this store needs the package {package}"
+            raise MedsegError(Code.EXTRA_MISSING, redacted(uri), details, f"pip install {package}") from None
+        except Exception as error:  # MLflow's, and whatever its drivers raise
             raise unreachable(uri, error) from None
 
 
 def unreachable(uri: str, error: Exception) -> MedsegError:
-    """The refusal that names a store without the password its URI may hold."""
+    """Make the refusal that names a store without the password its URI may hold."""
     how_to_fix = "start the server, correct tracking.uri, or leave it out to keep the runs in the work folder"
-    return MedsegError(Code.TRACKING_UNREACHABLE, without_password(uri), reason(error), how_to_fix)
+    return MedsegError(Code.TRACKING_UNREACHABLE, redacted(uri), reason(error), how_to_fix)
 
 
-def reason(error: Exception) -> str:
-    """What an error of MLflow says, as one line of at most 200 characters without passwords."""
-    return without_password(" ".join(str(error).split()))[:200]
+def reason(error: BaseException) -> str:
+    """Shorten an error of MLflow to one line of at most 200 characters without passwords."""
+    return redact_text(" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
-def without_password(text: str) -> str:
-    """`text` without the `user:password@` of the URIs in it."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
+def package_of(error: ImportError) -> str:
+    """Name the package whose absence an import error tells of."""
+    named = re.search(r"No module named '([\w.]+)'", str(error))
+    return (error.name or (named[1] if named else "") or "that it names").partition(".")[0]
 
 
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
     work.mkdir(parents=True, exist_ok=True)
-    with (work / ".mlflow.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with filelock.FileLock(work / ".mlflow.lock"):
         yield
 
 

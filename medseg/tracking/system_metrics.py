@@ -1,4 +1,4 @@
-"""What the machine does while a network trains: CPU, memory, disk, network and GPUs, under MLflow's names."""
+"""Measurements of the machine while a network trains: CPU, memory, disk, network, GPUs, by MLflow's names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Sample = tuple[int, Mapping[str, float]]
 class Sampler:
     """Samples the machine every `interval` seconds in a thread of its own.
 
-    The thread only gathers; whoever logs the epoch takes the samples along with :meth:`drain`. So the store
+    The thread only gathers; the samples are logged with each epoch (:meth:`drain`). So the store
     has one writer, and a lost server cannot block the thread.
     """
 
@@ -28,7 +28,7 @@ class Sampler:
         self._thread.start()
 
     def drain(self) -> list[Sample]:
-        """The samples since the last call: (time in ms, name → value)."""
+        """Take the samples since the last call: (time in ms, name → value)."""
         with self._lock:
             samples, self._samples = self._samples, []
         return samples

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
-import re
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,13 +21,13 @@ from typing import Any, Literal
 import medseg
 from medseg.grid import Array
 from medseg.tracking import store
-from medseg.tracking.buffered_client import UNSENT, BufferedClient
+from medseg.tracking.buffered_client import UNSENT, BufferedClient, storing
+from medseg.tracking.names import metric_name
 from medseg.tracking.system_metrics import PREFIX, Sampler
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 MAX_VALUE = 6000  # characters of a parameter
-MAX_KEY = 250
 MAX_PARAMS = 100  # a batch
 MAX_METRICS = 1000  # a batch
 
@@ -41,7 +41,7 @@ _WORK_TAG = "medseg.work"
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a run was trained on: its folder, a digest of its splits, columns (name → what it is), counts."""
+    """Data of a training: its folder, a digest of its splits, columns (name → kind), counts by role."""
 
     name: str
     digest: str
@@ -51,7 +51,7 @@ class DataSet:
 
 
 class Tracker:
-    """The runs of one recipe in one work folder; with `uri` None everything it is told is ignored."""
+    """The runs of one recipe in one work folder; with `uri` None every call does nothing."""
 
     def __init__(self, uri: str | None, work: Path, experiment: str, *, warn: Callable[[str], None]) -> None:
         self._link = BufferedClient(uri, work / UNSENT, warn)
@@ -72,23 +72,27 @@ class Tracker:
     ) -> Run:
         """Start a run, or go on with `run_id` if the store still has it; `parent` nests it.
 
-        If the store does not answer, what `run_id` is told is kept for later; a new run stays untracked.
+        If the store does not answer, the lines for `run_id` are kept for later; a new run stays untracked.
         """
-        found = run_id is not None and self._link.ask(lambda client: _reopen(client, run_id), default=True)
-        if not found:
-            told = {**_about(), _WORK_TAG: self._work, **(tags or {})}
+        resumed = run_id is not None and self._link.ask(lambda client: _reopen(client, run_id), default=True)
+        if not resumed:
+            all_tags = {**_origin(), _WORK_TAG: self._work, **(tags or {})}
             if parent is not None and parent.id:
-                told["mlflow.parentRunId"] = parent.id
-            run_id = self._link.ask(lambda client: self._create(client, name, told), default="")
-        run = Run(self._link, self._experiment, run_id or "", resumed=found)
+                all_tags["mlflow.parentRunId"] = parent.id
+            run_id = self._link.ask(lambda client: self._create(client, name, all_tags), default="")
+        run = Run(self._link, self._experiment, run_id or "", resumed=resumed)
         run.params(params or {})
         return run
+
+    def has(self, run_id: str) -> bool:
+        """True if the store still has a run; also if the store does not answer."""
+        return self._link.ask(lambda client: _is_there(client, run_id), default=True)
 
     def _create(self, client: Any, name: str, tags: Mapping[str, str]) -> str:
         return str(client.create_run(self._experiment, tags=dict(tags), run_name=name).info.run_id)
 
     def mark_killed(self, keep: Collection[str] = ()) -> list[str]:
-        """End the runs of this work folder that a kill left RUNNING, except those to `keep`; their ids."""
+        """End runs of this work folder that a kill left RUNNING, but those to `keep`; return their ids."""
         where = "attributes.status = 'RUNNING'"
         if not self._own:
             where += f" AND tags.`{_WORK_TAG}` = '{self._work}'"
@@ -109,14 +113,15 @@ class Run(AbstractContextManager["Run"]):
         self.experiment_id = experiment_id
         self.link = link
         self.resumed = resumed
+        self.has_metrics = resumed  # of its training
         self._steps: dict[str, int] = {}
-        self._pictures: set[tuple[str, int]] | None = None if resumed else set()
+        self._images: set[tuple[str, int]] | None = None if resumed else set()
         self._sampler: Sampler | None = None
         self._samples = 0
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log a nested dict as `a.b.c`; parameters that the run already has stay as they are."""
-        known = self._told("params") if self.resumed else {}
+        known = self._stored("params") if self.resumed else {}
         rows = [(key, text) for key, text in flatten(values) if key not in known]
         self._send("params", rows, MAX_PARAMS)
 
@@ -131,45 +136,43 @@ class Run(AbstractContextManager["Run"]):
             self._sampler = Sampler(interval)
 
     def metrics(self, values: Mapping[str, float | None], step: int) -> None:
-        """Log one step's values, named `train/…`, `val/…` or `test/…`; None is left out.
+        """Log one step's values, named `train/…`, `val/…` or `test/…`, but for None, NaN and infinities.
 
         A resumed run leaves out the steps that it already has, key by key.
         """
-        now = _now()
-        named = {metric_name(key): value for key, value in values.items()}
+        self.has_metrics, now = True, _now()
         rows = [
-            (key, float(value), now, step)
-            for key, value in named.items()
-            if value is not None and step > self._last_step(key)
+            (key, value, now, step) for key, value in _finite(values).items() if step > self._last_step(key)
         ]
         self._send("metrics", [*rows, *self._machine()], MAX_METRICS)
 
     def summary(self, values: Mapping[str, float | None]) -> None:
         """Log values that have no step, such as test scores; a changed value replaces the earlier one."""
-        had = self._told("metrics")
+        earlier = self._stored("metrics")
         now = _now()
-        named = {metric_name(key): value for key, value in values.items()}
-        rows = [(k, float(v), now, 0) for k, v in named.items() if v is not None and had.get(k) != float(v)]
+        rows = [(key, value, now, 0) for key, value in _finite(values).items() if earlier.get(key) != value]
         self._send("metrics", rows, MAX_METRICS)
 
-    def image(self, key: str, picture: Array, step: int) -> None:
-        """Add `picture` (H, W, 3) uint8 to the image series `key` at `step`, unless it is there.
+    def image(self, key: str, image: Array, step: int) -> None:
+        """Add `image` (H, W, 3) uint8 to the image series `key` at `step`, unless it is there.
 
-        Pictures are not kept for later when the store is lost.
+        Images are not kept for later when the store is lost.
         """
-        name = re.sub(r"[^\w\-./ ]", "_", key, flags=re.ASCII)
-        if self._pictures is None:
-            had: set[tuple[str, int]] = set()
-            self._pictures = self.link.ask(lambda client: set(_pictures(client, self.id)), default=had)
-        if self.id and (name, step) not in self._pictures:
-            self._pictures.add((name, step))
+        name = metric_name(key, ascii_only=True)
+        if self._images is None:
+            none: set[tuple[str, int]] = set()
+            self._images = self.link.ask(
+                lambda client: set(_images(client, self.id)), default=none, stores_files=True
+            )
+        if self.id and (name, step) not in self._images:
+            self._images.add((name, step))
             self.link.ask(
-                lambda client: client.log_image(self.id, picture, key=name, step=step), default=None
+                lambda client: _log_image(client, self.id, image, name, step), default=None, stores_files=True
             )
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Copy a file, or what a folder holds, into the run's artifacts, below `folder`."""
-        self._tell({"kind": "artifact", "path": str(path.resolve()), "folder": folder})
+        """Copy a file, or the content of a folder, into the run's artifacts, below `folder`."""
+        self._do({"kind": "artifact", "path": str(path.resolve()), "folder": folder})
 
     def data(self, data: DataSet) -> None:
         """Log the data set as the run's input."""
@@ -177,13 +180,13 @@ class Run(AbstractContextManager["Run"]):
             self.link.ask(lambda client: client.log_inputs(self.id, [_input(data)]), default=None)
 
     def finish(self, status: Status = "FINISHED") -> None:
-        """End the run. If the store was lost, it is asked once more, and what was kept is sent."""
+        """End the run. If the store was lost, try once more to send what was kept."""
         if self._sampler is not None:
             self._sampler.stop()
             self._send("metrics", self._machine(), MAX_METRICS)
             self._sampler = None
-        self._tell({"kind": "status", "status": status})
-        if self.link.lost:
+        self._do({"kind": "status", "status": status})
+        if self.link.lost or self.link.files_lost:
             self.link.resend()
 
     def __exit__(
@@ -196,13 +199,13 @@ class Run(AbstractContextManager["Run"]):
 
     def _send(self, kind: str, rows: Sequence[tuple[Any, ...]], size: int) -> None:
         for start in range(0, len(rows), size):
-            self._tell({"kind": kind, "rows": rows[start : start + size]})
+            self._do({"kind": kind, "rows": rows[start : start + size]})
 
-    def _tell(self, kept: Mapping[str, Any]) -> None:
+    def _do(self, line: Mapping[str, Any]) -> None:
         if self.id:
-            self.link.send({"run_id": self.id, **kept})
+            self.link.send({"run_id": self.id, **line})
 
-    def _told(self, what: Literal["params", "metrics"]) -> dict[str, Any]:
+    def _stored(self, what: Literal["params", "metrics"]) -> dict[str, Any]:
         nothing: dict[str, Any] = {}
         if not self.id:
             return nothing
@@ -223,13 +226,13 @@ class Run(AbstractContextManager["Run"]):
     def _machine(self) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         for moment, values in self._sampler.drain() if self._sampler is not None else []:
-            rows += [(key, value, moment, self._samples) for key, value in values.items()]
+            rows += [(key, value, moment, self._samples) for key, value in _finite(values).items()]
             self._samples += 1
         return rows
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(`a.b.c`, text) of every leaf of a nested dict, names and texts as MLflow accepts them."""
+    """List (`a.b.c`, text) of every leaf of a nested dict, names and texts as MLflow accepts them."""
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -237,11 +240,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
             yield metric_name(name), text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
-
-
-def metric_name(key: str) -> str:
-    """`key` with `_` for each character that MLflow does not take in names of metrics and parameters."""
-    return re.sub(r"[^/\w.\- :]", "_", key)[:MAX_KEY]
 
 
 def _experiment(client: Any, name: str, place: str | None) -> str:
@@ -261,27 +259,46 @@ def _experiment_tags() -> dict[str, str]:
     }
 
 
-def _reopen(client: Any, run_id: str | None) -> bool:
+def _is_there(client: Any, run_id: str | None) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client.get_run(run_id)
+        return bool(client.get_run(run_id).info.lifecycle_stage != "deleted")
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return False
         raise
-    if found.info.lifecycle_stage == "deleted":
+
+
+def _reopen(client: Any, run_id: str | None) -> bool:
+    if not _is_there(client, run_id):
         return False
     client.update_run(run_id, status="RUNNING")
     return True
 
 
-def _pictures(client: Any, run_id: str) -> Iterable[tuple[str, int]]:
-    """(key, step) of the image series that a run already has, from the names MLflow gives the files."""
-    for found in client.list_artifacts(run_id, "images"):
-        parts = Path(found.path).name.split("+")
+def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Metrics under the names that MLflow takes, without those that have no value."""
+    return {
+        metric_name(key): float(value)
+        for key, value in values.items()
+        if value is not None and math.isfinite(value)
+    }
+
+
+def _images(client: Any, run_id: str) -> Iterable[tuple[str, int]]:
+    """List (key, step) of the image series that a run already has, from the names of their files."""
+    with storing():
+        listed = client.list_artifacts(run_id, "images")
+    for entry in listed:
+        parts = Path(entry.path).name.split("+")
         if len(parts) > 3 and parts[1] == "step":
             yield parts[0].replace("~", "/"), int(parts[2])
+
+
+def _log_image(client: Any, run_id: str, image: Array, key: str, step: int) -> None:
+    with storing():
+        client.log_image(run_id, image, key=key, step=step)
 
 
 def _input(data: DataSet) -> Any:
@@ -299,7 +316,7 @@ def _input(data: DataSet) -> Any:
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
 
 
-def _about() -> dict[str, str]:
+def _origin() -> dict[str, str]:
     tags = {
         "mlflow.source.name": "medseg",
         "mlflow.source.type": "LOCAL",
@@ -311,7 +328,7 @@ def _about() -> dict[str, str]:
 
 
 def _git_commit() -> str:
-    """The commit of the checkout that medseg runs from; empty when it is installed, or without git."""
+    """Read the commit of the checkout that medseg runs from; empty when it is installed, or without git."""
     root = Path(medseg.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return ""
@@ -325,7 +342,7 @@ def _git_commit() -> str:
 
 
 def _work_digest(work: Path) -> str:
-    """A name for the work folder on this machine that tells a shared server neither."""
+    """Name the work folder on this machine so that a shared server learns neither."""
     return hashlib.sha256(f"{platform.node()}:{work.resolve()}".encode()).hexdigest()[:16]
 
 

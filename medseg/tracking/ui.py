@@ -33,7 +33,7 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def wait(self) -> int:
-        """Wait until the server ends by itself; its exit status."""
+        """Wait until the server ends by itself; return its exit status."""
         return self.process.wait()
 
     def stop(self) -> None:
@@ -80,10 +80,10 @@ def serve(work: Path, port: int = 5000, *, patience: float = 90.0) -> Server:
 
 
 def runs_page(uri: str) -> str:
-    """The part of the address, after the host, of the training runs of the newest experiment at `uri`."""
-    found = store.client(uri).search_experiments(order_by=["last_update_time DESC"], max_results=1)
+    """Give the path, after the host, of the page with the training runs of the newest experiment at `uri`."""
+    newest = store.client(uri).search_experiments(order_by=["last_update_time DESC"], max_results=1)
     query = "workflowType=machine_learning"
-    return f"#/experiments/{found[0].experiment_id}/runs?{query}" if found else f"#/experiments?{query}"
+    return f"#/experiments/{newest[0].experiment_id}/runs?{query}" if newest else f"#/experiments?{query}"
 
 
 def _command(uri: str, work: Path, port: int) -> list[str]:
@@ -97,10 +97,10 @@ def _command(uri: str, work: Path, port: int) -> list[str]:
 
 
 def _refuse_busy(port: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            tried.bind((HOST, port))
+            probe.bind((HOST, port))
         except OSError as error:
             raise MedsegError(
                 Code.USAGE, f"port {port}", f"not free ({error.strerror})", "choose another with --port"
@@ -112,8 +112,8 @@ def _await(server: Server, port: int, log: Path, patience: float) -> None:
     while not _answers(port):
         ended = server.process.poll()
         if ended is not None or time.monotonic() > last:
-            found = "no answer in time" if ended is None else f"the server ended with status {ended}"
-            raise MedsegError(Code.TRACKING_UNREACHABLE, f"port {port}", found, f"look into {log}")
+            details = "no answer in time" if ended is None else f"the server ended with status {ended}"
+            raise MedsegError(Code.TRACKING_UNREACHABLE, f"port {port}", details, f"look into {log}")
         time.sleep(0.2)
 
 

@@ -83,7 +83,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
     absent = [name for name in TRAIN if report["packages"][name] is None]
     lines = [
         f"medseg {report['medseg']}, Python {report['python']}",
-        f"device {report['device']}, {report['threads']} threads; train.precision auto is {report['precision']}",
+        f"device {report['device']}, {report['threads']} threads; precision auto is {report['precision']}",
         "packages: " + ", ".join(f"{k} {v}" for k, v in report["packages"].items() if v),
     ]
     if absent:

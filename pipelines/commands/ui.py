@@ -1,4 +1,4 @@
-"""`medseg ui`: serves a work folder's MLflow store on this machine until Ctrl-C."""
+"""`medseg ui`: the MLflow UI of a work folder, on this machine, until Ctrl-C."""
 
 from __future__ import annotations
 

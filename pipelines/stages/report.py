@@ -43,7 +43,8 @@ def run(job: Job) -> None:
     with job.stage("report", VERSION, used, [page]) as must_run:
         if must_run:
             html.write(page, _gather(job))
-            _log(job)
+    if must_run or not job.tracked.run.resumed:
+        _log(job)
     job.say.result(f"  report: {page}")
 
 

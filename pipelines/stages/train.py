@@ -69,6 +69,11 @@ def run(job: Job) -> None:
             for training in begun:
                 _train(job, training)
             made += _export(job, trainings)
+    for training in trainings:
+        if job.tracked.lacks(training.fold, training.plane):
+            _log_again(job, training)
+    if not (must_run or job.tracked.run.resumed):
+        pyfunc.log(job.tracked.run, job.work.model)
 
 
 def _without_others(job: Job, trainings: Sequence[FoldTraining]) -> list[FoldTraining]:
@@ -234,6 +239,20 @@ def _report(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
         + (f"; validation {scores}{mark}" if scores else "")
     )
+
+
+def _log_again(job: Job, training: FoldTraining) -> None:
+    """Log a finished training that its store lacks (its run was deleted, or not tracked) from its history."""
+    run = job.tracked.fold(training.fold, training.plane)
+    run.data(_data_set(job, training.fold))
+    charted = {f"val/{name}" for name in _charted(training)}
+    names = {"train_loss": "train/loss", "lr": "train/learning_rate", "seconds": "train/seconds"}
+    for row in (history := files.read_csv(training.folder / HISTORY)):
+        named = {names.get(key, key): value for key, value in row.items() if key in names or key in charted}
+        run.metrics({key: float(value) for key, value in named.items() if value}, int(row["epoch"]))
+    if history and training.cases.validation and job.recipe.tracking.overlays:
+        _show(training, run, int(history[-1]["epoch"]))
+    job.tracked.end_fold(training.fold, training.plane)
 
 
 def _charted(training: FoldTraining) -> set[str]:

@@ -280,7 +280,7 @@ def test_all_stages_on_masks_of_other_forms_than_values(
         "preprocess": {"crop": False, "foreground": "all"},
         "sampling": {"depth": 1, "window": [16, 16]},
         "network": {"name": "usegnet", "keywords": {"width": 2}},
-        "train": {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1},
+        "train": {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1, "precision": "fp32"},
         **OFF,
     }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))

@@ -49,7 +49,14 @@ def tree() -> dict[str, Any]:
         "preprocess": {"foreground": "all", "crop": False},
         "sampling": {"depth": 1, "window": [32, 32]},
         "network": {"name": "unet", "keywords": {"width": 4, "depth": 2}},
-        "train": {"epochs": 2, "steps_per_epoch": 8, "batch": 4, "lr": 0.02, "threads": 1},
+        "train": {
+            "epochs": 2,
+            "steps_per_epoch": 8,
+            "batch": 4,
+            "lr": 0.02,
+            "threads": 1,
+            "precision": "fp32",
+        },
         "predict": {"confidence_map": True},
     }
 

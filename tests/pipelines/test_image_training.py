@@ -40,6 +40,7 @@ TRAIN = {
     "batch": 3,
     "lr": 0.01,
     "threads": 1,
+    "precision": "fp32",
     "resizing": [{"epochs": 1, "scale": 0.5}, {"epochs": 1, "scale": 1.0}],
     "augment": {
         "flip": ["horizontal"],

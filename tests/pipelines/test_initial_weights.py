@@ -42,7 +42,7 @@ def tree(**network: Any) -> dict[str, Any]:
         },
         "sampling": {"window": [16, 16]},
         "network": {"name": "usegnet", "keywords": {"width": 2}, **network},
-        "train": {"epochs": 1, "steps_per_epoch": 1, "batch": 2, "threads": 1},
+        "train": {"epochs": 1, "steps_per_epoch": 1, "batch": 2, "threads": 1, "precision": "fp32"},
         "tracking": {"enabled": False},
     }
 

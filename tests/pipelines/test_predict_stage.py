@@ -25,7 +25,14 @@ RECIPE = {
     },
     "sampling": {"window": [16, 16]},
     "network": {"name": "usegnet", "keywords": {"width": 2}},
-    "train": {"epochs": 1, "steps_per_epoch": 1, "batch": 2, "threads": 1, "device": "cpu"},
+    "train": {
+        "epochs": 1,
+        "steps_per_epoch": 1,
+        "batch": 2,
+        "threads": 1,
+        "precision": "fp32",
+        "device": "cpu",
+    },
     "tracking": {"enabled": False},
 }
 

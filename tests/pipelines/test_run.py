@@ -23,7 +23,7 @@ from pipelines.run import Request
 from pipelines.workfolder import Work, only_one
 from tests.helpers.box_subjects import make_subjects
 
-SMALL_TRAINING = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1}
+SMALL_TRAINING = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1, "precision": "fp32"}
 
 
 def tree(**parts: Any) -> dict[str, Any]:
@@ -332,6 +332,22 @@ def test_a_precision_that_the_device_lacks_is_refused_before_anything_runs(
         go(place, OFF, "train.precision=fp16")
     assert caught.value.code == Code.KEYWORD_INVALID
     assert not (place / "work").exists()
+
+
+@pytest.mark.parametrize(("precision", "native"), [("bf16", False), ("bf16", True), ("auto", False)])
+def test_an_emulated_bf16_is_told_with_its_factor_before_training(
+    place: Path, monkeypatch: pytest.MonkeyPatch, precision: str, native: bool
+) -> None:
+    monkeypatch.setattr("medseg.device._cpu_has_native_bf16", lambda: native)
+    ended, said = go(place, OFF, f"train.precision={precision}", "train.device=cpu", only="ingest")
+    assert ended == ExitCode.DONE
+    _, said = go(place, OFF, only="preprocess")
+    _, said = go(place, OFF, only="train")
+    emulated = precision == "bf16" and not native
+    assert ("7.4 times slower than fp32" in said) is emulated
+    assert ("patches, fp32" if precision == "auto" else "patches, bf16") in said
+    if emulated:
+        assert said.index("7.4 times") < said.index("epoch 1")
 
 
 def test_channels_that_only_the_layout_names_are_the_models(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def recipe(**parts: Any) -> dict[str, Any]:
         "preprocess": {"foreground": "all", "crop": False},
         "sampling": {"window": [26, 24]},
         "network": UNET,
-        "train": {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1},
+        "train": {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1, "precision": "fp32"},
         "predict": {"mode": "tiles", "tile": [20, 24], "confidence_map": True},
         "tracking": {"enabled": False},
         **parts,
@@ -110,7 +110,7 @@ def test_a_valid_network_is_trained_on_bent_slices(place: Path) -> None:
         "batch": 2,
         "augment": {"elastic_px": 1.0, "rotate_degrees": 9},
     }
-    ended, _ = go(place, train={**bent, "threads": 1}, loss={"weight_map": {}})
+    ended, _ = go(place, train={**bent, "threads": 1, "precision": "fp32"}, loss={"weight_map": {}})
     assert ended == ExitCode.DONE
 
 

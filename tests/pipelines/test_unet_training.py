@@ -19,7 +19,7 @@ from medseg.preprocess.weightmap import weight_map
 from pipelines import run as pipeline
 from pipelines.run import Request
 
-TRAIN = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1}
+TRAIN = {"epochs": 1, "steps_per_epoch": 2, "batch": 2, "threads": 1, "precision": "fp32"}
 ELASTIC = {"augment": {"elastic_px": 1.5, "flip": ["left_right"], "rotate_degrees": 10}}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import medseg
 from medseg.tracking import buffered_client, store, system_metrics
-from medseg.tracking.tracker import MAX_VALUE, DataSet, Tracker, flatten, metric_name
+from medseg.tracking.tracker import MAX_VALUE, DataSet, Tracker, flatten
 
 
 @pytest.fixture
@@ -42,17 +42,13 @@ def test_nested_values_become_dotted_names() -> None:
         "network.width": "16",
         "crop": "true",
         "spacing": "null",
-        "a_b": '[1, "x"]',
+        "a_0x2c_b": '[1, "x"]',
     }
 
 
 def test_a_long_value_is_cut_where_mlflow_would_refuse_it() -> None:
     ((_, text),) = flatten({"a": "x" * (MAX_VALUE + 1)})
     assert len(text) == MAX_VALUE and text.endswith("…")
-
-
-def test_names_keep_what_mlflow_takes() -> None:
-    assert metric_name("val/dice_GM (left)") == "val/dice_GM _left_"
 
 
 def test_an_experiment_is_made_once_for_model_training_with_its_files_in_the_work_folder(
@@ -81,7 +77,7 @@ def test_a_run_has_its_parameters_tags_and_metrics_by_step(tracker: Tracker, cli
     assert found.data.tags["medseg.recipe"] == "abc"
     assert found.data.tags["medseg.version"] == medseg.__version__
     assert _steps(client, run.id, "train/loss") == [(1, 1.0), (2, 0.5)]
-    assert [step for step, _ in _steps(client, run.id, "val/dice_mean")] == [2]
+    assert [step for step, _ in _steps(client, run.id, "val/dice_mean")] == []  # NaN is no value
 
 
 def test_more_metrics_than_fit_a_batch(tracker: Tracker, client: Any) -> None:
@@ -198,7 +194,7 @@ def test_pictures_make_a_series_that_a_resumed_run_does_not_repeat(tracker: Trac
     again.image("val/IBSR 07 é", picture, 10)
     names = [Path(found.path).name for found in client.list_artifacts(run.id, "images")]
     full = sorted(name.split("+timestamp+")[0] for name in names if name.endswith(".png"))
-    assert full == [f"val~IBSR 07 _+step+{step}" for step in (0, 10, 5)]
+    assert full == [f"val~IBSR 07 _0xe9_+step+{step}" for step in (0, 10, 5)]
 
 
 def test_a_folder_and_a_file_become_artifacts(tracker: Tracker, client: Any, tmp_path: Path) -> None:
@@ -357,3 +353,105 @@ def test_a_kept_line_that_is_refused_lets_the_others_through(
     gate.open = True
     run.finish()
     assert client.get_run(run.id).info.status == "FINISHED"
+
+
+def test_numbers_that_are_none_never_reach_the_store(tracker: Tracker, client: Any) -> None:
+    run = tracker.start("fold 0")
+    odd = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": None, "e": 0.5}
+    run.metrics({f"val/{k}": v for k, v in odd.items()}, 1)
+    run.summary({f"test/{k}": v for k, v in odd.items()})
+    assert client.get_run(run.id).data.metrics == {"val/e": 0.5, "test/e": 0.5}
+
+
+def test_class_names_that_differ_by_a_sign_have_a_curve_each(tracker: Tracker, client: Any) -> None:
+    names = [
+        "GM (left)",
+        "GM [left]",
+        "tumour+",
+        "tumour&",
+        "a/",
+        "a//b",
+        "a/b",
+        "/a",
+        "..",
+        "a/../b",
+        "x" * 400,
+    ]
+    run = tracker.start("fold 0")
+    run.metrics({f"val/dice_{name}": n / 100 for n, name in enumerate(names)}, 1)
+    found = client.get_run(run.id).data.metrics
+    assert sorted(found.values()) == [n / 100 for n in range(len(names))]
+
+
+class _NoFiles:
+    """A client whose server answers, and whose place for files raises what a library of a cloud may."""
+
+    def __init__(self, client: Any, error: Exception) -> None:
+        self.client = client
+        self.error: Exception | None = error
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if self.error is not None and name.startswith(("log_artifact", "log_image", "log_model_artifacts")):
+            self.asked += 1
+            raise self.error
+        return getattr(self.client, name)
+
+
+class CloudError(Exception):
+    """No relative of OSError."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ModuleNotFoundError("No module named 'boto3'"), "EXTRA_MISSING its storage needs the package boto3"),
+        (PermissionError(13, "Permission denied", "/sys/x"), "Permission denied"),
+        (CloudError("Unable to locate credentials"), "Unable to locate credentials"),
+        (CloudError(), "CloudError"),
+        (ConnectionError("http://anna:S3cret@minio:9000 refused"), "minio:9000 refused"),
+    ],
+)
+def test_a_store_without_its_files_keeps_the_curves_and_says_so_once(
+    error: Exception,
+    words: str,
+    work: Path,
+    client: Any,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: demo\n")
+    (tmp_path / "report.html").write_text("<html>")
+    half = _NoFiles(client, error)
+    monkeypatch.setattr(store, "client", lambda uri: half)
+    run = Tracker(store.local_uri(work), work, "demo", warn=said.append).start("fold 0")
+    run.artifact(tmp_path / "recipe.yaml")
+    run.metrics({"train/loss": 1.0}, 1)
+    run.image("val/a", np.zeros((2, 2, 3), np.uint8), 1)
+    run.artifact(tmp_path / "report.html")
+    run.finish()
+    assert half.asked == 2  # at first, and at the end once more: no file waits for another
+    assert client.get_run(run.id).data.metrics == {"train/loss": 1.0}
+    assert client.get_run(run.id).info.status == "FINISHED"
+    assert len(said) == 1 and words in said[0] and "S3cret" not in said[0] and "\n" not in said[0]
+    assert [Path(line["path"]).name for line in _unsent(work)] == ["recipe.yaml", "report.html"]
+    half.error = None
+    Tracker(store.local_uri(work), work, "demo", warn=said.append)
+    assert {entry.path for entry in client.list_artifacts(run.id)} == {"recipe.yaml", "report.html"}
+    assert not (work / buffered_client.UNSENT).exists()
+
+
+def test_a_fault_of_ours_is_no_lost_store(work: Path, tracker: Tracker) -> None:
+    link = buffered_client.BufferedClient(store.local_uri(work), work / "unsent", pytest.fail)
+    with pytest.raises(KeyError):
+        link.ask(lambda client: {}["bug"], default=None)
+    assert not (link.lost or link.files_lost)
+
+
+def test_a_run_is_there_or_not(tracker: Tracker, client: Any) -> None:
+    run = tracker.start("fold 0")
+    assert tracker.has(run.id)
+    client.delete_run(run.id)
+    assert not tracker.has(run.id)
+    assert not tracker.has("0" * 32)

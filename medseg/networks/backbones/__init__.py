@@ -19,7 +19,7 @@ BackboneWidth = Annotated[int, Field(ge=4)]
 def make_backbone(
     name: BackboneName, in_channels: int, *, width: int = 64, output_stride: OutputStride = 32
 ) -> Backbone:
-    """A backbone with fresh weights; ``width`` 64 is the published one of all of them."""
+    """Build a backbone with fresh weights; ``width`` 64 is the published one of all of them."""
     if name == "mobilenetv2":
         return MobileNetV2(in_channels, width=width, output_stride=output_stride)
     return ResNet(

@@ -22,10 +22,11 @@ ENDS = (1, 3, 6, 13, 17)
 
 
 class MobileNetV2(Backbone):
-    """Inverted residual blocks up to their 320 channels, 1,811,712 parameters from 3 channels.
+    """Inverted residual blocks up to their 320 channels (Table 2 of the paper).
 
-    With the 1×1 convolution to 1280 channels and the classifier for 1000 classes that gives torchvision's
-    3,504,872. At output stride 16 the last stride becomes rate 2, at 8 the last two become 2 and 4.
+    From 3 channels 1,811,712 parameters. With the 1×1 convolution to 1280 channels and the classifier for
+    1000 classes that gives torchvision's 3,504,872. At output stride 16 the last stride becomes rate 2, at 8
+    the last two become 2 and 4.
 
     :param width: 64 stands for the published channels, 32 for half of them.
     """
@@ -42,7 +43,8 @@ class MobileNetV2(Backbone):
             reached *= stride
             for block in range(blocks):
                 exit_ = channels * width // 64
-                # What had the stride keeps the rate before: its outputs stay those of the strided net.
+                # The layer that had the stride keeps the rate before it, so that its
+                # outputs stay the strided net's.
                 step = (stride, before) if block == 0 else (1, rate)
                 layers.append(InvertedResidual(entry, exit_, expansion, *step))
                 outputs.append(exit_)
@@ -61,7 +63,7 @@ class MobileNetV2(Backbone):
 
 
 class InvertedResidual(nn.Module):
-    """1×1 to more channels, 3×3 on each by itself, 1×1 to few without ReLU; and the identity."""
+    """1×1 convolution to more channels, 3×3 depthwise, 1×1 to few without ReLU; and the identity."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, rate: int) -> None:
         super().__init__()

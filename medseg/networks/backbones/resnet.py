@@ -12,7 +12,7 @@ BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 class ResNet(Backbone):
-    """Stem and four stages of residual blocks.
+    """Stem and four stages of residual blocks (Table 1 of the paper).
 
     With its classifier for 1000 classes it has torchvision's 11,689,512 (18 layers), 25,557,032 (50) and
     44,549,160 (101) parameters. At output stride 16 the last stage has rate 2, at 8 the last two 2 and 4.
@@ -34,7 +34,8 @@ class ResNet(Backbone):
             before = rate
             rate = rate * 2 if stage and stride == 1 else rate
             reached *= stride
-            # What had the stride keeps the rate before: its outputs stay those of the strided net.
+            # The layer that had the stride keeps the rate before it, so that its outputs stay
+            # the strided net's.
             first = block(entry, inner, stride, (before, rate))
             entry = inner * block.expansion
             rest = [block(entry, inner, 1, (rate, rate)) for _ in range(count - 1)]
@@ -92,7 +93,7 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """The identity where the shapes allow it, otherwise a 1×1 convolution."""
+    """Build the identity where the shapes allow it, otherwise a 1×1 convolution."""
     if inputs == outputs and stride == 1:
         return nn.Identity()
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))

@@ -18,16 +18,17 @@ VGG16_NAMES = tuple(f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21
 
 
 def vgg16_widths(width: int, depth: int = 5) -> list[int]:
-    """Channels of VGG16's levels; as published with ``width`` 64."""
+    """List the channels of VGG16's levels (configuration D); as published with ``width`` 64."""
     return [width * min(2**level, 8) for level in range(depth)]
 
 
 class VGG16(Backbone):
-    """The 13 convolutions of VGG16 without normalisation; 14,714,688 parameters from 3 channels.
+    """The 13 convolutions of VGG16 (configuration D) without normalisation.
 
-    :param output_stride: 32 as published; 8 as in DeepLab: the last two poolings move by one pixel over 3×3,
-        and
-        the last three convolutions have rate 2.
+    From 3 channels 14,714,688 parameters.
+
+    :param output_stride: 32 as published; 8 as in DeepLab: the last two poolings move by one pixel over
+        3×3, and the last three convolutions have rate 2.
     """
 
     def __init__(self, in_channels: int, *, width: int = 64, output_stride: Literal[8, 32] = 32) -> None:
@@ -57,7 +58,7 @@ class VGG16(Backbone):
         return levels
 
     def pretrained_key_map(self, prefix: str) -> dict[str, str]:
-        """The 13 convolutions, in order."""
+        """Pair the 13 convolutions, in order."""
         return conv_names(self, prefix, VGG16_NAMES)
 
 
@@ -89,7 +90,7 @@ class VGG16Classifier(nn.Module):
         return self.classifier(self.backbone(x)[4].flatten(1))  # type: ignore[no-any-return]
 
     def published(self) -> dict[str, Tensor]:
-        """Its weights under torchvision's names."""
+        """Give the weights under torchvision's names."""
         own = self.state_dict()
         full = {name: tensor for name, tensor in own.items() if name.startswith("classifier.")}
         return {

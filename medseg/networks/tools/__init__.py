@@ -1,1 +1,1 @@
-"""Measurements of a network: receptive field, memory, the flow drawn in figures."""
+"""Measurements of a network: its receptive field, its memory, and its flow for figures."""

@@ -1,4 +1,4 @@
-"""A network's stages and what flows between them, read off its captured graph."""
+"""Stages of a network and the ways between them, from its captured graph."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import fx, nn
 from medseg.networks.contract import Network
 
 Way = Literal["next", "skip", "pool", "positions", "unpool", "up"]
-"""How features reach a stage: straight on, concatenated, pooled, by the positions of a pooling, put back to
-where the maxima were, or enlarged."""
+"""A way from stage to stage: straight on, concatenated, pooled, by the positions of a pooling, put back to
+the positions of the maxima, or enlarged."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Flow:
-    """Stages in the order in which they run; ways between them as (from, to, how), by name."""
+    """Stages in the order in which they run, and the ways between them as (from, to, way), by name."""
 
     stages: tuple[Stage, ...]
     ways: tuple[tuple[str, str, Way], ...]
@@ -59,7 +59,7 @@ def flow(network: Network, size: int) -> Flow:
             source for given in _inputs(node) for source in _passed(node, given, sources.get(given, set()))
         }
         if place in convolving:
-            ways |= {(stage, place, how): None for stage, how in sorted(arriving) if stage != place}
+            ways |= {(stage, place, way): None for stage, way in sorted(arriving) if stage != place}
             sources[node] = {(place, "next")}
         else:
             sources[node] = arriving
@@ -81,7 +81,7 @@ def _stage(name: str, nodes: list[fx.Node], size: int, depth: int) -> Stage:
 
 
 def _place(node: fx.Node, network: nn.Module) -> str:
-    """The child that a node belongs to, or the entry of a list or dict of children; empty for the network."""
+    """Name the child that a node belongs to, or its entry of a list or dict; empty for the network itself."""
     stack = node.meta.get("nn_module_stack") or {}
     path = [str(p) for p, _ in stack.values()][-1] if stack else ""
     first, _, rest = path.partition(".")
@@ -96,18 +96,18 @@ def _inputs(node: fx.Node) -> Iterator[fx.Node]:
 
 
 def _passed(node: fx.Node, given: fx.Node, arriving: set[tuple[str, Way]]) -> set[tuple[str, Way]]:
-    """What arrives from ``given``, by the way that ``node`` adds."""
+    """Pass on the stages that arrive from ``given``, by the way that ``node`` adds."""
     name = _name(node)
-    how: Way | None = None
+    way: Way | None = None
     if name.startswith("max_pool2d"):
-        how = "pool"
+        way = "pool"
     elif name in ("conv_transpose2d", "upsample_bilinear2d", "upsample_nearest2d"):
-        how = "up"
+        way = "up"
     elif name == "scatter":
-        how = "positions" if _is_index(node, given) else "unpool"
+        way = "positions" if _is_index(node, given) else "unpool"
     elif name == "cat":
         return {(stage, "skip" if before == "next" else before) for stage, before in arriving}
-    return arriving if how is None else {(stage, how) for stage, _ in arriving}
+    return arriving if way is None else {(stage, way) for stage, _ in arriving}
 
 
 def _is_index(node: fx.Node, given: fx.Node) -> bool:
@@ -115,7 +115,7 @@ def _is_index(node: fx.Node, given: fx.Node) -> bool:
 
 
 def _name(node: fx.Node) -> str:
-    """The operator's name without its overload."""
+    """Name the operator without its overload."""
     target: Any = node.target
     if target is operator.getitem:
         return "getitem"

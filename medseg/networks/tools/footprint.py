@@ -1,4 +1,4 @@
-"""How much memory a forward pass takes, found by following the network on the ``meta`` device."""
+"""Memory of a forward pass, measured by following the network on the ``meta`` device."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch.utils._pytree import tree_leaves
 from medseg.networks.contract import Network
 
 _SIDE = 16384
-"""Borders that valid convolutions eat do not count at this side length (px), so that smaller inputs take
-less a pixel."""
+"""Side length (px) at which the borders of valid convolutions do not count, so that smaller inputs take
+less per pixel."""
 
 
 def bytes_per_pixel(network: Network) -> float:
-    """Bytes that one forward pass of evaluation holds at its peak, for each pixel (H·W) of its input.
+    """Measure the peak memory of a forward pass of evaluation, in bytes per pixel (H·W) of its input.
 
     ``network`` lies on the ``meta`` device. All values are float32, its weights do not count. An input of any
-    size takes at most so much a pixel; the workspace of the device's convolutions comes on top.
+    size takes at most so much per pixel; the workspace of the device's convolutions comes on top.
     """
     side = network.size_from(_SIDE)
     network.eval()
@@ -47,12 +47,12 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's mod
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
         self.peak = max(self.peak, sum(self._sizes.values()))
-        return made
+        return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         key = id(storage)  # torch keeps one object for a storage as long as that lives

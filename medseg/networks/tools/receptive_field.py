@@ -111,19 +111,19 @@ class _Rows:
     step: Fraction = Fraction(1)
 
     def gather(self, sources: Any, step: Fraction) -> _Rows:
-        """Rows (n) that have seen what their ``sources`` (n, taps) have; a source out of range is none."""
+        """Make rows (n) that have seen what their ``sources`` (n, taps) have, as far as these exist."""
         valid = (sources >= 0) & (sources < len(self.first))
         sources = np.where(valid, sources, 0)
         first = np.where(valid, self.first[sources], _NOWHERE).min(1)
         return _Rows(first, np.where(valid, self.last[sources], -1).max(1), step)
 
     def joined(self, other: _Rows) -> _Rows:
-        """Rows that have seen what both have; one row stands for all (broadcasting)."""
+        """Make rows that have seen what both have; one row stands for all (broadcasting)."""
         step = self.step if len(self.first) > 1 else other.step
         return _Rows(np.minimum(self.first, other.first), np.maximum(self.last, other.last), step)
 
     def everywhere(self, count: int) -> _Rows:
-        """As many rows, of which each has seen what all of these have."""
+        """Make as many rows that each have seen what all of these have."""
         return _Rows(np.full(count, self.first.min()), np.full(count, self.last.max()), self.step)
 
 
@@ -157,6 +157,7 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's mo
         name = schema.name.removeprefix("aten::")
         schema = func._schema  # type: ignore[attr-defined]
         name = schema.name.removeprefix("aten::")
+        result: Any
         if name == "convolution":
             result = _empty_convolution(*args)
         elif name in _NORMS:  # left out; torch refuses some of them a batch of no image
@@ -183,7 +184,7 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's mo
     def _after(
         self, name: str, values: Mapping[str, Any], inputs: list[_Rows], output: Tensor, *, keeps: bool
     ) -> _Rows:
-        """Rows of an operation's output."""
+        """Find the rows of an operation's output."""
         count = output.shape[-2] if output.ndim > 1 else 1
         if name == "scatter" and id(values["index"]) in self._unpooling and id(values["src"]) in self._known:
             sources, stride = self._unpooling[id(values["index"])]
@@ -233,7 +234,7 @@ def _pooling(call: _Call) -> tuple[Any, Fraction]:
 
 
 def _adaptive(call: _Call) -> tuple[Any, Fraction]:
-    """Bins from ⌊i · n / m⌋ up to, without it, ⌈(i + 1) · n / m⌉."""
+    """List the rows of bins from ⌊i · n / m⌋ up to, without it, ⌈(i + 1) · n / m⌉."""
     bins = np.arange(call.outputs)
     start, end = bins * call.inputs // call.outputs, -((bins + 1) * call.inputs // -call.outputs)
     return np.minimum(start[:, None] + np.arange((end - start).max()), end[:, None] - 1), Fraction(
@@ -268,7 +269,7 @@ def _cut(call: _Call) -> tuple[Any, Fraction]:
 
 
 def _strewn(call: _Call) -> tuple[Any, Fraction]:
-    """Rows put into others that hold no part of the image, from the first on, a step apart."""
+    """List the rows put into others that hold no part of the image, from the first on, a step apart."""
     of_rows = call.values["dim"] % call.values["src"].ndim == call.values["src"].ndim - 2
     step = call.values["step"] if of_rows else 1
     return _spread(call.outputs, 1, step, 0), Fraction(1, step)
@@ -302,25 +303,25 @@ comes from, and how many rows before lie between two after. What lies outside is
 
 
 def _slid(outputs: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> Any:
-    """Rows (outputs, kernel) under a window that slides."""
+    """List the rows (outputs, kernel) under a window that slides."""
     return np.arange(outputs)[:, None] * stride - padding + np.arange(kernel) * dilation
 
 
 def _spread(outputs: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> Any:
-    """Rows (outputs, kernel) whose sliding window holds each output, −1 for none: :func:`_slid` reversed."""
+    """List the rows (outputs, kernel) whose window holds each output, −1 for none: :func:`_slid` reversed."""
     reached = np.arange(outputs)[:, None] + padding - np.arange(kernel) * dilation
     return np.where(reached % stride == 0, reached // stride, -1)
 
 
 def _window(values: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    """Kernel, stride, padding and dilation of a pooling along its rows."""
+    """Read kernel, stride, padding and dilation of a pooling along its rows."""
     kernel = _of_rows(values["kernel_size"])
     stride = _of_rows(values["stride"]) if values["stride"] else kernel
     return kernel, stride, _of_rows(values["padding"]), _of_rows(values.get("dilation", 1))
 
 
 def _of_rows(value: int | Sequence[int]) -> int:
-    """The entry of the last axis but one; a single number stands for all axes."""
+    """Take the entry of the last axis but one; a single number stands for all axes."""
     if isinstance(value, int):
         return value
     return value[-2] if len(value) > 1 else value[0]

@@ -1,4 +1,4 @@
-"""Weight files from elsewhere: fetched once, and read only if they are what the recipe says they are."""
+"""Weight files by URL: fetched once, and kept only if their sha256 is the recipe's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from medseg import files
 from medseg.errors import Code, MedsegError
+from medseg.names import check_name
+from medseg.redaction import has_credentials, redacted
 
 _TIMEOUT_S = 60
 
@@ -22,16 +24,16 @@ _BROKEN = (
     TimeoutError,
     ConnectionError,
 )
-"""What a connection that fails raises, before or amid the answer."""
+"""Errors of a connection that fails, before or amid the answer."""
 
 
 def place(url: str, folder: Path) -> Path:
-    """Where in ``folder`` the file of a URL lies, under the last name of its path."""
-    return folder / (Path(unquote(urlsplit(url).path)).name or "weights")
+    """Name the file of a URL in ``folder``, by the last name of the URL's path; raises NAME_INVALID."""
+    return folder / check_name(Path(unquote(urlsplit(url).path)).name or "weights", redacted(url))
 
 
 def download(url: str, sha256: str, folder: Path) -> Path:
-    """The file of a URL, fetched into ``folder`` unless it lies there with this sha256.
+    """Fetch the file of a URL into ``folder``, unless it lies there with this sha256.
 
     It is written aside, and takes its name once its sha256 is right.
 
@@ -40,27 +42,27 @@ def download(url: str, sha256: str, folder: Path) -> Path:
     path = place(url, folder)
     if path.is_file() and files.sha256(path) == sha256:
         return path
+    if has_credentials(url):  # the library would repeat them in its messages
+        details, how_to_fix = "the address holds a password or a token", "get the file by hand and name it"
+        raise MedsegError(Code.DOWNLOAD_FAILED, redacted(url), details, how_to_fix)
     try:
         with files.written_aside(path) as part:
             with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, part.open("wb") as file:
                 shutil.copyfileobj(answer, file)
-            require_sha256(part, sha256, url)
-    except _BROKEN as problem:
-        if isinstance(problem, urllib.error.HTTPError):
-            problem.close()
+            require_sha256(part, sha256, redacted(url))
+    except _BROKEN as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         how_to_fix = "check the address, or get the file by hand and name it as network.weights.file"
-        raise MedsegError(Code.DOWNLOAD_FAILED, url, _first_line(problem), how_to_fix) from None
+        details = (str(error) or type(error).__name__).splitlines()[0]
+        raise MedsegError(Code.DOWNLOAD_FAILED, redacted(url), details, how_to_fix) from None
     return path
 
 
 def require_sha256(path: Path, sha256: str, where: object) -> None:
     """Raise ``SHA256_DIFFERS``, with both hashes, unless the file has this sha256."""
-    found = files.sha256(path)
-    if found != sha256:
-        told = f"its sha256 is {found}, the recipe says {sha256}"
+    actual = files.sha256(path)
+    if actual != sha256:
+        details = f"its sha256 is {actual}, the recipe says {sha256}"
         how_to_fix = "get the file again, or correct network.weights.sha256 if this file is the one you mean"
-        raise MedsegError(Code.SHA256_DIFFERS, where, told, how_to_fix)
-
-
-def _first_line(problem: BaseException) -> str:
-    return (str(problem) or type(problem).__name__).splitlines()[0]
+        raise MedsegError(Code.SHA256_DIFFERS, where, details, how_to_fix)

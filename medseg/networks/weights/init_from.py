@@ -1,4 +1,4 @@
-"""Starting a network from the weights of another that was trained before."""
+"""First weights of a network from another that was trained before."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from medseg.networks.weights.pretrained import for_channels
 
 @dataclass(frozen=True)
 class InitialTensors:
-    """What a network takes from another: tensors under its own names, those of them that were adapted, and
-    the names that start fresh.
-    """
+    """Tensors that a network takes from another, by its own names: adapted ones and fresh names beside."""
 
     tensors: dict[str, Tensor]
     adapted: tuple[str, ...]
@@ -30,7 +28,7 @@ class InitialTensors:
 
 
 def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> InitialTensors:
-    """What ``network``, which may lie on ``meta``, starts with from a ``trained`` one; nothing is copied yet.
+    """Choose what ``network``, which may lie on ``meta``, starts with from a ``trained`` one; copies nothing.
 
     FCN-16s and 8s start as :meth:`medseg.networks.fcn.FCN32s.init_from` says from a coarser net. Any other
     takes the tensors whose names and shapes agree, running statistics included; the first layer's weight
@@ -44,11 +42,9 @@ def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> Init
         network.require_coarser(trained)
     for glob in fresh:
         if not any(fnmatchcase(name, glob) for name in own):
-            found, how_to_fix = (
-                f"no tensor's name matches {glob!r}",
-                f"names look like {', '.join([*own][:3])}",
-            )
-            raise MedsegError(Code.KEYWORD_INVALID, "network.reinit_layers", found, how_to_fix)
+            details = f"no tensor's name matches {glob!r}"
+            how_to_fix = f"names look like {', '.join([*own][:3])}"
+            raise MedsegError(Code.KEYWORD_INVALID, "network.reinit_layers", details, how_to_fix)
     tensors: dict[str, Tensor] = {}
     adapted: list[str] = []
     for name in own:
@@ -60,14 +56,14 @@ def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> Init
             tensors[name] = for_channels(given[name], network.in_channels)
             adapted.append(name)
     if not any(tensor.ndim > 1 for tensor in tensors.values()):
-        found = f"no layer of {type(trained).__name__} has the same name and shape"
+        details = f"no layer of {type(trained).__name__} has the same name and shape"
         how_to_fix = "start from a network with the same layers"
-        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, found, how_to_fix)
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, details, how_to_fix)
     return InitialTensors(tensors, tuple(adapted), tuple(name for name in own if name not in tensors))
 
 
 def _is_first_layer(own: Tensor, network: Network, given: Tensor, trained: Network) -> bool:
-    """Whether both are weights (O, C, h, w) of a layer that sees the image, differing in C alone."""
+    """True if both are weights (O, C, h, w) of a layer that sees the image, differing in C alone."""
     return (
         own.ndim == given.ndim == 4
         and own.shape[1] == network.in_channels

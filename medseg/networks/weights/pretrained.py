@@ -1,27 +1,25 @@
-"""Filling a network from published weights that lie in a file, under torchvision's names."""
+"""Published weights, in a file and under torchvision's names, into the layers of a network."""
 
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
 from medseg.networks.contract import Network
+from medseg.resources import is_out_of_memory
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict (name -> tensor, on the CPU) from ``.safetensors``, or torch's own format as plain
-    data.
+    """Read a state dict (name -> tensor, on the CPU) from ``.safetensors`` or torch's format of plain data.
 
-    :raises MedsegError: ``PATH_MISSING``; ``WEIGHTS_DO_NOT_FIT`` if the file is damaged or holds anything
-        else.
+    :raises MedsegError: ``PATH_MISSING``; ``FILE_UNREADABLE``; ``WEIGHTS_DO_NOT_FIT`` if the file is damaged
+        or holds anything else.
     """
     if not path.is_file():
         raise MedsegError(Code.PATH_MISSING, path, "there is no such file", "name a weight file")
@@ -30,12 +28,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         tensors = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError):
+    except OSError as error:
+        details = error.strerror or type(error).__name__
+        raise MedsegError(Code.FILE_UNREADABLE, path, details, "make the file readable") from None
+    except Exception as error:  # a damaged file makes the readers raise anything
+        if is_out_of_memory(error):
+            raise
         # The reader's own words are not passed on: torch's advise to read the file in a way that runs code.
-        raise MedsegError(
-            Code.WEIGHTS_DO_NOT_FIT, path, "it is not a state dict of plain tensors", how_to_fix
-        ) from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        details = "it is not a state dict of plain tensors"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, details, how_to_fix) from None
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
+    ):
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, "it holds more than a state dict", how_to_fix)
     return tensors
 
@@ -52,7 +56,7 @@ def fill(network: Network, tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def fitted(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published weights under the names and in the shapes of ``network``, which may lie on ``meta``.
+    """Give published weights the names and shapes of ``network``, which may lie on ``meta``.
 
     The first layer adapts to other than three channels: each gets the mean over the published three, scaled
     so that a grey image keeps its response. Fully connected weights become convolutions of the same extent.
@@ -64,12 +68,12 @@ def fitted(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     filled: dict[str, Tensor] = {}
     misfits = [] if names else ["it has no layers with published weights"]
     for ours, theirs in names.items():
-        found = tensors.get(theirs)
-        shaped = None if found is None else _shaped(found, own[ours].shape)
+        published = tensors.get(theirs)
+        shaped = None if published is None else _shaped(published, own[ours].shape)
         if shaped is not None:
             filled[ours] = shaped
         else:
-            has = "absent" if found is None else str(tuple(found.shape))
+            has = "absent" if published is None else str(tuple(published.shape))
             misfits.append(f"{theirs} is {has}, {ours} needs {tuple(own[ours].shape)}")
     if misfits:
         how_to_fix = "use weights of the same backbone in torchvision's names, and the published width"
@@ -88,15 +92,16 @@ def conv_names(module: nn.Module, prefix: str, published: tuple[str, ...]) -> di
 
 
 def for_channels(weight: Tensor, channels: int) -> Tensor:
-    """A first layer's weight (O, C, h, w) for another number of channels: each gets the mean over the C,
-    scaled so that an image whose channels are equal keeps its response.
+    """Adapt a first layer's weight (O, C, h, w) to another number of channels.
+
+    Each gets the mean over the C, scaled so that an image whose channels are equal keeps its response.
     """
     mean = weight.mean(1, keepdim=True) * (weight.shape[1] / channels)
     return mean.expand(-1, channels, -1, -1)
 
 
 def _shaped(tensor: Tensor, shape: torch.Size) -> Tensor | None:
-    """The tensor in this shape if it is equal, a fully connected layer's, or the first layer's; else none."""
+    """Shape a tensor of this shape, a fully connected layer's or the first layer's; None for any other."""
     if tensor.shape == shape:
         return tensor
     if tensor.ndim == 2 and len(shape) == 4 and tensor.shape == (shape[0], math.prod(shape[1:])):

@@ -12,7 +12,7 @@ import pytest
 
 from medseg import files
 from medseg.errors import Code, MedsegError
-from medseg.networks.weights.download import download
+from medseg.networks.weights.download import download, place
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -68,3 +68,19 @@ def test_an_address_that_gives_nothing_is_one_line(
     assert refused.value.code is Code.DOWNLOAD_FAILED
     assert url in str(refused.value)
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_an_addresss_user_and_password_are_in_no_message(tmp_path: Path) -> None:
+    url = "http://anna:S3cret@127.0.0.1:9/vgg.pth?token=T0ken"
+    with pytest.raises(MedsegError) as refused:
+        download(url, "0" * 64, tmp_path)
+    assert "S3cret" not in str(refused.value)
+    assert "T0ken" not in str(refused.value)
+    assert "127.0.0.1:9/vgg.pth" in str(refused.value)
+
+
+def test_a_files_place_is_in_the_folder(tmp_path: Path) -> None:
+    assert place("https://a.org/..%2f..%2fevil.pth", tmp_path) == tmp_path / "evil.pth"
+    with pytest.raises(MedsegError) as refused:
+        place("https://a.org/%2e%2e", tmp_path)
+    assert refused.value.code is Code.NAME_INVALID

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -155,3 +157,22 @@ def test_backbones_fill_from_their_own_names_with_running_statistics(backbone: B
     assert not any(key.startswith("backbone") and not key.endswith("tracked") for key in left)
     key = "layer4.1.bn2.running_var" if backbone == "resnet18" else "features.17.conv.3.running_var"
     assert torch.equal(network.backbone.state_dict()[key], published[key])
+
+
+@given(st.binary(max_size=200), st.sampled_from([".safetensors", ".pth", ""]), st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_damaged_files_are_one_coded_line(tmp_path: Path, content: bytes, suffix: str, zipped: bool) -> None:
+    path = tmp_path / f"weights{suffix}"
+    if zipped:
+        content = b"PK\x03\x04" + content
+    path.write_bytes(content)
+    with pytest.raises(MedsegError) as refused:
+        read_weights(path)
+    assert refused.value.code is Code.WEIGHTS_DO_NOT_FIT
+    assert "\n" not in str(refused.value)
+
+
+def test_state_dicts_without_names_are_refused(tmp_path: Path) -> None:
+    torch.save({1: torch.zeros(2)}, tmp_path / "weights.pth")
+    with pytest.raises(MedsegError, match="more than a state dict"):
+        read_weights(tmp_path / "weights.pth")
