@@ -101,6 +101,7 @@ class Code(StrEnum):
     RECIPE_INVALID = "RECIPE_INVALID"
     PATH_MISSING = "PATH_MISSING"
     STAGE_MISSING = "STAGE_MISSING"
+    SETTINGS_CHANGED = "SETTINGS_CHANGED"
     WORK_IN_USE = "WORK_IN_USE"
     SUBJECT_ON_BOTH_SIDES = "SUBJECT_ON_BOTH_SIDES"
     SPLIT_INVALID = "SPLIT_INVALID"
@@ -195,6 +196,7 @@ MEANING: dict[Code, str] = {
     Code.RECIPE_INVALID: "the recipe has unknown keys, wrong types or clashing values",
     Code.PATH_MISSING: "a file or folder that was named does not exist",
     Code.STAGE_MISSING: "an earlier stage has not been run in this work folder",
+    Code.SETTINGS_CHANGED: "a training with other settings or data is in this work folder; it is kept",
     Code.WORK_IN_USE: "another medseg command is running on this work folder",
     Code.SUBJECT_ON_BOTH_SIDES: "a subject is in two roles of one fold",
     Code.SPLIT_INVALID: "the splits name cases that do not exist, or leave a role empty",

@@ -208,6 +208,33 @@ def sha256_of_value(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def fingerprint(path: Path, sha256_known: str | None = None) -> dict[str, Any]:
+    """Size in bytes, modification time in ns and sha256 of a file, for :func:`is_unchanged`.
+
+    ``sha256_known`` saves reading a file whose hash was computed when it was written.
+    """
+    status = path.stat()
+    return {
+        "bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "sha256": sha256_known or sha256(path),
+    }
+
+
+def is_unchanged(path: Path, known: Mapping[str, Any]) -> bool:
+    """True if ``path`` is the file of the fingerprint ``known``.
+
+    The size is always compared. The content is read only where the file was written or copied since.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if status.st_size != known["bytes"]:
+        return False
+    return bool(status.st_mtime_ns == known["mtime_ns"] or sha256(path) == known["sha256"])
+
+
 def stamp(path: Path) -> tuple[str, int, int]:
     """Name, size and modification time in ns: a cheap sign that a large input file is unchanged."""
     status = path.stat()

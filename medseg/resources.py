@@ -13,13 +13,13 @@ from pathlib import Path
 from medseg.errors import Code, MedsegError
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NO_SPACE_WORDS = ("no space left on device", "disk quota exceeded")
+_NO_SPACE_WORDS = ("no space left on device", "disk quota exceeded", "database or disk is full")
 _ALMOST_NOTHING = 2**20
 """Bytes free below which a failed write is taken for a full disk, whatever the library said."""
 
 
-# How torch's allocator on the CPU says it, as a plain RuntimeError.
-_NO_MEMORY_BEGINNING = "[enforce fail"
+# How torch's allocator on the CPU says it, as a plain RuntimeError; its writer of files begins alike.
+_NO_MEMORY_BEGINNING = "[enforce fail at alloc_cpu"
 _NO_MEMORY_WORDS = "can't allocate memory"
 
 
@@ -66,7 +66,11 @@ def coded_disk_full(path: Path) -> Iterator[None]:
 
 
 def is_disk_full(error: BaseException, path: Path) -> bool:
-    """True if ``error``, or what caused it, says that the disk is full, or if the disk of ``path`` is."""
+    """True if ``error``, or what caused it, says that the disk is full, or if the disk of ``path`` is.
+
+    The free space decides only for errors that say nothing of their reason: NumPy's of a short write, torch's
+    and safetensors' of a failed one.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _NO_SPACE:
@@ -74,9 +78,13 @@ def is_disk_full(error: BaseException, path: Path) -> bool:
         if any(words in str(cause).lower() for words in _NO_SPACE_WORDS):
             return True
         cause = cause.__cause__ or cause.__context__
-    wraps = isinstance(error, OSError | RuntimeError) or type(error).__module__.startswith("safetensors")
+    says_nothing = (
+        (isinstance(error, OSError) and error.errno in (None, errno.EIO))
+        or type(error) is RuntimeError
+        or type(error).__module__.startswith("safetensors")
+    )
     try:
-        return wraps and shutil.disk_usage(path.parent).free < _ALMOST_NOTHING
+        return says_nothing and shutil.disk_usage(path.parent).free < _ALMOST_NOTHING
     except OSError:
         return False
 

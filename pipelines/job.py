@@ -35,50 +35,85 @@ class Job:
     folds: tuple[int, ...] | None = None
     """Folds to train now; None trains fold 0 alone."""
     command: str = ""
-    """What makes this work folder when it is typed again."""
+    """The command line that makes this work folder again."""
     strict: bool = False
     """Refuse what is otherwise a warning."""
+    overwrite: bool = False
+    """Move a training with other settings aside and train anew, instead of refusing."""
 
     @contextmanager
-    def stage(self, name: str, version: int, used: Any, makes: Iterable[Path]) -> Iterator[bool]:
-        """Give True if the stage must run, False if nothing it used has changed since it last ended well.
+    def stage(
+        self, name: str, version: int, used: Any, makes: Iterable[Path], lost: Sequence[str] = ()
+    ) -> Iterator[bool]:
+        """Give True if the stage must run: what it used has changed, or a file that it made is not as it was.
 
         `used` is a JSON-like value of everything the stage depends on: its part of the recipe, its inputs.
-        `makes` are files it leaves behind: if one is gone, it runs again.
+        `makes` are files it leaves behind; a list may be added to while the stage runs. Their sizes and
+        hashes stand in `stage.json`. `lost` names what the stage itself found missing or damaged.
         """
         record = self.work.stage_folder(name) / "stage.json"
         key = files.sha256_of_value({"stage": name, "version": version, "used": used})
-        unchanged = record.is_file() and files.read_json(record)["hash"] == key
-        if unchanged and all(path.is_file() for path in makes):
-            self.say.line(f"{name}: up to date")
-            yield False
-            return
+        known = files.read_json(record) if record.is_file() else {}
+        if known.get("hash") == key:
+            lost = [*lost, *_lost(self.work, known, makes)]
+            if not lost:
+                self.say.line(f"{name}: up to date")
+                yield False
+                return
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            self.say.line(f"{name}: {lost[0]}{more} missing or damaged, made again")
         record.unlink(missing_ok=True)
         started = time.monotonic()
         yield True
         seconds = time.monotonic() - started
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
         done = {
             "stage": name,
             "version": version,
             "hash": key,
             "seconds": round(seconds, 1),
-            "finished": finished,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "files": {_place(self.work, path): files.fingerprint(path) for path in makes if path.is_file()},
         }
         files.write_json(record, done)
         self.say.line(f"{name}: done in {seconds_in_words(seconds)}")
 
 
+def _place(work: Work, path: Path) -> str:
+    """A file's path below the work folder, the same wherever that is copied to."""
+    return path.relative_to(work.root).as_posix()
+
+
+def _lost(work: Work, record: dict[str, Any], makes: Iterable[Path] = ()) -> list[str]:
+    """Files that a stage left behind and that are missing or not as it left them."""
+    known: dict[str, Any] = record.get("files", {})
+    unknown = [_place(work, path) for path in makes if _place(work, path) not in known]
+    changed = [place for place, print_ in known.items() if not files.is_unchanged(work.root / place, print_)]
+    return [*unknown, *changed]
+
+
 def needs_earlier(stage: str, recipe: str, work: Work) -> None:
-    """STAGE_MISSING, naming the first, unless every stage before `stage` has ended well here."""
+    """Raise STAGE_MISSING, naming the first, unless every stage before `stage` has ended well here.
+
+    What they left behind must be there and whole, but for label maps, as evaluation counts a missing one, and
+    for checkpoints, as later stages use the exported model.
+    """
     for before in STAGES[: STAGES.index(stage)]:
-        made = work.model / "model.json" if before == "train" else work.stage_folder(before) / "stage.json"
-        if not made.exists():
-            raise _not_run(made, before, recipe, work)
+        record = work.stage_folder(before) / "stage.json"
+        done = work.model / "model.json" if before == "train" else record
+        how_to_fix = shlex.join(["medseg", before, recipe, "--work", str(work.root)])
+        if not done.exists():
+            raise MedsegError(Code.STAGE_MISSING, done, f"stage {before} has not been run", how_to_fix)
+        known = files.read_json(record) if record.is_file() and before != "predict" else {}
+        if lost := [place for place in _lost(work, known) if not place.startswith("train/")]:
+            details = f"this file of stage {before} is missing or damaged"
+            raise MedsegError(Code.STAGE_MISSING, work.root / lost[0], details, how_to_fix)
 
 
-def forget(stage: str, work: Work, folds: Sequence[int]) -> None:
-    """Make a stage do everything anew, and training start from its first step, in these folds."""
+def forget(stage: str, work: Work, folds: Sequence[int], say: Reporter) -> None:
+    """Make a stage do everything anew, and training start from its first step, in these folds.
+
+    Trainings are moved aside.
+    """
     (work.stage_folder(stage) / "stage.json").unlink(missing_ok=True)
     if stage in _CASES:
         for path in list(work.root.glob(_CASES[stage])):
@@ -86,12 +121,7 @@ def forget(stage: str, work: Work, folds: Sequence[int]) -> None:
     if stage == "train":
         for fold in folds:
             if work.train(fold).is_dir():
-                shutil.rmtree(work.train(fold))
-
-
-def _not_run(path: Path, stage: str, recipe: str, work: Work) -> MedsegError:
-    how_to_fix = shlex.join(["medseg", stage, recipe, "--work", str(work.root)])
-    return MedsegError(Code.STAGE_MISSING, path, f"stage {stage} has not been run", how_to_fix)
+                say.line(f"fold {fold}: the earlier training is kept in {work.move_training_aside(fold)}")
 
 
 def remove_others(folder: Path, keep: Sequence[str]) -> None:

@@ -8,19 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from medseg import files, losses, networks
+from medseg import files
 from medseg.config import load
 from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError
-from medseg.train import optim
 from pipelines import scoring, tracking
-from pipelines.fold import initial_weights
-from pipelines.fold.fold import check_sizes
+from pipelines.fold import earlier, initial_weights, network
+from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.job import STAGES, Job, forget, needs_earlier
 from pipelines.stages import evaluate, ingest, predict, preprocess, report, train
 from pipelines.workfolder import Work, only_one
@@ -37,7 +34,7 @@ RUN: dict[str, Callable[[Job], None]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line names: a recipe, and what overrides it."""
+    """A recipe as the command line names it, with everything that overrides its keys."""
 
     recipe: str
     data: Path | None = None
@@ -59,10 +56,18 @@ class Request:
         return shlex.join([*words, "--fold", self.fold] if self.fold else words)
 
 
-def run(request: Request, say: Reporter, *, start: str | None = None, only: str | None = None) -> ExitCode:
+def run(
+    request: Request,
+    say: Reporter,
+    *,
+    start: str | None = None,
+    only: str | None = None,
+    overwrite: bool = False,
+) -> ExitCode:
     """Run all stages, those from `start` on anew, or `only` one. Excluded cases give SOME_EXCLUDED.
 
-    What can be known to go wrong is refused before the work folder is touched.
+    A training with other settings is refused, or with `overwrite` moved aside. What can be known to go wrong
+    is refused before the work folder is touched.
     """
     work, anew = Work(request.work_folder()), _stages_from(start)
     named = load.load(request.recipe, request.settings, request.data)
@@ -73,21 +78,29 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
     folds = chosen_folds(recipe, request.fold)
     _check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)
-    if only in (None, "train"):
+    trains = only in (None, "train")
+    guarded: list[FoldTraining] = []
+    if trains:
         initial_weights.check(recipe, work, folds, anew="train" in anew)
-    with ExitStack() as held:
-        held.enter_context(only_one(work))
+        if not overwrite and "train" not in anew:
+            guarded = [training for fold in folds for training in fold_trainings(recipe, work, fold)]
+        earlier.require_same_recipe(guarded)
+    with ExitStack() as stack:
+        stack.enter_context(only_one(work))
         if differing := load.differing(named, recipe):
             say.line(
                 f"the work folder's recipe.yaml is used; the named recipe differs in {', '.join(differing)}"
             )
         for stage in anew:
-            forget(stage, work, folds)
+            forget(stage, work, folds, say)
         load.save(recipe, work.recipe)
-        run = held.enter_context(tracking.tracked(recipe, work, say))
-        job = Job(recipe, work, say, run, folds, request.command(source, work), request.strict)
+        run = stack.enter_context(tracking.tracked(recipe, work, say))
+        command = request.command(source, work)
+        job = Job(recipe, work, say, run, folds, command, request.strict, overwrite)
         stages = STAGES if only is None else (only,)
         for stage in stages:
+            if stage == "preprocess":
+                earlier.require_same_cases(guarded)
             RUN[stage](job)
     excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
     unscored = "evaluate" in stages and scoring.is_incomplete(work.evaluation)
@@ -95,10 +108,10 @@ def run(request: Request, say: Reporter, *, start: str | None = None, only: str 
 
 
 def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Recipe | None:
-    """The recipe that a later stage by itself goes on with: the work folder's, if it is of the same name.
+    """The recipe that a later stage goes on with when run alone: the work folder's, if it has the same name.
 
-    It holds what `--data` and `--set` of earlier commands said. Ingest and whole runs start from the recipe
-    that is named.
+    `--data` and `--set` of earlier commands stand in it. Ingest and whole runs start from the recipe that is
+    named.
     """
     if only in (None, "ingest") or not work.recipe.is_file():
         return None
@@ -133,43 +146,23 @@ def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> Non
 
 
 def _check_parts(recipe: Recipe, where: Path) -> None:
-    """Raise RecipeError with everything that only building the network and the loss can tell."""
-    problems = []
-    for check in (_check_network, _check_loss):
-        try:
-            check(recipe)
-        except MedsegError as error:
-            problems.append(error.finding)
+    """Raise RecipeError with everything that only building and trying the network and the loss can tell."""
+    channels, heads, problems = len(recipe.data.channel_names()), 1, []
+    try:
+        network.check_sizes(recipe, network.network_without_weights(recipe, channels))
+        heads = network.check_training_step(recipe, channels)
+    except MedsegError as error:
+        problems.append(error.finding)
+    try:
+        network.check_loss(recipe, heads)
+    except MedsegError as error:
+        problems.append(error.finding)
     if problems:
         raise RecipeError(where, problems)
 
 
-def _check_network(recipe: Recipe) -> None:
-    """Build the network without memory, so that wrong keywords and sizes are known before anything runs."""
-    channels = len(recipe.data.channel_names()) * recipe.sampling.depth
-    with torch.device("meta"):
-        classes, keywords = recipe.data.class_list(), recipe.network.keywords
-        network = networks.build(
-            recipe.network.name, channels, len(classes), multilabel=classes.multilabel, **keywords
-        )
-    check_sizes(recipe, network)
-    phases = [optim.Phase(p.epochs, p.lr, p.layers) for p in recipe.train.phases]
-    if phases:
-        optim.check_phases(phases, recipe.train.epochs, network)
-
-
-def _check_loss(recipe: Recipe) -> None:
-    name, weights = recipe.loss.name, recipe.loss.class_weights
-    given = [1.0] * len(recipe.data.class_list()) if weights == "median_frequency" else weights
-    try:
-        losses.build(name, None if isinstance(given, str) else given, **recipe.loss.keywords)
-    except (TypeError, ValueError) as error:
-        how_to_fix = "correct the values of loss.keywords"
-        raise MedsegError(Code.KEYWORD_INVALID, f"loss {name}", str(error), how_to_fix) from None
-
-
 def chosen_folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:
-    """What `--fold` names: a number, `all`, or by default the first. Raises USAGE for any other."""
+    """Give the folds that `--fold` names: a number, `all`, or by default the first. Raises USAGE."""
     count = recipe.data.n_folds()
     if wanted is None:
         return (0,)

@@ -19,7 +19,7 @@ MOST_CHARTED = 30
 
 _TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
 """Parts of a recipe that make another training, and so another run, when they change."""
-_PLACES = {"data": ("path",), "train": ("device", "threads")}
+_PLACES = {"data": ("path",), "train": ("device", "threads", "compile", "channels_last")}
 """What in them does not: where the data lie and where the training runs."""
 _MACHINE = ("device", "threads", "processes", "compile", "validate_cases", "channels_last")
 

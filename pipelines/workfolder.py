@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from medseg import files
@@ -37,29 +38,45 @@ class Work:
 
     @property
     def prepared(self) -> Path:
-        """A folder of arrays a case."""
+        """One folder of arrays per case."""
         return self.root / "prepared"
 
     @property
     def tracking(self) -> Path:
-        """Which MLflow run this folder's training is told to."""
+        """The note of the MLflow run that logs this folder's training."""
         return self.root / "tracking.json"
 
     @property
     def tracked_folds(self) -> Path:
-        """Which MLflow run each fold's training is told to, where a recipe has several."""
+        """The note of each fold's MLflow run, where a recipe has several trainings."""
         return self.root / "tracking_folds.json"
 
     def train(self, fold: int, plane: Plane | None = None) -> Path:
-        """Checkpoints and history of one fold, or folders of one plane each."""
+        """The folder of one fold's checkpoints and history, or of one per plane."""
         folder = self.root / "train" / str(fold)
         return folder if plane is None else folder / plane
 
     @property
     def histories(self) -> dict[str, Path]:
         """`0`, or `0/axial` → `history.csv` of every training."""
-        found = sorted(self.root.glob("train/**/history.csv"))
-        return {path.parent.relative_to(self.root / "train").as_posix(): path for path in found}
+        paths = sorted(self.root.glob("train/**/history.csv"))
+        return {path.parent.relative_to(self.root / "train").as_posix(): path for path in paths}
+
+    @property
+    def begun_folds(self) -> list[int]:
+        """Folds that have a training here, finished or not, in order."""
+        folders = (self.root / "train").iterdir() if (self.root / "train").is_dir() else ()
+        return sorted(int(path.name) for path in folders if path.is_dir() and path.name.isdigit())
+
+    def move_training_aside(self, fold: int, plane: Plane | None = None) -> Path:
+        """Rename the folder of a training to a free name in `train_old/`, and give that."""
+        folder = self.train(fold, plane)
+        name = folder.relative_to(self.root / "train").as_posix().replace("/", "_")
+        numbers = (n for n in count(1) if not (self.root / "train_old" / f"{name}-{n}").exists())
+        aside = self.root / "train_old" / f"{name}-{next(numbers)}"
+        aside.parent.mkdir(exist_ok=True)
+        folder.rename(aside)
+        return aside
 
     @property
     def weights(self) -> Path:
@@ -91,13 +108,13 @@ class Work:
         return self.root / "report"
 
     def stage_folder(self, stage: str) -> Path:
-        """Where a stage's stage.json lies."""
+        """The folder of a stage's stage.json."""
         names = {"preprocess": "prepared", "predict": "predictions", "evaluate": "evaluation"}
         return self.root / names.get(stage, stage)
 
 
 def member_name(fold: int, plane: Plane | None = None) -> str:
-    """What a fold's member is called in the model folder, `fold0`; with a network a plane, `fold0_axial`."""
+    """Name a fold's member of the model folder: `fold0`; with one network per plane, `fold0_axial`."""
     return f"fold{fold}" if plane is None else f"fold{fold}_{plane}"
 
 
@@ -108,7 +125,7 @@ def fold_of(member: str) -> int:
 
 @contextmanager
 def only_one(work: Work) -> Iterator[None]:
-    """Hold the work folder's lock, or WORK_IN_USE. The lock goes with the process, however it ends."""
+    """Hold the work folder's lock, or raise WORK_IN_USE. It goes with the process, however that ends."""
     details = "another medseg command holds this work folder"
     with files.hold_lock(work.root / ".lock", work.root, details, "wait for it to end"):
         yield

@@ -39,6 +39,12 @@ Settings = Annotated[
 FoldChoice = Annotated[
     str | None, typer.Option("--fold", metavar="K|all", help="The fold to train, or all; default 0.")
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Train anew where a training with other settings is; that is moved aside."
+    ),
+]
 Strict = Annotated[
     bool,
     typer.Option(

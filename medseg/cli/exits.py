@@ -11,13 +11,12 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import typer
 
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.redaction import redact_text
-from medseg.resources import is_out_of_memory
+from medseg.resources import is_disk_full, is_out_of_memory
 
 _EXTRA_PACKAGES = {
     "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn"),
@@ -78,24 +77,35 @@ def end_well(app: typer.Typer) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return ExitCode.FAULT
-    except OSError as error:
-        return _os_error(error)
-    except (MemoryError, RuntimeError) as error:
-        return _out_of_memory(error) if is_out_of_memory(error) else _other(error)
     except Exception as error:
-        return _other(error)
+        return _error(error)
     except BaseException as stop:  # Terminated, or a training that was stopped by a signal
         if not hasattr(stop, "exit_code"):
             raise
         return _interrupted(stop.exit_code)
 
 
-def _other(error: Any) -> int:
-    """A wrong option or argument, as click and typer raise it; otherwise a fault of ours."""
-    if not callable(getattr(error, "show", None)):
-        return _fault(error)
-    error.show()
-    return ExitCode.USAGE
+def _error(error: Exception) -> int:
+    """End with what the system or a library raised: a limit of the machine, a wrong path, a fault of ours."""
+    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    where = Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None
+    if is_disk_full(error, where or (log_file[0] if log_file else Path.cwd() / "medseg")):
+        _say(
+            f"{Code.DISK_FULL} {where or 'disk'}: no space is left; free some and run the same command again"
+        )
+        return ExitCode.FAULT
+    if isinstance(error, OSError) and error.errno in _WRONG_PATH and where is not None:
+        _say(f"{Code.USAGE} {where}: {error.strerror}; {_WRONG_PATH[error.errno]}")
+        return ExitCode.USAGE
+    if is_out_of_memory(error):
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        _say(f"{Code.OUT_OF_MEMORY} medseg: {first}; close other programs, or lower {_MEMORY_KEYS}")
+        return ExitCode.FAULT
+    show = getattr(error, "show", None)  # a wrong option or argument, as click and typer raise it
+    if callable(show):
+        show()
+        return ExitCode.USAGE
+    return _fault(error)
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
@@ -103,40 +113,30 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
 
 
 def _interrupted(code: int) -> int:
-    command = shlex.join(["medseg", *sys.argv[1:]])
-    _say(f"stopped; what is done is kept. Go on with: {command}")
+    words = sys.argv[1:]
+    for n, word in enumerate(words):  # it would begin anew what has just been done
+        if word.startswith("--from"):
+            del words[n : n + (1 if "=" in word else 2)]
+            break
+    _say(f"stopped; what is done is kept. Go on with: {shlex.join(['medseg', *words])}")
     return code
 
 
-def _os_error(error: OSError) -> int:
-    where = error.filename2 or error.filename
-    if error.errno == errno.ENOSPC:
-        _say(f"{Code.DISK_FULL} {where or 'disk'}: no space left; free some and run again")
-        return ExitCode.FAULT
-    if error.errno in _WRONG_PATH and where is not None:
-        _say(f"{Code.USAGE} {where}: {error.strerror}; {_WRONG_PATH[error.errno]}")
-        return ExitCode.USAGE
-    return _fault(error)
-
-
-def _out_of_memory(error: Exception) -> int:
-    first = (str(error) or type(error).__name__).splitlines()[0]
-    _say(f"{Code.OUT_OF_MEMORY} medseg: {first}; close other programs, or lower {_MEMORY_KEYS}")
-    return ExitCode.FAULT
-
-
 def _fault(error: Exception) -> int:
-    text = "".join(traceback.format_exception(error))
-    where = log_file[0] if log_file else Path(f"medseg-fault-{os.getpid()}.log")
+    log = log_file[0] if log_file else Path(f"medseg-fault-{os.getpid()}.log")
     try:
-        where.parent.mkdir(parents=True, exist_ok=True)
-        with where.open("a", encoding="utf-8") as file:
-            file.write(redact_text(text))
-        told = f"traceback in {where}"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(redact_text("".join(traceback.format_exception(error))))
+        place = f"traceback in {log}"
     except OSError:
-        told = f"no log could be written; raised at {traceback.extract_tb(error.__traceback__)[-1]}"
+        frames = traceback.extract_tb(error.__traceback__)
+        last = (
+            f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else "an unknown line"
+        )
+        place = f"no log could be written; raised at {last}"
     first = str(error).splitlines()[0] if str(error) else ""
-    _say(f"FAULT medseg: {type(error).__name__}: {first}; {told}; please report it")
+    _say(f"FAULT medseg: {type(error).__name__}: {first}; {place}; please report it")
     return ExitCode.FAULT
 
 

@@ -38,9 +38,12 @@ def explain(
     """Draw a Grad-CAM figure of a class in a case: `W/report/explain_<case>_<class>.png`."""
     needs_extra("train")
     from pipelines import explanations
-    from pipelines.workfolder import Work
+    from pipelines.workfolder import Work, only_one
 
-    typer.echo(explanations.draw(Work(work), case, [class_name], layer, device)[class_name])
+    if not work.is_dir():
+        explanations.draw(Work(work), case, [class_name], layer, device)  # says what is missing
+    with only_one(Work(work)):
+        typer.echo(explanations.draw(Work(work), case, [class_name], layer, device)[class_name])
 
 
 @app.command(rich_help_panel="About this installation")

@@ -10,6 +10,7 @@ import typer
 from medseg.cli.app import (
     DataFolder,
     FoldChoice,
+    Overwrite,
     Quiet,
     RecipeName,
     Settings,
@@ -46,6 +47,7 @@ def run(
     ] = None,
     fold: FoldChoice = None,
     strict: Strict = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -55,7 +57,7 @@ def run(
 
     request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
-    return pipeline.run(request, say, start=start)
+    return pipeline.run(request, say, start=start, overwrite=overwrite)
 
 
 @app.command(rich_help_panel="Pipeline")
@@ -99,6 +101,26 @@ def ingest(
     return pipeline.run(request, say, only="ingest")
 
 
+@app.command(rich_help_panel="Stages")
+def train(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    work: WorkFolder = None,
+    settings: Settings = None,
+    fold: FoldChoice = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Train, or resume an interrupted training; export the model folder."""
+    needs_extra("train")
+    from pipelines import run as pipeline
+
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+    say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
+    return pipeline.run(request, say, only="train", overwrite=overwrite)
+
+
 def _one_stage(stage: str) -> None:
     def command(
         recipe: RecipeName,
@@ -121,9 +143,8 @@ def _one_stage(stage: str) -> None:
 
 _STAGE_HELP = {
     "preprocess": "Prepare usable cases as the arrays that training reads.",
-    "train": "Train, or resume an interrupted training; export the model folder.",
     "predict": "Segment the test and unlabelled cases in their native image space.",
     "report": "Write the report: one HTML file that works offline.",
 }
-for _stage in ("preprocess", "train", "predict", "report"):
+for _stage in _STAGE_HELP:
     _one_stage(_stage)

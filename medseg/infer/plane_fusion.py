@@ -8,9 +8,9 @@ temporary file.
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from medseg.grid import PLANE_AXIS, Array, Plane
 from medseg.mask_bits import pack_masks, unpack_masks
 from medseg.patches.slabs import plane_view
+from medseg.resources import reserve
 
 Shape = tuple[int, int, int]
 
@@ -29,7 +30,7 @@ class MeanOverPlanes:
     """The mean of the planes' probabilities: float16 (K, X, Y, Z) in a temporary file.
 
     The file has no name: it is gone with this object, however the process ends. It lies where Python's
-    ``tempfile`` puts it (TMPDIR), and has its whole size from the start, so that a full disk is an OSError
+    ``tempfile`` puts it (TMPDIR), and has its whole size from the start, so that a full disk is DISK_FULL
     here and not a crash later. Overlapping masks have ``thresholds``, which the mean must exceed.
     """
 
@@ -38,12 +39,8 @@ class MeanOverPlanes:
     ) -> None:
         self._planes = len(planes)
         self._thresholds = thresholds
-        with tempfile.TemporaryFile() as file:
-            size = np.dtype(np.float16).itemsize * classes * math.prod(shape)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
+        with tempfile.NamedTemporaryFile() as file:
+            reserve(Path(file.name), np.dtype(np.float16).itemsize * classes * math.prod(shape))
             self._sums = np.memmap(file, np.float16, "r+", shape=(classes, *shape), order="F")
 
     def add(self, plane: Plane, index: int, probabilities: npt.NDArray[np.float32]) -> None:

@@ -170,7 +170,7 @@ class PatchSampler:
         plane = self._planes[0]
         if len(self._planes) > 1:  # one plane alone takes no number from the generator
             plane = self._planes[int(generator.integers(len(self._planes)))]
-        shape = self.cases[case].ready.grid.shape
+        shape = self.cases[case].volume.grid.shape
         inner = np.subtract(self.window, 2 * self.border)
         last = [max(0, n - w) for n, w in zip(slice_shape(shape, plane), inner, strict=True)]
         by_class = generator.random() < self.foreground_oversampling
@@ -187,7 +187,7 @@ class PatchSampler:
 
     def _placement(self, t: int, places: list[PatchLocation]) -> tuple[Places, Pair]:
         """Placement of each patch as :meth:`__call__` gives it, and the fields' size."""
-        grids = [(self.cases[place.case].ready.grid, place.plane) for place in places]
+        grids = [(self.cases[place.case].volume.grid, place.plane) for place in places]
         windows = np.array(
             [
                 [(place.row, place.column) for place in places],
@@ -205,10 +205,10 @@ class PatchSampler:
 
     def _cut(self, place: PatchLocation, first: Pair, size: Pair) -> list[Array]:
         case, where = self.cases[place.case], (place.plane, place.slice)
-        patch = read_field(case.ready, *where, self.depth, first, size)
+        patch = read_field(case.volume, *where, self.depth, first, size)
         label = read_label_field(self._labels[place.case], *where, first, size)
         if self.outside == "void":
-            label[~lies_inside(first, size, slice_shape(case.ready.grid.shape, place.plane))] = VOID
+            label[~lies_inside(first, size, slice_shape(case.volume.grid.shape, place.plane))] = VOID
         extras = [read_label_field(case.extras[name], *where, first, size) for name in self.extras]
         return [patch, label, *(extra.astype(np.float32) for extra in extras)]
 

@@ -2,11 +2,14 @@
 
 A case's folder appears whole or not at all. Arrays are in Fortran order: the channels of an axial slice lie
 together, and slices one after the other, so that a slab is one short run of the file; and a scan file lies
-the same way, so that it is copied straight through.
+the same way, so that it is copied straight through. They are written as streams: on a full disk a write
+through a memory map would end the process with a bus error.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -24,31 +27,35 @@ from medseg.grid import Array
 from medseg.mask_bits import pack_masks
 from medseg.preprocess.geometry import Record, grid_from_json, grid_to_json
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
+from medseg.resources import coded_disk_full
 
 POSITIONS_PER_CLASS = 10_000
 """As many voxels of each class are kept for drawing patches around."""
 
-_RECORD = "record.json"
+RECORD = "record.json"
 _OWN = ("image", "label", "positions")
 
 
 @dataclass(frozen=True, eq=False)
 class PreprocessedCase:
-    """A case as :func:`open` finds it; ``ready.array``, ``label`` and ``extras`` are read-only memory maps.
+    """A case as :func:`open` finds it; ``volume.array``, ``label`` and ``extras`` are read-only memory maps.
 
     ``label`` is (X, Y, Z) uint8, class indices and 255 for void; ``counts`` is the number of voxels of each
     class index that occurs, void left out. Of overlapping masks the label holds the bits, and position and
     count are each mask's.
+
+    ``sha256`` is that of the record, which holds the hashes of the arrays.
     """
 
     name: str
     subject: str
-    ready: NormalizedVolume
+    volume: NormalizedVolume
     label: Array | None
     positions_source: npt.NDArray[np.signedinteger[Any]] | Path
     record: Record
     extras: dict[str, Array]
     counts: dict[int, int]
+    sha256: str = ""
 
     @property
     def positions(self) -> npt.NDArray[np.signedinteger[Any]]:
@@ -65,7 +72,7 @@ def write(
     folder: Path,
     name: str,
     subject: str,
-    ready: NormalizedVolume,
+    volume: NormalizedVolume,
     label: Array | None,
     record: Record,
     seed: int,
@@ -73,56 +80,80 @@ def write(
 ) -> Path:
     """Write a case as ``folder/name``, replacing an older one; give that path.
 
-    ``label`` is (X, Y, Z) uint8 on ``ready.grid``, or overlapping masks (L, X, Y, Z) uint8 of 0, 1 and 255,
+    ``label`` is (X, Y, Z) uint8 on ``volume.grid``, or overlapping masks (L, X, Y, Z) uint8 of 0, 1 and 255,
     which are packed; ``extras`` (weight maps and the like) are arrays whose
-    last three axes are X, Y, Z, by name. The positions are drawn by (``seed``, ``name``).
+    last three axes are X, Y, Z, by name. The positions are drawn by (``seed``, ``name``). Raises
+    KEYWORD_INVALID for a reserved name among the extras, DISK_FULL.
     """
-    given = dict(extras or {})
-    if set(given) & set(_OWN):
+    more = dict(extras or {})
+    if set(more) & set(_OWN):
         raise MedsegError(
-            Code.KEYWORD_INVALID, name, f"extra arrays {sorted(given)}", f"avoid the names {_OWN}"
+            Code.KEYWORD_INVALID, name, f"extra arrays {sorted(more)}", f"avoid the names {_OWN}"
         )
     case, part = folder / name, folder / f".part-{name}"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    counts = {} if label is None else count(label)
-    stored = label if label is None or label.ndim == 3 else pack_masks(label)
-    arrays = {"image": ready.array, **({} if stored is None else {"label": stored}), **given}
-    for key, array in arrays.items():
-        _save(part / f"{key}.npy", array)
-    generator = np.random.default_rng((seed, zlib.crc32(name.encode())))
-    np.save(part / "positions.npy", draw_positions(label, counts, generator))
-    about = {
-        "name": name,
-        "subject": subject,
-        "grid": grid_to_json(ready.grid),
-        "normalization": asdict(ready.normalization),
-        "geometry": record.to_json(),
-        "counts": {str(index): n for index, n in counts.items()},
-        "extras": sorted(given),
-        "sha256": {path.name: files.sha256(path) for path in sorted(part.glob("*.npy"))},
-    }
-    files.write_json(part / _RECORD, about)
+    try:
+        with coded_disk_full(case):
+            part.mkdir(parents=True)
+            counts = {} if label is None else count(label)
+            stored = label if label is None or label.ndim == 3 else pack_masks(label)
+            arrays = {"image": volume.array, **({} if stored is None else {"label": stored}), **more}
+            for key, array in arrays.items():
+                _save(part / f"{key}.npy", array)
+            generator = np.random.default_rng((seed, zlib.crc32(name.encode())))
+            np.save(part / "positions.npy", draw_positions(label, counts, generator))
+            paths = sorted(part.glob("*.npy"))
+            content = {
+                "name": name,
+                "subject": subject,
+                "grid": grid_to_json(volume.grid),
+                "normalization": asdict(volume.normalization),
+                "geometry": record.to_json(),
+                "counts": {str(index): n for index, n in counts.items()},
+                "extras": sorted(more),
+                "bytes": {path.name: path.stat().st_size for path in paths},
+                "sha256": {path.name: files.sha256(path) for path in paths},
+            }
+            files.write_json(part / RECORD, content)
+    except MedsegError:
+        shutil.rmtree(part, ignore_errors=True)  # a full disk is to be left as it was
+        raise
     _put_in_place(part, case)
     return case
 
 
 def open(case: Path) -> PreprocessedCase:  # noqa: A001 - read as store.open
-    """Map a prepared case's arrays, read-only. Raises STAGE_MISSING where there is no such case."""
-    if not (case / _RECORD).is_file():
+    """Map a prepared case's arrays, read-only.
+
+    Raises STAGE_MISSING where the case or one of its files is absent, TRUNCATED where a file was cut.
+    """
+    if not (case / RECORD).is_file():
         raise MedsegError(Code.STAGE_MISSING, case, "no prepared case is there", "run medseg preprocess")
-    about: dict[str, Any] = files.read_json(case / _RECORD)
-    normalization = Normalization(tuple(about["normalization"]["mean"]), tuple(about["normalization"]["std"]))
-    return PreprocessedCase(
-        about["name"],
-        about["subject"],
-        NormalizedVolume(_map(case / "image.npy"), grid_from_json(about["grid"]), normalization),
-        _map(case / "label.npy") if (case / "label.npy").is_file() else None,
-        case / "positions.npy",
-        Record.from_json(about["geometry"]),
-        {key: _map(case / f"{key}.npy") for key in about["extras"]},
-        {int(index): n for index, n in about["counts"].items()},
+    text = (case / RECORD).read_bytes()
+    content: dict[str, Any] = json.loads(text)
+    for name, size in content["bytes"].items():
+        _require(case / name, size)
+    normalization = Normalization(
+        tuple(content["normalization"]["mean"]), tuple(content["normalization"]["std"])
     )
+    return PreprocessedCase(
+        content["name"],
+        content["subject"],
+        NormalizedVolume(_map(case / "image.npy"), grid_from_json(content["grid"]), normalization),
+        _map(case / "label.npy") if "label.npy" in content["bytes"] else None,
+        case / "positions.npy",
+        Record.from_json(content["geometry"]),
+        {key: _map(case / f"{key}.npy") for key in content["extras"]},
+        {int(index): n for index, n in content["counts"].items()},
+        hashlib.sha256(text).hexdigest(),
+    )
+
+
+def fingerprints(case: Path) -> dict[str, dict[str, Any]]:
+    """File name → fingerprint of the record and of every array of a case that was just written."""
+    known = files.read_json(case / RECORD)["sha256"]
+    arrays = {name: files.fingerprint(case / name, digest) for name, digest in known.items()}
+    return {RECORD: files.fingerprint(case / RECORD), **arrays}
 
 
 def count(label: Array) -> dict[int, int]:
@@ -176,10 +207,20 @@ def _look_up(label: Array, index: int, ranks: Array) -> list[Array]:
 def _save(path: Path, array: Array) -> None:
     """Write slice by slice along the last axis: a volume in another order is never copied as a whole."""
     dtype = array.dtype.newbyteorder("=")
-    out = np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=array.shape, fortran_order=True)
-    for z in range(array.shape[-1]):
-        out[..., z] = array[..., z]
-    out.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": True, "shape": array.shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for z in range(array.shape[-1]):
+            file.write(array[..., z].astype(dtype, copy=False).tobytes(order="F"))
+
+
+def _require(path: Path, size: int) -> None:
+    """Raise STAGE_MISSING or TRUNCATED unless ``path`` is a file of ``size`` bytes."""
+    how_to_fix = "run medseg preprocess: it makes this case again"
+    if not path.is_file():
+        raise MedsegError(Code.STAGE_MISSING, path, "this file of a prepared case is missing", how_to_fix)
+    if (found := path.stat().st_size) != size:
+        raise MedsegError(Code.TRUNCATED, path, f"{found} bytes instead of {size}", how_to_fix)
 
 
 def _map(path: Path) -> Array:

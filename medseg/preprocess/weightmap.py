@@ -30,8 +30,8 @@ def weight_map(label: Array, plane: Plane, w0: float, sigma_px: float) -> npt.ND
     foreground, on void (255), and in slices of fewer than two cells.
     """
     weights = np.zeros(label.shape, np.float16, order="F")
-    seen = (np.moveaxis(array, PLANE_AXIS[plane], 0) for array in (label, weights))
-    for labels, out in zip(*seen, strict=True):
+    slices = (np.moveaxis(array, PLANE_AXIS[plane], 0) for array in (label, weights))
+    for labels, out in zip(*slices, strict=True):
         distance = _two_nearest(np.asarray(labels), reach=math.ceil(_NEGLIGIBLE * sigma_px))
         out[...] = np.where(labels == 0, between(distance, w0, sigma_px), 0)
     return weights

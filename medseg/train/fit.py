@@ -309,7 +309,7 @@ def _check_finite(network: nn.Module, step: int) -> None:
 
 
 def _broken(t: int, details: str) -> MedsegError:
-    how_to_fix = "lower train.lr or set train.clip, then delete the fold's folder and train again"
+    how_to_fix = "lower train.lr or set train.clip, and train again with --overwrite"
     return MedsegError(Code.LOSS_NOT_FINITE, f"training, step {t}", details, how_to_fix)
 
 

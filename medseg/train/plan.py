@@ -56,9 +56,10 @@ class FitPlan:
         return self.phases or (Phase(self.epochs, self.lr),)
 
     def settings(self, network: nn.Module) -> dict[str, Any]:
-        """Collect what must be equal for a resume: all but the device, and the shapes of the network."""
+        """Collect what must be equal for a resume: all but where it runs, and the network's shapes."""
         values = asdict(self)
-        del values["device"]
+        for where in ("device", "compile", "channels_last"):
+            del values[where]
         identity = values.pop("identity")
         shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
         return {**values, **identity, "network": files.sha256_of_value(shapes)}

@@ -80,9 +80,23 @@ def read(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
     :raises MedsegError: ``CHECKPOINT_UNREADABLE`` if the file is damaged, of another format, or of a training
         with other settings, which are named.
     """
+    checkpoint = read_any(path)
+    other = differences(checkpoint.settings, settings)
+    if other:
+        raise MedsegError(
+            Code.CHECKPOINT_UNREADABLE,
+            path,
+            f"it belongs to a training with other settings: {'; '.join(other)}",
+            "put the settings back, or train anew with --overwrite, which moves the folder aside",
+        )
+    return checkpoint
+
+
+def read_any(path: Path) -> Checkpoint:
+    """Read a checkpoint of any training. Raises ``CHECKPOINT_UNREADABLE`` if it is damaged."""
     content = _load(path)
     try:
-        checkpoint = Checkpoint(
+        return Checkpoint(
             State(**content["state"]),
             content["network"],
             content["optimiser"],
@@ -91,15 +105,6 @@ def read(path: Path, settings: Mapping[str, Any]) -> Checkpoint:
         )
     except (KeyError, TypeError) as problem:
         raise _unreadable(path, f"an entry is missing or unknown ({problem})") from problem
-    other = differences(checkpoint.settings, settings)
-    if other:
-        raise MedsegError(
-            Code.CHECKPOINT_UNREADABLE,
-            path,
-            f"it belongs to a training with other settings: {'; '.join(other)}",
-            "put the settings back, or delete the folder to start again",
-        )
-    return checkpoint
 
 
 def read_network(path: Path) -> dict[str, Tensor]:
@@ -134,5 +139,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _unreadable(path: Path, details: str) -> MedsegError:
     return MedsegError(
-        Code.CHECKPOINT_UNREADABLE, path, details, "delete it to start again, or put a good copy in its place"
+        Code.CHECKPOINT_UNREADABLE,
+        path,
+        details,
+        "put a good copy in its place, or train anew with --from train, which moves the folder aside",
     )

@@ -1,4 +1,4 @@
-"""What a training starts from when not from drawn weights: published ones of the body, or a model folder.
+"""The weights that a training starts from when they are not drawn: published ones, or a model folder's.
 
 Only the first step needs them: afterwards the checkpoint and the model folder hold all weights, and
 `origin.json` in the training's folder says what they were.
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from medseg import files, networks
+from medseg import files
 from medseg.config import recipe
 from medseg.config.pretrained import Weights
 from medseg.config.recipe import Recipe
@@ -26,6 +24,7 @@ from medseg.networks.weights.download import download, place, require_sha256
 from medseg.networks.weights.init_from import start
 from medseg.networks.weights.pretrained import fill, fitted, read_weights
 from medseg.train.fit import LAST
+from pipelines.fold.network import network_without_weights
 from pipelines.workfolder import DONE, Work, member_name
 
 NOTE = "origin.json"
@@ -33,7 +32,7 @@ NOTE = "origin.json"
 
 @dataclass(frozen=True)
 class InitSource:
-    """A name for people, and the sha256 of the weights."""
+    """The first weights of a training: a name for people, and their sha256."""
 
     name: str
     sha256: str
@@ -42,40 +41,47 @@ class InitSource:
         return f"{self.name}, sha256 {self.sha256[:12]}"
 
 
-def origin(part: recipe.Network, name: str, folder: Path) -> InitSource | None:
-    """Where the first weights of a fold's member of this name come from; None if they are drawn.
+def init_source(part: recipe.Network, name: str, folder: Path) -> InitSource | None:
+    """Find the source of the first weights of a fold's member of this name; None if they are drawn.
 
-    If what the recipe names is gone, what was noted of it in the training's ``folder``. Raises PATH_MISSING
-    where nothing was.
+    If what the recipe names is gone, or is the model that this very training was exported to, it is what was
+    noted in the training's ``folder``. Raises PATH_MISSING where nothing was.
     """
+    note = _read_note(folder)
+    noted = None
+    if note is not None and note["place"] == _stated_place(part):
+        noted = InitSource(note["origin"], note["sha256"])
+        if part.init_from is not None and part.init_from.resolve() == _own_model(folder):
+            return noted
     try:
-        return _found(part, name)
+        return _find_source(part, name)
     except MedsegError as error:
-        noted = _noted(folder)
-        if error.code is not Code.PATH_MISSING or noted is None or noted["place"] != _place(part):
+        if error.code is not Code.PATH_MISSING or noted is None:
             raise
-        return InitSource(noted["origin"], noted["network"]["from"])
+        return noted
 
 
 def settings(part: recipe.Network, name: str, folder: Path) -> dict[str, Any]:
-    """What of the network's part decides a member's weights: content, wherever its files lie."""
-    told: dict[str, Any] = {"name": part.name, "keywords": part.keywords}
-    init_source = origin(part, name, folder)
-    if init_source is not None:
-        told |= {"from": init_source.sha256, "fresh": list(part.reinit_layers)}
-    return told
+    """Give what of the network's part decides a member's weights: content, wherever its files lie."""
+    values: dict[str, Any] = {"name": part.name, "keywords": part.keywords}
+    source = init_source(part, name, folder)
+    if source is not None:
+        key = "init_from" if part.weights is None else "weights"
+        values |= {key: f"sha256 {source.sha256}", "reinit_layers": list(part.reinit_layers)}
+    return values
 
 
-def note(part: recipe.Network, name: str, folder: Path) -> None:
-    """Write into a training's folder what it starts from, for when that is gone."""
-    init_source = origin(part, name, folder)
-    if init_source is not None:
-        told = {
-            "origin": init_source.name,
-            "place": _place(part),
+def record_init(part: recipe.Network, name: str, folder: Path) -> None:
+    """Note in a training's folder what it starts from, for when that is gone."""
+    source = init_source(part, name, folder)
+    if source is not None:
+        note = {
+            "origin": source.name,
+            "sha256": source.sha256,
+            "place": _stated_place(part),
             "network": settings(part, name, folder),
         }
-        files.write_json(folder / NOTE, told)
+        files.write_json(folder / NOTE, note)
 
 
 def check(named: Recipe, work: Work, folds: tuple[int, ...], *, anew: bool = False) -> None:
@@ -100,28 +106,24 @@ def check(named: Recipe, work: Work, folds: tuple[int, ...], *, anew: bool = Fal
 def require(named: Recipe, work: Work, names: Sequence[str]) -> None:
     """Refuse weights from which the members of these names cannot start.
 
-    What a URL names is looked at if it was downloaded before. Raises PATH_MISSING, SHA256_DIFFERS,
+    A file that a URL names is looked at if it was downloaded before. Raises PATH_MISSING, SHA256_DIFFERS,
     WEIGHTS_DO_NOT_FIT, KEYWORD_INVALID, or as :func:`medseg.model.folder.load` does.
     """
-    part, classes = named.network, named.data.class_list()
-    channels = len(named.data.channel_names()) * named.sampling.depth
-    if not names:
+    part = named.network
+    if not names or (part.weights is None and part.init_from is None):
         return
-    with torch.device("meta"):
-        network = networks.build(
-            part.name, channels, len(classes), multilabel=classes.multilabel, **part.keywords
-        )
+    network = network_without_weights(named, len(named.data.channel_names()))
     if part.weights is not None:
         path = _path(part.weights, work)
         if part.weights.url is None or path.is_file():
             fitted(network, read_weights(_checked(part.weights, path)))
     if part.init_from is not None:
         for name in names:
-            start(network, _trained(part.init_from, name), part.reinit_layers)
+            start(network, _load_member(part.init_from, name), part.reinit_layers)
 
 
 def fetch(part: recipe.Network, work: Work, say: Reporter) -> None:
-    """Download what the recipe names by URL, unless it lies in the work folder."""
+    """Download the weights that the recipe names by URL, unless they lie in the work folder."""
     weights = part.weights
     if weights is not None and weights.url is not None and weights.sha256 is not None:
         if not place(weights.url, work.weights).is_file():
@@ -129,7 +131,7 @@ def fetch(part: recipe.Network, work: Work, say: Reporter) -> None:
         download(weights.url, weights.sha256, work.weights)
 
 
-def begin(network: Network, part: recipe.Network, work: Work, name: str) -> str | None:
+def load_initial(network: Network, part: recipe.Network, work: Work, name: str) -> str | None:
     """Put the first weights into the network, in place, and say what it got; None if they stay as drawn."""
     if part.weights is not None:
         path = _path(part.weights, work)
@@ -137,53 +139,54 @@ def begin(network: Network, part: recipe.Network, work: Work, name: str) -> str 
         count = len(network.state_dict())
         return f"starts from {path.name}: {count - len(fresh)} tensors taken, {len(fresh)} fresh"
     if part.init_from is not None:
-        init_source = start(network, _trained(part.init_from, name), part.reinit_layers)
-        network.load_state_dict(init_source.tensors, strict=False)
-        return f"starts from {part.init_from}: {init_source}"
+        taken = start(network, _load_member(part.init_from, name), part.reinit_layers)
+        network.load_state_dict(taken.tensors, strict=False)
+        return f"starts from {part.init_from}: {taken}"
     return None
 
 
 def _is_past(part: recipe.Network, name: str, folder: Path) -> bool:
-    """Whether the training in a folder began as this network does, and has a checkpoint or an end."""
-    noted = _noted(folder)
-    if noted is None or not any((folder / made).is_file() for made in (LAST, DONE)):
+    """True if the training in a folder began as this network does, and has a checkpoint or an end."""
+    note = _read_note(folder)
+    if note is None or not any((folder / made).is_file() for made in (LAST, DONE)):
         return False
-    same: bool = noted["network"] == settings(part, name, folder)
-    return same
+    return bool(note["network"] == settings(part, name, folder))
 
 
-def _noted(folder: Path) -> dict[str, Any] | None:
-    """What :func:`note` wrote."""
+def _read_note(folder: Path) -> dict[str, Any] | None:
     path = folder / NOTE
     return dict(files.read_json(path)) if path.is_file() else None
 
 
-def _place(part: recipe.Network) -> str:
-    """What the recipe names as the place of the first weights."""
+def _own_model(folder: Path) -> Path:
+    """The model folder that the training in `W/train/0`, or `W/train/0/axial`, is exported to."""
+    of_fold = folder if folder.name.isdigit() else folder.parent
+    return (of_fold.parent.parent / "model").resolve()
+
+
+def _stated_place(part: recipe.Network) -> str:
+    """The path or URL by which the recipe names the first weights."""
     weights = part.weights
     return str(part.init_from if weights is None else weights.file or weights.url)
 
 
-def _found(part: recipe.Network, name: str) -> InitSource | None:
-    if part.weights is not None:
-        return _origin_of_weights(part.weights)
+def _find_source(part: recipe.Network, name: str) -> InitSource | None:
     if part.init_from is not None:
         model, member = _member(part.init_from, name)
         return InitSource(f"{model} ({member.name})", member.sha256)
-    return None
-
-
-def _origin_of_weights(weights: Weights) -> InitSource:
-    named = weights.file if weights.url is None else place(weights.url, Path())
-    if named is None:
+    weights = part.weights
+    if weights is None:
+        return None
+    path = weights.file if weights.url is None else place(weights.url, Path())
+    if path is None:
         raise ValueError("weights are a file or a url")
-    if weights.sha256 is None and not named.is_file():
-        raise MedsegError(Code.PATH_MISSING, named, "there is no such file", "correct network.weights.file")
-    return InitSource(named.name, weights.sha256 or files.sha256(named))
+    if weights.sha256 is None and not path.is_file():
+        raise MedsegError(Code.PATH_MISSING, path, "there is no such file", "correct network.weights.file")
+    return InitSource(path.name, weights.sha256 or files.sha256(path))
 
 
 def _path(weights: Weights, work: Work) -> Path:
-    """Where the file lies, or will lie once it is downloaded."""
+    """The place of the file, or the one that it will have once it is downloaded."""
     if weights.file is not None:
         return weights.file
     return place(weights.url or "", work.weights)
@@ -195,7 +198,7 @@ def _checked(weights: Weights, path: Path) -> Path:
     return path
 
 
-def _trained(folder: Path, name: str) -> Network:
+def _load_member(folder: Path, name: str) -> Network:
     _, member = _member(folder, name)
     return model_folder.load_network(folder, member.name)[1]
 
@@ -203,7 +206,7 @@ def _trained(folder: Path, name: str) -> Network:
 def _member(folder: Path, name: str) -> tuple[str, Member]:
     """The model's name, and its only member or, of several, the fold's own, which saw none of its tests.
 
-    ``name`` is what the member that starts will be called; a plane's starts from that of its plane or, where
+    ``name`` is the future name of the member that starts; a plane's starts from that of its plane or, where
     there is none, from its fold's for all planes.
     """
     if not (folder / "model.json").is_file():
@@ -211,12 +214,12 @@ def _member(folder: Path, name: str) -> tuple[str, Member]:
         raise MedsegError(
             Code.PATH_MISSING, f"network.init_from {folder}", "there is no model.json", how_to_fix
         )
-    held = model_folder.read(folder)
-    members = {member.name: member for member in held.members}
-    wanted = (name, name.partition("_")[0]) if len(members) > 1 else tuple(members)
-    for chosen in wanted:
-        if chosen in members:
-            return held.description.name, members[chosen]
-    found = f"its members are {', '.join(members)}, none is {name}"
+    model = model_folder.read(folder)
+    members = {member.name: member for member in model.members}
+    candidates = (name, name.partition("_")[0]) if len(members) > 1 else tuple(members)
+    for candidate in candidates:
+        if candidate in members:
+            return model.description.name, members[candidate]
+    details = f"its members are {', '.join(members)}, none is {name}"
     how_to_fix = "start from a model with one member, or with one for each fold"
-    raise MedsegError(Code.NOT_A_MODEL, folder, found, how_to_fix)
+    raise MedsegError(Code.NOT_A_MODEL, folder, details, how_to_fix)

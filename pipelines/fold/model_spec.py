@@ -49,4 +49,4 @@ def described(recipe: Recipe, trained_on: dict[str, Any]) -> Description:
 
 def domain_of(trained: Sequence[PreprocessedCase], rule: Foreground) -> dict[str, Any]:
     """The domain of training cases: sizes and grey values, with the recipe's rule of foreground."""
-    return domain.of_cases([domain.measure(case.ready, case.record, rule) for case in trained])
+    return domain.of_cases([domain.measure(case.volume, case.record, rule) for case in trained])

@@ -47,7 +47,7 @@ def by_volumes(
         labeller = predictor(network)
         matrices = []
         for n, case in enumerate(cases):
-            labels = predict.label(case.ready, labeller, inferer).labels
+            labels = predict.label(case.volume, labeller, inferer).labels
             if n == 0 and draw is not None:
                 draw(labels)
             if case.label is None:

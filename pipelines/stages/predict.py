@@ -47,14 +47,14 @@ def run(job: Job) -> None:
     table = job.work.predictions / "volumes.csv"
     made = [path for p in predictions for path in results.label_files(p.task.label, classes.masks)]
     confidence = job.recipe.predict.confidence_map
-    if not all(
-        results.cached_metadata(
+    lost = [  # a damaged result is made again, and no other
+        _place(job, p)
+        for p in predictions
+        if not results.cached_metadata(
             p.task.label, keys[_place(job, p)], confidence=confidence, masks=classes.masks
         )
-        for p in predictions
-    ):  # a damaged result is made again, and no other
-        (job.work.predictions / "stage.json").unlink(missing_ok=True)
-    with job.stage("predict", VERSION, keys, [*made, table]) as must_run:
+    ]
+    with job.stage("predict", VERSION, keys, [*made, table], lost) as must_run:
         if must_run:
             rows = _predict_all(job, predictions, keys, classes)
             _remove_stale(job, predictions, model)

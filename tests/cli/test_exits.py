@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +89,61 @@ def test_a_full_disk_has_its_code(
     ended, said = ends(raiser(OSError(28, "No space left on device", "out.nii.gz")), capsys, monkeypatch)
     assert ended == ExitCode.FAULT
     assert said.startswith("DISK_FULL out.nii.gz")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "out.nii.gz"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        ValueError("(sqlite3.OperationalError) database or disk is full"),
+    ],
+    ids=["quota", "safetensors", "sqlite"],
+)
+def test_a_full_disk_has_its_code_whoever_says_it(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, said = ends(raiser(error), capsys, monkeypatch)
+    assert (ended, said.count("\n")) == (ExitCode.FAULT, 1)
+    assert said.startswith("DISK_FULL")
+
+
+def test_torchs_writer_on_a_full_disk_is_no_full_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(exits, "log_file", [tmp_path / "medseg.log"])
+    usage = shutil.disk_usage(tmp_path)
+    error = RuntimeError("[enforce fail at inline_container.cc:668] . unexpected pos 64 vs 0")
+    assert ends(raiser(error), capsys, monkeypatch)[1].startswith("FAULT")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4096))
+    assert ends(raiser(error), capsys, monkeypatch)[1].startswith("DISK_FULL")
+
+
+def test_a_fault_that_cannot_be_logged_names_file_and_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(exits, "log_file", [tmp_path / "file" / "medseg.log"])
+    ended, said = ends(raiser(KeyError("oops")), capsys, monkeypatch)
+    assert ended == ExitCode.FAULT
+    assert "FrameSummary" not in said
+    assert re.search(r"raised at \S+test_exits\.py:\d+ in ", said), said
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["run", "x", "--from", "train", "--fold", "0"], "medseg run x --fold 0"),
+        (["run", "x", "--from=train"], "medseg run x"),
+        (["run", "x", "--set", "data.path=from"], "medseg run x --set data.path=from"),
+    ],
+)
+def test_the_command_that_goes_on_does_not_begin_anew(
+    words: list[str], kept: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["medseg", *words])
+    exits._interrupted(130)
+    assert capsys.readouterr().err.rstrip().endswith(f"Go on with: {kept}")
 
 
 @pytest.mark.parametrize("number", [errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EROFS])

@@ -100,3 +100,30 @@ def test_no_cell_of_text_is_a_formula(tmp_path: Path) -> None:
     files.write_csv(tmp_path / "a.csv", ["cell"], [{"cell": cell} for cell in cells])
     lines = (tmp_path / "a.csv").read_text().splitlines()[1:]
     assert lines == ["'=1+1", "'@SUM(A1)", "'+cmd", "'-cmd", "-3.5", "''=1", "plain", "-3.5", '""']
+
+
+def test_a_fingerprint_knows_its_file_again_after_a_copy_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abcd")
+    known = files.fingerprint(path)
+    assert known["sha256"] == files.sha256(path)
+    assert files.is_unchanged(path, known)
+    os.utime(path, ns=(1, 1))
+    assert files.is_unchanged(path, known)
+    path.write_bytes(b"abce")
+    os.utime(path, ns=(1, 1))
+    assert not files.is_unchanged(path, known)
+    path.write_bytes(b"abc")
+    assert not files.is_unchanged(path, known)
+    path.unlink()
+    assert not files.is_unchanged(path, known)
+
+
+def test_a_content_is_read_only_where_its_time_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abcd")
+    known = files.fingerprint(path, "0" * 64)
+    monkeypatch.setattr(files, "sha256", lambda _: pytest.fail("it was read"))
+    assert files.is_unchanged(path, known)

@@ -178,7 +178,7 @@ def test_the_field_holds_every_pixel_that_is_asked_for(
 def test_cases_of_different_spacing_are_each_turned_in_mm() -> None:
     square = np.random.default_rng(0).integers(0, 200, (30, 30, 3)).astype(np.uint8)
     cases = [case(square), case(square, (1.0, 2.0, 5.0))]
-    pixels = tuple(slabs.pixel_shape(c.ready.grid, "axial") for c in cases)
+    pixels = tuple(slabs.pixel_shape(c.volume.grid, "axial") for c in cases)
     augmenter = Augmenter(Augmentation(rotate_degrees=90.0), (8, 8), 12, 3, pixels=pixels)
     assert augmenter.placed
     sampler = PatchSampler(cases, "axial", 1, (8, 8), 12, 3, field=augmenter.field, placed=True)

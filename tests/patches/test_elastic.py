@@ -123,7 +123,7 @@ def _slow_patch(
 ) -> Array:
     """Image, weight map and label of a window, each pixel looked up in its whole slice: (3, h, w)."""
     index, row, column = place
-    volumes = (case.ready.array[0], case.extras["weight_map"], case.label)
+    volumes = (case.volume.array[0], case.extras["weight_map"], case.label)
     image, weights, label = (np.moveaxis(volume, PLANE_AXIS[plane], 0)[index] for volume in volumes)
     out = np.zeros((3, window, window))
     for i, j in np.ndindex(window, window):

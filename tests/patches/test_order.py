@@ -76,7 +76,7 @@ def test_a_window_as_large_as_the_image_is_the_image() -> None:
     assert patches.shape == (4, 3, 6, 8)
     for patch, label, place in zip(patches, labels, draws.places(0), strict=True):
         assert (place.row, place.column) == (0, 0)
-        np.testing.assert_array_equal(patch, draws.cases[place.case].ready.array[..., 0])
+        np.testing.assert_array_equal(patch, draws.cases[place.case].volume.array[..., 0])
         np.testing.assert_array_equal(label, draws.cases[place.case].label[..., 0])  # type: ignore[index]
 
 
@@ -89,7 +89,7 @@ def test_images_of_other_sizes_are_cropped_at_random_or_mirrored_and_void_there_
         for place, label, other in zip(draws.places(t), draws(t)[1], mirrored(t)[1], strict=True):
             if place.case == 1:
                 starts.add((place.row, place.column))
-            inside = min(6, held[place.case].ready.grid.shape[0])
+            inside = min(6, held[place.case].volume.grid.shape[0])
             np.testing.assert_array_equal(label[:inside], other[:inside])
             assert (label[inside:] == VOID).all()
             assert not (other == VOID).any()

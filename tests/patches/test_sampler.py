@@ -121,7 +121,7 @@ def test_patches_lie_where_their_place_says(plane: Plane) -> None:
     patches, labels = drawer(0)
     assert patches.shape == (8, 2, 8, 6)
     stack = plane_view(case.label, plane)
-    slab = plane_view(case.ready.array[1], plane)
+    slab = plane_view(case.volume.array[1], plane)
     for place, patch, label in zip(drawer.places(0), patches, labels, strict=True):
         window = np.s_[place.slice, place.row : place.row + 4, place.column : place.column + 4]
         assert stack[window].shape == (4, 4)
@@ -144,7 +144,7 @@ def test_several_planes_are_drawn_equally_often_and_cut_from_their_own_slices() 
     drawn = [place.plane for t in range(20) for place in drawer.places(t)]
     assert all(0.3 < drawn.count(plane) / len(drawn) < 0.37 for plane in PLANES)
     for place, patch, label in zip(places, patches, labels, strict=True):
-        stack, slab = plane_view(case.label, place.plane), plane_view(case.ready.array[1], place.plane)
+        stack, slab = plane_view(case.label, place.plane), plane_view(case.volume.array[1], place.plane)
         window = np.s_[place.slice, place.row : place.row + 4, place.column : place.column + 4]
         assert stack[window].shape == (4, 4)
         np.testing.assert_array_equal(label[2:6, 1:5], stack[window])
@@ -205,7 +205,7 @@ def test_background_alone_is_drawn_from_and_a_small_slice_is_mirrored() -> None:
     assert patches.shape == (2, 6, 6, 5)
     assert not labels.any()
     row = [0, 1, 2, 1, 0, 1]
-    expected = read_slab(case.ready, "axial", 0, 3)[:, row][:, :, [0, 1, 0, 1, 0]]
+    expected = read_slab(case.volume, "axial", 0, 3)[:, row][:, :, [0, 1, 0, 1, 0]]
     np.testing.assert_array_equal(patches[0], expected)
 
 
@@ -219,7 +219,7 @@ def test_what_a_valid_network_predicts_lies_in_the_slice_and_holds_the_drawn_cla
     assert (middles.sum(axis=(1, 2)) == 1).all()
     assert {(p.row, p.column) for p in drawer.places(0)} == {(-2, 6)}  # the corner's only place
     row, column = [2, 1, 0, 1, 2, 3, 4, 5, 6], [6, 7, 8, 9, 10, 11, 10, 9]
-    expected = read_slab(case.ready, "axial", 1, 1)[:, row][:, :, column]
+    expected = read_slab(case.volume, "axial", 1, 1)[:, row][:, :, column]
     np.testing.assert_array_equal(patches[0], expected)
     uniform = PatchSampler([case], "axial", 1, (9, 8), 400, seed=0, border=2).places(0)
     assert (min(p.row for p in uniform), max(p.row for p in uniform)) == (-2, 13)
@@ -237,6 +237,6 @@ def test_refusals() -> None:
     for field in ((5, 4), (2, 4)):
         with pytest.raises(ValueError, match="must exceed window"):
             PatchSampler([case], "axial", 1, (4, 4), 2, seed=0, field=field)
-    unlabelled = PreprocessedCase("u", "u", case.ready, None, case.positions, case.record, {}, {})
+    unlabelled = PreprocessedCase("u", "u", case.volume, None, case.positions, case.record, {}, {})
     with pytest.raises(ValueError, match="without labels"):
         PatchSampler([case, unlabelled], "axial", 1, (4, 4), 2, seed=0)

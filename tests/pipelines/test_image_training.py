@@ -27,7 +27,9 @@ from medseg.preprocess.prepare import prepare
 from medseg.train.fit import fit
 from medseg.train.state import read_network
 from pipelines import run as pipeline
+from pipelines.fold.data import class_weights
 from pipelines.fold.fold import FoldTraining
+from pipelines.fold.network import build_network
 from pipelines.run import Request
 from pipelines.workfolder import Work
 
@@ -119,8 +121,8 @@ def test_a_run_on_colour_images(place: Path) -> None:
     assert "2 epochs × 2 steps of 3 patches" in said  # four images, the last batch filled up
     assert "validation miou" in said
     made = training(place)
-    assert made.trained[0].ready.array.dtype == np.uint8
-    assert made.trained[0].ready.array.shape == (3, 16, 24, 1)
+    assert made.cases.train[0].volume.array.dtype == np.uint8
+    assert made.cases.train[0].volume.array.shape == (3, 16, 24, 1)
     about = model_folder.read(place / "work/model").description
     assert (about.spacing_px, about.intensity, about.scales, about.flip) == (
         (2, 2),
@@ -134,13 +136,13 @@ def test_a_run_on_colour_images(place: Path) -> None:
     best = max(rows, key=lambda row: float(row["val/miou"]))
     assert best["is_best"] == "1"
     assert {"val/G", "val/C", "val/dice_mean", "val/dice_car"} <= rows[0].keys()
-    network = made.network()
+    network = build_network(made.recipe, 3)
     network.load_state_dict(read_network(place / "work/train/0/best.ckpt"))
     predictor = NetworkPredictor(network, loading.spec(about, network))
     total = np.zeros((3, 3), np.int64)
-    for case in made.validated:
+    for case in made.cases.validation:
         total += confusion_matrix.confusion(
-            np.asarray(case.label), predict.label(case.ready, predictor, WholeSlice()).labels, 3
+            np.asarray(case.label), predict.label(case.volume, predictor, WholeSlice()).labels, 3
         )
     assert float(best["val/miou"]) == pytest.approx(confusion_matrix.mean_iou(total), abs=1e-6)
     assert float(best["val/G"]) == pytest.approx(confusion_matrix.pixel_accuracy(total), abs=1e-6)
@@ -169,10 +171,10 @@ def test_test_images_are_labelled_at_full_size_through_all_views(place: Path) ->
 
 def test_class_weights_count_void_as_pixels_of_the_image(place: Path) -> None:
     made = prepared(place)
-    counts = np.array([[case.counts.get(k, 0) for k in range(3)] for case in made.trained])
+    counts = np.array([[case.counts.get(k, 0) for k in range(3)] for case in made.cases.train])
     assert counts.sum(axis=1).tolist() == [16 * 23] * 4  # one column of 24 is void
     weights = median_frequency(counts, np.full(4, 16 * 24))
-    assert made.class_weights() == pytest.approx(weights, abs=1e-6)
+    assert class_weights(made.recipe, made.cases.train) == pytest.approx(weights, abs=1e-6)
 
 
 class KilledError(Exception):
@@ -222,7 +224,7 @@ def test_segnets_protocol_is_what_its_recipe_says() -> None:
 
 @pytest.mark.parametrize(("asked", "kept"), [("auto", "miou"), ("G", "G"), ("dice_mean", "dice_mean")])
 def test_what_is_best_is_the_recipes_to_say(place: Path, asked: str, kept: str) -> None:
-    assert prepared(place, train={**TRAIN, "monitor": asked}).best_by == kept
+    assert prepared(place, train={**TRAIN, "monitor": asked}).plan.monitor == kept
 
 
 def test_one_channel_where_three_colours_are_needed_is_refused(place: Path) -> None:

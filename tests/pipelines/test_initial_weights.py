@@ -115,8 +115,10 @@ def test_the_training_key_follows_the_content_and_not_the_place(
     assert "train: up to date" in go(tmp_path, subjects, "work", weights=moved)
     other = {k: v + 1 for k, v in safetensors.torch.load_file(tmp_path / "elsewhere.safetensors").items()}
     safetensors.torch.save_file(other, vgg)
-    said = go(tmp_path, subjects, "work", weights={"file": "vgg.safetensors"})
-    assert "training starts from its first step" in said
+    with pytest.raises(MedsegError) as refused:
+        go(tmp_path, subjects, "work", weights={"file": "vgg.safetensors"})
+    assert refused.value.code is Code.SETTINGS_CHANGED
+    assert "network.weights sha256 " in refused.value.finding.details
 
 
 def test_a_checkpoint_goes_on_without_the_file(tmp_path: Path, subjects: Path, vgg: Path) -> None:
@@ -201,10 +203,12 @@ def test_a_finished_training_needs_its_source_no_more(
     with pytest.raises(MedsegError) as refused:
         pipeline.run(request, Reporter(quiet=True), start="train")
     assert refused.value.code is Code.PATH_MISSING
-    # what only the stage can tell is refused before the finished training is thrown away
-    with pytest.raises(MedsegError) as refused:
-        pipeline.run(replace(request, settings=("train.lr=0.5",)), Reporter(quiet=True))
-    assert refused.value.code is Code.PATH_MISSING
+    # what only the stage can tell is refused before the finished training is moved aside
+    for overwrite, code in ((False, Code.SETTINGS_CHANGED), (True, Code.PATH_MISSING)):
+        with pytest.raises(MedsegError) as refused:
+            other = replace(request, settings=("train.lr=0.5",))
+            pipeline.run(other, Reporter(quiet=True), overwrite=overwrite)
+        assert refused.value.code is code
     assert (tmp_path / "work/train/0/best.ckpt").read_bytes() == kept
 
 
@@ -232,10 +236,12 @@ def test_a_planes_network_starts_from_that_of_its_plane_or_its_folds(make_model:
     make_model("two", members=2)
     path = tmp_path / "two/model.json"
     shared = Network(init_from=tmp_path / "two")
-    assert str(initial_weights.origin(shared, "fold1_axial", tmp_path)).startswith("tiny (fold1), sha256")
+    assert str(initial_weights.init_source(shared, "fold1_axial", tmp_path)).startswith(
+        "tiny (fold1), sha256"
+    )
     path.write_text(path.read_text().replace('"fold1"', '"fold0_axial"'))
-    assert "(fold0_axial)" in str(initial_weights.origin(shared, "fold0_axial", tmp_path))
-    assert "(fold0)" in str(initial_weights.origin(shared, "fold0_coronal", tmp_path))
+    assert "(fold0_axial)" in str(initial_weights.init_source(shared, "fold0_axial", tmp_path))
+    assert "(fold0)" in str(initial_weights.init_source(shared, "fold0_coronal", tmp_path))
     ours, theirs = (initial_weights.settings(shared, name, tmp_path) for name in ("fold0", "fold0_axial"))
     assert ours != theirs
 
@@ -279,15 +285,15 @@ def test_what_is_missing_or_does_not_fit_is_refused_before_anything_runs(
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        ({"weights": {}}, "either a file or a url"),
-        ({"weights": {"file": "a", "url": "https://a/b", "sha256": "0" * 64}}, "either a file or a url"),
+        ({"weights": {}}, "give either file or url"),
+        ({"weights": {"file": "a", "url": "https://a/b", "sha256": "0" * 64}}, "give either file or url"),
         ({"weights": {"url": "https://a/b"}}, "needs the sha256"),
         ({"weights": {"url": "ftp://a/b", "sha256": "0" * 64}}, "https://"),
         ({"weights": {"url": "https://a/b", "sha256": "ABC"}}, "match pattern"),
-        ({"weights": {"file": "a"}, "init_from": "b"}, "network.weights: init_from, too, says"),
+        ({"weights": {"file": "a"}, "init_from": "b"}, "network.weights: init_from also says"),
         (
             {"reinit_layers": ["head.*"]},
-            "network.reinit_layers: it leaves out some of what network.init_from",
+            "network.reinit_layers: there is no network.init_from",
         ),
     ],
 )

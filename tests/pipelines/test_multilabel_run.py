@@ -40,11 +40,13 @@ def recipe(**data: Any) -> dict[str, Any]:
     return made
 
 
-def go(place: Path, given: dict[str, Any], *settings: str, work: str = "work") -> str:
+def go(
+    place: Path, given: dict[str, Any], *settings: str, work: str = "work", overwrite: bool = False
+) -> str:
     (place / "boxes.yaml").write_text(yaml.safe_dump(given, sort_keys=False))
     stream = io.StringIO()
     asked = Request(str(place / "boxes.yaml"), place / "data", place / work, (OFF, *settings))
-    assert pipeline.run(asked, Reporter(stream=stream)) == ExitCode.DONE
+    assert pipeline.run(asked, Reporter(stream=stream), overwrite=overwrite) == ExitCode.DONE
     return stream.getvalue()
 
 
@@ -192,7 +194,7 @@ def test_every_way_of_predicting_works_mask_by_mask(place: Path) -> None:
 def test_what_another_kind_of_label_map_left_is_removed(place: Path) -> None:
     go(place, tree())
     assert (place / "work/predictions/s3.nii.gz").is_file()
-    go(place, recipe(regions=REGIONS))
+    go(place, recipe(regions=REGIONS), overwrite=True)
     assert sorted(p.name for p in (place / "work/predictions").glob("s3*.nii.gz")) == [
         "s3_confidence.nii.gz",
         "s3_inner.nii.gz",

@@ -14,7 +14,7 @@ import yaml
 from medseg import files
 from medseg.config import load
 from medseg.console import Reporter
-from medseg.errors import ExitCode
+from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import inferers, loading, predict
 from medseg.model import folder as model_folder
 from medseg.preprocess import store
@@ -47,15 +47,27 @@ def go(place: Path, *settings: str, work: str = "work", fold: str | None = None)
     return run(place, None, settings, work, fold)
 
 
-def train(place: Path, *settings: str, work: str = "work", fold: str | None = None) -> str:
+def train(
+    place: Path, *settings: str, work: str = "work", fold: str | None = None, overwrite: bool = False
+) -> str:
     """Run the recipe up to training; what was said."""
-    return "".join(run(place, stage, settings, work, fold) for stage in STAGES[:3])
+    said = "".join(run(place, stage, settings, work, fold) for stage in STAGES[:2])
+    return said + run(place, STAGES[2], settings, work, fold, overwrite=overwrite)
 
 
-def run(place: Path, only: str | None, settings: tuple[str, ...], work: str, fold: str | None) -> str:
+def run(
+    place: Path,
+    only: str | None,
+    settings: tuple[str, ...],
+    work: str,
+    fold: str | None,
+    *,
+    overwrite: bool = False,
+) -> str:
     stream = io.StringIO()
     request = Request(str(place / "boxes.yaml"), place / "data", place / work, settings, fold)
-    assert pipeline.run(request, Reporter(stream=stream), only=only) == ExitCode.DONE
+    say = Reporter(stream=stream)
+    assert pipeline.run(request, say, only=only, overwrite=overwrite) == ExitCode.DONE
     return stream.getvalue()
 
 
@@ -73,12 +85,12 @@ def test_one_network_is_trained_on_both_planes_and_used_along_both(
     assert "adjacent slices (2.5D), axial, sagittal" in (work.report / "report.html").read_text()
     recipe = load.load(str(work.recipe))
     training = FoldTraining(recipe, work, 0)
-    assert {p.plane for t in range(4) for p in training.drawer.places(t)} == {"axial", "sagittal"}
+    assert {p.plane for t in range(4) for p in training.batches.sampler.places(t)} == {"axial", "sagittal"}
 
     # validation is the prediction: the best checkpoint's Dice is that of the model folder along both planes
     case = store.open(work.prepared / "s2")
     made = predict.label(
-        case.ready, loading.load(work.model).predictor, inferers.choose_inferer(held.description)
+        case.volume, loading.load(work.model).predictor, inferers.choose_inferer(held.description)
     )
     (row,) = files.read_csv(work.train(0) / "history.csv")
     for index, name in enumerate(("outer", "inner"), 1):
@@ -148,7 +160,7 @@ def test_only_the_plane_that_was_not_finished_is_trained_again(place: Path) -> N
     assert axial.stat().st_mtime_ns == before
     assert weights(place / "work", "fold0_sagittal") == kept
 
-    # other planes: those that stay are not trained anew, what is left over goes
+    # other planes: those that stay are not trained anew, what is left over is moved aside
     said = train(place, OFF, SEPARATE, "sampling.plane=[sagittal, coronal]")
     assert "fold 0, coronal: trained" in said
     assert "fold 0, sagittal: trained" not in said
@@ -156,10 +168,18 @@ def test_only_the_plane_that_was_not_finished_is_trained_again(place: Path) -> N
     assert weights(place / "work", "fold0_sagittal") == kept
 
     # from a network a plane to one for all, and back
-    assert "have changed" in train(place, OFF)
+    with pytest.raises(MedsegError) as refused:
+        train(place, OFF)
+    assert refused.value.code is Code.SETTINGS_CHANGED
+    assert "sampling.plane_networks separate → shared" in refused.value.finding.details
+    assert "earlier training is kept in" in train(place, OFF, overwrite=True)
     assert not (work.train(0) / "sagittal").exists()
     assert [m.name for m in model_folder.read(work.model).members] == ["fold0"]
-    assert "have changed" in train(place, OFF, SEPARATE)
+    with pytest.raises(MedsegError) as refused:
+        train(place, OFF, SEPARATE)
+    assert "sampling.plane_networks shared → separate" in refused.value.finding.details
+    assert "earlier training is kept in" in train(place, OFF, SEPARATE, overwrite=True)
+    assert sorted(p.name for p in (place / "work/train_old").iterdir()) == ["0-1", "0-2", "0_axial-1"]
     assert sorted(p.name for p in work.train(0).iterdir()) == BOTH
     assert weights(place / "work", "fold0_sagittal") == kept
 

@@ -19,7 +19,8 @@ from medseg.console import Reporter
 from medseg.errors import Code, ExitCode
 from pipelines import run as pipeline
 from pipelines.commands import segment
-from pipelines.fold.fold import FoldTraining, check_sizes
+from pipelines.fold.fold import FoldTraining
+from pipelines.fold.network import check_sizes
 from pipelines.run import Request
 from pipelines.workfolder import Work
 
@@ -86,7 +87,7 @@ def test_a_valid_network_is_trained_and_used_in_tiles(place: Path) -> None:
     assert labels(work.predictions / "s3.nii.gz").shape == (20, 25, 4)
 
     # what is predicted lies in the slice; what the network takes in reaches beyond it
-    drawer = FoldTraining(load.load(str(work.recipe)), work, 0).drawer
+    drawer = FoldTraining(load.load(str(work.recipe)), work, 0).batches.sampler
     patches, truth = drawer(0)
     assert (drawer.border, patches.shape, truth.shape) == (8, (2, 3, 26, 24), (2, 26, 24))
     assert {place.row for t in range(40) for place in drawer.places(t)} >= {-8, 2}

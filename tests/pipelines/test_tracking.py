@@ -22,11 +22,12 @@ from tests.helpers.box_subjects import make_subjects
 from tests.pipelines.test_run import tree
 
 
-def go(place: Path, *settings: str, fold: str | None = None) -> str:
+def go(place: Path, *settings: str, fold: str | None = None, overwrite: bool = False) -> str:
     """Run the recipe; what is said."""
     request = Request(str(place / "boxes.yaml"), place / "data", place / "work", settings, fold)
     said = io.StringIO()
-    pipeline.run(request, Reporter(stream=said, log=place / "work/medseg.log"))
+    say = Reporter(stream=said, log=place / "work/medseg.log")
+    pipeline.run(request, say, overwrite=overwrite)
     return said.getvalue()
 
 
@@ -81,7 +82,7 @@ def test_a_killed_run_is_marked_and_the_same_training_goes_on_in_its_own(place: 
     assert files.read_json(place / "work/tracking.json")["run_id"] == first
     assert client.get_run(first).info.status == "FINISHED"
     client.update_run(first, status="RUNNING")
-    go(place, "train.lr=0.02")
+    go(place, "train.lr=0.02", overwrite=True)
     second = files.read_json(place / "work/tracking.json")["run_id"]
     assert second != first
     assert client.get_run(first).info.status == "KILLED"

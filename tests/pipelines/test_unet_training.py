@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def go(place: Path, work: str = "work", **parts: Any) -> Path:
+def go(place: Path, work: str = "work", *, overwrite: bool = False, **parts: Any) -> Path:
     """Run the recipe in `place/<work>`, and give that."""
     tree = {
         "name": "cells",
@@ -57,7 +57,8 @@ def go(place: Path, work: str = "work", **parts: Any) -> Path:
     }
     (place / "cells.yaml").write_text(yaml.safe_dump(tree))
     request = Request(str(place / "cells.yaml"), place / "data", place / work)
-    assert pipeline.run(request, Reporter(stream=io.StringIO())) == ExitCode.DONE
+    say = Reporter(stream=io.StringIO())
+    assert pipeline.run(request, say, overwrite=overwrite) == ExitCode.DONE
     return place / work
 
 
@@ -81,9 +82,9 @@ def test_the_map_is_stored_and_both_reach_the_weights_of_the_network(place: Path
 
 def test_another_map_is_made_and_trained_on_and_none_is_stored_without_the_key(place: Path) -> None:
     first = weights(go(place))
-    work = go(place, loss={"weight_map": {"sigma_px": 8.0}})
+    work = go(place, overwrite=True, loss={"weight_map": {"sigma_px": 8.0}})
     second = weights(work)
     assert store.open(work / "prepared/c0").extras["weight_map"][19, 18, 1] > 7
-    go(place, loss={})
+    go(place, overwrite=True, loss={})
     assert store.open(work / "prepared/c0").extras == {}
     assert len({first, second, weights(work)}) == 3

@@ -138,7 +138,7 @@ def test_masks_that_no_case_holds_have_no_part_in_the_mean() -> None:
 
 def test_a_case_without_label_is_refused() -> None:
     whole = case("x", with_class(1), with_class(1))
-    bare = PreprocessedCase("bare", "bare", whole.ready, None, whole.positions, whole.record, {}, {})
+    bare = PreprocessedCase("bare", "bare", whole.volume, None, whole.positions, whole.record, {}, {})
     with pytest.raises(ValueError, match="bare has no label"):
         scores([whole, bare])
 
