@@ -51,6 +51,13 @@ Strict = Annotated[
         "--strict", help="Refuse splits in which cases that look like one subject's are on different sides."
     ),
 ]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A secret key for the pseudonyms of DICOM; default: OUT/private/key."),
+]
+NoIndex = Annotated[
+    bool, typer.Option("--no-index", help="Do not write OUT/private/index.csv (pseudonym, patient).")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and results.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every case.")]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import Quiet, Verbose, app, reporter
+from medseg.cli.app import KeyFile, NoIndex, Quiet, Verbose, app, reporter
 from medseg.cli.exits import needs_extra
 from medseg.errors import ExitCode
 
@@ -75,13 +75,8 @@ def convert(
         typer.Argument(metavar="IN…", help="DICOM exports: folders of any depth, files, zip archives."),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for NIfTI files and summary.csv.")],
-    key_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A secret key for the case names; default: made in OUT/private."),
-    ] = None,
-    no_index: Annotated[
-        bool, typer.Option("--no-index", help="Do not write OUT/private/index.csv (case name, patient).")
-    ] = False,
+    key_file: KeyFile = None,
+    no_index: NoIndex = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:

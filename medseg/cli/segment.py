@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.app import Quiet, Verbose, app, reporter
+from medseg.cli.app import KeyFile, NoIndex, Quiet, Verbose, app, reporter
 from medseg.errors import ExitCode
 
 
@@ -39,6 +39,8 @@ def segment(
         bool,
         typer.Option("--include-labels", help="Also take files named like label maps (`_seg`, `_mask`, …)."),
     ] = False,
+    key_file: KeyFile = None,
+    no_index: NoIndex = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -51,11 +53,15 @@ def segment(
     becomes `p1_anat_T1`, and where names have underscores themselves, `IN/sub_1/T1.nii.gz` becomes
     `sub_1__T1`. A file given by name keeps its own name. Two inputs of one name are excluded.
 
+    DICOM exports (folders of any depth, zip archives) are taken too: each volume of a series is a case under
+    a pseudonym; beside its label map lie `<case>.seg.dcm` (DICOM SEG) and `<case>.sr.dcm` (volumes). Only
+    `OUT/private/` tells whom the pseudonyms stand for.
+
     A model with several channels takes files named `<case>_<channel>`. An earlier result is never deleted
     because its scan cannot be used now. One command at a time writes to OUT. Exit code 3: some inputs were
     excluded (see `quarantine.csv`).
     """
     from pipelines.commands import segment as pipeline
 
-    settings = pipeline.Settings(model, mode, confidence_map, device, labels_too)
+    settings = pipeline.Settings(model, mode, confidence_map, device, labels_too, key_file, not no_index)
     return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 from medseg import files
 from medseg.errors import Code, Finding, MedsegError
-from medseg.infer import results
+from medseg.infer import dicom_results, results
 from medseg.infer.loading import Model
 from medseg.infer.segment import read_scan, segment
 from medseg.io import affine_checks
+from medseg.io.dicom.series import SeriesVolume
+from medseg.io.scans import Source
 from medseg.resources import coded_out_of_memory
 
 VERSION = 2
@@ -35,14 +37,21 @@ class Task:
     """
 
     case: str
-    channels: Mapping[str, Path]
+    channels: Mapping[str, Source]
     label: Path
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def file(self) -> Path:
-        """The file that stands for the case in tables."""
-        return next(iter(self.channels.values()))
+        """The file that stands for the case in tables; the case's name for a DICOM series."""
+        first = next(iter(self.channels.values()))
+        return first if isinstance(first, Path) else Path(self.case)
+
+    @property
+    def series(self) -> SeriesVolume | None:
+        """The volume of a DICOM series that the case is, if it is one."""
+        first = next(iter(self.channels.values()))
+        return first if isinstance(first, SeriesVolume) else None
 
 
 @dataclass(frozen=True)
@@ -72,12 +81,15 @@ def run(
     earlier result is then left as it was.
     """
     found = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
-    if found is not None:
+    if found is not None and dicom_results.are_whole(task.label, found):
         return Outcome("skipped", found)
     model = load()
     with coded_out_of_memory(task.file, settings.less_memory):
         result = segment(task.channels, model, mode=settings.mode, confidence=settings.confidence)
-        metadata = results.write(result, model.description.class_list(), task.label, key, task.about)
+        about = dict(task.about)
+        if task.series is not None:
+            about |= dicom_results.write(result, task.series, model.description, task.label)
+        metadata = results.write(result, model.description.class_list(), task.label, key, about)
     return Outcome("done with note" if result.notes else "done", metadata)
 
 
@@ -109,10 +121,10 @@ def content_key(task: Task, model: Model, settings: Settings) -> str:
     content = {}
     for name, path in task.channels.items():
         try:
-            content[name] = files.sha256(path)
+            content[name] = path.content_sha256() if isinstance(path, SeriesVolume) else files.sha256(path)
         except OSError as error:
             read_scan(task.channels, model.description)  # its reader knows best what is wrong
-            raise affine_checks.refusal_to_open(path, error) from error
+            raise affine_checks.refusal_to_open(task.file, error) from error
     return files.sha256_of_value([VERSION, content, model.sha256, settings.mode, settings.confidence])
 
 

@@ -17,6 +17,7 @@ from medseg.infer.inferers import MajorityVote, choose_inferer
 from medseg.infer.loading import Model
 from medseg.infer.results import Result
 from medseg.ingest import checks
+from medseg.io.scans import Source
 from medseg.mask_bits import to_maps
 from medseg.model import domain
 from medseg.model.description import Description
@@ -39,7 +40,7 @@ class _Clock:
 
 
 def segment(
-    channels: Mapping[str, Path],
+    channels: Mapping[str, Source],
     model: Model,
     *,
     mode: str | None = None,
@@ -85,7 +86,7 @@ def segment(
     return Result(labels, confidences, sizes, *quality, clock.seconds, tuple(notes))
 
 
-def read_scan(channels: Mapping[str, Path], description: Description) -> tuple[Volume, list[Finding]]:
+def read_scan(channels: Mapping[str, Source], description: Description) -> tuple[Volume, list[Finding]]:
     """Read the model's channels, in its order, as one volume (C, X, Y, Z), with notes.
 
     Raises the first reason not to use them: CHANNEL_MISSING, UNIT_MISMATCH, and the codes of the checks.

@@ -20,6 +20,7 @@ from medseg.grid import Array, Grid, axis_order, corner_distance, same_grid
 from medseg.ingest import mask_files
 from medseg.ingest.patterns import CaseFiles
 from medseg.io import affine_checks, scans
+from medseg.io.scans import Source
 from medseg.mask_bits import pack_masks
 from medseg.volume import Case, Intensity, Volume, survives_float32, white_level
 
@@ -55,7 +56,7 @@ def read_case(
 
 
 def read_image(
-    channels: Mapping[str, Path],
+    channels: Mapping[str, Source],
     *,
     max_voxels: int = affine_checks.MAX_VOXELS,
     intensity: Intensity = "zscore",
@@ -186,14 +187,14 @@ def label_values(paths: Iterable[Path]) -> list[int]:
 # Places
 
 
-def _count_mismatch(volume: Volume, names: list[str], path: Path) -> list[Finding]:
+def _count_mismatch(volume: Volume, names: list[str], path: Source) -> list[Finding]:
     if len(volume.array) == len(names):
         return []
     details = f"{len(volume.array)} channels, the recipe names {len(names)}: {', '.join(names)}"
     return [Finding(Code.CHANNEL_MISSING, str(path), details, "name the file's channels in their order")]
 
 
-def _onto(image: Grid, volume: Volume, path: Path) -> tuple[Volume, list[Finding]]:
+def _onto(image: Grid, volume: Volume, path: Source) -> tuple[Volume, list[Finding]]:
     """Bring a volume at the image's place into the image's order of axes; a note, or GRID_MISMATCH."""
     grid = volume.grid
     if same_grid(grid, image):
@@ -252,7 +253,7 @@ def _slabs(array: Array) -> Iterator[tuple[int, Array]]:
         yield start, array[:, :, start : start + thickness]
 
 
-def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
+def _voxel_faults(volume: Volume, path: Source) -> list[Finding]:
     """Find NAN_OR_INF, VALUES_TOO_LARGE or CONSTANT in each channel.
 
     An image is CONSTANT once, and only if no channel varies.
@@ -283,7 +284,7 @@ def _voxel_faults(volume: Volume, path: Path) -> list[Finding]:
     return findings
 
 
-def _range_faults(volume: Volume, path: Path, intensity: Intensity, *, n4: bool) -> list[Finding]:
+def _range_faults(volume: Volume, path: Source, intensity: Intensity, *, n4: bool) -> list[Finding]:
     """Find grey values that cannot be used as the recipe says: VALUE_RANGE_UNKNOWN, VALUES_TOO_LARGE."""
     findings = []
     if intensity == "imagenet" and white_level(volume) is None:
@@ -300,7 +301,7 @@ def _range_faults(volume: Volume, path: Path, intensity: Intensity, *, n4: bool)
     return findings
 
 
-def _not_finite(array: Array, path: Path, which: str = "") -> Finding | None:
+def _not_finite(array: Array, path: Source, which: str = "") -> Finding | None:
     """Find NAN_OR_INF, with the count and the first voxel in order of (z, y, x), or None."""
     if array.dtype.kind != "f":
         return None

@@ -8,6 +8,8 @@ from typing import Literal, Protocol, cast
 
 from medseg.errors import Code, MedsegError
 from medseg.io import affine_checks, images, itk, nifti
+from medseg.io.dicom import decode
+from medseg.io.dicom.series import SeriesVolume
 from medseg.volume import Volume
 
 
@@ -33,6 +35,9 @@ SUFFIXES = tuple(suffix for reader in _OF_SCANS for suffix in reader.SUFFIXES)
 
 Unit = Literal["mm", "px"]
 """Unit of a file's grid: mm for scans, px for images."""
+
+Source = Path | SeriesVolume
+"""A scan is read from a file, or from a volume of a DICOM series."""
 
 SUFFIXES_OF: dict[Unit, tuple[str, ...]] = {"mm": SUFFIXES, "px": images.SUFFIXES}
 
@@ -72,12 +77,14 @@ _WORD_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9_]*$")
 _DICOM_MAGIC_AT = 128
 
 
-def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
+def read(path: Source, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
     """Read a scan, image or label map of any known format as (C, X, Y, Z) on its grid, with notes.
 
     ``channels_last`` takes a fourth axis, or colours, as channels. Raises FORMAT_NOT_READ for a known image
     format without a reader, NOT_AN_IMAGE for an unknown suffix, and what the reader raises.
     """
+    if isinstance(path, SeriesVolume):
+        return decode.read_volume(path, max_voxels=max_voxels)
     for reader in READERS:
         if reader.can_read(path):
             return reader.read(path, channels_last=channels_last, max_voxels=max_voxels)

@@ -23,8 +23,10 @@ from medseg.infer.loading import Model
 from medseg.ingest import label_names, quarantine
 from medseg.ingest.tree import files_under
 from medseg.io import scans
+from medseg.io.dicom.series import SeriesVolume
 from medseg.model.description import Description
 from medseg.names import check_name, joined
+from pipelines.commands import dicom_inputs
 
 _LONGEST_FILE_NAME = 225
 """Bytes; a name may have 255, and a temporary one has a prefix."""
@@ -39,6 +41,8 @@ class Settings:
     confidence: bool = False
     device: str = "auto"
     include_labels: bool = False
+    key_file: Path | None = None
+    index: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
     """Segment every scan among `inputs` (files or folders) into `out`, one command at a time."""
     model = loading.load(settings.model, choose(settings.device))
     found = find_inputs(inputs, model.description, out, include_labels=settings.include_labels)
+    found = _with_series(found, model.description, out, settings, say)
     if not found.cases:
         where, noun = ", ".join(map(str, inputs)), NOUNS[found.unit]
         how_to_fix = f"name {noun}s or their folder"
@@ -125,6 +130,8 @@ def find_inputs(
                     sources.append(_Source(file, Path(name).parent.parts))
                 else:
                     left_out.append(file)
+        elif scans.detect_kind(path) is None and dicom_inputs.is_export(path):
+            left_out.append(path)
         elif path.exists() or path.is_symlink():
             sources.append(_Source(path))
         else:
@@ -136,6 +143,34 @@ def find_inputs(
     _check_overwriting(cases, out, noun, masks)
     used = tuple(source.path for source in by_path.values())
     return Inputs(_without_equal_names(cases, masks), used, tuple(dict.fromkeys(left_out)), unit)
+
+
+def _with_series(
+    found: Inputs, description: Description, out: Path, settings: Settings, say: Reporter
+) -> Inputs:
+    """Add the volumes of DICOM exports among the files that were left out, under pseudonyms.
+
+    Files that are part of no volume are cases with the reason. Of DICOM exports no file is named.
+    """
+    if found.unit != "mm" or not any(dicom_inputs.is_export(path) for path in found.left_out):
+        return found
+    series = dicom_inputs.find_series(found.left_out, out, settings.key_file, index=settings.index, say=say)
+    cases = [
+        Input(_series_task(case, volume, description, out), volume.refusal) for case, volume in series.volumes
+    ]
+    cases += [
+        Input(Task(case, {"": Path(case)}, results.label_map(out, case, "mm")), replace(finding, where=case))
+        for case, finding in series.refused
+    ]
+    known = {(case.task.case, repr(_identities(case.task))): case for case in cases}
+    refused = tuple(Path(case) for case, _ in series.refused)
+    cases_once = (*found.cases, *known.values())
+    return replace(found, cases=cases_once, files=(*found.files, *refused), left_out=series.others)
+
+
+def _series_task(case: str, volume: SeriesVolume, description: Description, out: Path) -> Task:
+    channels = {description.channels[0]: volume}
+    return Task(case, channels, results.label_map(out, case, "mm"), {"case": case, "file": case})
 
 
 def _by_case(sources: Sequence[_Source], description: Description, out: Path) -> list[Input]:
@@ -194,7 +229,8 @@ def _check_overwriting(cases: Sequence[Input], out: Path, noun: str, masks: Sequ
     for case in cases:
         if case.reason is not None:
             continue
-        scans_there = [path for path in case.task.channels.values() if path.exists()]
+        paths = [path for path in case.task.channels.values() if isinstance(path, Path)]
+        scans_there = [path for path in paths if path.exists()]
         for label in results.label_files(case.task.label, masks):
             if label.exists() and any(label.samefile(path) for path in scans_there):
                 raise _among_scans(label, f"the label map would overwrite its {noun}")
@@ -229,7 +265,15 @@ def _without_equal_names(cases: Sequence[Input], masks: Sequence[str]) -> tuple[
 
 
 def _same_files(a: Task, b: Task) -> bool:
-    return {k: p.resolve() for k, p in a.channels.items()} == {k: p.resolve() for k, p in b.channels.items()}
+    return _identities(a) == _identities(b)
+
+
+def _identities(task: Task) -> dict[str, object]:
+    """By channel, the file, or the slices of a DICOM series, by which the same input is known again."""
+    return {
+        name: source.resolve() if isinstance(source, Path) else source.instances
+        for name, source in task.channels.items()
+    }
 
 
 def _duplicate(task: Task, paths: Sequence[Path]) -> Finding:
@@ -267,7 +311,11 @@ def _conclude(
     ]
     excluded = [quarantine.row(t.case, o.finding, t.file) for t, o in ended if o.finding is not None]
     counts = Counter(o.status for o in outcomes)
-    files.write_csv(out / "summary.csv", results.table_columns(classes, size_unit), rows)
+    columns, of_series = results.table_columns(classes, size_unit), any(task.series for task, _ in ended)
+    if of_series:
+        columns.append("seg")
+        rows = [{**row, "seg": o.metadata.get("seg")} for row, (_, o) in zip(rows, ended, strict=True)]
+    files.write_csv(out / "summary.csv", columns, rows)
     quarantine.write(out / "quarantine.csv", excluded)
     description = {
         "medseg": medseg.__version__,
@@ -276,7 +324,7 @@ def _conclude(
         "mode": settings.mode or model.description.mode,
         "inputs": len(outcomes),
         "counts": dict(sorted(counts.items())),
-        "left_out": [str(p) for p in found.left_out],
+        "left_out": len(found.left_out) if of_series else [str(p) for p in found.left_out],
     }
     files.write_json(out / "run.json", description)
     if found.left_out:
@@ -290,7 +338,8 @@ def _conclude(
 
 def _must_add_up(found: Inputs, outcomes: Sequence[Outcome], out: Path) -> None:
     """Raise DOES_NOT_ADD_UP unless each file belongs to a case, and each case has its outcome."""
-    used = {path.resolve() for case in found.cases for path in case.task.channels.values()}
+    sources = [source for case in found.cases for source in case.task.channels.values()]
+    used = {source.resolve() for source in sources if isinstance(source, Path)}
     if used != {path.resolve() for path in found.files} or len(outcomes) != len(found.cases):
         details = (
             f"{len(found.files)} files, {len(used)} of them in {len(found.cases)} cases, "

@@ -110,7 +110,7 @@ def _key(prediction: Prediction, model: ModelFile, settings: Any) -> str:
     hashes = {m.name: m.sha256 for m in model.members}
     used = {
         "version": [VERSION, batch.VERSION],
-        "files": {k: files.stamp(p) for k, p in prediction.task.channels.items()},
+        "files": {k: files.stamp(p) for k, p in prediction.task.channels.items() if isinstance(p, Path)},
         "members": [hashes[m] for m in prediction.members],
         "description": model.description.model_dump(mode="json", exclude={"trained"}, exclude_unset=True),
         "settings": settings,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from medseg.errors import Code, Finding, MedsegError
+from medseg.errors import Finding, MedsegError
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.frames import FileHeader
 from medseg.io.dicom.pixels import stored_frames
@@ -18,12 +18,12 @@ from medseg.io.dicom.pixels import stored_frames
 class UniqueInstances:
     """Headers of which each instance is kept once.
 
-    ``notes`` tell copies that were left out, ``damaged`` copies that cannot be decoded beside one that can.
-    ``conflicts`` are the UIDs of instances whose files hold different pixels.
+    ``copies`` counts by UID the files that were left out, ``damaged`` are copies that cannot be decoded
+    beside one that can, ``conflicts`` the UIDs of instances whose files hold different pixels.
     """
 
     headers: list[FileHeader] = field(default_factory=list)
-    notes: list[Finding] = field(default_factory=list)
+    copies: Counter[str] = field(default_factory=Counter)
     damaged: list[tuple[DicomFile, Finding]] = field(default_factory=list)
     conflicts: set[str] = field(default_factory=set)
 
@@ -58,8 +58,7 @@ def _kept(uid: str, same: Sequence[FileHeader], unique: UniqueInstances) -> File
         reference = pixels[first]
         if isinstance(reference, np.ndarray) and not np.array_equal(decoded, reference):
             unique.conflicts.add(uid)
-        details = "another file holds the same instance"
-        unique.notes.append(Finding(Code.DUPLICATE_INSTANCE, str(header.file), details, "none is needed"))
+        unique.copies[uid] += 1
     return same[first]
 
 

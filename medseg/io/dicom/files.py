@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -113,6 +114,24 @@ def _begins_with(path: Path, magic: bytes) -> bool:
             return file.read(len(magic)) == magic
     except OSError:
         return False
+
+
+def begins_like_export(path: Path) -> bool:
+    """True if a file may hold DICOM: by its first bytes as they are, or as a zip archive or gzip file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_MAGIC_AT + 4)
+    except OSError:
+        return False
+    if head.startswith(_ZIP):
+        return True
+    if head.startswith(_GZIP):
+        try:
+            with gzip.open(path) as stream:
+                head = stream.read(_MAGIC_AT + 4)
+        except (OSError, EOFError, zlib.error):
+            return False
+    return looks_like_dicom(head)
 
 
 def looks_like_dicom(head: bytes) -> bool:

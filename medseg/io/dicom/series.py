@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,7 @@ _SAME_MM = 1e-4
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SeriesVolume:
     """A part of a series that is a volume, or that is refused with a finding.
 
@@ -45,6 +46,23 @@ class SeriesVolume:
     notes: tuple[Finding, ...] = ()
     no_seg: str = ""
     """The reason why no DICOM SEG can refer to the volume; empty where one can."""
+
+    def __str__(self) -> str:
+        """The volume in words that tell no identity."""
+        return f"{self.header.modality} series" + (f" ({self.label})" if self.label else "")
+
+    @property
+    def instances(self) -> tuple[tuple[str, int], ...]:
+        """UID and frame number of each slice."""
+        return tuple((frame.instance_uid, frame.index) for frame in self.frames)
+
+    def content_sha256(self) -> str:
+        """The hash of the bytes of all its files and of which frames are its slices."""
+        content = hashlib.sha256(repr(self.instances).encode())
+        for file in self.files:
+            with file.open() as stream:
+                content.update(hashlib.sha256(stream.read()).digest())
+        return content.hexdigest()
 
     @property
     def files(self) -> tuple[DicomFile, ...]:
@@ -69,7 +87,15 @@ def read_export(root: Path, progress: Any = None) -> Export:
 
     ``progress(done, "")`` is called after each file.
     """
-    files = list(files_below(root))
+    return _sorted_into_volumes(list(files_below(root)), progress)
+
+
+def read_files(paths: Sequence[Path], progress: Any = None) -> Export:
+    """Sort the frames of these files, and of entries of zip archives among them, into volumes."""
+    return _sorted_into_volumes([file for path in paths for file in files_below(path)], progress)
+
+
+def _sorted_into_volumes(files: Sequence[DicomFile], progress: Any) -> Export:
     headers: list[FileHeader] = []
     findings: list[tuple[DicomFile, Finding]] = []
     others: list[DicomFile] = []
@@ -120,7 +146,6 @@ def split_series(series: UniqueInstances) -> Iterator[SeriesVolume]:
             where = str(part.frames[0].file.path if len(by_file) == 1 else part.frames[0].file.path.parent)
             refusal = Finding(part.refusal.code, where, part.refusal.details, part.refusal.how_to_fix)
         label = part.label if several else ""
-        extra = _notes(header, part)
         yield SeriesVolume(
             header,
             number,
@@ -128,7 +153,7 @@ def split_series(series: UniqueInstances) -> Iterator[SeriesVolume]:
             part.frames,
             part.grid,
             refusal,
-            (*series.notes, *extra),
+            tuple(_notes(header, part, series.copies)),
             _no_seg(part, by_file),
         )
 
@@ -164,8 +189,11 @@ class _Part:
     refusal: Refusal | None = None
 
 
-def _notes(header: FileHeader, part: _Part) -> Iterator[Finding]:
+def _notes(header: FileHeader, part: _Part, copies: Mapping[str, int]) -> Iterator[Finding]:
     where = str(header.file)
+    if count := sum(copies.get(uid, 0) for uid in {frame.instance_uid for frame in part.frames}):
+        details = f"{count} further file(s) hold instances of this volume"
+        yield Finding(Code.DUPLICATE_INSTANCE, where, details, "none is needed")
     if header.burned_in:
         details = "text may be burned into the pixels (BurnedInAnnotation)"
         yield Finding(Code.BURNED_IN, where, details, "look at the image before it leaves the hospital")
