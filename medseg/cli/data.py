@@ -39,14 +39,21 @@ def check(
     recipe: Annotated[
         str | None, typer.Option(metavar="R", help="A recipe: its patterns and class list are used.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON array: verdict, codes, shape and affine of each.")
+    ] = False,
 ) -> ExitCode:
-    """Read every file and print for each case whether it can be used; nothing is changed."""
+    """Read every file and print for each case whether it can be used; nothing is changed.
+
+    Of DICOM exports each volume is read; their names and paths are not shown.
+    """
     import sys
 
     from medseg.console import Reporter
     from pipelines.commands import check as pipeline
 
-    return pipeline.run(folder, recipe, Reporter(stream=sys.stdout))
+    say = Reporter(stream=sys.stderr if as_json else sys.stdout)
+    return pipeline.run(folder, recipe, say, as_json=as_json)
 
 
 @app.command(rich_help_panel="Data and models")

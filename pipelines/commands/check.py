@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medseg.config import load
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
+from medseg.grid import Grid
 from medseg.ingest import checks, layouts, palettes, quarantine
-from medseg.ingest.tree import tree_of
+from medseg.ingest.tree import files_under, sorted_tree, tree_of
 from medseg.io import scans
+from medseg.io.dicom.series import SeriesVolume
+from pipelines.commands import dicom_inputs
 
 
-def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
-    """Print a verdict for every case that a recipe finds in `folder`, or for every file without one."""
+@dataclass(frozen=True)
+class Verdict:
+    """What was found about a file, case or DICOM volume; `about` tells a DICOM volume's kind."""
+
+    name: str
+    findings: list[Finding]
+    grid: Grid | None = None
+    about: dict[str, Any] | None = None
+
+    @property
+    def usable(self) -> bool:
+        """True if nothing but notes was found."""
+        return all(finding.is_note for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict with shape, spacing and affine; of a DICOM export no path and no identity."""
+        findings = [
+            {"code": str(f.code), "details": f.details, "how_to_fix": f.how_to_fix} for f in self.findings
+        ]
+        described: dict[str, Any] = {"name": self.name, "verdict": "usable" if self.usable else "excluded"}
+        described |= {"findings": findings, **(self.about or {})}
+        if self.grid is not None:
+            spacing = [round(float(edge), 6) for edge in self.grid.spacing]
+            described |= {"shape": list(self.grid.shape), "unit": self.grid.unit, "spacing": spacing}
+            described["affine"] = self.grid.affine.tolist()
+        return described
+
+
+def run(folder: Path, recipe_name: str | None, say: Reporter, *, as_json: bool = False) -> ExitCode:
+    """Give a verdict for every case that a recipe finds in `folder`, or for every file without one.
+
+    With `as_json` the verdicts are the result, as a JSON array; otherwise each is a line.
+    """
     if not folder.is_dir():
         raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name a folder of scans")
     if recipe_name is None:
@@ -25,22 +63,41 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
         contents = layouts.find(
             folder, data.layout, data.channels, data.label, None, data.table, data.masks, subject=data.subject
         )
-        verdicts = _every_case(contents, recipe, say)
+        verdicts = list(_every_case(contents, recipe, say))
         for line in quarantine.leftover_lines(contents, folder):
             say.line(f"  {line}")
-    usable = sum(all(f.is_note for f in findings) for findings in verdicts)
+    usable = sum(verdict.usable for verdict in verdicts)
     excluded = len(verdicts) - usable
-    what = "files" if recipe_name is None else "inputs"
+    what = "files" if recipe_name is None and not any(v.about for v in verdicts) else "inputs"
     say.line(f"{len(verdicts)} {what}: {usable} usable, {excluded} would be excluded")
+    if as_json:
+        say.result(json.dumps([verdict.to_json() for verdict in verdicts], indent=1))
     if not usable:
         return ExitCode.NOTHING_USABLE
     return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
 
 
-def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
-    """Without a recipe: every file by itself, and how the folder looks to `medseg init`."""
-    tree = tree_of(folder)
-    if tree.unit == "px":
+def _undescribed(folder: Path, say: Reporter) -> list[Verdict]:
+    """Without a recipe: every file by itself, DICOM by volumes, and how the folder looks to `medseg init`."""
+    names = files_under(folder)
+    dicom = [
+        name
+        for name in names
+        if scans.detect_kind(Path(name)) is None and dicom_inputs.is_export(folder / name)
+    ]
+    if not dicom:
+        return list(_every_file(folder, names, say))
+    verdicts = list(_every_volume([folder / name for name in dicom], say))
+    rest = sorted(set(names) - set(dicom), key=names.index)
+    if any(scans.detect_kind(Path(name)) == "mm" for name in rest):
+        return [*verdicts, *_every_file(folder, rest, say)]
+    return verdicts
+
+
+def _every_file(folder: Path, names: list[str], say: Reporter) -> Iterator[Verdict]:
+    unit = tree_of(folder).unit
+    tree = sorted_tree(folder, names, unit)
+    if unit == "px":
         contents = layouts.find(folder)
         labelled = sum(bool(case.label_paths) for case in contents.cases)
         if labelled:
@@ -48,41 +105,57 @@ def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
                 f"  looks like layout {contents.layout}: {len(contents.cases)} cases, {labelled} with masks"
             )
     say.line("  files are read one by one, not as cases; `medseg init` writes a recipe, --recipe uses it")
-    verdicts = []
     for name in tree.files:
-        _, findings = checks.read_image({"image": folder / name})
-        verdicts.append(findings)
-        _say(say, name, verdicts[-1])
+        volume, findings = checks.read_image({"image": folder / name})
+        yield _said(say, Verdict(name, findings, volume.grid if volume else None))
     for name in tree.unread:
         path = folder / name
         details = f"the format {path.suffix.lower() or 'of a file without suffix'} is not read"
         how_to_fix = scans.unread_format(path) or "convert it"
-        verdicts.append([Finding(Code.FORMAT_NOT_READ, str(path), details, how_to_fix)])
-        _say(say, name, verdicts[-1])
+        yield _said(say, Verdict(name, [Finding(Code.FORMAT_NOT_READ, str(path), details, how_to_fix)]))
     for line in quarantine.others_lines(tree.others, tree.unit):
         say.line(f"  {line}")
-    return verdicts
 
 
-def _every_case(contents: layouts.FolderContents, recipe: Recipe, say: Reporter) -> list[list[Finding]]:
-    verdicts: list[list[Finding]] = [[stray] for stray in contents.strays]
+def _every_volume(paths: list[Path], say: Reporter) -> Iterator[Verdict]:
+    """Volumes of DICOM exports by numbers that tell no identity; what is part of none after them."""
+    export = dicom_inputs.read(paths, say)
+    for number, series in enumerate(export.volumes, 1):
+        name = f"volume {number} ({_kind(series)})"
+        volume, findings = checks.read_image({"image": series})
+        about = {
+            "modality": series.header.modality,
+            "frames": len(series.frames),
+            "files": len(series.files),
+        }
+        grid = volume.grid if volume else series.grid
+        yield _said(say, Verdict(name, findings, grid, about))
+    for number, (_, finding) in enumerate(export.findings, 1):
+        yield _said(say, Verdict(f"file {number}", [finding]))
+
+
+def _kind(series: SeriesVolume) -> str:
+    shape = "" if series.grid is None else " × ".join(map(str, series.grid.shape))
+    return ", ".join(part for part in (series.header.modality, series.label, shape) if part)
+
+
+def _every_case(contents: layouts.FolderContents, recipe: Recipe, say: Reporter) -> Iterator[Verdict]:
     for stray in contents.strays:
-        _say(say, Path(stray.where).name, [stray])
+        yield _said(say, Verdict(Path(stray.where).name, [stray]))
     classes, scaling = recipe.data.class_list(), recipe.preprocess
     faults = palettes.faults_by_case(contents.cases, classes)
     for files in contents.cases:
-        _, findings = checks.read_case(files, classes, intensity=scaling.intensity, n4=scaling.n4)
+        case, findings = checks.read_case(files, classes, intensity=scaling.intensity, n4=scaling.n4)
         findings += [faults[files.name]] if files.name in faults else []
-        verdicts.append(findings)
-        _say(say, files.name, findings)
-    return verdicts
+        yield _said(say, Verdict(files.name, findings, case.image.grid if case else None))
 
 
-def _say(say: Reporter, name: str, findings: list[Finding]) -> None:
-    wrong = [f for f in findings if not f.is_note]
-    if wrong:
-        for f in wrong:
-            say.line(f"  excluded  {name}: {f.code}: {f.details}; {f.how_to_fix}")
-    else:
-        notes = " ".join(sorted({str(f.code) for f in findings}))
+def _said(say: Reporter, verdict: Verdict) -> Verdict:
+    """The verdict, after its lines were printed."""
+    name, wrong = verdict.name, [f for f in verdict.findings if not f.is_note]
+    for f in wrong:
+        say.line(f"  excluded  {name}: {f.code}: {f.details}; {f.how_to_fix}")
+    if not wrong:
+        notes = " ".join(sorted({str(f.code) for f in verdict.findings}))
         say.line(f"  usable     {name} {notes}".rstrip())
+    return verdict

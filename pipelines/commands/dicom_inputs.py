@@ -11,7 +11,7 @@ from medseg.console import Reporter
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import privacy
 from medseg.io.dicom.files import begins_like_export
-from medseg.io.dicom.series import SeriesVolume, read_files
+from medseg.io.dicom.series import Export, SeriesVolume, read_files
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,20 @@ def find_series(
     paths: Sequence[Path], out: Path, key_file: Path | None, *, index: bool, say: Reporter
 ) -> Series:
     """Sort DICOM files into volumes and write the index of their pseudonyms below `out`."""
-    if absent := [name for name in ("pydicom", "highdicom") if importlib.util.find_spec(name) is None]:
-        details = f"DICOM files need {', '.join(absent)}"
-        raise MedsegError(Code.EXTRA_MISSING, "medseg", details, "pip install 'medseg[dicom]'")
     names = privacy.load_key(out, key_file)
-    with say.progress("reading headers", len(paths)) as bar:
-        export = read_files(paths, bar.to)
+    export = read(paths, say)
     volumes = [(names.of_volume(volume), volume) for volume in export.volumes]
     if index:
         privacy.write_index(out, [privacy.index_row(case, volume) for case, volume in volumes])
     refused = [(names.of_file(file), finding) for file, finding in export.findings if not finding.is_note]
     others = dict.fromkeys(file.path for file in export.others)
     return Series(tuple(volumes), tuple(refused), tuple(others))
+
+
+def read(paths: Sequence[Path], say: Reporter) -> Export:
+    """Read the headers of DICOM files with progress and sort their frames into volumes; EXTRA_MISSING."""
+    if absent := [name for name in ("pydicom", "highdicom") if importlib.util.find_spec(name) is None]:
+        details = f"DICOM files need {', '.join(absent)}"
+        raise MedsegError(Code.EXTRA_MISSING, "medseg", details, "pip install 'medseg[dicom]'")
+    with say.progress("reading headers", len(paths)) as bar:
+        return read_files(paths, bar.to)
