@@ -189,7 +189,7 @@ MEANING: dict[Code, str] = {
     Code.REORIENTED: "the file's axes are stored in another order than the image's; it was reoriented",
     Code.LABEL_ROUNDED: "label values within 1e-3 of integers were rounded",
     Code.TURNED_UPRIGHT: "the image was rotated as its EXIF orientation says",
-    Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on; the result needs review",
+    Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on: excluded, or accepted for review",
     Code.EMPTY_PREDICTION: "the model found no foreground; the result needs review",
     Code.VOID_PREDICTED: "a prediction holds void (ignored label) where the reference has a class",
     Code.USAGE: "the command line does not make sense",

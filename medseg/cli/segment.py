@@ -39,6 +39,12 @@ def segment(
         bool,
         typer.Option("--include-labels", help="Also take files named like label maps (`_seg`, `_mask`, …)."),
     ] = False,
+    accept_domain: Annotated[
+        bool,
+        typer.Option(
+            "--accept-domain", help="Segment scans unlike those of the training too; they need review."
+        ),
+    ] = False,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
     quiet: Quiet = False,
@@ -57,11 +63,16 @@ def segment(
     a pseudonym; beside its label map lie `<case>.seg.dcm` (DICOM SEG) and `<case>.sr.dcm` (volumes). Only
     `OUT/private/` tells whom the pseudonyms stand for.
 
+    A scan unlike those that the model was trained on is excluded (`OUT_OF_DOMAIN`) unless --accept-domain is
+    given.
+
     A model with several channels takes files named `<case>_<channel>`. An earlier result is never deleted
     because its scan cannot be used now. One command at a time writes to OUT. Exit code 3: some inputs were
     excluded (see `quarantine.csv`).
     """
     from pipelines.commands import segment as pipeline
 
-    settings = pipeline.Settings(model, mode, confidence_map, device, labels_too, key_file, not no_index)
+    settings = pipeline.Settings(
+        model, mode, confidence_map, device, labels_too, key_file, not no_index, accept_domain
+    )
     return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

@@ -56,10 +56,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a prediction that the model leaves open; `less_memory` is the advice on a full memory."""
+    """Settings of a prediction that the model leaves open; `less_memory` is the advice on a full memory.
+
+    `accept_domain` segments scans unlike those of the training, with the note OUT_OF_DOMAIN.
+    """
 
     mode: str | None = None
     confidence: bool = False
+    accept_domain: bool = False
     less_memory: str = LESS_MEMORY
 
 
@@ -81,16 +85,28 @@ def run(
     earlier result is then left as it was.
     """
     found = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
-    if found is not None and dicom_results.are_whole(task.label, found):
+    if found is not None and dicom_results.are_whole(task.label, found) and _is_accepted(found, settings):
         return Outcome("skipped", found)
     model = load()
     with coded_out_of_memory(task.file, settings.less_memory):
-        result = segment(task.channels, model, mode=settings.mode, confidence=settings.confidence)
+        result = segment(
+            task.channels,
+            model,
+            mode=settings.mode,
+            confidence=settings.confidence,
+            accept_domain=settings.accept_domain,
+        )
         about = dict(task.about)
         if task.series is not None:
             about |= dicom_results.write(result, task.series, model.description, task.label)
         metadata = results.write(result, model.description.class_list(), task.label, key, about)
     return Outcome("done with note" if result.notes else "done", metadata)
+
+
+def _is_accepted(metadata: Mapping[str, Any], settings: Settings) -> bool:
+    """False for a result out of the domain that was asked for then and is not now."""
+    outside = any(note["code"] == Code.OUT_OF_DOMAIN for note in metadata["notes"])
+    return settings.accept_domain or not outside
 
 
 def run_or_exclude(task: Task, model: Model, settings: Settings) -> Outcome:

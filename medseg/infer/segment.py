@@ -45,12 +45,14 @@ def segment(
     *,
     mode: str | None = None,
     confidence: bool = False,
+    accept_domain: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """Label one case, whose channels are files by name; the label map lies on the scan's own grid.
+    """Label one case, whose channels are files or DICOM series by name, in the native image space.
 
     `mode` is one of the inferers, by default the model's own; with `confidence` the confidence map is kept,
-    too. `progress` gets the slices done and their number. Raises MedsegError with the case's code.
+    too. `accept_domain` segments a scan unlike those of the training, with a note. `progress` gets the slices
+    done and their number. Raises MedsegError with the case's code.
     """
     clock, description = _Clock(), model.description
     scan, findings = read_scan(channels, description)
@@ -58,7 +60,11 @@ def segment(
     volume, record = prepare(scan, description.preprocessing())
     measured = domain.measure(volume, record, description.foreground)
     path = next(iter(channels.values()))
-    notes = [*findings, *domain.check(measured, description.domain, path)]
+    outside = domain.check(measured, description.domain, path)
+    if outside and not accept_domain:
+        how_to_fix = f"look at the {NOUNS[description.unit]}; --accept-domain segments it all the same"
+        raise MedsegError(Code.OUT_OF_DOMAIN, path, outside[0].details, how_to_fix)
+    notes = [*findings, *outside]
     clock.lap("preprocess")
     inferer = choose_inferer(description, mode)
     grid = None if isinstance(inferer, MajorityVote) else full_size(record, description)

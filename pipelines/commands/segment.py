@@ -43,6 +43,7 @@ class Settings:
     include_labels: bool = False
     key_file: Path | None = None
     index: bool = True
+    accept_domain: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) ->
         where, noun = ", ".join(map(str, inputs)), NOUNS[found.unit]
         how_to_fix = f"name {noun}s or their folder"
         raise MedsegError(Code.NOTHING_USABLE, where, f"no {noun} among the inputs", how_to_fix)
-    asked = batch.Settings(settings.mode, settings.confidence)
+    asked = batch.Settings(settings.mode, settings.confidence, settings.accept_domain)
     masks = model.description.class_list().masks
     with batch.lock(out), say.progress("segmenting", len(found.cases)) as bar:
         results.write_label_names(out, model.description.class_list())

@@ -125,7 +125,8 @@ def _predict_all(
     rows = []
     models: dict[tuple[str, ...], Model] = {}
     device = choose(job.recipe.train.device)
-    settings = batch.Settings(None, job.recipe.predict.confidence_map, LESS_MEMORY)
+    confidence = job.recipe.predict.confidence_map
+    settings = batch.Settings(None, confidence, accept_domain=True, less_memory=LESS_MEMORY)
 
     def load(members: tuple[str, ...]) -> Model:
         if members not in models:

@@ -72,7 +72,7 @@ def member_shares(folder: Path, member: str, scan: Path, rule: str) -> Any:
     return volume
 
 
-def test_a_scan_unlike_those_of_training_is_done_and_needs_review(
+def test_a_scan_unlike_those_of_training_is_excluded_unless_accepted(
     tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
 ) -> None:
     domain = {"cases": 3, "spacing_min_mm": [1, 1, 2], "spacing_max_mm": [1, 1, 2]}
@@ -82,8 +82,18 @@ def test_a_scan_unlike_those_of_training_is_done_and_needs_review(
     along = np.array([[0, 1.0, 0, 0], [0, 0, 1.0, 0], [2.0, 0, 0, 0], [0, 0, 0, 1]])
     save(tmp_path / "in/stored_otherwise.nii.gz", brain.transpose(2, 0, 1), along)
     save(tmp_path / "in/thick.nii.gz", brain, np.diag([1.0, 1.0, 3.1, 1.0]))
-    segment.run([tmp_path / "in"], tmp_path / "out", Settings(make_model(domain=domain)), say)
-    rows = {r["case"]: r for r in files.read_csv(tmp_path / "out/summary.csv")}
+    model, out = make_model(domain=domain), tmp_path / "out"
+
+    def rows_of(*, accept: bool) -> dict[str, dict[str, str]]:
+        segment.run([tmp_path / "in"], out, Settings(model, accept_domain=accept), say)
+        return {r["case"]: r for r in files.read_csv(out / "summary.csv")}
+
+    rows = rows_of(accept=False)
+    assert {name for name, row in rows.items() if row["status"] == "excluded"} == {"turned", "thick"}
+    assert not (out / "thick.nii.gz").exists()
+    assert "along R, A, S" in rows["thick"]["note"]
+    rows = rows_of(accept=True)
+    assert rows["like"]["status"] == "skipped"
     assert {name: row["code"] for name, row in rows.items()} == {
         "like": "",
         "stored_otherwise": "FLIPPED",
@@ -97,6 +107,8 @@ def test_a_scan_unlike_those_of_training_is_done_and_needs_review(
         "thick": "True",
     }
     assert rows["thick"]["status"] == "done with note"
+    row = rows_of(accept=False)["thick"]  # no longer accepted: excluded again, what was made is kept
+    assert (row["status"], row["code"]) == ("excluded", "OUT_OF_DOMAIN") and (out / "thick.nii.gz").exists()
 
 
 def test_a_scan_without_any_foreground_found_needs_review(
