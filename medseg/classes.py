@@ -103,6 +103,9 @@ class ClassList:
         if reserved := [name for name in names if name.strip().casefold() in RESERVED_NAMES]:
             how_to_fix = "rename it: tables and charts have a row of that name for the mean over classes"
             raise ClassListError("classes", f"a class named {reserved[0]!r}", how_to_fix)
+        if unclear := [name for name in names if not name.strip() or not name.isprintable()]:
+            how_to_fix = "give it a name of printable characters"
+            raise ClassListError("classes", f"a class named {unclear[0]!r}", how_to_fix)
         if self.multilabel:
             _check_mask_names(names)
         else:

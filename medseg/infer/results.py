@@ -17,7 +17,7 @@ from typing import Any
 
 from medseg import files
 from medseg.classes import ClassList
-from medseg.errors import Code, Finding
+from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import label_names
 from medseg.io import nifti, png
 from medseg.volume import Volume
@@ -115,6 +115,19 @@ def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
 def files_of(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
     """Every file of a result: its JSON, its label map or masks, its confidence map."""
     return metadata_path(label), *label_files(label, masks), confidence_path(label)
+
+
+def require_own_files(labels: Mapping[Path, str], masks: Sequence[str] = ()) -> None:
+    """Raise DUPLICATE_CASE where the results of two cases would have files of one name.
+
+    `labels` gives the case of each label map's path.
+    """
+    owners: dict[Path, str] = {}
+    for label, case in labels.items():
+        for path in files_of(label, masks):
+            if owners.setdefault(path, case) != case:
+                details = f"cases {owners[path]} and {case} would both have the file {path.name}"
+                raise MedsegError(Code.DUPLICATE_CASE, path.parent, details, "rename one of the cases")
 
 
 def _ending(label: Path) -> str:

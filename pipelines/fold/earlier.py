@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from medseg import files
 from medseg.config.recipe import Recipe
 from medseg.errors import Code, MedsegError
+from medseg.ingest.splits import SplitRow
 from medseg.train import state
 from medseg.train.fit import BEST, HISTORY, LAST
 from pipelines import case_tables
@@ -108,6 +109,21 @@ def require_same_cases(trainings: Sequence[FoldTraining]) -> None:
             old = {name: dict.fromkeys(earlier.settings[name], "") for name in _CASES}
             if changed := differences(old, {k: dict.fromkeys(v, "") for k, v in names.items()}):
                 raise _refusal(training, earlier, changed)
+
+
+def require_unseen(work: Work, rows: Sequence[SplitRow]) -> None:
+    """Raise SETTINGS_CHANGED if a test case is among those that its fold was trained or validated with.
+
+    It can be after the splits were changed and only some stages run again.
+    """
+    for path in sorted(work.root.glob(f"train/**/{RECORD}")):
+        fold, settings = path.relative_to(work.root).parts[1], files.read_json(path)["settings"]
+        tested = {row.case for row in rows if row.role == "test" and str(row.fold) == fold}
+        for name in _CASES:
+            if seen := sorted(tested & settings.get(name, {}).keys()):
+                details = f"test cases that were {name} of this network: {_listed(seen)}"
+                how_to_fix = "put the splits back and run medseg ingest, or train again with the new ones"
+                raise MedsegError(Code.SETTINGS_CHANGED, path.parent, details, how_to_fix)
 
 
 def require_same(training: FoldTraining) -> None:

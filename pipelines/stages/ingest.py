@@ -14,6 +14,7 @@ from medseg.classes import ClassList
 from medseg.config.data import RandomSplit
 from medseg.config.recipe import Preprocess, Recipe
 from medseg.errors import Code, Finding, MedsegError, refusal
+from medseg.infer import results
 from medseg.ingest import checks, layouts, mask_files, quarantine, splits
 from medseg.ingest import palettes as palette_checks
 from medseg.ingest.patterns import CaseFiles, FolderContents
@@ -70,6 +71,7 @@ def run(job: Job) -> None:
                 how_to_fix = "see ingest/quarantine.csv, data.layout and data.channels"
                 raise MedsegError(Code.NOTHING_USABLE, root, details, how_to_fix)
             all_splits = _split(recipe, contents, usable, excluded)
+            _check_result_names(job, all_splits, contents.unit)
             splits.write(out / "splits.csv", all_splits.rows)
             _say_unused(job, all_splits)
             files.write_json(out / "dataset.json", _dataset(recipe, root, contents, cases, excluded))
@@ -211,6 +213,18 @@ def _split(
             raise
         f, named = error.finding, quarantine.some([f"{row['case']} ({row['code']})" for row in excluded])
         raise MedsegError(f.code, f.where, f"{f.details}; excluded: {named}", f.how_to_fix) from error
+
+
+def _check_result_names(job: Job, all_splits: Splits, unit: scans.Unit) -> None:
+    """Raise DUPLICATE_CASE, before anything is trained, where two cases' predictions would share a file."""
+    data, wanted = job.recipe.data, job.recipe.predict.roles
+    folds: dict[int, dict[Path, str]] = {}
+    for row in all_splits.rows:
+        if row.role in wanted:
+            label = results.label_map(job.work.fold_predictions(row.fold, data.n_folds()), row.case, unit)
+            folds.setdefault(row.fold, {})[label] = row.case
+    for labels in folds.values():
+        results.require_own_files(labels, data.class_list().masks)
 
 
 def _say_unused(job: Job, all_splits: Splits) -> None:
