@@ -129,7 +129,7 @@ def test_a_mask_that_no_file_can_be_named_after_is_told_at_the_masks(tmp_path: P
     ("setting", "key", "words"),
     [
         ("data.classes.1=background", "data.classes", "two classes are 'background'; keep one, or rename it"),
-        ("data.classes.1= ", "data.classes", "a class named ' '; give it a name of printable characters"),
+        ('data.classes.1=" "', "data.classes", "a class named ' '; give it a name of printable characters"),
         ('data.classes.1="a\\nb"', "data.classes", "; give it a name of printable characters"),
         ("data.classes={0: a}", "data.classes", "1 class; list 2 to 255, the background among them"),
         ("data.void=1", "data.void", "the void value 1 is also a class; use another value"),
