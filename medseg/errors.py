@@ -135,7 +135,7 @@ MEANING: dict[Code, str] = {
     Code.VALUE_RANGE_UNKNOWN: "ImageNet's scaling needs the value of white, which the file does not tell",
     Code.MASK_BELOW_THRESHOLD: "the mask holds values above zero, but none above data.label_form's threshold",
     Code.PALETTE_DIFFERS: "the mask's palette has the set's colours at other indices",
-    Code.UNITS_UNKNOWN: "the header states lengths in a unit that is not known",
+    Code.UNITS_UNKNOWN: "the unit of the header's lengths is not known",
     Code.DATA_FILE_OUTSIDE: "the header names a file of voxels outside its own folder",
     Code.SINGLETON_AXIS: "trailing axes of length one were dropped",
     Code.ZERO_PIXEL_SIZE: "a pixel size of zero stands in the header of an axis that is not used",

@@ -108,9 +108,9 @@ def _require_labels(job: Job, training: FoldTraining) -> None:
     for name in absent:
         job.say.line(f"  {training.title}: class {name} is in no training case, so it cannot be learnt")
     if validated and (unseen := absent_classes(validated, classes)):
-        names = ", ".join(unseen)
+        names, them = ", ".join(unseen), "it" if len(unseen) == 1 else "them"
         job.say.line(
-            f"  {training.title}: no validation case holds {names}: validation says nothing about it"
+            f"  {training.title}: no validation case holds {names}: validation says nothing about {them}"
         )
 
 

@@ -157,6 +157,18 @@ def test_lengths_in_mm_or_without_a_unit_stay(make_nifti: MakeNifti, ramp: Array
     assert codes(volume) == set() and volume.grid.spacing == (2, 3, 4)
 
 
+@pytest.mark.parametrize("forms", [{}, {"sform_code": 0}, {"sform_code": 0, "qform_code": 0}])
+def test_voxels_too_long_for_mm_need_a_stated_unit(
+    make_nifti: MakeNifti, ramp: Array, forms: dict[str, int]
+) -> None:
+    affine = np.diag([1000.0, 1000, 1000, 1])
+    for unit in (0, 7, 8):
+        assert refused(make_nifti(ramp, affine, xyzt_units=unit, **forms)) is Code.UNITS_UNKNOWN
+    for unit, edge in ((2, 1000), (3, 1)):
+        path = make_nifti(ramp, affine, xyzt_units=unit, **forms)
+        assert nifti.read(path).grid.spacing == pytest.approx((edge,) * 3)
+
+
 def test_forms_are_compared_in_mm(make_nifti: MakeNifti, ramp: Array) -> None:
     assert refused(make_nifti(ramp, xyzt_units=1, qoffset_x=0.05)) is Code.SFORM_QFORM_DISAGREE
     microns = nifti.read(make_nifti(ramp * 1, np.diag([9.0, 9, 9, 1]), xyzt_units=3, qoffset_x=50))

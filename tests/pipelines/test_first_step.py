@@ -176,7 +176,7 @@ def test_a_class_in_no_training_case_is_said_before_training(tmp_path: Path) -> 
     ("gone", "line"),
     [
         ((2,), "no validation case holds inner: validation says nothing about it"),
-        ((1, 2), "no validation case holds outer, inner: validation says nothing about it"),
+        ((1, 2), "no validation case holds outer, inner: validation says nothing about them"),
     ],
 )
 def test_a_class_in_no_validation_case_is_said_before_training(
