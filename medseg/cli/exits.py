@@ -89,9 +89,8 @@ def _error(error: Exception) -> int:
     path = getattr(error, "filename2", None) or getattr(error, "filename", None)
     where = Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None
     if is_disk_full(error, where or (log_file[0] if log_file else Path.cwd() / "medseg")):
-        _say(
-            f"{Code.DISK_FULL} {where or 'disk'}: no space is left; free some and run the same command again"
-        )
+        place = where or (log_file[0].parent if log_file else "disk")
+        _say(f"{Code.DISK_FULL} {place}: no space is left; free some and run the same command again")
         return ExitCode.FAULT
     if isinstance(error, OSError) and error.errno in _WRONG_PATH and where is not None:
         _say(f"{Code.USAGE} {where}: {error.strerror}; {_WRONG_PATH[error.errno]}")

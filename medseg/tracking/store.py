@@ -32,6 +32,14 @@ _SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 _IMPATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
+_PACKAGES = {
+    "MySQLdb": "mysqlclient",
+    "psycopg2": "psycopg2-binary",
+    "azure": "azure-storage-blob",
+    "google": "google-cloud-storage",
+}
+"""Modules of drivers and storages whose packages have other names."""
+
 _ABSOLUTE = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -200,9 +208,10 @@ def reason(error: BaseException) -> str:
 
 
 def package_of(error: ImportError) -> str:
-    """Name the package whose absence an import error tells of."""
+    """Name the package whose absence an import error tells of, as pip installs it."""
     named = re.search(r"No module named '([\w.]+)'", str(error))
-    return (error.name or (named[1] if named else "") or "that it names").partition(".")[0]
+    module = (error.name or (named[1] if named else "") or "that it names").partition(".")[0]
+    return _PACKAGES.get(module, module)
 
 
 @contextmanager

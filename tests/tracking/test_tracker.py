@@ -398,6 +398,19 @@ class _NoFiles:
         return getattr(self.client, name)
 
 
+@pytest.mark.parametrize(
+    ("error", "package"),
+    [
+        (ModuleNotFoundError("No module named 'MySQLdb'", name="MySQLdb"), "mysqlclient"),
+        (ModuleNotFoundError("No module named 'psycopg2.extras'"), "psycopg2-binary"),
+        (ModuleNotFoundError("No module named 'google.cloud'"), "google-cloud-storage"),
+        (ModuleNotFoundError("No module named 'boto3'"), "boto3"),
+    ],
+)
+def test_a_missing_driver_is_named_as_pip_installs_it(error: ImportError, package: str) -> None:
+    assert store.package_of(error) == package
+
+
 class CloudError(Exception):
     """No relative of OSError."""
 
