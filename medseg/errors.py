@@ -1,4 +1,4 @@
-"""What can go wrong, as one exception and one table of codes.
+"""The errors of medseg, as one exception and one table of codes.
 
 Every refusal is a :class:`MedsegError`; every remark about a usable file is a :class:`Finding` with a code
 of :data:`NOTES`. Both say the same four things: the code, where it is, the details, and how to fix it.
@@ -224,7 +224,7 @@ class Finding:
 
     @property
     def is_note(self) -> bool:
-        """Whether the case is used all the same."""
+        """True if the case is used all the same."""
         return self.code in NOTES
 
     def __str__(self) -> str:

@@ -73,10 +73,10 @@ class Work:
         folder = self.train(fold, plane)
         name = folder.relative_to(self.root / "train").as_posix().replace("/", "_")
         numbers = (n for n in count(1) if not (self.root / "train_old" / f"{name}-{n}").exists())
-        aside = self.root / "train_old" / f"{name}-{next(numbers)}"
-        aside.parent.mkdir(exist_ok=True)
-        folder.rename(aside)
-        return aside
+        new_folder = self.root / "train_old" / f"{name}-{next(numbers)}"
+        new_folder.parent.mkdir(exist_ok=True)
+        folder.rename(new_folder)
+        return new_folder
 
     @property
     def weights(self) -> Path:

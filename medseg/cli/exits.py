@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, one line instead of a traceback, the command that resumes."""
+"""Ends of commands: exit codes, one line instead of a traceback, the command that resumes."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def _package_missing(where: str, error: ImportError) -> MedsegError:
 
 
 def _is_the_machines(error: Exception) -> bool:
-    """True for what says nothing about the network: full memory, a failing GPU, our own refusals."""
+    """True for errors that say nothing about the network: full memory, a failing GPU, our own refusals."""
     return isinstance(error, MedsegError | torch.AcceleratorError) or is_out_of_memory(error)
 
 

@@ -1,4 +1,4 @@
-"""Runs in MLflow: one experiment a recipe, one run a training, nested runs for folds.
+"""Runs in MLflow: one experiment per recipe, one run per training, nested runs for folds.
 
 Every call names its run, so nothing depends on what MLflow thinks is active.
 """
@@ -243,12 +243,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _experiment(client: Any, name: str, place: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         return str(client.create_experiment(name, artifact_location=place, tags=_experiment_tags()))
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _experiment_tags() -> dict[str, str]:

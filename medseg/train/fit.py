@@ -1,4 +1,4 @@
-"""The training loop: set up or resume, train an epoch, validate, keep, and yield what came of it.
+"""The training loop: set up or resume, train an epoch, validate, keep the best, and yield each epoch.
 
 Training can be stopped at any moment. A signal ends it after the step under way, with a checkpoint of that
 very step; a kill loses the epoch under way. Either way, running :func:`fit` again goes on and, on a CPU with

@@ -1,4 +1,4 @@
-"""The training that stands in a fold's folder: is it the one asked for, and if not, what has changed.
+"""The training that is in a fold's folder, compared with the one asked for.
 
 A training with other settings or data is never gone on with and never deleted: it is refused, or moved aside
 when the user asks for that.
@@ -38,7 +38,7 @@ _MOST_NAMED = 6
 
 
 def recipe_settings(training: FoldTraining) -> dict[str, Any]:
-    """Give what of the recipe decides the weights, by key (`train.lr`)."""
+    """Give the recipe's settings that decide the weights, by key (`train.lr`)."""
     recipe = training.recipe
     parts: dict[str, Any] = {
         "sampling": recipe.sampling.used(),
@@ -52,7 +52,7 @@ def recipe_settings(training: FoldTraining) -> dict[str, Any]:
 
 
 def all_settings(training: FoldTraining) -> dict[str, Any]:
-    """Give those of the recipe, and the fold's cases by the hash of their records."""
+    """Give :func:`recipe_settings`, and the fold's cases by the hash of their records."""
     settings = {**recipe_settings(training), "fold": training.fold}
     if training.recipe.data.void and training.recipe.loss.class_weights == "median_frequency":
         # Void counts in them, not in the records

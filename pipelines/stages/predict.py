@@ -45,7 +45,7 @@ def run(job: Job) -> None:
     predictions = plan(job, model)
     keys = {_place(job, p): _key(p, model, settings) for p in predictions}
     table = job.work.predictions / "volumes.csv"
-    made = [path for p in predictions for path in results.label_files(p.task.label, classes.masks)]
+    label_files = [path for p in predictions for path in results.label_files(p.task.label, classes.masks)]
     confidence = job.recipe.predict.confidence_map
     lost = [  # a damaged result is made again, and no other
         _place(job, p)
@@ -54,7 +54,7 @@ def run(job: Job) -> None:
             p.task.label, keys[_place(job, p)], confidence=confidence, masks=classes.masks
         )
     ]
-    with job.stage("predict", VERSION, keys, [*made, table], lost) as must_run:
+    with job.stage("predict", VERSION, keys, [*label_files, table], lost) as must_run:
         if must_run:
             rows = _predict_all(job, predictions, keys, classes)
             _remove_stale(job, predictions, model)
@@ -83,8 +83,8 @@ def plan(job: Job, model: ModelFile) -> list[Prediction]:
 def _prediction(row: dict[str, str], folder: Path, members: tuple[str, ...]) -> Prediction:
     case, name = case_files(row), row["case"]
     label = results.label_map(folder, name, row["unit"])
-    about = {"case": name, "members": list(members)}
-    return Prediction(batch.Task(name, case.channels, label, about), members)
+    case_info = {"case": name, "members": list(members)}
+    return Prediction(batch.Task(name, case.channels, label, case_info), members)
 
 
 def _unlabelled(rows: Sequence[SplitRow]) -> list[str]:
