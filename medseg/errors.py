@@ -257,3 +257,8 @@ def refusal(findings: Iterable[Finding]) -> MedsegError:
     """The first of a case's findings that excludes it, as an error; there must be one."""
     reason = next(finding for finding in findings if not finding.is_note)
     return MedsegError(reason.code, reason.where, reason.details, reason.how_to_fix)
+
+
+def first_line(error: Exception) -> str:
+    """Shorten an error to its first line of text, or its name where it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -19,7 +19,7 @@ from medseg.redaction import redact_text
 from medseg.resources import is_disk_full, is_out_of_memory
 
 _EXTRA_PACKAGES = {
-    "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn"),
+    "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn", "skimage"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }
 

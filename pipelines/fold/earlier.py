@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg import files
-from medseg.config.recipe import Recipe
 from medseg.errors import Code, MedsegError
 from medseg.train import state
 from medseg.train.fit import BEST, HISTORY, LAST
 from pipelines import case_tables
 from pipelines.fold import data, initial_weights
-from pipelines.workfolder import DONE, Work
+from pipelines.workfolder import DONE
 
 if TYPE_CHECKING:
     from pipelines.fold.fold import FoldTraining
@@ -244,8 +243,3 @@ def _free_name(folder: Path) -> Path:
     while (name := folder.with_name(f"{folder.name}_{number}")).exists():
         number += 1
     return name
-
-
-def trainings_begun(recipe: Recipe, work: Work) -> list[int]:
-    """Folds of the recipe that have a training in the work folder."""
-    return [fold for fold in work.begun_folds if fold < recipe.data.n_folds()]

@@ -29,7 +29,7 @@ from pipelines.workfolder import Work, member_name
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """A fold of a recipe in a work folder; with one network per plane, that of ``plane``, by a recipe of its own.
+    """One training of a recipe: a fold, or with one network per plane a fold along one ``plane``.
 
     ``prepared`` are the work folder's cases, shared by the trainings of a command; they do not travel to
     other processes: ``replace(training, prepared=None)`` does.

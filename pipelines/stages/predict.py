@@ -18,7 +18,6 @@ from medseg.device import choose
 from medseg.errors import Code, MedsegError
 from medseg.infer import batch, loading, results
 from medseg.infer.loading import Model
-from medseg.ingest.splits import SplitRow
 from medseg.model import folder as model_folder
 from medseg.model.description import ModelFile
 from pipelines.case_tables import case_files, cases, roles
@@ -74,8 +73,9 @@ def plan(job: Job, model: ModelFile) -> list[Prediction]:
             folder = job.work.fold_predictions(role.fold, len(folds))
             of_fold = tuple(m for m in members if fold_of(m) == role.fold)
             predictions.append(_prediction(by_name[role.case], folder, of_fold))
-    unlabelled = _unlabelled(roles(job.work.ingest)) if "unlabelled" in wanted else []
-    predictions += [_prediction(by_name[name], job.work.predictions, members) for name in unlabelled]
+    if "unlabelled" in wanted:
+        unlabelled = dict.fromkeys(r.case for r in roles(job.work.ingest) if r.role == "unlabelled")
+        predictions += [_prediction(by_name[name], job.work.predictions, members) for name in unlabelled]
     _check_names(predictions, model.description.class_list())
     return predictions
 
@@ -85,10 +85,6 @@ def _prediction(row: dict[str, str], folder: Path, members: tuple[str, ...]) -> 
     label = results.label_map(folder, name, row["unit"])
     case_info = {"case": name, "members": list(members)}
     return Prediction(batch.Task(name, case.channels, label, case_info), members)
-
-
-def _unlabelled(rows: Sequence[SplitRow]) -> list[str]:
-    return list(dict.fromkeys(r.case for r in rows if r.role == "unlabelled"))
 
 
 def _check_names(predictions: Sequence[Prediction], classes: ClassList) -> None:

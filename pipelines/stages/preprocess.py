@@ -79,7 +79,9 @@ def _mark(folder: Path, key: str) -> None:
 
 def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
     settings = job.recipe.preprocess
-    case, findings = checks.read_case(paths, job.recipe.data.class_list(), intensity=settings.intensity, n4=settings.n4)
+    case, findings = checks.read_case(
+        paths, job.recipe.data.class_list(), intensity=settings.intensity, n4=settings.n4
+    )
     if case is None:
         reason = refusal(findings).finding
         details, how_to_fix = f"{reason.details} (it was usable at ingest)", "run medseg ingest again"
@@ -90,7 +92,9 @@ def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
 def write_prepared(folder: Path, case: Case, recipe: Recipe) -> Path:
     """Prepare a case, write its arrays, whole or not at all, and give their folder."""
     settings, weight_map = recipe.preprocess, recipe.loss.weight_map
-    plan = GeometryPlan(settings.spacing_mm, settings.crop, settings.crop_margin, settings.foreground, settings.spacing_px)
+    plan = GeometryPlan(
+        settings.spacing_mm, settings.crop, settings.crop_margin, settings.foreground, settings.spacing_px
+    )
     volume, record = prepare(case.image, PreparePlan(plan, settings.n4, settings.intensity))
     label: Array | None = None
     extras: dict[str, Array] = {}

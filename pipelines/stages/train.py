@@ -290,7 +290,7 @@ def _data_set(job: Job, fold: int) -> DataSet:
 
 
 def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
-    """Make every fold whose weights are of the present training a member of `W/model`, or one a plane.
+    """Make every fold whose weights are of the present training a member of `W/model`, or one per plane.
 
     Give the files that must stay: its weights, and those of the trainings that it was made from.
     """
@@ -300,7 +300,9 @@ def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
     planes: dict[str, Plane] = {}
     exported: list[FoldTraining] = []
     prepared = trainings[0].prepared
-    for fold in earlier.trainings_begun(job.recipe, job.work):
+    for fold in range(job.recipe.data.n_folds()):
+        if not job.work.train(fold).is_dir():
+            continue
         of_fold = [t for t in trainings if t.fold == fold]
         of_fold = of_fold or list(fold_trainings(job.recipe, job.work, fold, prepared))
         if not all(earlier.is_done(training) for training in of_fold):
