@@ -8,7 +8,7 @@ of :data:`NOTES`. Both say the same four things: the code, where it is, the deta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -262,3 +262,14 @@ def refusal(findings: Iterable[Finding]) -> MedsegError:
 def first_line(error: Exception) -> str:
     """Shorten an error to its first line of text, or its name where it has none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def some(items: Sequence[object], most: int = 5) -> str:
+    """Write the first items on one line, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(printable(str(item)) for item in items[:most]) + more
+
+
+def printable(name: str) -> str:
+    """Write a name on one line, whatever characters it holds."""
+    return name if name.isprintable() else ascii(name)[1:-1]

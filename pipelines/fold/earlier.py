@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg import files
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, some
 from medseg.train import state
 from medseg.train.fit import BEST, HISTORY, LAST
 from pipelines import case_tables
@@ -193,12 +193,7 @@ def _changed_cases(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     }
     if not any(changes.values()):
         return "in another order"
-    return ", ".join(f"{_listed(names)} {change}" for change, names in changes.items() if names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    return ", ".join(f"{some(names, _MOST_NAMED)} {change}" for change, names in changes.items() if names)
 
 
 def _in_words(value: Any) -> str:
