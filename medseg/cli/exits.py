@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, one line instead of a traceback, the command that resumes."""
+"""Ends of commands: exit codes, one line instead of a traceback, the command that resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medseg.redaction import redact_text
 from medseg.resources import is_disk_full, is_out_of_memory
 
 _EXTRA_PACKAGES = {
-    "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn"),
+    "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn", "skimage"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }
 

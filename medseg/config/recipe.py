@@ -378,6 +378,6 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _values_agree(self) -> Self:
-        if found := tuple(clashes.clashes(self)):
-            raise ClashError(found)
+        if problems := tuple(clashes.clashes(self)):
+            raise ClashError(problems)
         return self

@@ -1,4 +1,4 @@
-"""One case of many: the result that is there is kept, otherwise a new one is made and written.
+"""One case among many: a result that is up to date is kept, otherwise a new one is made and written.
 
 The command `medseg segment`, the predict stage and the MLflow model all go case by case through here.
 """
@@ -31,13 +31,13 @@ Status = Literal["done", "done with note", "skipped", "excluded"]
 class Task:
     """A case to segment: its channels' files by name, and the path that names its result.
 
-    `about` stands in the result's JSON, before what was found.
+    `case_info` comes first in the result's JSON.
     """
 
     case: str
     channels: Mapping[str, Path]
     label: Path
-    about: Mapping[str, Any] = field(default_factory=dict)
+    case_info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def file(self) -> Path:
@@ -71,13 +71,13 @@ def run(
     `load` gives the model, and is called only if it is needed. Raises MedsegError with the case's code; an
     earlier result is then left as it was.
     """
-    found = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
-    if found is not None:
-        return Outcome("skipped", found)
+    cached = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
+    if cached is not None:
+        return Outcome("skipped", cached)
     model = load()
     with coded_out_of_memory(task.file, settings.less_memory):
         result = segment(task.channels, model, mode=settings.mode, confidence=settings.confidence)
-        metadata = results.write(result, model.description.class_list(), task.label, key, task.about)
+        metadata = results.write(result, model.description.class_list(), task.label, key, task.case_info)
     return Outcome("done with note" if result.notes else "done", metadata)
 
 

@@ -98,13 +98,13 @@ def metadata_path(label: Path) -> Path:
 
 def metadata_files(folder: Path) -> dict[Path, str]:
     """The JSON files of results below a folder, in order, each with its case."""
-    found = {}
+    cases = {}
     for path in sorted(_finished(folder, "*.json")):
         if not _PROGRAM_FILE.fullmatch(path.stem):
-            found[path] = path.stem
+            cases[path] = path.stem
         elif path.stem.lower().endswith("_case"):
-            found[path] = path.stem[: -len("_case")]
-    return found
+            cases[path] = path.stem[: -len("_case")]
+    return cases
 
 
 def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
@@ -143,12 +143,12 @@ def _finished(folder: Path, pattern: str) -> list[Path]:
 
 
 def write(
-    result: Result, classes: ClassList, label: Path, key: str, about: Mapping[str, Any]
+    result: Result, classes: ClassList, label: Path, key: str, case_info: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write a result's label map, confidence map and JSON together, and give what the JSON holds.
 
     Label maps are NIfTI, or of an image PNG with the classes' colours; confidence maps of images are 16-bit
-    PNG (1 as 65535). `key` is the hash of what the result was made from, `about` stands before the rest in
+    PNG (1 as 65535). `key` is the hash of what the result was made from, `case_info` comes before the rest in
     the JSON. A confidence map that an earlier result left is removed if there is none now. Where writing
     fails, an earlier result stays whole. Raises DISK_FULL.
     """
@@ -167,7 +167,7 @@ def write(
         if result.confidence is not None:
             save = png.write_share if result.confidence.grid.unit == "px" else nifti.write
             save(result.confidence, confidence_path(staged))
-        metadata = {**about, **result.to_json()}
+        metadata = {**case_info, **result.to_json()}
         metadata["seconds"] |= {"write": round(time.monotonic() - started, 2)}
         metadata |= {"made_from": key, "sha256": _sha256(staged, masks)}
         files.write_json(folder / json_path.name, metadata)

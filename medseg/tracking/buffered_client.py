@@ -1,4 +1,4 @@
-"""The one way to a store that may be absent or get lost: training goes on, and nothing is forgotten.
+"""A client of a store that may be absent or get lost: refused calls are kept in a file and sent later.
 
 Without a URI every call does nothing. Once a call fails, the rest is kept in `W/tracking_unsent.jsonl`, one
 line is said, and no further call waits for the server; :meth:`BufferedClient.resend` sends the lines when it

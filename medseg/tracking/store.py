@@ -175,8 +175,8 @@ def _repoint(connection: sqlite3.Connection, table: str, column: str, work: Path
 
 def _moved(location: str, root: str) -> str:
     # Below the root lie run ids, "models" and model ids only, so the last "/mlartifacts" is the root's own.
-    _, found, below = location.rpartition(f"/{ARTIFACTS}")
-    return root + below if found and (not below or below.startswith("/")) else location
+    _, separator, below = location.rpartition(f"/{ARTIFACTS}")
+    return root + below if separator and (not below or below.startswith("/")) else location
 
 
 def check(uri: str) -> None:

@@ -14,7 +14,7 @@ from medseg.io import scans
 
 
 def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
-    """Print a verdict for every case that a recipe finds in `folder`, or for every file without one."""
+    """Print a result for every case that a recipe finds in `folder`, or for every file without one."""
     if not folder.is_dir():
         raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name a folder of scans")
     if recipe_name is None:
@@ -38,7 +38,7 @@ def run(folder: Path, recipe_name: str | None, say: Reporter) -> ExitCode:
 
 
 def _undescribed(folder: Path, say: Reporter) -> list[list[Finding]]:
-    """Without a recipe: every file by itself, and how the folder looks to `medseg init`."""
+    """Check every file by itself, without a recipe, and say what `medseg init` makes of the folder."""
     tree = tree_of(folder)
     if tree.unit == "px":
         contents = layouts.find(folder)

@@ -1,4 +1,4 @@
-"""The training that stands in a fold's folder: is it the one asked for, and if not, what has changed.
+"""The training that is in a fold's folder, compared with the one asked for.
 
 A training with other settings or data is never gone on with and never deleted: it is refused, or moved aside
 when the user asks for that.
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg import files
-from medseg.config.recipe import Recipe
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, some
 from medseg.ingest.splits import SplitRow
 from medseg.train import state
 from medseg.train.fit import BEST, HISTORY, LAST
@@ -39,7 +38,7 @@ _MOST_NAMED = 6
 
 
 def recipe_settings(training: FoldTraining) -> dict[str, Any]:
-    """Give what of the recipe decides the weights, by key (`train.lr`)."""
+    """Give the recipe's settings that decide the weights, by key (`train.lr`)."""
     recipe = training.recipe
     parts: dict[str, Any] = {
         "sampling": recipe.sampling.used(),
@@ -53,7 +52,7 @@ def recipe_settings(training: FoldTraining) -> dict[str, Any]:
 
 
 def all_settings(training: FoldTraining) -> dict[str, Any]:
-    """Give those of the recipe, and the fold's cases by the hash of their records."""
+    """Give :func:`recipe_settings`, and the fold's cases by the hash of their records."""
     settings = {**recipe_settings(training), "fold": training.fold}
     if training.recipe.data.void and training.recipe.loss.class_weights == "median_frequency":
         # Void counts in them, not in the records
@@ -121,7 +120,7 @@ def require_unseen(work: Work, rows: Sequence[SplitRow]) -> None:
         tested = {row.case for row in rows if row.role == "test" and str(row.fold) == fold}
         for name in _CASES:
             if seen := sorted(tested & settings.get(name, {}).keys()):
-                details = f"test cases that were {name} of this network: {_listed(seen)}"
+                details = f"test cases that were {name} of this network: {some(seen)}"
                 how_to_fix = "put the splits back and run medseg ingest, or train again with the new ones"
                 raise MedsegError(Code.SETTINGS_CHANGED, path.parent, details, how_to_fix)
 
@@ -210,12 +209,7 @@ def _changed_cases(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     }
     if not any(changes.values()):
         return "in another order"
-    return ", ".join(f"{_listed(names)} {change}" for change, names in changes.items() if names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    return ", ".join(f"{some(names, _MOST_NAMED)} {change}" for change, names in changes.items() if names)
 
 
 def _in_words(value: Any) -> str:
@@ -260,8 +254,3 @@ def _free_name(folder: Path) -> Path:
     while (name := folder.with_name(f"{folder.name}_{number}")).exists():
         number += 1
     return name
-
-
-def trainings_begun(recipe: Recipe, work: Work) -> list[int]:
-    """Folds of the recipe that have a training in the work folder."""
-    return [fold for fold in work.begun_folds if fold < recipe.data.n_folds()]

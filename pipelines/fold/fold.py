@@ -29,7 +29,7 @@ from pipelines.workfolder import Work, member_name
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """A fold of a recipe in a work folder; with a network a plane, one ``plane`` by a recipe of its own.
+    """One training of a recipe: a fold, or with one network per plane a fold along one ``plane``.
 
     ``prepared`` are the work folder's cases, shared by the trainings of a command; they do not travel to
     other processes: ``replace(training, prepared=None)`` does.
@@ -65,12 +65,12 @@ class FoldTraining:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the weights, by key."""
+        """The settings that decide the weights, by key."""
         return earlier.all_settings(self)
 
     @property
     def key(self) -> str:
-        """The hash of everything that decides the weights."""
+        """The hash of all settings that decide the weights."""
         return files.sha256_of_value(self.settings)
 
     @property
@@ -133,7 +133,7 @@ class FoldTraining:
 def fold_trainings(
     recipe: Recipe, work: Work, fold: int, prepared: PreparedCases | None = None
 ) -> Iterator[FoldTraining]:
-    """Give all trainings of a fold: one, or one a plane, each as by the recipe of that plane alone."""
+    """Give all trainings of a fold: one, or one per plane, each as by the recipe of that plane alone."""
     if recipe.sampling.plane_networks == "shared":
         yield FoldTraining(recipe, work, fold, prepared=prepared)
         return

@@ -62,7 +62,7 @@ def init_source(part: recipe.Network, name: str, folder: Path) -> InitSource | N
 
 
 def settings(part: recipe.Network, name: str, folder: Path) -> dict[str, Any]:
-    """Give what of the network's part decides a member's weights: content, wherever its files lie."""
+    """Give the network's settings that decide a member's weights: files by content, wherever they lie."""
     values: dict[str, Any] = {"name": part.name, "keywords": part.keywords}
     source = init_source(part, name, folder)
     if source is not None:
@@ -148,7 +148,7 @@ def load_initial(network: Network, part: recipe.Network, work: Work, name: str) 
 def _is_past(part: recipe.Network, name: str, folder: Path) -> bool:
     """True if the training in a folder began as this network does, and has a checkpoint or an end."""
     note = _read_note(folder)
-    if note is None or not any((folder / made).is_file() for made in (LAST, DONE)):
+    if note is None or not any((folder / name).is_file() for name in (LAST, DONE)):
         return False
     return bool(note["network"] == settings(part, name, folder))
 

@@ -144,7 +144,7 @@ def _heads(network: nn.Module, patches: Tensor) -> Sequence[Tensor]:
 
 
 def _heads_on_cpu(recipe: Recipe, channels: int, shape: tuple[int, ...]) -> Sequence[Tensor]:
-    """The same step for real, as not every operation knows the meta device. Raises KEYWORD_INVALID."""
+    """Try the step on the CPU: not every operation supports the meta device. Raises KEYWORD_INVALID."""
     try:
         return _heads(build_network(recipe, channels).train(), torch.zeros(shape))
     except MedsegError:

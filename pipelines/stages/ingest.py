@@ -13,7 +13,7 @@ from medseg import files
 from medseg.classes import ClassList
 from medseg.config.data import RandomSplit
 from medseg.config.recipe import Preprocess, Recipe
-from medseg.errors import Code, Finding, MedsegError, refusal
+from medseg.errors import Code, Finding, MedsegError, refusal, some
 from medseg.infer import results
 from medseg.ingest import checks, layouts, mask_files, quarantine, splits
 from medseg.ingest import palettes as palette_checks
@@ -90,7 +90,7 @@ def _compare_names(job: Job, contents: FolderContents) -> None:
     pairs = splits.names_on_both_sides(splits.read(job.work.ingest / "splits.csv"))
     if not pairs:
         return
-    shown = quarantine.some([f"{one} and {other}" for one, other in pairs])
+    shown = some([f"{one} and {other}" for one, other in pairs])
     details = f"{len(pairs)} pairs of cases look like one subject's but are on different sides: {shown}"
     how_to_fix = "name the subjects by data.subject, {subject} in the patterns, or a table"
     if job.strict:
@@ -187,9 +187,7 @@ def _must_add_up(
     inputs = sorted([c.name for c in contents.cases] + [s.case for s in contents.strays])
     rows = sorted(row["case"] for row in (*cases, *excluded))
     if lost or inputs != rows:
-        details = (
-            f"{len(lost)} scans in no row{': ' if lost else ''}{quarantine.some([str(p) for p in lost])}"
-        )
+        details = f"{len(lost)} scans in no row{': ' if lost else ''}{some([str(p) for p in lost])}"
         details += f"; {len(inputs)} inputs, {len(cases)} usable + {len(excluded)} excluded"
         raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", details, "please report this with medseg.log")
 
@@ -211,7 +209,7 @@ def _split(
     except MedsegError as error:
         if not excluded:
             raise
-        f, named = error.finding, quarantine.some([f"{row['case']} ({row['code']})" for row in excluded])
+        f, named = error.finding, some([f"{row['case']} ({row['code']})" for row in excluded])
         raise MedsegError(f.code, f.where, f"{f.details}; excluded: {named}", f.how_to_fix) from error
 
 
@@ -235,7 +233,7 @@ def _say_unused(job: Job, all_splits: Splits) -> None:
     }
     for what, names in groups.items():
         if names:
-            job.say.line(f"  {what}: {quarantine.some(names)}")
+            job.say.line(f"  {what}: {some(names)}")
 
 
 def _dataset(

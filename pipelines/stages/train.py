@@ -1,4 +1,4 @@
-"""Train: each fold asked for, resumed where it stands; then the model folder with all folds' members."""
+"""Train: each fold asked for, resumed where it stopped; then the model folder with all folds' members."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def run(job: Job) -> None:
             k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "confidence_map")
         },
     }
-    made = [job.work.model / "model.json"]
-    begun = [training for training in trainings if not earlier.is_done(training)]
+    outputs = [job.work.model / "model.json"]
+    unfinished = [training for training in trainings if not earlier.is_done(training)]
     for training in trainings:
-        if training not in begun:
+        if training not in unfinished:
             earlier.record(training)  # keys that changed without changing the arrays
-    with job.stage("train", VERSION, used, made) as must_run:
+    with job.stage("train", VERSION, used, outputs) as must_run:
         if must_run:
-            for training in begun:
+            for training in unfinished:
                 _require_labels(job, training)
-            for training in begun:
+            for training in unfinished:
                 _train(job, training)
-            made += _export(job, trainings)
+            outputs += _export(job, trainings)
     for training in trainings:
         if job.tracked.lacks(training.fold, training.plane):
             _log_again(job, training)
@@ -88,8 +88,8 @@ def _without_others(job: Job, trainings: Sequence[FoldTraining]) -> list[FoldTra
     others = [training for training in trainings if earlier.other(training)]
     initial_weights.require(job.recipe, job.work, [training.member for training in others])
     for training in others:
-        if found := earlier.other(training):  # one move may take the networks of several planes
-            place = earlier.move_aside(training, found)
+        if other := earlier.other(training):  # one move may take the networks of several planes
+            place = earlier.move_aside(training, other)
             job.say.line(f"  {training.title}: the earlier training is kept in {place}")
     return [replace(training) for training in trainings]
 
@@ -140,7 +140,7 @@ def _train(job: Job, training: FoldTraining) -> None:
 
 
 def _move_other_planes_aside(job: Job, training: FoldTraining) -> None:
-    """Of a fold with a network a plane, keep only the folders of the recipe's planes in place."""
+    """Keep in place only the folders of the recipe's planes, of a fold with one network per plane."""
     whole, planes = job.work.train(training.fold), job.recipe.sampling.planes
     if training.plane is None or not whole.is_dir():
         return
@@ -290,7 +290,7 @@ def _data_set(job: Job, fold: int) -> DataSet:
 
 
 def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
-    """Make every fold whose weights are of the present training a member of `W/model`, or one a plane.
+    """Make every fold whose weights are of the present training a member of `W/model`, or one per plane.
 
     Give the files that must stay: its weights, and those of the trainings that it was made from.
     """
@@ -300,7 +300,9 @@ def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
     planes: dict[str, Plane] = {}
     exported: list[FoldTraining] = []
     prepared = trainings[0].prepared
-    for fold in earlier.trainings_begun(job.recipe, job.work):
+    for fold in range(job.recipe.data.n_folds()):
+        if not job.work.train(fold).is_dir():
+            continue
         of_fold = [t for t in trainings if t.fold == fold]
         of_fold = of_fold or list(fold_trainings(job.recipe, job.work, fold, prepared))
         if not all(earlier.is_done(training) for training in of_fold):
