@@ -233,3 +233,16 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+class StorageError(Exception):
+    """An error of whatever keeps a store's files; its cause is the library's own."""
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """Turn any exception into StorageError: libraries of clouds raise types of their own, or are absent."""
+    try:
+        yield
+    except Exception as error:
+        raise StorageError(reason(error)) from error

@@ -21,8 +21,9 @@ from typing import Any, Literal
 import medseg
 from medseg.grid import Array
 from medseg.tracking import store
-from medseg.tracking.buffered_client import UNSENT, BufferedClient, storing
+from medseg.tracking.buffered_client import UNSENT, BufferedClient
 from medseg.tracking.names import metric_name
+from medseg.tracking.store import storing
 from medseg.tracking.system_metrics import PREFIX, Sampler
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]

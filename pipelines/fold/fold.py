@@ -20,10 +20,9 @@ from medseg.model.description import Description
 from medseg.networks.contract import Network
 from medseg.train.fit import LAST
 from medseg.train.plan import FitPlan
-from pipelines.fold import data, earlier, initial_weights, model_spec, plan
+from pipelines.fold import data, initial_weights, model_spec, plan, settings
 from pipelines.fold.data import Batches, FoldCases, PreparedCases
 from pipelines.fold.network import build_network, network_without_weights
-from pipelines.fold.whole_volumes import validator
 from pipelines.workfolder import Work, member_name
 
 
@@ -66,7 +65,12 @@ class FoldTraining:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The settings that decide the weights, by key."""
-        return earlier.all_settings(self)
+        return self.recipe_settings | settings.of_cases(self.recipe, self.fold, self.cases)
+
+    @property
+    def recipe_settings(self) -> dict[str, Any]:
+        """Those of the settings that need no cases."""
+        return settings.of_recipe(self.recipe, self.member, self.folder)
 
     @property
     def key(self) -> str:
@@ -112,7 +116,7 @@ class FoldTraining:
         return description.model_copy(update=known)
 
     def arguments(self, network: Network | None = None) -> dict[str, Any]:
-        """Make the arguments of :func:`medseg.train.fit.fit`, but for `on_step`.
+        """Make the arguments of :func:`medseg.train.fit.fit`, but for `on_step` and `validate`.
 
         Without `network`, the initial one is built.
         """
@@ -125,7 +129,6 @@ class FoldTraining:
             "loss": losses.build(self.recipe.loss.name, weights, **self.recipe.loss.keywords),
             "plan": self.plan,
             "folder": self.folder,
-            "validate": validator(self) if self.cases.validation else None,
             "augment": self.batches.augment,
         }
 

@@ -12,7 +12,8 @@ from typing import Any
 from medseg import files
 from medseg.classes import ClassList
 from medseg.config.data import RandomSplit
-from medseg.config.recipe import Preprocess, Recipe
+from medseg.config.recipe import Recipe
+from medseg.config.sections import Preprocess
 from medseg.errors import Code, Finding, MedsegError, refusal, some
 from medseg.infer import results
 from medseg.ingest import checks, layouts, mask_files, quarantine, splits

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from medseg.ingest.splits import SplitRow
 from medseg.model import domain
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
+from medseg.networks.contract import Network
 from medseg.tracking import pyfunc
 from medseg.tracking.tracker import DataSet, Run
 from medseg.train.fabric import compile_problem
@@ -35,7 +37,7 @@ from pipelines.fold import best_weights, data, earlier, initial_weights
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.fold.validation import DICE, OVER_SET, absent_classes
-from pipelines.fold.whole_volumes import draw_overlay, overlay_path
+from pipelines.fold.whole_volumes import draw_overlay, overlay_path, validator
 from pipelines.job import Job
 from pipelines.tracking import MOST_CHARTED
 from pipelines.workfolder import DONE
@@ -150,10 +152,15 @@ def _move_other_planes_aside(job: Job, training: FoldTraining) -> None:
             job.say.line(f"  fold {training.fold}, {plane}: the earlier training is kept in {place}")
 
 
+def _arguments(training: FoldTraining, network: Network | None = None) -> dict[str, Any]:
+    """Make the arguments of :func:`medseg.train.fit.fit`, but for `on_step`."""
+    return {**training.arguments(network), "validate": validator(training)}
+
+
 def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
     """Say what is planned, then train, here or in several processes."""
     network, source = training.initial_network()
-    arguments, plan = training.arguments(network), training.plan
+    arguments, plan = _arguments(training, network), training.plan
     _say_plan(job, training, arguments, source)
     with job.say.progress("training", plan.steps) as bar:
         speed = _Speed(training.recipe.train.batch)
@@ -163,7 +170,7 @@ def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
 
         if plan.processes > 1:
             fresh = replace(training, prepared=None)  # open arrays do not travel
-            yield from fit_in_processes(fresh.arguments, plan.processes, on_step)
+            yield from fit_in_processes(partial(_arguments, fresh), plan.processes, on_step)
         else:
             yield from fit(**arguments, on_step=on_step)
 

@@ -10,7 +10,7 @@ import yaml
 
 from medseg.config import load
 from medseg.config.load import RecipeError
-from medseg.config.recipe import Predict
+from medseg.config.sections import Predict
 
 REGIONS: dict[str, Any] = {
     "name": "r",
