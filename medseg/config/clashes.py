@@ -59,6 +59,11 @@ def _prediction(recipe: Sections) -> Iterator[Clash]:
         details = f"several scales or flips in mode {predict.mode}"
         keys = ("predict.scales", "predict.flip", "predict.mode")
         yield Clash(keys, details, "set predict.mode to dense or gaussian")
+    if predict.flip and not any(flip_axis("left_right", plane) for plane in recipe.sampling.planes):
+        details = "left and right lie in no sagittal slice"
+        yield Clash(
+            ("predict.flip", "sampling.plane"), details, "leave predict.flip out, or take another plane"
+        )
     if unknown := [name for name in recipe.report.explain if name not in names]:
         how_to_fix = f"name some of {', '.join(names)}"
         yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", how_to_fix)
