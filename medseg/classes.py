@@ -103,39 +103,20 @@ class ClassList:
         if reserved := [name for name in names if name.strip().casefold() in RESERVED_NAMES]:
             how_to_fix = "rename it: tables and charts have a row of that name for the mean over classes"
             raise ClassListError("classes", f"a class named {reserved[0]!r}", how_to_fix)
+        if unclear := [name for name in names if not name.strip() or not name.isprintable()]:
+            how_to_fix = "give it a name of printable characters"
+            raise ClassListError("classes", f"a class named {unclear[0]!r}", how_to_fix)
         if self.multilabel:
             _check_mask_names(names)
         else:
-            self._check_values(names)
-        known = self._by_value()
+            _check_values(self, names)
+        known = _by_value(self)
         if both := sorted(set(self.void_values) & set(known)):
             raise ClassListError("void", f"the void value {both[0]} is also a class", "use another value")
         used = {*known, *self.void_values}
         if wrong := [pair for pair in self.merged if pair[0] in used or pair[1] not in known]:
             details = f"value {wrong[0][0]} cannot be merged into {wrong[0][1]}"
             raise ClassListError("merge", details, "merge a value that is no class's into one that is")
-
-    def _check_values(self, names: list[str]) -> None:
-        values = [c.value for c in self.classes]
-        colours = [*(c.colour for c in self.classes), *self.void_colours]
-        if twice := _twice(values) or _twice(names):
-            raise ClassListError("classes", f"two classes are {twice[0]!r}", "keep one, or rename it")
-        if not 2 <= len(values) <= VOID:
-            details = f"{len(values)} class{'' if len(values) == 1 else 'es'}"
-            raise ClassListError("classes", details, f"list 2 to {VOID}, the background among them")
-        if beyond := [v for v in (*values, *self.void_values) if not -_LIMIT <= v < _LIMIT]:
-            part: ListPart = "classes" if beyond[0] in values else "void"
-            raise ClassListError(part, f"value {beyond[0]} is beyond 32 bits", "use smaller label values")
-        if self.label_form == "colours" and (shared := _twice(colours)):
-            details = f"two classes, or one and void, share the colour {list(shared[0])}"
-            raise ClassListError("classes", details, "classes written by their colours need one each")
-        if self.void_colours and not self.void_values:
-            raise ClassListError(
-                "void_colours", "no void value", "name the value that stands for them in void"
-            )
-        if self.label_form == "above" and len(values) != 2:
-            details = f"a threshold tells two classes apart, the list has {len(values)}"
-            raise ClassListError("label_form", details, "list two classes, or write labels by values")
 
     @classmethod
     def from_names(
@@ -216,12 +197,6 @@ class ClassList:
         """True where index 0 is no foreground: the background, or outside of all masks."""
         return self.background or self.multilabel
 
-    def _by_value(self) -> dict[int, int]:
-        """Map file value → index, void left out; a mask's own file has 0 and 1."""
-        if self.multilabel:
-            return dict(self.file_values or ((0, 0), (1, 1)))
-        return {c.value: i for i, c in enumerate(self.classes)}
-
     def holds(self, indices: Array, index: int) -> Array:
         """Mark (bool, same shape) the indices of a class, or those inside a mask; void is in neither."""
         if not self.multilabel:
@@ -244,7 +219,7 @@ class ClassList:
         Raises LABEL_VALUE_UNKNOWN naming the values that are not in the list.
         """
         present = np.unique(values)
-        known = self._by_value()
+        known = _by_value(self)
         known |= dict.fromkeys(self.void_values, VOID)
         known |= {value: known[into] for value, into in self.merged}
         unknown = [int(v) for v in present if int(v) not in known]
@@ -253,7 +228,7 @@ class ClassList:
                 Code.LABEL_VALUE_UNKNOWN,
                 where,
                 f"value {', '.join(map(str, unknown[:8]))} beside the class list's {sorted(known)}",
-                self._how_to_fix_values(unknown),
+                _how_to_fix_values(self, unknown),
             )
         lookup = np.array([known[int(v)] for v in present], dtype=np.uint8)
         if len(present) == 1:
@@ -264,13 +239,6 @@ class ClassList:
         table = np.zeros(high - low + 1, dtype=np.uint8)
         table[present.astype(np.int64) - low] = lookup
         return table[values.astype(np.int64, copy=False) - low]
-
-    def _how_to_fix_values(self, unknown: Sequence[int]) -> str:
-        if self.multilabel and not self.file_values:
-            return "make it 1 inside the mask and 0 outside, or name the value in data.void"
-        if all(value < 0 for value in unknown):
-            return "name the value in data.void if it is to be ignored, or add it to data.classes"
-        return "correct the label map or add the value to data.classes"
 
     def to_values(self, indices: Array) -> Array:
         """Turn indices uint8 into file values of the smallest integer type that holds all; 255 into void."""
@@ -299,6 +267,43 @@ class ClassList:
         if any(r.get("multilabel", False) for r in listed):
             return cls(classes, void_values, background=False, multilabel=True)
         return cls(classes, void_values, background=not any(r.get("foreground", False) for r in listed))
+
+
+def _check_values(classes: ClassList, names: list[str]) -> None:
+    """Raise ClassListError unless values, names and colours tell classes that exclude each other apart."""
+    values = [c.value for c in classes.classes]
+    colours = [*(c.colour for c in classes.classes), *classes.void_colours]
+    if twice := _twice(values) or _twice(names):
+        raise ClassListError("classes", f"two classes are {twice[0]!r}", "keep one, or rename it")
+    if not 2 <= len(values) <= VOID:
+        details = f"{len(values)} class{'' if len(values) == 1 else 'es'}"
+        raise ClassListError("classes", details, f"list 2 to {VOID}, the background among them")
+    if beyond := [v for v in (*values, *classes.void_values) if not -_LIMIT <= v < _LIMIT]:
+        part: ListPart = "classes" if beyond[0] in values else "void"
+        raise ClassListError(part, f"value {beyond[0]} is beyond 32 bits", "use smaller label values")
+    if classes.label_form == "colours" and (shared := _twice(colours)):
+        details = f"two classes, or one and void, share the colour {list(shared[0])}"
+        raise ClassListError("classes", details, "classes written by their colours need one each")
+    if classes.void_colours and not classes.void_values:
+        raise ClassListError("void_colours", "no void value", "name the value that stands for them in void")
+    if classes.label_form == "above" and len(values) != 2:
+        details = f"a threshold tells two classes apart, the list has {len(values)}"
+        raise ClassListError("label_form", details, "list two classes, or write labels by values")
+
+
+def _by_value(classes: ClassList) -> dict[int, int]:
+    """Map file value → index, void left out; a mask's own file has 0 and 1."""
+    if classes.multilabel:
+        return dict(classes.file_values or ((0, 0), (1, 1)))
+    return {c.value: i for i, c in enumerate(classes.classes)}
+
+
+def _how_to_fix_values(classes: ClassList, unknown: Sequence[int]) -> str:
+    if classes.multilabel and not classes.file_values:
+        return "make it 1 inside the mask and 0 outside, or name the value in data.void"
+    if all(value < 0 for value in unknown):
+        return "name the value in data.void if it is to be ignored, or add it to data.classes"
+    return "correct the label map or add the value to data.classes"
 
 
 def _background_value(names: Mapping[int, str]) -> int | None:

@@ -1,4 +1,4 @@
-"""What can go wrong, as one exception and one table of codes.
+"""The errors of medseg, as one exception and one table of codes.
 
 Every refusal is a :class:`MedsegError`; every remark about a usable file is a :class:`Finding` with a code
 of :data:`NOTES`. Both say the same four things: the code, where it is, the details, and how to fix it.
@@ -8,7 +8,7 @@ of :data:`NOTES`. Both say the same four things: the code, where it is, the deta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -173,7 +173,7 @@ MEANING: dict[Code, str] = {
     Code.VALUE_RANGE_UNKNOWN: "ImageNet's scaling needs the value of white, which the file does not tell",
     Code.MASK_BELOW_THRESHOLD: "the mask holds values above zero, but none above data.label_form's threshold",
     Code.PALETTE_DIFFERS: "the mask's palette has the set's colours at other indices",
-    Code.UNITS_UNKNOWN: "the header states lengths in a unit that is not known",
+    Code.UNITS_UNKNOWN: "the unit of the header's lengths is not known",
     Code.DATA_FILE_OUTSIDE: "the header names a file of voxels outside its own folder",
     Code.SINGLETON_AXIS: "trailing axes of length one were dropped",
     Code.ZERO_PIXEL_SIZE: "a pixel size of zero stands in the header of an axis that is not used",
@@ -266,7 +266,7 @@ class Finding:
 
     @property
     def is_note(self) -> bool:
-        """Whether the case is used all the same."""
+        """True if the case is used all the same."""
         return self.code in NOTES
 
     def __str__(self) -> str:
@@ -299,3 +299,19 @@ def refusal(findings: Iterable[Finding]) -> MedsegError:
     """The first of a case's findings that excludes it, as an error; there must be one."""
     reason = next(finding for finding in findings if not finding.is_note)
     return MedsegError(reason.code, reason.where, reason.details, reason.how_to_fix)
+
+
+def first_line(error: Exception) -> str:
+    """Shorten an error to its first line of text, or its name where it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def some(items: Sequence[object], most: int = 5) -> str:
+    """Write the first items on one line, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(printable(str(item)) for item in items[:most]) + more
+
+
+def printable(name: str) -> str:
+    """Write a name on one line, whatever characters it holds."""
+    return name if name.isprintable() else ascii(name)[1:-1]

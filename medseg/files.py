@@ -92,8 +92,8 @@ def _remove_abandoned(folder: Path) -> None:
         return
     _cleaned.add(folder)
     for part in folder.iterdir():
-        found = _PART_NAME.fullmatch(part.name)
-        if found is not None and (_is_gone(found[1], int(found[2])) or _age_s(part) > _ABANDONED_S):
+        match = _PART_NAME.fullmatch(part.name)
+        if match is not None and (_is_gone(match[1], int(match[2])) or _age_s(part) > _ABANDONED_S):
             shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Running out of disk space or memory: one rule for each, whoever says it and however."""
+"""Full disks and full memory: one rule for each, whichever library reports it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One short file per stage: they read the recipe, call the library in order, hand numbers to tracking."""
+"""Stages and commands: they read the recipe, call the library in order, and hand numbers to tracking."""

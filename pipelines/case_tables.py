@@ -29,9 +29,11 @@ def label_cell(case: CaseFiles) -> str:
 
 
 def label_stamps(label: LabelFiles | None) -> Any:
-    """Stamps of the label map's file or of each mask's; None if not labelled."""
+    """Cheap signs that a label map, or each mask (of a folder, too), is unchanged; None if not labelled."""
     if label is None or isinstance(label, Path):
-        return None if label is None else label_stamp(label)
+        if label is not None and label.is_dir():
+            return [files.stamp(path) for path in mask_files.files_of(label)]
+        return None if label is None else files.stamp(label)
     return {name: files.stamp(path) for name, path in label.items()}
 
 
@@ -49,13 +51,6 @@ def label_form(data: Data) -> dict[str, Any]:
     if data.regions:
         form["regions"] = data.class_list().file_values
     return form
-
-
-def label_stamp(label: Path) -> Any:
-    """A cheap sign that a label file, or every mask of a folder, is unchanged."""
-    if label.is_dir():
-        return [files.stamp(path) for path in mask_files.files_of(label)]
-    return files.stamp(label)
 
 
 def cases(ingest: Path) -> dict[str, dict[str, str]]:

@@ -52,6 +52,8 @@ def draw(
     scan, _ = read_scan(case_files(row).channels, description)
     volume, _ = prepare(scan, description.preprocessing())
     labels, classes = _labels(volume, network, description, device), description.class_list()
+    several = len(model_folder.read(work.model).description.planes) > 1
+    plane_shown = f", {plane} plane alone" if several else ""
     thresholds, figures = description.mask_thresholds(), {}
     for name, index in indices.items():
         predicted = plane_view(classes.holds(labels, index), plane)
@@ -64,15 +66,9 @@ def draw(
             where = f"{plane} {at}" if colours is None else ""
             slices.append(GradCamSlice(where, grey, heat, predicted[at], pixel, colours))
         path = work.report / f"explain_{joined([quote(case, safe=_PLAIN), quote(name, safe=_PLAIN)])}.png"
-        files.write_bytes(path, gradcam_figure(_title(work, case, name, layer, plane), slices))
+        files.write_bytes(path, gradcam_figure(f"{case}: {name}, layer {layer}{plane_shown}", slices))
         figures[name] = path
     return figures
-
-
-def _title(work: Work, case: str, name: str, layer: str, plane: Plane) -> str:
-    """The title of a figure; for a model of several planes it says which one is shown."""
-    several = len(model_folder.read(work.model).description.planes) > 1
-    return f"{case}: {name}, layer {layer}" + (f", {plane} plane alone" if several else "")
 
 
 def _row(work: Work, case: str) -> dict[str, str]:

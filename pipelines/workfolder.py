@@ -16,40 +16,43 @@ DONE = "done.json"
 
 
 @dataclass(frozen=True)
+class _Below:
+    """A file or folder of this name in the work folder."""
+
+    name: str
+
+    def __get__(self, work: Work, owner: type[Work]) -> Path:
+        return work.root / self.name
+
+
+@dataclass(frozen=True)
 class Work:
     """Names of everything in a work folder."""
 
     root: Path
 
-    @property
-    def recipe(self) -> Path:
-        """The recipe as resolved."""
-        return self.root / "recipe.yaml"
-
-    @property
-    def log(self) -> Path:
-        """The log file, with tracebacks."""
-        return self.root / "medseg.log"
-
-    @property
-    def ingest(self) -> Path:
-        """cases.csv, quarantine.csv, dataset.json, splits.csv."""
-        return self.root / "ingest"
-
-    @property
-    def prepared(self) -> Path:
-        """One folder of arrays per case."""
-        return self.root / "prepared"
-
-    @property
-    def tracking(self) -> Path:
-        """The note of the MLflow run that logs this folder's training."""
-        return self.root / "tracking.json"
-
-    @property
-    def tracked_folds(self) -> Path:
-        """The note of each fold's MLflow run, where a recipe has several trainings."""
-        return self.root / "tracking_folds.json"
+    recipe = _Below("recipe.yaml")
+    """The recipe as resolved."""
+    log = _Below("medseg.log")
+    """The log file, with tracebacks."""
+    ingest = _Below("ingest")
+    """cases.csv, quarantine.csv, dataset.json, splits.csv."""
+    prepared = _Below("prepared")
+    """One folder of arrays per case."""
+    tracking = _Below("tracking.json")
+    """The note of the MLflow run that logs this folder's training."""
+    tracked_folds = _Below("tracking_folds.json")
+    """The note of each fold's MLflow run, where a recipe has several trainings."""
+    weights = _Below("weights")
+    """Weight files that the recipe names by URL."""
+    model = _Below("model")
+    """The exported model folder."""
+    predictions = _Below("predictions")
+    """Label maps of cases predicted once."""
+    evaluation = _Below("evaluation")
+    """scores.csv, summary.json, confusion.csv."""
+    report = _Below("report")
+    """report.html."""
 
     def train(self, fold: int, plane: Plane | None = None) -> Path:
         """The folder of one fold's checkpoints and history, or of one per plane."""
@@ -62,50 +65,19 @@ class Work:
         paths = sorted(self.root.glob("train/**/history.csv"))
         return {path.parent.relative_to(self.root / "train").as_posix(): path for path in paths}
 
-    @property
-    def begun_folds(self) -> list[int]:
-        """Folds that have a training here, finished or not, in order."""
-        folders = (self.root / "train").iterdir() if (self.root / "train").is_dir() else ()
-        return sorted(int(path.name) for path in folders if path.is_dir() and path.name.isdigit())
-
     def move_training_aside(self, fold: int, plane: Plane | None = None) -> Path:
         """Rename the folder of a training to a free name in `train_old/`, and give that."""
         folder = self.train(fold, plane)
         name = folder.relative_to(self.root / "train").as_posix().replace("/", "_")
         numbers = (n for n in count(1) if not (self.root / "train_old" / f"{name}-{n}").exists())
-        aside = self.root / "train_old" / f"{name}-{next(numbers)}"
-        aside.parent.mkdir(exist_ok=True)
-        folder.rename(aside)
-        return aside
-
-    @property
-    def weights(self) -> Path:
-        """Weight files that the recipe names by URL."""
-        return self.root / "weights"
-
-    @property
-    def model(self) -> Path:
-        """The exported model folder."""
-        return self.root / "model"
-
-    @property
-    def predictions(self) -> Path:
-        """Label maps of cases predicted once."""
-        return self.root / "predictions"
+        new_folder = self.root / "train_old" / f"{name}-{next(numbers)}"
+        new_folder.parent.mkdir(exist_ok=True)
+        folder.rename(new_folder)
+        return new_folder
 
     def fold_predictions(self, fold: int, folds: int) -> Path:
         """Label maps of one fold's labelled cases; a folder of its own when several folds are trained."""
         return self.predictions / f"fold{fold}" if folds > 1 else self.predictions
-
-    @property
-    def evaluation(self) -> Path:
-        """scores.csv, summary.json, confusion.csv."""
-        return self.root / "evaluation"
-
-    @property
-    def report(self) -> Path:
-        """report.html."""
-        return self.root / "report"
 
     def stage_folder(self, stage: str) -> Path:
         """The folder of a stage's stage.json."""

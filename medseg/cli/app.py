@@ -37,7 +37,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="a.b=c", help="Override a key of the recipe; repeatable."),
 ]
 FoldChoice = Annotated[
-    str | None, typer.Option("--fold", metavar="K|all", help="The fold to train, or all; default 0.")
+    str | None, typer.Option("--fold", metavar="K|all", help="The fold of the splits, or all; default 0.")
 ]
 Overwrite = Annotated[
     bool,

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, one line instead of a traceback, the command that resumes."""
+"""Ends of commands: exit codes, one line instead of a traceback, the command that resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medseg.redaction import redact_text
 from medseg.resources import is_disk_full, is_out_of_memory
 
 _EXTRA_PACKAGES = {
-    "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn"),
+    "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn", "skimage"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "dicom": ("pydicom", "highdicom", "gdcm"),
 }
@@ -90,9 +90,8 @@ def _error(error: Exception) -> int:
     path = getattr(error, "filename2", None) or getattr(error, "filename", None)
     where = Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None
     if is_disk_full(error, where or (log_file[0] if log_file else Path.cwd() / "medseg")):
-        _say(
-            f"{Code.DISK_FULL} {where or 'disk'}: no space is left; free some and run the same command again"
-        )
+        place = where or (log_file[0].parent if log_file else "disk")
+        _say(f"{Code.DISK_FULL} {place}: no space is left; free some and run the same command again")
         return ExitCode.FAULT
     if isinstance(error, OSError) and error.errno in _WRONG_PATH and where is not None:
         _say(f"{Code.USAGE} {where}: {error.strerror}; {_WRONG_PATH[error.errno]}")

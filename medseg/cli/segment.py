@@ -50,14 +50,15 @@ def segment(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Segment scans or images with a trained model. Run again, it skips what is done.
+    """Segment scans or images with a trained model. A second run skips what is done.
 
     Writes `OUT/<case>.nii.gz` in the scan's native space (`<case>.png` for an image), `<case>.json`,
     `labels.json`, `summary.csv`, `quarantine.csv` and `run.json`.
 
     A case is named after the folders below IN and its file, joined by underscores: `IN/p1/anat/T1.nii.gz`
-    becomes `p1_anat_T1`, and where names have underscores themselves, `IN/sub_1/T1.nii.gz` becomes
-    `sub_1__T1`. A file given by name keeps its own name. Two inputs of one name are excluded.
+    becomes `p1_anat_T1`; where a name contains underscores itself, two of them join the parts:
+    `IN/sub_1/T1.nii.gz` becomes `sub_1__T1`. A file that is given by itself keeps its name. Two inputs that
+    would get the same name are both excluded.
 
     DICOM exports (folders of any depth, zip archives) are taken too: each volume of a series is a case under
     a pseudonym; beside its label map lie `<case>.seg.dcm` (DICOM SEG) and `<case>.sr.dcm` (volumes). Only
@@ -66,9 +67,9 @@ def segment(
     A scan unlike those that the model was trained on is excluded (`OUT_OF_DOMAIN`) unless --accept-domain is
     given.
 
-    A model with several channels takes files named `<case>_<channel>`. An earlier result is never deleted
-    because its scan cannot be used now. One command at a time writes to OUT. Exit code 3: some inputs were
-    excluded (see `quarantine.csv`).
+    A model with several channels takes files named `<case>_<channel>`. An earlier result is kept even if
+    its scan cannot be used any more. Only one command at a time may write to OUT. Exit code 3: some inputs
+    were excluded (see `quarantine.csv`).
     """
     from pipelines.commands import segment as pipeline
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from medseg import losses
-from medseg.config.section import Clash
+from medseg.config.base import Clash
+from medseg.config.data import Data
+from medseg.config.sections import Loss, Predict, Sections
 from medseg.ingest.imagesets import ImageSet
 from medseg.io import scans
 from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, flip_axis
 
-if TYPE_CHECKING:
-    from medseg.config.data import Data
-    from medseg.config.recipe import Loss, Predict, Recipe
-
 _MASK_KEYS = ("data.classes", "data.regions", "data.masks")
 
 
-def clashes(recipe: Recipe) -> Iterator[Clash]:
+def clashes(recipe: Sections) -> Iterator[Clash]:
     """All clashes of a recipe: in its losses and training, in its predictions, for images, masks, planes."""
     yield from _training(recipe)
     yield from _prediction(recipe)
@@ -31,7 +29,7 @@ def clashes(recipe: Recipe) -> Iterator[Clash]:
     yield from _flips(recipe)
 
 
-def _training(recipe: Recipe) -> Iterator[Clash]:
+def _training(recipe: Sections) -> Iterator[Clash]:
     weights, n_classes, train = recipe.loss.class_weights, len(recipe.data.class_list()), recipe.train
     if isinstance(weights, tuple) and len(weights) != n_classes:
         details = f"{len(weights)} values for {n_classes} classes"
@@ -46,7 +44,7 @@ def _training(recipe: Recipe) -> Iterator[Clash]:
         yield Clash(("train.precision", "train.device"), "fp16 on a cpu", "use fp32 or bf16")
 
 
-def _prediction(recipe: Recipe) -> Iterator[Clash]:
+def _prediction(recipe: Sections) -> Iterator[Clash]:
     predict, names = recipe.predict, recipe.data.class_list().names
     window, stride = predict.window or recipe.sampling.window, predict.stride
     in_windows = predict.mode in ("vote", "gaussian")
@@ -61,12 +59,17 @@ def _prediction(recipe: Recipe) -> Iterator[Clash]:
         details = f"several scales or flips in mode {predict.mode}"
         keys = ("predict.scales", "predict.flip", "predict.mode")
         yield Clash(keys, details, "set predict.mode to dense or gaussian")
+    if predict.flip and not any(flip_axis("left_right", plane) for plane in recipe.sampling.planes):
+        details = "left and right lie in no sagittal slice"
+        yield Clash(
+            ("predict.flip", "sampling.plane"), details, "leave predict.flip out, or take another plane"
+        )
     if unknown := [name for name in recipe.report.explain if name not in names]:
         how_to_fix = f"name some of {', '.join(names)}"
         yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", how_to_fix)
 
 
-def _images(recipe: Recipe) -> Iterator[Clash]:
+def _images(recipe: Sections) -> Iterator[Clash]:
     """Keys for images; a recipe without channels may get three colours from its layout."""
     preprocess, n_channels, depth = recipe.preprocess, len(recipe.data.channels), recipe.sampling.depth
     if preprocess.spacing_px is not None and preprocess.spacing_mm is not None:
@@ -95,7 +98,7 @@ def _exclusive_classes(loss: Loss, predict: Predict) -> Iterator[Clash]:
         yield Clash(("predict.thresholds", *_MASK_KEYS), details, how_to_fix)
 
 
-def _masks(recipe: Recipe) -> Iterator[Clash]:
+def _masks(recipe: Sections) -> Iterator[Clash]:
     """Keys for classes that exclude each other in a recipe of overlapping masks."""
     data, loss, predict = recipe.data, recipe.loss, recipe.predict
     key = "data.masks" if data.masks else "data.regions"
@@ -149,7 +152,7 @@ def _regions(data: Data) -> Iterator[Clash]:
             yield Clash(("data.regions", "data.classes"), details, how_to_fix)
 
 
-def _planes(recipe: Recipe) -> Iterator[Clash]:
+def _planes(recipe: Sections) -> Iterator[Clash]:
     sampling = recipe.sampling
     if len(sampling.planes) == 1:
         if sampling.plane_networks == "separate":
@@ -165,7 +168,7 @@ def _planes(recipe: Recipe) -> Iterator[Clash]:
         yield Clash(("sampling.plane", "preprocess.spacing_px"), details, "take axial for images")
 
 
-def _flips(recipe: Recipe) -> Iterator[Clash]:
+def _flips(recipe: Sections) -> Iterator[Clash]:
     """Flips that lie in none of the planes, and flips of scans where the data are images, or the reverse."""
     flips, planes, unit = recipe.train.augment.flip, recipe.sampling.planes, _unit(recipe)
     usable = {"mm": SCAN_FLIPS, "px": IMAGE_FLIPS}.get(unit or "", flips)
@@ -180,7 +183,7 @@ def _flips(recipe: Recipe) -> Iterator[Clash]:
         yield Clash(("train.augment.flip", "sampling.plane"), details, f"use {' or '.join(inside)}")
 
 
-def _unit(recipe: Recipe) -> scans.Unit | None:
+def _unit(recipe: Sections) -> scans.Unit | None:
     """Unit of the recipe's data as far as the recipe says it: px for images, mm for scans."""
     data, preprocess = recipe.data, recipe.preprocess
     if data.layout in get_args(ImageSet) or preprocess.spacing_px is not None:

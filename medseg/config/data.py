@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medseg.classes import ClassList, ClassListError
-from medseg.config.section import (
+from medseg.config.base import (
     Above,
     Clash,
     ClashError,

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ValidationError
 from medseg import files
 from medseg.classes import ClassList
 from medseg.config import class_file, renamed
+from medseg.config.base import Clash, ClashError
 from medseg.config.class_file import packaged as packaged
 from medseg.config.data import Data
 from medseg.config.recipe import Recipe
-from medseg.config.section import Clash, ClashError
 from medseg.errors import Code, Finding, MedsegError
 
 SCHEMA = "recipe.schema.json"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from medseg.config.section import Section
+from medseg.config.base import Section
 from medseg.redaction import has_credentials
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from medseg.config.section import Count, Positive, Precision, Section, Share, refusal
+from medseg.config.base import Count, Positive, Precision, Section, Share, refusal
 from medseg.errors import Code
 from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, Flip
 

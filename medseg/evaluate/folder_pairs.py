@@ -97,10 +97,10 @@ def _masks_by_case(folder: Path, masks: Sequence[str]) -> dict[str, dict[str, Pa
 
 
 def _split_mask(stem: str, masks: Sequence[str]) -> tuple[str, str]:
-    """A name without suffix → the case and the mask at its end, empty if none."""
+    """A name without suffix → the case and the longest mask at its end, empty if none."""
     bare = label_names.split_label_ending(stem)[0]
     for name in (stem, bare):  # a mask may itself be called `lesion`
-        for mask in masks:
+        for mask in sorted(masks, key=len, reverse=True):
             if name.endswith(f"_{mask}") and len(name) > len(mask) + 1:
                 return name[: -len(mask) - 1], mask
     return bare, ""

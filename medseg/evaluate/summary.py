@@ -107,7 +107,10 @@ def _summarise_set(rows: Sequence[ScoreRow], seed: int, draws: int) -> dict[str,
         "classes": {
             name: {
                 metric: statistics(
-                    metric, [_scored(r, metric) for r in rows if r.class_name == name], seed, draws
+                    metric,
+                    [(r.case, r.subject, getattr(r, metric)) for r in rows if r.class_name == name],
+                    seed,
+                    draws,
                 )
                 for metric in metrics
             }
@@ -116,10 +119,6 @@ def _summarise_set(rows: Sequence[ScoreRow], seed: int, draws: int) -> dict[str,
         "over_classes": over_classes,
         "over_set": {"BF": over_classes["bf"]["mean"]} if "bf" in metrics else {},
     }
-
-
-def _scored(row: ScoreRow, metric: str) -> Scored:
-    return row.case, row.subject, getattr(row, metric)
 
 
 def _by_case(rows: Sequence[ScoreRow]) -> list[list[ScoreRow]]:

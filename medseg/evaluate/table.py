@@ -55,7 +55,7 @@ class ScoreRow:
     ``size_unit`` (ml or px) without void, and ``size_error_percent``, the relative volume difference, is
     100·(size − reference)/reference. ``bf`` is the boundary F1 of images, 0 to 1. ``hd95_penalised`` and
     ``assd_penalised`` are the distances, or the image's diagonal where the class is in only one of truth and
-    prediction.
+    prediction, or there is no prediction.
     """
 
     fold: int
@@ -112,9 +112,9 @@ def score(
 
     ``truth`` and ``prediction`` are class indices (X, Y, Z) on ``grid``. Void (255) in the truth is left out;
     where the prediction is void, nothing is predicted. ``tolerance`` of the NSD is in the grid's unit,
-    ``bf_tolerance`` a share of the image's diagonal. Without a prediction (None) Dice and IoU are 0 for every
-    class, so that the case stays in every mean. Each of overlapping masks is scored by itself. Raises what
-    :func:`confusion_matrix.confusion` raises.
+    ``bf_tolerance`` a share of the image's diagonal. Without a prediction (None) Dice, IoU and NSD are 0 and
+    distances are penalised for every class, so that the case stays in every mean. Each of overlapping masks
+    is scored by itself. Raises what :func:`confusion_matrix.confusion` raises.
     """
     if classes.multilabel:
         alone = zip(*(_alone(labels, classes) for labels in (truth, prediction)), strict=True)
@@ -210,7 +210,7 @@ def _voxel(grid: Grid) -> float:
 def _missing_row(entry: Entry, name: str, voxels: int, grid: Grid, bf: float | None) -> ScoreRow:
     values = {
         **dict.fromkeys(("precision", "size", "size_error_percent")),
-        **_of_empty(grid, in_one=voxels > 0),
+        **_of_empty(grid, in_one=True),
         "dice": 0.0,
         "iou": 0.0,
         "recall": 0.0 if voxels else None,

@@ -1,4 +1,4 @@
-"""Grad-CAM (Selvaraju et al. 2017) for segmentation: where a layer speaks for a class.
+"""Grad-CAM (Selvaraju et al. 2017) for segmentation: the evidence of a layer for a class.
 
 For the score y, the sum of a class's logits over the pixels that get it (over all where none does), and a
 layer's features A_k (H', W'):

@@ -1,4 +1,4 @@
-"""One case of many: the result that is there is kept, otherwise a new one is made and written.
+"""One case among many: a result that is up to date is kept, otherwise a new one is made and written.
 
 The command `medseg segment`, the predict stage and the MLflow model all go case by case through here.
 """
@@ -33,13 +33,13 @@ Status = Literal["done", "done with note", "skipped", "excluded"]
 class Task:
     """A case to segment: its channels' files by name, and the path that names its result.
 
-    `about` stands in the result's JSON, before what was found.
+    `case_info` comes first in the result's JSON.
     """
 
     case: str
     channels: Mapping[str, Source]
     label: Path
-    about: Mapping[str, Any] = field(default_factory=dict)
+    case_info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def file(self) -> Path:
@@ -84,9 +84,9 @@ def run(
     `load` gives the model, and is called only if it is needed. Raises MedsegError with the case's code; an
     earlier result is then left as it was.
     """
-    found = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
-    if found is not None and dicom_results.are_whole(task.label, found) and _is_accepted(found, settings):
-        return Outcome("skipped", found)
+    cached = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
+    if cached is not None and dicom_results.are_whole(task.label, cached) and _is_accepted(cached, settings):
+        return Outcome("skipped", cached)
     model = load()
     with coded_out_of_memory(task.file, settings.less_memory):
         result = segment(
@@ -96,10 +96,10 @@ def run(
             confidence=settings.confidence,
             accept_domain=settings.accept_domain,
         )
-        about = dict(task.about)
+        case_info = dict(task.case_info)
         if task.series is not None:
-            about |= dicom_results.write(result, task.series, model.description, task.label)
-        metadata = results.write(result, model.description.class_list(), task.label, key, about)
+            case_info |= dicom_results.write(result, task.series, model.description, task.label)
+        metadata = results.write(result, model.description.class_list(), task.label, key, case_info)
     return Outcome("done with note" if result.notes else "done", metadata)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from medseg import files
 from medseg.classes import ClassList
-from medseg.errors import Code, Finding
+from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import label_names
 from medseg.io import nifti, png
 from medseg.volume import Volume
@@ -98,13 +98,13 @@ def metadata_path(label: Path) -> Path:
 
 def metadata_files(folder: Path) -> dict[Path, str]:
     """The JSON files of results below a folder, in order, each with its case."""
-    found = {}
+    cases = {}
     for path in sorted(_finished(folder, "*.json")):
         if not _PROGRAM_FILE.fullmatch(path.stem):
-            found[path] = path.stem
+            cases[path] = path.stem
         elif path.stem.lower().endswith("_case"):
-            found[path] = path.stem[: -len("_case")]
-    return found
+            cases[path] = path.stem[: -len("_case")]
+    return cases
 
 
 def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
@@ -115,6 +115,19 @@ def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
 def files_of(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
     """Every file of a result: its JSON, its label map or masks, its confidence map."""
     return metadata_path(label), *label_files(label, masks), confidence_path(label)
+
+
+def require_own_files(labels: Mapping[Path, str], masks: Sequence[str] = ()) -> None:
+    """Raise DUPLICATE_CASE where the results of two cases would have files of one name.
+
+    `labels` gives the case of each label map's path.
+    """
+    owners: dict[Path, str] = {}
+    for label, case in labels.items():
+        for path in files_of(label, masks):
+            if owners.setdefault(path, case) != case:
+                details = f"cases {owners[path]} and {case} would both have the file {path.name}"
+                raise MedsegError(Code.DUPLICATE_CASE, path.parent, details, "rename one of the cases")
 
 
 def _ending(label: Path) -> str:
@@ -130,12 +143,12 @@ def _finished(folder: Path, pattern: str) -> list[Path]:
 
 
 def write(
-    result: Result, classes: ClassList, label: Path, key: str, about: Mapping[str, Any]
+    result: Result, classes: ClassList, label: Path, key: str, case_info: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write a result's label map, confidence map and JSON together, and give what the JSON holds.
 
     Label maps are NIfTI, or of an image PNG with the classes' colours; confidence maps of images are 16-bit
-    PNG (1 as 65535). `key` is the hash of what the result was made from, `about` stands before the rest in
+    PNG (1 as 65535). `key` is the hash of what the result was made from, `case_info` comes before the rest in
     the JSON. A confidence map that an earlier result left is removed if there is none now. Where writing
     fails, an earlier result stays whole. Raises DISK_FULL.
     """
@@ -154,7 +167,7 @@ def write(
         if result.confidence is not None:
             save = png.write_share if result.confidence.grid.unit == "px" else nifti.write
             save(result.confidence, confidence_path(staged))
-        metadata = {**about, **result.to_json()}
+        metadata = {**case_info, **result.to_json()}
         metadata["seconds"] |= {"write": round(time.monotonic() - started, 2)}
         metadata |= {"made_from": key, "sha256": _sha256(staged, masks)}
         files.write_json(folder / json_path.name, metadata)

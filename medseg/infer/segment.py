@@ -1,4 +1,4 @@
-"""The way of one case: read its channels, prepare them, predict, bring the labels back to the scan's grid."""
+"""One case from its files to its label map: read, prepare, predict, resample back to the scan's grid."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def segment(
 
     def to_scan(array: Array) -> Array:
         """(X, Y, Z) where the labels were decided → (1, X, Y, Z) on the scan's own grid."""
-        return array[None] if grid else geometry.undo(Volume(array[None], record.ready), record).array
+        return array[None] if grid else geometry.undo(Volume(array[None], record.grid), record).array
 
     classes = description.class_list()
     labels = Volume(to_maps(to_scan(prediction.labels)[0], classes), scan.grid, scan.source)

@@ -1,1 +1,1 @@
-"""Paths to cases, or to coded rows."""
+"""The files of a data folder as cases, or as coded reasons why they are none."""

@@ -20,6 +20,8 @@ _SPACE = re.compile(r"_space-([^_]+)")
 _OWN_SPACES = {"orig", "native", "individual", "T1w", "T2w", "FLAIR"}
 _DERIVED = "space|desc|label|res|den|hemi|from|to|mode|atlas|seg|scale|cohort"
 """Entities that only processed files have: a scan of ``space-MNI`` lies on another grid than the raw one."""
+_PROCESSED = re.compile(rf"_(?:{_DERIVED})-.*")
+_BRAIN = re.compile(r"(?<![A-Za-z])brain(?![a-z])")
 
 SUBJECT_FORM = r"sub-[^/_]+"
 CASE_FORM = rf"(?:(?!(?:{_DERIVED})-)[^/_]+)(?:_(?!(?:{_DERIVED})-)[^/_]+)*"
@@ -35,7 +37,10 @@ def is_bids(tree: list[str]) -> bool:
 
 
 def patterns(root: Path, tree: list[str], suffix: str) -> Patterns:
-    """The patterns of the scans, T1w if there are any, and of the label maps that are most surely theirs."""
+    """The patterns of the scans, T1w if there are any, and of the label maps that are most surely theirs.
+
+    Where no scan is raw, those processed in one way are taken, in the scans' own space if there are any.
+    """
     hits = _scans(tree)
     if not hits:
         details = f"bids without scans in {root}/sub-*/anat"
@@ -44,9 +49,12 @@ def patterns(root: Path, tree: list[str], suffix: str) -> Patterns:
     counts = Counter(hit[3] for hit in hits)
     modality = "T1w" if "T1w" in counts else max(counts, key=lambda m: (counts[m], m))
     anat = "anat/" if any(hit[1] for hit in hits) else ""
-    image = f"{{subject}}/**/{anat}{{case}}_{modality}{suffix}"
-    cases = sorted({hit[2] for hit in hits if hit[3] == modality}, key=len, reverse=True)
-    templates = Counter(t for path in tree if (t := _label_template(without_suffix(path), cases)))
+    names = [hit[2] for hit in hits if hit[3] == modality]
+    processing = _processing(names)
+    image = f"{{subject}}/**/{anat}{{case}}{processing}_{modality}{suffix}"
+    cases = sorted({name.removesuffix(processing) for name in names}, key=len, reverse=True)
+    space = _space(processing)
+    templates = Counter(t for path in tree if (t := _label_template(without_suffix(path), cases, space)))
     labels = sorted((_rank(t, modality), -count, t.count("_"), t) for t, count in templates.items())
     label = labels[0][-1] + suffix if labels else None
     return Patterns({modality: image}, label, SUBJECT_FORM, case_form=CASE_FORM)
@@ -61,8 +69,20 @@ def _scans(tree: list[str]) -> list[re.Match[str]]:
     return [h for h in hits if label_rank(h[3]) is None and (h[1] or _SUFFIX.fullmatch(h[3]))]
 
 
-def _label_template(path: str, cases: list[str]) -> str | None:
-    """A label map's path with its subject and case as placeholders, or None for any other file."""
+def _processing(names: list[str]) -> str:
+    """The entities of processing that the scans to take have in their names: none if any scan is raw."""
+    counts = Counter(hit[0] if (hit := _PROCESSED.search(name)) else "" for name in names)
+    return min(counts, key=lambda found: (found != "", _space(found) != "", -counts[found], found))
+
+
+def _space(entities: str) -> str:
+    """The space that a file was brought into; nothing for the scan's own."""
+    hit = _SPACE.search(entities)
+    return hit[1] if hit and hit[1] not in _OWN_SPACES else ""
+
+
+def _label_template(path: str, cases: list[str], space: str) -> str | None:
+    """The path of a label map in ``space``, subject and case as placeholders; None for other files."""
     folder, _, name = path.rpartition("/")
     subject = re.search(r"(?:^|/)(sub-[^/_]+)(/ses-[^/]+)?(?=/|$)", folder)
     hit = _NAME.fullmatch(name)
@@ -72,15 +92,15 @@ def _label_template(path: str, cases: list[str]) -> str | None:
     ending = name[len(case) :]
     if label_rank(ending) is None or _PROBABILITIES.search(ending) or _SUFFIX.fullmatch(_last_word(ending)):
         return None
-    if (space := _SPACE.search(ending)) and space[1] not in _OWN_SPACES:
+    if _space(ending) != space:
         return None
     inner = folder[subject.end() :].lstrip("/")
     start = f"{folder[: subject.start()]}/{{subject}}/**/".lstrip("/")
     return f"{start}{inner}{'/' if inner else ''}{{case}}{ending}"
 
 
-def _rank(template: str, modality: str) -> tuple[bool, bool, int]:
-    """Sureness of a label template; those drawn on another modality or in another space come after."""
+def _rank(template: str, modality: str) -> tuple[bool, bool, int, bool]:
+    """Sureness of a label template; another modality, another space or the whole brain come after."""
     ending = _last(template).removeprefix("{case}")
     modalities = {hit[1] for hit in _MODALITY.finditer(ending)}
     of_suffix = label_rank(_last_word(ending))
@@ -89,6 +109,7 @@ def _rank(template: str, modality: str) -> tuple[bool, bool, int]:
         bool(modalities) and modality not in modalities,
         "_space-" in ending,
         len(LABEL_WORDS) if rank is None else rank,
+        bool(_BRAIN.search(ending)),
     )
 
 

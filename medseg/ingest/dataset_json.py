@@ -53,9 +53,17 @@ def read(root: Path) -> dict[str, Any]:
 
 
 def modalities(dataset: Mapping[str, Any]) -> list[str]:
-    """Names of the channels in the order of their numbers: ``{"0": "FLAIR", "1": "T1"}``."""
-    named = dataset.get("channel_names") or dataset.get("modality") or {"0": "image"}
-    names = [str(named[key]) for key in sorted(named, key=int)]
+    """Names of the channels in the order of their numbers: ``{"0": "FLAIR", "1": "T1"}``.
+
+    ``{"FLAIR": 0, "T1": 1}`` and a list say the same. Raises RECIPE_INVALID for any other form.
+    """
+    key = "channel_names" if dataset.get("channel_names") else "modality"
+    named = dataset.get(key) or ["image"]
+    by_number = _names_by_number(named)
+    if by_number is None:
+        how_to_fix = 'number the channels: {"0": "FLAIR", "1": "T1"}'
+        raise MedsegError(Code.RECIPE_INVALID, NAME, f"{key}: {named!r}", how_to_fix)
+    names = [by_number[number] for number in sorted(by_number)]
     return names if len(set(names)) == len(names) else [f"{name}_{i}" for i, name in enumerate(names)]
 
 
@@ -86,32 +94,56 @@ def listed(dataset: Mapping[str, Any]) -> Iterator[Listed]:
 def labels(dataset: Mapping[str, Any]) -> Labels:
     """Read ``{"0": "background"}`` (Decathlon), ``{"background": 0}``, or nnU-Net's regions and ignore label.
 
-    A name with several values is a region; ``ignore`` and ``void`` are ignored. Nothing is understood of
-    any other form.
+    A name with several values is a region, and so are names that share a value; ``ignore`` and ``void`` are
+    ignored. Nothing but a remark comes of any other form.
     """
-    by_name = _values_by_name(dataset.get("labels"))
+    content = dataset.get("labels")
+    by_name = _values_by_name(content)
     if not by_name:
-        return Labels()
+        remark = f"{NAME}: its labels are not understood, so that classes come from the label files alone"
+        return Labels(remarks=(remark,) if content else ())
     void = tuple(sorted(v for name, values in by_name.items() if name.lower() in _IGNORED for v in values))
     by_name = {name: values for name, values in by_name.items() if name.lower() not in _IGNORED}
     remarks = (f"{NAME}: the label {', '.join(map(str, void))} is ignored: data.void",) if void else ()
-    if all(len(values) == 1 for values in by_name.values()):
+    if all(len(values) == 1 for values in by_name.values()) and len({*by_name.values()}) == len(by_name):
         return Labels({values[0]: name for name, values in by_name.items()}, void, None, remarks)
     return _with_regions(by_name, void, remarks)
 
 
+def _names_by_number(content: Any) -> dict[int, str] | None:
+    """Number → name of ``{"0": "a"}``, ``{"a": 0}`` or ``["a"]``; None for other forms."""
+    pairs = list(enumerate(content) if isinstance(content, list) else _items(content))
+    if any(_whole(number) is None for number, _ in pairs):
+        pairs = [(number, name) for name, number in pairs]
+    by_number = {value: str(name) for number, name in pairs if (value := _whole(number)) is not None}
+    return by_number if by_number and len(by_number) == len(pairs) else None
+
+
 def _values_by_name(content: Any) -> dict[str, tuple[int, ...]] | None:
-    if not isinstance(content, dict):
-        return None
-    if content and all(str(key).lstrip("-").isdigit() for key in content):
-        return {str(name): (int(value),) for value, name in content.items()}
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    values_first = all(_whole(key) is not None for key, _ in _items(content))
     by_name: dict[str, tuple[int, ...]] = {}
-    for name, value in content.items():
-        values = value if isinstance(value, list) else [value]
-        if not values or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+    for key, entry in _items(content):
+        name, value = (entry, key) if values_first else (key, entry)
+        values = tuple(_whole(v) for v in (value if isinstance(value, list) else [value]))
+        whole = tuple(v for v in values if v is not None)
+        if not whole or len(whole) < len(values):
             return None
-        by_name[str(name)] = tuple(values)
+        by_name[str(name)] = tuple(dict.fromkeys((*by_name.get(str(name), ()), *whole)))
     return by_name
+
+
+def _items(content: Any) -> list[tuple[Any, Any]]:
+    return list(content.items()) if isinstance(content, dict) else []
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, also one written as text or with a point; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"\s*-?\d+\s*", value):
+        return int(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and float(value).is_integer() else None
 
 
 def _with_regions(
@@ -126,6 +158,8 @@ def _with_regions(
         if set(numbers) == {0}:
             continue
         safe = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "region"
+        while safe in regions:
+            safe += "-2"
         regions[safe] = numbers
         if safe != name:
             remarks += (f"{NAME}: the region {name!r} is called {safe}, for it is a part of files' names",)

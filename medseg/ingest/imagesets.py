@@ -92,7 +92,7 @@ def in_colours(patterns: Patterns) -> Patterns:
 
 
 def _as_listed(root: Path, contents: FolderContents, lists: Lists) -> FolderContents:
-    """Only the cases that the lists name, with their roles; what is listed but absent is a stray."""
+    """Keep the cases that the lists name, with their roles; a listed case that is absent is a stray."""
     listed: dict[str, _Line] = {}
     roles: set[tuple[str, str]] = set()
     for path, role in lists.items():
@@ -123,7 +123,7 @@ def _as_listed(root: Path, contents: FolderContents, lists: Lists) -> FolderCont
 
 @dataclass(frozen=True)
 class _Line:
-    """Where a case is listed: the list, the line's number from 1, the role that the list gives."""
+    """A case's entry in a list: the list, the line's number from 1, the role that the list gives."""
 
     path: Path
     number: int

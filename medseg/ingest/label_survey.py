@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medseg.errors import some
 from medseg.ingest import checks, mask_files
 
 MOST_VALUES = 255
@@ -69,7 +70,7 @@ def survey(labels: Sequence[Path], root: Path) -> Survey:
     void = tuple(sorted(value for value in values if value < 0))
     if void:
         remarks.append(
-            f"the values {_listed(void)} are below 0 and taken for void (ignored labels): data.void"
+            f"the values {some(void, _NAMED)} are below 0 and taken for void (ignored labels): data.void"
         )
     values = {0} | values.difference(void)
     if len(values) > MOST_VALUES:
@@ -99,11 +100,6 @@ def _lone_values(by_file: Mapping[str, set[int]]) -> list[str]:
     if len(by_file) <= 2 or len(lone) > _LONE_FILES or 2 * len(lone) > len(by_file):
         return []
     return [
-        f"of {len(by_file)} label files {name} alone holds {_listed(values)}: is that right?"
+        f"of {len(by_file)} label files {name} alone holds {some(values, _NAMED)}: is that right?"
         for name, values in lone.items()
     ]
-
-
-def _listed(values: Sequence[int]) -> str:
-    more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
-    return ", ".join(map(str, values[:_NAMED])) + more

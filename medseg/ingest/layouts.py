@@ -50,7 +50,7 @@ Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "
 
 @dataclass(frozen=True)
 class Guess:
-    """What a folder looks like: the start of a recipe. ``classes`` is value → name where a file says it.
+    """The start of a recipe, guessed from a folder. ``classes`` is value → name where a file says it.
 
     ``class_file`` names the packaged class list of an image set; ``above`` a grey mask's threshold; ``roles``
     are those that the folder itself gives; ``n_other`` files make no case. ``void`` are values to be ignored,

@@ -16,12 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from medseg.classes import ClassList
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, some
 from medseg.grid import Array
 from medseg.io import affine_checks, images, scans
 from medseg.volume import Volume
-
-_NAMED = 5
 
 
 def read(path: Path, classes: ClassList, *, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
@@ -112,10 +110,9 @@ def _by_colour(array: Array, classes: ClassList, path: Path) -> Array:
     unknown = [(int(p), int(n)) for p, n in zip(present, counts, strict=True) if int(p) not in known]
     if unknown:
         unknown.sort(key=lambda colour_and_count: -colour_and_count[1])
-        named = ", ".join(f"{_unpacked(p)} in {n} pixels" for p, n in unknown[:_NAMED])
-        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        named = some([f"{_unpacked(p)} in {n} pixels" for p, n in unknown])
         how_to_fix = "correct the mask, or add the colour to data.classes or data.void_colours"
-        raise MedsegError(Code.LABEL_VALUE_UNKNOWN, path, f"colour {named}{more}", how_to_fix)
+        raise MedsegError(Code.LABEL_VALUE_UNKNOWN, path, f"colour {named}", how_to_fix)
     table = np.array([known[int(p)] for p in present], np.int64)
     return table[where].reshape(packed.shape)[None]
 

@@ -62,7 +62,7 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Stray(Finding):
-    """Why ``files``, those there are, that belong to ``case`` do not make a case."""
+    """The existing ``files`` of a ``case`` that cannot be made, and the reason."""
 
     case: str
     files: tuple[Path, ...] = ()
@@ -297,7 +297,7 @@ def _claim_but_for_suffix(path: str, rules: list[_Rule]) -> tuple[_Rule, dict[st
 
 
 def _roles(pattern: str, patterns: Patterns) -> list[_Role]:
-    """What ``pattern`` stands for: the label map, masks, or channels."""
+    """The roles of files that match ``pattern``: label map, masks, or channels."""
     if pattern == patterns.label:
         return [("label", "")]
     masks: list[_Role] = [("mask", name) for name, text in patterns.masks.items() if text == pattern]

@@ -38,7 +38,8 @@ def patterns(files: list[str]) -> Patterns:
 def side_by_side(files: list[str]) -> Patterns:
     """Images and label maps in one folder: ``{case}`` beside ``{case}_seg``.
 
-    A word at a name's end says more than one elsewhere: of ``SEG_1`` and ``SEG_1_seg`` one is an image.
+    Images that differ in their ends alone, ``{case}_t1`` and ``{case}_t2``, are channels of one case. A word
+    at a name's end says more than one elsewhere: of ``SEG_1`` and ``SEG_1_seg`` one is an image.
     """
     stems = {without_suffix(path).rpartition("/")[2] for path in files}
     depth = "**/" if any("/" in path for path in files) else ""
@@ -49,12 +50,26 @@ def side_by_side(files: list[str]) -> Patterns:
     most = 0
     for labels in (by_ending, by_word):
         image_affix, label_affix = _pair(stems - labels, labels)
-        pairs = len(_stripped(stems - labels, image_affix) & _stripped(labels, label_affix))
-        if pairs > most:
-            most = pairs
+        cases = _stripped(stems - labels, image_affix) & _stripped(labels, label_affix)
+        if len(cases) > most:
+            most = len(cases)
             label = f"{depth}{_around_case(label_affix)}{suffix}"
-            best = Patterns({"image": f"{depth}{_around_case(image_affix)}{suffix}"}, label)
+            channels = _channels(stems - labels, image_affix, cases)
+            images = {name: f"{depth}{_around_case(affix)}{suffix}" for name, affix in channels.items()}
+            best = Patterns(images, label)
     return best
+
+
+def _channels(images: set[str], first: Affix, cases: set[str]) -> dict[str, Affix]:
+    """Channel name → affix: the first, and further ends that at least half of the labelled cases have."""
+    further = [
+        affix
+        for affix in _affixes(images)
+        if affix[0] == first[0] and affix != first and 2 * len(_stripped(images, affix) & cases) >= len(cases)
+    ]
+    if not further:
+        return {"image": first}
+    return {re.sub(r"^[^A-Za-z0-9]+", "", tail) or "image": (head, tail) for head, tail in [first, *further]}
 
 
 def inside(files: list[str], folders: list[str]) -> tuple[set[str], str]:
@@ -122,10 +137,15 @@ def _pair(images: set[str], labels: set[str]) -> tuple[Affix, Affix]:
 
 
 def _affixes(stems: set[str]) -> list[Affix]:
-    """Beginnings and ends, cut at _ - or ., that at least half of the names share; first of all, none."""
+    """Beginnings and ends that at least half of the names share; first of all, none.
+
+    They are cut at _ - or ., beginnings also before a number: ``im`` of ``im7``.
+    """
     counts: Counter[Affix] = Counter()
     for stem in stems:
         cuts = [hit.start() for hit in re.finditer(r"[_\-.]", stem)]
+        if word := re.match(r"[^\W\d_]+(?=\d)", stem):
+            counts[word[0], ""] += 1
         counts.update({(stem[: cut + 1], "") for cut in cuts[:2]} | {("", stem[cut:]) for cut in cuts[-2:]})
     shared = (affix for affix, count in counts.items() if count * 2 >= len(stems))
     return [("", ""), *sorted(shared)]

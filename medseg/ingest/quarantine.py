@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medseg import files
-from medseg.errors import Finding
+from medseg.errors import Finding, printable, some
 from medseg.ingest.patterns import FolderContents
 from medseg.ingest.tree import count_by_suffix
 from medseg.io import scans
@@ -36,7 +36,7 @@ def row(case: str, finding: Finding, file: Path | None = None, root: Path | None
 
 def line(row: Mapping[str, str]) -> str:
     """A row as the user reads it on the screen."""
-    file = _printable(row["file"])
+    file = printable(row["file"])
     return f"excluded: {row['code']} {file}: {row['details']}; {row['how_to_fix']}"
 
 
@@ -51,7 +51,7 @@ def ignored_line(names: Sequence[str], unit: Unit, known_by: str) -> str:
     what = f"{len(names)} {'scan' if unit == 'mm' else 'image'}{'' if one else 's'}"
     be, matching = ("is", "matches") if one else ("are", "match")
     phrases = {"list": f"{be} on no list", "table": f"{be} in no row of the table"}
-    return f"{what} {phrases.get(known_by, f'{matching} no pattern')}: {some(names)}"
+    return f"{what} {phrases.get(known_by, f'{matching} no pattern')}: {some(names, NAMED)}"
 
 
 def leftover_lines(contents: FolderContents, root: Path) -> list[str]:
@@ -71,7 +71,7 @@ def unread_lines(paths: Sequence[str], root: Path) -> list[str]:
         by_remedy.setdefault(how_to_fix, []).append(path)
     return [
         f"{len(names)} {'file has a format that is' if len(names) == 1 else 'files have formats that are'}"
-        f" not read ({how_to_fix}): {some(names)}"
+        f" not read ({how_to_fix}): {some(names, NAMED)}"
         for how_to_fix, names in by_remedy.items()
     ]
 
@@ -82,16 +82,5 @@ def others_lines(paths: Sequence[str], unit: Unit) -> list[str]:
         return []
     noun = "scan" if unit == "mm" else "image"
     what = f"file is no {noun}" if len(paths) == 1 else f"files are no {noun}s"
-    names = some(paths) if len(paths) <= NAMED else count_by_suffix(paths)
+    names = some(paths, NAMED) if len(paths) <= NAMED else count_by_suffix(paths)
     return [f"{len(paths)} other {what}: {names}"]
-
-
-def some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(_printable, names[:NAMED])) + more
-
-
-def _printable(name: str) -> str:
-    """A name on one line, whatever characters it holds."""
-    return name if name.isprintable() else ascii(name)[1:-1]

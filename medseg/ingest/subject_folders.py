@@ -81,7 +81,7 @@ def _most(counts: Counter[str]) -> int:
 
 
 def _label_rank(template: str) -> int | None:
-    """How surely a template is a label map's, by its name or by a folder that is named as those of labels."""
+    """Rank a template as a label map's (0 surest), by its name or by a folder's name."""
     folders, _, name = _PLACEHOLDER.sub("", template).rpartition("/")
     rank = label_rank(name)
     if rank is None and any(folder.lower() in LABEL_FOLDERS for folder in folders.split("/")):

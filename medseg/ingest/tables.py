@@ -18,8 +18,7 @@ from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
 from medseg import files
-from medseg.errors import Code, Finding, MedsegError
-from medseg.ingest import quarantine
+from medseg.errors import Code, Finding, MedsegError, some
 from medseg.ingest.imagesets import COLOURS
 from medseg.ingest.patterns import ROLES, CaseFiles, FolderContents, Patterns, Stray
 from medseg.ingest.tree import files_under, natural_key, nfc, sorted_tree, without_suffix
@@ -86,7 +85,7 @@ def _roles(table: Path, rows: Sequence[_Row], patterns: Patterns) -> tuple[tuple
     if unknown := [n for n, word in enumerate(words) if word and word not in ROLES]:
         named = [f"row {n + 1} ({_name(rows[n], patterns)}): {rows[n]['role']!r}" for n in unknown]
         how_to_fix = f"leave the cell empty or write one of {', '.join(ROLES)}"
-        raise MedsegError(Code.RECIPE_INVALID, f"{table}: role", quarantine.some(named), how_to_fix)
+        raise MedsegError(Code.RECIPE_INVALID, f"{table}: role", some(named), how_to_fix)
     given = {(_name(row, patterns), ROLES[word]) for row, word in zip(rows, words, strict=True) if word}
     return tuple(sorted(given))
 

@@ -129,12 +129,8 @@ def common_start(names: Iterable[str]) -> str:
 
 def count_by_suffix(paths: Iterable[str]) -> str:
     """``3 .txt, 1 .json``: how many files there are of each suffix, the most frequent first."""
-    counts = Counter(_suffix(path) for path in paths)
+    counts = Counter(path[len(without_suffix(path)) :].lower() or "without suffix" for path in paths)
     return ", ".join(f"{counts[s]} {s}" for s in sorted(counts, key=lambda s: (-counts[s], s)))
-
-
-def _suffix(path: str) -> str:
-    return path[len(without_suffix(path)) :].lower() or "without suffix"
 
 
 def _is_scan(path: Path) -> bool:

@@ -1,1 +1,1 @@
-"""Bytes to volumes and back: one reader a format, one table of readers."""
+"""Files to volumes and back: one reader per format, one table of readers."""

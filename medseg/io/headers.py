@@ -28,6 +28,7 @@ _MGH_DEFAULT = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0,
 _MGH_GOOD_RAS = 28  # position of the flag "the orientation is valid", big-endian int16
 _SPATIAL_UNITS = {1: ("metres", 1000.0), 2: ("mm", 1.0), 3: ("microns", 0.001)}
 _SPATIAL_UNIT_BITS = 0b111
+_LONGEST_EDGE = 100.0  # mm; a longer edge of a voxel without a unit is one in microns or nanometres
 _FINE_STEPS = 2.0**22  # float32 has 24 bits: values up to so many steps from zero keep a quarter of a step
 _SMALLEST_STEP = 2.0**-100
 
@@ -97,6 +98,8 @@ def describe(block: bytes, where: Path, *, channels_last: bool, max_voxels: int)
         affine, place_notes = _place_mgh(header, shape, block, where)
         notes += place_notes
     notes += affine_checks.check_affine(affine, where)
+    if nifti:
+        _check_edges(header, affine, where)
     source = header if nifti else None
     return VoxelLayout(shape, channels, dtype, offset, scaling, affine, source, tuple(notes))
 
@@ -175,6 +178,15 @@ def _header_notes(header: Any, axes: int, scaling: tuple[float, float] | None, w
 def _unit(header: Any) -> tuple[str, float]:
     """Give the name and the mm of the header's unit of length; an unknown unit counts as mm."""
     return _SPATIAL_UNITS.get(int(header["xyzt_units"]) & _SPATIAL_UNIT_BITS, ("mm", 1.0))
+
+
+def _check_edges(header: Any, affine: Array, where: Path) -> None:
+    """Raise UNITS_UNKNOWN if no unit is stated and the voxels of the `affine` (4, 4) are too long for mm."""
+    longest = float(np.linalg.norm(affine[:3, :3], axis=0).max())
+    if int(header["xyzt_units"]) & _SPATIAL_UNIT_BITS not in _SPATIAL_UNITS and longest > _LONGEST_EDGE:
+        details = f"no unit of length, and voxels with edges up to {longest:g}"
+        how_to_fix = "set the unit in the header (xyzt_units: 1 metres, 2 mm, 3 microns)"
+        raise MedsegError(Code.UNITS_UNKNOWN, where, details, how_to_fix)
 
 
 def _place(header: Any, shape: tuple[int, int, int], where: Path) -> tuple[Array, list[Finding]]:

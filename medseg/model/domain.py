@@ -138,7 +138,7 @@ def _spacing_problems(measured: Mapping[str, Array], known: Domain) -> Iterator[
     if (spacing < np.divide(low, SPACING_FACTOR)).any() or (
         spacing > np.multiply(high, SPACING_FACTOR)
     ).any():
-        along = " × ".join(f"{edge:.2f}" for edge in spacing)
+        along = " × ".join(f"{edge:.3g}" for edge in spacing)
         trained = words(low) if low == high else f"{words(low)} to {words(high)}"
         yield f"voxels of {along} mm along R, A, S; trained on {trained} mm"
 

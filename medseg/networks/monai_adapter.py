@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, first_line
 from medseg.networks.blocks import resized
 from medseg.networks.contract import Network
 from medseg.resources import is_out_of_memory
@@ -132,7 +132,7 @@ def _built(kind: type[nn.Module], values: dict[str, Any]) -> nn.Module:
     except Exception as error:
         if _is_the_machines(error):
             raise
-        raise MedsegError(Code.KEYWORD_INVALID, where, _first_line(error), takes) from error
+        raise MedsegError(Code.KEYWORD_INVALID, where, first_line(error), takes) from error
 
 
 def _called(kind: type[nn.Module], values: dict[str, Any]) -> nn.Module:
@@ -149,9 +149,9 @@ def _forward_refusal(where: str, error: Exception, x: Tensor) -> MedsegError:
     if isinstance(error, ImportError):
         return _package_missing(where, error)
     if isinstance(error, TypeError):
-        details = f"it cannot be called with an image alone: {_first_line(error)}"
+        details = f"it cannot be called with an image alone: {first_line(error)}"
         return MedsegError(Code.NETWORK_UNKNOWN, where, details, _USE_ANOTHER)
-    details = f"it fails on an input of {x.shape[2]}×{x.shape[3]} px: {_first_line(error)}"
+    details = f"it fails on an input of {x.shape[2]}×{x.shape[3]} px: {first_line(error)}"
     how_to_fix = "use larger windows, or another size_divisor or other values in network.keywords"
     return MedsegError(Code.SIZE_IMPOSSIBLE, where, details, how_to_fix)
 
@@ -165,9 +165,5 @@ def _package_missing(where: str, error: ImportError) -> MedsegError:
 
 
 def _is_the_machines(error: Exception) -> bool:
-    """True for what says nothing about the network: full memory, a failing GPU, our own refusals."""
+    """True for errors that say nothing about the network: full memory, a failing GPU, our own refusals."""
     return isinstance(error, MedsegError | torch.AcceleratorError) or is_out_of_memory(error)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

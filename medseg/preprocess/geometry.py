@@ -77,7 +77,7 @@ class Record:
     box: Box
 
     @property
-    def ready(self) -> Grid:
+    def grid(self) -> Grid:
         """The grid of the volume that :func:`apply` gives."""
         return _cropped_grid(self.whole, self.box)
 
@@ -136,18 +136,18 @@ def apply(volume: Volume, plan: GeometryPlan) -> tuple[Volume, Record]:
     whole = _at_spacing(ras, _spacing(volume.grid, plan))
     cut = _with_margin(box(whole, plan.foreground), plan.crop_margin, whole.grid) if plan.crop else None
     record = Record(volume.grid, orientation, whole.grid, cut or _everything(whole.grid))
-    return volume.with_array(_cut(whole.array, record.box), record.ready), record
+    return volume.with_array(_cut(whole.array, record.box), record.grid), record
 
 
 def apply_to_labels(labels: Volume, record: Record) -> Volume:
-    """Bring a label map (L, X, Y, Z) on the scan's own grid the scan's way, by nearest neighbour.
+    """Bring a label map (L, X, Y, Z) from the scan's own grid to the record's, by nearest neighbour.
 
     Raises GRID_MISMATCH for a label map on another grid.
     """
     _require(labels.grid, record.original, "label map")
     ras = _to_ras(labels.array, record.orientation)
     whole = _nearest(ras, _ras_grid(record.original, record.orientation), record.whole)
-    return labels.with_array(_cut(whole, record.box), record.ready)
+    return labels.with_array(_cut(whole, record.box), record.grid)
 
 
 def undo(labels: Volume, record: Record) -> Volume:
@@ -156,7 +156,7 @@ def undo(labels: Volume, record: Record) -> Volume:
     Zero outside the box; nearest neighbour where the scan was resampled. Raises GRID_MISMATCH for a map
     that does not lie on the grid that :func:`apply` arrived at.
     """
-    _require(labels.grid, record.ready, "result")
+    _require(labels.grid, record.grid, "result")
     whole = _pasted(labels.array, record)
     ras = _nearest(whole, record.whole, _ras_grid(record.original, record.orientation))
     return labels.with_array(_from_ras(ras, record.orientation), record.original)

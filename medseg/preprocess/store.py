@@ -219,8 +219,8 @@ def _require(path: Path, size: int) -> None:
     how_to_fix = "run medseg preprocess: it makes this case again"
     if not path.is_file():
         raise MedsegError(Code.STAGE_MISSING, path, "this file of a prepared case is missing", how_to_fix)
-    if (found := path.stat().st_size) != size:
-        raise MedsegError(Code.TRUNCATED, path, f"{found} bytes instead of {size}", how_to_fix)
+    if (actual := path.stat().st_size) != size:
+        raise MedsegError(Code.TRUNCATED, path, f"{actual} bytes instead of {size}", how_to_fix)
 
 
 def _map(path: Path) -> Array:

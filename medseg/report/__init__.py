@@ -1,1 +1,1 @@
-"""Pictures and the self-contained page."""
+"""Figures and the self-contained report page."""

@@ -1,1 +1,1 @@
-"""MLflow: the only room that imports it."""
+"""Tracking in MLflow, which no other package imports."""

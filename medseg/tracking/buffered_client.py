@@ -1,4 +1,4 @@
-"""The one way to a store that may be absent or get lost: training goes on, and nothing is forgotten.
+"""A client of a store that may be absent or get lost: refused calls are kept in a file and sent later.
 
 Without a URI every call does nothing. Once a call fails, the rest is kept in `W/tracking_unsent.jsonl`, one
 line is said, and no further call waits for the server; :meth:`BufferedClient.resend` sends the lines when it
@@ -8,8 +8,8 @@ answers. A server may answer while the place where it keeps files does not: then
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,8 @@ from medseg import files
 from medseg.errors import Code
 from medseg.redaction import redacted
 from medseg.resources import is_disk_full, is_out_of_memory
-from medseg.tracking import store
+from medseg.tracking import logged_model, store
+from medseg.tracking.store import StorageError, storing
 
 UNSENT = "tracking_unsent.jsonl"
 
@@ -56,7 +57,7 @@ class BufferedClient:
     def ask(self, call: Callable[[Any], T], *, default: T, stores_files: bool = False) -> T:
         """Give the answer of `call(client)`; `default` without a store, or if it refuses or does not answer.
 
-        A call that `stores_files` is left out once files are lost, and does so within :func:`storing`.
+        A call that `stores_files` is left out once files are lost; it calls within `store.storing`.
         """
         if self._client is None or self.lost or (stores_files and self.files_lost):
             return default
@@ -124,19 +125,6 @@ class BufferedClient:
             self._warn(f"tracking: {redacted(str(self.uri))} {what}")
 
 
-class StorageError(Exception):
-    """An error of whatever keeps a store's files; its cause is the library's own."""
-
-
-@contextmanager
-def storing() -> Iterator[None]:
-    """Turn any exception into StorageError: libraries of clouds raise types of their own, or are absent."""
-    try:
-        yield
-    except Exception as error:
-        raise StorageError(store.reason(error)) from error
-
-
 def _why(error: BaseException) -> str:
     """Say in one line why files are not stored; the package's name if its absence is the reason."""
     cause: BaseException | None = error
@@ -177,9 +165,7 @@ def _perform(client: Any, line: Line) -> bool:
         case "artifact":
             _upload(client, run_id, Path(line["path"]), line["folder"] or None)
         case "model":
-            from medseg.tracking import pyfunc
-
-            pyfunc.store_model(client, line)
+            logged_model.store_model(client, line)
         case "status":
             client.set_terminated(run_id, line["status"])
     return True

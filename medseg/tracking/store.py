@@ -32,6 +32,14 @@ _SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 _IMPATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
+_PACKAGES = {
+    "MySQLdb": "mysqlclient",
+    "psycopg2": "psycopg2-binary",
+    "azure": "azure-storage-blob",
+    "google": "google-cloud-storage",
+}
+"""Modules of drivers and storages whose packages have other names."""
+
 _ABSOLUTE = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -167,8 +175,8 @@ def _repoint(connection: sqlite3.Connection, table: str, column: str, work: Path
 
 def _moved(location: str, root: str) -> str:
     # Below the root lie run ids, "models" and model ids only, so the last "/mlartifacts" is the root's own.
-    _, found, below = location.rpartition(f"/{ARTIFACTS}")
-    return root + below if found and (not below or below.startswith("/")) else location
+    _, separator, below = location.rpartition(f"/{ARTIFACTS}")
+    return root + below if separator and (not below or below.startswith("/")) else location
 
 
 def check(uri: str) -> None:
@@ -200,9 +208,10 @@ def reason(error: BaseException) -> str:
 
 
 def package_of(error: ImportError) -> str:
-    """Name the package whose absence an import error tells of."""
+    """Name the package whose absence an import error tells of, as pip installs it."""
     named = re.search(r"No module named '([\w.]+)'", str(error))
-    return (error.name or (named[1] if named else "") or "that it names").partition(".")[0]
+    module = (error.name or (named[1] if named else "") or "that it names").partition(".")[0]
+    return _PACKAGES.get(module, module)
 
 
 @contextmanager
@@ -224,3 +233,16 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+class StorageError(Exception):
+    """An error of whatever keeps a store's files; its cause is the library's own."""
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """Turn any exception into StorageError: libraries of clouds raise types of their own, or are absent."""
+    try:
+        yield
+    except Exception as error:
+        raise StorageError(reason(error)) from error

@@ -1,4 +1,4 @@
-"""Runs in MLflow: one experiment a recipe, one run a training, nested runs for folds.
+"""Runs in MLflow: one experiment per recipe, one run per training, nested runs for folds.
 
 Every call names its run, so nothing depends on what MLflow thinks is active.
 """
@@ -21,8 +21,9 @@ from typing import Any, Literal
 import medseg
 from medseg.grid import Array
 from medseg.tracking import store
-from medseg.tracking.buffered_client import UNSENT, BufferedClient, storing
+from medseg.tracking.buffered_client import UNSENT, BufferedClient
 from medseg.tracking.names import metric_name
+from medseg.tracking.store import storing
 from medseg.tracking.system_metrics import PREFIX, Sampler
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -105,6 +106,44 @@ class Tracker:
         return killed
 
 
+class _Sender:
+    """Sends one run to its store, in batches that MLflow takes, and asks for what a resumed run has there."""
+
+    def __init__(self, link: BufferedClient, run_id: str, *, resumed: bool) -> None:
+        self.link, self.run_id, self.resumed = link, run_id, resumed
+        self._steps: dict[str, int] = {}
+
+    def line(self, content: Mapping[str, Any]) -> None:
+        """Send one line of this run, or keep it for later."""
+        if self.run_id:
+            self.link.send({"run_id": self.run_id, **content})
+
+    def rows(self, kind: str, rows: Sequence[tuple[Any, ...]], size: int) -> None:
+        """Send rows of a kind, `size` at a time."""
+        for start in range(0, len(rows), size):
+            self.line({"kind": kind, "rows": rows[start : start + size]})
+
+    def stored(self, what: Literal["params", "metrics"]) -> dict[str, Any]:
+        """Parameters or metrics that the run has in the store."""
+        nothing: dict[str, Any] = {}
+        if not self.run_id:
+            return nothing
+        return self.link.ask(
+            lambda client: dict(getattr(client.get_run(self.run_id).data, what)), default=nothing
+        )
+
+    def last_step(self, key: str) -> int:
+        """The last step of a metric that a resumed run has in the store, -1 without any."""
+        if not self.resumed or not self.run_id:
+            return -1
+        if key not in self._steps:
+            history: list[Any] = self.link.ask(
+                lambda client: list(client.get_metric_history(self.run_id, key)), default=[]
+            )
+            self._steps[key] = max((metric.step for metric in history), default=-1)
+        return self._steps[key]
+
+
 class Run(AbstractContextManager["Run"]):
     """One MLflow run; as a context it ends FINISHED, KILLED (by Ctrl-C or a signal) or FAILED."""
 
@@ -114,25 +153,25 @@ class Run(AbstractContextManager["Run"]):
         self.link = link
         self.resumed = resumed
         self.has_metrics = resumed  # of its training
-        self._steps: dict[str, int] = {}
+        self._sender = _Sender(link, run_id, resumed=resumed)
         self._images: set[tuple[str, int]] | None = None if resumed else set()
         self._sampler: Sampler | None = None
         self._samples = 0
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log a nested dict as `a.b.c`; parameters that the run already has stay as they are."""
-        known = self._stored("params") if self.resumed else {}
+        known = self._sender.stored("params") if self.resumed else {}
         rows = [(key, text) for key, text in flatten(values) if key not in known]
-        self._send("params", rows, MAX_PARAMS)
+        self._sender.rows("params", rows, MAX_PARAMS)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags; `mlflow.note.content` is the run's description, in Markdown."""
-        self._send("tags", list(values.items()), MAX_PARAMS)
+        self._sender.rows("tags", list(values.items()), MAX_PARAMS)
 
     def watch(self, interval: float = 10.0) -> None:
         """Sample the machine every `interval` seconds from now on; the samples go along with the metrics."""
         if self.id and self._sampler is None:
-            self._samples = self._last_step(PREFIX + "cpu_utilization_percentage") + 1
+            self._samples = self._sender.last_step(PREFIX + "cpu_utilization_percentage") + 1
             self._sampler = Sampler(interval)
 
     def metrics(self, values: Mapping[str, float | None], step: int) -> None:
@@ -142,16 +181,18 @@ class Run(AbstractContextManager["Run"]):
         """
         self.has_metrics, now = True, _now()
         rows = [
-            (key, value, now, step) for key, value in _finite(values).items() if step > self._last_step(key)
+            (key, value, now, step)
+            for key, value in _finite(values).items()
+            if step > self._sender.last_step(key)
         ]
-        self._send("metrics", [*rows, *self._machine()], MAX_METRICS)
+        self._sender.rows("metrics", [*rows, *self._machine()], MAX_METRICS)
 
     def summary(self, values: Mapping[str, float | None]) -> None:
         """Log values that have no step, such as test scores; a changed value replaces the earlier one."""
-        earlier = self._stored("metrics")
+        earlier = self._sender.stored("metrics")
         now = _now()
         rows = [(key, value, now, 0) for key, value in _finite(values).items() if earlier.get(key) != value]
-        self._send("metrics", rows, MAX_METRICS)
+        self._sender.rows("metrics", rows, MAX_METRICS)
 
     def image(self, key: str, image: Array, step: int) -> None:
         """Add `image` (H, W, 3) uint8 to the image series `key` at `step`, unless it is there.
@@ -172,7 +213,7 @@ class Run(AbstractContextManager["Run"]):
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Copy a file, or the content of a folder, into the run's artifacts, below `folder`."""
-        self._do({"kind": "artifact", "path": str(path.resolve()), "folder": folder})
+        self._sender.line({"kind": "artifact", "path": str(path.resolve()), "folder": folder})
 
     def data(self, data: DataSet) -> None:
         """Log the data set as the run's input."""
@@ -183,9 +224,9 @@ class Run(AbstractContextManager["Run"]):
         """End the run. If the store was lost, try once more to send what was kept."""
         if self._sampler is not None:
             self._sampler.stop()
-            self._send("metrics", self._machine(), MAX_METRICS)
+            self._sender.rows("metrics", self._machine(), MAX_METRICS)
             self._sampler = None
-        self._do({"kind": "status", "status": status})
+        self._sender.line({"kind": "status", "status": status})
         if self.link.lost or self.link.files_lost:
             self.link.resend()
 
@@ -196,32 +237,6 @@ class Run(AbstractContextManager["Run"]):
             self.finish("FINISHED")
         else:
             self.finish("FAILED" if issubclass(kind, Exception) else "KILLED")
-
-    def _send(self, kind: str, rows: Sequence[tuple[Any, ...]], size: int) -> None:
-        for start in range(0, len(rows), size):
-            self._do({"kind": kind, "rows": rows[start : start + size]})
-
-    def _do(self, line: Mapping[str, Any]) -> None:
-        if self.id:
-            self.link.send({"run_id": self.id, **line})
-
-    def _stored(self, what: Literal["params", "metrics"]) -> dict[str, Any]:
-        nothing: dict[str, Any] = {}
-        if not self.id:
-            return nothing
-        return self.link.ask(
-            lambda client: dict(getattr(client.get_run(self.id).data, what)), default=nothing
-        )
-
-    def _last_step(self, key: str) -> int:
-        if not self.resumed or not self.id:
-            return -1
-        if key not in self._steps:
-            history: list[Any] = self.link.ask(
-                lambda client: list(client.get_metric_history(self.id, key)), default=[]
-            )
-            self._steps[key] = max((metric.step for metric in history), default=-1)
-        return self._steps[key]
 
     def _machine(self) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
@@ -243,12 +258,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _experiment(client: Any, name: str, place: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         return str(client.create_experiment(name, artifact_location=place, tags=_experiment_tags()))
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _experiment_tags() -> dict[str, str]:

@@ -17,6 +17,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
 from medseg.device import resolve_precision
+from medseg.errors import first_line
 from medseg.train.plan import FitPlan
 
 _AMP = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -65,11 +66,6 @@ def compile_problem(kind: str) -> str | None:
     except (RuntimeError, OSError, ImportError) as error:
         return first_line(error)
     return None
-
-
-def first_line(error: Exception) -> str:
-    """Shorten an error to its first line of text, or its name where it has none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextmanager

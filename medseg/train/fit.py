@@ -1,4 +1,4 @@
-"""The training loop: set up or resume, train an epoch, validate, keep, and yield what came of it.
+"""The training loop: set up or resume, train an epoch, validate, keep the best, and yield each epoch.
 
 Training can be stopped at any moment. A signal ends it after the step under way, with a checkpoint of that
 very step; a kill loses the epoch under way. Either way, running :func:`fit` again goes on and, on a CPU with
@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from medseg import files
 from medseg.device import resolve_precision
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, first_line
 from medseg.grid import centre_crop
 from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
-from medseg.train.fabric import compile_problem, deterministic, first_line, open_fabric, seeded
+from medseg.train.fabric import compile_problem, deterministic, open_fabric, seeded
 from medseg.train.plan import Epoch, FitPlan
 from medseg.train.prefetch import ahead
 from medseg.train.stop import Stopped, StopRequest, handle_stop_signals

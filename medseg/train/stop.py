@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as requests to stop, which training grants when its state is whole."""
+"""SIGINT and SIGTERM as requests to stop, which training obeys between two steps."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ import numpy as np
 from medseg import files
 from medseg.baselines import fcm
 from medseg.config import load
-from medseg.config.recipe import Recipe, Tracking
+from medseg.config.recipe import Recipe
+from medseg.config.sections import Tracking
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError, refusal
 from medseg.infer import results
@@ -166,8 +167,8 @@ def _cluster_all(job: Job, tasks: Sequence[Task], order: tuple[int, ...]) -> Non
                 job.say.line(f"  {task.case.name}: no prediction: {error.finding}")
                 continue
             results.write_label_names(task.out.parent, classes)
-            about = {"case": task.case.name, "members": ["fuzzy c-means"]}
-            results.write(result, classes, task.out, "fuzzy c-means", about)
+            case_info = {"case": task.case.name, "members": ["fuzzy c-means"]}
+            results.write(result, classes, task.out, "fuzzy c-means", case_info)
             bar.to(n, task.case.name)
 
 
@@ -180,7 +181,7 @@ def _cluster(recipe: Recipe, task: Task, order: tuple[int, ...]) -> Result:
     volume, record = prepare(image, _plan(recipe))
     clustering = fcm.label(volume, order, rule=recipe.preprocess.foreground)
     classes = recipe.data.class_list()
-    indices = geometry.undo(Volume(clustering.labels[None], record.ready), record).array
+    indices = geometry.undo(Volume(clustering.labels[None], record.grid), record).array
     labels = Volume(classes.to_values(indices), image.grid, image.source)
     seconds = {"read": read - started, "predict": time.monotonic() - read}
     sizes, quality = measure_sizes(labels, classes), (clustering.quality, clustering.quality_kind)

@@ -12,7 +12,7 @@ import yaml
 from medseg import files
 from medseg.config import class_file
 from medseg.config.load import schema_line
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, some
 from medseg.ingest import label_survey, layouts, quarantine
 from medseg.ingest.layouts import Guess
 from medseg.ingest.tree import tree_of
@@ -54,7 +54,7 @@ def _nothing(data: Path, guess: Guess) -> MedsegError:
     tree = tree_of(data)
     folders = list(dict.fromkeys(path.rpartition("/")[0] or "." for path in tree.files))
     nouns = "scans" if tree.unit == "mm" else "images"
-    details = f"no case among {len(tree.files)} {nouns} (layout {guess.layout}) in {quarantine.some(folders)}"
+    details = f"no case among {len(tree.files)} {nouns} (layout {guess.layout}) in {some(folders)}"
     how_to_fix = "write a recipe with data.channels and data.label as patterns, or a table (layout csv)"
     if unread := quarantine.unread_lines(tree.unread, data):
         details += f"; {'; '.join(unread)}"

@@ -75,35 +75,35 @@ class _Source:
     folders: tuple[str, ...] = ()
 
 
-def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
-    """Segment every scan among `inputs` (files or folders) into `out`, one command at a time."""
+def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
+    """Segment every scan among `paths` (files or folders) into `out`, one command at a time."""
     model = loading.load(settings.model, choose(settings.device))
-    found = find_inputs(inputs, model.description, out, include_labels=settings.include_labels)
-    found = _with_series(found, model.description, out, settings, say)
-    if not found.cases:
-        where, noun = ", ".join(map(str, inputs)), NOUNS[found.unit]
+    inputs = find_inputs(paths, model.description, out, include_labels=settings.include_labels)
+    inputs = _with_series(inputs, model.description, out, settings, say)
+    if not inputs.cases:
+        where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
         how_to_fix = f"name {noun}s or their folder"
         raise MedsegError(Code.NOTHING_USABLE, where, f"no {noun} among the inputs", how_to_fix)
     asked = batch.Settings(settings.mode, settings.confidence, settings.accept_domain)
     masks = model.description.class_list().masks
-    with batch.lock(out), say.progress("segmenting", len(found.cases)) as bar:
+    with batch.lock(out), say.progress("segmenting", len(inputs.cases)) as bar:
         results.write_label_names(out, model.description.class_list())
         outcomes = []
-        for n, case in enumerate(found.cases, 1):
+        for n, case in enumerate(inputs.cases, 1):
             if case.reason is not None:
                 outcomes.append(batch.excluded(case.task, masks, case.reason))
             else:
                 outcomes.append(batch.run_or_exclude(case.task, model, asked))
             _say(say, case.task, outcomes[-1])
             bar.to(n, case.task.case)
-        return _conclude(found, outcomes, out, settings, model, say)
+        return _conclude(inputs, outcomes, out, settings, model, say)
 
 
 # Inputs
 
 
 def find_inputs(
-    inputs: Sequence[Path], description: Description, out: Path, *, include_labels: bool = False
+    paths: Sequence[Path], description: Description, out: Path, *, include_labels: bool = False
 ) -> Inputs:
     """Find the cases among files and folders, and the files of those folders that are left out.
 
@@ -121,7 +121,7 @@ def find_inputs(
     unit, noun = description.unit, NOUNS[description.unit]
     sources: list[_Source] = []
     left_out: list[Path] = []
-    for path in inputs:
+    for path in paths:
         if path.is_dir():
             if path.resolve() == out.resolve():
                 raise _among_scans(out, f"label maps would lie among the {noun}s of {path}")
@@ -187,17 +187,17 @@ def _by_case(sources: Sequence[_Source], description: Description, out: Path) ->
     for source in sources:
         stem = scans.stem(source.path)
         if len(channels) == 1 or unit == "px":
-            stem_of_case, held = stem, dict.fromkeys(channels, source.path)
+            stem_of_case, new = stem, dict.fromkeys(channels, source.path)
         else:
             channel = next((c for c in by_length if stem.lower().endswith(f"_{c.lower()}")), None)
             stem_of_case = stem if channel is None else stem[: -len(channel) - 1]
-            held = {channel or channels[0]: source.path}
+            new = {channel or channels[0]: source.path}
         key = (source.path.parent, stem_of_case)
         folders[key] = source.folders
         same_name = cases.setdefault(key, [{}])
-        if same_name[-1].keys() & held.keys():
+        if same_name[-1].keys() & new.keys():
             same_name.append({})
-        same_name[-1].update(held)
+        same_name[-1].update(new)
     masks = description.class_list().masks
     return [
         _named([*folders[key], key[1]], files_by_channel, out, unit, masks)
@@ -298,12 +298,12 @@ def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
 
 
 def _conclude(
-    found: Inputs, outcomes: Sequence[Outcome], out: Path, settings: Settings, model: Model, say: Reporter
+    inputs: Inputs, outcomes: Sequence[Outcome], out: Path, settings: Settings, model: Model, say: Reporter
 ) -> ExitCode:
-    """Write summary.csv, quarantine.csv and run.json, and say how many inputs ended how."""
-    _must_add_up(found, outcomes, out)
-    ended = [(case.task, outcome) for case, outcome in zip(found.cases, outcomes, strict=True)]
-    classes, size_unit = model.description.class_list(), results.SIZE_UNITS[found.unit]
+    """Write summary.csv, quarantine.csv and run.json, and print the number of inputs by outcome."""
+    _must_add_up(inputs, outcomes, out)
+    ended = [(case.task, outcome) for case, outcome in zip(inputs.cases, outcomes, strict=True)]
+    classes, size_unit = model.description.class_list(), results.SIZE_UNITS[inputs.unit]
     rows = [
         results.table_row(
             t.case, t.file, o.status, {"size_unit": size_unit, **o.metadata}, o.finding, classes
@@ -325,11 +325,11 @@ def _conclude(
         "mode": settings.mode or model.description.mode,
         "inputs": len(outcomes),
         "counts": dict(sorted(counts.items())),
-        "left_out": len(found.left_out) if of_series else [str(p) for p in found.left_out],
+        "left_out": len(inputs.left_out) if of_series else [str(p) for p in inputs.left_out],
     }
     files.write_json(out / "run.json", description)
-    if found.left_out:
-        say.line(_left_out_line(found, out))
+    if inputs.left_out:
+        say.line(_left_out_line(inputs, out))
     words = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
     say.result(f"{len(outcomes)} inputs: {words}. Summary: {out / 'summary.csv'}")
     if len(excluded) == len(outcomes):
@@ -337,23 +337,23 @@ def _conclude(
     return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
 
 
-def _must_add_up(found: Inputs, outcomes: Sequence[Outcome], out: Path) -> None:
+def _must_add_up(inputs: Inputs, outcomes: Sequence[Outcome], out: Path) -> None:
     """Raise DOES_NOT_ADD_UP unless each file belongs to a case, and each case has its outcome."""
-    sources = [source for case in found.cases for source in case.task.channels.values()]
+    sources = [source for case in inputs.cases for source in case.task.channels.values()]
     used = {source.resolve() for source in sources if isinstance(source, Path)}
-    if used != {path.resolve() for path in found.files} or len(outcomes) != len(found.cases):
+    if used != {path.resolve() for path in inputs.files} or len(outcomes) != len(inputs.cases):
         details = (
-            f"{len(found.files)} files, {len(used)} of them in {len(found.cases)} cases, "
+            f"{len(inputs.files)} files, {len(used)} of them in {len(inputs.cases)} cases, "
             f"{len(outcomes)} of which ended"
         )
         raise MedsegError(Code.DOES_NOT_ADD_UP, out, details, "please report this with medseg.log")
 
 
-def _left_out_line(found: Inputs, out: Path) -> str:
-    count = len(found.left_out)
+def _left_out_line(inputs: Inputs, out: Path) -> str:
+    count = len(inputs.left_out)
     labels = sum(
-        scans.detect_kind(path) == found.unit and label_names.is_label(scans.stem(path))
-        for path in found.left_out
+        scans.detect_kind(path) == inputs.unit and label_names.is_label(scans.stem(path))
+        for path in inputs.left_out
     )
     remark = f" ({labels} named like label maps: --include-labels takes them)" if labels else ""
     return f"{count} file{'' if count == 1 else 's'} left out{remark}, see {out / 'run.json'}"

@@ -1,4 +1,4 @@
-"""The training that stands in a fold's folder: is it the one asked for, and if not, what has changed.
+"""The training that is in a fold's folder, compared with the one asked for.
 
 A training with other settings or data is never gone on with and never deleted: it is refused, or moved aside
 when the user asks for that.
@@ -10,58 +10,25 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medseg import files
-from medseg.config.recipe import Recipe
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, some
+from medseg.ingest.splits import SplitRow
 from medseg.train import state
 from medseg.train.fit import BEST, HISTORY, LAST
 from pipelines import case_tables
-from pipelines.fold import data, initial_weights
+from pipelines.fold.fold import FoldTraining
+from pipelines.fold.settings import CASES, OF_CASES, by_key
 from pipelines.workfolder import DONE, Work
-
-if TYPE_CHECKING:
-    from pipelines.fold.fold import FoldTraining
 
 RECORD = "training.json"
 """In a training's folder: the hash of everything that decides its weights, and all of that in plain."""
 
-_WHERE_IT_RUNS = ("device", "threads", "compile", "channels_last")
-"""Keys of `train` that say where and how fast it runs, not what is trained."""
-_CASES = ("training cases", "validation cases")
-_OF_CASES = ("fold", "class weights", "turned in mm")
 _DEFAULT = object()
 """Stands for a key that is not there: a recipe leaves out some while they have their default."""
 _LONGEST = 40
 _MOST_NAMED = 6
-
-
-def recipe_settings(training: FoldTraining) -> dict[str, Any]:
-    """Give what of the recipe decides the weights, by key (`train.lr`)."""
-    recipe = training.recipe
-    parts: dict[str, Any] = {
-        "sampling": recipe.sampling.used(),
-        "network": initial_weights.settings(recipe.network, training.member, training.folder),
-        "loss": recipe.loss.used(),
-        "train": {k: v for k, v in recipe.train.used().items() if k not in _WHERE_IT_RUNS},
-    }
-    rows = recipe.data.class_list().to_json()
-    classes = [{k: v for k, v in row.items() if k != "colour"} for row in rows]
-    return {**_by_key(parts), "data.classes": classes}
-
-
-def all_settings(training: FoldTraining) -> dict[str, Any]:
-    """Give those of the recipe, and the fold's cases by the hash of their records."""
-    settings = {**recipe_settings(training), "fold": training.fold}
-    if training.recipe.data.void and training.recipe.loss.class_weights == "median_frequency":
-        # Void counts in them, not in the records
-        settings["class weights"] = data.class_weights(training.recipe, training.cases.train)
-    if data.turns_oblong_pixels(training.recipe, training.cases.train):
-        settings["turned in mm"] = True  # earlier versions turned oblong pixels as if they were square
-    for name, cases in zip(_CASES, training.cases, strict=True):
-        settings[name] = {case.name: case.sha256 for case in cases}
-    return settings
 
 
 def record(training: FoldTraining) -> None:
@@ -69,7 +36,7 @@ def record(training: FoldTraining) -> None:
     content = {
         "key": training.key,
         "settings": training.settings,
-        "preprocess": _by_key({"preprocess": training.recipe.preprocess.used()}),
+        "preprocess": by_key({"preprocess": training.recipe.preprocess.used()}),
     }
     path = training.folder / RECORD
     if not path.is_file() or files.read_json(path) != content:
@@ -89,8 +56,8 @@ def require_same_recipe(trainings: Sequence[FoldTraining]) -> None:
     """
     for training in trainings:
         if (earlier := _earlier(training)) and (settings := earlier.settings) is not None:
-            now = recipe_settings(training) | _by_key({"preprocess": training.recipe.preprocess.used()})
-            old = {k: v for k, v in settings.items() if k not in (*_CASES, *_OF_CASES)}
+            now = training.recipe_settings | by_key({"preprocess": training.recipe.preprocess.used()})
+            old = {k: v for k, v in settings.items() if k not in (*CASES, *OF_CASES)}
             if changed := earlier.of_another_kind or differences(old, now):
                 raise _refusal(training, earlier, changed)
 
@@ -105,9 +72,24 @@ def require_same_cases(trainings: Sequence[FoldTraining]) -> None:
                 "training cases": [r.case for r in rows if r.role == "train"],
                 "validation cases": [r.case for r in rows if r.role == "val"][:validate_cases],
             }
-            old = {name: dict.fromkeys(earlier.settings[name], "") for name in _CASES}
+            old = {name: dict.fromkeys(earlier.settings[name], "") for name in CASES}
             if changed := differences(old, {k: dict.fromkeys(v, "") for k, v in names.items()}):
                 raise _refusal(training, earlier, changed)
+
+
+def require_unseen(work: Work, rows: Sequence[SplitRow]) -> None:
+    """Raise SETTINGS_CHANGED if a test case is among those that its fold was trained or validated with.
+
+    It can be after the splits were changed and only some stages run again.
+    """
+    for path in sorted(work.root.glob(f"train/**/{RECORD}")):
+        fold, settings = path.relative_to(work.root).parts[1], files.read_json(path)["settings"]
+        tested = {row.case for row in rows if row.role == "test" and str(row.fold) == fold}
+        for name in CASES:
+            if seen := sorted(tested & settings.get(name, {}).keys()):
+                details = f"test cases that were {name} of this network: {some(seen)}"
+                how_to_fix = "put the splits back and run medseg ingest, or train again with the new ones"
+                raise MedsegError(Code.SETTINGS_CHANGED, path.parent, details, how_to_fix)
 
 
 def require_same(training: FoldTraining) -> None:
@@ -178,9 +160,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for key in dict.fromkeys((*old, *new)):
         before, after = old.get(key, _DEFAULT), new.get(key, _DEFAULT)
-        if before == after and (key not in _CASES or list(before) == list(after)):
+        if before == after and (key not in CASES or list(before) == list(after)):
             continue
-        if key in _CASES:
+        if key in CASES:
             yield f"{key}: {_changed_cases(before, after)}"
         else:
             yield f"{key} {_in_words(before)} → {_in_words(after)}"
@@ -194,12 +176,7 @@ def _changed_cases(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     }
     if not any(changes.values()):
         return "in another order"
-    return ", ".join(f"{_listed(names)} {change}" for change, names in changes.items() if names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    return ", ".join(f"{some(names, _MOST_NAMED)} {change}" for change, names in changes.items() if names)
 
 
 def _in_words(value: Any) -> str:
@@ -209,17 +186,6 @@ def _in_words(value: Any) -> str:
         value = [row["name"] for row in value]
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _by_key(parts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A tree by dotted keys; lists are values."""
-    flat: dict[str, Any] = {}
-    for key, value in parts.items():
-        if isinstance(value, dict):
-            flat |= _by_key(value, f"{above}{key}.")
-        else:
-            flat[f"{above}{key}"] = value
-    return flat
 
 
 def _refusal(training: FoldTraining, earlier: Earlier, changed: Sequence[str]) -> MedsegError:
@@ -244,8 +210,3 @@ def _free_name(folder: Path) -> Path:
     while (name := folder.with_name(f"{folder.name}_{number}")).exists():
         number += 1
     return name
-
-
-def trainings_begun(recipe: Recipe, work: Work) -> list[int]:
-    """Folds of the recipe that have a training in the work folder."""
-    return [fold for fold in work.begun_folds if fold < recipe.data.n_folds()]

@@ -20,16 +20,15 @@ from medseg.model.description import Description
 from medseg.networks.contract import Network
 from medseg.train.fit import LAST
 from medseg.train.plan import FitPlan
-from pipelines.fold import data, earlier, initial_weights, model_spec, plan
+from pipelines.fold import data, initial_weights, model_spec, plan, settings
 from pipelines.fold.data import Batches, FoldCases, PreparedCases
 from pipelines.fold.network import build_network, network_without_weights
-from pipelines.fold.whole_volumes import validator
 from pipelines.workfolder import Work, member_name
 
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """A fold of a recipe in a work folder; with a network a plane, one ``plane`` by a recipe of its own.
+    """One training of a recipe: a fold, or with one network per plane a fold along one ``plane``.
 
     ``prepared`` are the work folder's cases, shared by the trainings of a command; they do not travel to
     other processes: ``replace(training, prepared=None)`` does.
@@ -65,12 +64,17 @@ class FoldTraining:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the weights, by key."""
-        return earlier.all_settings(self)
+        """The settings that decide the weights, by key."""
+        return self.recipe_settings | settings.of_cases(self.recipe, self.fold, self.cases)
+
+    @property
+    def recipe_settings(self) -> dict[str, Any]:
+        """Those of the settings that need no cases."""
+        return settings.of_recipe(self.recipe, self.member, self.folder)
 
     @property
     def key(self) -> str:
-        """The hash of everything that decides the weights."""
+        """The hash of all settings that decide the weights."""
         return files.sha256_of_value(self.settings)
 
     @property
@@ -112,7 +116,7 @@ class FoldTraining:
         return description.model_copy(update=known)
 
     def arguments(self, network: Network | None = None) -> dict[str, Any]:
-        """Make the arguments of :func:`medseg.train.fit.fit`, but for `on_step`.
+        """Make the arguments of :func:`medseg.train.fit.fit`, but for `on_step` and `validate`.
 
         Without `network`, the initial one is built.
         """
@@ -125,7 +129,6 @@ class FoldTraining:
             "loss": losses.build(self.recipe.loss.name, weights, **self.recipe.loss.keywords),
             "plan": self.plan,
             "folder": self.folder,
-            "validate": validator(self) if self.cases.validation else None,
             "augment": self.batches.augment,
         }
 
@@ -133,7 +136,7 @@ class FoldTraining:
 def fold_trainings(
     recipe: Recipe, work: Work, fold: int, prepared: PreparedCases | None = None
 ) -> Iterator[FoldTraining]:
-    """Give all trainings of a fold: one, or one a plane, each as by the recipe of that plane alone."""
+    """Give all trainings of a fold: one, or one per plane, each as by the recipe of that plane alone."""
     if recipe.sampling.plane_networks == "shared":
         yield FoldTraining(recipe, work, fold, prepared=prepared)
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
-from medseg.config import recipe
+from medseg.config import sections
 from medseg.config.pretrained import Weights
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
@@ -41,7 +41,7 @@ class InitSource:
         return f"{self.name}, sha256 {self.sha256[:12]}"
 
 
-def init_source(part: recipe.Network, name: str, folder: Path) -> InitSource | None:
+def init_source(part: sections.Network, name: str, folder: Path) -> InitSource | None:
     """Find the source of the first weights of a fold's member of this name; None if they are drawn.
 
     If what the recipe names is gone, or is the model that this very training was exported to, it is what was
@@ -61,8 +61,8 @@ def init_source(part: recipe.Network, name: str, folder: Path) -> InitSource | N
         return noted
 
 
-def settings(part: recipe.Network, name: str, folder: Path) -> dict[str, Any]:
-    """Give what of the network's part decides a member's weights: content, wherever its files lie."""
+def settings(part: sections.Network, name: str, folder: Path) -> dict[str, Any]:
+    """Give the network's settings that decide a member's weights: files by content, wherever they lie."""
     values: dict[str, Any] = {"name": part.name, "keywords": part.keywords}
     source = init_source(part, name, folder)
     if source is not None:
@@ -71,7 +71,7 @@ def settings(part: recipe.Network, name: str, folder: Path) -> dict[str, Any]:
     return values
 
 
-def record_init(part: recipe.Network, name: str, folder: Path) -> None:
+def record_init(part: sections.Network, name: str, folder: Path) -> None:
     """Note in a training's folder what it starts from, for when that is gone."""
     source = init_source(part, name, folder)
     if source is not None:
@@ -122,7 +122,7 @@ def require(named: Recipe, work: Work, names: Sequence[str]) -> None:
             start(network, _load_member(part.init_from, name), part.reinit_layers)
 
 
-def fetch(part: recipe.Network, work: Work, say: Reporter) -> None:
+def fetch(part: sections.Network, work: Work, say: Reporter) -> None:
     """Download the weights that the recipe names by URL, unless they lie in the work folder."""
     weights = part.weights
     if weights is not None and weights.url is not None and weights.sha256 is not None:
@@ -131,7 +131,7 @@ def fetch(part: recipe.Network, work: Work, say: Reporter) -> None:
         download(weights.url, weights.sha256, work.weights)
 
 
-def load_initial(network: Network, part: recipe.Network, work: Work, name: str) -> str | None:
+def load_initial(network: Network, part: sections.Network, work: Work, name: str) -> str | None:
     """Put the first weights into the network, in place, and say what it got; None if they stay as drawn."""
     if part.weights is not None:
         path = _path(part.weights, work)
@@ -145,10 +145,10 @@ def load_initial(network: Network, part: recipe.Network, work: Work, name: str) 
     return None
 
 
-def _is_past(part: recipe.Network, name: str, folder: Path) -> bool:
+def _is_past(part: sections.Network, name: str, folder: Path) -> bool:
     """True if the training in a folder began as this network does, and has a checkpoint or an end."""
     note = _read_note(folder)
-    if note is None or not any((folder / made).is_file() for made in (LAST, DONE)):
+    if note is None or not any((folder / name).is_file() for name in (LAST, DONE)):
         return False
     return bool(note["network"] == settings(part, name, folder))
 
@@ -164,13 +164,13 @@ def _own_model(folder: Path) -> Path:
     return (of_fold.parent.parent / "model").resolve()
 
 
-def _stated_place(part: recipe.Network) -> str:
+def _stated_place(part: sections.Network) -> str:
     """The path or URL by which the recipe names the first weights."""
     weights = part.weights
     return str(part.init_from if weights is None else weights.file or weights.url)
 
 
-def _find_source(part: recipe.Network, name: str) -> InitSource | None:
+def _find_source(part: sections.Network, name: str) -> InitSource | None:
     if part.init_from is not None:
         model, member = _member(part.init_from, name)
         return InitSource(f"{model} ({member.name})", member.sha256)

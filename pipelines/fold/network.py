@@ -110,9 +110,7 @@ def _try_step(recipe: Recipe, network: Network, channels: int, size: Pair) -> in
     patches = f"{share} {'patch' if share == 1 else 'patches'} of {size[0]}×{size[1]} px"
     try:
         heads = _heads(network, torch.zeros(shape, device="meta"))
-    except MedsegError:
-        raise
-    except _MEANT as error:
+    except (MedsegError, *_MEANT) as error:
         if _ONE_VALUE in str(error):
             details = f"with {patches} in a step of a process, a batch normalisation of {name} has one value"
             how_to_fix = (
@@ -124,6 +122,8 @@ def _try_step(recipe: Recipe, network: Network, channels: int, size: Pair) -> in
             raise MedsegError(
                 Code.SIZE_IMPOSSIBLE, "sampling.window", details, "enlarge sampling.window"
             ) from None
+        if isinstance(error, MedsegError):
+            raise
         heads = _heads_on_cpu(recipe, channels, shape)
     output = (size[0] - 2 * network.border, size[1] - 2 * network.border)
     for head in heads:
@@ -144,7 +144,7 @@ def _heads(network: nn.Module, patches: Tensor) -> Sequence[Tensor]:
 
 
 def _heads_on_cpu(recipe: Recipe, channels: int, shape: tuple[int, ...]) -> Sequence[Tensor]:
-    """The same step for real, as not every operation knows the meta device. Raises KEYWORD_INVALID."""
+    """Try the step on the CPU: not every operation supports the meta device. Raises KEYWORD_INVALID."""
     try:
         return _heads(build_network(recipe, channels).train(), torch.zeros(shape))
     except MedsegError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
@@ -19,19 +18,19 @@ from medseg.infer.predictor import NetworkPredictor, Predictor
 from medseg.report import volume_overlay
 from medseg.volume import Volume
 from pipelines.fold import validation
+from pipelines.fold.fold import FoldTraining
 from pipelines.fold.validation import DICE
 
-if TYPE_CHECKING:
-    from pipelines.fold.fold import FoldTraining
 
-
-def validator(training: FoldTraining) -> Callable[[nn.Module], dict[str, float]]:
-    """Make the function that scores a network on whole volumes, on the prepared grids.
+def validator(training: FoldTraining) -> Callable[[nn.Module], dict[str, float]] | None:
+    """Make the function that scores a network on whole volumes, on the prepared grids; None without cases.
 
     For images, or where it decides which weights are best, also mean IoU and accuracies over all their
     pixels.
     """
     recipe, cases = training.recipe, training.cases.validation
+    if not cases:
+        return None
     classes, train = recipe.data.class_list(), recipe.train
     description = training.description(measured=False)
     spec = loading.spec(description, training.shape)

@@ -12,8 +12,10 @@ from typing import Any
 from medseg import files
 from medseg.classes import ClassList
 from medseg.config.data import RandomSplit
-from medseg.config.recipe import Preprocess, Recipe
-from medseg.errors import Code, Finding, MedsegError, refusal
+from medseg.config.recipe import Recipe
+from medseg.config.sections import Preprocess
+from medseg.errors import Code, Finding, MedsegError, refusal, some
+from medseg.infer import results
 from medseg.ingest import checks, layouts, mask_files, quarantine, splits
 from medseg.ingest import palettes as palette_checks
 from medseg.ingest.patterns import CaseFiles, FolderContents
@@ -70,6 +72,7 @@ def run(job: Job) -> None:
                 how_to_fix = "see ingest/quarantine.csv, data.layout and data.channels"
                 raise MedsegError(Code.NOTHING_USABLE, root, details, how_to_fix)
             all_splits = _split(recipe, contents, usable, excluded)
+            _check_result_names(job, all_splits, contents.unit)
             splits.write(out / "splits.csv", all_splits.rows)
             _say_unused(job, all_splits)
             files.write_json(out / "dataset.json", _dataset(recipe, root, contents, cases, excluded))
@@ -88,7 +91,7 @@ def _compare_names(job: Job, contents: FolderContents) -> None:
     pairs = splits.names_on_both_sides(splits.read(job.work.ingest / "splits.csv"))
     if not pairs:
         return
-    shown = quarantine.some([f"{one} and {other}" for one, other in pairs])
+    shown = some([f"{one} and {other}" for one, other in pairs])
     details = f"{len(pairs)} pairs of cases look like one subject's but are on different sides: {shown}"
     how_to_fix = "name the subjects by data.subject, {subject} in the patterns, or a table"
     if job.strict:
@@ -185,9 +188,7 @@ def _must_add_up(
     inputs = sorted([c.name for c in contents.cases] + [s.case for s in contents.strays])
     rows = sorted(row["case"] for row in (*cases, *excluded))
     if lost or inputs != rows:
-        details = (
-            f"{len(lost)} scans in no row{': ' if lost else ''}{quarantine.some([str(p) for p in lost])}"
-        )
+        details = f"{len(lost)} scans in no row{': ' if lost else ''}{some([str(p) for p in lost])}"
         details += f"; {len(inputs)} inputs, {len(cases)} usable + {len(excluded)} excluded"
         raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", details, "please report this with medseg.log")
 
@@ -209,8 +210,20 @@ def _split(
     except MedsegError as error:
         if not excluded:
             raise
-        f, named = error.finding, quarantine.some([f"{row['case']} ({row['code']})" for row in excluded])
+        f, named = error.finding, some([f"{row['case']} ({row['code']})" for row in excluded])
         raise MedsegError(f.code, f.where, f"{f.details}; excluded: {named}", f.how_to_fix) from error
+
+
+def _check_result_names(job: Job, all_splits: Splits, unit: scans.Unit) -> None:
+    """Raise DUPLICATE_CASE, before anything is trained, where two cases' predictions would share a file."""
+    data, wanted = job.recipe.data, job.recipe.predict.roles
+    folds: dict[int, dict[Path, str]] = {}
+    for row in all_splits.rows:
+        if row.role in wanted:
+            label = results.label_map(job.work.fold_predictions(row.fold, data.n_folds()), row.case, unit)
+            folds.setdefault(row.fold, {})[label] = row.case
+    for labels in folds.values():
+        results.require_own_files(labels, data.class_list().masks)
 
 
 def _say_unused(job: Job, all_splits: Splits) -> None:
@@ -221,7 +234,7 @@ def _say_unused(job: Job, all_splits: Splits) -> None:
     }
     for what, names in groups.items():
         if names:
-            job.say.line(f"  {what}: {quarantine.some(names)}")
+            job.say.line(f"  {what}: {some(names)}")
 
 
 def _dataset(

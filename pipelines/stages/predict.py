@@ -15,13 +15,12 @@ from typing import Any
 from medseg import files
 from medseg.classes import ClassList
 from medseg.device import choose
-from medseg.errors import Code, MedsegError
 from medseg.infer import batch, loading, results
 from medseg.infer.loading import Model
-from medseg.ingest.splits import SplitRow
 from medseg.model import folder as model_folder
 from medseg.model.description import ModelFile
 from pipelines.case_tables import case_files, cases, roles
+from pipelines.fold import earlier
 from pipelines.job import Job
 from pipelines.workfolder import fold_of
 
@@ -45,7 +44,7 @@ def run(job: Job) -> None:
     predictions = plan(job, model)
     keys = {_place(job, p): _key(p, model, settings) for p in predictions}
     table = job.work.predictions / "volumes.csv"
-    made = [path for p in predictions for path in results.label_files(p.task.label, classes.masks)]
+    label_files = [path for p in predictions for path in results.label_files(p.task.label, classes.masks)]
     confidence = job.recipe.predict.confidence_map
     lost = [  # a damaged result is made again, and no other
         _place(job, p)
@@ -54,7 +53,7 @@ def run(job: Job) -> None:
             p.task.label, keys[_place(job, p)], confidence=confidence, masks=classes.masks
         )
     ]
-    with job.stage("predict", VERSION, keys, [*made, table], lost) as must_run:
+    with job.stage("predict", VERSION, keys, [*label_files, table], lost) as must_run:
         if must_run:
             rows = _predict_all(job, predictions, keys, classes)
             _remove_stale(job, predictions, model)
@@ -63,7 +62,11 @@ def run(job: Job) -> None:
 
 
 def plan(job: Job, model: ModelFile) -> list[Prediction]:
-    """List what is predicted, and by which members, by `predict.roles`. Raises DUPLICATE_CASE."""
+    """List what is predicted, and by which members, by `predict.roles`.
+
+    Raises DUPLICATE_CASE; SETTINGS_CHANGED where a test case is one of those that its fold was trained with.
+    """
+    earlier.require_unseen(job.work, roles(job.work.ingest))
     by_name = cases(job.work.ingest)
     members = tuple(m.name for m in model.members)
     folds = {fold_of(name) for name in members}
@@ -74,31 +77,19 @@ def plan(job: Job, model: ModelFile) -> list[Prediction]:
             folder = job.work.fold_predictions(role.fold, len(folds))
             of_fold = tuple(m for m in members if fold_of(m) == role.fold)
             predictions.append(_prediction(by_name[role.case], folder, of_fold))
-    unlabelled = _unlabelled(roles(job.work.ingest)) if "unlabelled" in wanted else []
-    predictions += [_prediction(by_name[name], job.work.predictions, members) for name in unlabelled]
-    _check_names(predictions, model.description.class_list())
+    if "unlabelled" in wanted:
+        unlabelled = dict.fromkeys(r.case for r in roles(job.work.ingest) if r.role == "unlabelled")
+        predictions += [_prediction(by_name[name], job.work.predictions, members) for name in unlabelled]
+    labels = {p.task.label: p.task.case for p in predictions}
+    results.require_own_files(labels, model.description.class_list().masks)
     return predictions
 
 
 def _prediction(row: dict[str, str], folder: Path, members: tuple[str, ...]) -> Prediction:
     case, name = case_files(row), row["case"]
     label = results.label_map(folder, name, row["unit"])
-    about = {"case": name, "members": list(members)}
-    return Prediction(batch.Task(name, case.channels, label, about), members)
-
-
-def _unlabelled(rows: Sequence[SplitRow]) -> list[str]:
-    return list(dict.fromkeys(r.case for r in rows if r.role == "unlabelled"))
-
-
-def _check_names(predictions: Sequence[Prediction], classes: ClassList) -> None:
-    """Raise DUPLICATE_CASE where the results of two cases would have files of one name."""
-    owners: dict[Path, str] = {}
-    for case, label in ((p.task.case, p.task.label) for p in predictions):
-        for path in results.files_of(label, classes.masks):
-            if owners.setdefault(path, case) != case:
-                details = f"cases {owners[path]} and {case} would both have the file {path.name}"
-                raise MedsegError(Code.DUPLICATE_CASE, path.parent, details, "rename one of the cases")
+    case_info = {"case": name, "members": list(members)}
+    return Prediction(batch.Task(name, case.channels, label, case_info), members)
 
 
 def _place(job: Job, prediction: Prediction) -> str:

@@ -78,8 +78,10 @@ def _mark(folder: Path, key: str) -> None:
 
 
 def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
-    how = job.recipe.preprocess
-    case, findings = checks.read_case(paths, job.recipe.data.class_list(), intensity=how.intensity, n4=how.n4)
+    settings = job.recipe.preprocess
+    case, findings = checks.read_case(
+        paths, job.recipe.data.class_list(), intensity=settings.intensity, n4=settings.n4
+    )
     if case is None:
         reason = refusal(findings).finding
         details, how_to_fix = f"{reason.details} (it was usable at ingest)", "run medseg ingest again"
@@ -89,9 +91,11 @@ def _prepare(job: Job, paths: CaseFiles, key: str) -> None:
 
 def write_prepared(folder: Path, case: Case, recipe: Recipe) -> Path:
     """Prepare a case, write its arrays, whole or not at all, and give their folder."""
-    how, weight_map = recipe.preprocess, recipe.loss.weight_map
-    plan = GeometryPlan(how.spacing_mm, how.crop, how.crop_margin, how.foreground, how.spacing_px)
-    volume, record = prepare(case.image, PreparePlan(plan, how.n4, how.intensity))
+    settings, weight_map = recipe.preprocess, recipe.loss.weight_map
+    plan = GeometryPlan(
+        settings.spacing_mm, settings.crop, settings.crop_margin, settings.foreground, settings.spacing_px
+    )
+    volume, record = prepare(case.image, PreparePlan(plan, settings.n4, settings.intensity))
     label: Array | None = None
     extras: dict[str, Array] = {}
     if case.label is not None:

@@ -91,6 +91,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
     train, description = job.recipe.train, model["description"]
     record = _finished(job, "evaluate") or {}
     shuffled = job.recipe.sampling.order == "shuffled"
+    keywords = ", ".join(f"{key}={value}" for key, value in description["keywords"].items())
     length = "every case once" if shuffled else f"{train.steps_per_epoch} steps"
     return {
         "Data": {
@@ -101,7 +102,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             "cases": f"{data['usable']} usable, {data['labelled']} labelled, {data['excluded']} excluded",
         },
         "Model": {
-            "network": _with_keywords(description["network"], description["keywords"]),
+            "network": description["network"] + (f" ({keywords})" if keywords else ""),
             "parameters": f"{model['parameters']:,}",
             "folds of the ensemble": ", ".join(m["name"] for m in model["members"]),
             "input": _input(description),
@@ -140,11 +141,6 @@ def _initial_weights(description: dict[str, Any]) -> dict[str, str]:
         str(t["started from"]) for t in description["trained"].values() if "started from" in t
     )
     return {"initial weights": "; ".join(sources)} if sources else {}
-
-
-def _with_keywords(name: str, keywords: dict[str, Any]) -> str:
-    """`unet (width=32, depth=3)`."""
-    return f"{name} ({', '.join(f'{k}={v}' for k, v in keywords.items())})" if keywords else name
 
 
 def _shortened(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Train: each fold asked for, resumed where it stands; then the model folder with all folds' members."""
+"""Train: each fold asked for, resumed where it stopped; then the model folder with all folds' members."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from medseg.ingest.splits import SplitRow
 from medseg.model import domain
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
+from medseg.networks.contract import Network
 from medseg.tracking import pyfunc
 from medseg.tracking.tracker import DataSet, Run
 from medseg.train.fabric import compile_problem
@@ -35,7 +37,7 @@ from pipelines.fold import best_weights, data, earlier, initial_weights
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.fold.validation import DICE, OVER_SET, absent_classes
-from pipelines.fold.whole_volumes import draw_overlay, overlay_path
+from pipelines.fold.whole_volumes import draw_overlay, overlay_path, validator
 from pipelines.job import Job
 from pipelines.tracking import MOST_CHARTED
 from pipelines.workfolder import DONE
@@ -57,18 +59,18 @@ def run(job: Job) -> None:
             k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "confidence_map")
         },
     }
-    made = [job.work.model / "model.json"]
-    begun = [training for training in trainings if not earlier.is_done(training)]
+    outputs = [job.work.model / "model.json"]
+    unfinished = [training for training in trainings if not earlier.is_done(training)]
     for training in trainings:
-        if training not in begun:
+        if training not in unfinished:
             earlier.record(training)  # keys that changed without changing the arrays
-    with job.stage("train", VERSION, used, made) as must_run:
+    with job.stage("train", VERSION, used, outputs) as must_run:
         if must_run:
-            for training in begun:
+            for training in unfinished:
                 _require_labels(job, training)
-            for training in begun:
+            for training in unfinished:
                 _train(job, training)
-            made += _export(job, trainings)
+            outputs += _export(job, trainings)
     for training in trainings:
         if job.tracked.lacks(training.fold, training.plane):
             _log_again(job, training)
@@ -88,8 +90,8 @@ def _without_others(job: Job, trainings: Sequence[FoldTraining]) -> list[FoldTra
     others = [training for training in trainings if earlier.other(training)]
     initial_weights.require(job.recipe, job.work, [training.member for training in others])
     for training in others:
-        if found := earlier.other(training):  # one move may take the networks of several planes
-            place = earlier.move_aside(training, found)
+        if other := earlier.other(training):  # one move may take the networks of several planes
+            place = earlier.move_aside(training, other)
             job.say.line(f"  {training.title}: the earlier training is kept in {place}")
     return [replace(training) for training in trainings]
 
@@ -108,9 +110,9 @@ def _require_labels(job: Job, training: FoldTraining) -> None:
     for name in absent:
         job.say.line(f"  {training.title}: class {name} is in no training case, so it cannot be learnt")
     if validated and (unseen := absent_classes(validated, classes)):
-        names = ", ".join(unseen)
+        names, them = ", ".join(unseen), "it" if len(unseen) == 1 else "them"
         job.say.line(
-            f"  {training.title}: no validation case holds {names}: validation says nothing about it"
+            f"  {training.title}: no validation case holds {names}: validation says nothing about {them}"
         )
 
 
@@ -140,7 +142,7 @@ def _train(job: Job, training: FoldTraining) -> None:
 
 
 def _move_other_planes_aside(job: Job, training: FoldTraining) -> None:
-    """Of a fold with a network a plane, keep only the folders of the recipe's planes in place."""
+    """Keep in place only the folders of the recipe's planes, of a fold with one network per plane."""
     whole, planes = job.work.train(training.fold), job.recipe.sampling.planes
     if training.plane is None or not whole.is_dir():
         return
@@ -150,10 +152,15 @@ def _move_other_planes_aside(job: Job, training: FoldTraining) -> None:
             job.say.line(f"  fold {training.fold}, {plane}: the earlier training is kept in {place}")
 
 
+def _arguments(training: FoldTraining, network: Network | None = None) -> dict[str, Any]:
+    """Make the arguments of :func:`medseg.train.fit.fit`, but for `on_step`."""
+    return {**training.arguments(network), "validate": validator(training)}
+
+
 def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
     """Say what is planned, then train, here or in several processes."""
     network, source = training.initial_network()
-    arguments, plan = training.arguments(network), training.plan
+    arguments, plan = _arguments(training, network), training.plan
     _say_plan(job, training, arguments, source)
     with job.say.progress("training", plan.steps) as bar:
         speed = _Speed(training.recipe.train.batch)
@@ -163,7 +170,7 @@ def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
 
         if plan.processes > 1:
             fresh = replace(training, prepared=None)  # open arrays do not travel
-            yield from fit_in_processes(fresh.arguments, plan.processes, on_step)
+            yield from fit_in_processes(partial(_arguments, fresh), plan.processes, on_step)
         else:
             yield from fit(**arguments, on_step=on_step)
 
@@ -290,7 +297,7 @@ def _data_set(job: Job, fold: int) -> DataSet:
 
 
 def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
-    """Make every fold whose weights are of the present training a member of `W/model`, or one a plane.
+    """Make every fold whose weights are of the present training a member of `W/model`, or one per plane.
 
     Give the files that must stay: its weights, and those of the trainings that it was made from.
     """
@@ -300,7 +307,9 @@ def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
     planes: dict[str, Plane] = {}
     exported: list[FoldTraining] = []
     prepared = trainings[0].prepared
-    for fold in earlier.trainings_begun(job.recipe, job.work):
+    for fold in range(job.recipe.data.n_folds()):
+        if not job.work.train(fold).is_dir():
+            continue
         of_fold = [t for t in trainings if t.fold == fold]
         of_fold = of_fold or list(fold_trainings(job.recipe, job.work, fold, prepared))
         if not all(earlier.is_done(training) for training in of_fold):

@@ -108,6 +108,14 @@ def test_a_full_disk_has_its_code_whoever_says_it(
     assert said.startswith("DISK_FULL")
 
 
+def test_a_full_disk_is_named_by_the_work_folder_where_the_error_names_no_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(exits, "log_file", [tmp_path / "medseg.log"])
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert ends(raiser(error), capsys, monkeypatch)[1].startswith(f"DISK_FULL {tmp_path}: no space")
+
+
 def test_torchs_writer_on_a_full_disk_is_no_full_memory(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

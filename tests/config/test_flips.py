@@ -62,3 +62,17 @@ def test_flips_that_do_not_fit_are_one_line(
     (line,) = flip_problems(flip, plane, **data)
     assert words in line
     assert "r.yaml: train.augment.flip" in line
+
+
+@pytest.mark.parametrize(
+    ("plane", "words"), [("sagittal", "no sagittal slice"), (["sagittal", "axial"], None), ("axial", None)]
+)
+def test_predictions_are_mirrored_where_left_and_right_lie_in_a_slice(plane: Any, words: str | None) -> None:
+    data = {"classes": {0: "background", 1: "lesion"}, **SCANS}
+    tree = {"name": "r", "data": data, "sampling": {"plane": plane}, "predict": {"flip": True}}
+    if words is None:
+        load.validate(tree, Path("r.yaml"))
+        return
+    with pytest.raises(RecipeError) as caught:
+        load.validate(tree, Path("r.yaml"))
+    assert [words in str(problem) for problem in caught.value.problems] == [True]

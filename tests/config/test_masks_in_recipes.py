@@ -10,7 +10,7 @@ import yaml
 
 from medseg.config import load
 from medseg.config.load import RecipeError
-from medseg.config.recipe import Predict
+from medseg.config.sections import Predict
 
 REGIONS: dict[str, Any] = {
     "name": "r",
@@ -129,6 +129,8 @@ def test_a_mask_that_no_file_can_be_named_after_is_told_at_the_masks(tmp_path: P
     ("setting", "key", "words"),
     [
         ("data.classes.1=background", "data.classes", "two classes are 'background'; keep one, or rename it"),
+        ('data.classes.1=" "', "data.classes", "a class named ' '; give it a name of printable characters"),
+        ('data.classes.1="a\\nb"', "data.classes", "; give it a name of printable characters"),
         ("data.classes={0: a}", "data.classes", "1 class; list 2 to 255, the background among them"),
         ("data.void=1", "data.void", "the void value 1 is also a class; use another value"),
         ("data.void_colours=[[1, 2, 3]]", "data.void_colours", "no void value; name the value"),

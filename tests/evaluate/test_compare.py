@@ -172,6 +172,16 @@ def test_folders_are_matched_by_case(tmp_path: Path):
     assert extra == {"d": guess / "d.nii"}
 
 
+def test_a_file_belongs_to_the_longest_mask_that_its_name_ends_with(tmp_path: Path):
+    names = ("core", "whole_core")
+    touch(tmp_path / "a_core.nii.gz", tmp_path / "a_whole_core.nii.gz", tmp_path / "b_whole_core_seg.nii.gz")
+    pairs, _ = folder_pairs.mask_pairs(tmp_path, tmp_path, names)
+    assert {pair.case: sorted(pair.truth) for pair in pairs} == {
+        "a": ["core", "whole_core"],
+        "b": ["whole_core"],
+    }
+
+
 def test_masks_are_gathered_by_case(tmp_path: Path):
     truth, guess = tmp_path / "truth", tmp_path / "guess"
     touch(truth / "a_b_whole.nii.gz", truth / "x" / "a_b_lesion_seg.nii.gz", truth / "stray_seg.nii.gz")

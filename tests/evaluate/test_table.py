@@ -92,7 +92,9 @@ def test_a_missing_prediction_is_dice_0_in_every_row():
     assert [row["dice"] for row in rows.values()] == [0.0, 0.0, 0.0]
     assert {row["note"] for row in rows.values()} == {"missing prediction"}
     assert (rows["CSF"]["recall"], rows["CSF"]["nsd"]) == (0.0, 0.0)
-    assert (rows["WM"]["recall"], rows["WM"]["nsd"]) == (None, None)
+    assert (rows["WM"]["recall"], rows["WM"]["nsd"]) == (None, 0.0)  # as Dice: not left out of the mean
+    penalties = [row[name] for row in rows.values() for name in ("hd95_penalised", "assd_penalised")]
+    assert penalties == [pytest.approx(table.diagonal(grid()))] * 6
     assert rows["CSF"]["reference_size"] == pytest.approx(0.008)
     assert rows["CSF"]["size"] is rows["CSF"]["hd95"] is None
 
@@ -192,7 +194,7 @@ DIAGONAL = 6 * np.linalg.norm([1.0, 2.0, 0.5])  # mm, of 6 × 6 × 6 voxels
         (labels((1, CUBE)), None, DIAGONAL),  # no prediction at all
         (labels((1, CUBE)), labels((1, CUBE)), 0.0),
         (labels(), labels(), None),  # in neither: absent
-        (labels(), None, None),
+        (labels(), None, DIAGONAL),  # no prediction, of a class that is absent, too
         (labels((VOID, CUBE)), labels((1, CUBE)), None),  # predicted within void alone
     ],
 )

@@ -7,6 +7,11 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
+
+from medseg.errors import Code, MedsegError
+from medseg.io import nifti
+from medseg.volume import Volume
 
 STEP = np.diag([1.0, 1.0, 2.0, 1.0])
 """The affine of voxels of 1 × 1 × 2 mm."""
@@ -20,3 +25,17 @@ def save(path: Path, array: Any, affine: Any = STEP, **header: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.to_filename(path)
     return path
+
+
+def codes(volume: Volume) -> set[Code]:
+    """The codes of a volume's notes."""
+    return {note.code for note in volume.notes}
+
+
+def refused(path: Path, **keywords: Any) -> Code:
+    """The code by which reading a file is refused."""
+    with pytest.raises(MedsegError) as caught:
+        nifti.read(path, **keywords)
+    assert caught.value.finding.where
+    assert caught.value.finding.details
+    return caught.value.code

@@ -233,7 +233,7 @@ def test_a_full_disk_is_known_before_anything_is_predicted(monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(MedsegError, match="DISK_FULL"):
         predict.label(numbered((1, 1, 1)), MultiPlaneEnsemble((one_voxel("axial", 0.5, 0.5),)), WholeSlice())
 
 

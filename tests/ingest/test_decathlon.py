@@ -131,3 +131,54 @@ def test_broken_dataset_json(touch: Touch, text: str) -> None:
         layouts.find(root)
     assert caught.value.code is Code.RECIPE_INVALID
     assert caught.value.finding.where.endswith("dataset.json")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"background": "0", "liver": "1", "ignore": "2"},
+        {"background": 0.0, "liver": 1.0, "ignore": 2.0},
+        ["background", "liver", "ignore"],
+    ],
+    ids=["text", "with a point", "list"],
+)
+def test_numbers_of_labels_may_be_written_otherwise(labels: Any) -> None:
+    found = dataset_json.labels({"labels": labels})
+    assert (found.classes, found.void) == ({0: "background", 1: "liver"}, (2,))
+
+
+@pytest.mark.parametrize("labels", [{"background": 0, "liver": [], "x": 1}, {"a": float("nan")}, "liver"])
+def test_labels_that_are_not_understood_are_told(labels: Any) -> None:
+    found = dataset_json.labels({"labels": labels})
+    assert found.classes is None
+    assert ["its labels are not understood" in remark for remark in found.remarks] == [True]
+    assert dataset_json.labels({}).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "regions"),
+    [
+        ({"0": "background", "1": "lesion", "2": "lesion"}, {"lesion": (1, 2)}),
+        ({"background": 0, "a": 1, "b": 1, "c": 2}, {"a": (1,), "b": (1,), "c": (2,)}),
+        ({"a b": [1, 2], "a-b": 2}, {"a-b": (1, 2), "a-b-2": (2,)}),
+    ],
+    ids=["one name", "one value", "one name for files"],
+)
+def test_no_label_is_lost_where_names_or_values_repeat(labels: Any, regions: Any) -> None:
+    assert dataset_json.labels({"labels": labels}).regions == regions
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"T1": 0, "T2": "1"}, ["T1", "T2"], {"1": "T2", "0": "T1"}],
+    ids=["by name", "list", "by number"],
+)
+def test_channels_by_name_or_in_a_list(named: Any) -> None:
+    assert dataset_json.modalities({"channel_names": named}) == ["T1", "T2"]
+
+
+@pytest.mark.parametrize("named", ["T1", {"T1": "T2"}, {"T1": 0, "T2": 0}, 7])
+def test_channels_without_numbers_are_refused(named: Any) -> None:
+    with pytest.raises(MedsegError, match="number the channels") as caught:
+        dataset_json.modalities({"channel_names": named})
+    assert caught.value.finding.code == Code.RECIPE_INVALID

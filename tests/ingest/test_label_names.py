@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.errors import Code, Finding, refusal
+from medseg.errors import Code, Finding, refusal, some
 from medseg.ingest import label_names, quarantine
 
 
@@ -65,7 +65,7 @@ def test_a_row_of_the_quarantine_names_the_file_below_its_root() -> None:
 
 
 def test_long_lists_of_names_are_cut() -> None:
-    assert quarantine.some(["a", "b"]) == "a, b"
+    assert some(["a", "b"]) == "a, b"
     assert quarantine.ignored_line(["a"], "mm", "pattern") == "1 scan matches no pattern: a"
     told = quarantine.ignored_line(list("abcdefg"), "mm", "pattern")
     assert told == "7 scans match no pattern: a, b, c, d, e and 2 more"

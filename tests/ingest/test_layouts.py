@@ -287,6 +287,47 @@ GUESSES: list[tuple[str, list[str], str, dict[str, str], str | None, int, int]] 
         *("bids", {"T1w": "{subject}/**/anat/{case}_T1w.nii"}, None, 1, 0),
     ),
     (
+        "bids with lesions and brains in one folder",
+        [
+            "sub-1/anat/sub-1_T1w.nii",
+            "derivatives/m/sub-1/anat/sub-1_desc-brain_mask.nii",
+            "derivatives/m/sub-1/anat/sub-1_desc-lesion_mask.nii",
+        ],
+        *("bids", {"T1w": "{subject}/**/anat/{case}_T1w.nii"}),
+        *("derivatives/m/{subject}/**/anat/{case}_desc-lesion_mask.nii", 1, 1),
+    ),
+    (
+        "bids with scans and lesions in one space that is not the scanner's",
+        [f"sub-{i}/anat/sub-{i}_space-MNI_{end}.nii" for i in (1, 2) for end in ("T1w", "label-L_mask")],
+        *("bids", {"T1w": "{subject}/**/anat/{case}_space-MNI_T1w.nii"}),
+        *("{subject}/**/anat/{case}_space-MNI_label-L_mask.nii", 2, 2),
+    ),
+    (
+        "processed scans as in bids, in two spaces",
+        [
+            f"sub-{i}/anat/sub-{i}_{end}.nii"
+            for i in (1, 2)
+            for end in ("desc-preproc_T1w", "space-MNI_desc-preproc_T1w", "dseg", "space-MNI_dseg")
+        ],
+        *("bids", {"T1w": "{subject}/**/anat/{case}_desc-preproc_T1w.nii"}),
+        *("{subject}/**/anat/{case}_dseg.nii", 2, 2),
+    ),
+    (
+        "several contrasts in one folder",
+        [f"b{i}_{kind}.nii" for i in (1, 2) for kind in ("flair", "t2_flair", "seg")],
+        *("plain", {"flair": "{case}_flair.nii", "t2_flair": "{case}_t2_flair.nii"}, "{case}_seg.nii", 2, 2),
+    ),
+    (
+        "names of a word and a number",
+        [f"{word}{i}.nii" for word in ("im", "seg") for i in (1, 2, 10)],
+        *("plain", {"image": "im{case}.nii"}, "seg{case}.nii", 3, 3),
+    ),
+    (
+        "names of a word and their folder's number",
+        [f"{i}/{word}{i}.nii" for word in ("scan", "mask") for i in (1, 2, 10)],
+        *("subjects", {"image": "**/scan{case}.nii"}, "**/mask{case}.nii", 3, 3),
+    ),
+    (
         "names that begin with words of labels",
         [
             f"{site}{i}{end}.nii"

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import gzip
-import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -11,24 +9,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code
 from medseg.grid import Array
 from medseg.io import nifti
-from medseg.volume import Volume
+from tests.helpers.scan_files import codes, refused
 
 MakeNifti = Callable[..., Path]
-
-
-def codes(volume: Volume) -> set[Code]:
-    return {note.code for note in volume.notes}
-
-
-def refused(path: Path, **keywords: Any) -> Code:
-    with pytest.raises(MedsegError) as caught:
-        nifti.read(path, **keywords)
-    assert caught.value.finding.where
-    assert caught.value.finding.details
-    return caught.value.code
 
 
 def rotated(degrees: float) -> Array:
@@ -157,6 +143,18 @@ def test_lengths_in_mm_or_without_a_unit_stay(make_nifti: MakeNifti, ramp: Array
     assert codes(volume) == set() and volume.grid.spacing == (2, 3, 4)
 
 
+@pytest.mark.parametrize("forms", [{}, {"sform_code": 0}, {"sform_code": 0, "qform_code": 0}])
+def test_voxels_too_long_for_mm_need_a_stated_unit(
+    make_nifti: MakeNifti, ramp: Array, forms: dict[str, int]
+) -> None:
+    affine = np.diag([1000.0, 1000, 1000, 1])
+    for unit in (0, 7, 8):
+        assert refused(make_nifti(ramp, affine, xyzt_units=unit, **forms)) is Code.UNITS_UNKNOWN
+    for unit, edge in ((2, 1000), (3, 1)):
+        path = make_nifti(ramp, affine, xyzt_units=unit, **forms)
+        assert nifti.read(path).grid.spacing == pytest.approx((edge,) * 3)
+
+
 def test_forms_are_compared_in_mm(make_nifti: MakeNifti, ramp: Array) -> None:
     assert refused(make_nifti(ramp, xyzt_units=1, qoffset_x=0.05)) is Code.SFORM_QFORM_DISAGREE
     microns = nifti.read(make_nifti(ramp * 1, np.diag([9.0, 9, 9, 1]), xyzt_units=3, qoffset_x=50))
@@ -246,210 +244,6 @@ def test_channels_last(make_nifti: MakeNifti) -> None:
     volume = nifti.read(make_nifti(array), channels_last=True)
     assert volume.array.shape == (2, 3, 4, 5)
     np.testing.assert_array_equal(volume.array[1], array[..., 1])
-
-
-# Refused
-
-
-def test_four_axes(make_nifti: MakeNifti) -> None:
-    assert refused(make_nifti(np.zeros((3, 4, 5, 2), np.int16))) is Code.FOUR_D
-
-
-def test_vectors(make_nifti: MakeNifti) -> None:
-    path = make_nifti(np.zeros((3, 4, 5, 1, 3), np.float32))
-    assert refused(path) is Code.NOT_SCALAR
-    assert refused(path, channels_last=True) is Code.NOT_SCALAR
-
-
-@pytest.mark.parametrize("dtype", [[("R", "u1"), ("G", "u1"), ("B", "u1")], "complex64"])
-def test_colours_and_complex_numbers(make_nifti: MakeNifti, dtype: Any) -> None:
-    assert refused(make_nifti(np.zeros((3, 4, 5), dtype))) is Code.NOT_SCALAR
-
-
-def test_forms_that_disagree_name_distance_and_both(make_nifti: MakeNifti, ramp: Array) -> None:
-    with pytest.raises(MedsegError) as caught:
-        nifti.read(make_nifti(ramp, qoffset_x=0.2))
-    assert caught.value.code is Code.SFORM_QFORM_DISAGREE
-    assert caught.value.finding.details == (
-        "corners up to 0.2 mm apart: sform [1 0 0 0; 0 1 0 0; 0 0 1 0], qform [1 0 0 0.2; 0 1 0 0; 0 0 1 0]"
-    )
-
-
-def test_both_coded_but_one_unusable_disagree(make_nifti: MakeNifti, ramp: Array) -> None:
-    assert refused(make_nifti(ramp, quatern_b=2)) is Code.SFORM_QFORM_DISAGREE
-    assert refused(make_nifti(ramp, srow_x=[np.nan] * 4)) is Code.SFORM_QFORM_DISAGREE
-
-
-def test_axes_off_square(make_nifti: MakeNifti, ramp: Array) -> None:
-    def leaning(degrees: float) -> list[float]:
-        return [1, float(np.tan(np.radians(degrees))), 0, 0]
-
-    assert refused(make_nifti(ramp, srow_x=leaning(1.1), qform_code=0)) is Code.SHEARED
-    nifti.read(make_nifti(ramp, srow_x=leaning(0.9), qform_code=0))
-
-
-def test_parallel_axes_are_sheared(make_nifti: MakeNifti, ramp: Array) -> None:
-    assert refused(make_nifti(ramp, srow_x=[1, 1, 0, 0], srow_y=[0] * 4, qform_code=0)) is Code.SHEARED
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"srow_x": [0, 0, 0, 0], "qform_code": 0},
-        {"srow_x": [np.nan, 0, 0, 0], "qform_code": 0},
-        {"pixdim": {1: 0}, "sform_code": 0},
-        {"pixdim": {1: 0}, "sform_code": 0, "qform_code": 0},
-        {"quatern_b": 2, "sform_code": 0},
-    ],
-    ids=["zero row", "nan", "qform without size", "no form, no size", "no rotation"],
-)
-def test_voxels_without_a_place(make_nifti: MakeNifti, ramp: Array, fields: dict[str, Any]) -> None:
-    assert refused(make_nifti(ramp, **fields)) is Code.AFFINE_INVALID
-
-
-@pytest.mark.parametrize("shape", [(5, 1, 1), (1, 1, 5), (1, 1, 1)])
-def test_a_line_is_too_small(make_nifti: MakeNifti, shape: tuple[int, ...]) -> None:
-    assert refused(make_nifti(np.zeros(shape, np.int16))) is Code.TOO_SMALL
-
-
-@pytest.mark.parametrize("shape", [(5, 4, 1), (1, 4, 5), (2, 2, 2)])
-def test_a_slice_is_not_too_small(make_nifti: MakeNifti, shape: tuple[int, ...]) -> None:
-    assert nifti.read(make_nifti(np.zeros(shape, np.int16))).grid.shape == shape
-
-
-def test_too_large_is_refused_before_memory_is_taken(make_nifti: MakeNifti, ramp: Array) -> None:
-    assert refused(make_nifti(ramp), max_voxels=59) is Code.TOO_LARGE
-    nifti.read(make_nifti(ramp), max_voxels=60)
-    assert refused(make_nifti(ramp, dim=[3, 32000, 32000, 32000, 1, 1, 1, 1])) is Code.TOO_LARGE
-
-
-def test_the_remedy_for_a_large_scan_is_one_that_helps(make_nifti: MakeNifti, ramp: Array) -> None:
-    with pytest.raises(MedsegError) as caught:
-        nifti.read(make_nifti(ramp), max_voxels=59)
-    assert "limit" not in caught.value.finding.how_to_fix and "resample" in caught.value.finding.how_to_fix
-
-
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-def test_every_way_to_cut_a_file_is_truncated(make_nifti: MakeNifti, name: str) -> None:
-    array = np.random.default_rng(0).integers(0, 999, (6, 7, 8)).astype(np.int16)
-    path = make_nifti(array, name=name)
-    whole = path.read_bytes()
-    for length in {0, 400, len(whole) // 2, len(whole) - 1}:
-        path.write_bytes(whole[:length])
-        assert refused(path) is Code.TRUNCATED, length
-
-
-def test_header_that_ends_early_is_truncated(make_nifti: MakeNifti, ramp: Array) -> None:
-    path = make_nifti(ramp)
-    path.write_bytes(path.read_bytes()[:300])
-    assert refused(path) is Code.TRUNCATED
-    path.write_bytes(gzip.compress(path.read_bytes()))
-    assert refused(path) is Code.TRUNCATED
-
-
-def test_a_header_that_announces_more_than_a_gzip_can_hold(make_nifti: MakeNifti, ramp: Array) -> None:
-    path = make_nifti(ramp, name="a.nii.gz", dim=[3, 900, 900, 900, 1, 1, 1, 1])
-    assert refused(path) is Code.TRUNCATED
-
-
-def test_gzip_that_decompresses_to_less_than_announced(make_nifti: MakeNifti) -> None:
-    array = np.zeros((20, 20, 20), np.int16)
-    assert refused(make_nifti(array, name="a.nii.gz", dim=[3, 20, 20, 21, 1, 1, 1, 1])) is Code.TRUNCATED
-
-
-def test_damaged_byte_is_found_wherever_it_is(make_nifti: MakeNifti) -> None:
-    array = np.random.default_rng(0).integers(0, 999, (6, 7, 8)).astype(np.int16)
-    path = make_nifti(array, name="a.nii.gz")
-    whole = path.read_bytes()
-    for position in (len(whole) // 2, len(whole) - 6):  # in the voxels, in the checksum
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
-        assert refused(path) is Code.TRUNCATED
-
-
-@pytest.mark.parametrize("content", [b"hello", b"<html>" + b"x" * 999, b"\x89PNG\r\n" + bytes(999)])
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mgz"])
-def test_something_else(tmp_path: Path, content: bytes, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
-    assert refused(path) is Code.NOT_AN_IMAGE
-    path.write_bytes(gzip.compress(content))
-    assert refused(path) is Code.NOT_AN_IMAGE
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"datatype": 9999},
-        {"vox_offset": np.nan},
-        {"vox_offset": 17},
-        {"scl_slope": 2, "scl_inter": np.inf},
-        {"magic": b"ni1"},
-        {"dim": [3, 3, -4, 5, 1, 1, 1, 1]},
-        {"dim": [0, 0, 0, 0, 0, 0, 0, 0]},
-    ],
-    ids=lambda fields: next(iter(fields)),
-)
-def test_impossible_headers(make_nifti: MakeNifti, ramp: Array, fields: dict[str, Any]) -> None:
-    assert refused(make_nifti(ramp, **fields)) is Code.NOT_AN_IMAGE
-
-
-def test_missing_file(tmp_path: Path) -> None:
-    assert refused(tmp_path / "absent.nii") is Code.FILE_MISSING
-
-
-def test_unreadable_files(tmp_path: Path) -> None:
-    (tmp_path / "folder.nii").mkdir()
-    assert refused(tmp_path / "folder.nii") is Code.FILE_UNREADABLE
-    (tmp_path / "link.nii").symlink_to(tmp_path / "nowhere.nii")
-    assert refused(tmp_path / "link.nii") is Code.FILE_UNREADABLE
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads every file")
-def test_permission_denied(make_nifti: MakeNifti, ramp: Array) -> None:
-    path = make_nifti(ramp)
-    path.chmod(0)
-    assert refused(path) is Code.FILE_UNREADABLE
-
-
-# FreeSurfer
-
-
-def make_mgz(path: Path, array: Array, affine: Array) -> Path:
-    nib.save(nib.MGHImage(array, affine), path)
-    return path
-
-
-@pytest.mark.parametrize("name", ["a.mgz", "a.mgh"])
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32"])
-def test_freesurfer_volume(tmp_path: Path, name: str, dtype: str) -> None:
-    array = np.arange(60).reshape(3, 4, 5).astype(dtype)
-    affine = np.array([[-1, 0, 0, 9], [0, 0, 2, -7], [0, -3, 0, 5], [0, 0, 0, 1.0]])
-    volume = nifti.read(make_mgz(tmp_path / name, array, affine))
-    np.testing.assert_array_equal(volume.array[0], array)
-    np.testing.assert_allclose(volume.grid.affine, affine, atol=1e-5)
-    assert volume.array.dtype == np.dtype(dtype)
-    assert codes(volume) == {Code.FLIPPED}
-    assert volume.source is None
-
-
-def test_freesurfer_volume_without_orientation(tmp_path: Path, ramp: Array) -> None:
-    path = make_mgz(tmp_path / "a.mgh", ramp, np.eye(4))
-    block = bytearray(path.read_bytes())
-    block[28:30] = b"\0\0"
-    path.write_bytes(block)
-    volume = nifti.read(path)
-    assert Code.NO_ORIENTATION in codes(volume)
-    np.testing.assert_array_equal(volume.grid.affine[:3, :3], [[-1, 0, 0], [0, 0, 1], [0, -1, 0]])
-
-
-def test_freesurfer_frames_and_cut_files(tmp_path: Path) -> None:
-    path = make_mgz(tmp_path / "a.mgh", np.zeros((3, 4, 5, 2), np.int16), np.eye(4))
-    assert refused(path) is Code.FOUR_D
-    assert nifti.read(path, channels_last=True).array.shape == (2, 3, 4, 5)
-    path.write_bytes(path.read_bytes()[:300])
-    assert refused(path, channels_last=True) is Code.TRUNCATED
-    path.write_bytes(path.read_bytes()[:200])
-    assert refused(path) is Code.TRUNCATED
 
 
 # Memory

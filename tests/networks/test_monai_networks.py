@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medseg.config.recipe import Network as NetworkSection
+from medseg.config.sections import Network as NetworkSection
 from medseg.errors import Code, MedsegError
 from medseg.networks import MONAI_PREFIX, build, check_keywords
 from medseg.networks.monai_adapter import MonaiNetwork

@@ -18,6 +18,7 @@ from medseg.errors import Code, MedsegError
 from medseg.train import fit
 from medseg.train.state import read_network
 from pipelines import run as pipeline
+from pipelines.fold import data
 from pipelines.fold.fold import FoldTraining
 from pipelines.run import Request
 from pipelines.stages import train as train_stage
@@ -82,12 +83,14 @@ def weights(place: Path, augment: dict[str, Any], work: str) -> dict[str, torch.
 
 def test_windows_of_each_case_are_turned_with_its_own_spacing(scans: Path) -> None:
     training = prepared(scans, {"rotate_degrees": 30, "flip": ["anterior_posterior"]})
-    assert training.augmenter.pixels == ((1.0, 1.0), (1.0, 2.0))
-    assert training.augmenter.placed
-    assert training.augmenter.field[0] > training.augmenter.field[1]  # 2 mm columns reach further along rows
-    batch = training.drawer(0)
+    augmenter = data.make_augmenter(training.recipe, training.cases.train)
+    assert augmenter.pixels == ((1.0, 1.0), (1.0, 2.0))
+    assert augmenter.placed
+    assert augmenter.field[0] > augmenter.field[1]  # 2 mm columns reach further along rows
+    batch = training.batches.sampler(0)
     assert {tuple(pixel) for pixel in batch[-1][:, 3].tolist()} <= {(1.0, 1.0), (1.0, 2.0)}
-    out = training.augment(*map(torch.from_numpy, batch[:2]), 0, slice(None), torch.from_numpy(batch[-1]))
+    augment = training.batches.augment
+    out = augment(*map(torch.from_numpy, batch[:2]), 0, slice(None), torch.from_numpy(batch[-1]))
     assert out[0].shape == (4, 1, 8, 8)
 
 
@@ -95,9 +98,9 @@ def test_trainings_that_turned_in_pixels_are_not_up_to_date(scans: Path) -> None
     """A new key for cases with oblong pixels whose windows turn; the old one for all others."""
     turned, still = prepared(scans, {"rotate_degrees": 30}), prepared(scans, {"contrast": 0.1})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.fold.fold.pixel_shape", lambda *_: (1.0, 1.0))
-        square = [FoldTraining(t.recipe, t.work, 0).key() for t in (turned, still)]
-    assert (turned.key() != square[0], still.key() != square[1]) == (True, False)
+        patch.setattr("pipelines.fold.data.pixel_shape", lambda *_: (1.0, 1.0))
+        square = [FoldTraining(t.recipe, t.work, 0).key for t in (turned, still)]
+    assert (turned.key != square[0], still.key != square[1]) == (True, False)
 
 
 def test_flips_of_images_are_refused_for_scans_where_the_recipe_does_not_say_which(scans: Path) -> None:
@@ -105,7 +108,7 @@ def test_flips_of_images_are_refused_for_scans_where_the_recipe_does_not_say_whi
     with pytest.raises(
         MedsegError, match="horizontal of scans; use left_right, anterior_posterior"
     ) as refusal:
-        training.key()
+        _ = training.key
     assert refusal.value.code == Code.KEYWORD_INVALID
 
 

@@ -58,6 +58,27 @@ def test_a_batch_too_small_for_batch_normalisation(
 
 
 @pytest.mark.parametrize(
+    ("norm", "batch", "where", "words"),
+    [
+        ("BATCH", 1, "train.batch", "set train.batch to 2 or more"),
+        ("INSTANCE", 2, "sampling.window", "enlarge sampling.window"),
+    ],
+)
+def test_monai_networks_name_the_key_too(norm: str, batch: int, where: str, words: str) -> None:
+    keywords = {"channels": [4] * 6, "strides": [2] * 5, "norm": norm}
+    parts = recipe(
+        network={"name": "monai.networks.nets:UNet", "keywords": keywords},
+        sampling={"window": [32, 32]},
+        train=train(batch=batch),
+    )
+    with pytest.raises(MedsegError) as caught:
+        network.check_training_step(parts, 1)
+    assert caught.value.code is Code.SIZE_IMPOSSIBLE
+    assert caught.value.finding.where == where
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "parts",
     [
         {"network": PYRAMID, "sampling": {"window": [48, 48]}, "train": train(batch=2)},
@@ -176,7 +197,7 @@ def test_a_class_in_no_training_case_is_said_before_training(tmp_path: Path) -> 
     ("gone", "line"),
     [
         ((2,), "no validation case holds inner: validation says nothing about it"),
-        ((1, 2), "no validation case holds outer, inner: validation says nothing about it"),
+        ((1, 2), "no validation case holds outer, inner: validation says nothing about them"),
     ],
 )
 def test_a_class_in_no_validation_case_is_said_before_training(

@@ -198,6 +198,6 @@ def test_255_beside_classes_is_asked_about(
 
 
 def test_the_recipe_s_default_tolerance_is_the_library_s() -> None:
-    from medseg.config.recipe import Evaluate
+    from medseg.config.sections import Evaluate
 
     assert Evaluate().bf_tolerance == boundary.SHARE

@@ -15,7 +15,7 @@ import yaml
 
 from medseg import files
 from medseg.config.load import RecipeError, load, locate
-from medseg.config.recipe import Network
+from medseg.config.sections import Network
 from medseg.console import Reporter
 from medseg.errors import Code, MedsegError
 from medseg.networks.backbones.vgg import VGG16Classifier

@@ -10,6 +10,7 @@ import yaml
 
 from medseg import files
 from medseg.console import Reporter
+from medseg.errors import Code, MedsegError
 from pipelines import run as pipeline
 from pipelines.run import Request
 from tests.helpers.box_subjects import make_subjects
@@ -135,3 +136,35 @@ def test_cases_may_be_called_like_the_files_of_the_stage(tmp_path: Path) -> None
     assert "no prediction" not in page
     predict(tmp_path)
     assert (out / "labels_case.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("splits", "details"),
+    [
+        ("{train: [s1], val: [s2], test: [s0]}", "test cases that were training cases of this network: s0"),
+        ("{train: [s0], val: [s2], test: [s1]}", "test cases that were validation cases of this network: s1"),
+    ],
+)
+def test_a_case_that_the_network_has_seen_is_never_predicted_as_a_test_case(
+    place: Path, splits: str, details: str
+) -> None:
+    predict(place, "ingest", f"data.splits={splits}")
+    with pytest.raises(MedsegError) as refusal:
+        predict(place, "predict", f"data.splits={splits}")
+    finding = refusal.value.finding
+    assert (finding.code, finding.details) == (Code.SETTINGS_CHANGED, details)
+    assert finding.where == str(place / "work/train/0")
+    predict(place, "ingest")
+    predict(place)
+
+
+def test_cases_whose_predictions_would_share_a_file_are_refused_before_training(tmp_path: Path) -> None:
+    make_subjects(tmp_path / "data", labelled=3, unlabelled=1)
+    folder = (tmp_path / "data/s3").rename(tmp_path / "data/s2_confidence")
+    (folder / "s3.nii.gz").rename(folder / "s2_confidence.nii.gz")
+    (tmp_path / "boxes.yaml").write_text(yaml.safe_dump(RECIPE))
+    with pytest.raises(MedsegError) as refusal:
+        predict(tmp_path, "ingest")
+    assert refusal.value.code is Code.DUPLICATE_CASE
+    assert "s2 and s2_confidence would both have the file s2_confidence" in refusal.value.finding.details
+    predict(tmp_path, "ingest", "predict.roles=[test]")

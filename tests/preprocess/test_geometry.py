@@ -117,7 +117,7 @@ def test_undo_of_apply_is_the_identity_on_labels_inside_the_box(
     affine = affine_of(*orientation, spacing=(0.9375, 1.5, 0.837))
     _, record = geometry.apply(volume(array, affine), GeometryPlan(crop=True, crop_margin=margin))
     ready = geometry.apply_to_labels(volume(labels, affine), record)
-    assert same_grid(ready.grid, record.ready)
+    assert same_grid(ready.grid, record.grid)
     back = geometry.undo(ready, through_json(record))
     assert np.array_equal(back.array, labels)
     assert back.array.dtype == np.uint8

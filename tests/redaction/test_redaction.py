@@ -23,6 +23,17 @@ from medseg.redaction import has_credentials, redact_text, redacted
         ("https://host/a?x=1&token=abc&y=", "https://host/a?x=1&token=***&y="),
         ("https://host/a?X-Amz-Signature=abc", "https://host/a?X-Amz-Signature=***"),
         ("http://[::1", "http://***"),
+        ("http://anna:S3/cret@host:5000/a", "http://host:5000/a"),
+        ("http://anna:S3?cret@host", "http://host"),
+        ("http://anna:S3#cret@host", "http://host"),
+        ("anna:S3cret@host:5000", "host:5000"),
+        ("http:/anna:S3cret@host", "http:/host"),
+        ("http://host/a;password=S3cret;x=1", "http://host/a;password=***;x=1"),
+        ("http://host/a#access_token=S3cret", "http://host/a#access_token=***"),
+        ("mysql://host/db?pw=S3cret&p%61ssword=S3cret", "mysql://host/db?pw=***&p%61ssword=***"),
+        ("http://host:5000/a@b", None),
+        ("http://[::1]:5000/a@b", None),
+        ("sqlite:////tmp/a:b@c/mlflow.db", None),
         ("http://host:5000", None),
         ("sqlite:////tmp/mlflow.db", None),
         ("file:///a/b?c", None),
@@ -36,6 +47,10 @@ def test_by_hand(address: str, shown: str | None) -> None:
     assert redacted(address) == (shown or address)
     assert has_credentials(address) is (shown is not None)
     assert redacted(redacted(address)) == redacted(address)
+
+
+def test_a_password_behind_a_second_scheme_is_seen() -> None:
+    assert has_credentials("jdbc:postgresql://anna:S3cret@host/db")
 
 
 def test_within_a_text() -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medseg.tracking import store
+from medseg.tracking.tracker import Tracker
 
 # MLflow still uses what the newest SQLAlchemy and pandas deprecate.
 _OF_MLFLOW = (
@@ -35,3 +38,20 @@ def work(empty_store: Path, tmp_path: Path) -> Path:
     shutil.copytree(empty_store, folder)
     store.prepare(folder)
     return folder
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def tracker(work: Path, said: list[str]) -> Iterator[Tracker]:
+    """A tracker of the work folder's own store that must not have to say anything."""
+    yield Tracker(store.local_uri(work), work, "demo", warn=said.append)
+    assert said == []
+
+
+@pytest.fixture
+def client(work: Path) -> Any:
+    return store.client(store.local_uri(work))

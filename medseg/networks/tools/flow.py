@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,7 +55,9 @@ def flow(network: Network, size: int) -> Flow:
     for node in nodes:
         place = places[node]
         arriving = {
-            source for given in _inputs(node) for source in _passed(node, given, sources.get(given, set()))
+            source
+            for given in node.all_input_nodes
+            for source in _passed(node, given, sources.get(given, set()))
         }
         if place in convolving:
             ways |= {(stage, place, way): None for stage, way in sorted(arriving) if stage != place}
@@ -91,10 +92,6 @@ def _place(node: fx.Node, network: nn.Module) -> str:
     return f"{first}.{rest.partition('.')[0]}" if inside else first
 
 
-def _inputs(node: fx.Node) -> Iterator[fx.Node]:
-    yield from node.all_input_nodes
-
-
 def _passed(node: fx.Node, given: fx.Node, arriving: set[tuple[str, Way]]) -> set[tuple[str, Way]]:
     """Pass on the stages that arrive from ``given``, by the way that ``node`` adds."""
     name = _name(node)
@@ -104,14 +101,11 @@ def _passed(node: fx.Node, given: fx.Node, arriving: set[tuple[str, Way]]) -> se
     elif name in ("conv_transpose2d", "upsample_bilinear2d", "upsample_nearest2d"):
         way = "up"
     elif name == "scatter":
-        way = "positions" if _is_index(node, given) else "unpool"
+        is_index = len(node.args) > 2 and node.args[2] is given
+        way = "positions" if is_index else "unpool"
     elif name == "cat":
         return {(stage, "skip" if before == "next" else before) for stage, before in arriving}
     return arriving if way is None else {(stage, way) for stage, _ in arriving}
-
-
-def _is_index(node: fx.Node, given: fx.Node) -> bool:
-    return len(node.args) > 2 and node.args[2] is given
 
 
 def _name(node: fx.Node) -> str:

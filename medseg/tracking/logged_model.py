@@ -1,0 +1,128 @@
+"""A model folder as MLflow keeps it: code and safetensors, no pickle, with its signature; registrable."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import medseg
+from medseg import files
+from medseg.classes import ClassList
+from medseg.infer import results
+from medseg.tracking.store import StorageError, storing
+
+_CODE = Path(__file__).with_name("mlflow_model.py")
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Addresses of a model in MLflow, for `mlflow.pyfunc.load_model`; version and its URI if registered."""
+
+    uri: str
+    run_uri: str
+    version: int | None
+    registered_uri: str | None
+
+
+def store_model(client: Any, line: Mapping[str, Any]) -> Logged:
+    """Make the calls that log the model folder of a line (see :func:`medseg.tracking.pyfunc.log`)."""
+    from mlflow.entities import LoggedModelOutput
+
+    run_id, name, register = line["run_id"], line["name"], line["register"]
+    model = client.create_logged_model(line["experiment_id"], name, source_run_id=run_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch) / "model"
+        _save(saved, Path(line["folder"]), run_id, model.model_id)
+        try:
+            with storing():
+                client.log_model_artifacts(model.model_id, str(saved))
+        except StorageError:
+            client.delete_logged_model(model.model_id)  # a later command makes another
+            raise
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    version = None if register is None else _register(client, register, line, model)
+    return Logged(
+        uri=f"models:/{model.model_id}",
+        run_uri=f"runs:/{run_id}/{name}",
+        version=version,
+        registered_uri=None if version is None else f"models:/{register}/{version}",
+    )
+
+
+def _save(path: Path, folder: Path, run_id: str, model_id: str) -> None:
+    """Write an MLflow model folder; requirements and signature are given, never inferred."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(?s).*type hint", UserWarning)  # MLflow's, about its own code
+        import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.models import Model
+
+    description = files.read_json(folder / "model.json")["description"]
+    columns = input_columns(description)
+    ending = results.ENDINGS[description.get("unit", "mm")]
+    mlflow.pyfunc.save_model(
+        path=str(path),
+        python_model=str(_CODE),
+        artifacts={"model": str(folder.resolve())},
+        signature=_signature(columns, ClassList.from_json(description["classes"])),
+        input_example=pd.DataFrame([{column: f"path/to/{column}{ending}" for column in columns}]),
+        pip_requirements=[f"medseg=={medseg.__version__}", f"mlflow=={mlflow.__version__}"],
+        mlflow_model=Model(run_id=run_id, model_id=model_id),
+    )
+
+
+def input_columns(description: Mapping[str, Any]) -> list[str]:
+    """List the columns of paths in the table that a model takes: one per channel, or `image` alone.
+
+    With one channel it is `image`, as for images, which hold all channels. `description` is the one in
+    `model.json`.
+    """
+    one = len(description["channels"]) == 1 or description.get("unit") == "px"
+    return ["image"] if one else list(description["channels"])
+
+
+def _signature(columns: Sequence[str], classes: ClassList) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    label_maps = [f"label_map_{mask}" for mask in classes.masks] or ["label_map"]
+    texts = ["image", *label_maps, "code", "note"]
+    sizes = [ColSpec(DataType.double, f"size_{name}", required=False) for name in classes.foreground_names]
+    last = [
+        ColSpec(DataType.string, "size_unit", required=False),
+        ColSpec(DataType.double, "quality", required=False),
+    ]
+    case = ColSpec(DataType.string, "case", required=False)
+    return ModelSignature(
+        inputs=Schema([*(ColSpec(DataType.string, column) for column in columns), case]),
+        outputs=Schema([*(ColSpec(DataType.string, column) for column in texts), *sizes, *last]),
+        params=ParamSchema(
+            [
+                ParamSpec("out", DataType.string, "segmentations"),
+                ParamSpec("device", DataType.string, "cpu"),
+            ]
+        ),
+    )
+
+
+def _register(client: Any, name: str, line: Mapping[str, Any], model: Any) -> int:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # A sqlite store would look a `models:/` URI up in whatever store MLflow thinks is active.
+    source = model.artifact_location if line["local"] else f"models:/{model.model_id}"
+    version = int(client.create_model_version(name, source, line["run_id"], model_id=model.model_id).version)
+    # For the model's own page.
+    versions = json.dumps([{"name": name, "version": str(version)}])
+    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": versions})
+    return version
