@@ -81,6 +81,15 @@ def axis_order(grid: Grid, wanted: Grid, tolerance: float = SAME_GRID_MM) -> Axi
 
     None where no order does: the two differ by more than the way their voxels are stored.
     """
+    order = nearest_axis_order(grid, wanted)
+    return order if order and same_grid(reorder_grid(grid, order), wanted, tolerance) else None
+
+
+def nearest_axis_order(grid: Grid, wanted: Grid) -> AxisOrder | None:
+    """Give the order and senses in which the axes of ``grid`` run as those of ``wanted``, wherever they lie.
+
+    None where no order gives the wanted shape, or the axes run between those of the other.
+    """
     if sorted(grid.shape) != sorted(wanted.shape) or grid.unit != wanted.unit:
         return None
     try:
@@ -92,7 +101,7 @@ def axis_order(grid: Grid, wanted: Grid, tolerance: float = SAME_GRID_MM) -> Axi
         return None
     senses = np.sign(steps[axes, range(3)])
     x, y, z = ((int(axis), int(sense)) for axis, sense in zip(axes, senses, strict=True))
-    return (x, y, z) if same_grid(reorder_grid(grid, (x, y, z)), wanted, tolerance) else None
+    return (x, y, z) if reorder_grid(grid, (x, y, z)).shape == wanted.shape else None
 
 
 def reorder_grid(grid: Grid, order: AxisOrder) -> Grid:

@@ -72,7 +72,9 @@ def _scans(tree: list[str]) -> list[re.Match[str]]:
 def _processing(names: list[str]) -> str:
     """The entities of processing that the scans to take have in their names: none if any scan is raw."""
     counts = Counter(hit[0] if (hit := _PROCESSED.search(name)) else "" for name in names)
-    return min(counts, key=lambda found: (found != "", _space(found) != "", -counts[found], found))
+    return min(
+        counts, key=lambda entities: (entities != "", _space(entities) != "", -counts[entities], entities)
+    )
 
 
 def _space(entities: str) -> str:

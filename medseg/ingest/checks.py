@@ -16,7 +16,15 @@ import numpy as np
 
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError
-from medseg.grid import Array, Grid, axis_order, corner_distance, same_grid
+from medseg.grid import (
+    Array,
+    Grid,
+    axis_order,
+    corner_distance,
+    nearest_axis_order,
+    reorder_grid,
+    same_grid,
+)
 from medseg.ingest import mask_files
 from medseg.ingest.patterns import CaseFiles
 from medseg.io import affine_checks, scans
@@ -202,6 +210,8 @@ def _onto(image: Grid, volume: Volume, path: Source) -> tuple[Volume, list[Findi
     if order := axis_order(grid, image):
         details = f"axes {_axis_codes(grid)}, the image's are {_axis_codes(image)}"
         return volume.reordered(order), [Finding(Code.REORIENTED, str(path), details, "nothing to do")]
+    if nearest := nearest_axis_order(grid, image):
+        grid = reorder_grid(grid, nearest)  # so that the distance told is not one of storage
     if grid.unit != image.unit:
         details = f"a grid in {grid.unit}, the image's is in {image.unit}"
     elif grid.shape != image.shape:

@@ -84,8 +84,16 @@ def channel_endings(dataset: Mapping[str, Any], images: set[str], labels: set[st
 
 
 def listed(dataset: Mapping[str, Any]) -> Iterator[Listed]:
-    """The cases that the file lists under training and test, in Unicode's NFC form."""
-    for entry in [*dataset.get("training", []), *dataset.get("test", [])]:
+    """The cases that the file lists under training and test, in Unicode's NFC form.
+
+    Raises RECIPE_INVALID for what is no list of files.
+    """
+    lists = {key: dataset.get(key) or [] for key in ("training", "test")}
+    for key, content in lists.items():
+        if not isinstance(content, list) or not all(isinstance(entry, str | dict) for entry in content):
+            how_to_fix = "list files there, or leave it out"
+            raise MedsegError(Code.RECIPE_INVALID, NAME, f"{key}: {str(content)[:40]}", how_to_fix)
+    for entry in [*lists["training"], *lists["test"]]:
         paths = entry if isinstance(entry, dict) else {"image": entry}
         label = PurePosixPath(nfc(str(paths["label"]))) if "label" in paths else None
         yield Listed(PurePosixPath(nfc(str(paths.get("image", "")))), label)

@@ -178,7 +178,8 @@ def _by_case(sources: Sequence[_Source], description: Description, out: Path) ->
     """Put each case's channels together; a second file for a channel begins a case of the same name.
 
     An image holds all channels by itself. A scan's channel is the longest of the model's channels that its
-    name ends with after an underscore, in capital or small letters; without any it is the first channel.
+    name ends with after an underscore, in capital or small letters; without any it is the first channel. A
+    file in a folder may also be named by its channel alone: the case is then named by its folders.
     """
     channels, unit = description.channels, description.unit
     by_length = sorted(channels, key=len, reverse=True)
@@ -189,8 +190,11 @@ def _by_case(sources: Sequence[_Source], description: Description, out: Path) ->
         if len(channels) == 1 or unit == "px":
             stem_of_case, new = stem, dict.fromkeys(channels, source.path)
         else:
-            channel = next((c for c in by_length if stem.lower().endswith(f"_{c.lower()}")), None)
+            end = f"_{stem.lower()}" if source.folders else stem.lower()
+            channel = next((c for c in by_length if end.endswith(f"_{c.lower()}")), None)
             stem_of_case = stem if channel is None else stem[: -len(channel) - 1]
+            if channel is not None and len(channel) == len(stem):
+                stem_of_case = ""
             new = {channel or channels[0]: source.path}
         key = (source.path.parent, stem_of_case)
         folders[key] = source.folders
@@ -200,7 +204,7 @@ def _by_case(sources: Sequence[_Source], description: Description, out: Path) ->
         same_name[-1].update(new)
     masks = description.class_list().masks
     return [
-        _named([*folders[key], key[1]], files_by_channel, out, unit, masks)
+        _named([part for part in (*folders[key], key[1]) if part], files_by_channel, out, unit, masks)
         for key, same_name in cases.items()
         for files_by_channel in same_name
     ]

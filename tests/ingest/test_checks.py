@@ -341,6 +341,7 @@ def test_another_order_of_axes_a_millimetre_away_is_another_grid(
     place[0, 3] += 1
     _, findings = checks.read_case(case_of(save(ramp), save(label, "l.nii.gz", place)), classes)
     assert Code.GRID_MISMATCH in codes(findings) and Code.REORIENTED not in codes(findings)
+    assert ["corners up to 1 mm" in f.details for f in findings if f.code is Code.GRID_MISMATCH] == [True]
 
 
 @pytest.mark.parametrize("value", [-1.797e308, 3.5e38, 1e300])

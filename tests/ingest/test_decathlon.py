@@ -182,3 +182,11 @@ def test_channels_without_numbers_are_refused(named: Any) -> None:
     with pytest.raises(MedsegError, match="number the channels") as caught:
         dataset_json.modalities({"channel_names": named})
     assert caught.value.finding.code == Code.RECIPE_INVALID
+
+
+@pytest.mark.parametrize("content", [5, "a.nii", [5], {"image": "a.nii"}])
+def test_lists_of_cases_that_are_none_are_refused(touch: Touch, content: Any) -> None:
+    root = with_dataset(touch("imagesTr/a.nii"), training=content)
+    with pytest.raises(MedsegError, match="training: ") as caught:
+        layouts.find(root)
+    assert caught.value.finding.code == Code.RECIPE_INVALID

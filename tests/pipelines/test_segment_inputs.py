@@ -214,3 +214,14 @@ def test_cases_may_be_called_like_the_programs_own_files(
     assert files.read_json(out / "run.json")["inputs"] == len(cases)
     assert files.read_json(out / "labels_case.json")["case"] == "labels"
     assert files.read_json(out / "labels_case_case.json")["case"] == "labels_case"
+
+
+def test_files_named_by_their_channel_belong_to_their_folder(
+    tmp_path: Path, touch: Callable[..., None]
+) -> None:
+    touch("in/p1/flair.nii", "in/p1/t2_flair.nii", "in/s/p2/T2_FLAIR.nii", "in/s/p2/FLAIR.nii")
+    found = segment.find_inputs([tmp_path / "in"], of_channels("flair", "t2_flair"), tmp_path / "out")
+    assert {c.task.case: sorted(p.name for p in c.task.channels.values()) for c in found.cases} == {
+        "p1": ["flair.nii", "t2_flair.nii"],
+        "s_p2": ["FLAIR.nii", "T2_FLAIR.nii"],
+    }
