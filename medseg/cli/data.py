@@ -40,7 +40,10 @@ def check(
         str | None, typer.Option(metavar="R", help="A recipe: its patterns and class list are used.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON array: verdict, codes, shape and affine of each.")
+        bool,
+        typer.Option(
+            "--json", help="Print a JSON array: usable or excluded, codes, shape and affine of each."
+        ),
     ] = False,
 ) -> ExitCode:
     """Read every file and print for each case whether it can be used; nothing is changed.

@@ -21,13 +21,13 @@ from pipelines.commands import dicom_inputs
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was found about a file, case or DICOM volume; `about` tells a DICOM volume's kind."""
+class Result:
+    """The findings about a file, case or DICOM volume; `kind` describes a DICOM volume."""
 
     name: str
     findings: list[Finding]
     grid: Grid | None = None
-    about: dict[str, Any] | None = None
+    kind: dict[str, Any] | None = None
 
     @property
     def usable(self) -> bool:
@@ -35,12 +35,13 @@ class Verdict:
         return all(finding.is_note for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict with shape, spacing and affine; of a DICOM export no path and no identity."""
+        """The result with shape, spacing and affine; of a DICOM export no path and no identity."""
         findings = [
             {"code": str(f.code), "details": f.details, "how_to_fix": f.how_to_fix} for f in self.findings
         ]
         described: dict[str, Any] = {"name": self.name, "verdict": "usable" if self.usable else "excluded"}
-        described |= {"findings": findings, **(self.about or {})}
+        described["code"] = " ".join(dict.fromkeys(finding["code"] for finding in findings))
+        described |= {"findings": findings, **(self.kind or {})}
         if self.grid is not None:
             spacing = [round(float(edge), 6) for edge in self.grid.spacing]
             described |= {"shape": list(self.grid.shape), "unit": self.grid.unit, "spacing": spacing}
@@ -49,35 +50,35 @@ class Verdict:
 
 
 def run(folder: Path, recipe_name: str | None, say: Reporter, *, as_json: bool = False) -> ExitCode:
-    """Give a verdict for every case that a recipe finds in `folder`, or for every file without one.
+    """Give a result for every case that a recipe finds in `folder`, or for every file without one.
 
-    With `as_json` the verdicts are the result, as a JSON array; otherwise each is a line.
+    With `as_json` all results are printed as a JSON array; otherwise each is a line.
     """
     if not folder.is_dir():
         raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name a folder of scans")
     if recipe_name is None:
-        verdicts = _undescribed(folder, say)
+        checked = _undescribed(folder, say)
     else:
         recipe = load.load(recipe_name, data=folder)
         data = recipe.data
         contents = layouts.find(
             folder, data.layout, data.channels, data.label, None, data.table, data.masks, subject=data.subject
         )
-        verdicts = list(_every_case(contents, recipe, say))
+        checked = list(_every_case(contents, recipe, say))
         for line in quarantine.leftover_lines(contents, folder):
             say.line(f"  {line}")
-    usable = sum(verdict.usable for verdict in verdicts)
-    excluded = len(verdicts) - usable
-    what = "files" if recipe_name is None and not any(v.about for v in verdicts) else "inputs"
-    say.line(f"{len(verdicts)} {what}: {usable} usable, {excluded} would be excluded")
+    usable = sum(result.usable for result in checked)
+    excluded = len(checked) - usable
+    what = "files" if recipe_name is None and not any(v.kind for v in checked) else "inputs"
+    say.line(f"{len(checked)} {what}: {usable} usable, {excluded} would be excluded")
     if as_json:
-        say.result(json.dumps([verdict.to_json() for verdict in verdicts], indent=1))
+        say.result(json.dumps([result.to_json() for result in checked], indent=1))
     if not usable:
         return ExitCode.NOTHING_USABLE
     return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
 
 
-def _undescribed(folder: Path, say: Reporter) -> list[Verdict]:
+def _undescribed(folder: Path, say: Reporter) -> list[Result]:
     """Without a recipe: every file by itself, DICOM by volumes, and how the folder looks to `medseg init`."""
     names = files_under(folder)
     dicom = [
@@ -87,14 +88,14 @@ def _undescribed(folder: Path, say: Reporter) -> list[Verdict]:
     ]
     if not dicom:
         return list(_every_file(folder, names, say))
-    verdicts = list(_every_volume([folder / name for name in dicom], say))
+    checked = list(_every_volume([folder / name for name in dicom], say))
     rest = sorted(set(names) - set(dicom), key=names.index)
     if any(scans.detect_kind(Path(name)) == "mm" for name in rest):
-        return [*verdicts, *_every_file(folder, rest, say)]
-    return verdicts
+        return [*checked, *_every_file(folder, rest, say)]
+    return checked
 
 
-def _every_file(folder: Path, names: list[str], say: Reporter) -> Iterator[Verdict]:
+def _every_file(folder: Path, names: list[str], say: Reporter) -> Iterator[Result]:
     unit = tree_of(folder).unit
     tree = sorted_tree(folder, names, unit)
     if unit == "px":
@@ -107,31 +108,31 @@ def _every_file(folder: Path, names: list[str], say: Reporter) -> Iterator[Verdi
     say.line("  files are read one by one, not as cases; `medseg init` writes a recipe, --recipe uses it")
     for name in tree.files:
         volume, findings = checks.read_image({"image": folder / name})
-        yield _said(say, Verdict(name, findings, volume.grid if volume else None))
+        yield _said(say, Result(name, findings, volume.grid if volume else None))
     for name in tree.unread:
         path = folder / name
         details = f"the format {path.suffix.lower() or 'of a file without suffix'} is not read"
         how_to_fix = scans.unread_format(path) or "convert it"
-        yield _said(say, Verdict(name, [Finding(Code.FORMAT_NOT_READ, str(path), details, how_to_fix)]))
+        yield _said(say, Result(name, [Finding(Code.FORMAT_NOT_READ, str(path), details, how_to_fix)]))
     for line in quarantine.others_lines(tree.others, tree.unit):
         say.line(f"  {line}")
 
 
-def _every_volume(paths: list[Path], say: Reporter) -> Iterator[Verdict]:
+def _every_volume(paths: list[Path], say: Reporter) -> Iterator[Result]:
     """Volumes of DICOM exports by numbers that tell no identity; what is part of none after them."""
     export = dicom_inputs.read(paths, say)
     for number, series in enumerate(export.volumes, 1):
         name = f"volume {number} ({_kind(series)})"
         volume, findings = checks.read_image({"image": series})
-        about = {
+        kind = {
             "modality": series.header.modality,
             "frames": len(series.frames),
             "files": len(series.files),
         }
         grid = volume.grid if volume else series.grid
-        yield _said(say, Verdict(name, findings, grid, about))
+        yield _said(say, Result(name, findings, grid, kind))
     for number, (_, finding) in enumerate(export.findings, 1):
-        yield _said(say, Verdict(f"file {number}", [finding]))
+        yield _said(say, Result(f"file {number}", [finding]))
 
 
 def _kind(series: SeriesVolume) -> str:
@@ -139,23 +140,23 @@ def _kind(series: SeriesVolume) -> str:
     return ", ".join(part for part in (series.header.modality, series.label, shape) if part)
 
 
-def _every_case(contents: layouts.FolderContents, recipe: Recipe, say: Reporter) -> Iterator[Verdict]:
+def _every_case(contents: layouts.FolderContents, recipe: Recipe, say: Reporter) -> Iterator[Result]:
     for stray in contents.strays:
-        yield _said(say, Verdict(Path(stray.where).name, [stray]))
+        yield _said(say, Result(Path(stray.where).name, [stray]))
     classes, scaling = recipe.data.class_list(), recipe.preprocess
     faults = palettes.faults_by_case(contents.cases, classes)
     for files in contents.cases:
         case, findings = checks.read_case(files, classes, intensity=scaling.intensity, n4=scaling.n4)
         findings += [faults[files.name]] if files.name in faults else []
-        yield _said(say, Verdict(files.name, findings, case.image.grid if case else None))
+        yield _said(say, Result(files.name, findings, case.image.grid if case else None))
 
 
-def _said(say: Reporter, verdict: Verdict) -> Verdict:
-    """The verdict, after its lines were printed."""
-    name, wrong = verdict.name, [f for f in verdict.findings if not f.is_note]
+def _said(say: Reporter, result: Result) -> Result:
+    """The result, after its lines were printed."""
+    name, wrong = result.name, [f for f in result.findings if not f.is_note]
     for f in wrong:
         say.line(f"  excluded  {name}: {f.code}: {f.details}; {f.how_to_fix}")
     if not wrong:
-        notes = " ".join(sorted({str(f.code) for f in verdict.findings}))
+        notes = " ".join(sorted({str(f.code) for f in result.findings}))
         say.line(f"  usable     {name} {notes}".rstrip())
-    return verdict
+    return result

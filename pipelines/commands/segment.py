@@ -147,15 +147,15 @@ def find_inputs(
 
 
 def _with_series(
-    found: Inputs, description: Description, out: Path, settings: Settings, say: Reporter
+    inputs: Inputs, description: Description, out: Path, settings: Settings, say: Reporter
 ) -> Inputs:
     """Add the volumes of DICOM exports among the files that were left out, under pseudonyms.
 
     Files that are part of no volume are cases with the reason. Of DICOM exports no file is named.
     """
-    if found.unit != "mm" or not any(dicom_inputs.is_export(path) for path in found.left_out):
-        return found
-    series = dicom_inputs.find_series(found.left_out, out, settings.key_file, index=settings.index, say=say)
+    if inputs.unit != "mm" or not any(dicom_inputs.is_export(path) for path in inputs.left_out):
+        return inputs
+    series = dicom_inputs.find_series(inputs.left_out, out, settings.key_file, index=settings.index, say=say)
     cases = [
         Input(_series_task(case, volume, description, out), volume.refusal) for case, volume in series.volumes
     ]
@@ -165,8 +165,8 @@ def _with_series(
     ]
     known = {(case.task.case, repr(_identities(case.task))): case for case in cases}
     refused = tuple(Path(case) for case, _ in series.refused)
-    cases_once = (*found.cases, *known.values())
-    return replace(found, cases=cases_once, files=(*found.files, *refused), left_out=series.others)
+    cases_once = (*inputs.cases, *known.values())
+    return replace(inputs, cases=cases_once, files=(*inputs.files, *refused), left_out=series.others)
 
 
 def _series_task(case: str, volume: SeriesVolume, description: Description, out: Path) -> Task:

@@ -231,7 +231,7 @@ def _frames(file: DicomFile, dataset: Dataset) -> Iterator[FrameHeader]:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Where the attributes of a frame stand: its own functional groups, the shared ones, or the top level."""
+    """The places of a frame's attributes: its own functional groups, the shared ones, or the top level."""
 
     dataset: Dataset
     shared: Dataset | None

@@ -35,7 +35,7 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why frames do not make a volume."""
+    """The reason why frames do not make a volume."""
 
     code: Code
     details: str

@@ -229,7 +229,7 @@ def _parts(headers: Sequence[FileHeader]) -> Iterator[_Part]:
 
 
 def _unusable(header: FileHeader) -> Refusal | None:
-    """Why no frame of a file can be part of a volume; None if they can."""
+    """Say why no frame of a file can be part of a volume; None if they can."""
     if not header.photometric or not header.frames or min(header.frames[0].shape) < 1:
         return Refusal(Code.DICOM_DAMAGED, "a data set without an image", "export it again")
     if header.samples != 1 or header.photometric not in _MONOCHROME:
