@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +182,8 @@ def _dice_and_distance(path: Path, truth: Array, affine: Array) -> tuple[float, 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_dcmqi_finds_the_same_voxels_in_space(tmp_path: Path, seed: int) -> None:
-    program = shutil.which("segimage2itkimage")
+    beside_python = str(Path(sys.executable).parent)
+    program = shutil.which("segimage2itkimage", path=os.pathsep.join((beside_python, os.environ["PATH"])))
     if program is None:
         pytest.skip("segimage2itkimage of dcmqi is not installed")
     volume = _volume(tmp_path / "in", _affine(seed))
