@@ -18,7 +18,7 @@ import pytest
 from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
-from medseg.io.dicom import seg
+from medseg.io.dicom import seg, sr
 from pipelines.commands import dicom_inputs, segment
 from pipelines.commands.segment import Settings
 from tests.helpers.dicom_files import write_series
@@ -131,6 +131,20 @@ def test_a_series_that_cannot_carry_a_segmentation_keeps_its_label_map(
     _, rows = run([export], out := tmp_path / "out")
     assert rows[0]["status"] == "done" and rows[0]["seg"] == "NO_POSITION: a frame has no position"
     assert (out / f"{rows[0]['case']}.nii.gz").is_file() and not [*out.glob("*.dcm")]
+
+
+@pytest.mark.parametrize("writer", [(seg, "_segmentation"), (sr, "_report")], ids=["seg", "sr"])
+def test_a_library_that_quotes_a_name_leaks_none(
+    writer: tuple[Any, str], export: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("invalid value 'CANARY^ANNA'")
+
+    monkeypatch.setattr(*writer, refuse)
+    _, rows = run([export], out := tmp_path / "out")
+    assert rows[0]["status"] == "done" and rows[0]["seg"].startswith("SEG_IMPOSSIBLE")
+    for path in (out / "summary.csv", out / f"{rows[0]['case']}.json", out / "medseg.log"):
+        assert not path.exists() or "CANARY" not in path.read_text()
 
 
 def test_no_identity_leaves_private_but_in_dicom(export: Path, tmp_path: Path, run: Any) -> None:

@@ -64,7 +64,9 @@ def _decompressed(file: DicomFile) -> bytes:
             with gzip.open(io.BytesIO(content)) as stream:
                 return _limited(stream, file)
     except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise MedsegError(Code.TRUNCATED, file, f"damaged compression ({error})", "copy it again") from None
+        raise MedsegError(
+            Code.TRUNCATED, file, f"damaged compression ({type(error).__name__})", "copy it again"
+        ) from None
     return content
 
 

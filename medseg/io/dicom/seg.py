@@ -60,7 +60,9 @@ def write(
             warnings.simplefilter("ignore")
             segmentation = _segmentation(masks, volume, classes, algorithm, kind)
     except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
-        details = f"the series cannot carry a segmentation ({type(error).__name__}: {error})"[:300]
+        details = (
+            f"the series cannot carry a segmentation ({type(error).__name__})"  # its text may quote a name
+        )
         raise MedsegError(Code.SEG_IMPOSSIBLE, path, details, "use the NIfTI label map") from error
     with files.written_aside(path) as part:
         segmentation.save_as(part, enforce_file_format=True)

@@ -37,7 +37,7 @@ def write(
             warnings.simplefilter("ignore")
             report = _report(volumes_ml, segmentation, volume, classes, algorithm)
     except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
-        details = f"no structured report can be made ({type(error).__name__}: {error})"[:300]
+        details = f"no structured report can be made ({type(error).__name__})"  # its text may quote a name
         raise MedsegError(Code.SEG_IMPOSSIBLE, path, details, "use the table of volumes") from error
     with files.written_aside(path) as part:
         report.save_as(part, enforce_file_format=True)
