@@ -16,7 +16,7 @@ from medseg.config import load
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from pipelines import run as pipeline
-from pipelines.commands import check, init, segment
+from pipelines.commands import check, init, segment, segment_inputs
 from pipelines.commands.segment import Settings
 from pipelines.run import Request
 from tests.helpers.box_subjects import make_subjects
@@ -174,7 +174,7 @@ def test_a_model_of_pictures_takes_one_file_for_all_its_colours(tmp_path: Path) 
     for name in ("a.png", "b.jpg", "b_mask.png", "scan.nii.gz"):
         (tmp_path / name).touch()
     colours = describe(channels=("red", "green"), unit="px")
-    found = segment.find_inputs([tmp_path], colours, tmp_path / "out")
+    found = segment_inputs.find_inputs([tmp_path], colours, tmp_path / "out")
     assert {case.task.case: set(case.task.channels) for case in found.cases} == {
         "a": {"red", "green"},
         "b": {"red", "green"},

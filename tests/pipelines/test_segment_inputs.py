@@ -14,7 +14,7 @@ import pytest
 from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
-from pipelines.commands import segment
+from pipelines.commands import segment, segment_inputs
 from pipelines.commands.segment import Settings
 from tests.helpers.model_folders import describe
 from tests.helpers.scan_files import save
@@ -27,7 +27,7 @@ def of_channels(*channels: str) -> Any:
     return describe(channels=channels)
 
 
-def names(found: segment.Inputs) -> dict[str, str]:
+def names(found: segment_inputs.Inputs) -> dict[str, str]:
     """Case → its first file's path below the input, of the cases that can be used."""
     return {c.task.case: c.task.file.as_posix() for c in found.cases if c.reason is None}
 
@@ -100,8 +100,8 @@ def test_files_that_vanish_between_inputs_and_outcomes_stop_the_command(
 ) -> None:
     for name in ("a", "b"):
         save(tmp_path / "in" / f"{name}.nii.gz", brain)
-    by_case = segment._by_case
-    monkeypatch.setattr(segment, "_by_case", lambda *a: by_case(*a)[1:])
+    by_case = segment_inputs._by_case
+    monkeypatch.setattr(segment_inputs, "_by_case", lambda *a: by_case(*a)[1:])
     with pytest.raises(MedsegError) as caught:
         segment.run([tmp_path / "in"], tmp_path / "out", Settings(make_model()), say)
     assert caught.value.code == Code.DOES_NOT_ADD_UP
@@ -110,10 +110,10 @@ def test_files_that_vanish_between_inputs_and_outcomes_stop_the_command(
 
 def test_no_name_is_given_twice_and_no_file_is_lost(tmp_path: Path, touch: Callable[..., None]) -> None:
     touch("in/x/p/a.nii", "in/y/p/a.nii", "in/x/p_a_2.nii", "in/a.nii")
-    found = segment.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out")
+    found = segment_inputs.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out")
     assert sorted(c.task.case for c in found.cases) == ["a", "x__p_a_2", "x_p_a", "y_p_a"]
     touch("two/a.nii", "two/a_t1.nii", "two/a_t1.nii.gz", "two/a_t2.nii")
-    found = segment.find_inputs([tmp_path / "two"], of_channels("t1", "t2"), tmp_path / "out")
+    found = segment_inputs.find_inputs([tmp_path / "two"], of_channels("t1", "t2"), tmp_path / "out")
     assert {p for c in found.cases for p in c.task.channels.values()} == set(found.files)
     assert len(found.files) == 4
     assert {c.reason.code for c in found.cases if c.reason} == {Code.DUPLICATE_CASE}
@@ -121,13 +121,15 @@ def test_no_name_is_given_twice_and_no_file_is_lost(tmp_path: Path, touch: Calla
 
 def test_a_name_comes_from_the_own_path_alone(tmp_path: Path, touch: Callable[..., None]) -> None:
     touch("in/anna/anat/T1.nii.gz", "in/carl/anat/T1.nii.gz", "in/flat.nii.gz")
-    before = names(segment.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out"))
+    before = names(segment_inputs.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out"))
     assert before.keys() == {"anna_anat_T1", "carl_anat_T1", "flat"}
     touch("in/bert/anat/T1.nii.gz", "in/anat/T1.nii.gz", "in/a_b/c.nii", "in/a/b_c.nii", "in/b/flat.nii.gz")
-    after = names(segment.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out"))
+    after = names(segment_inputs.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out"))
     assert before.items() <= after.items()
     assert after.keys() - before.keys() == {"bert_anat_T1", "anat_T1", "a_b__c", "a__b_c", "b_flat"}
-    alone = segment.find_inputs([tmp_path / "in/bert/anat/T1.nii.gz"], of_channels("t1"), tmp_path / "out")
+    alone = segment_inputs.find_inputs(
+        [tmp_path / "in/bert/anat/T1.nii.gz"], of_channels("t1"), tmp_path / "out"
+    )
     assert names(alone).keys() == {"T1"}
 
 
@@ -157,7 +159,7 @@ def test_two_inputs_of_one_name_are_excluded_and_both_named(
 def test_names_are_compared_in_one_unicode_form(tmp_path: Path, touch: Callable[..., None]) -> None:
     composed = unicodedata.normalize("NFC", "Jürgen")
     touch(f"in/{composed}.nii", f"in/{unicodedata.normalize('NFD', composed)}.nii", "in/b.nii")
-    found = segment.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out")
+    found = segment_inputs.find_inputs([tmp_path / "in"], of_channels("t1"), tmp_path / "out")
     assert [c.task.case for c in found.cases] == [composed, composed, "b"]
     assert names(found).keys() == {"b"}
 
@@ -176,13 +178,13 @@ def test_a_name_that_no_file_can_have_is_a_row(
 def test_a_channel_is_the_longest_that_the_name_ends_with(tmp_path: Path, touch: Callable[..., None]) -> None:
     touch("in/N1_flair.nii", "in/N1_t2_flair.nii", "in/N3_FLAIR.nii", "in/N3_T2_FLAIR.nii")
     for channels in (("flair", "t2_flair"), ("t2_flair", "flair")):
-        found = segment.find_inputs([tmp_path / "in"], of_channels(*channels), tmp_path / "out")
+        found = segment_inputs.find_inputs([tmp_path / "in"], of_channels(*channels), tmp_path / "out")
         assert {c.task.case: {k: p.stem for k, p in c.task.channels.items()} for c in found.cases} == {
             "N1": {"flair": "N1_flair", "t2_flair": "N1_t2_flair"},
             "N3": {"flair": "N3_FLAIR", "t2_flair": "N3_T2_FLAIR"},
         }
     touch("alike/Nflair.nii")
-    found = segment.find_inputs([tmp_path / "alike"], of_channels("t1", "flair"), tmp_path / "out")
+    found = segment_inputs.find_inputs([tmp_path / "alike"], of_channels("t1", "flair"), tmp_path / "out")
     assert found.cases[0].task.channels.keys() == {"t1"}  # no channel's name stands there by itself
 
 
@@ -220,7 +222,7 @@ def test_files_named_by_their_channel_belong_to_their_folder(
     tmp_path: Path, touch: Callable[..., None]
 ) -> None:
     touch("in/p1/flair.nii", "in/p1/t2_flair.nii", "in/s/p2/T2_FLAIR.nii", "in/s/p2/FLAIR.nii")
-    found = segment.find_inputs([tmp_path / "in"], of_channels("flair", "t2_flair"), tmp_path / "out")
+    found = segment_inputs.find_inputs([tmp_path / "in"], of_channels("flair", "t2_flair"), tmp_path / "out")
     assert {c.task.case: sorted(p.name for p in c.task.channels.values()) for c in found.cases} == {
         "p1": ["flair.nii", "t2_flair.nii"],
         "s_p2": ["FLAIR.nii", "T2_FLAIR.nii"],
