@@ -54,6 +54,8 @@ class Code(StrEnum):
     TOO_SMALL = "TOO_SMALL"
     TOO_LARGE = "TOO_LARGE"
     NOT_A_SCAN = "NOT_A_SCAN"
+    SERIES_NOT_CHOSEN = "SERIES_NOT_CHOSEN"
+    SERIES_AMBIGUOUS = "SERIES_AMBIGUOUS"
     DICOM_EMPTY = "DICOM_EMPTY"
     DICOM_DAMAGED = "DICOM_DAMAGED"
     SYNTAX_UNSUPPORTED = "SYNTAX_UNSUPPORTED"
@@ -150,6 +152,8 @@ MEANING: dict[Code, str] = {
     Code.UNIT_MISMATCH: "an image in px where a scan in mm is expected, or the reverse",
     Code.TOO_SMALL: "an axis is shorter than two voxels",
     Code.TOO_LARGE: "the volume has more voxels than the limit allows",
+    Code.SERIES_NOT_CHOSEN: "a DICOM series that the model's rules do not choose",
+    Code.SERIES_AMBIGUOUS: "several DICOM series of a study fit one channel of the model",
     Code.NOT_A_SCAN: "a DICOM object that is no scan (segmentation, report, radiotherapy)",
     Code.DICOM_EMPTY: "a DICOM file without a data set",
     Code.DICOM_DAMAGED: "a DICOM file whose header or pixels cannot be read",

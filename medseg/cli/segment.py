@@ -45,6 +45,15 @@ def segment(
             "--accept-domain", help="Segment scans unlike those of the training too; they need review."
         ),
     ] = False,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE=VALUE",
+            help="Change a rule by which series of DICOM exports are chosen: `modality`, `contrast`, "
+            "`plane`, `description`, `min_slices` or `max_spacing_mm`, as in `contrast=t1,t1ce`, "
+            "`modality=any`, or for one channel `flair.description=*dark*`. Repeatable.",
+        ),
+    ] = None,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
     quiet: Quiet = False,
@@ -74,6 +83,14 @@ def segment(
     from pipelines.commands import segment as pipeline
 
     settings = pipeline.Settings(
-        model, mode, confidence_map, device, labels_too, key_file, not no_index, accept_domain
+        model,
+        mode,
+        confidence_map,
+        device,
+        labels_too,
+        key_file,
+        not no_index,
+        accept_domain,
+        tuple(series or ()),
     )
     return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

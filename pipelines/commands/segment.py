@@ -21,7 +21,7 @@ from medseg.infer.batch import Outcome, Task
 from medseg.infer.loading import Model
 from medseg.ingest import label_names, quarantine
 from medseg.io import scans
-from pipelines.commands import segment_inputs
+from pipelines.commands import segment_inputs, segment_series
 from pipelines.commands.segment_inputs import Inputs
 
 
@@ -37,15 +37,15 @@ class Settings:
     key_file: Path | None = None
     index: bool = True
     accept_domain: bool = False
+    series: tuple[str, ...] = ()
 
 
 def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `paths` (files or folders) into `out`, one command at a time."""
     model = loading.load(settings.model, choose(settings.device))
     inputs = segment_inputs.find_inputs(paths, model.description, out, include_labels=settings.include_labels)
-    inputs = segment_inputs.with_series(
-        inputs, model.description, out, settings.key_file, index=settings.index, say=say
-    )
+    rules = segment_series.with_changes(model.description.series_rules(), settings.series)
+    inputs = segment_inputs.with_series(inputs, rules, out, settings.key_file, index=settings.index, say=say)
     if not inputs.cases:
         where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
         how_to_fix = f"name {noun}s or their folder"
@@ -91,8 +91,11 @@ def _conclude(
     counts = Counter(o.status for o in outcomes)
     columns, of_series = results.table_columns(classes, size_unit), any(task.series for task, _ in ended)
     if of_series:
-        columns.append("seg")
-        rows = [{**row, "seg": o.metadata.get("seg")} for row, (_, o) in zip(rows, ended, strict=True)]
+        columns += ["seg", "series"]
+        rows = [
+            {**row, "seg": outcome.metadata.get("seg"), "series": task.case_info.get("series")}
+            for row, (task, outcome) in zip(rows, ended, strict=True)
+        ]
     files.write_csv(out / "summary.csv", columns, rows)
     quarantine.write(out / "quarantine.csv", excluded)
     description = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from medseg.infer.batch import Task
 from medseg.ingest import label_names
 from medseg.ingest.tree import files_under
 from medseg.io import scans
-from medseg.io.dicom.series import SeriesVolume
+from medseg.io.dicom.rules import SeriesRules
 from medseg.model.description import Description
 from medseg.names import check_name, joined
-from pipelines.commands import dicom_inputs
+from pipelines.commands import dicom_inputs, segment_series
+from pipelines.commands.segment_series import SeriesCase
 
 _LONGEST_FILE_NAME = 225
 """Bytes; a name may have 255, and a temporary one has a prefix."""
@@ -98,17 +99,25 @@ def find_inputs(
 
 
 def with_series(
-    inputs: Inputs, description: Description, out: Path, key_file: Path | None, *, index: bool, say: Reporter
+    inputs: Inputs,
+    by_channel: Mapping[str, SeriesRules],
+    out: Path,
+    key_file: Path | None,
+    *,
+    index: bool,
+    say: Reporter,
 ) -> Inputs:
     """Add the volumes of DICOM exports among the files that were left out, under pseudonyms.
 
-    Files that are part of no volume are cases with the reason. Of DICOM exports no file is named.
+    The rules of each channel choose among them. Files that are part of no volume are cases with the reason.
+    Of DICOM exports no file is named.
     """
     if inputs.unit != "mm" or not any(dicom_inputs.is_export(path) for path in inputs.left_out):
         return inputs
     series = dicom_inputs.find_series(inputs.left_out, out, key_file, index=index, say=say)
     cases = [
-        Input(_series_task(case, volume, description, out), volume.refusal) for case, volume in series.volumes
+        Input(_series_task(chosen, out), chosen.reason)
+        for chosen in segment_series.choose(series.volumes, by_channel)
     ]
     cases += [
         Input(Task(case, {"": Path(case)}, results.label_map(out, case, "mm")), replace(finding, where=case))
@@ -120,9 +129,9 @@ def with_series(
     return replace(inputs, cases=cases_once, files=(*inputs.files, *refused), left_out=series.others)
 
 
-def _series_task(case: str, volume: SeriesVolume, description: Description, out: Path) -> Task:
-    channels = {description.channels[0]: volume}
-    return Task(case, channels, results.label_map(out, case, "mm"), {"case": case, "file": case})
+def _series_task(chosen: SeriesCase, out: Path) -> Task:
+    case_info = {"case": chosen.case, "file": chosen.case, "series": chosen.decision}
+    return Task(chosen.case, chosen.channels, results.label_map(out, chosen.case, "mm"), case_info)
 
 
 def _by_case(sources: Sequence[_Source], description: Description, out: Path) -> list[Input]:
