@@ -54,6 +54,22 @@ def segment(
             "`modality=any`, or for one channel `flair.description=*dark*`. Repeatable.",
         ),
     ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A brain mask made elsewhere, on the scan's grid: nothing outside it is segmented. `{case}` "
+            "stands for the case's name, as in `masks/{case}.nii.gz`.",
+        ),
+    ] = None,
+    strip: Annotated[
+        bool,
+        typer.Option(
+            "--strip",
+            help="Cut the brain out of T1-weighted whole heads first, for a model of skull-stripped brains "
+            "(extra `[strip]`); the results need review.",
+        ),
+    ] = False,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
     quiet: Quiet = False,
@@ -92,5 +108,7 @@ def segment(
         not no_index,
         accept_domain,
         tuple(series or ()),
+        mask,
+        strip,
     )
     return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

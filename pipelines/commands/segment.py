@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import medseg
@@ -18,11 +18,12 @@ from medseg.errors import Code, ExitCode, MedsegError
 from medseg.grid import NOUNS
 from medseg.infer import batch, loading, results
 from medseg.infer.batch import Outcome, Task
+from medseg.infer.brain import BrainMask
 from medseg.infer.loading import Model
 from medseg.ingest import label_names, quarantine
 from medseg.io import scans
 from pipelines.commands import segment_inputs, segment_series
-from pipelines.commands.segment_inputs import Inputs
+from pipelines.commands.segment_inputs import Input, Inputs
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,19 @@ class Settings:
     index: bool = True
     accept_domain: bool = False
     series: tuple[str, ...] = ()
+    mask: str | None = None
+    strip: bool = False
 
 
 def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `paths` (files or folders) into `out`, one command at a time."""
+    if settings.mask is not None and settings.strip:
+        raise MedsegError(Code.USAGE, "--strip", "--mask gives the brain already", "leave one of them out")
     model = loading.load(settings.model, choose(settings.device))
     inputs = segment_inputs.find_inputs(paths, model.description, out, include_labels=settings.include_labels)
     rules = segment_series.with_changes(model.description.series_rules(), settings.series)
     inputs = segment_inputs.with_series(inputs, rules, out, settings.key_file, index=settings.index, say=say)
+    inputs = replace(inputs, cases=tuple(_with_brain(case, settings) for case in inputs.cases))
     if not inputs.cases:
         where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
         how_to_fix = f"name {noun}s or their folder"
@@ -63,6 +69,14 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
             _say(say, case.task, outcomes[-1])
             bar.to(n, case.task.case)
         return _conclude(inputs, outcomes, out, settings, model, say)
+
+
+def _with_brain(case: Input, settings: Settings) -> Input:
+    """Have nothing but the brain segmented, where a mask was given or asked for."""
+    if settings.mask is None and not settings.strip:
+        return case
+    file = None if settings.mask is None else Path(settings.mask.replace("{case}", case.task.case))
+    return replace(case, task=replace(case.task, brain=BrainMask(file)))
 
 
 def _say(say: Reporter, task: Task, outcome: Outcome) -> None:

@@ -233,6 +233,6 @@ def test_series_rules_are_for_channels_that_there_are(tmp_path: Path) -> None:
     assert "series" not in load.load(path).predict.used()
     with pytest.raises(RecipeError) as refused:
         load.load(path, [f"predict.series={{other: {rule}}}"])
-    assert "no channel other" in str(refused.value)
+    assert "no channel other" in str(refused.value.problems)
     with pytest.raises(RecipeError) as refused:
         load.load(path, [f"predict.series={{{channel}: {{contrast: [t9]}}}}"])
