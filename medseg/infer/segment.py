@@ -69,7 +69,10 @@ def segment(
     measured = domain.measure(volume, record, description.foreground)
     outside = domain.check(measured, description.domain, path)
     if outside and not accept_domain:
-        how_to_fix = f"look at the {NOUNS[description.unit]}; --accept-domain segments it all the same"
+        cut_out = f"{domain.HOW_TO_STRIP}; " if domain.WHOLE_HEAD in outside[0].details else ""
+        how_to_fix = (
+            f"{cut_out}look at the {NOUNS[description.unit]}; --accept-domain segments it all the same"
+        )
         raise MedsegError(Code.OUT_OF_DOMAIN, path, outside[0].details, how_to_fix)
     notes = [*findings, *outside]
     clock.lap("preprocess")

@@ -35,6 +35,12 @@ BRAIN_ML = (500.0, 2000.0)
 BRAIN_LENGTH_MM = 200.0
 """Largest extent of a skull-stripped human brain along an axis."""
 
+WHOLE_HEAD = "a whole head or more"
+"""Words for a scan that is not skull-stripped."""
+
+HOW_TO_STRIP = "cut the brain out with --strip (T1) or --mask"
+"""Advice for a whole head that meets a model of skull-stripped brains."""
+
 _SAMPLED = 64
 """Voxels along each axis that grey values are measured on."""
 
@@ -171,7 +177,7 @@ def check(measured: Mapping[str, Array], domain: Mapping[str, Any], where: objec
 def _head_problems(measured: Mapping[str, Array], known: Domain) -> Iterator[str]:
     kind = float(measured.get("skull_stripped", math.nan))
     if known.skull_stripped is True and kind == 0:
-        yield "skull-stripping: a whole head or more; trained on skull-stripped brains"
+        yield f"skull-stripping: {WHOLE_HEAD}; trained on skull-stripped brains"
     if known.skull_stripped is False and kind == 1:
         yield "skull-stripping: a skull-stripped brain; trained on whole heads"
 

@@ -51,6 +51,17 @@ class SeriesRules(BaseModel):
     def _in_capitals(cls, words: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(word.upper() for word in words)
 
+    def words(self) -> str:
+        """The rules that are not empty, in words."""
+        rules = {
+            name: value for name, value in self.model_dump(exclude_none=True).items() if value not in ((), 1)
+        }
+        listed = {
+            name: " or ".join(value) if isinstance(value, tuple) else f"{value:g}"
+            for name, value in rules.items()
+        }
+        return "; ".join(f"{name} {value}" for name, value in listed.items()) or "any"
+
     def changed(self, text: str) -> Self:
         """These rules with one replaced, given as `rule=value,value`; `any` lifts it. Raises USAGE."""
         name, _, value = text.partition("=")

@@ -95,6 +95,12 @@ def test_planes_follow_the_slices(tmp_path: Path) -> None:
     assert "sagittal" in described(volume(tmp_path, sagittal))
 
 
+def test_rules_are_put_into_words() -> None:
+    assert SeriesRules().words() == "modality MR" and SeriesRules(modality=()).words() == "any"
+    rules = SeriesRules(contrast=("t1", "t1ce"), min_slices=10, max_spacing_mm=1.5)
+    assert rules.words() == "modality MR; contrast t1 or t1ce; min_slices 10; max_spacing_mm 1.5"
+
+
 def test_rules_are_changed_by_name_and_lifted() -> None:
     rules = SeriesRules(contrast=("t1",), min_slices=10)
     assert rules.changed("contrast=t2,flair").contrast == ("t2", "flair")
