@@ -57,6 +57,8 @@ class Code(StrEnum):
     SERIES_NOT_CHOSEN = "SERIES_NOT_CHOSEN"
     SERIES_AMBIGUOUS = "SERIES_AMBIGUOUS"
     BRAIN_NOT_FOUND = "BRAIN_NOT_FOUND"
+    TIME_LIMIT = "TIME_LIMIT"
+    WORKER_KILLED = "WORKER_KILLED"
     DICOM_EMPTY = "DICOM_EMPTY"
     DICOM_DAMAGED = "DICOM_DAMAGED"
     SYNTAX_UNSUPPORTED = "SYNTAX_UNSUPPORTED"
@@ -156,6 +158,8 @@ MEANING: dict[Code, str] = {
     Code.TOO_LARGE: "the volume has more voxels than the limit allows",
     Code.SERIES_NOT_CHOSEN: "a DICOM series that the model's rules do not choose",
     Code.SERIES_AMBIGUOUS: "several DICOM series of a study fit one channel of the model",
+    Code.TIME_LIMIT: "a step of the case took longer than the limit",
+    Code.WORKER_KILLED: "the process that worked on the case was killed, or died of the case",
     Code.BRAIN_NOT_FOUND: "no brain was found to be cut out, or the mask that was given is empty",
     Code.NOT_A_SCAN: "a DICOM object that is no scan (segmentation, report, radiotherapy)",
     Code.DICOM_EMPTY: "a DICOM file without a data set",
