@@ -88,8 +88,8 @@ def carry_out(make: bytes, task: Any, seconds: float | None) -> Any:
 
 @lru_cache(maxsize=1)
 def _made(make: bytes) -> Steps[Any, Any]:
-    made: Callable[[], Steps[Any, Any]] = pickle.loads(make)  # noqa: S301 - the scheduler's own code comes so, too
-    return made()
+    function: Callable[[], Steps[Any, Any]] = pickle.loads(make)  # noqa: S301 - from the scheduler, as all code
+    return function()
 
 
 def _connected(client: Any, scheduler: str) -> Any:
