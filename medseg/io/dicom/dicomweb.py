@@ -20,7 +20,7 @@ from medseg.io.dicom.addresses import Study, WebServer
 from medseg.io.dicom.credentials import Credentials
 from medseg.io.dicom.files import MAX_BYTES, MAX_ENTRIES
 from medseg.io.dicom.multipart import boundary_of, parts
-from medseg.io.dicom.outgoing import Ending, Instance, ending_of
+from medseg.io.dicom.outgoing import PROCESSING_FAILURE, Ending, Instance, ending_of, is_warning
 from medseg.resources import coded_disk_full
 
 MAX_STUDY_BYTES = 64 * 2**30
@@ -127,6 +127,8 @@ def store(instance: Instance, server: WebServer, credentials: Credentials | None
         server, path, headers, credentials, where, body=body, accepted=_ANSWERED + _NOT_THIS_FILE
     ) as response:
         content = response.read(_MOST_ANSWER_BYTES)
+        if response.length:  # bytes that were announced and did not come, or are too many
+            raise _invalid(where, "the answer breaks off or is too long")
     return _ending(response.status, content, instance)
 
 
@@ -149,7 +151,8 @@ def _ending(status: int, content: bytes, instance: Instance) -> Ending:
     for item in _items(lists, _FAILED):
         if _value(item, _INSTANCE) in (instance.instance_uid, None):
             reason = _value(item, _REASON)
-            return ending_of(reason if isinstance(reason, int) and reason else 0x0110, instance.path.name)
+            known = isinstance(reason, int) and reason and not is_warning(reason)
+            return ending_of(reason if known else PROCESSING_FAILURE, instance.path.name)
     stored = [_value(item, _INSTANCE) for item in _items(lists, _REFERENCED)]
     if instance.instance_uid in stored or (status == 200 and not stored):
         return "sent"

@@ -11,9 +11,12 @@ from medseg.errors import Code, MedsegError
 Ending = Literal["sent", "already there"]
 """The two good ends of a file."""
 
+PROCESSING_FAILURE = 0x0110
+"""The reason for a failure that says least."""
+
 _DUPLICATE = 0x0111
 _REASONS = (
-    (0x0110, 0xFFFF, "it failed to process the file"),
+    (PROCESSING_FAILURE, 0xFFFF, "it failed to process the file"),
     (0x0122, 0xFFFF, "it does not take this kind of object"),
     (0x0124, 0xFFFF, "it is not authorised to take the file"),
     (0xA700, 0xFF00, "it is out of resources"),
@@ -49,12 +52,17 @@ def read_instance(path: Path) -> Instance:
         raise MedsegError(Code.DICOM_DAMAGED, path.name, details, "run medseg segment again") from None
 
 
+def is_warning(reason: int) -> bool:
+    """True for statuses (Bxxx) of a file that was stored, though changed."""
+    return reason & 0xF000 == 0xB000
+
+
 def ending_of(reason: int, name: str) -> Ending:
     """The end of a file whose storing gave this status or reason of failure; raises NOT_STORED.
 
     Zero and warnings (Bxxx) mean stored.
     """
-    if reason == 0 or reason & 0xF000 == 0xB000:
+    if reason == 0 or is_warning(reason):
         return "sent"
     if reason == _DUPLICATE:
         return "already there"

@@ -24,6 +24,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CREDENTIALS = "give --credentials FILE or MEDSEG_DICOMWEB_… variables that the server accepts"
 _ASK = "look into the server's log, or ask who runs it"
 _REFUSALS = {
+    204: ("the server has no file of it", "check the UID of the address"),
+    206: ("the server gives a part of the study alone", _ASK),
     401: ("user name, password or token are missing or wrong", _CREDENTIALS),
     403: ("the user has no right to this", _CREDENTIALS),
     404: ("no such study or service", "check the path and the UID of the address"),
