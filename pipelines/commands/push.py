@@ -203,7 +203,7 @@ def _say(outcome: Outcome, say: Reporter) -> None:
 
 def _conclude(outcomes: Sequence[Outcome], out: Path, say: Reporter) -> ExitCode:
     rows = []
-    for outcome in outcomes:
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.file):
         row = {"file": outcome.file, "status": outcome.status}
         if (finding := outcome.finding) is not None:
             row |= {"code": finding.code, "details": finding.details, "how_to_fix": finding.how_to_fix}

@@ -70,9 +70,7 @@ def test_a_study_is_fetched_for_the_run_alone(
     assert not (out / "private/fetched").exists()
 
 
-def test_a_second_command_into_one_folder_waits_for_nobody(
-    slices: list[Path], tmp_path: Path, medseg: Run
-) -> None:
+def test_a_second_command_into_one_folder_is_refused(slices: list[Path], tmp_path: Path, medseg: Run) -> None:
     with serving(lambda _: study_of(slices)) as (host, _):
         with files.hold_lock(tmp_path / "out/private/.lock", "out", "busy", "wait"):
             ended = medseg("convert", study_at(host), tmp_path / "out")

@@ -57,8 +57,7 @@ def answer(
     connection = _connection(server)
     try:
         _connect(connection, where)
-        with _coded(where):
-            response = _ask(connection, server, path, sent, body)
+        with _coded(where), _ask(connection, server, path, sent, body) as response:
             _require(response, accepted, where)
             yield response
     finally:
@@ -103,15 +102,16 @@ def _ask(
         with suppress(BrokenPipeError, ConnectionResetError):  # a server may refuse before it has read all
             connection.request("POST", path, body=body, headers=headers)
         return connection.getresponse()
-    for _ in range(_MOST_REDIRECTS):
+    left = _MOST_REDIRECTS
+    while True:
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         onward = _same_server(response, server, path) if response.status in _REDIRECTS else None
-        if onward is None:
+        if onward is None or not left:
             return response
+        response.close()
         connection.close()
-        path = onward
-    return response
+        path, left = onward, left - 1
 
 
 def _same_server(response: http.client.HTTPResponse, server: WebServer, path: str) -> str | None:
