@@ -124,6 +124,11 @@ class Code(StrEnum):
     CLUSTER_UNREACHABLE = "CLUSTER_UNREACHABLE"
     EXTRA_MISSING = "EXTRA_MISSING"
     TRACKING_UNREACHABLE = "TRACKING_UNREACHABLE"
+    SERVER_UNREACHABLE = "SERVER_UNREACHABLE"
+    SERVER_REFUSED = "SERVER_REFUSED"
+    ANSWER_INVALID = "ANSWER_INVALID"
+    NOT_STORED = "NOT_STORED"
+    RESULT_CHANGED = "RESULT_CHANGED"
     NOTHING_USABLE = "NOTHING_USABLE"
     # The machine or medseg itself
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
@@ -226,6 +231,11 @@ MEANING: dict[Code, str] = {
     Code.CLUSTER_UNREACHABLE: "no Dask scheduler answers at the address",
     Code.EXTRA_MISSING: "the command needs packages of an extra that is not installed",
     Code.TRACKING_UNREACHABLE: "the tracking server does not answer",
+    Code.SERVER_UNREACHABLE: "a DICOM or DICOMweb server does not answer",
+    Code.SERVER_REFUSED: "a DICOM or DICOMweb server refuses the request",
+    Code.ANSWER_INVALID: "a DICOMweb server's answer breaks off, or is not what was asked for",
+    Code.NOT_STORED: "a server did not store a DICOM file",
+    Code.RESULT_CHANGED: "a DICOM file is not the one that `segment` wrote; it was not sent",
     Code.NOTHING_USABLE: "no input could be used",
     Code.OUT_OF_MEMORY: "the machine or device ran out of memory",
     Code.DISK_FULL: "no space is left on the disk",

@@ -11,7 +11,7 @@ from medseg.cli.app import app
 from medseg.cli.exits import end_well
 
 # Each module adds its commands to the app, in the order of the help page.
-from medseg.cli import run, segment, scores, data, inspection  # noqa: F401 isort:skip
+from medseg.cli import run, segment, push, scores, data, inspection  # noqa: F401 isort:skip
 
 
 def main() -> None:

@@ -58,6 +58,14 @@ KeyFile = Annotated[
 NoIndex = Annotated[
     bool, typer.Option("--no-index", help="Do not write OUT/private/index.csv (pseudonym, patient).")
 ]
+CredentialsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--credentials",
+        metavar="FILE",
+        help="User and password, or a token, for a DICOMweb server: JSON that you alone can read.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and results.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every case.")]
 

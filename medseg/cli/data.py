@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import KeyFile, NoIndex, Quiet, Verbose, app, reporter
+from medseg.cli.app import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose, app, reporter
 from medseg.cli.exits import needs_extra
 from medseg.errors import ExitCode
 
@@ -35,7 +35,10 @@ def init(
 
 @app.command(rich_help_panel="Data and models")
 def check(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of scans or images.")],
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="FOLDER", help="A folder of scans or images, or a dicomweb:// address."),
+    ],
     recipe: Annotated[
         str | None, typer.Option(metavar="R", help="A recipe: its patterns and class list are used.")
     ] = None,
@@ -45,18 +48,24 @@ def check(
             "--json", help="Print a JSON array: usable or excluded, codes, shape and affine of each."
         ),
     ] = False,
+    credentials: CredentialsFile = None,
 ) -> ExitCode:
     """Read every file and print for each case whether it can be used; nothing is changed.
 
-    Of DICOM exports each volume is read; their names and paths are not shown.
+    Of DICOM exports each volume is read; their names and paths are not shown. A study at an address (see
+    `medseg segment --help`) is fetched into the system's temporary folder for the run.
     """
     import sys
 
     from medseg.console import Reporter
     from pipelines.commands import check as pipeline
+    from pipelines.commands import remote_inputs
 
+    if remote_inputs.is_address(folder):
+        needs_extra("dicom")
     say = Reporter(stream=sys.stderr if as_json else sys.stdout)
-    return pipeline.run(folder, recipe, say, as_json=as_json)
+    with remote_inputs.fetched([folder], None, credentials, say) as paths:
+        return pipeline.run(paths[0], recipe, say, as_json=as_json)
 
 
 @app.command(rich_help_panel="Data and models")
@@ -81,12 +90,16 @@ def export(
 @app.command(rich_help_panel="Data and models")
 def convert(
     inputs: Annotated[
-        list[Path],
-        typer.Argument(metavar="IN…", help="DICOM exports: folders of any depth, files, zip archives."),
+        list[str],
+        typer.Argument(
+            metavar="IN…",
+            help="DICOM exports: folders of any depth, files, zip archives; dicomweb:// addresses.",
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for NIfTI files and summary.csv.")],
     key_file: KeyFile = None,
     no_index: NoIndex = False,
+    credentials: CredentialsFile = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -98,6 +111,8 @@ def convert(
     """
     needs_extra("dicom")
     from pipelines.commands import convert as pipeline
+    from pipelines.commands import remote_inputs
 
-    settings = pipeline.Settings(key_file, not no_index)
-    return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))
+    settings, say = pipeline.Settings(key_file, not no_index), reporter(out, quiet=quiet, verbose=verbose)
+    with remote_inputs.fetched(inputs, out, credentials, say) as paths:
+        return pipeline.run(paths, out, settings, say)

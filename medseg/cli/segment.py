@@ -7,13 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.app import KeyFile, NoIndex, Quiet, Verbose, app, reporter
+from medseg.cli.app import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose, app, reporter
+from medseg.cli.exits import needs_extra
 from medseg.errors import ExitCode
 
 
 @app.command(rich_help_panel="Use a trained model")
 def segment(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN…", help="Scans or images, or folders of them.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="IN…", help="Scans or images, folders of them, or dicomweb:// addresses."),
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for label maps and `summary.csv`.")],
     model: Annotated[
         Path, typer.Option("--model", metavar="M", help="A model folder (`work/<recipe>/model`).")
@@ -72,6 +76,7 @@ def segment(
     ] = False,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
+    credentials: CredentialsFile = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -89,6 +94,10 @@ def segment(
     a pseudonym; beside its label map lie `<case>.seg.dcm` (DICOM SEG) and `<case>.sr.dcm` (volumes). Only
     `OUT/private/` tells whom the pseudonyms stand for.
 
+    `dicomweb://host[:port]/dicom-web/studies/UID[/series/UID]` (`dicomwebs://` with TLS) is fetched into
+    `OUT/private/` for the run, and then taken like an export. User and password, or a token, come from
+    --credentials FILE or from the environment (see `medseg push --help`).
+
     A scan unlike those that the model was trained on is excluded (`OUT_OF_DOMAIN`) unless --accept-domain is
     given.
 
@@ -96,6 +105,8 @@ def segment(
     its scan cannot be used any more. Only one command at a time may write to OUT. Exit code 3: some inputs
     were excluded (see `quarantine.csv`).
     """
+    from medseg.model import folder as model_folder
+    from pipelines.commands import remote_inputs
     from pipelines.commands import segment as pipeline
 
     settings = pipeline.Settings(
@@ -111,4 +122,9 @@ def segment(
         mask,
         strip,
     )
-    return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))
+    if any(map(remote_inputs.is_address, inputs)):
+        needs_extra("dicom")
+        model_folder.read(model)  # before a study is fetched for nothing
+    say = reporter(out, quiet=quiet, verbose=verbose)
+    with remote_inputs.fetched(inputs, out, credentials, say) as paths:
+        return pipeline.run(paths, out, settings, say)

@@ -47,6 +47,15 @@ def are_whole(label: Path, metadata: Mapping[str, Any]) -> bool:
     return all(path.is_file() and files.sha256(path) == sha256 for path, sha256 in paths.items())
 
 
+def hashes_in(json_path: Path) -> dict[str, str]:
+    """The sha256 of each DICOM file that a result's JSON names, by file name; of an unreadable JSON none."""
+    try:
+        hashes = files.read_json(json_path).get(_HASHES, {}).items()
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return {str(name): str(sha256) for name, sha256 in hashes if Path(name).name == name}
+
+
 def _paths(label: Path) -> tuple[Path, Path]:
     case = results.case_of(label)
     return label.with_name(f"{case}.seg.dcm"), label.with_name(f"{case}.sr.dcm")
