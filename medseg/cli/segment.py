@@ -29,7 +29,8 @@ def segment(
         bool,
         typer.Option(
             "--confidence-map",
-            help="Also write a confidence map: the difference of the two highest probabilities.",
+            help="Also write a confidence map: the difference of the two highest probabilities. Of a DICOM "
+            "series also as a parametric map, `<case>.confidence.dcm`.",
         ),
     ] = False,
     device: Annotated[
@@ -43,6 +44,20 @@ def segment(
         bool,
         typer.Option(
             "--accept-domain", help="Segment scans unlike those of the training too; they need review."
+        ),
+    ] = False,
+    seg_type: Annotated[
+        Literal["binary", "labelmap"],
+        typer.Option(
+            help="The kind of DICOM SEG: a segment's voxels as bits (binary, which all viewers read), or all "
+            "classes in one map (labelmap, smaller)."
+        ),
+    ] = "binary",
+    figure: Annotated[
+        bool,
+        typer.Option(
+            "--figure",
+            help="Also draw `<case>_figure.png`: three planes of the scan with outlines of its classes.",
         ),
     ] = False,
     key_file: KeyFile = None,
@@ -69,11 +84,21 @@ def segment(
 
     A model with several channels takes files named `<case>_<channel>`. An earlier result is kept even if
     its scan cannot be used any more. Only one command at a time may write to OUT. Exit code 3: some inputs
-    were excluded (see `quarantine.csv`).
+    were excluded (see `quarantine.csv`), or a DICOM SEG could not be written; its label map is kept, and the
+    next run tries again.
     """
     from pipelines.commands import segment as pipeline
 
     settings = pipeline.Settings(
-        model, mode, confidence_map, device, labels_too, key_file, not no_index, accept_domain
+        model,
+        mode,
+        confidence_map,
+        device,
+        labels_too,
+        key_file,
+        not no_index,
+        accept_domain,
+        seg_type,
+        figure,
     )
     return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))
