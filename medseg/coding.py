@@ -94,8 +94,12 @@ class ClassCodes:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Mapping[str, str]]) -> Self:
-        """Undo :meth:`to_json`; raises CodingError, and TypeError for other keys."""
-        return cls(**{key: CodedName(**code) for key, code in tree.items()})
+        """Undo :meth:`to_json`; raises CodingError."""
+        try:
+            return cls(**{key: CodedName(**code) for key, code in tree.items()})
+        except TypeError:
+            keys = sorted({*tree, *(key for code in tree.values() for key in code)})
+            raise CodingError(f"codes with the keys {', '.join(keys)}", "give a type at least") from None
 
     def __str__(self) -> str:
         """The codes in one line: `Hippocampus (SCT 5366008), Anterior (SCT 255549009)`."""

@@ -100,10 +100,29 @@ def _map(
         content_label="CONFIDENCE",
         series_description=f"{algorithm[0]} confidence"[:64],
     )
+    _store_along_normal(result)
     result.ContentCreatorName = ""  # of type 2: it must stand there
     result.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_anatomy(sources[0])]
     set_dates(result, sources[0], digest)
     return result
+
+
+def _store_along_normal(result: Any) -> None:
+    """Store the frames in the order of their places along the normal.
+
+    dcmqi takes them to lie so; the library may store them the other way round.
+    """
+    shared, own = result.SharedFunctionalGroupsSequence[0], list(result.PerFrameFunctionalGroupsSequence)
+    orientation = (shared.get("PlaneOrientationSequence") or own[0].PlaneOrientationSequence)[0]
+    cosines = np.array(orientation.ImageOrientationPatient, float)
+    normal = np.cross(cosines[:3], cosines[3:])
+    positions = np.array([frame.PlanePositionSequence[0].ImagePositionPatient for frame in own], float)
+    order = np.argsort(positions @ normal, kind="stable")
+    frames = np.frombuffer(result.FloatPixelData, "<f4").reshape(len(own), -1)
+    result.FloatPixelData = frames[order].tobytes()
+    result.PerFrameFunctionalGroupsSequence = [own[index] for index in order]
+    for number, frame in enumerate(result.PerFrameFunctionalGroupsSequence, 1):
+        frame.FrameContentSequence[0].DimensionIndexValues = number
 
 
 def _anatomy(source: Dataset) -> Dataset:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medseg import files
 from medseg.classes import Class, ClassList
-from medseg.coding import CodedName
+from medseg.coding import ClassCodes, CodedName
 from medseg.io.dicom.codes import codes_of
 from medseg.io.dicom.objects import (
     MANUFACTURER,
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _SERIES_OFFSET = 1_000_000
 """The report's series number lies this far above the segmentation's."""
+
+
+_SIDES = {"7771000", "24028007", "51440002", "66459002"}
+"""SNOMED CT codes of left, right, bilateral and unilateral (context group 244)."""
 
 
 def write(
@@ -104,9 +108,18 @@ def _group(seg: Any, number: int, row: Class, volume_ml: float, measured: Any, c
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=content_uid(content, f"segment {number}"), identifier=row.name[:64]
         ),
-        referenced_segment=hd.sr.ReferencedSegment.from_segmentation(seg, number),
+        # by the series, as a segment without a voxel and a LABELMAP have no frames of their own
+        referenced_segment=hd.sr.ReferencedSegment(
+            seg.SOPClassUID,
+            seg.SOPInstanceUID,
+            number,
+            source_series=hd.sr.SourceSeriesForSegmentation(
+                seg.ReferencedSeriesSequence[0].SeriesInstanceUID
+            ),
+        ),
         finding_type=dicom_code(codes.type),
         finding_category=dicom_code(codes.category),
+        finding_sites=_sites(codes),
         algorithm_id=measured,
         measurements=[
             hd.sr.Measurement(
@@ -116,3 +129,13 @@ def _group(seg: Any, number: int, row: Class, volume_ml: float, measured: Any, c
             )
         ],
     )
+
+
+def _sites(codes: ClassCodes) -> list[Any] | None:
+    """The side or part of the class's type, where its codes have a modifier."""
+    import highdicom as hd
+
+    if codes.modifier is None:
+        return None
+    place = "laterality" if codes.modifier.value in _SIDES else "topographical_modifier"
+    return [hd.sr.FindingSite(dicom_code(codes.type), **{place: dicom_code(codes.modifier)})]
