@@ -123,17 +123,19 @@ def _status(result: Result, metadata: Mapping[str, Any]) -> Status:
     return "done with note" if result.notes else "done"
 
 
-def _with_figure(told: Mapping[str, Any], result: Result, classes: ClassList, label: Path) -> dict[str, Any]:
+def _with_figure(
+    content: Mapping[str, Any], result: Result, classes: ClassList, label: Path
+) -> dict[str, Any]:
     """Draw a case next to its label map and add it to what its JSON tells; none with text in its pixels."""
     if any(note.code is Code.BURNED_IN for note in result.notes) or result.scan is None:
-        return {**told, "figure": "none: text may be burned into the pixels"}
+        return {**content, "figure": "none: text may be burned into the pixels"}
     path = results.figure_path(label)
     masks = [result.labels.array[index] > 0 for index in classes.foreground] if classes.multilabel else None
     if masks is None:
         masks = [result.labels.array[0] == classes.values[index] for index in classes.foreground]
     files.write_bytes(path, figure.draw(result.scan, masks, classes, result.sizes))
-    hashes = {**told.get(results.HASHES, {}), path.name: files.sha256(path)}
-    return {**told, "figure": "done", results.HASHES: hashes}
+    hashes = {**content.get(results.HASHES, {}), path.name: files.sha256(path)}
+    return {**content, "figure": "done", results.HASHES: hashes}
 
 
 def _is_complete(label: Path, metadata: Mapping[str, Any], settings: Settings) -> bool:
