@@ -126,13 +126,16 @@ def _status(result: Result, metadata: Mapping[str, Any]) -> Status:
 def _with_figure(
     content: Mapping[str, Any], result: Result, classes: ClassList, label: Path
 ) -> dict[str, Any]:
-    """Draw a case next to its label map and add it to what its JSON tells; none with text in its pixels."""
-    if any(note.code is Code.BURNED_IN for note in result.notes) or result.scan is None:
+    """Draw a case next to its label map and add it to its JSON's content; none with text in its pixels."""
+    if any(note.code is Code.BURNED_IN for note in result.notes):
         return {**content, "figure": "none: text may be burned into the pixels"}
-    path = results.figure_path(label)
-    masks = [result.labels.array[index] > 0 for index in classes.foreground] if classes.multilabel else None
-    if masks is None:
+    if result.scan is None:
+        raise ValueError("a figure needs the scan")
+    if classes.multilabel:
+        masks = [mask > 0 for mask in result.labels.array]
+    else:
         masks = [result.labels.array[0] == classes.values[index] for index in classes.foreground]
+    path = results.figure_path(label)
     files.write_bytes(path, figure.draw(result.scan, masks, classes, result.sizes))
     hashes = {**content.get(results.HASHES, {}), path.name: files.sha256(path)}
     return {**content, "figure": "done", results.HASHES: hashes}

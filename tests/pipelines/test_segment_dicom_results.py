@@ -123,7 +123,8 @@ def test_a_figure_of_files_and_of_series_on_request(
     assert {row["status"] for row in run(export, figure=True)[1]} == {"done"}
     assert len([*out.glob("*_figure.png")]) == 2
     for path in out.glob("*_figure.png"):
-        assert b"CANARY" not in path.read_bytes() and Image.open(path).info == {}
+        content = path.read_bytes()
+        assert b"CANARY" not in content and Image.open(io.BytesIO(content)).info == {}
     assert {row["status"] for row in run(export, figure=True)[1]} == {"skipped"}
     assert {row["status"] for row in run(export)[1]} == {"skipped"}  # more than was asked for is no reason
 
@@ -149,6 +150,23 @@ def test_options_that_no_result_of_the_model_can_have_are_refused(
     with pytest.raises(MedsegError, match="--figure") as refused:
         segment.run([export], tmp_path / "out", Settings(images, figure=True), say)
     assert refused.value.code is Code.USAGE
+
+
+def test_overlapping_masks_have_segments_and_outlines_of_their_own(
+    export: Path, make_model: Callable[..., Path], say: Reporter, tmp_path: Path
+) -> None:
+    rows = [{"value": 1, "name": name, "colour": [1, 2, 3], "multilabel": True} for name in ("whole", "core")]
+    rows[1] |= {"codes": {"type": {"value": "52988006", "meaning": "Lesion"}}}
+    masks, out = make_model("masks", classes=tuple(rows)), tmp_path / "out"
+    segment.run([export], out, Settings(masks, confidence=True, figure=True), say)
+    assert [row["status"] for row in files.read_csv(out / "summary.csv")] == ["done"]
+    (volume,) = read_export(export).volumes
+    assert volume.grid is not None
+    read = seg.read(_one(out, "*.seg.dcm"), volume.grid, 2)
+    for name, mask in zip(("whole", "core"), read, strict=True):
+        np.testing.assert_array_equal(mask, np.asarray(nib.load(_one(out, f"*_{name}.nii.gz")).dataobj) == 1)
+    codes = pydicom.dcmread(_one(out, "*.seg.dcm")).SegmentSequence[1].SegmentedPropertyTypeCodeSequence
+    assert codes[0].CodeMeaning == "Lesion" and len([*out.glob("*_figure.png")]) == 1
 
 
 def test_a_series_that_can_carry_no_seg_says_so_before_the_network_runs(

@@ -205,3 +205,24 @@ def test_a_series_is_tried_before_anything_runs(tmp_path: Path, tags: dict[str, 
         with pytest.raises(MedsegError) as refused:
             seg.write(_labels(volume), volume, CLASSES, tmp_path / "a", algorithm=ALGORITHM)
         assert refused.value.code == Code.SEG_IMPOSSIBLE
+
+
+REAL = ("mr_nonsquare_pixels", "enh_siemens_direct", "enh_hyperfine", "enh_philips_fieldmap_mag_phase")
+
+
+@pytest.mark.parametrize("folder", REAL)
+def test_dciodvfy_finds_no_error_that_a_real_source_has_not(tmp_path: Path, data: Path, folder: str) -> None:
+    if not (data / "dicom" / folder).is_dir():
+        pytest.skip(f"{folder} is not among the real data")
+    volume = next(v for v in read_export(data / "dicom" / folder).volumes if v.grid is not None)
+    source = tmp_path / "source"
+    with volume.files[0].open() as stream:
+        source.write_bytes(stream.read())
+    seg.write(_labels(volume), volume, CLASSES, tmp_path / "seg", algorithm=ALGORITHM)
+    sizes = {"csf": 1.25, "Left thing": 620.5}
+    sr.write(sizes, tmp_path / "seg", volume, CLASSES, tmp_path / "sr", algorithm=ALGORITHM)
+    pm.write(_confidence(volume), volume, tmp_path / "pm", algorithm=ALGORITHM)
+    known = set(dicom_errors(source))
+    assert {what: set(dicom_errors(tmp_path / what)) - known for what in ("seg", "sr", "pm")} == {
+        "seg": set(), "sr": set(), "pm": set(),
+    }  # fmt: skip
