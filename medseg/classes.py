@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medseg.coding import ClassCodes
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
 
@@ -17,7 +18,7 @@ Colour = tuple[int, int, int]
 
 LabelForm = Literal["values", "colours", "above"]
 
-ListPart = Literal["classes", "void", "merge", "label_form", "void_colours"]
+ListPart = Literal["classes", "void", "merge", "label_form", "void_colours", "codes"]
 
 VOID = 255
 """Class index of voxels that loss, sampling, weights and metrics ignore."""
@@ -40,11 +41,12 @@ MOST_MASKS = 7
 
 @dataclass(frozen=True)
 class Class:
-    """One row of a class list: the ``value`` in label files, its name and its colour (RGB, 0-255)."""
+    """One row of a class list: the ``value`` in label files, its name, its colour (RGB, 0-255), its codes."""
 
     value: int
     name: str
     colour: Colour
+    codes: ClassCodes | None = None
 
 
 # Hues that stay apart for colour-blind readers (after Okabe & Ito, 2008), then others; background is black.
@@ -209,6 +211,13 @@ class ClassList:
         """Give the list of one mask by itself: outside, and inside."""
         return ClassList((Class(0, OUTSIDE, (0, 0, 0)), replace(self.classes[index], value=1)))
 
+    def with_codes(self, codes: Mapping[str, ClassCodes]) -> ClassList:
+        """Give the list whose classes have these codes by name; raises ClassListError for an unknown name."""
+        if unknown := sorted(codes.keys() - set(self.foreground_names)):
+            how_to_fix = f"name one of {', '.join(self.foreground_names)}"
+            raise ClassListError("codes", f"{unknown[0]!r} is no class of the foreground", how_to_fix)
+        return replace(self, classes=tuple(replace(c, codes=codes.get(c.name)) for c in self.classes))
+
     def as_written(self) -> ClassList:
         """Give the list that reads label maps which medseg wrote: they hold the classes' values."""
         return replace(self, label_form="values", threshold=0.0, void_colours=(), merged=())
@@ -248,13 +257,17 @@ class ClassList:
         dtype = smallest_integer([*self.values, *self.void_values[:1]])
         return values.astype(dtype)[indices]
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self, *, codes: bool = False) -> list[dict[str, Any]]:
         """Give rows of ``labels.json``: value, name, colour; without a background, the first is foreground.
 
         Masks are marked as overlapping, each with its value in its own file. Void values are left out: a
-        label map that was predicted holds none.
+        label map that was predicted holds none. ``codes`` adds those of classes that have some.
         """
-        rows = [{"value": c.value, "name": c.name, "colour": list(c.colour)} for c in self.classes]
+        rows: list[dict[str, Any]] = [
+            {"value": c.value, "name": c.name, "colour": list(c.colour)}
+            | ({"codes": c.codes.to_json()} if codes and c.codes else {})
+            for c in self.classes
+        ]
         if self.multilabel:
             return [{**row, "multilabel": True} for row in rows]
         return rows if self.background else [{**rows[0], "foreground": True}, *rows[1:]]
@@ -263,7 +276,15 @@ class ClassList:
     def from_json(cls, rows: Iterable[Mapping[str, Any]], void_values: tuple[int, ...] = ()) -> ClassList:
         """Undo :meth:`to_json`."""
         listed = list(rows)
-        classes = tuple(Class(int(r["value"]), str(r["name"]), tuple(r["colour"])) for r in listed)
+        classes = tuple(
+            Class(
+                int(r["value"]),
+                str(r["name"]),
+                tuple(r["colour"]),
+                ClassCodes.from_json(r["codes"]) if "codes" in r else None,
+            )
+            for r in listed
+        )
         if any(r.get("multilabel", False) for r in listed):
             return cls(classes, void_values, background=False, multilabel=True)
         return cls(classes, void_values, background=not any(r.get("foreground", False) for r in listed))

@@ -73,6 +73,7 @@ class Code(StrEnum):
     VOLUME_INCOMPLETE = "VOLUME_INCOMPLETE"
     MOSAIC = "MOSAIC"
     SEG_IMPOSSIBLE = "SEG_IMPOSSIBLE"
+    SEG_FAILED = "SEG_FAILED"
     VALUES_TOO_LARGE = "VALUES_TOO_LARGE"
     VALUE_RANGE_UNKNOWN = "VALUE_RANGE_UNKNOWN"
     MASK_BELOW_THRESHOLD = "MASK_BELOW_THRESHOLD"
@@ -181,6 +182,7 @@ MEANING: dict[Code, str] = {
     Code.GANTRY_TILT: "slices are shifted against each other along the stack",
     Code.VOLUME_INCOMPLETE: "a volume lacks slices that others of its series have",
     Code.SEG_IMPOSSIBLE: "a label map cannot be written as a DICOM segmentation of its series",
+    Code.SEG_FAILED: "a DICOM result could not be written, or read back as it was; the label map is kept",
     Code.MOSAIC: "a mosaic of slices that cannot be placed in space",
     Code.DUPLICATE_INSTANCE: "a DICOM instance lies there twice; it was used once",
     Code.DICOMDIR_INCOMPLETE: "files that a DICOMDIR names are not there",

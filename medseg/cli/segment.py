@@ -33,7 +33,8 @@ def segment(
         bool,
         typer.Option(
             "--confidence-map",
-            help="Also write a confidence map: the difference of the two highest probabilities.",
+            help="Also write a confidence map: the difference of the two highest probabilities. Of a DICOM "
+            "series also as a parametric map, `<case>.confidence.dcm`.",
         ),
     ] = False,
     device: Annotated[
@@ -74,6 +75,20 @@ def segment(
             "(extra `[strip]`); the results need review.",
         ),
     ] = False,
+    seg_type: Annotated[
+        Literal["binary", "labelmap"],
+        typer.Option(
+            help="The kind of DICOM SEG: a segment's voxels as bits (binary, which all viewers read), or all "
+            "classes in one map (labelmap, smaller)."
+        ),
+    ] = "binary",
+    figure: Annotated[
+        bool,
+        typer.Option(
+            "--figure",
+            help="Also draw `<case>_figure.png`: three planes of the scan with outlines of its classes.",
+        ),
+    ] = False,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
     credentials: CredentialsFile = None,
@@ -103,7 +118,8 @@ def segment(
 
     A model with several channels takes files named `<case>_<channel>`. An earlier result is kept even if
     its scan cannot be used any more. Only one command at a time may write to OUT. Exit code 3: some inputs
-    were excluded (see `quarantine.csv`).
+    were excluded (see `quarantine.csv`), or a DICOM SEG could not be written; its label map is kept, and the
+    next run tries again.
     """
     from medseg.model import folder as model_folder
     from pipelines.commands import remote_inputs
@@ -121,6 +137,8 @@ def segment(
         tuple(series or ()),
         mask,
         strip,
+        seg_type,
+        figure,
     )
     if any(map(remote_inputs.is_address, inputs)):
         needs_extra("dicom")

@@ -16,7 +16,8 @@ import yaml
 from medseg.errors import Code, Finding, MedsegError
 
 KEYS = frozenset(
-    {"classes", "background", "void", "void_colours", "label_form", "merge", "layout", "channels", "label"}
+    {"classes", "background", "void", "void_colours", "label_form", "merge", "codes"}
+    | {"layout", "channels", "label"}
 )
 
 

@@ -20,6 +20,7 @@ from medseg.config.base import (
     number_of,
     refusal,
 )
+from medseg.config.codes import ClassCodes
 from medseg.errors import Code, MedsegError
 from medseg.ingest import imagesets, subjects
 from medseg.ingest.imagesets import ImageSet
@@ -108,10 +109,14 @@ class Data(Section):
     """Mask name: the label values that make up the mask, for structures that overlap. Typical: left out, or
     1 to 7 masks such as `{whole: [1, 2], core: [1]}`."""
 
+    codes: dict[str, ClassCodes] = Field(default={})
+    """Name of a class or mask: its codes in DICOM results. Typical: left out for csf, gm, wm, brain,
+    hippocampus, lesion, tumor, edema and liver, which are known."""
+
     class_file: str | None = None
     """Name of a packaged class list, or a YAML file with `classes` and optionally `background`, `void`,
-    `void_colours`, `label_form`, `merge`, `layout`, `channels` and `label`; keys of the recipe come first.
-    Typical: left out for scans, `cityscapes` and the like for public image sets."""
+    `void_colours`, `label_form`, `merge`, `codes`, `layout`, `channels` and `label`; keys of the recipe
+    come first. Typical: left out for scans, `cityscapes` and the like for public image sets."""
 
     background: bool = True
     """True if one class is the background, which is neither scored nor drawn. Typical: true; false for street
@@ -206,6 +211,7 @@ class Data(Section):
             classes = ClassList.of_masks(regions, self.void, self.classes)
         else:
             classes = ClassList.from_names(names, colours, self.void, background=self.background)
+        classes = classes.with_codes({name: codes.checked() for name, codes in self.codes.items()})
         classes = replace(classes, merged=tuple(self.merge.items()))
         if isinstance(self.label_form, str):
             return replace(classes, label_form=self.label_form, void_colours=self.void_colours)

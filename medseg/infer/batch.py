@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medseg import files
+from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError
-from medseg.infer import dicom_results, results
+from medseg.infer import dicom_results, figure, results
 from medseg.infer.brain import BrainMask
 from medseg.infer.loading import Model
+from medseg.infer.results import Result
 from medseg.infer.segment import read_scan, segment
 from medseg.io import affine_checks
+from medseg.io.dicom.seg import Kind
 from medseg.io.dicom.series import SeriesVolume
 from medseg.io.scans import Source
 from medseg.resources import coded_out_of_memory
@@ -27,7 +30,7 @@ VERSION = 2
 
 LESS_MEMORY = "free some memory, predict on the cpu, or lower batch or memory_mb in model.json"
 
-Status = Literal["done", "done with note", "skipped", "excluded"]
+Status = Literal["done", "done with note", "done without SEG", "SEG failed", "skipped", "excluded"]
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,16 @@ class Task:
 class Settings:
     """Settings of a prediction that the model leaves open; `less_memory` is the advice on a full memory.
 
-    `accept_domain` segments scans unlike those of the training, with the note OUT_OF_DOMAIN.
+    `accept_domain` segments scans unlike those of the training, with the note OUT_OF_DOMAIN. `seg_kind` is
+    the kind of a DICOM series's SEG; `figure` draws each scan with its outlines.
     """
 
     mode: str | None = None
     confidence: bool = False
     accept_domain: bool = False
     less_memory: str = LESS_MEMORY
+    seg_kind: Kind = "BINARY"
+    figure: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,9 +93,10 @@ def run(
     earlier result is then left as it was.
     """
     cached = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
-    if cached is not None and dicom_results.are_whole(task.label, cached) and _is_accepted(cached, settings):
+    if cached is not None and _is_complete(task.label, cached, settings) and _is_accepted(cached, settings):
         return Outcome("skipped", cached)
     model = load()
+    target = task.series and dicom_results.prepare(task.series, model.description, settings.seg_kind)
     with coded_out_of_memory(task.file, settings.less_memory):
         result = segment(
             task.channels,
@@ -99,11 +106,49 @@ def run(
             accept_domain=settings.accept_domain,
             brain=task.brain,
         )
-        case_info = dict(task.case_info)
-        if task.series is not None:
-            case_info |= dicom_results.write(result, task.series, model.description, task.label)
-        metadata = results.write(result, model.description.class_list(), task.label, key, case_info)
-    return Outcome("done with note" if result.notes else "done", metadata)
+        classes = model.description.class_list()
+
+        def beside(label: Path) -> dict[str, Any]:
+            objects = dicom_results.write(result, target, model.description, label) if target else {}
+            return _with_figure(objects, result, classes, label) if settings.figure else objects
+
+        wanted = beside if target or settings.figure else None
+        metadata = results.write(result, classes, task.label, key, task.case_info, wanted)
+    return Outcome(_status(result, metadata), metadata)
+
+
+def _status(result: Result, metadata: Mapping[str, Any]) -> Status:
+    """The way a case ended; an empty label map has a note of its own."""
+    if dicom_results.has_failed(metadata):
+        return "SEG failed"
+    if dicom_results.is_impossible(metadata) and any(result.sizes.values()):
+        return "done without SEG"
+    return "done with note" if result.notes else "done"
+
+
+def _with_figure(
+    content: Mapping[str, Any], result: Result, classes: ClassList, label: Path
+) -> dict[str, Any]:
+    """Draw a case next to its label map and add it to its JSON's content; none with text in its pixels."""
+    if any(note.code is Code.BURNED_IN for note in result.notes):
+        return {**content, "figure": "none: text may be burned into the pixels"}
+    if result.scan is None:
+        raise ValueError("a figure needs the scan")
+    if classes.multilabel:
+        masks = [mask > 0 for mask in result.labels.array]
+    else:
+        masks = [result.labels.array[0] == classes.values[index] for index in classes.foreground]
+    path = results.figure_path(label)
+    files.write_bytes(path, figure.draw(result.scan, masks, classes, result.sizes))
+    hashes = {**content.get(results.HASHES, {}), path.name: files.sha256(path)}
+    return {**content, "figure": "done", results.HASHES: hashes}
+
+
+def _is_complete(label: Path, metadata: Mapping[str, Any], settings: Settings) -> bool:
+    """True if all that was asked for stands beside a label map, as it was written."""
+    if dicom_results.has_failed(metadata) or (settings.figure and "figure" not in metadata):
+        return False
+    return results.are_whole(label, metadata)
 
 
 def _is_accepted(metadata: Mapping[str, Any], settings: Settings) -> bool:
@@ -144,8 +189,10 @@ def content_key(task: Task, model: Model, settings: Settings) -> str:
         except OSError as error:
             read_scan(task.channels, model.description)  # its reader knows best what is wrong
             raise affine_checks.refusal_to_open(task.file, error) from error
-    decisive = [VERSION, content, model.sha256, settings.mode, settings.confidence]
-    return files.sha256_of_value([*decisive, *_brain_identity(task)])
+    decides = [VERSION, content, model.sha256, settings.mode, settings.confidence]
+    if task.series is not None:
+        decides.append(settings.seg_kind)
+    return files.sha256_of_value([*decides, *_brain_identity(task)])
 
 
 def _brain_identity(task: Task) -> list[str]:

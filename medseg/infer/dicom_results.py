@@ -1,10 +1,11 @@
-"""Results of a DICOM series as DICOM: a segmentation object and a report of volumes beside the label map."""
+"""Results of a DICOM series as DICOM beside its label map: segmentation, report of volumes, confidence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import medseg
 from medseg import files
@@ -13,52 +14,102 @@ from medseg.errors import Code, MedsegError
 from medseg.grid import Array
 from medseg.infer import results
 from medseg.infer.results import Result
-from medseg.io.dicom import seg, sr
+from medseg.io.dicom import pm, seg, sr
+from medseg.io.dicom.objects import refused_by_kind, source_datasets
 from medseg.io.dicom.series import SeriesVolume
 from medseg.mask_bits import pack_masks
 from medseg.model.description import Description
 
-_HASHES = "dicom_sha256"
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+DONE = "done"
 
 
-def write(result: Result, series: SeriesVolume, description: Description, label: Path) -> dict[str, Any]:
-    """Write `<case>.seg.dcm` and `<case>.sr.dcm`; give what `<case>.json` says of them.
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A series that results refer to, its data sets, and the reason why it cannot carry a SEG, or none."""
 
-    A series that cannot carry a segmentation loses nothing else: the reason stands in `seg` instead.
-    """
-    classes, algorithm = description.class_list(), (description.name, medseg.__version__)
-    segmentation, report = _paths(label)
+    series: SeriesVolume
+    sources: Sequence[Dataset]
+    kind: seg.Kind
+    reason: str
+
+
+def prepare(series: SeriesVolume, description: Description, kind: seg.Kind) -> Target:
+    """Find out before a network runs if a series can carry a SEG of this kind."""
     try:
-        seg.write(_indices(result, classes), series, classes, segmentation, algorithm=algorithm)
-        sr.write(result.sizes, segmentation, series, classes, report, algorithm=algorithm)
+        with refused_by_kind("its files cannot be referred to", Path()):
+            sources = source_datasets(series)
     except MedsegError as error:
-        if error.code is Code.DISK_FULL:
-            raise
-        for path in (segmentation, report):
+        return Target(series, (), kind, error.finding.details)
+    reason = seg.reason_against(series, description.class_list(), kind=kind, sources=sources)
+    return Target(series, sources, kind, reason)
+
+
+def write(result: Result, target: Target, description: Description, label: Path) -> dict[str, Any]:
+    """Write the DICOM objects of a result next to the path of its label map; give what its JSON tells.
+
+    Key `seg` is `done`, or begins with SEG_IMPOSSIBLE where the series or an empty label map allows none, or
+    with SEG_FAILED where writing or reading back failed: then no object is left, and nothing else is lost.
+    """
+    reason = target.reason or ("" if any(result.sizes.values()) else "no voxel is in any class")
+    if reason:
+        return {"seg": f"{Code.SEG_IMPOSSIBLE}: {reason}"}
+    paths = results.dicom_paths(label)
+    try:
+        _write(result, target, description, paths)
+    except (MedsegError, MemoryError) as error:
+        for path in paths.values():
             path.unlink(missing_ok=True)
-        return {"seg": f"{error.code}: {error.finding.details}", _HASHES: {}}
-    return {"seg": "done", _HASHES: {path.name: files.sha256(path) for path in (segmentation, report)}}
+        return {"seg": f"{Code.SEG_FAILED}: {_words(error)}"}
+    written = [path for path in paths.values() if path.is_file()]
+    return {"seg": DONE, results.HASHES: {path.name: files.sha256(path) for path in written}}
 
 
-def are_whole(label: Path, metadata: Mapping[str, Any]) -> bool:
-    """True if every DICOM file that a result's JSON tells of is there as it was written; of none, True."""
-    hashes: Mapping[str, str] = metadata.get(_HASHES, {})
-    paths = {label.with_name(name): sha256 for name, sha256 in hashes.items()}
-    return all(path.is_file() and files.sha256(path) == sha256 for path, sha256 in paths.items())
+def has_failed(metadata: Mapping[str, Any]) -> bool:
+    """True for a result whose DICOM objects could not be written: the next run tries again."""
+    return str(metadata.get("seg", "")).startswith(Code.SEG_FAILED)
 
 
 def hashes_in(json_path: Path) -> dict[str, str]:
     """The sha256 of each DICOM file that a result's JSON names, by file name; of an unreadable JSON none."""
     try:
-        hashes = files.read_json(json_path).get(_HASHES, {}).items()
+        hashes = files.read_json(json_path).get(results.HASHES, {}).items()
     except (OSError, ValueError, AttributeError):
         return {}
-    return {str(name): str(sha256) for name, sha256 in hashes if Path(name).name == name}
+    return {
+        str(name): str(sha256) for name, sha256 in hashes if Path(name).name == name and name.endswith(".dcm")
+    }
 
 
-def _paths(label: Path) -> tuple[Path, Path]:
-    case = results.case_of(label)
-    return label.with_name(f"{case}.seg.dcm"), label.with_name(f"{case}.sr.dcm")
+def is_impossible(metadata: Mapping[str, Any]) -> bool:
+    """True for a result without DICOM objects because of its series or its empty label map."""
+    return str(metadata.get("seg", "")).startswith(Code.SEG_IMPOSSIBLE)
+
+
+def _write(result: Result, target: Target, description: Description, paths: Mapping[str, Path]) -> None:
+    classes, algorithm = description.class_list(), (description.name, medseg.__version__)
+    series, sources = target.series, target.sources
+    seg.write(
+        _indices(result, classes),
+        series,
+        classes,
+        paths["seg"],
+        algorithm=algorithm,
+        kind=target.kind,
+        sources=sources,
+    )
+    sr.write(result.sizes, paths["seg"], series, classes, paths["sr"], algorithm=algorithm, sources=sources)
+    if result.confidence is not None:
+        pm.write(result.confidence.array[0], series, paths["pm"], algorithm=algorithm, sources=sources)
+
+
+def _words(error: MedsegError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "the machine ran out of memory"
+    own = error.code in (Code.SEG_FAILED, Code.SEG_IMPOSSIBLE)
+    return error.finding.details if own else f"{error.code}, {error.finding.details}"
 
 
 def _indices(result: Result, classes: ClassList) -> Array:

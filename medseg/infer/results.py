@@ -1,16 +1,16 @@
 """A segmented case and its files: written together, found again, and described in tables.
 
-A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its confidence map where one was asked
-for, and `<case>.json`, which says what the label map was made from and holds its sha256. Where masks may
-overlap there is a `<case>_<mask>` for each instead of the label map, whose path still names the result;
-`masks` are their names.
+A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its confidence map and figure where
+they are asked for, the DICOM objects of a DICOM series, and `<case>.json`, which says what the label map was
+made from and holds its sha256. Where masks may overlap there is a `<case>_<mask>` for each instead of the
+label map, whose path still names the result; `masks` are their names.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ _PROGRAM_FILE = re.compile(r"(labels|run|stage)(_case)*", re.IGNORECASE)
 _TO_REVIEW = {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN, Code.BRAIN_EXTRACTED}
 """Notes with which a result needs review."""
 
+HASHES = "files_sha256"
+"""Key of a result's JSON: name and sha256 of each file that was written beside its label map."""
+
 _RESULT_KEYS = frozenset({"sizes", "size_unit", "quality", "needs_review", "notes", "seconds"})
 
 
@@ -42,7 +45,7 @@ class Result:
     """A case's label map in file values on the scan's own grid, with its sizes, quality and notes.
 
     `labels` is (1, X, Y, Z), or (L, X, Y, Z) of 0 and 1 where L masks may overlap; `confidence` is (1, X, Y,
-    Z) float32; `seconds` are those of each step.
+    Z) float32; `seconds` are those of each step; `scan` (C, X, Y, Z) is what was segmented.
     """
 
     labels: Volume
@@ -52,6 +55,7 @@ class Result:
     quality_kind: str
     seconds: dict[str, float]
     notes: tuple[Finding, ...]
+    scan: Volume | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The part of `<case>.json` that describes the result."""
@@ -87,6 +91,17 @@ def case_of(label: Path) -> str:
 def confidence_path(label: Path) -> Path:
     """The path of the confidence map of a label map."""
     return label.with_name(case_of(label) + label_names.CONFIDENCE_ENDING + _ending(label))
+
+
+def figure_path(label: Path) -> Path:
+    """The path of the figure of a label map."""
+    return label.with_name(f"{case_of(label)}{label_names.FIGURE_ENDING}.png")
+
+
+def dicom_paths(label: Path) -> dict[str, Path]:
+    """The paths of a label map's DICOM objects: segmentation (`seg`), report (`sr`) and confidence (`pm`)."""
+    endings = {"seg": "seg", "sr": "sr", "pm": "confidence"}
+    return {kind: label.with_name(f"{case_of(label)}.{ending}.dcm") for kind, ending in endings.items()}
 
 
 def metadata_path(label: Path) -> Path:
@@ -146,18 +161,29 @@ def _finished(folder: Path, pattern: str) -> list[Path]:
 
 
 def write(
-    result: Result, classes: ClassList, label: Path, key: str, case_info: Mapping[str, Any]
+    result: Result,
+    classes: ClassList,
+    label: Path,
+    key: str,
+    case_info: Mapping[str, Any],
+    beside: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write a result's label map, confidence map and JSON together, and give what the JSON holds.
 
+    After them `beside` writes further files of the case next to the path of a label map that it is given, and
+    says what the JSON tells of them: all files take their places together.
+
     Label maps are NIfTI, or of an image PNG with the classes' colours; confidence maps of images are 16-bit
     PNG (1 as 65535). `key` is the hash of what the result was made from, `case_info` comes before the rest in
-    the JSON. A confidence map that an earlier result left is removed if there is none now. Where writing
+    the JSON. Files that an earlier result left are removed where there are none now. Where writing
     fails, an earlier result stays whole. Raises DISK_FULL.
     """
     started, masks = time.monotonic(), classes.masks
     json_path = metadata_path(label)
-    with files.written_together(label.parent, json_path.name, without=[confidence_path(label)]) as folder:
+    earlier = [confidence_path(label), *_recorded(label)]
+    if beside:
+        earlier += [figure_path(label), *dicom_paths(label).values()]
+    with files.written_together(label.parent, json_path.name, without=earlier) as folder:
         staged = folder / label.name
         for index, (path, array) in enumerate(
             zip(label_files(staged, masks), result.labels.array, strict=True)
@@ -170,11 +196,29 @@ def write(
         if result.confidence is not None:
             save = png.write_share if result.confidence.grid.unit == "px" else nifti.write
             save(result.confidence, confidence_path(staged))
-        metadata = {**case_info, **result.to_json()}
+        metadata = {**case_info, **(beside(staged) if beside else {}), **result.to_json()}
         metadata["seconds"] |= {"write": round(time.monotonic() - started, 2)}
         metadata |= {"made_from": key, "sha256": _sha256(staged, masks)}
         files.write_json(folder / json_path.name, metadata)
     return metadata
+
+
+def _recorded(label: Path) -> list[Path]:
+    """The files beside a label map that its JSON tells of."""
+    try:
+        metadata = files.read_json(metadata_path(label))
+    except (OSError, ValueError):
+        return []
+    known = {path.name: path for path in (figure_path(label), *dicom_paths(label).values())}
+    hashes = metadata.get(HASHES, {}) if isinstance(metadata, dict) else {}
+    return [known[name] for name in hashes if name in known]
+
+
+def are_whole(label: Path, metadata: Mapping[str, Any]) -> bool:
+    """True if every file beside a label map that its JSON tells of is there as it was written."""
+    hashes: Mapping[str, str] = metadata.get(HASHES, {})
+    paths = {label.with_name(name): sha256 for name, sha256 in hashes.items()}
+    return all(path.is_file() and files.sha256(path) == sha256 for path, sha256 in paths.items())
 
 
 def write_label_names(folder: Path, classes: ClassList) -> None:

@@ -99,7 +99,7 @@ def segment(
         noun = NOUNS[description.unit]
         notes.append(Finding(Code.EMPTY_PREDICTION, str(path), "no foreground", f"look at the {noun}"))
     quality = prediction.quality, prediction.quality_kind
-    return Result(labels, confidences, sizes, *quality, clock.seconds, tuple(notes))
+    return Result(labels, confidences, sizes, *quality, clock.seconds, tuple(notes), scan)
 
 
 def read_scan(channels: Mapping[str, Source], description: Description) -> tuple[Volume, list[Finding]]:

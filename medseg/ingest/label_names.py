@@ -13,6 +13,9 @@ LABEL_WORDS = (
 CONFIDENCE_ENDING = "_confidence"
 """The end of a confidence map's name; before it stands the label map's."""
 
+FIGURE_ENDING = "_figure"
+"""The end of a figure's name; before it stands the label map's."""
+
 _RANKS = {word: rank for rank, word in enumerate(LABEL_WORDS)} | {
     **dict.fromkeys(("segmentation", "segm", "segmented", "segment"), LABEL_WORDS.index("seg")),
     **dict.fromkeys(("aseg", "parc", "aparc", "parcellation"), LABEL_WORDS.index("seg")),

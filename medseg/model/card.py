@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medseg.grid import NOUNS
+from medseg.io.dicom.codes import codes_of
 from medseg.model import domain
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def card(description: Description, parameters: int, members: int) -> str:
 Labels {names} in {_input_words(description)}.
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
-- prediction: {_prediction(description)}
+- prediction: {_prediction(description)}{_codes(description)}
 - use: `medseg segment {inputs.upper()} OUT --model THIS_FOLDER`
 
 ## Trained
@@ -52,6 +53,15 @@ def _series(description: Description) -> str:
         return ""
     rules = (f"- {name}: {rule.words()}" for name, rule in description.series_rules().items())
     return "\n## Series of DICOM exports that are chosen\n" + "\n".join(rules) + "\n"
+
+
+def _codes(description: Description) -> str:
+    """The line of the codes that DICOM results have; images have none."""
+    if description.unit == "px":
+        return ""
+    classes = description.class_list()
+    rows = [classes.classes[index] for index in classes.foreground]
+    return "\n- codes in DICOM: " + "; ".join(f"{row.name} is {codes_of(row)}" for row in rows)
 
 
 def _input_words(description: Description) -> str:

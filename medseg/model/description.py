@@ -65,6 +65,7 @@ class _ClassRow(BaseModel):
     colour: tuple[int, int, int]
     foreground: bool = False
     multilabel: bool = False
+    codes: dict[str, dict[str, str]] = Field(default={})
 
 
 class Description(BaseModel):

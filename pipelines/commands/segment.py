@@ -1,6 +1,7 @@
 """`medseg segment`: scans and a model folder in; label maps, a summary and a quarantine list out.
 
-Every input ends as done, done with note, skipped (its result is there already) or excluded with a code.
+Every input ends as done, done with note, done without SEG, SEG failed (the label map is kept, the next run
+tries again), skipped (its result is there already) or excluded with a code.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import medseg
 from medseg import files
@@ -41,6 +43,8 @@ class Settings:
     series: tuple[str, ...] = ()
     mask: str | None = None
     strip: bool = False
+    seg_type: Literal["binary", "labelmap"] = "binary"
+    figure: bool = False
 
 
 def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
@@ -48,6 +52,7 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
     if settings.mask is not None and settings.strip:
         raise MedsegError(Code.USAGE, "--strip", "--mask gives the brain already", "leave one of them out")
     model = loading.load(settings.model, choose(settings.device))
+    _require_possible(settings, model)
     inputs = segment_inputs.find_inputs(paths, model.description, out, include_labels=settings.include_labels)
     rules = segment_series.with_changes(model.description.series_rules(), settings.series)
     inputs = segment_inputs.with_series(inputs, rules, out, settings.key_file, index=settings.index, say=say)
@@ -56,7 +61,13 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
         where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
         how_to_fix = f"name {noun}s or their folder"
         raise MedsegError(Code.NOTHING_USABLE, where, f"no {noun} among the inputs", how_to_fix)
-    asked = batch.Settings(settings.mode, settings.confidence, settings.accept_domain)
+    asked = batch.Settings(
+        settings.mode,
+        settings.confidence,
+        settings.accept_domain,
+        seg_kind="LABELMAP" if settings.seg_type == "labelmap" else "BINARY",
+        figure=settings.figure,
+    )
     masks = model.description.class_list().masks
     with batch.lock(out), say.progress("segmenting", len(inputs.cases)) as bar:
         results.write_label_names(out, model.description.class_list())
@@ -79,13 +90,27 @@ def _with_brain(case: Input, settings: Settings) -> Input:
     return replace(case, task=replace(case.task, brain=BrainMask(file)))
 
 
+def _require_possible(settings: Settings, model: Model) -> None:
+    """Raise USAGE for an option that results of this model cannot have."""
+    if settings.seg_type == "labelmap" and model.description.class_list().masks:
+        details = "masks that may overlap do not fit one LABELMAP"
+        raise MedsegError(
+            Code.USAGE, "--seg-type labelmap", details, "leave it out, for a BINARY segmentation"
+        )
+    if settings.figure and model.description.unit == "px":
+        details = "label maps of images show their classes in colours already"
+        raise MedsegError(Code.USAGE, "--figure", details, "leave it out")
+
+
 def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
     if outcome.finding is not None:
         say.line(f"  {quarantine.line(quarantine.row(task.case, outcome.finding, task.file))}")
     else:
         codes = " ".join(n["code"] for n in outcome.metadata["notes"])
+        if outcome.status in ("done without SEG", "SEG failed"):
+            codes += f" {outcome.metadata['seg']}"
         seconds = sum(outcome.metadata["seconds"].values())
-        say.line(f"  {outcome.status}: {task.case} ({seconds:.1f} s) {codes}".rstrip())
+        say.line(f"  {outcome.status}: {task.case} ({seconds:.1f} s) {codes.strip()}".rstrip())
 
 
 def _conclude(
@@ -128,7 +153,7 @@ def _conclude(
     say.result(f"{len(outcomes)} inputs: {words}. Summary: {out / 'summary.csv'}")
     if len(excluded) == len(outcomes):
         return ExitCode.NOTHING_USABLE
-    return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
+    return ExitCode.SOME_EXCLUDED if excluded or counts["SEG failed"] else ExitCode.DONE
 
 
 def _must_add_up(inputs: Inputs, outcomes: Sequence[Outcome], out: Path) -> None:

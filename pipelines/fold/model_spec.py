@@ -22,7 +22,7 @@ def described(recipe: Recipe, trained_on: dict[str, Any]) -> Description:
         channels=r.data.channel_names(),
         plane=r.sampling.plane,
         depth=r.sampling.depth,
-        classes=tuple(r.data.class_list().to_json()),
+        classes=tuple(r.data.class_list().to_json(codes=True)),
         foreground=r.preprocess.foreground,
         spacing_mm=r.preprocess.spacing_mm,
         spacing_px=r.preprocess.spacing_px,

@@ -50,7 +50,7 @@ def run(job: Job) -> None:
         subject=data.subject,
     )
     used = {
-        "data": data.model_dump(mode="json"),
+        "data": data.model_dump(mode="json", exclude={"codes"}),  # they stand in the model folder alone
         "files": [[files.stamp(p) for p in _paths(c)] for c in contents.cases],
         "strays": [str(s) for s in contents.strays],
         "roles": contents.roles,

@@ -59,6 +59,8 @@ def run(job: Job) -> None:
             k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "confidence_map")
         },
     }
+    if job.recipe.data.codes:
+        used["codes"] = job.recipe.data.model_dump(mode="json", include={"codes"})
     outputs = [job.work.model / "model.json"]
     unfinished = [training for training in trainings if not earlier.is_done(training)]
     for training in trainings:

@@ -253,3 +253,16 @@ def test_what_was_moved_aside_is_no_curve_and_no_member(place: Path, data: Path)
 )
 def test_differences_are_said_in_words(old: Any, new: Any, expected: list[str]) -> None:
     assert differences(old, new) == expected
+
+
+def test_codes_of_classes_reach_the_model_without_a_training(data: Path, place: Path) -> None:
+    best = place / "work/train/0/best.ckpt"
+    before = best.read_bytes(), best.stat().st_mtime_ns
+    for value, meaning in (("12738006", "Brain"), ("5366008", "Hippocampus")):
+        codes = f"data.codes={{inner: {{type: {{value: '{value}', meaning: {meaning}}}}}}}"
+        ended, said = go(data, place / "work", codes)
+        assert ended == ExitCode.DONE and "epoch" not in said
+        rows = files.read_json(place / "work/model/model.json")["description"]["classes"]
+        assert rows[2]["codes"]["type"]["meaning"] == meaning
+        assert f"inner is {meaning} (SCT {value})" in (place / "work/model/card.md").read_text()
+    assert (best.read_bytes(), best.stat().st_mtime_ns) == before

@@ -193,7 +193,7 @@ def test_a_json_cannot_name_a_file_elsewhere(out: Path, medseg: Run) -> None:
     path = next(path for path in out.glob("mr-*.json"))
     (out.parent / "other.dcm").write_bytes(b"x")
     metadata = files.read_json(path)
-    metadata["dicom_sha256"] = {"../other.dcm": files.sha256(out.parent / "other.dcm")}
+    metadata["files_sha256"] = {"../other.dcm": files.sha256(out.parent / "other.dcm")}
     path.write_text(json.dumps(metadata))
     with serving(takes_all) as (host, requests):
         assert medseg("push", out, "--to", f"http://{host}").code == ExitCode.NOTHING_USABLE

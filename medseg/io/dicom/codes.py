@@ -1,40 +1,32 @@
-"""Coded names of classes for DICOM: SNOMED CT where a class has one, a private scheme otherwise."""
+"""Coded names of classes for DICOM: a model's own, SNOMED CT for usual names, a private scheme otherwise."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from medseg.classes import Class
+from medseg.coding import ANATOMY, ClassCodes, CodedName
 
 SCHEME = "99MEDSEG"
 """Coding scheme of classes without a SNOMED CT code: the code is made from the class's name."""
 
+TISSUE = CodedName("85756007", "Tissue")
+SUBSTANCE = CodedName("91720002", "Body Substance")
+ABNORMALITY = CodedName("49755003", "Morphologically Abnormal Structure")
 
-@dataclass(frozen=True)
-class ClassCode:
-    """A code: its value, its scheme (`SCT` for SNOMED CT) and its meaning in words."""
-
-    value: str
-    scheme: str
-    meaning: str
-
-
-ANATOMY = ClassCode("123037004", "SCT", "Anatomical Structure")
-TISSUE = ClassCode("85756007", "SCT", "Tissue")
-SUBSTANCE = ClassCode("91720002", "SCT", "Body Substance")
-ABNORMALITY = ClassCode("49755003", "SCT", "Morphologically Abnormal Structure")
-
-_TYPES = {
-    "csf": (SUBSTANCE, ClassCode("65216001", "SCT", "Cerebrospinal fluid")),
-    "gm": (TISSUE, ClassCode("389081007", "SCT", "Gray matter")),
-    "wm": (TISSUE, ClassCode("389080008", "SCT", "White matter")),
-    "brain": (ANATOMY, ClassCode("12738006", "SCT", "Brain")),
-    "hippocampus": (ANATOMY, ClassCode("5366008", "SCT", "Hippocampus")),
-    "lesion": (ABNORMALITY, ClassCode("52988006", "SCT", "Lesion")),
-    "tumor": (ABNORMALITY, ClassCode("108369006", "SCT", "Neoplasm")),
-    "edema": (ABNORMALITY, ClassCode("79654002", "SCT", "Edema")),
-    "liver": (ANATOMY, ClassCode("10200004", "SCT", "Liver")),
+USUAL = {
+    "csf": ClassCodes(CodedName("65216001", "Cerebrospinal Fluid"), SUBSTANCE),
+    "gm": ClassCodes(CodedName("389081007", "Gray Matter"), TISSUE),
+    "wm": ClassCodes(CodedName("389080008", "White Matter"), TISSUE),
+    "brain": ClassCodes(CodedName("12738006", "Brain")),
+    "hippocampus": ClassCodes(CodedName("5366008", "Hippocampus")),
+    "lesion": ClassCodes(CodedName("52988006", "Lesion"), ABNORMALITY),
+    "tumor": ClassCodes(CodedName("108369006", "Neoplasm"), ABNORMALITY),
+    "edema": ClassCodes(CodedName("79654002", "Edema"), ABNORMALITY),
+    "necrosis": ClassCodes(CodedName("6574001", "Necrosis"), ABNORMALITY),
+    "liver": ClassCodes(CodedName("10200004", "Liver")),
 }
-"""Property category and type by the class's usual name."""
+"""Codes by the class's usual name, for classes that have none of their own."""
 
 _SYNONYMS = {
     "cerebrospinal fluid": "csf",
@@ -46,11 +38,14 @@ _SYNONYMS = {
 }
 
 
-def codes_of(name: str) -> tuple[ClassCode, ClassCode]:
-    """Property category and type of a class by its name."""
-    plain = re.sub(r"[\s_-]+", " ", name.strip().lower())
-    known = _TYPES.get(_SYNONYMS.get(plain, plain))
+def codes_of(row: Class) -> ClassCodes:
+    """The codes of a class: its own, those of its usual name, or one of the private scheme."""
+    if row.codes is not None:
+        return row.codes
+    plain = re.sub(r"[\s_-]+", " ", row.name.strip().lower())
+    known = USUAL.get(_SYNONYMS.get(plain, plain))
     if known is not None:
         return known
-    value = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")[:16] or "CLASS"
-    return ANATOMY, ClassCode(value, SCHEME, name[:64])
+    value = re.sub(r"[^A-Z0-9]+", "_", row.name.upper()).strip("_")[:16].rstrip("_") or "CLASS"
+    meaning = row.name[:64].replace("\\", "/")
+    return ClassCodes(CodedName(value, meaning, SCHEME), ANATOMY)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medseg.coding import CodedName
+from medseg.errors import Code, MedsegError
 from medseg.io.dicom.series import SeriesVolume
 
 if TYPE_CHECKING:
@@ -52,6 +58,35 @@ def _complete(dataset: Dataset, volume: SeriesVolume) -> None:
             shared.PixelMeasuresSequence[0].SliceThickness = gap
 
 
+@contextmanager
+def refused_by_kind(what: str, path: Path) -> Iterator[None]:
+    """Turn what a library says of an impossible object into SEG_IMPOSSIBLE, and keep its warnings quiet.
+
+    Its own words may quote a name, so that only the kind of error is told, or the attribute that is missing.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+        details = f"{what} ({_kind(error)})"
+        raise MedsegError(Code.SEG_IMPOSSIBLE, path, details, "use the NIfTI label map") from error
+
+
+def _kind(error: Exception) -> str:
+    from pydicom.datadict import tag_for_keyword
+
+    name = error.name if isinstance(error, AttributeError) else None
+    return f"no {name}" if name and tag_for_keyword(name) is not None else type(error).__name__
+
+
+def dicom_code(code: CodedName) -> Any:
+    """A code as highdicom takes it."""
+    from pydicom.sr.coding import Code as DicomCode
+
+    return DicomCode(code.value, code.scheme, code.meaning)
+
+
 def content_uid(content: str, what: str) -> str:
     """A UID made from a hash of the content and the kind of object: the same content gives the same UID."""
     from pydicom.uid import generate_uid
@@ -73,7 +108,7 @@ def set_dates(result: Any, source: Dataset, content: str) -> None:
         ("InstanceCreationDate", date), ("InstanceCreationTime", time),
     ):  # fmt: skip
         setattr(result, keyword, value)
-    for item in result.get("ContributingEquipmentSequence", []):
+    for item in result.get("ContributingEquipmentSequence", [])[-1:]:  # the library's own, made just now
         item.ContributionDateTime = f"{date}{time}"
     organization = content_uid(content, "dimensions")
     for item in result.get("DimensionOrganizationSequence", []):

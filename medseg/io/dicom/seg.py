@@ -12,10 +12,20 @@ import numpy as np
 
 from medseg import files
 from medseg.classes import ClassList
+from medseg.coding import CodedName
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
-from medseg.io.dicom.codes import ClassCode, codes_of
-from medseg.io.dicom.objects import MANUFACTURER, content_uid, series_number, set_dates, source_datasets
+from medseg.io.dicom.codes import codes_of
+from medseg.io.dicom.objects import (
+    MANUFACTURER,
+    content_uid,
+    dicom_code,
+    refused_by_kind,
+    series_number,
+    set_dates,
+    source_datasets,
+)
+from medseg.io.dicom.placing import on_grid, placed
 from medseg.io.dicom.series import SeriesVolume
 
 if TYPE_CHECKING:
@@ -23,10 +33,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["BINARY", "LABELMAP"]
 
-SAME_PLACE_MM = 0.01
-"""Largest distance in space between a voxel of a label map and that of the SEG that is read back."""
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_FAMILY = CodedName("123109", "Artificial Intelligence", "DCM")
 
 
 def write(
@@ -37,12 +44,14 @@ def write(
     *,
     algorithm: tuple[str, str],
     kind: Kind = "BINARY",
+    sources: Sequence[Dataset] | None = None,
 ) -> None:
     """Write class indices (X, Y, Z) uint8 on a series's grid as a SEG, its name and version in ``algorithm``.
 
     With overlapping masks the indices are their bits. UIDs are made from the content, dates are the series's:
-    the same label map gives the same bytes. The file is kept only if what is read back from it lies where
-    the label map does. Raises SEG_IMPOSSIBLE.
+    the same label map gives the same bytes. ``sources`` are the series's data sets, where they are read
+    already. The file is kept only if what is read back from it lies where the label map does: otherwise
+    SEG_FAILED. Raises SEG_IMPOSSIBLE.
     """
     if volume.grid is None or labels.shape != volume.grid.shape:
         details = f"a label map of {labels.shape} on a series of {volume.grid and volume.grid.shape}"
@@ -55,18 +64,33 @@ def write(
     masks = _masks(labels, classes)
     if not masks.any():
         raise MedsegError(Code.SEG_IMPOSSIBLE, path, "no voxel is in any class", "an empty SEG is not valid")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            segmentation = _segmentation(masks, volume, classes, algorithm, kind)
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
-        details = (
-            f"the series cannot carry a segmentation ({type(error).__name__})"  # its text may quote a name
-        )
-        raise MedsegError(Code.SEG_IMPOSSIBLE, path, details, "use the NIfTI label map") from error
+    with refused_by_kind("the series cannot carry a segmentation", path):
+        sources = source_datasets(volume) if sources is None else sources
+        segmentation = _segmentation(masks, volume, classes, algorithm, kind, sources)
     with files.written_aside(path) as part:
         segmentation.save_as(part, enforce_file_format=True)
         _compare(read(part, volume.grid, len(masks)), masks, path)
+
+
+def reason_against(
+    volume: SeriesVolume, classes: ClassList, *, kind: Kind = "BINARY", sources: Sequence[Dataset]
+) -> str:
+    """The reason why no SEG of ``classes`` can refer to a volume; empty where one can.
+
+    One of a single voxel is made in memory, so that everything is asked that the real one needs.
+    """
+    if volume.grid is None:
+        return "it is no volume"
+    if volume.no_seg:
+        return volume.no_seg
+    masks = np.zeros((len(classes.foreground), *volume.grid.shape), bool)
+    masks[(0, *(n // 2 for n in volume.grid.shape))] = True
+    try:
+        with refused_by_kind("the series cannot carry a segmentation", Path()):
+            _segmentation(masks, volume, classes, ("trial", "0"), kind, sources)
+    except MedsegError as error:
+        return error.finding.details
+    return ""
 
 
 def _masks(labels: Array, classes: ClassList) -> Array:
@@ -75,29 +99,29 @@ def _masks(labels: Array, classes: ClassList) -> Array:
 
 
 def _segmentation(
-    masks: Array, volume: SeriesVolume, classes: ClassList, algorithm: tuple[str, str], kind: Kind
+    masks: Array,
+    volume: SeriesVolume,
+    classes: ClassList,
+    algorithm: tuple[str, str],
+    kind: Kind,
+    sources: Sequence[Dataset],
 ) -> Any:
     import highdicom as hd
 
     if volume.grid is None:
         raise ValueError("a refused volume has no grid")
     content = hashlib.sha256(np.packbits(masks).tobytes())
+    coded = [codes_of(classes.classes[index]) for index in classes.foreground]
     content.update(repr((volume.header.series_uid, volume.label, classes.names, algorithm, kind)).encode())
-    sources = source_datasets(volume)
-    frames = masks.transpose(3, 2, 1, 0)  # slices, rows, columns, segments
-    affine = _LPS_TO_RAS @ volume.grid.affine
-    # highdicom's volumes run (slices, rows, columns)
-    placed = affine[:, [2, 1, 0, 3]]
-    pixels = hd.Volume(
-        frames.astype(np.uint8),
-        placed,
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=sources[0].FrameOfReferenceUID,
-        channels={"SegmentNumber": list(range(1, len(masks) + 1))},
-    )
+    content.update(repr(coded).encode())
     segmentation = hd.seg.Segmentation(
         source_images=sources,
-        pixel_array=pixels,
+        pixel_array=placed(
+            masks.transpose(3, 2, 1, 0).astype(np.uint8),
+            volume.grid,
+            sources[0].FrameOfReferenceUID,
+            {"SegmentNumber": list(range(1, len(masks) + 1))},
+        ),
         segmentation_type=kind,
         segment_descriptions=_descriptions(classes, algorithm),
         series_instance_uid=content_uid(content.hexdigest(), "series"),
@@ -112,36 +136,35 @@ def _segmentation(
         series_description=f"{algorithm[0]} segmentation"[:64],
         omit_empty_frames=kind == "BINARY",
     )
+    segmentation.ContentCreatorName = ""  # of type 2: it must stand there
     set_dates(segmentation, sources[0], content.hexdigest())
     return segmentation
 
 
 def _descriptions(classes: ClassList, algorithm: tuple[str, str]) -> Sequence[Any]:
     import highdicom as hd
-    from pydicom.sr.coding import Code as DicomCode
 
-    def coded(code: ClassCode) -> Any:
-        return DicomCode(code.value, code.scheme, code.meaning)
-
-    family = DicomCode("123109", "DCM", "Artificial Intelligence")
     identification = hd.AlgorithmIdentificationSequence(
-        name=algorithm[0][:64], family=family, version=algorithm[1][:64]
+        name=algorithm[0][:64], family=dicom_code(_FAMILY), version=algorithm[1][:64]
     )
     descriptions = []
     for number, index in enumerate(classes.foreground, 1):
         row = classes.classes[index]
-        category, property_type = codes_of(row.name)
-        descriptions.append(
-            hd.seg.SegmentDescription(
-                segment_number=number,
-                segment_label=row.name[:64],
-                segmented_property_category=coded(category),
-                segmented_property_type=coded(property_type),
-                algorithm_type="AUTOMATIC",
-                algorithm_identification=identification,
-                display_color=hd.color.CIELabColor.from_rgb(*row.colour),
-            )
+        codes = codes_of(row)
+        description = hd.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=row.name[:64],
+            segmented_property_category=dicom_code(codes.category),
+            segmented_property_type=dicom_code(codes.type),
+            algorithm_type="AUTOMATIC",
+            algorithm_identification=identification,
+            display_color=hd.color.CIELabColor.from_rgb(*row.colour),
         )
+        if codes.modifier is not None:
+            modifier = hd.sr.CodedConcept.from_code(dicom_code(codes.modifier))
+            item = description.SegmentedPropertyTypeCodeSequence[0]
+            item.SegmentedPropertyTypeModifierCodeSequence = [modifier]
+        descriptions.append(description)
     return descriptions
 
 
@@ -171,9 +194,7 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
     masks = np.zeros((count or max(numbers), *grid.shape), bool)
     labelmap = dataset.SegmentationType == "LABELMAP"
     for frame, own in zip(frames, groups, strict=True):
-        z, columns, rows = _place(own, shared, frame.shape, grid, path)
-        cut = np.zeros(grid.shape[:2], frame.dtype)
-        cut[np.ix_(columns, rows)] = frame.T
+        z, cut = on_grid(frame, own, shared, grid, path)
         if labelmap:
             for number in numbers:
                 if 0 < number <= len(masks):
@@ -184,48 +205,8 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
     return masks
 
 
-def _place(
-    own: Dataset, shared: Dataset, shape: tuple[int, ...], grid: Grid, path: Path
-) -> tuple[int, Array, Array]:
-    """The slice of the grid on which a frame lies, and the grid's index of each of its columns and rows."""
-
-    def group(name: str) -> Any:
-        return (own.get(name) or shared.get(name))[0]
-
-    position = np.array(group("PlanePositionSequence").ImagePositionPatient, float)
-    cosines = np.array(group("PlaneOrientationSequence").ImageOrientationPatient, float)
-    spacing = np.array(group("PixelMeasuresSequence").PixelSpacing, float)
-    to_ras = _LPS_TO_RAS[:3, :3]
-    first = to_ras @ position
-    along_columns = to_ras @ cosines[:3] * spacing[1]
-    along_rows = to_ras @ cosines[3:] * spacing[0]
-    inverse = np.linalg.inv(grid.affine)
-    corners = np.stack(
-        [
-            first,
-            first + along_columns * (shape[1] - 1),
-            first + along_rows * (shape[0] - 1),
-        ]
-    )
-    indices = corners @ inverse[:3, :3].T + inverse[:3, 3]
-    whole = np.rint(indices)
-    off = np.abs((indices - whole) @ grid.affine[:3, :3].T).max()
-    flat = (
-        whole[0, 2] == whole[1, 2] == whole[2, 2]
-        and whole[0, 1] == whole[1, 1]
-        and whole[0, 0] == whole[2, 0]
-    )
-    inside = bool((whole >= 0).all()) and bool((whole < np.array(grid.shape)).all())
-    if off > SAME_PLACE_MM or not flat or not inside:
-        details = f"a frame of the segmentation lies {off:.3g} mm off the slices, or outside of them"
-        raise MedsegError(Code.GRID_MISMATCH, path, details, "give the segmentation of this series")
-    columns = np.linspace(whole[0, 0], whole[1, 0], shape[1]).astype(int)
-    rows = np.linspace(whole[0, 1], whole[2, 1], shape[0]).astype(int)
-    return int(whole[0, 2]), columns, rows
-
-
 def _compare(read_back: Array, masks: Array, path: Path) -> None:
     if not np.array_equal(read_back, masks):
         wrong = int(np.count_nonzero(read_back != masks))
         details = f"{wrong} voxels differ when the segmentation is read back"
-        raise MedsegError(Code.SEG_IMPOSSIBLE, path, details, "use the NIfTI label map")
+        raise MedsegError(Code.SEG_FAILED, path, details, "use the NIfTI label map")

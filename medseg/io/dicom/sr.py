@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medseg import files
-from medseg.classes import ClassList
-from medseg.errors import Code, MedsegError
-from medseg.io.dicom.codes import ClassCode, codes_of
-from medseg.io.dicom.objects import MANUFACTURER, content_uid, series_number, set_dates, source_datasets
+from medseg.classes import Class, ClassList
+from medseg.coding import ClassCodes, CodedName
+from medseg.io.dicom.codes import codes_of
+from medseg.io.dicom.objects import (
+    MANUFACTURER,
+    content_uid,
+    dicom_code,
+    refused_by_kind,
+    series_number,
+    set_dates,
+    source_datasets,
+)
 from medseg.io.dicom.series import SeriesVolume
 
-_SERIES_OFFSET = 1
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_SERIES_OFFSET = 1_000_000
 """The report's series number lies this far above the segmentation's."""
+
+
+_SIDES = {"7771000", "24028007", "51440002", "66459002"}
+"""SNOMED CT codes of left, right, bilateral and unilateral (context group 244)."""
 
 
 def write(
@@ -27,18 +41,16 @@ def write(
     path: Path,
     *,
     algorithm: tuple[str, str],
+    sources: Sequence[Dataset] | None = None,
 ) -> None:
     """Write each foreground class's volume (ml) as a measurement of its segment in the SEG ``segmentation``.
 
-    UIDs are made from the content, dates are the series's. Raises SEG_IMPOSSIBLE.
+    UIDs are made from the content, dates are the series's. ``sources`` are its data sets, where they are read
+    already. Raises SEG_IMPOSSIBLE.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            report = _report(volumes_ml, segmentation, volume, classes, algorithm)
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
-        details = f"no structured report can be made ({type(error).__name__})"  # its text may quote a name
-        raise MedsegError(Code.SEG_IMPOSSIBLE, path, details, "use the table of volumes") from error
+    with refused_by_kind("no structured report can be made", path):
+        sources = source_datasets(volume) if sources is None else sources
+        report = _report(volumes_ml, segmentation, volume, classes, algorithm, sources)
     with files.written_aside(path) as part:
         report.save_as(part, enforce_file_format=True)
 
@@ -49,6 +61,7 @@ def _report(
     volume: SeriesVolume,
     classes: ClassList,
     algorithm: tuple[str, str],
+    sources: Sequence[Dataset],
 ) -> Any:
     import highdicom as hd
     from pydicom.sr.codedict import codes
@@ -65,10 +78,9 @@ def _report(
     )
     measured = hd.sr.AlgorithmIdentification(name=algorithm[0][:64], version=algorithm[1][:64])
     groups = [
-        _group(hd, seg, number, classes.names[index], volumes_ml[classes.names[index]], measured, content)
+        _group(seg, number, classes.classes[index], volumes_ml[classes.names[index]], measured, content)
         for number, index in enumerate(classes.foreground, 1)
     ]
-    sources = source_datasets(volume)
     report = hd.sr.Comprehensive3DSR(
         evidence=[seg, *sources],
         content=hd.sr.MeasurementReport(
@@ -87,26 +99,43 @@ def _report(
     return report
 
 
-def _group(hd: Any, seg: Any, number: int, name: str, volume_ml: float, measured: Any, content: str) -> Any:
+def _group(seg: Any, number: int, row: Class, volume_ml: float, measured: Any, content: str) -> Any:
     """The measurements of one segment: its volume."""
-    from pydicom.sr.coding import Code as DicomCode
+    import highdicom as hd
 
-    def coded(code: ClassCode) -> Any:
-        return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
-
-    category, property_type = codes_of(name)
-    tracking = hd.sr.TrackingIdentifier(uid=content_uid(content, f"segment {number}"), identifier=name[:64])
+    codes = codes_of(row)
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=tracking,
-        referenced_segment=hd.sr.ReferencedSegment.from_segmentation(seg, number),
-        finding_type=coded(property_type),
-        finding_category=coded(category),
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=content_uid(content, f"segment {number}"), identifier=row.name[:64]
+        ),
+        # by the series, as a segment without a voxel and a LABELMAP have no frames of their own
+        referenced_segment=hd.sr.ReferencedSegment(
+            seg.SOPClassUID,
+            seg.SOPInstanceUID,
+            number,
+            source_series=hd.sr.SourceSeriesForSegmentation(
+                seg.ReferencedSeriesSequence[0].SeriesInstanceUID
+            ),
+        ),
+        finding_type=dicom_code(codes.type),
+        finding_category=dicom_code(codes.category),
+        finding_sites=_sites(codes),
         algorithm_id=measured,
         measurements=[
             hd.sr.Measurement(
-                name=DicomCode("118565006", "SCT", "Volume"),
+                name=dicom_code(CodedName("118565006", "Volume")),
                 value=round(float(volume_ml), 4),
-                unit=DicomCode("ml", "UCUM", "milliliter"),
+                unit=dicom_code(CodedName("ml", "milliliter", "UCUM")),
             )
         ],
     )
+
+
+def _sites(codes: ClassCodes) -> list[Any] | None:
+    """The side or part of the class's type, where its codes have a modifier."""
+    import highdicom as hd
+
+    if codes.modifier is None:
+        return None
+    place = "laterality" if codes.modifier.value in _SIDES else "topographical_modifier"
+    return [hd.sr.FindingSite(dicom_code(codes.type), **{place: dicom_code(codes.modifier)})]

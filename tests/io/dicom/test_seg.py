@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ from medseg.grid import Array, Grid
 from medseg.io.dicom import seg
 from medseg.io.dicom.series import SeriesVolume, read_export
 from tests.helpers.dicom_files import enhanced_dataset, write_series
+from tests.helpers.programs import dcmqi
 
 CLASSES = ClassList.from_names({0: "background", 1: "csf", 2: "Left thing"})
 MASKS = ClassList.of_masks({"whole": (1, 2), "core": (2,)})
@@ -148,7 +145,7 @@ def test_a_seg_that_reads_back_otherwise_is_not_kept(tmp_path: Path, monkeypatch
     monkeypatch.setattr(seg, "read", lambda *a: np.roll(read(*a), 1, axis=1))
     with pytest.raises(MedsegError, match="read back") as refused:
         seg.write(_labels(volume), volume, CLASSES, tmp_path / "a", algorithm=ALGORITHM)
-    assert refused.value.code == Code.SEG_IMPOSSIBLE and not (tmp_path / "a").exists()
+    assert refused.value.code == Code.SEG_FAILED and not (tmp_path / "a").exists()
 
 
 def test_a_seg_of_another_place_is_refused(tmp_path: Path) -> None:
@@ -182,28 +179,14 @@ def _dice_and_distance(path: Path, truth: Array, affine: Array) -> tuple[float, 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_dcmqi_finds_the_same_voxels_in_space(tmp_path: Path, seed: int) -> None:
-    beside_python = str(Path(sys.executable).parent)
-    program = shutil.which("segimage2itkimage", path=os.pathsep.join((beside_python, os.environ["PATH"])))
-    if program is None:
-        pytest.skip("segimage2itkimage of dcmqi is not installed")
     volume = _volume(tmp_path / "in", _affine(seed))
     labels = _labels(volume, seed)
     seg.write(labels, volume, CLASSES, tmp_path / "a.dcm", algorithm=ALGORITHM)
     (tmp_path / "out").mkdir()
-    command = [program, "--inputDICOM", tmp_path / "a.dcm", "--outputDirectory", tmp_path / "out"]
-    subprocess.run([*command, "--outputType", "nii"], check=True, capture_output=True)
+    arguments = ["--inputDICOM", tmp_path / "a.dcm", "--outputDirectory", tmp_path / "out"]
+    dcmqi("segimage2itkimage", *arguments, "--outputType", "nii")
     assert volume.grid is not None
     for number in (1, 2):
         path = tmp_path / f"out/{number}.nii.gz"
         dice, distance = _dice_and_distance(path, labels == number, volume.grid.affine)
         assert dice == 1.0 and distance < 0.01
-
-
-def test_dciodvfy_finds_no_error(tmp_path: Path) -> None:
-    program = shutil.which("dciodvfy")
-    if program is None:
-        pytest.skip("dciodvfy of dicom3tools is not installed")
-    volume = _volume(tmp_path / "in", _affine(9), PatientSex="O", PatientID="1")
-    seg.write(_labels(volume), volume, CLASSES, tmp_path / "a.dcm", algorithm=ALGORITHM)
-    ended = subprocess.run([program, tmp_path / "a.dcm"], capture_output=True, text=True, check=False)
-    assert not [line for line in ended.stderr.splitlines() if line.startswith("Error")]
