@@ -45,6 +45,12 @@ def segment(
             "--accept-domain", help="Segment scans unlike those of the training too; they need review."
         ),
     ] = False,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private", help="Give plain files pseudonyms, too: no name of a file or folder is shown."
+        ),
+    ] = False,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
     quiet: Quiet = False,
@@ -62,7 +68,8 @@ def segment(
 
     DICOM exports (folders of any depth, zip archives) are taken too: each volume of a series is a case under
     a pseudonym; beside its label map lie `<case>.seg.dcm` (DICOM SEG) and `<case>.sr.dcm` (volumes). Only
-    `OUT/private/` tells whom the pseudonyms stand for.
+    `OUT/private/` tells whom the pseudonyms stand for. Files beside DICOM get pseudonyms, too, and with
+    --private all files.
 
     A scan unlike those that the model was trained on is excluded (`OUT_OF_DOMAIN`) unless --accept-domain is
     given.
@@ -74,6 +81,6 @@ def segment(
     from pipelines.commands import segment as pipeline
 
     settings = pipeline.Settings(
-        model, mode, confidence_map, device, labels_too, key_file, not no_index, accept_domain
+        model, mode, confidence_map, device, labels_too, key_file, not no_index, accept_domain, private
     )
     return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

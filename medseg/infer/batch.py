@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from medseg.errors import Code, Finding, MedsegError
 from medseg.infer import dicom_results, results
 from medseg.infer.loading import Model
 from medseg.infer.segment import read_scan, segment
+from medseg.ingest.hidden import without_names
 from medseg.io import affine_checks
 from medseg.io.dicom.series import SeriesVolume
 from medseg.io.scans import Source
@@ -40,12 +41,19 @@ class Task:
     channels: Mapping[str, Source]
     label: Path
     case_info: Mapping[str, Any] = field(default_factory=dict)
+    private: bool = False
+    """True if the case is a pseudonym, and no name of its files may be shown."""
 
     @property
     def file(self) -> Path:
-        """The file that stands for the case in tables; the case's name for a DICOM series."""
+        """The file that stands for the case in tables; the case's name for DICOM and for private cases."""
         first = next(iter(self.channels.values()))
-        return first if isinstance(first, Path) else Path(self.case)
+        return first if isinstance(first, Path) and not self.private else Path(self.case)
+
+    def shown(self, finding: Finding) -> Finding:
+        """A finding about the case; of a private one without the names of its files."""
+        files = [source for source in self.channels.values() if isinstance(source, Path)]
+        return without_names(finding, self.case, files) if self.private else finding
 
     @property
     def series(self) -> SeriesVolume | None:
@@ -96,6 +104,7 @@ def run(
             confidence=settings.confidence,
             accept_domain=settings.accept_domain,
         )
+        result = replace(result, notes=tuple(task.shown(note) for note in result.notes))
         case_info = dict(task.case_info)
         if task.series is not None:
             case_info |= dicom_results.write(result, task.series, model.description, task.label)
@@ -126,6 +135,7 @@ def run_or_exclude(task: Task, model: Model, settings: Settings) -> Outcome:
 
 def excluded(task: Task, masks: tuple[str, ...], reason: Finding) -> Outcome:
     """The outcome of a case that cannot be used; the reason names an earlier result, which is kept."""
+    reason = task.shown(reason)
     details = reason.details
     if results.is_there(task.label, masks):
         details += f"; the earlier result {results.label_files(task.label, masks)[0].name} is kept"

@@ -19,9 +19,10 @@ from medseg.grid import NOUNS
 from medseg.infer import batch, loading, results
 from medseg.infer.batch import Outcome, Task
 from medseg.infer.loading import Model
-from medseg.ingest import label_names, quarantine
+from medseg.ingest import label_names, privacy, quarantine
+from medseg.ingest.hidden import hidden_inputs
 from medseg.io import scans
-from pipelines.commands import segment_inputs
+from pipelines.commands import dicom_inputs, segment_inputs
 from pipelines.commands.segment_inputs import Inputs
 
 
@@ -37,15 +38,42 @@ class Settings:
     key_file: Path | None = None
     index: bool = True
     accept_domain: bool = False
+    private: bool = False
+    """Give plain files pseudonyms, too."""
 
 
 def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `paths` (files or folders) into `out`, one command at a time."""
     model = loading.load(settings.model, choose(settings.device))
-    inputs = segment_inputs.find_inputs(paths, model.description, out, include_labels=settings.include_labels)
-    inputs = segment_inputs.with_series(
-        inputs, model.description, out, settings.key_file, index=settings.index, say=say
-    )
+    if not settings.private and not dicom_inputs.any_export(paths, out):
+        inputs = segment_inputs.find_inputs(
+            paths, model.description, out, include_labels=settings.include_labels
+        )
+        return _segment_all(inputs, paths, out, settings, model, say)
+    paths = [path.absolute() for path in paths]
+    with hidden_inputs(paths, out, say):
+        names = privacy.load_key(out, settings.key_file)
+        if warning := privacy.key_warning(settings.key_file):
+            say.line(warning)
+        inputs = segment_inputs.find_inputs(
+            paths, model.description, out, include_labels=settings.include_labels, names=names
+        )
+        inputs = segment_inputs.with_series(
+            inputs, model.description, out, names, index=settings.index, say=say
+        )
+        return _segment_all(inputs, paths, out, settings, model, say, private=True)
+
+
+def _segment_all(
+    inputs: Inputs,
+    paths: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    model: Model,
+    say: Reporter,
+    *,
+    private: bool = False,
+) -> ExitCode:
     if not inputs.cases:
         where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
         how_to_fix = f"name {noun}s or their folder"
@@ -62,7 +90,7 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
                 outcomes.append(batch.run_or_exclude(case.task, model, asked))
             _say(say, case.task, outcomes[-1])
             bar.to(n, case.task.case)
-        return _conclude(inputs, outcomes, out, settings, model, say)
+        return _conclude(inputs, outcomes, out, settings, model, say, private=private)
 
 
 def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
@@ -75,7 +103,14 @@ def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
 
 
 def _conclude(
-    inputs: Inputs, outcomes: Sequence[Outcome], out: Path, settings: Settings, model: Model, say: Reporter
+    inputs: Inputs,
+    outcomes: Sequence[Outcome],
+    out: Path,
+    settings: Settings,
+    model: Model,
+    say: Reporter,
+    *,
+    private: bool,
 ) -> ExitCode:
     """Write summary.csv, quarantine.csv and run.json, and print the number of inputs by outcome."""
     _must_add_up(inputs, outcomes, out)
@@ -102,7 +137,7 @@ def _conclude(
         "mode": settings.mode or model.description.mode,
         "inputs": len(outcomes),
         "counts": dict(sorted(counts.items())),
-        "left_out": len(inputs.left_out) if of_series else [str(p) for p in inputs.left_out],
+        "left_out": len(inputs.left_out) if private else [str(p) for p in inputs.left_out],
     }
     files.write_json(out / "run.json", description)
     if inputs.left_out:
