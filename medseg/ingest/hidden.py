@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from medseg.console import Reporter
 from medseg.errors import MEANING, Code, Finding, HiddenError, MedsegError
-from medseg.resources import is_out_of_memory
+from medseg.resources import is_disk_full, is_out_of_memory
 
 _QUOTING = frozenset(
     {
@@ -27,6 +27,9 @@ _QUOTING = frozenset(
     }
 )
 """Codes whose details quote names or texts of a file: their meaning stands instead."""
+
+_OF_PATHS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
+"""Errors that another path mends, so that it must be said which of the inputs it is."""
 
 _EXAMPLE = ", for example"
 """Begins the part of a remedy that names the file."""
@@ -66,17 +69,17 @@ class HiddenPaths:
         details, how_to_fix = self.text(finding.details), self.text(finding.how_to_fix)
         return MedsegError(finding.code, self.text(finding.where), details, how_to_fix)
 
-    def fault(self, error: Exception) -> Exception:
-        """What the system or a library raised, without its words, which may quote anything."""
-        if isinstance(error, OSError) and error.errno is not None:
-            name = error.filename2 or error.filename
-            where = None if name is None else self.text(os.fsdecode(name)) if _is_path(name) else "a file"
-            return OSError(error.errno, error.strerror, where).with_traceback(error.__traceback__)
-        return HiddenError(type(error).__name__).with_traceback(error.__traceback__)
-
-
-def _is_path(name: object) -> bool:
-    return isinstance(name, str | bytes | os.PathLike)
+    def fault(self, error: Exception, out: Path | None) -> Exception:
+        """An error of the system or a library without its words, which may quote anything."""
+        if is_disk_full(error, out or Path.cwd()):
+            how_to_fix = "free some and run the same command again"
+            return MedsegError(Code.DISK_FULL, "OUT", "no space is left", how_to_fix)
+        if not isinstance(error, OSError) or error.errno is None:
+            return HiddenError(type(error).__name__).with_traceback(error.__traceback__)
+        name, words = error.filename2 or error.filename, os.strerror(error.errno)
+        if isinstance(name, str | bytes) and isinstance(error, _OF_PATHS):
+            return OSError(error.errno, words, self.text(os.fsdecode(name)))
+        return HiddenError(f"{type(error).__name__}, {words}").with_traceback(error.__traceback__)
 
 
 def _spellings(path: Path) -> set[str]:
@@ -87,7 +90,9 @@ def _spellings(path: Path) -> set[str]:
 
 @contextmanager
 def hidden_inputs(inputs: Sequence[Path], out: Path | None, say: Reporter) -> Iterator[None]:
-    """Keep the names of inputs, which must be absolute paths, out of all that is printed, logged and raised.
+    """Keep the names of inputs and of the folders of ``out`` out of all that is printed, logged and raised.
+
+    Inside, all of them must be used as absolute paths: relative ones are no paths that a text shows.
 
     Raises MedsegError without paths; instead of any other error HiddenError, or OSError without paths.
     """
@@ -105,7 +110,7 @@ def hidden_inputs(inputs: Sequence[Path], out: Path | None, say: Reporter) -> It
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise paths.fault(error) from None
+        raise paths.fault(error, out) from None
     finally:
         say.redact = before
         logging.disable(logged)

@@ -50,7 +50,7 @@ class Outcome:
 
 def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Write each volume below ``inputs`` as `OUT/<case>.nii.gz`; run again, what is done is skipped."""
-    inputs = [path.absolute() for path in inputs]
+    inputs, out = [path.absolute() for path in inputs], out.absolute()
     with hidden_inputs(inputs, out, say):
         return _run(inputs, out, settings, say)
 

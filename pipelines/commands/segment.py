@@ -50,7 +50,7 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
             paths, model.description, out, include_labels=settings.include_labels
         )
         return _segment_all(inputs, paths, out, settings, model, say)
-    paths = [path.absolute() for path in paths]
+    paths, out = [path.absolute() for path in paths], out.absolute()
     with hidden_inputs(paths, out, say):
         names = privacy.load_key(out, settings.key_file)
         if warning := privacy.key_warning(settings.key_file):

@@ -243,7 +243,7 @@ def _unusable(header: FileHeader) -> Refusal | None:
     if not header.photometric or not header.frames or min(header.frames[0].shape) < 1:
         return Refusal(Code.DICOM_DAMAGED, "a data set without an image", "export it again")
     if header.samples != 1 or header.photometric not in _MONOCHROME:
-        details = f"{header.samples} samples per pixel, {header.photometric}"
+        details = f"SamplesPerPixel {header.samples}, PhotometricInterpretation {header.photometric}"
         return Refusal(Code.NOT_SCALAR, details, "export the series in grey values")
     if any(f.position is None or f.orientation is None for f in header.frames):
         details = "no position or orientation in space (ImagePositionPatient, ImageOrientationPatient)"
