@@ -48,8 +48,10 @@ def planted(path: Path, values: dict[str, str]) -> None:
         tag = tag_for_keyword(keyword)
         assert tag is not None and keyword_for_tag(tag) == keyword
         vr = dictionary_VR(tag)
-        shown_as = vr if vr in ("LO", "CS", "PN", "UI", "TM", "DT", "SH", "DA") else "LO"  # IS and DS refuse
-        dataset[tag] = DataElement(tag, shown_as, text.split("\\"), already_converted=True)
+        shown_as = vr if vr in ("LO", "CS", "UI", "TM", "DT", "SH", "DA") else "LO"  # IS and DS refuse
+        dataset[tag] = DataElement(
+            tag, shown_as, text.split("\\") if "\\" in text else text, already_converted=True
+        )
     dataset.save_as(path, enforce_file_format=False)
 
 
