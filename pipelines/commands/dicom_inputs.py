@@ -14,7 +14,7 @@ from medseg.ingest import privacy
 from medseg.ingest.privacy import Pseudonyms
 from medseg.ingest.tree import files_under
 from medseg.io import scans
-from medseg.io.dicom.files import holds_dicom
+from medseg.io.dicom.files import begins_like_export
 from medseg.io.dicom.series import Export, SeriesVolume, read_files
 
 
@@ -29,7 +29,7 @@ class Series:
 
 def is_export(path: Path) -> bool:
     """True if a file may be part of a DICOM export: by its first bytes, or those of an archive's entries."""
-    return holds_dicom(path)
+    return begins_like_export(path)
 
 
 def any_export(paths: Sequence[Path], out: Path | None = None) -> bool:

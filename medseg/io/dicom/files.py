@@ -122,7 +122,7 @@ def _begins_with(path: Path, magic: bytes) -> bool:
         return False
 
 
-def holds_dicom(path: Path) -> bool:
+def begins_like_export(path: Path) -> bool:
     """True if a file may be a DICOM data set, as it is or gzip-compressed, or a zip archive with one."""
     try:
         return any(looks_like_dicom(_head(file)) for file in _entries(path))

@@ -6,7 +6,7 @@ of one is shown if it is a term that the standard or a maker of scanners defines
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 
@@ -92,15 +92,16 @@ def word(value: Any) -> str:
     return " ".join(map(word, value)) if isinstance(value, tuple) else str(value)
 
 
-def burned_in(dataset: Mapping[str, Any], image_type: Sequence[str]) -> str:
+def burned_in(
+    annotation: str, sop_class: str, conversion: str, modality: str, image_type: Sequence[str]
+) -> str:
     """The sign that text may be burned into an image's pixels; empty where nothing points to it.
 
     Captures of a screen seldom say so in BurnedInAnnotation.
     """
-    if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
+    if annotation.strip().upper() == "YES":
         return "BurnedInAnnotation"
-    captured = str(dataset.get("SOPClassUID", "")).startswith(_SECONDARY_CAPTURE)
-    if captured or dataset.get("ConversionType") or str(dataset.get("Modality", "")) in ("SC", "OT"):
+    if sop_class.startswith(_SECONDARY_CAPTURE) or conversion or modality in ("SC", "OT"):
         return "a secondary capture"
     kind = " ".join(image_type).upper()
     return "a copy of a screen" if any(part in kind for part in _SCREEN) else ""
