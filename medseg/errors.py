@@ -54,6 +54,11 @@ class Code(StrEnum):
     TOO_SMALL = "TOO_SMALL"
     TOO_LARGE = "TOO_LARGE"
     NOT_A_SCAN = "NOT_A_SCAN"
+    SERIES_NOT_CHOSEN = "SERIES_NOT_CHOSEN"
+    SERIES_AMBIGUOUS = "SERIES_AMBIGUOUS"
+    BRAIN_NOT_FOUND = "BRAIN_NOT_FOUND"
+    TIME_LIMIT = "TIME_LIMIT"
+    WORKER_KILLED = "WORKER_KILLED"
     DICOM_EMPTY = "DICOM_EMPTY"
     DICOM_DAMAGED = "DICOM_DAMAGED"
     SYNTAX_UNSUPPORTED = "SYNTAX_UNSUPPORTED"
@@ -94,6 +99,7 @@ class Code(StrEnum):
     LABEL_ROUNDED = "LABEL_ROUNDED"
     TURNED_UPRIGHT = "TURNED_UPRIGHT"
     OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
+    BRAIN_EXTRACTED = "BRAIN_EXTRACTED"
     EMPTY_PREDICTION = "EMPTY_PREDICTION"
     VOID_PREDICTED = "VOID_PREDICTED"
     # The command or its recipe must be changed
@@ -150,6 +156,11 @@ MEANING: dict[Code, str] = {
     Code.UNIT_MISMATCH: "an image in px where a scan in mm is expected, or the reverse",
     Code.TOO_SMALL: "an axis is shorter than two voxels",
     Code.TOO_LARGE: "the volume has more voxels than the limit allows",
+    Code.SERIES_NOT_CHOSEN: "a DICOM series that the model's rules do not choose",
+    Code.SERIES_AMBIGUOUS: "several DICOM series of a study fit one channel of the model",
+    Code.TIME_LIMIT: "a step of the case took longer than the limit",
+    Code.WORKER_KILLED: "the process that worked on the case was killed, or died of the case",
+    Code.BRAIN_NOT_FOUND: "no brain was found to be cut out, or the mask that was given is empty",
     Code.NOT_A_SCAN: "a DICOM object that is no scan (segmentation, report, radiotherapy)",
     Code.DICOM_EMPTY: "a DICOM file without a data set",
     Code.DICOM_DAMAGED: "a DICOM file whose header or pixels cannot be read",
@@ -190,6 +201,7 @@ MEANING: dict[Code, str] = {
     Code.LABEL_ROUNDED: "label values within 1e-3 of integers were rounded",
     Code.TURNED_UPRIGHT: "the image was rotated as its EXIF orientation says",
     Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on: excluded, or accepted for review",
+    Code.BRAIN_EXTRACTED: "the brain was cut out of a whole head before it was segmented; it needs review",
     Code.EMPTY_PREDICTION: "the model found no foreground; the result needs review",
     Code.VOID_PREDICTED: "a prediction holds void (ignored label) where the reference has a class",
     Code.USAGE: "the command line does not make sense",
@@ -240,6 +252,7 @@ NOTES: frozenset[Code] = frozenset(
         Code.LABEL_ROUNDED,
         Code.TURNED_UPRIGHT,
         Code.OUT_OF_DOMAIN,
+        Code.BRAIN_EXTRACTED,
         Code.EMPTY_PREDICTION,
         Code.VOID_PREDICTED,
     }

@@ -51,6 +51,31 @@ def segment(
             "--private", help="Give plain files pseudonyms, too: no name of a file or folder is shown."
         ),
     ] = False,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE=VALUE",
+            help="Change a rule by which series of DICOM exports are chosen: `modality`, `contrast`, "
+            "`plane`, `description`, `min_slices` or `max_spacing_mm`, as in `contrast=t1,t1ce`, "
+            "`modality=any`, or for one channel `flair.description=*dark*`. Repeatable.",
+        ),
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A brain mask made elsewhere, on the scan's grid: nothing outside it is segmented. `{case}` "
+            "stands for the case's name, as in `masks/{case}.nii.gz`.",
+        ),
+    ] = None,
+    strip: Annotated[
+        bool,
+        typer.Option(
+            "--strip",
+            help="Cut the brain out of T1-weighted whole heads first, for a model of skull-stripped brains "
+            "(extra `[strip]`); the results need review.",
+        ),
+    ] = False,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
     quiet: Quiet = False,
@@ -81,6 +106,17 @@ def segment(
     from pipelines.commands import segment as pipeline
 
     settings = pipeline.Settings(
-        model, mode, confidence_map, device, labels_too, key_file, not no_index, accept_domain, private
+        model,
+        mode,
+        confidence_map,
+        device,
+        labels_too,
+        key_file,
+        not no_index,
+        accept_domain,
+        private,
+        tuple(series or ()),
+        mask,
+        strip,
     )
     return pipeline.run(inputs, out, settings, reporter(out, quiet=quiet, verbose=verbose))

@@ -46,6 +46,10 @@ def _training(recipe: Sections) -> Iterator[Clash]:
 
 def _prediction(recipe: Sections) -> Iterator[Clash]:
     predict, names = recipe.predict, recipe.data.class_list().names
+    channels = recipe.data.channel_names()
+    if unknown_channels := [name for name in predict.series if name not in channels]:
+        details = f"no channel {', '.join(unknown_channels)}"
+        yield Clash(("predict.series", "data.channels"), details, f"name some of {', '.join(channels)}")
     window, stride = predict.window or recipe.sampling.window, predict.stride
     in_windows = predict.mode in ("vote", "gaussian")
     if in_windows and stride and any(s > w for s, w in zip(stride, window, strict=True)):

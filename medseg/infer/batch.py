@@ -14,6 +14,7 @@ from typing import Any, Literal
 from medseg import files
 from medseg.errors import Code, Finding, MedsegError
 from medseg.infer import dicom_results, results
+from medseg.infer.brain import BrainMask
 from medseg.infer.loading import Model
 from medseg.infer.segment import read_scan, segment
 from medseg.ingest.hidden import without_names
@@ -34,13 +35,14 @@ Status = Literal["done", "done with note", "skipped", "excluded"]
 class Task:
     """A case to segment: its channels' files by name, and the path that names its result.
 
-    `case_info` comes first in the result's JSON.
+    `case_info` comes first in the result's JSON; with `brain` nothing but the brain is segmented.
     """
 
     case: str
     channels: Mapping[str, Source]
     label: Path
     case_info: Mapping[str, Any] = field(default_factory=dict)
+    brain: BrainMask | None = None
     private: bool = False
     """True if the case is a pseudonym, and no name of its files may be shown."""
 
@@ -103,6 +105,7 @@ def run(
             mode=settings.mode,
             confidence=settings.confidence,
             accept_domain=settings.accept_domain,
+            brain=task.brain,
         )
         result = replace(result, notes=tuple(task.shown(note) for note in result.notes))
         case_info = dict(task.case_info)
@@ -151,7 +154,21 @@ def content_key(task: Task, model: Model, settings: Settings) -> str:
         except OSError as error:
             read_scan(task.channels, model.description)  # its reader knows best what is wrong
             raise affine_checks.refusal_to_open(task.file, error) from error
-    return files.sha256_of_value([VERSION, content, model.sha256, settings.mode, settings.confidence])
+    decisive = [VERSION, content, model.sha256, settings.mode, settings.confidence]
+    return files.sha256_of_value([*decisive, *_brain_identity(task)])
+
+
+def _brain_identity(task: Task) -> list[str]:
+    """The hash of the mask that tells the brain; none without one. Raises FILE_MISSING, FILE_UNREADABLE."""
+    if task.brain is None:
+        return []
+    try:
+        return [task.brain.identity()]
+    except FileNotFoundError:
+        how_to_fix = "check the pattern of --mask: {case} stands for the case's name"
+        raise MedsegError(Code.FILE_MISSING, task.brain.file, "no mask there", how_to_fix) from None
+    except OSError as error:
+        raise affine_checks.refusal_to_open(task.file, error) from error
 
 
 @contextmanager

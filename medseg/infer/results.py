@@ -31,6 +31,9 @@ SIZE_UNITS = {"mm": "ml", "px": "px"}
 _PROGRAM_FILE = re.compile(r"(labels|run|stage)(_case)*", re.IGNORECASE)
 """Names, without `.json`, of the program's own files beside results, and of cases that are called so."""
 
+_TO_REVIEW = {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN, Code.BRAIN_EXTRACTED}
+"""Notes with which a result needs review."""
+
 _RESULT_KEYS = frozenset({"sizes", "size_unit", "quality", "needs_review", "notes", "seconds"})
 
 
@@ -57,7 +60,7 @@ class Result:
             "size_unit": SIZE_UNITS[self.labels.grid.unit],
             "quality": round(self.quality, 6),
             "quality_kind": self.quality_kind,
-            "needs_review": bool({f.code for f in self.notes} & {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN}),
+            "needs_review": bool({f.code for f in self.notes} & _TO_REVIEW),
             "notes": [{"code": str(f.code), "details": f.details} for f in self.notes],
             "seconds": {k: round(v, 2) for k, v in self.seconds.items()},
         }

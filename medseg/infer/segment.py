@@ -13,6 +13,7 @@ from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.grid import NOUNS, Array, Grid
 from medseg.infer import predict
+from medseg.infer.brain import BrainMask
 from medseg.infer.inferers import MajorityVote, choose_inferer
 from medseg.infer.loading import Model
 from medseg.infer.results import Result
@@ -46,23 +47,32 @@ def segment(
     mode: str | None = None,
     confidence: bool = False,
     accept_domain: bool = False,
+    brain: BrainMask | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Label one case, whose channels are files or DICOM series by name, in the native image space.
 
     `mode` is one of the inferers, by default the model's own; with `confidence` the confidence map is kept,
-    too. `accept_domain` segments a scan unlike those of the training, with a note. `progress` gets the slices
-    done and their number. Raises MedsegError with the case's code.
+    too. `accept_domain` segments a scan unlike those of the training, with a note. With `brain` nothing but
+    the brain is segmented. `progress` gets the slices done and their number. Raises MedsegError with the
+    case's code.
     """
     clock, description = _Clock(), model.description
+    path = next(iter(channels.values()), Path())
     scan, findings = read_scan(channels, description)
     clock.lap("read")
+    if brain is not None:
+        scan, notes_on_brain = brain.apply(scan, path, accept_domain=accept_domain)
+        findings += notes_on_brain
+        clock.lap("brain")
     volume, record = prepare(scan, description.preprocessing())
     measured = domain.measure(volume, record, description.foreground)
-    path = next(iter(channels.values()))
     outside = domain.check(measured, description.domain, path)
     if outside and not accept_domain:
-        how_to_fix = f"look at the {NOUNS[description.unit]}; --accept-domain segments it all the same"
+        cut_out = f"{domain.HOW_TO_STRIP}; " if domain.WHOLE_HEAD in outside[0].details else ""
+        how_to_fix = (
+            f"{cut_out}look at the {NOUNS[description.unit]}; --accept-domain segments it all the same"
+        )
         raise MedsegError(Code.OUT_OF_DOMAIN, path, outside[0].details, how_to_fix)
     notes = [*findings, *outside]
     clock.lap("preprocess")

@@ -92,7 +92,7 @@ def read_image(
         faults = _voxel_faults(volume, path)
         findings += faults or _range_faults(volume, path, intensity, n4=n4)
         if volumes:
-            volume, more = _onto(volumes[0].grid, volume, path)
+            volume, more = onto(volumes[0].grid, volume, path)
             findings += more
             if intensity == "imagenet" and volume.array.dtype != volumes[0].array.dtype:
                 details = f"{volume.array.dtype} where the first channel has {volumes[0].array.dtype}"
@@ -163,7 +163,7 @@ def read_label(
         return None, [error.finding]
     findings = list(volume.notes)
     if grid is not None:
-        volume, more = _onto(grid, volume, path)
+        volume, more = onto(grid, volume, path)
         findings += more
     values, faults = _label_values(volume.array[0], path)
     findings += faults
@@ -202,7 +202,7 @@ def _count_mismatch(volume: Volume, names: list[str], path: Source) -> list[Find
     return [Finding(Code.CHANNEL_MISSING, str(path), details, "name the file's channels in their order")]
 
 
-def _onto(image: Grid, volume: Volume, path: Source) -> tuple[Volume, list[Finding]]:
+def onto(image: Grid, volume: Volume, path: Source) -> tuple[Volume, list[Finding]]:
     """Bring a volume at the image's place into the image's order of axes; a note, or GRID_MISMATCH."""
     grid = volume.grid
     if same_grid(grid, image):

@@ -34,16 +34,24 @@ Labels {names} in {_input_words(description)}.
 What the training {inputs} were like{_UNLIKE[description.unit]}.
 
 {trained_on}
-
+{_series(description)}
 Not a medical device: every label map needs a qualified reader's review.
 """
 
 
 _UNLIKE = {
-    "mm": "; scans unlike them come back with a note and need review. Voxel sizes\n"
-    "are along right, anterior, superior",
+    "mm": "; scans unlike them are excluded, or segmented for review with\n"
+    "`--accept-domain`. Voxel sizes are along right, anterior, superior",
     "px": "",
 }
+
+
+def _series(description: Description) -> str:
+    """The section on the series of DICOM exports that are chosen; nothing for images."""
+    if description.unit == "px":
+        return ""
+    rules = (f"- {name}: {rule.words()}" for name, rule in description.series_rules().items())
+    return "\n## Series of DICOM exports that are chosen\n" + "\n".join(rules) + "\n"
 
 
 def _input_words(description: Description) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from medseg import names
 from medseg.classes import ClassList
 from medseg.grid import Plane, planes_of
+from medseg.io.dicom.rules import SeriesRules
 from medseg.model.domain import Domain
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Foreground, Intensity
@@ -98,6 +99,7 @@ class Description(BaseModel):
     flip: bool = False
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     ensemble: Literal["mean", "vote"]
+    series: dict[str, SeriesRules] = Field(default={})
     domain: dict[str, Any]
     trained: dict[str, Any]
 
@@ -126,6 +128,10 @@ class Description(BaseModel):
         if unknown := self.thresholds.keys() - set(self.class_list().masks):
             raise ValueError(f"thresholds of {', '.join(sorted(unknown))}, which are no overlapping masks")
         return self
+
+    def series_rules(self) -> dict[str, SeriesRules]:
+        """The rules by which the series of a DICOM export are chosen, for each channel."""
+        return {name: self.series.get(name, SeriesRules()) for name in self.channels}
 
     @property
     def planes(self) -> tuple[Plane, ...]:

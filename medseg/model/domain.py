@@ -29,6 +29,18 @@ FOREGROUND_SHARE = 0.25
 FOREGROUND_FACTOR = 2.0
 """The foreground's volume may be this much smaller or larger than in training, where it has a background."""
 
+BRAIN_ML = (500.0, 2000.0)
+"""Volumes that a skull-stripped human brain may have; whole heads and bodies have more."""
+
+BRAIN_LENGTH_MM = 200.0
+"""Largest extent of a skull-stripped human brain along an axis."""
+
+WHOLE_HEAD = "a whole head or more"
+"""Words for a scan that is not skull-stripped."""
+
+HOW_TO_STRIP = "cut the brain out with --strip (T1) or --mask"
+"""Advice for a whole head that meets a model of skull-stripped brains."""
+
 _SAMPLED = 64
 """Voxels along each axis that grey values are measured on."""
 
@@ -41,6 +53,7 @@ _BOUNDS = {
     "deciles": ("deciles_min", "deciles_max"),
     "foreground_share": ("foreground_share_min", "foreground_share_max"),
     "foreground_ml": ("foreground_min_ml", "foreground_max_ml"),
+    "zero_share": ("zero_share_min", "zero_share_max"),
 }
 
 
@@ -48,8 +61,10 @@ class Domain(BaseModel):
     """Number of training cases, and the least and largest figures of their scans.
 
     Of scans: voxel edges along R, A, S; by channel the nine deciles of the foreground's grey values as
-    networks see them, the share that the foreground fills of its bounding box, and its volume. Of images:
-    rows and columns.
+    networks see them, the share that the foreground fills of its bounding box, and its volume; of the first
+    channel, the share of voxels at the lowest value if it fills the background (see
+    :func:`intensity.threshold`). `skull_stripped` is true if all were brains alone, false if all were more
+    than that, none where they differ or cannot be told. Of images: rows and columns.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -63,6 +78,9 @@ class Domain(BaseModel):
     foreground_share_max: tuple[float, ...] | None = None
     foreground_min_ml: tuple[float, ...] | None = None
     foreground_max_ml: tuple[float, ...] | None = None
+    zero_share_min: float | None = None
+    zero_share_max: float | None = None
+    skull_stripped: bool | None = None
     size_min_px: Pair | None = None
     size_max_px: Pair | None = None
 
@@ -84,12 +102,29 @@ def measure(volume: NormalizedVolume, record: Record, rule: Foreground) -> dict[
         deciles.append(np.quantile(values, np.arange(1, 10) / 10))
         shares.append(mask.sum() / max(1, _box_size(mask)))
         volumes_ml.append(mask.sum() * voxel_ml)
+    occupied = foreground(sample[0], "auto")
+    occupied_ml = occupied.sum() * voxel_ml
+    original_ml = record.original.voxel_size * math.prod(record.original.shape) / 1000
     return {
         "spacing": np.array(ras_spacing(record.original)),
+        "zero_share": np.array(max(0.0, 1 - occupied_ml / original_ml) if not occupied.all() else 0.0),
+        "skull_stripped": np.array(_is_brain(occupied, occupied_ml, np.multiply(volume.grid.spacing, steps))),
         "deciles": np.array(deciles),
         "foreground_share": np.array(shares),
         "foreground_ml": np.array(volumes_ml),
     }
+
+
+def _is_brain(occupied: Array, volume_ml: float, spacing: Array) -> float:
+    """1 for a brain alone, 0 for more than a brain, NaN for less of one, or no background to be told from."""
+    lengths = [
+        float(np.ptp(np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis})))) + 1) * edge
+        for axis, edge in enumerate(spacing.tolist())
+        if volume_ml > 0
+    ]
+    if volume_ml > BRAIN_ML[1] or max(lengths, default=0.0) > BRAIN_LENGTH_MM:
+        return 0.0
+    return 1.0 if volume_ml >= BRAIN_ML[0] and not occupied.all() else math.nan
 
 
 def of_cases(measured: Sequence[Mapping[str, Array]]) -> dict[str, Any]:
@@ -99,6 +134,9 @@ def of_cases(measured: Sequence[Mapping[str, Array]]) -> dict[str, Any]:
         if all(name in figures for figures in measured):
             values = np.stack([figures[name] for figures in measured])
             domain[low], domain[high] = _rounded(values.min(axis=0)), _rounded(values.max(axis=0))
+    kinds = {float(figures["skull_stripped"]) for figures in measured if "skull_stripped" in figures}
+    if kinds in ({0.0}, {1.0}):
+        domain["skull_stripped"] = kinds == {1.0}
     return domain
 
 
@@ -115,6 +153,8 @@ def merged(domains: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if None not in least and None not in most:
             merged[low] = np.min(least, axis=0).tolist()
             merged[high] = np.max(most, axis=0).tolist()
+    kinds = {domain.skull_stripped for domain in members}
+    merged["skull_stripped"] = kinds.pop() if len(kinds) == 1 else None
     return {key: value for key, value in merged.items() if value is not None}
 
 
@@ -124,10 +164,22 @@ def check(measured: Mapping[str, Array], domain: Mapping[str, Any], where: objec
     Images have no such range: nobody knows how large a pixel is.
     """
     known = Domain.model_validate(domain)
-    problems = [*_spacing_problems(measured, known), *_grey_problems(measured, known)]
+    problems = [
+        *_head_problems(measured, known),
+        *_spacing_problems(measured, known),
+        *_grey_problems(measured, known),
+    ]
     return [Finding(Code.OUT_OF_DOMAIN, str(where), "; ".join(problems), "review the result")] * bool(
         problems
     )
+
+
+def _head_problems(measured: Mapping[str, Array], known: Domain) -> Iterator[str]:
+    kind = float(measured.get("skull_stripped", math.nan))
+    if known.skull_stripped is True and kind == 0:
+        yield f"skull-stripping: {WHOLE_HEAD}; trained on skull-stripped brains"
+    if known.skull_stripped is False and kind == 1:
+        yield "skull-stripping: a skull-stripped brain; trained on whole heads"
 
 
 def _spacing_problems(measured: Mapping[str, Array], known: Domain) -> Iterator[str]:
@@ -140,7 +192,7 @@ def _spacing_problems(measured: Mapping[str, Array], known: Domain) -> Iterator[
     ).any():
         along = " × ".join(f"{edge:.3g}" for edge in spacing)
         trained = words(low) if low == high else f"{words(low)} to {words(high)}"
-        yield f"voxels of {along} mm along R, A, S; trained on {trained} mm"
+        yield f"spacing: voxels of {along} mm along R, A, S; trained on {trained} mm"
 
 
 def _grey_problems(measured: Mapping[str, Array], known: Domain) -> Iterator[str]:
@@ -161,12 +213,13 @@ def _grey_problems(measured: Mapping[str, Array], known: Domain) -> Iterator[str
     volumes = _bounds(measured, "foreground_ml", known)
     for share, least, most in shares:
         if not least - FOREGROUND_SHARE <= share <= most + FOREGROUND_SHARE:
-            yield f"{share:.0%} of its box is foreground; trained on {least:.0%} to {most:.0%}"
+            trained = f"trained on {least:.0%} to {most:.0%}"
+            yield f"foreground share: {share:.0%} of its box is foreground; {trained}"
             return
     for (share, _, largest), (ml, least, most) in zip(shares, volumes, strict=False):
         told_apart = share < _ALL and largest < _ALL
         if told_apart and not least / FOREGROUND_FACTOR <= ml <= most * FOREGROUND_FACTOR:
-            yield f"a foreground of {ml:.0f} ml; trained on {least:.0f} to {most:.0f} ml"
+            yield f"foreground volume: {ml:.0f} ml; trained on {least:.0f} to {most:.0f} ml"
             return
 
 
@@ -191,6 +244,11 @@ def lines(domain: Mapping[str, Any]) -> list[str]:
         if low is not None and high is not None:
             least, most = words(low), words(high)
             text.append(f"{noun}{f' of {least}' if low == high else f' from {least} to {most}'} {unit}")
+    if known.skull_stripped is not None:
+        text.append("skull-stripped brains" if known.skull_stripped else "whole heads, not skull-stripped")
+    if known.zero_share_min is not None and known.zero_share_max is not None:
+        least_share, most_share = known.zero_share_min, known.zero_share_max
+        text.append(f"background filled with one value: {least_share:.0%} to {most_share:.0%} of a scan")
     return text or ["not recorded"]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import medseg
@@ -18,12 +18,13 @@ from medseg.errors import Code, ExitCode, MedsegError
 from medseg.grid import NOUNS
 from medseg.infer import batch, loading, results
 from medseg.infer.batch import Outcome, Task
+from medseg.infer.brain import BrainMask
 from medseg.infer.loading import Model
 from medseg.ingest import label_names, privacy, quarantine
 from medseg.ingest.hidden import hidden_inputs
 from medseg.io import scans
-from pipelines.commands import dicom_inputs, segment_inputs
-from pipelines.commands.segment_inputs import Inputs
+from pipelines.commands import dicom_inputs, segment_inputs, segment_series
+from pipelines.commands.segment_inputs import Input, Inputs
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,17 @@ class Settings:
     accept_domain: bool = False
     private: bool = False
     """Give plain files pseudonyms, too."""
+    series: tuple[str, ...] = ()
+    mask: str | None = None
+    strip: bool = False
 
 
 def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `paths` (files or folders) into `out`, one command at a time."""
+    if settings.mask is not None and settings.strip:
+        raise MedsegError(Code.USAGE, "--strip", "--mask gives the brain already", "leave one of them out")
     model = loading.load(settings.model, choose(settings.device))
+    rules = segment_series.with_changes(model.description.series_rules(), settings.series)
     if not settings.private and not dicom_inputs.any_export(paths, out):
         inputs = segment_inputs.find_inputs(
             paths, model.description, out, include_labels=settings.include_labels
@@ -58,9 +65,7 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
         inputs = segment_inputs.find_inputs(
             paths, model.description, out, include_labels=settings.include_labels, names=names
         )
-        inputs = segment_inputs.with_series(
-            inputs, model.description, out, names, index=settings.index, say=say
-        )
+        inputs = segment_inputs.with_series(inputs, rules, out, names, index=settings.index, say=say)
         return _segment_all(inputs, paths, out, settings, model, say, private=True)
 
 
@@ -74,6 +79,7 @@ def _segment_all(
     *,
     private: bool = False,
 ) -> ExitCode:
+    inputs = replace(inputs, cases=tuple(_with_brain(case, settings) for case in inputs.cases))
     if not inputs.cases:
         where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
         how_to_fix = f"name {noun}s or their folder"
@@ -91,6 +97,14 @@ def _segment_all(
             _say(say, case.task, outcomes[-1])
             bar.to(n, case.task.case)
         return _conclude(inputs, outcomes, out, settings, model, say, private=private)
+
+
+def _with_brain(case: Input, settings: Settings) -> Input:
+    """Have nothing but the brain segmented, where a mask was given or asked for."""
+    if settings.mask is None and not settings.strip:
+        return case
+    file = None if settings.mask is None else Path(settings.mask.replace("{case}", case.task.case))
+    return replace(case, task=replace(case.task, brain=BrainMask(file)))
 
 
 def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
@@ -126,8 +140,11 @@ def _conclude(
     counts = Counter(o.status for o in outcomes)
     columns, of_series = results.table_columns(classes, size_unit), any(task.series for task, _ in ended)
     if of_series:
-        columns.append("seg")
-        rows = [{**row, "seg": o.metadata.get("seg")} for row, (_, o) in zip(rows, ended, strict=True)]
+        columns += ["seg", "series"]
+        rows = [
+            {**row, "seg": outcome.metadata.get("seg"), "series": task.case_info.get("series")}
+            for row, (task, outcome) in zip(rows, ended, strict=True)
+        ]
     files.write_csv(out / "summary.csv", columns, rows)
     quarantine.write(out / "quarantine.csv", excluded)
     description = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from medseg.ingest.hidden import without_names
 from medseg.ingest.privacy import Pseudonyms
 from medseg.ingest.tree import files_under
 from medseg.io import scans
-from medseg.io.dicom.series import SeriesVolume
+from medseg.io.dicom.rules import SeriesRules
 from medseg.model.description import Description
 from medseg.names import check_name, joined
-from pipelines.commands import dicom_inputs
+from pipelines.commands import dicom_inputs, segment_series
+from pipelines.commands.segment_series import SeriesCase
 
 _LONGEST_FILE_NAME = 225
 """Bytes; a name may have 255, and a temporary one has a prefix."""
@@ -127,11 +128,18 @@ def _index_rows(inputs: Inputs) -> list[dict[str, object]]:
 
 
 def with_series(
-    inputs: Inputs, description: Description, out: Path, names: Pseudonyms, *, index: bool, say: Reporter
+    inputs: Inputs,
+    by_channel: Mapping[str, SeriesRules],
+    out: Path,
+    names: Pseudonyms,
+    *,
+    index: bool,
+    say: Reporter,
 ) -> Inputs:
     """Add the volumes of DICOM exports among the files that were left out, under pseudonyms.
 
-    Files that are part of no volume are cases with the reason. No file is named outside the index.
+    The rules of each channel choose among them. Files that are part of no volume are cases with the reason.
+    No file is named outside the index.
     """
     if index:
         privacy.write_index(out, _index_rows(inputs))
@@ -139,7 +147,8 @@ def with_series(
         return inputs
     series = dicom_inputs.find_series(inputs.left_out, out, names, index=index, say=say)
     cases = [
-        Input(_series_task(case, volume, description, out), volume.refusal) for case, volume in series.volumes
+        Input(_series_task(chosen, out), chosen.reason)
+        for chosen in segment_series.choose(series.volumes, by_channel)
     ]
     cases += [
         Input(Task(case, {"": Path(case)}, results.label_map(out, case, "mm")), replace(finding, where=case))
@@ -151,9 +160,9 @@ def with_series(
     return replace(inputs, cases=cases_once, files=(*inputs.files, *refused), left_out=series.others)
 
 
-def _series_task(case: str, volume: SeriesVolume, description: Description, out: Path) -> Task:
-    channels = {description.channels[0]: volume}
-    return Task(case, channels, results.label_map(out, case, "mm"), {"case": case, "file": case})
+def _series_task(chosen: SeriesCase, out: Path) -> Task:
+    case_info = {"case": chosen.case, "file": chosen.case, "series": chosen.decision}
+    return Task(chosen.case, chosen.channels, results.label_map(out, chosen.case, "mm"), case_info)
 
 
 def _by_case(sources: Sequence[_Source], description: Description, out: Path) -> list[Input]:

@@ -224,3 +224,15 @@ def test_the_resolved_recipe_loads_again_as_itself(tmp_path: Path) -> None:
     recipe = load.load("demo", data=tmp_path)
     load.save(recipe, tmp_path / "saved.yaml")
     assert load.load(str(tmp_path / "saved.yaml")) == recipe
+
+
+def test_series_rules_are_for_channels_that_there_are(tmp_path: Path) -> None:
+    path, rule = written(tmp_path, SMALL), "{contrast: [flair], min_slices: 10}"
+    (channel,) = load.load(path).data.channel_names()
+    assert load.load(path, [f"predict.series={{{channel}: {rule}}}"]).predict.series[channel].min_slices == 10
+    assert "series" not in load.load(path).predict.used()
+    with pytest.raises(RecipeError) as refused:
+        load.load(path, [f"predict.series={{other: {rule}}}"])
+    assert "no channel other" in str(refused.value.problems)
+    with pytest.raises(RecipeError) as refused:
+        load.load(path, [f"predict.series={{{channel}: {{contrast: [t9]}}}}"])

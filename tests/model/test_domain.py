@@ -72,7 +72,7 @@ def test_grey_values_of_another_contrast_are_foreign() -> None:
 
 def test_a_much_larger_foreground_is_foreign() -> None:
     larger = np.kron(head(9), np.ones((2, 2, 2), np.float32))
-    assert "a foreground of" in problems(larger)
+    assert "foreground volume" in problems(larger)
 
 
 def test_what_the_domain_does_not_hold_is_not_compared() -> None:
@@ -139,3 +139,28 @@ def test_real_scans_of_one_study_are_inside_and_foreign_ones_are_not(data: Path)
     ]
     for name in foreign:
         assert len(domain.check(figures(data / name), trained, name)) == 1
+
+
+def brain(fill: float = 0.0) -> Any:
+    """A ball of 1,150 ml at 4 mm; `fill` is the value of the air around it, noise if negative."""
+    at = np.indices((48, 48, 48)) - 24
+    inside = (at**2).sum(0) < 16.25**2
+    air = np.random.default_rng(1).uniform(1, 9, inside.shape) if fill < 0 else np.full(inside.shape, fill)
+    return np.where(inside, np.random.default_rng(0).uniform(100, 900, inside.shape), air).astype(np.float32)
+
+
+def test_a_whole_head_is_foreign_to_a_model_of_skull_stripped_brains_by_name_of_the_rule() -> None:
+    spacing = np.diag([4.0, 4.0, 4.0, 1.0])
+    stripped = domain.of_cases([measured(brain(), spacing)])
+    assert stripped["skull_stripped"] is True and stripped["zero_share_min"] == pytest.approx(0.838, abs=0.01)
+    for whole in (brain(fill=-1), np.kron(brain(), np.ones((2, 1, 1), np.float32))):
+        rule = "skull-stripping: a whole head or more; trained on skull-stripped brains"
+        assert rule in problems(whole, spacing, stripped)
+    assert "skull-stripping" not in problems(brain(), spacing, stripped)
+    heads = domain.of_cases([measured(brain(fill=-1), spacing)])
+    assert heads["skull_stripped"] is False
+    assert "a skull-stripped brain; trained on whole heads" in problems(brain(), spacing, heads)
+    assert domain.merged([stripped, stripped])["skull_stripped"] is True
+    assert "skull_stripped" not in domain.merged([stripped, {"cases": 1}])
+    crop = domain.of_cases([measured(head(), AXIAL)])
+    assert "skull_stripped" not in crop  # 12 ml are less than a brain: nobody can tell
