@@ -55,6 +55,8 @@ class Task:
     def shown(self, finding: Finding) -> Finding:
         """A finding about the case; of a private one without the names of its files."""
         files = [source for source in self.channels.values() if isinstance(source, Path)]
+        if self.brain is not None and self.brain.file is not None:
+            files.append(self.brain.file)
         return without_names(finding, self.case, files) if self.private else finding
 
     @property

@@ -162,7 +162,9 @@ def with_series(
 
 def _series_task(chosen: SeriesCase, out: Path) -> Task:
     case_info = {"case": chosen.case, "file": chosen.case, "series": chosen.decision}
-    return Task(chosen.case, chosen.channels, results.label_map(out, chosen.case, "mm"), case_info)
+    return Task(
+        chosen.case, chosen.channels, results.label_map(out, chosen.case, "mm"), case_info, private=True
+    )
 
 
 def _by_case(sources: Sequence[_Source], description: Description, out: Path) -> list[Input]:
