@@ -121,6 +121,7 @@ class Code(StrEnum):
     NOT_A_MODEL = "NOT_A_MODEL"
     MODEL_TAMPERED = "MODEL_TAMPERED"
     CHECKPOINT_UNREADABLE = "CHECKPOINT_UNREADABLE"
+    CLUSTER_UNREACHABLE = "CLUSTER_UNREACHABLE"
     EXTRA_MISSING = "EXTRA_MISSING"
     TRACKING_UNREACHABLE = "TRACKING_UNREACHABLE"
     NOTHING_USABLE = "NOTHING_USABLE"
@@ -222,6 +223,7 @@ MEANING: dict[Code, str] = {
     Code.NOT_A_MODEL: "the folder is not a medseg model folder",
     Code.MODEL_TAMPERED: "a model file's sha256 is not the one model.json records",
     Code.CHECKPOINT_UNREADABLE: "a checkpoint cannot be read or belongs to another training",
+    Code.CLUSTER_UNREACHABLE: "no Dask scheduler answers at the address",
     Code.EXTRA_MISSING: "the command needs packages of an extra that is not installed",
     Code.TRACKING_UNREACHABLE: "the tracking server does not answer",
     Code.NOTHING_USABLE: "no input could be used",

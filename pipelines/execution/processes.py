@@ -45,6 +45,14 @@ class _Worker:
     in_hand: dict[int, tuple[Step, float] | None] = field(default_factory=dict)
     peak: int = 0
 
+    def over_time(self, seconds: float | None) -> tuple[int, Step] | None:
+        """The first task that has been in one step for more than so many seconds, and the step."""
+        now = time.monotonic()
+        for number, since in self.in_hand.items():
+            if seconds is not None and since is not None and now - since[1] > seconds:
+                return number, since[0]
+        return None
+
     def end(self) -> None:
         """Kill the process if it lives, and wait for its end."""
         if self.process.is_alive():
@@ -91,19 +99,8 @@ class _Engine(Generic[Task, Outcome]):
     def _start_missing(self) -> None:
         """Start workers for what is left: suspects go to workers that are given one task at a time."""
         while len(self._workers) < self._count and (self._todo or self._suspects):
-            self._workers.append(self._started(alone=bool(self._suspects) and not self._todo))
-
-    def _started(self, *, alone: bool) -> _Worker:
-        context = multiprocessing.get_context("spawn")
-        connection, theirs = context.Pipe()
-        alive, their_alive = context.Pipe()
-        process = context.Process(
-            target=serve, args=(theirs, their_alive, self._work.make, self._limits), daemon=True
-        )
-        process.start()
-        theirs.close()
-        their_alive.close()
-        return _Worker(process, connection, alive, alone)
+            alone = bool(self._suspects) and not self._todo
+            self._workers.append(_started(self._work, self._limits, alone=alone))
 
     def _look(self) -> None:
         """Wait for messages and ends of workers, and give them work."""
@@ -115,7 +112,7 @@ class _Engine(Generic[Task, Outcome]):
             worker.peak = max(worker.peak, peak_memory(worker.process.pid) or 0)
             if gone or not worker.process.is_alive():
                 self._replace_dead(worker)
-            elif late := self._over_time(worker):
+            elif late := worker.over_time(self._limits.seconds):
                 self._replace_late(worker, *late)
             elif worker.wants:
                 self._give(worker)
@@ -155,16 +152,6 @@ class _Engine(Generic[Task, Outcome]):
         with suppress(OSError):  # it has just died; the next look sees to it
             worker.connection.send(None if number is None else (number, self._tasks[number]))
 
-    def _over_time(self, worker: _Worker) -> tuple[int, Step] | None:
-        """The first task of a worker that has been in one step for too long."""
-        if self._limits.seconds is None:
-            return None
-        now = time.monotonic()
-        for number, since in worker.in_hand.items():
-            if since is not None and now - since[1] > self._limits.seconds:
-                return number, since[0]
-        return None
-
     def _replace_late(self, worker: _Worker, number: int, step: Step) -> None:
         worker.end()
         self._workers.remove(worker)
@@ -203,6 +190,17 @@ class _Engine(Generic[Task, Outcome]):
     def _end_all(self) -> None:
         for worker in self._workers:
             worker.end()
+
+
+def _started(work: Work[Any, Any], limits: Limits, *, alone: bool) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    connection, theirs = context.Pipe()
+    alive, their_alive = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, their_alive, work.make, limits), daemon=True)
+    process.start()
+    theirs.close()
+    their_alive.close()
+    return _Worker(process, connection, alive, alone)
 
 
 def _end_of(exitcode: int | None) -> str:

@@ -1,0 +1,125 @@
+"""The page `summary.html` of `medseg segment`: for a person to read first, worst quality first."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+MOST_FIGURES = 100
+"""Figures that the page holds; those of better cases lie beside it."""
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #d5d9e0; --faint: #667085; --warn: #b54708; --bad: #b42318;
+  --good: #067647 }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #344054; --faint: #98a2b3; --warn: #fdb022; --bad: #f97066; --good: #47cd89 }
+}
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
+p.facts { color: var(--faint); margin: .25rem 0 1rem }
+ul.counts { display: flex; flex-wrap: wrap; gap: .75rem; padding: 0; list-style: none }
+ul.counts li { border: 1px solid var(--line); border-radius: 8px; padding: .4rem .9rem }
+ul.counts b { font-size: 1.3rem; margin-right: .4rem }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
+th { color: var(--faint); font-weight: 500 } td.number, th.number { text-align: right }
+.review { color: var(--warn) } .excluded { color: var(--bad) } .done { color: var(--good) }
+figure { margin: 1.5rem 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden }
+figure img { width: 100%; display: block; background: #000 }
+figcaption { padding: .5rem .8rem } figcaption small { color: var(--faint) }
+"""
+
+
+def page(rows: Sequence[Mapping[str, Any]], sizes: Sequence[str], facts: Sequence[str], folder: Path) -> str:
+    """Write the page for rows of `summary.csv`, whose columns ``sizes`` hold volumes or areas.
+
+    ``facts`` are short remarks on the run. Figures `<case>.png` of ``folder`` are put into the page.
+    """
+    excluded = [row for row in rows if row["status"] == "excluded"]
+    others = sorted((row for row in rows if row["status"] != "excluded"), key=_worst_first)
+    parts = [_heading(rows, facts)]
+    if excluded:
+        parts.append(_excluded(excluded))
+    if others:
+        parts += [_table(others, sizes), _figures(others, folder)]
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>Segmentations</title>\n<style>{_STYLE}</style>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _worst_first(row: Mapping[str, Any]) -> tuple[bool, float, str]:
+    """The order for review: what needs it, then by quality, cases without any first."""
+    quality = row.get("quality")
+    return not row.get("needs_review"), -1.0 if quality in (None, "") else float(quality), str(row["case"])
+
+
+def _heading(rows: Sequence[Mapping[str, Any]], facts: Sequence[str]) -> str:
+    counts = Counter(str(row["status"]) for row in rows)
+    review = sum(bool(row.get("needs_review")) for row in rows)
+    tiles = [f"<li><b>{n}</b>{escape(status)}</li>" for status, n in sorted(counts.items())]
+    if review:
+        tiles.append(f'<li class="review"><b>{review}</b>need review</li>')
+    remarks = " · ".join(map(escape, facts))
+    return (
+        f'<h1>Segmentations</h1>\n<p class="facts">{remarks}</p>\n<ul class="counts">{"".join(tiles)}</ul>\n'
+        "<p>Quality is the mean confidence over what was segmented; it orders cases for review and is no "
+        "accuracy. Not a medical device: every label map needs a qualified reader's review.</p>"
+    )
+
+
+def _excluded(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        f'<tr><td>{escape(str(row["case"]))}<td class="excluded">{escape(str(row["code"]))}'
+        f"<td>{escape(str(row['note']))}<td>{escape(str(row.get('how_to_fix', '')))}"
+        for row in sorted(rows, key=lambda row: (str(row["code"]), str(row["case"])))
+    ]
+    head = "<tr><th>case<th>code<th>details<th>how to fix"
+    return f"<h2>Excluded</h2>\n<table>{head}\n{chr(10).join(lines)}\n</table>"
+
+
+def _table(rows: Sequence[Mapping[str, Any]], sizes: Sequence[str]) -> str:
+    head = "".join(f'<th class="number">{escape(_size_title(name))}' for name in sizes)
+    lines = []
+    for row in rows:
+        review = '<span class="review">needs review</span>' if row.get("needs_review") else ""
+        remarks = "<br>".join(filter(None, (review, escape(str(row.get("note") or "")))))
+        numbers = "".join(f'<td class="number">{_number(row.get(name))}' for name in sizes)
+        lines.append(
+            f'<tr><td>{escape(str(row["case"]))}<td class="number">{_number(row.get("quality"), 3)}{numbers}'
+            f'<td class="done">{escape(str(row["status"]))}<td>{remarks}'
+        )
+    title = '<tr><th>case<th class="number">quality' + head + "<th>status<th>remarks"
+    return f"<h2>Segmented, worst quality first</h2>\n<table>{title}\n{chr(10).join(lines)}\n</table>"
+
+
+def _figures(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
+    drawn = [(row, path) for row in rows if (path := folder / f"{row['case']}.png").is_file()]
+    if not drawn:
+        return ""
+    parts = ["<h2>Figures</h2>"]
+    for row, path in drawn[:MOST_FIGURES]:
+        content = base64.b64encode(path.read_bytes()).decode()
+        case, quality = escape(str(row["case"])), _number(row.get("quality"), 3)
+        parts.append(
+            f'<figure><img alt="{case}" src="data:image/png;base64,{content}">'
+            f"<figcaption>{case} <small>quality {quality or 'unknown'}</small></figcaption></figure>"
+        )
+    if len(drawn) > MOST_FIGURES:
+        parts.append(f"<p>The figures of {len(drawn) - MOST_FIGURES} better cases lie beside this page.</p>")
+    return "\n".join(parts)
+
+
+def _size_title(column: str) -> str:
+    name, _, unit = column.rpartition("_")
+    return f"{name} ({unit})"
+
+
+def _number(value: Any, digits: int = 1) -> str:
+    return "" if value in (None, "") else f"{float(value):,.{digits}f}"

@@ -1,0 +1,107 @@
+"""Units of work on a Dask cluster, whose workers see the same folders as this machine by the same paths."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from medseg.errors import Code, Finding, MedsegError
+from pipelines.execution.limits import Limits
+from pipelines.execution.steps import Ended, Outcome, Steps, Task, Work
+
+TOO_LATE = 71
+"""Exit code of a worker that ended itself because a unit took too long."""
+
+_AHEAD = 2
+"""Tasks for each thread of the cluster that the scheduler holds at once; the others wait here."""
+
+_CONNECT_S = 20.0
+
+
+def run(
+    tasks: Sequence[Task], work: Work[Task, Outcome], *, scheduler: str, limits: Limits
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield (number, outcome) of every task as it ends, carried out by the workers of a Dask scheduler.
+
+    A task whose worker dies is given to another one, until the scheduler gives it up: then it is lost. Raises
+    EXTRA_MISSING, CLUSTER_UNREACHABLE, and what a step raises.
+    """
+    try:
+        from distributed import Client, as_completed
+        from distributed.scheduler import KilledWorker
+    except ImportError:
+        how_to_fix = "pip install 'medseg[cluster]'"
+        raise MedsegError(Code.EXTRA_MISSING, "--executor dask", "needs distributed", how_to_fix) from None
+    numbered = iter(enumerate(tasks))
+    with _connected(Client, scheduler) as client:
+        name = f"medseg-{uuid.uuid4().hex[:8]}"
+        make = pickle.dumps(work.make)
+        numbers: dict[Any, int] = {}
+
+        def submit_next() -> Any:
+            number, task = next(numbered, (None, None))
+            if number is None:
+                return None
+            future = client.submit(carry_out, make, task, limits.seconds, key=f"{name}-{number}", pure=False)
+            numbers[future] = number
+            return future
+
+        first = [future for _ in range(_room(client)) if (future := submit_next()) is not None]
+        with client.as_current():
+            ending = as_completed(first)
+        for future in ending:
+            number = numbers.pop(future)
+            try:
+                yield number, future.result()
+            except KilledWorker as killed:
+                details = f"the workers that had it died, the last one {killed.last_worker.name}"
+                how_to_fix = "look at the workers' logs and memory, then run again with --retry"
+                yield number, work.lost(tasks[number], Finding(Code.WORKER_KILLED, "", details, how_to_fix))
+            if (following := submit_next()) is not None:
+                ending.add(following)
+
+
+def carry_out(make: bytes, task: Any, seconds: float | None) -> Any:
+    """Carry out one unit on a worker; what it needs is made once in the worker's process.
+
+    A unit that takes longer than ``seconds`` ends the worker's process, as nothing gentler ends all code.
+    """
+    steps = _made(make)
+    timer = threading.Timer(seconds, os._exit, [TOO_LATE]) if seconds is not None else None
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        content = steps.read(task)
+        if not isinstance(content, Ended):
+            content = steps.compute(content)
+        return content.outcome if isinstance(content, Ended) else steps.write(content)
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+@lru_cache(maxsize=1)
+def _made(make: bytes) -> Steps[Any, Any]:
+    function: Callable[[], Steps[Any, Any]] = pickle.loads(make)  # noqa: S301 - from the scheduler, as all code
+    return function()
+
+
+def _connected(client: Any, scheduler: str) -> Any:
+    try:
+        return client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        details = f"no scheduler answers ({type(error).__name__})"
+        how_to_fix = "start one with `dask scheduler`, and give its address as tcp://HOST:PORT"
+        raise MedsegError(Code.CLUSTER_UNREACHABLE, scheduler, details, how_to_fix) from None
+
+
+def _room(client: Any) -> int:
+    """Tasks that the cluster is given at once."""
+    threads: int = sum(client.nthreads().values())
+    return max(1, threads) * _AHEAD

@@ -1,0 +1,68 @@
+"""A Dask cluster gives every task's outcome, as one process would, also where a worker dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medseg.errors import Code, MedsegError
+from pipelines.execution import cluster
+from pipelines.execution.limits import Limits
+from tests.helpers.toy_work import Toy, work
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """Two workers of one thread each, that are given up after one death."""
+    import dask
+
+    settings = {"distributed.scheduler.allowed-failures": 0, "distributed.worker.daemon": True}
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+        ) as local,
+    ):
+        yield local.scheduler_address
+
+
+def on(scheduler: str, tasks: list[Toy], folder: Path | None = None, seconds: float | None = None) -> Any:
+    return dict(cluster.run(tasks, work(folder), scheduler=scheduler, limits=Limits(seconds)))
+
+
+def test_a_cluster_gives_what_one_process_gives_and_makes_the_steps_once_a_worker(
+    scheduler: str, tmp_path: Path
+) -> None:
+    tasks = [Toy(n, "skip" if n == 3 else "") for n in range(20)]
+    outcomes = on(scheduler, tasks, tmp_path)
+    assert outcomes == {n: "3: skipped" if n == 3 else str(n**2) for n in range(20)}
+    assert len(list(tmp_path.iterdir())) <= 2
+
+
+def test_a_task_that_kills_its_worker_is_named(scheduler: str) -> None:
+    outcomes = on(scheduler, [Toy(n, "compute dies" if n == 1 else "") for n in range(4)])
+    assert outcomes.pop(1).startswith("1: WORKER_KILLED")
+    assert outcomes == {n: str(n**2) for n in (0, 2, 3)}
+
+
+def test_a_task_that_takes_too_long_is_lost(scheduler: str) -> None:
+    outcomes = on(scheduler, [Toy(0), Toy(1, "compute hangs")], seconds=1.0)
+    assert outcomes[0] == "0" and outcomes[1].startswith("1: WORKER_KILLED")
+
+
+def test_what_ends_a_run_is_raised(scheduler: str) -> None:
+    with pytest.raises(MedsegError) as refused:
+        on(scheduler, [Toy(1, "write refuses all")])
+    assert refused.value.code == Code.DISK_FULL
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_S", 0.5)
+    with pytest.raises(MedsegError) as refused:
+        on("tcp://127.0.0.1:9", [Toy(1)])
+    assert refused.value.code == Code.CLUSTER_UNREACHABLE

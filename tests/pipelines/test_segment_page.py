@@ -1,0 +1,46 @@
+"""`summary.html` holds everything, worst first, in one file that runs nothing and loads nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipelines.commands import segment_page
+
+
+def row(case: str, status: str = "done", **more: Any) -> dict[str, Any]:
+    return {"case": case, "status": status, "code": "", "note": "", "gm_ml": 700.25, "quality": 0.9, **more}
+
+
+def test_cases_that_need_review_come_first_then_the_worst(tmp_path: Path) -> None:
+    rows = [
+        row("good", quality=0.95),
+        row("poor", quality=0.2),
+        row("unsure", quality=0.99, needs_review=True),
+        row("nothing", quality=None),
+        row("gone", "excluded", code="TRUNCATED", note="ends early", how_to_fix="copy it again"),
+    ]
+    text = segment_page.page(rows, ["gm_ml"], ["model m"], tmp_path)
+    places = [text.index(f"<td>{case}<") for case in ("gone", "unsure", "nothing", "poor", "good")]
+    assert places == sorted(places)
+    assert "TRUNCATED" in text and "copy it again" in text
+    assert "<b>1</b>need review" in text and "gm (ml)" in text and "700.2" in text
+
+
+def test_names_are_text_and_never_code(tmp_path: Path) -> None:
+    hostile = '<script>alert("x")</script>'
+    rows = [row(hostile, note=hostile), row("b", "excluded", code=hostile, note=hostile)]
+    text = segment_page.page(rows, ["gm_ml"], [hostile], tmp_path)
+    assert "<script" not in text and text.count("&lt;script&gt;") == 5
+
+
+def test_figures_are_inside_the_page_up_to_a_number(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(segment_page, "MOST_FIGURES", 1)
+    for case in "ab":
+        Image.new("RGB", (2, 2)).save(tmp_path / f"{case}.png")
+    text = segment_page.page([row("a", quality=0.8), row("b", quality=0.3), row("c")], [], [], tmp_path)
+    assert re.findall(r'alt="(\w)"', text) == ["b"]
+    assert "1 better cases" in text and "http" not in text and 'src="data:image/png' in text
