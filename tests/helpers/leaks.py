@@ -8,6 +8,7 @@ prints each place outside `private/`, SEG and SR that holds one of the words, an
 from __future__ import annotations
 
 import argparse
+import base64
 import gzip
 import io
 import json
@@ -130,6 +131,8 @@ def _layers(name: str, content: bytes) -> Iterator[tuple[str, bytes, bool]]:
         yield f"{name} voxels", content[start:], True
     else:
         yield name, content, False
+        for packed in re.findall(rb";base64,([A-Za-z0-9+/=]+)", content):
+            yield from _layers(f"{name} inside", base64.b64decode(packed))
         if content.startswith(b"SQLite format 3\0"):
             yield f"{name} rows", _rows(content), False
 
