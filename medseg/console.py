@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ _PLAIN_EVERY_S = 15.0
 class Reporter:
     """Prints results to `results`, and lines to `stream` unless quiet; `log` gets both, with the time.
 
-    Passwords and tokens in addresses are replaced with stars.
+    Every text goes through `redact`, which by itself replaces passwords and tokens in addresses with stars.
     """
 
     quiet: bool = False
@@ -31,27 +31,28 @@ class Reporter:
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     results: TextIO = field(default_factory=lambda: sys.stdout)
     log: Path | None = None
+    redact: Callable[[str], str] = redact_text
 
     def __post_init__(self) -> None:
         self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
 
     def result(self, text: str) -> None:
         """Print a line that the command was run for, such as a score; also when quiet."""
-        text = redact_text(text)
+        text = self.redact(text)
         self.to_log(text)
         self.results.write(text + "\n")
         self.results.flush()
 
     def line(self, text: str) -> None:
         """Print a line about the work, for the user."""
-        text = redact_text(text)
+        text = self.redact(text)
         self.to_log(text)
         if not self.quiet:
             self._console.print(text, markup=False)
 
     def detail(self, text: str) -> None:
         """Print a line if `--verbose` asks for it; the log always has it."""
-        text = redact_text(text)
+        text = self.redact(text)
         self.to_log(text)
         if self.verbose and not self.quiet:
             self._console.print(text, markup=False, style="dim")
@@ -61,7 +62,7 @@ class Reporter:
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {redact_text(text)}\n")
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {self.redact(text)}\n")
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Advance]:

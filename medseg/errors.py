@@ -322,6 +322,13 @@ class MedsegError(Exception):
         return MedsegError, (f.code, f.where, f.details, f.how_to_fix)
 
 
+class HiddenError(Exception):
+    """An error of a library, by its type alone: its words may quote a patient's name."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"{kind} (its words are left out: they may quote the input)")
+
+
 def refusal(findings: Iterable[Finding]) -> MedsegError:
     """The first of a case's findings that excludes it, as an error; there must be one."""
     reason = next(finding for finding in findings if not finding.is_note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -31,22 +32,23 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Give a temporary path beside ``path`` (same suffix); rename it to ``path`` when the block ends well.
 
     A kill at any moment leaves ``path`` as it was. The temporary name belongs to this process alone, so two
     of them may write the same ``path``; what killed ones left in the folder is removed. The file
-    gets the permissions that the umask gives, whatever the library in the block set. Raises DISK_FULL.
+    gets the permissions that the umask leaves of ``mode``, whatever the library in the block set. Raises
+    DISK_FULL.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
     part = path.with_name(f"{_PART}{_host()}-{os.getpid()}-{next(_numbers)}-{path.name}")
     try:
         with coded_disk_full(path):
-            part.touch()
-            mode = part.stat().st_mode & 0o777
+            part.touch(mode)
+            given = part.stat().st_mode & 0o777
             yield part
-            part.chmod(mode)
+            part.chmod(given)
             with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(path)
@@ -161,14 +163,21 @@ def read_json(path: Path) -> Any:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write ``rows`` under ``columns``; ``None`` becomes an empty cell, an unknown key is an error.
+    """Write ``rows`` under ``columns`` as :func:`csv_text` gives them."""
+    with written_aside(path) as part:
+        part.write_text(csv_text(columns, rows), encoding="utf-8", newline="")
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """``rows`` under ``columns``; ``None`` becomes an empty cell, an unknown key is an error.
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front; :func:`read_csv` removes it.
     """
-    with written_aside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-        writer.writerow({column: _escaped(column) for column in columns})
-        writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writerow({column: _escaped(column) for column in columns})
+    writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

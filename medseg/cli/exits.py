@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from medseg.errors import Code, ExitCode, MedsegError
+from medseg.errors import Code, ExitCode, HiddenError, MedsegError
 from medseg.redaction import redact_text
 from medseg.resources import is_disk_full, is_out_of_memory
 
@@ -35,6 +35,9 @@ _WRONG_PATH = {
 """Errors of the system that another path mends, with what to do."""
 
 _MEMORY_KEYS = "train.batch (training) or predict.batch (prediction)"
+
+_WITH_INPUTS = (["segment"], ["convert"], ["check"])
+"""Commands whose words may hold the name of an export."""
 
 log_file: list[Path] = []
 """Where the running command logs (at most one entry); tracebacks go there."""
@@ -90,7 +93,7 @@ def _error(error: Exception) -> int:
     path = getattr(error, "filename2", None) or getattr(error, "filename", None)
     where = Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None
     if is_disk_full(error, where or (log_file[0] if log_file else Path.cwd() / "medseg")):
-        place = where or (log_file[0].parent if log_file else "disk")
+        place = where or (log_file[0].parent if log_file and not isinstance(error, HiddenError) else "disk")
         _say(f"{Code.DISK_FULL} {place}: no space is left; free some and run the same command again")
         return ExitCode.FAULT
     if isinstance(error, OSError) and error.errno in _WRONG_PATH and where is not None:
@@ -113,6 +116,9 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
 
 def _interrupted(code: int) -> int:
     words = sys.argv[1:]
+    if words[:1] in _WITH_INPUTS:  # the names of inputs may name patients
+        _say("stopped; what is done is kept. Go on with the same command")
+        return code
     for n, word in enumerate(words):  # it would begin anew what has just been done
         if word.startswith("--from"):
             del words[n : n + (1 if "=" in word else 2)]
@@ -127,7 +133,7 @@ def _fault(error: Exception) -> int:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
             file.write(redact_text("".join(traceback.format_exception(error))))
-        place = f"traceback in {log}"
+        place = f"traceback in {log.name if isinstance(error, HiddenError) else log}"
     except OSError:
         frames = traceback.extract_tb(error.__traceback__)
         last = (
@@ -135,7 +141,8 @@ def _fault(error: Exception) -> int:
         )
         place = f"no log could be written; raised at {last}"
     first = str(error).splitlines()[0] if str(error) else ""
-    _say(f"FAULT medseg: {type(error).__name__}: {first}; {place}; please report it")
+    kind = "" if isinstance(error, HiddenError) else f"{type(error).__name__}: "
+    _say(f"FAULT medseg: {kind}{first}; {place}; please report it")
     return ExitCode.FAULT
 
 

@@ -50,6 +50,12 @@ def segment(
             "--accept-domain", help="Segment scans unlike those of the training too; they need review."
         ),
     ] = False,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private", help="Give plain files pseudonyms, too: no name of a file or folder is shown."
+        ),
+    ] = False,
     series: Annotated[
         list[str] | None,
         typer.Option(
@@ -107,7 +113,8 @@ def segment(
 
     DICOM exports (folders of any depth, zip archives) are taken too: each volume of a series is a case under
     a pseudonym; beside its label map lie `<case>.seg.dcm` (DICOM SEG) and `<case>.sr.dcm` (volumes). Only
-    `OUT/private/` tells whom the pseudonyms stand for.
+    `OUT/private/` tells whom the pseudonyms stand for. Files beside DICOM get pseudonyms, too, and with
+    --private all files.
 
     `dicomweb://host[:port]/dicom-web/studies/UID[/series/UID]` (`dicomwebs://` with TLS) is fetched into
     `OUT/private/` for the run, and then taken like an export. User and password, or a token, come from
@@ -134,6 +141,7 @@ def segment(
         key_file,
         not no_index,
         accept_domain,
+        private,
         tuple(series or ()),
         mask,
         strip,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from medseg.infer.brain import BrainMask
 from medseg.infer.loading import Model
 from medseg.infer.results import Result
 from medseg.infer.segment import read_scan, segment
+from medseg.ingest.hidden import without_names
 from medseg.io import affine_checks
 from medseg.io.dicom.seg import Kind
 from medseg.io.dicom.series import SeriesVolume
@@ -45,12 +46,21 @@ class Task:
     label: Path
     case_info: Mapping[str, Any] = field(default_factory=dict)
     brain: BrainMask | None = None
+    private: bool = False
+    """True if the case is a pseudonym, and no name of its files may be shown."""
 
     @property
     def file(self) -> Path:
-        """The file that stands for the case in tables; the case's name for a DICOM series."""
+        """The file that stands for the case in tables; the case's name for DICOM and for private cases."""
         first = next(iter(self.channels.values()))
-        return first if isinstance(first, Path) else Path(self.case)
+        return first if isinstance(first, Path) and not self.private else Path(self.case)
+
+    def shown(self, finding: Finding) -> Finding:
+        """A finding about the case; of a private one without the names of its files."""
+        files = [source for source in self.channels.values() if isinstance(source, Path)]
+        if self.brain is not None and self.brain.file is not None:
+            files.append(self.brain.file)
+        return without_names(finding, self.case, files) if self.private else finding
 
     @property
     def series(self) -> SeriesVolume | None:
@@ -106,6 +116,7 @@ def run(
             accept_domain=settings.accept_domain,
             brain=task.brain,
         )
+        result = replace(result, notes=tuple(task.shown(note) for note in result.notes))
         classes = model.description.class_list()
 
         def beside(label: Path) -> dict[str, Any]:
@@ -174,6 +185,7 @@ def run_or_exclude(task: Task, model: Model, settings: Settings) -> Outcome:
 
 def excluded(task: Task, masks: tuple[str, ...], reason: Finding) -> Outcome:
     """The outcome of a case that cannot be used; the reason names an earlier result, which is kept."""
+    reason = task.shown(reason)
     details = reason.details
     if results.is_there(task.label, masks):
         details += f"; the earlier result {results.label_files(task.label, masks)[0].name} is kept"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.grid import Grid
 from medseg.ingest import checks, layouts, palettes, quarantine
+from medseg.ingest.hidden import hidden_inputs, without_names
 from medseg.ingest.tree import files_under, sorted_tree, tree_of
 from medseg.io import scans
 from medseg.io.dicom.series import SeriesVolume
@@ -80,19 +81,32 @@ def run(folder: Path, recipe_name: str | None, say: Reporter, *, as_json: bool =
 
 def _undescribed(folder: Path, say: Reporter) -> list[Result]:
     """Without a recipe: every file by itself, DICOM by volumes, and how the folder looks to `medseg init`."""
-    names = files_under(folder)
-    dicom = [
-        name
-        for name in names
-        if scans.detect_kind(Path(name)) is None and dicom_inputs.is_export(folder / name)
-    ]
-    if not dicom:
-        return list(_every_file(folder, names, say))
-    checked = list(_every_volume([folder / name for name in dicom], say))
-    rest = sorted(set(names) - set(dicom), key=names.index)
-    if any(scans.detect_kind(Path(name)) == "mm" for name in rest):
-        return [*checked, *_every_file(folder, rest, say)]
-    return checked
+    if not dicom_inputs.any_export([folder]):
+        return list(_every_file(folder, files_under(folder), say))
+    folder = folder.absolute()
+    with hidden_inputs([folder], None, say):
+        names = files_under(folder)
+        dicom = [
+            name
+            for name in names
+            if scans.detect_kind(Path(name)) is None and dicom_inputs.is_export(folder / name)
+        ]
+        checked = list(_every_volume([folder / name for name in dicom], say))
+        rest = [folder / name for name in names if name not in set(dicom)]
+        beside = [path for path in rest if scans.detect_kind(path) == "mm"]
+        checked += _every_file_beside(beside, say)
+        if others := len(rest) - len(beside):
+            say.line(f"  {others} other file{'' if others == 1 else 's'} beside")
+        return checked
+
+
+def _every_file_beside(paths: Sequence[Path], say: Reporter) -> Iterator[Result]:
+    """Scans beside DICOM by numbers, as their names may name patients."""
+    for number, path in enumerate(paths, 1):
+        volume, findings = checks.read_image({"image": path})
+        name = f"scan {number}"
+        findings = [without_names(finding, name, [path]) for finding in findings]
+        yield _said(say, Result(name, findings, volume.grid if volume else None))
 
 
 def _every_file(folder: Path, names: list[str], say: Reporter) -> Iterator[Result]:

@@ -17,6 +17,7 @@ from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.ingest import privacy, quarantine
+from medseg.ingest.hidden import hidden_inputs
 from medseg.ingest.privacy import Pseudonyms
 from medseg.io import nifti
 from medseg.io.dicom.decode import read_volume
@@ -49,17 +50,27 @@ class Outcome:
 
 def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Write each volume below ``inputs`` as `OUT/<case>.nii.gz`; run again, what is done is skipped."""
+    inputs, out = [path.absolute() for path in inputs], out.absolute()
+    with hidden_inputs(inputs, out, say):
+        return _run(inputs, out, settings, say)
+
+
+def _run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     for path in inputs:
         if not path.exists():
             raise MedsegError(Code.PATH_MISSING, path, "no such file or folder", "check the path")
     how_to_fix = "wait for it to end, or name another folder for OUT"
     with files.hold_lock(out / ".lock", out, "another medseg command writes into it", how_to_fix):
         names = privacy.load_key(out, settings.key_file)
+        if warning := privacy.key_warning(settings.key_file):
+            say.line(warning)
         exports = [_read(path, say) for path in inputs]
         volumes = [volume for export in exports for volume in export.volumes]
         if settings.index:
-            cases = [(names.of_volume(volume), volume) for volume in volumes]
-            privacy.write_index(out, [privacy.index_row(case, volume) for case, volume in cases])
+            rows = [privacy.index_row(names.of_volume(volume), volume) for volume in volumes]
+            refused = [file for export in exports for file, _ in export.findings]
+            rows += [privacy.file_row(names.of_file(file), file) for file in refused]
+            privacy.write_index(out, rows)
         outcomes = [*_convert_all(volumes, names, out, say), *_files(exports, names)]
         return _conclude(outcomes, exports, out, say)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.console import Reporter
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import privacy
+from medseg.ingest.privacy import Pseudonyms
+from medseg.ingest.tree import files_under
+from medseg.io import scans
 from medseg.io.dicom.files import begins_like_export
 from medseg.io.dicom.series import Export, SeriesVolume, read_files
 
@@ -24,22 +28,37 @@ class Series:
 
 
 def is_export(path: Path) -> bool:
-    """True if a file may be part of a DICOM export: by its first bytes, or a zip or gzip of such."""
+    """True if a file may be part of a DICOM export: by its first bytes, or those of an archive's entries."""
     return begins_like_export(path)
 
 
-def find_series(
-    paths: Sequence[Path], out: Path, key_file: Path | None, *, index: bool, say: Reporter
-) -> Series:
+def any_export(paths: Sequence[Path], out: Path | None = None) -> bool:
+    """True if there is DICOM among files and folders; `out`, and what cannot be read, is not looked into."""
+    return any(
+        scans.detect_kind(file) is None and is_export(file) for path in paths for file in _files(path, out)
+    )
+
+
+def _files(path: Path, out: Path | None) -> Iterator[Path]:
+    try:
+        yield from [path / name for name in files_under(path, out)] if path.is_dir() else [path]
+    except MedsegError:  # the reader says what cannot be listed; DICOM may be there
+        for folder, _, names in os.walk(path):
+            yield from (Path(folder, name) for name in names)
+
+
+def find_series(paths: Sequence[Path], out: Path, names: Pseudonyms, *, index: bool, say: Reporter) -> Series:
     """Sort DICOM files into volumes and write the index of their pseudonyms below `out`."""
-    names = privacy.load_key(out, key_file)
     export = read(paths, say)
     volumes = [(names.of_volume(volume), volume) for volume in export.volumes]
+    refused = [(names.of_file(file), file, finding) for file, finding in export.findings]
     if index:
-        privacy.write_index(out, [privacy.index_row(case, volume) for case, volume in volumes])
-    refused = [(names.of_file(file), finding) for file, finding in export.findings if not finding.is_note]
+        rows = [privacy.index_row(case, volume) for case, volume in volumes]
+        rows += [privacy.file_row(case, file) for case, file, _ in refused]
+        privacy.write_index(out, rows)
     others = dict.fromkeys(file.path for file in export.others)
-    return Series(tuple(volumes), tuple(refused), tuple(others))
+    excluded = [(case, finding) for case, _, finding in refused if not finding.is_note]
+    return Series(tuple(volumes), tuple(excluded), tuple(others))
 
 
 def read(paths: Sequence[Path], say: Reporter) -> Export:

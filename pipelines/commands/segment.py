@@ -22,9 +22,10 @@ from medseg.infer import batch, loading, results
 from medseg.infer.batch import Outcome, Task
 from medseg.infer.brain import BrainMask
 from medseg.infer.loading import Model
-from medseg.ingest import label_names, quarantine
+from medseg.ingest import label_names, privacy, quarantine
+from medseg.ingest.hidden import hidden_inputs
 from medseg.io import scans
-from pipelines.commands import segment_inputs, segment_series
+from pipelines.commands import dicom_inputs, segment_inputs, segment_series
 from pipelines.commands.segment_inputs import Input, Inputs
 
 
@@ -40,6 +41,8 @@ class Settings:
     key_file: Path | None = None
     index: bool = True
     accept_domain: bool = False
+    private: bool = False
+    """Give plain files pseudonyms, too."""
     series: tuple[str, ...] = ()
     mask: str | None = None
     strip: bool = False
@@ -53,9 +56,34 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
         raise MedsegError(Code.USAGE, "--strip", "--mask gives the brain already", "leave one of them out")
     model = loading.load(settings.model, choose(settings.device))
     _require_possible(settings, model)
-    inputs = segment_inputs.find_inputs(paths, model.description, out, include_labels=settings.include_labels)
     rules = segment_series.with_changes(model.description.series_rules(), settings.series)
-    inputs = segment_inputs.with_series(inputs, rules, out, settings.key_file, index=settings.index, say=say)
+    if not settings.private and not dicom_inputs.any_export(paths, out):
+        inputs = segment_inputs.find_inputs(
+            paths, model.description, out, include_labels=settings.include_labels
+        )
+        return _segment_all(inputs, paths, out, settings, model, say)
+    paths, out = [path.absolute() for path in paths], out.absolute()
+    with hidden_inputs(paths, out, say):
+        names = privacy.load_key(out, settings.key_file)
+        if warning := privacy.key_warning(settings.key_file):
+            say.line(warning)
+        inputs = segment_inputs.find_inputs(
+            paths, model.description, out, include_labels=settings.include_labels, names=names
+        )
+        inputs = segment_inputs.with_series(inputs, rules, out, names, index=settings.index, say=say)
+        return _segment_all(inputs, paths, out, settings, model, say, private=True)
+
+
+def _segment_all(
+    inputs: Inputs,
+    paths: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    model: Model,
+    say: Reporter,
+    *,
+    private: bool = False,
+) -> ExitCode:
     inputs = replace(inputs, cases=tuple(_with_brain(case, settings) for case in inputs.cases))
     if not inputs.cases:
         where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
@@ -79,7 +107,7 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
                 outcomes.append(batch.run_or_exclude(case.task, model, asked))
             _say(say, case.task, outcomes[-1])
             bar.to(n, case.task.case)
-        return _conclude(inputs, outcomes, out, settings, model, say)
+        return _conclude(inputs, outcomes, out, settings, model, say, private=private)
 
 
 def _with_brain(case: Input, settings: Settings) -> Input:
@@ -114,7 +142,14 @@ def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
 
 
 def _conclude(
-    inputs: Inputs, outcomes: Sequence[Outcome], out: Path, settings: Settings, model: Model, say: Reporter
+    inputs: Inputs,
+    outcomes: Sequence[Outcome],
+    out: Path,
+    settings: Settings,
+    model: Model,
+    say: Reporter,
+    *,
+    private: bool,
 ) -> ExitCode:
     """Write summary.csv, quarantine.csv and run.json, and print the number of inputs by outcome."""
     _must_add_up(inputs, outcomes, out)
@@ -144,7 +179,7 @@ def _conclude(
         "mode": settings.mode or model.description.mode,
         "inputs": len(outcomes),
         "counts": dict(sorted(counts.items())),
-        "left_out": len(inputs.left_out) if of_series else [str(p) for p in inputs.left_out],
+        "left_out": len(inputs.left_out) if private else [str(p) for p in inputs.left_out],
     }
     files.write_json(out / "run.json", description)
     if inputs.left_out:

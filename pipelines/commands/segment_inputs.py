@@ -12,7 +12,9 @@ from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import NOUNS
 from medseg.infer import results
 from medseg.infer.batch import Task
-from medseg.ingest import label_names
+from medseg.ingest import label_names, privacy
+from medseg.ingest.hidden import without_names
+from medseg.ingest.privacy import Pseudonyms
 from medseg.ingest.tree import files_under
 from medseg.io import scans
 from medseg.io.dicom.rules import SeriesRules
@@ -55,7 +57,12 @@ class _Source:
 
 
 def find_inputs(
-    paths: Sequence[Path], description: Description, out: Path, *, include_labels: bool = False
+    paths: Sequence[Path],
+    description: Description,
+    out: Path,
+    *,
+    include_labels: bool = False,
+    names: Pseudonyms | None = None,
 ) -> Inputs:
     """Find the cases among files and folders, and the files of those folders that are left out.
 
@@ -66,7 +73,8 @@ def find_inputs(
     A case's name comes from its own path alone: the folders below the input and the file's name without
     suffix and channel, joined by underscores (`IN/a/b/T1.nii.gz` is `a_b_T1`; see
     :func:`medseg.names.joined`). A file that was named has no folders. Where two cases have one name, neither
-    is used: DUPLICATE_CASE, unless they are the same file.
+    is used: DUPLICATE_CASE, unless they are the same file. With `names` each case has a pseudonym made from
+    that name.
 
     Raises PATH_MISSING, and USAGE where results would lie among the scans or replace other files.
     """
@@ -93,16 +101,37 @@ def find_inputs(
     for source in sources:
         by_path.setdefault(source.path.absolute(), source)
     cases, masks = _by_case([*by_path.values()], description, out), description.class_list().masks
+    if names is not None:
+        cases = [_pseudonymous(case, names, out, unit) for case in cases]
     _check_overwriting(cases, out, noun, masks)
     used = tuple(source.path for source in by_path.values())
     return Inputs(_without_equal_names(cases, masks), used, tuple(dict.fromkeys(left_out)), unit)
+
+
+def _pseudonymous(case: Input, names: Pseudonyms, out: Path, unit: scans.Unit) -> Input:
+    """The case under a name that tells nothing of its folders and files."""
+    task, files = case.task, [path for path in case.task.channels.values() if isinstance(path, Path)]
+    name = names.of_case(task.case, NOUNS[unit])
+    info = {"case": name, "file": name}
+    reason = None if case.reason is None else without_names(case.reason, name, files)
+    return Input(Task(name, task.channels, results.label_map(out, name, unit), info, private=True), reason)
+
+
+def _index_rows(inputs: Inputs) -> list[dict[str, object]]:
+    """Rows of the index for cases that are files under pseudonyms."""
+    return [
+        privacy.file_row(case.task.case, path)
+        for case in inputs.cases
+        for path in case.task.channels.values()
+        if isinstance(path, Path)
+    ]
 
 
 def with_series(
     inputs: Inputs,
     by_channel: Mapping[str, SeriesRules],
     out: Path,
-    key_file: Path | None,
+    names: Pseudonyms,
     *,
     index: bool,
     say: Reporter,
@@ -110,11 +139,13 @@ def with_series(
     """Add the volumes of DICOM exports among the files that were left out, under pseudonyms.
 
     The rules of each channel choose among them. Files that are part of no volume are cases with the reason.
-    Of DICOM exports no file is named.
+    No file is named outside the index.
     """
+    if index:
+        privacy.write_index(out, _index_rows(inputs))
     if inputs.unit != "mm" or not any(dicom_inputs.is_export(path) for path in inputs.left_out):
         return inputs
-    series = dicom_inputs.find_series(inputs.left_out, out, key_file, index=index, say=say)
+    series = dicom_inputs.find_series(inputs.left_out, out, names, index=index, say=say)
     cases = [
         Input(_series_task(chosen, out), chosen.reason)
         for chosen in segment_series.choose(series.volumes, by_channel)
@@ -131,7 +162,9 @@ def with_series(
 
 def _series_task(chosen: SeriesCase, out: Path) -> Task:
     case_info = {"case": chosen.case, "file": chosen.case, "series": chosen.decision}
-    return Task(chosen.case, chosen.channels, results.label_map(out, chosen.case, "mm"), case_info)
+    return Task(
+        chosen.case, chosen.channels, results.label_map(out, chosen.case, "mm"), case_info, private=True
+    )
 
 
 def _by_case(sources: Sequence[_Source], description: Description, out: Path) -> list[Input]:
@@ -242,7 +275,7 @@ def _identities(task: Task) -> dict[str, object]:
 
 
 def _duplicate(task: Task, paths: Sequence[Path]) -> Finding:
-    both = " and ".join(map(str, dict.fromkeys(paths)))
+    both = " and ".join(map(str, dict.fromkeys(paths))) if not task.private else "several inputs"
     how_to_fix = "rename one, or segment them into different folders"
     return Finding(
         Code.DUPLICATE_CASE, str(task.file), f"{both} would both be the case {task.case}", how_to_fix

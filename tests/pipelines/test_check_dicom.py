@@ -58,5 +58,5 @@ def test_pixels_are_decoded_too(export: Path) -> None:
 def test_files_beside_an_export_are_checked_one_by_one(export: Path, brain: Any) -> None:
     save(export / "plain.nii.gz", brain)
     _, verdicts, _ = checked(export)
-    assert verdicts[-1]["name"] == "plain.nii.gz" and verdicts[-1]["verdict"] == "usable"
+    assert verdicts[-1]["name"] == "scan 1" and verdicts[-1]["verdict"] == "usable"
     assert len(verdicts) == 4

@@ -19,7 +19,7 @@ from PIL import Image
 
 from medseg import files
 from medseg.console import Reporter
-from medseg.errors import Code, ExitCode, MedsegError
+from medseg.errors import Code, ExitCode, HiddenError, MedsegError
 from medseg.infer import batch, figure, results
 from medseg.io.dicom import pm, seg, sr
 from medseg.io.dicom.series import read_export
@@ -266,7 +266,7 @@ def test_a_crash_while_writing_leaves_the_earlier_result_whole(
 
     monkeypatch.setattr(seg, "write", note)
     monkeypatch.setattr(figure, "draw", crash)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(HiddenError):
         run(export, figure=True, seg_type="labelmap")
     assert order == ["nii.gz"]  # the label map is there before the SEG
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name in before} == before

@@ -47,7 +47,8 @@ _TAGS = (
 
 
 def contrast_of(volume: SeriesVolume) -> Contrast | None:
-    """Tell an MR volume's contrast by the header of its first frame; None where the header lacks the times.
+    """Tell an MR volume's contrast by the header of its first frame; None where the header lacks the times
+    or holds no numbers.
 
     Coded words (AcquisitionContrast) come first, then echo, repetition and inversion times. Free text is not
     looked at. Maps that were computed from others, and parts of the complex signal but its magnitude, are
@@ -61,7 +62,13 @@ def contrast_of(volume: SeriesVolume) -> Contrast | None:
     with warnings.catch_warnings(), frame.file.open() as stream:
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=[*_TAGS])
-    values = _Values(dataset, frame.index)
+    try:
+        return _of_values(_Values(dataset, frame.index))
+    except (ValueError, TypeError, AttributeError, LookupError):  # such as a word where a time is due
+        return None
+
+
+def _of_values(values: _Values) -> Contrast | None:
     if "ADC" in values.words("ImageType") or "FA" in values.words("ImageType"):
         return "other"
     coded = next((_CODED[word] for word in values.words("AcquisitionContrast") if word in _CODED), None)

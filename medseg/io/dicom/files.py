@@ -20,7 +20,11 @@ MAX_BYTES = 4 * 2**30
 MAX_ENTRIES = 200_000
 """Entries above which a zip archive is refused."""
 
+_SNIFFED = 4096
+"""Compressed bytes that hold the first of a data set."""
+
 _MAGIC_AT = 128
+_HEAD = _MAGIC_AT + 4
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 _FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
@@ -119,21 +123,26 @@ def _begins_with(path: Path, magic: bytes) -> bool:
 
 
 def begins_like_export(path: Path) -> bool:
-    """True if a file may hold DICOM: by its first bytes as they are, or as a zip archive or gzip file."""
+    """True if a file may be a DICOM data set, as it is or gzip-compressed, or a zip archive with one."""
     try:
-        with path.open("rb") as file:
-            head = file.read(_MAGIC_AT + 4)
+        return any(looks_like_dicom(_head(file)) for file in _entries(path))
     except OSError:
         return False
-    if head.startswith(_ZIP):
+    except (MedsegError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError):
         return True
-    if head.startswith(_GZIP):
-        try:
-            with gzip.open(path) as stream:
-                head = stream.read(_MAGIC_AT + 4)
-        except (OSError, EOFError, zlib.error):
-            return False
-    return looks_like_dicom(head)
+
+
+def _head(file: DicomFile) -> bytes:
+    """The first bytes of a file or entry, decompressed."""
+    if file.entry:
+        with zipfile.ZipFile(file.path) as archive, archive.open(file.entry) as entry:
+            head = entry.read(_SNIFFED)
+    else:
+        with file.path.open("rb") as stream:
+            head = stream.read(_SNIFFED)
+        if head.startswith(_ZIP):
+            raise zipfile.BadZipFile
+    return zlib.decompressobj(wbits=31).decompress(head, _HEAD) if head.startswith(_GZIP) else head[:_HEAD]
 
 
 def looks_like_dicom(head: bytes) -> bool:

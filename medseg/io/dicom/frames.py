@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import Code, Finding, MedsegError
+from medseg.io.dicom import terms
 from medseg.io.dicom.files import DicomFile, looks_like_dicom
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ _TAGS = (
     "AcquisitionDateTime", "ContentTime", "TriggerTime", "DiffusionBValue", "DiffusionGradientOrientation",
     "InstanceNumber", "SeriesNumber", "SeriesDescription", "Manufacturer", "ComplexImageComponent",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "BurnedInAnnotation",
-    "DirectoryRecordSequence", "StackID",
+    "DirectoryRecordSequence", "StackID", "ConversionType",
 )  # fmt: skip
 _PHILIPS_SCALE = (0x2005, 0x100E)
 _PHILIPS_FRAME = (0x2005, 0x140F)
@@ -96,7 +97,11 @@ class FrameHeader:
 
 @dataclass(frozen=True)
 class FileHeader:
-    """One data set: its series, what it is, and the headers of its frames."""
+    """One data set: its series, what it is, and the headers of its frames.
+
+    ``modality`` and ``photometric`` may be shown; ``description`` and ``manufacturer`` may name a patient.
+    ``burned_in`` says why text may be burned into the pixels; it is empty where nothing points to it.
+    """
 
     file: DicomFile
     series_uid: str
@@ -110,7 +115,7 @@ class FileHeader:
     photometric: str
     samples: int
     image_type: tuple[str, ...]
-    burned_in: bool
+    burned_in: str
     padding: int | None
     mosaic: bool
     frames: tuple[FrameHeader, ...] = field(repr=False)
@@ -200,15 +205,21 @@ def _header(file: DicomFile, dataset: Dataset) -> FileHeader:
         series_uid=str(dataset.get("SeriesInstanceUID", "")),
         study_uid=str(dataset.get("StudyInstanceUID", "")),
         frame_of_reference=str(dataset.get("FrameOfReferenceUID", "")),
-        modality=str(dataset.get("Modality", "")),
+        modality=terms.shown(str(dataset.get("Modality") or ""), terms.MODALITIES, "unknown"),
         sop_class=str(dataset.get("SOPClassUID", "")),
         description=str(dataset.get("SeriesDescription", "")),
         manufacturer=str(dataset.get("Manufacturer", "")),
         series_number=None if number in (None, "") else int(number),
-        photometric=str(dataset.get("PhotometricInterpretation", "")),
+        photometric=terms.shown(str(dataset.get("PhotometricInterpretation") or ""), terms.PHOTOMETRIC),
         samples=int(dataset.get("SamplesPerPixel", 1) or 1),
         image_type=image_type,
-        burned_in=str(dataset.get("BurnedInAnnotation", "")).upper() == "YES",
+        burned_in=terms.burned_in(
+            str(dataset.get("BurnedInAnnotation", "")),
+            str(dataset.get("SOPClassUID", "")),
+            str(dataset.get("ConversionType") or ""),
+            str(dataset.get("Modality", "")),
+            image_type,
+        ),
         padding=_integer(dataset.get("PixelPaddingValue")),
         mosaic="MOSAIC" in image_type or "VFRAME" in image_type,
         frames=frames,

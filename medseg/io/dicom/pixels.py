@@ -28,8 +28,8 @@ def stored_frames(file: DicomFile, indices: list[int]) -> list[Array]:
                 dataset.file_meta.TransferSyntaxUID = _syntax_without_meta(dataset)
             inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
             frames = [pixel_array(dataset, index=index, raw=True) for index in indices]
-    except NotImplementedError as error:
-        raise _unsupported(file, error) from None
+    except NotImplementedError:
+        raise _unsupported(file, dataset) from None
     except (
         AttributeError,
         ValueError,
@@ -41,7 +41,7 @@ def stored_frames(file: DicomFile, indices: list[int]) -> list[Array]:
         MemoryError,
     ) as error:
         if "unable to decompress" in str(error).lower() and "missing dependencies" in str(error).lower():
-            raise _unsupported(file, error) from None
+            raise _unsupported(file, dataset) from None
         details = f"the pixels cannot be decoded ({type(error).__name__})"
         raise MedsegError(Code.DICOM_DAMAGED, file, details, "export it again") from None
     if inverted:
@@ -65,6 +65,9 @@ def _inverted(stored: Array, bits: int) -> Array:
     return ((1 << bits) - 1 - stored.astype(np.int64)).astype(stored.dtype)
 
 
-def _unsupported(file: DicomFile, error: Exception) -> MedsegError:
-    details = f"its transfer syntax cannot be decoded here ({str(error).splitlines()[0][:120]})"
+def _unsupported(file: DicomFile, dataset: Any) -> MedsegError:
+    uid = dataset.file_meta.get("TransferSyntaxUID", "")
+    # an unknown UID may hold anything
+    name = uid.name if getattr(uid, "is_transfer_syntax", False) else f"unknown, {len(uid)} characters"
+    details = f"its transfer syntax (0002,0010) cannot be decoded here ({name})"
     return MedsegError(Code.SYNTAX_UNSUPPORTED, file, details, "export it uncompressed")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ import numpy as np
 
 from medseg.errors import Code, Finding
 from medseg.grid import Grid
-from medseg.io.dicom import mosaic
+from medseg.io.dicom import mosaic, terms
 from medseg.io.dicom.duplicates import UniqueInstances, unique_instances
 from medseg.io.dicom.files import DicomFile, files_below
 from medseg.io.dicom.frames import Directory, FileHeader, FrameHeader, read_headers
 from medseg.io.dicom.geometry import SAME_POSITION_MM, Refusal, heights, is_square, stack
+from medseg.io.dicom.groups import differing, partition
 
 _SAME_COSINE = 1e-3
 """Orientations whose direction cosines differ by less belong together."""
@@ -144,7 +144,8 @@ def split_series(series: UniqueInstances) -> Iterator[SeriesVolume]:
         refusal = None
         if part.refusal is not None:
             where = str(part.frames[0].file.path if len(by_file) == 1 else part.frames[0].file.path.parent)
-            refusal = Finding(part.refusal.code, where, part.refusal.details, part.refusal.how_to_fix)
+            details = "; ".join(filter(None, (part.refusal.details, _burned_in(part, by_file))))
+            refusal = Finding(part.refusal.code, where, details, part.refusal.how_to_fix)
         label = part.label if several else ""
         yield SeriesVolume(
             header,
@@ -153,7 +154,7 @@ def split_series(series: UniqueInstances) -> Iterator[SeriesVolume]:
             part.frames,
             part.grid,
             refusal,
-            tuple(_notes(header, part, series.copies)),
+            tuple(_notes(part, by_file, series.copies)),
             _no_seg(part, by_file),
         )
 
@@ -189,13 +190,22 @@ class _Part:
     refusal: Refusal | None = None
 
 
-def _notes(header: FileHeader, part: _Part, copies: Mapping[str, int]) -> Iterator[Finding]:
+def _burned_in(part: _Part, by_file: Mapping[DicomFile, FileHeader]) -> str:
+    """A warning if text may be burned into the pixels of a part; empty where nothing points to it."""
+    reasons = (by_file[frame.file].burned_in for frame in part.frames)
+    reason = next(filter(None, reasons), "")
+    return f"text may be burned into the pixels ({reason})" if reason else ""
+
+
+def _notes(
+    part: _Part, by_file: Mapping[DicomFile, FileHeader], copies: Mapping[str, int]
+) -> Iterator[Finding]:
+    header = by_file[part.frames[0].file]
     where = str(header.file)
     if count := sum(copies.get(uid, 0) for uid in {frame.instance_uid for frame in part.frames}):
         details = f"{count} further file(s) hold instances of this volume"
         yield Finding(Code.DUPLICATE_INSTANCE, where, details, "none is needed")
-    if header.burned_in:
-        details = "text may be burned into the pixels (BurnedInAnnotation)"
+    if details := _burned_in(part, by_file):
         yield Finding(Code.BURNED_IN, where, details, "look at the image before it leaves the hospital")
     if header.padding is not None and part.grid is not None:
         details = f"pixels outside the image hold the padding value {header.padding}"
@@ -233,7 +243,7 @@ def _unusable(header: FileHeader) -> Refusal | None:
     if not header.photometric or not header.frames or min(header.frames[0].shape) < 1:
         return Refusal(Code.DICOM_DAMAGED, "a data set without an image", "export it again")
     if header.samples != 1 or header.photometric not in _MONOCHROME:
-        details = f"{header.samples} samples per pixel, {header.photometric}"
+        details = f"SamplesPerPixel {header.samples}, PhotometricInterpretation {header.photometric}"
         return Refusal(Code.NOT_SCALAR, details, "export the series in grey values")
     if any(f.position is None or f.orientation is None for f in header.frames):
         details = "no position or orientation in space (ImagePositionPatient, ImageOrientationPatient)"
@@ -276,10 +286,10 @@ def _same_slices(a: FrameHeader, b: FrameHeader) -> bool:
 
 def _by_contrast(frames: Sequence[FrameHeader]) -> Iterator[tuple[str, list[FrameHeader]]]:
     """Groups of one contrast, and those of one repetition among them; each with its label."""
-    groups = _partition(frames, [frame.contrast for frame in frames])
-    names = _differing([key for key, _ in groups])
+    groups = partition(frames, [frame.contrast for frame in frames])
+    names = differing([key for key, _ in groups])
     for key, group in groups:
-        label = ", ".join(f"{name} {_word(value)}" for name, value in key if name in names)
+        label = ", ".join(f"{name} {terms.word(value)}" for name, value in key if name in names)
         for repetition, repeated in _by_repetition(group):
             yield ", ".join(filter(None, (label, repetition))), repeated
 
@@ -296,13 +306,14 @@ def _by_repetition(frames: Sequence[FrameHeader]) -> Iterator[tuple[str, list[Fr
         yield "", list(frames)
         return
     for name, _ in frames[0].order:
-        groups = _partition(frames, [dict(frame.order).get(name) for frame in frames])
+        groups = partition(frames, [dict(frame.order).get(name) for frame in frames])
         if not 1 < len(groups) <= most:
             continue
         if max(max(_at_positions(group).values()) for _, group in groups) < most:
+            words = terms.words(value for value, _ in groups)
             for value, group in groups:
                 for label, repeated in _by_repetition(group):
-                    yield ", ".join(filter(None, (f"{name} {_word(value)}", label))), repeated
+                    yield ", ".join(filter(None, (f"{name} {words[value]}", label))), repeated
             return
     yield from _in_order(frames, most)
 
@@ -336,29 +347,6 @@ def _places(frames: Sequence[FrameHeader]) -> list[int]:
 
 def _at_positions(frames: Sequence[FrameHeader]) -> Counter[int]:
     return Counter(_places(frames))
-
-
-def _partition(frames: Sequence[FrameHeader], keys: Iterable[Any]) -> list[tuple[Any, list[FrameHeader]]]:
-    groups: dict[Any, list[FrameHeader]] = {}
-    for frame, key in zip(frames, keys, strict=True):
-        groups.setdefault(key, []).append(frame)
-    return list(groups.items())
-
-
-def _differing(keys: Sequence[tuple[tuple[str, Any], ...]]) -> set[str]:
-    """Names whose values differ among keys."""
-    return {
-        name
-        for one, other in pairwise(keys)
-        for (name, value), (_, different) in zip(one, other, strict=True)
-        if value != different
-    }
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return " ".join(map(_word, value)) if isinstance(value, tuple) else str(value)
 
 
 def _stacked(label: str, frames: Sequence[FrameHeader]) -> _Part:
