@@ -68,6 +68,9 @@ class Code(StrEnum):
     VOLUME_INCOMPLETE = "VOLUME_INCOMPLETE"
     MOSAIC = "MOSAIC"
     SEG_IMPOSSIBLE = "SEG_IMPOSSIBLE"
+    SEG_FRACTIONAL = "SEG_FRACTIONAL"
+    SEGMENTS_OVERLAP = "SEGMENTS_OVERLAP"
+    INPUT_CHANGED = "INPUT_CHANGED"
     VALUES_TOO_LARGE = "VALUES_TOO_LARGE"
     VALUE_RANGE_UNKNOWN = "VALUE_RANGE_UNKNOWN"
     MASK_BELOW_THRESHOLD = "MASK_BELOW_THRESHOLD"
@@ -164,6 +167,9 @@ MEANING: dict[Code, str] = {
     Code.GANTRY_TILT: "slices are shifted against each other along the stack",
     Code.VOLUME_INCOMPLETE: "a volume lacks slices that others of its series have",
     Code.SEG_IMPOSSIBLE: "a label map cannot be written as a DICOM segmentation of its series",
+    Code.SEG_FRACTIONAL: "a DICOM segmentation holds fractions instead of segments, which are no label map",
+    Code.SEGMENTS_OVERLAP: "segments of a DICOM segmentation overlap where classes exclude each other",
+    Code.INPUT_CHANGED: "a DICOM series or segmentation is not the one that ingest read",
     Code.MOSAIC: "a mosaic of slices that cannot be placed in space",
     Code.DUPLICATE_INSTANCE: "a DICOM instance lies there twice; it was used once",
     Code.DICOMDIR_INCOMPLETE: "files that a DICOMDIR names are not there",

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, cast
 
 from medseg.errors import Code, MedsegError
 from medseg.io import affine_checks, images, itk, nifti
-from medseg.io.dicom import decode
+from medseg.io.dicom import decode, references
 from medseg.io.dicom.series import SeriesVolume
 from medseg.volume import Volume
 
@@ -28,7 +28,7 @@ class Reader(Protocol):
 
 
 _OF_SCANS: tuple[Reader, ...] = (cast("Reader", nifti), cast("Reader", itk))
-READERS: tuple[Reader, ...] = (*_OF_SCANS, cast("Reader", images))
+READERS: tuple[Reader, ...] = (*_OF_SCANS, cast("Reader", images), cast("Reader", references))
 
 SUFFIXES = tuple(suffix for reader in _OF_SCANS for suffix in reader.SUFFIXES)
 """All suffixes a scan may have, longer ones before those they end in."""

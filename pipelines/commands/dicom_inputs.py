@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.console import Reporter
-from medseg.errors import Code, Finding, MedsegError
+from medseg.errors import Finding
 from medseg.ingest import privacy
+from medseg.io.dicom import require_packages
 from medseg.io.dicom.files import begins_like_export
 from medseg.io.dicom.series import Export, SeriesVolume, read_files
 
@@ -44,8 +44,6 @@ def find_series(
 
 def read(paths: Sequence[Path], say: Reporter) -> Export:
     """Read the headers of DICOM files with progress and sort their frames into volumes; EXTRA_MISSING."""
-    if absent := [name for name in ("pydicom", "highdicom") if importlib.util.find_spec(name) is None]:
-        details = f"DICOM files need {', '.join(absent)}"
-        raise MedsegError(Code.EXTRA_MISSING, "medseg", details, "pip install 'medseg[dicom]'")
+    require_packages()
     with say.progress("reading headers", len(paths)) as bar:
         return read_files(paths, bar.to)

@@ -16,8 +16,9 @@ from medseg.config.recipe import Recipe
 from medseg.config.sections import Preprocess
 from medseg.errors import Code, Finding, MedsegError, refusal, some
 from medseg.infer import results
-from medseg.ingest import checks, layouts, mask_files, quarantine, splits
+from medseg.ingest import checks, dicom_folder, layouts, mask_files, quarantine, splits
 from medseg.ingest import palettes as palette_checks
+from medseg.ingest.dicom_folder import DicomFolder
 from medseg.ingest.patterns import CaseFiles, FolderContents
 from medseg.ingest.splits import Splits
 from medseg.ingest.tree import files_under, sorted_tree
@@ -39,24 +40,18 @@ def run(job: Job) -> None:
     recipe, out = job.recipe, job.work.ingest
     root = data_folder(recipe)
     data = recipe.data
-    contents = layouts.find(
-        root,
-        data.layout,
-        data.channels,
-        data.label,
-        job.work.root,
-        data.table,
-        data.masks,
-        subject=data.subject,
-    )
+    export = _export(job, root) if data.layout == "dicom" else None
+    contents = _contents(job, root) if export is None else export.contents
     used = {
-        "data": data.model_dump(mode="json"),
+        "data": data.used(),
         "files": [[files.stamp(p) for p in _paths(c)] for c in contents.cases],
         "strays": [str(s) for s in contents.strays],
         "roles": contents.roles,
         "ignored": contents.ignored_below(root),
         "unread": [str(path) for path in contents.unread],
     }
+    if export is not None:
+        used["dicom"] = export.stamps
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
     with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:
@@ -81,12 +76,36 @@ def run(job: Job) -> None:
         _compare_names(job, contents)
 
 
+def _contents(job: Job, root: Path) -> FolderContents:
+    data = job.recipe.data
+    return layouts.find(
+        root,
+        data.layout,  # type: ignore[arg-type] - all but dicom
+        data.channels,
+        data.label,
+        job.work.root,
+        data.table,
+        data.masks,
+        subject=data.subject,
+    )
+
+
+def _export(job: Job, root: Path) -> DicomFolder:
+    """The cases of a DICOM export; index, key and references to their files go to `private/`."""
+    sources = dicom_folder.sources(root, job.work.root)
+    with job.say.progress("reading headers", len(sources)) as bar:
+        export = dicom_folder.find(sources, job.recipe.data.dicom_rules(), job.work.root, bar.to)
+    for remark in export.remarks:
+        job.say.line(f"  {remark}")
+    return export
+
+
 def _compare_names(job: Job, contents: FolderContents) -> None:
     """Warn of cases on different sides of a split that look like one subject's; refuse them if strict.
 
     A data set's own lists and a recipe that names the subjects are taken at their word.
     """
-    if job.recipe.data.subject is not None or contents.known_by == "list":
+    if job.recipe.data.subject is not None or contents.known_by == "list" or contents.layout == "dicom":
         return
     pairs = splits.names_on_both_sides(splits.read(job.work.ingest / "splits.csv"))
     if not pairs:
@@ -181,16 +200,20 @@ def _must_add_up(
 
     And each case and each stray has become one row.
     """
-    tree = sorted_tree(root, files_under(root, without), contents.unit)
-    known = contents.files()
-    paths = (root / path for path in (*tree.files, *tree.unread))
-    lost = sorted(path for path in paths if path not in known and path.parent not in known)
+    lost = [] if contents.layout == "dicom" else _lost_files(root, without, contents)
     inputs = sorted([c.name for c in contents.cases] + [s.case for s in contents.strays])
     rows = sorted(row["case"] for row in (*cases, *excluded))
     if lost or inputs != rows:
         details = f"{len(lost)} scans in no row{': ' if lost else ''}{some([str(p) for p in lost])}"
         details += f"; {len(inputs)} inputs, {len(cases)} usable + {len(excluded)} excluded"
         raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", details, "please report this with medseg.log")
+
+
+def _lost_files(root: Path, without: Path, contents: FolderContents) -> list[Path]:
+    tree = sorted_tree(root, files_under(root, without), contents.unit)
+    known = contents.files()
+    paths = (root / path for path in (*tree.files, *tree.unread))
+    return sorted(path for path in paths if path not in known and path.parent not in known)
 
 
 def _split(
@@ -246,7 +269,7 @@ def _dataset(
 ) -> dict[str, Any]:
     return {
         "name": recipe.name,
-        "root": str(root),
+        "root": "" if contents.layout == "dicom" else str(root),  # an export's path may name a patient
         "layout": contents.layout,
         "channels": list(json.loads(cases[0]["channels"])),
         "unit": contents.unit,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -151,41 +151,54 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
     Each frame's own position and orientation says where it lies. Raises GRID_MISMATCH for a frame that does
     not lie on a slice of the grid within 0.01 mm, and DICOM_DAMAGED for a file that is no readable SEG.
     """
+    masks: Array | None = None
+    for numbers, number, z, cut in frames_on(path, grid, path):
+        if masks is None:
+            masks = np.zeros((count or max(numbers), *grid.shape), bool)
+        masks[number - 1, :, :, z] |= cut
+    return np.zeros((count or 1, *grid.shape), bool) if masks is None else masks
+
+
+def frames_on(
+    source: Path | BinaryIO, grid: Grid, where: Path, tolerance_mm: float = SAME_PLACE_MM
+) -> Iterator[tuple[tuple[int, ...], int, int, Array]]:
+    """Yield a SEG's frames on ``grid``: all segments' numbers, the frame's, its slice z, its mask (X, Y) bool.
+
+    A frame of a LABELMAP is yielded once for each segment. Frames that were left out, being empty, are not
+    yielded. Raises as :func:`read` does, naming ``where``.
+    """
     import pydicom
-    from pydicom.errors import InvalidDicomError
     from pydicom.pixels.utils import pixel_array
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path)
+            dataset = pydicom.dcmread(source)
             frames = np.atleast_3d(pixel_array(dataset, raw=True))
             if int(dataset.NumberOfFrames) == 1:
                 frames = frames.reshape(1, int(dataset.Rows), int(dataset.Columns))
-        numbers = [int(item.SegmentNumber) for item in dataset.SegmentSequence]
+        numbers = tuple(int(item.SegmentNumber) for item in dataset.SegmentSequence)
         groups = list(dataset.PerFrameFunctionalGroupsSequence)
-    except (InvalidDicomError, AttributeError, ValueError, RuntimeError, KeyError, OSError) as error:
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        labelmap = dataset.SegmentationType == "LABELMAP"
+        for frame, own in zip(frames, groups, strict=True):
+            z, columns, rows = _place(own, shared, frame.shape, grid, where, tolerance_mm)
+            cut = np.zeros(grid.shape[:2], frame.dtype)
+            cut[np.ix_(columns, rows)] = frame.T
+            if labelmap:
+                yield from ((numbers, number, z, cut == number) for number in numbers if number > 0)
+            else:
+                identified = own.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
+                yield numbers, int(identified[0].ReferencedSegmentNumber), z, cut.astype(bool)
+    except MedsegError:
+        raise
+    except Exception as error:  # the parser meets any bytes, and raises what it likes for them
         details = f"no readable segmentation ({type(error).__name__})"
-        raise MedsegError(Code.DICOM_DAMAGED, path, details, "write it again") from None
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    masks = np.zeros((count or max(numbers), *grid.shape), bool)
-    labelmap = dataset.SegmentationType == "LABELMAP"
-    for frame, own in zip(frames, groups, strict=True):
-        z, columns, rows = _place(own, shared, frame.shape, grid, path)
-        cut = np.zeros(grid.shape[:2], frame.dtype)
-        cut[np.ix_(columns, rows)] = frame.T
-        if labelmap:
-            for number in numbers:
-                if 0 < number <= len(masks):
-                    masks[number - 1, :, :, z] |= cut == number
-        else:
-            number = int(own.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-            masks[number - 1, :, :, z] |= cut.astype(bool)
-    return masks
+        raise MedsegError(Code.DICOM_DAMAGED, where, details, "write it again") from None
 
 
 def _place(
-    own: Dataset, shared: Dataset, shape: tuple[int, ...], grid: Grid, path: Path
+    own: Dataset, shared: Dataset, shape: tuple[int, ...], grid: Grid, path: Path, tolerance_mm: float
 ) -> tuple[int, Array, Array]:
     """The slice of the grid on which a frame lies, and the grid's index of each of its columns and rows."""
 
@@ -216,7 +229,7 @@ def _place(
         and whole[0, 0] == whole[2, 0]
     )
     inside = bool((whole >= 0).all()) and bool((whole < np.array(grid.shape)).all())
-    if off > SAME_PLACE_MM or not flat or not inside:
+    if off > tolerance_mm or not flat or not inside:
         details = f"a frame of the segmentation lies {off:.3g} mm off the slices, or outside of them"
         raise MedsegError(Code.GRID_MISMATCH, path, details, "give the segmentation of this series")
     columns = np.linspace(whole[0, 0], whole[1, 0], shape[1]).astype(int)
