@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from medseg.classes import BACKGROUND, ClassList, ClassListError
+from medseg.classes import ClassList, ClassListError
 from medseg.config.base import (
     Above,
     Clash,
@@ -20,12 +20,10 @@ from medseg.config.base import (
     number_of,
     refusal,
 )
-from medseg.config.series import Selectors, Series, one_will_do
+from medseg.config.series import OneSeries, Selectors
 from medseg.errors import Code, MedsegError
 from medseg.ingest import imagesets, subjects
-from medseg.ingest.dicom_folder import DicomRules
 from medseg.ingest.imagesets import ImageSet
-from medseg.ingest.series_rules import SegmentRule, SeriesRule
 
 Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", "dicom", ImageSet]
 Colour = tuple[int, int, int]
@@ -97,7 +95,7 @@ class Data(Section):
     """File pattern of the label maps; with layout `dicom` a pattern of the SeriesDescription of the
     segmentations to use, all where it is left out. Typical: `"{case}/{case}_seg.nii.gz"`."""
 
-    series: dict[str, Series] = Field(default={})
+    series: dict[str, OneSeries] = Field(default={})
     """Channel name: rule that chooses its series, for layout `dicom`; left out, every series is a case.
     Typical: `{t1: "*t1*mprage*"}`."""
 
@@ -150,20 +148,6 @@ class Data(Section):
     splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
     """Splits of the cases: at random, by lists of case names, or `listed` for the roles that the data set or
     the table gives. Typical: random for a first run, lists for a result that others should reproduce."""
-
-    @field_validator("series", mode="before", json_schema_input_type=dict[str, str | Series])
-    @classmethod
-    def _a_description_alone_will_do(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: {"description": v} if isinstance(v, str) else v for k, v in value.items()}
-        return value
-
-    @field_validator(
-        "segments", mode="before", json_schema_input_type=dict[int, int | str | tuple[int | str, ...]]
-    )
-    @classmethod
-    def _one_segment_will_do(cls, value: Any) -> Any:
-        return {k: one_will_do(v) for k, v in value.items()} if isinstance(value, dict) else value
 
     @field_validator("classes", mode="before", json_schema_input_type=dict[int, str | ClassSpec])
     @classmethod
@@ -252,16 +236,3 @@ class Data(Section):
         if self.splits == "listed":
             return 1
         return self.splits.folds if isinstance(self.splits, RandomSplit) else len(self.splits)
-
-    def dicom_rules(self) -> DicomRules:
-        """Return the rules by which layout `dicom` finds series and segmentations."""
-        channels = {name: series.rule() for name, series in self.series.items()}
-        names = {value: spec.name for value, spec in self.classes.items()}
-        background = next((v for v, name in names.items() if name.casefold() == BACKGROUND), 0)
-        return DicomRules(
-            channels or {"image": SeriesRule()},
-            self.label,
-            SegmentRule({v: name for v, name in names.items() if v != background}, dict(self.segments)),
-            dict(self.masks),
-            background,
-        )

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from medseg.config.base import Count, Section
 from medseg.ingest.series_rules import SeriesRule
 
-Texts = tuple[str, ...]
-Selector = int | str
-Selectors = Annotated[tuple[Selector, ...], Field(min_length=1)]
+
+def _one_will_do(value: Any) -> Any:
+    return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+def _description_alone(value: Any) -> Any:
+    return {"description": value} if isinstance(value, str) else value
+
+
+Texts = Annotated[
+    tuple[str, ...], BeforeValidator(_one_will_do, json_schema_input_type=str | tuple[str, ...])
+]
+Selectors = Annotated[
+    tuple[int | str, ...],
+    Field(min_length=1),
+    BeforeValidator(_one_will_do, json_schema_input_type=int | str | tuple[int | str, ...]),
+]
+"""Segments, each by number, code or label; a single one need not be a list."""
 
 
 class Series(Section):
-    """A rule that chooses the DICOM series of a channel: everything that is given must fit. A text alone is
-    the pattern of the description. Patterns have `*` and `?`; upper and lower case are the same.
+    """A rule that chooses the DICOM series of a channel: everything that is given must fit.
+
+    A text alone is the pattern of the description. Patterns have `*` and `?`; case does not matter.
     """
 
     description: Texts = ()
     """Patterns of the SeriesDescription, one of which must fit. Typical: `"*t1*mprage*"`."""
 
     without: Texts = ()
-    """Patterns of the SeriesDescription that must not fit. Typical: left out, or `["*localizer*"]`."""
+    """Patterns of the SeriesDescription that must not fit. Typical: left out, or `"*localizer*"`."""
 
     protocol: str | None = None
     """Pattern of the ProtocolName. Typical: left out."""
@@ -43,16 +59,10 @@ class Series(Section):
     min_slices: Count = 1
     """Fewest slices. Typical: 20, which leaves localizers out."""
 
-    @field_validator("description", "without", "image_type", mode="before", json_schema_input_type=str | Texts)
-    @classmethod
-    def _one_text_will_do(cls, value: Any) -> Any:
-        return one_will_do(value)
-
     def rule(self) -> SeriesRule:
         """The rule as ingest applies it."""
         return SeriesRule(**dict(self))
 
 
-def one_will_do(value: Any) -> Any:
-    """A single text or number as a list of one (for validators)."""
-    return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
+OneSeries = Annotated[Series, BeforeValidator(_description_alone, json_schema_input_type=str | Series)]
+"""A rule; a text alone is the pattern of its description."""

@@ -20,6 +20,7 @@ class SeriesFacts:
 
     patient: tuple[str, str]
     study_uid: str
+    series_uid: str
     modality: str
     description: str
     protocol: str
@@ -64,7 +65,7 @@ class SeriesRule:
 
 @dataclass(frozen=True)
 class SegmentRule:
-    """The value in the label map of each segment: by ``selectors`` of a value, else by the classes' ``names``.
+    """The value of each segment in the label map: by the ``selectors`` of values, else by classes' ``names``.
 
     Names are compared with labels regardless of case and of underscores.
     """
@@ -79,6 +80,22 @@ class SegmentRule:
         return [v for v, name in self.names.items() if _words(name) == _words(segment.label)]
 
 
+@dataclass(frozen=True)
+class DicomRules:
+    """The part of a recipe that says what an export's series and segmentations are.
+
+    ``label`` is a pattern of a SEG's SeriesDescription, or of the path of a label map's file. Instead of
+    ``segments`` there may be ``masks``: mask name → segment. ``background`` is the value of voxels in no
+    segment.
+    """
+
+    channels: Mapping[str, SeriesRule]
+    label: str | None = None
+    segments: SegmentRule = field(default_factory=SegmentRule)
+    masks: Mapping[str, Selector] = field(default_factory=dict)
+    background: int = 0
+
+
 def selects(selector: Selector, segment: Segment) -> bool:
     """Tell whether a selector means this segment."""
     if isinstance(selector, int):
@@ -90,6 +107,11 @@ def like(text: str, pattern: str) -> bool:
     """Tell whether a text is a pattern's, with ``*`` and ``?``, regardless of case and outer spaces."""
     one, other = text.strip().casefold(), pattern.strip().casefold()
     return one == other or fnmatchcase(one, other)
+
+
+def escaped(text: str) -> str:
+    """Write a text so that a pattern takes it as it is."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
 
 
 def read_facts(volume: SeriesVolume) -> SeriesFacts:
@@ -114,6 +136,7 @@ def read_facts(volume: SeriesVolume) -> SeriesFacts:
     return SeriesFacts(
         patient=(" ".join(texts("PatientID")), " ".join(texts("IssuerOfPatientID"))),
         study_uid=header.study_uid,
+        series_uid=header.series_uid,
         modality=header.modality,
         description=" ".join(texts("SeriesDescription")),
         protocol=" ".join(texts("ProtocolName")),

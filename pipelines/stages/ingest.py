@@ -12,6 +12,7 @@ from typing import Any
 from medseg import files
 from medseg.classes import ClassList
 from medseg.config.data import RandomSplit
+from medseg.config.dicom import rules_of
 from medseg.config.recipe import Recipe
 from medseg.config.sections import Preprocess
 from medseg.errors import Code, Finding, MedsegError, refusal, some
@@ -42,7 +43,7 @@ def run(job: Job) -> None:
     data = recipe.data
     export = _export(job, root) if data.layout == "dicom" else None
     contents = _contents(job, root) if export is None else export.contents
-    used = {
+    used: dict[str, Any] = {
         "data": data.used(),
         "files": [[files.stamp(p) for p in _paths(c)] for c in contents.cases],
         "strays": [str(s) for s in contents.strays],
@@ -64,8 +65,9 @@ def run(job: Job) -> None:
             if not cases:
                 codes = {row["code"] for row in excluded}
                 details = ", ".join(sorted(codes)) or "no file matched the layout or patterns"
-                how_to_fix = "see ingest/quarantine.csv, data.layout and data.channels"
-                raise MedsegError(Code.NOTHING_USABLE, root, details, how_to_fix)
+                key, where = ("channels", str(root)) if export is None else ("series", "data.path")
+                how_to_fix = f"see ingest/quarantine.csv, data.layout and data.{key}"
+                raise MedsegError(Code.NOTHING_USABLE, where, details, how_to_fix)
             all_splits = _split(recipe, contents, usable, excluded)
             _check_result_names(job, all_splits, contents.unit)
             splits.write(out / "splits.csv", all_splits.rows)
@@ -80,7 +82,7 @@ def _contents(job: Job, root: Path) -> FolderContents:
     data = job.recipe.data
     return layouts.find(
         root,
-        data.layout,  # type: ignore[arg-type] - all but dicom
+        data.layout,
         data.channels,
         data.label,
         job.work.root,
@@ -94,7 +96,7 @@ def _export(job: Job, root: Path) -> DicomFolder:
     """The cases of a DICOM export; index, key and references to their files go to `private/`."""
     sources = dicom_folder.sources(root, job.work.root)
     with job.say.progress("reading headers", len(sources)) as bar:
-        export = dicom_folder.find(sources, job.recipe.data.dicom_rules(), job.work.root, bar.to)
+        export = dicom_folder.find(root, sources, rules_of(job.recipe.data), job.work.root, bar.to)
     for remark in export.remarks:
         job.say.line(f"  {remark}")
     return export
@@ -123,7 +125,8 @@ def data_folder(recipe: Recipe) -> Path:
     path = recipe.data.path
     if path is None or not path.is_dir():
         what = "no data folder is named" if path is None else "no such folder"
-        raise MedsegError(Code.PATH_MISSING, path or "data.path", what, "name it with --data FOLDER")
+        where = "data.path" if path is None or recipe.data.layout == "dicom" else path
+        raise MedsegError(Code.PATH_MISSING, where, what, "name it with --data FOLDER")
     return path
 
 

@@ -41,7 +41,7 @@ def as_dicom(nifti: Path, export: Path, **tags: Any) -> list[str]:
 
 
 def add_series(folder: Path, image: Any, *, series: str, **tags: Any) -> None:
-    """Write a NIfTI image of whole values from -1000 as a series: stored values have an intercept of -1000."""
+    """Write a NIfTI image of whole values from -1000 as a series, with an intercept of -1000."""
     stored = (np.asarray(image.dataobj).astype(np.int32) + 1000).astype(np.uint16)
     more = {"RescaleSlope": "1", "RescaleIntercept": "-1000", **tags}
     write_series(folder, stored, image.affine, series=series, **more)

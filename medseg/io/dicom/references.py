@@ -9,7 +9,7 @@ copied nowhere, or INPUT_CHANGED where they are not what ingest read.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from medseg import files
 from medseg.errors import Code, Finding, MedsegError
-from medseg.io import affine_checks
+from medseg.io import affine_checks, itk, nifti
 from medseg.io.dicom import decode, segments
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.segments import SegPart
@@ -43,28 +43,39 @@ def write(
     The file has mode 0600, as it tells where the files are, and is left alone where it is there already.
     """
     sources = [*volume.files, *(part.file for part in parts)]
-    stamps = [list(files.stamp(source.path)) for source in sources]
     content: dict[str, Any] = {
-        "files": [[str(source.path.absolute()), source.entry] for source in volume.files],
-        "instances": [list(instance) for instance in volume.instances],
-        "stamps": stamps,
+        "files": [_place(source) for source in volume.files],
+        "instances": volume.instances,
+        "stamps": [files.stamp(source.path) for source in sources],
     }
     if background is not None:
         content["background"] = background
         content["segmentations"] = [
-            {
-                "file": [str(part.file.path.absolute()), part.file.entry],
-                "values": sorted(part.values.items()),
-            }
-            for part in parts
+            {"file": _place(part.file), "values": sorted(part.values.items())} for part in parts
         ]
+    _write(path, content, lambda: _content_hash(volume, parts))
+
+
+def write_file(path: Path, label: Path) -> None:
+    """Write a reference to a label map's own file, whose name may tell an identity, as :func:`write` does."""
+    content = {"label": str(label.absolute()), "stamps": [files.stamp(label)]}
+    _write(path, content, lambda: files.sha256(label))
+
+
+def _write(path: Path, content: dict[str, Any], content_hash: Callable[[], str]) -> None:
     content = json.loads(json.dumps(content))
-    if _without_hash(path) != content:
-        content["sha256"] = _content_hash(volume, parts)
-        with files.written_aside(path) as part:
-            part.chmod(0o600)
-            part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        path.chmod(0o600)
+    if _without_hash(path) == content:
+        return
+    content["sha256"] = content_hash()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    with files.written_aside(path) as part:
+        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    path.chmod(0o600)
+
+
+def _place(file: DicomFile) -> list[str]:
+    return [str(file.path.absolute()), file.entry]
 
 
 def read(
@@ -80,6 +91,8 @@ def read(
     """
     try:
         content = files.read_json(path)
+        if "label" in content:
+            return _label_file(content, path, max_voxels)
         volume = _volume(content, path)
         if "background" not in content:
             return _renamed(decode.read_volume(volume, max_voxels=max_voxels), path)
@@ -112,6 +125,14 @@ def _volume(content: dict[str, Any], path: Path) -> SeriesVolume:
     if _content_hash(volume, _parts(content)) != content["sha256"]:
         raise _changed(path, "the content of its files is not the same")
     return volume
+
+
+def _label_file(content: dict[str, Any], path: Path, max_voxels: int) -> Volume:
+    label = Path(content["label"])
+    if files.sha256(label) != content["sha256"]:
+        raise _changed(path, "the content of the label map's file is not the same")
+    reader = nifti if nifti.can_read(label) else itk
+    return _renamed(reader.read(label, max_voxels=max_voxels), path)
 
 
 def _parts(content: dict[str, Any]) -> list[SegPart]:

@@ -162,7 +162,7 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
 def frames_on(
     source: Path | BinaryIO, grid: Grid, where: Path, tolerance_mm: float = SAME_PLACE_MM
 ) -> Iterator[tuple[tuple[int, ...], int, int, Array]]:
-    """Yield a SEG's frames on ``grid``: all segments' numbers, the frame's, its slice z, its mask (X, Y) bool.
+    """Yield a SEG's frames on ``grid``: all segments' numbers, the frame's, its slice z, a mask (X, Y).
 
     A frame of a LABELMAP is yielded once for each segment. Frames that were left out, being empty, are not
     yielded. Raises as :func:`read` does, naming ``where``.

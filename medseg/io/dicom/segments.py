@@ -1,4 +1,4 @@
-"""DICOM SEG objects as label maps: what they refer to, which segments they hold, and their voxels on a grid."""
+"""DICOM SEG objects as label maps: what they refer to, which segments they hold, their voxels on a grid."""
 
 from __future__ import annotations
 
