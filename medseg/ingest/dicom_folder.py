@@ -74,7 +74,7 @@ def find(
             f = error.finding
             ledger.refuse(list(case.volumes.values()), Finding(f.code, case.name, f.details, f.how_to_fix))
     if left := len(set(others) - used) + sum(bool(file.entry) for file in export.others):
-        ledger.counts["other files are neither DICOM nor label maps"] = left
+        ledger.counts["other files, neither DICOM nor label maps"] = left
     ledger.must_add_up(export)
     _remove_old_references(out, cases)
     privacy.write_index(out, ledger.index)
@@ -92,7 +92,7 @@ def _cases(export: Export, rules: DicomRules, ledger: Ledger) -> Iterator[Series
         channels = [name for name, rule in rules.channels.items() if rule.matches(facts[volume], slices)]
         if not channels:
             ledger.volumes += 1
-            ledger.counts[f"{volume.header.modality or 'other'} series are chosen by no rule"] += 1
+            ledger.counts[f"{volume.header.modality or 'other'} series that no rule chooses"] += 1
         elif len(channels) > 1:
             details = f"the series is chosen as {' and as '.join(channels)}"
             how_to_fix = "make the rules of data.series narrower"
@@ -109,7 +109,7 @@ def _cases(export: Export, rules: DicomRules, ledger: Ledger) -> Iterator[Series
         volumes = {channel: by_channel[channel][0] for channel in rules.channels}
         first = facts[next(iter(volumes.values()))]
         if not first.patient[0]:
-            ledger.counts["cases have no PatientID: each study counts as a subject of its own"] += 1
+            ledger.counts["cases without PatientID, for which each study is a subject of its own"] += 1
         yield SeriesCase(name, _subject(first, ledger.names), first, volumes)
 
 

@@ -38,13 +38,13 @@ def segmentations(
     for file, finding in export.findings:
         header = segments.read_header(file) if finding.code == Code.NOT_A_SCAN else finding
         if header is None:
-            ledger.count_object("DICOM objects are neither scans nor segmentations")
+            ledger.count_object("DICOM objects that are neither scans nor segmentations")
         elif isinstance(header, Finding) and header.is_note:
-            ledger.count_object(f"DICOM objects are noted as {header.code}")
+            ledger.count_object(f"DICOM objects with the note {header.code}")
         elif isinstance(header, Finding):
             ledger.refuse_object(file, header)
         elif of_files(rules.label) or (pattern is not None and not like(header.description, pattern)):
-            ledger.count_object("segmentations are not named by data.label")
+            ledger.count_object("segmentations that data.label does not name")
         elif names := [case.name for case in cases if any(_refers(header, v) for v in case.volumes.values())]:
             ledger.objects += 1
             for name in names:

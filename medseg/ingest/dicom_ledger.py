@@ -50,9 +50,9 @@ class Ledger:
         self.strays.append(Stray(finding.code, name, finding.details, finding.how_to_fix, name))
         self.objects += 1
 
-    def count_object(self, sentence: str) -> None:
-        """Count an object in a sentence."""
-        self.counts[sentence] += 1
+    def count_object(self, kind: str) -> None:
+        """Count an object among those of its kind."""
+        self.counts[kind] += 1
         self.objects += 1
 
     def take(self, case: str, volumes: Sequence[SeriesVolume]) -> None:
@@ -62,7 +62,7 @@ class Ledger:
 
     def remarks(self) -> tuple[str, ...]:
         """Sentences about all that is in no case and no stray."""
-        return tuple(f"{count} {sentence}" for sentence, count in self.counts.items())
+        return tuple(f"{sentence}: {count}" for sentence, count in self.counts.items())
 
     def must_add_up(self, export: Export) -> None:
         """Raise DOES_NOT_ADD_UP unless each volume and each object went somewhere, and once."""

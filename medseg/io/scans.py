@@ -45,7 +45,10 @@ _AS_PNG = "save it as PNG, for example with ImageMagick: magick {name} {stem}.pn
 _FIRST_FRAME = "save the frame to segment as PNG, for example with ImageMagick: magick '{name}[0]' {stem}.png"
 _AS_NIFTI = "convert it to NIfTI, for example with FreeSurfer: mri_convert {name} {stem}.nii.gz"
 _UNPACK = "unpack it and name the folder again"
-_FROM_DICOM = "convert the DICOM series to NIfTI, for example: dcm2niix -z y -o nifti FOLDER"
+_FROM_DICOM = (
+    "write data.layout: dicom in the recipe, or convert the DICOM series to NIfTI,"
+    " for example: medseg convert FOLDER nifti"
+)
 _FROM_ANALYZE = (
     "convert the .hdr/.img pair to NIfTI and check left and right, which Analyze does not store,"
     " for example with FSL: fslchfiletype NIFTI_GZ {stem}"

@@ -37,8 +37,8 @@ def run(data: Path, out: Path, *, force: bool) -> Guess:
         raise MedsegError(Code.PATH_MISSING, data, "no such folder", "name the folder of scans")
     if out.exists() and not force:
         raise MedsegError(Code.USAGE, out, "the file exists", "choose another --out, or --force")
-    if init_dicom.is_export(data):
-        guess = init_dicom.guess(data)
+    if export := init_dicom.read(data):
+        guess = init_dicom.guess(data, export)
         files.write_text(out, recipe_text(out, data, guess))
         return guess
     guess = layouts.guess(data)

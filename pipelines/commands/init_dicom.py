@@ -13,32 +13,42 @@ from medseg.io import scans
 from medseg.io.dicom import require_packages, segments
 from medseg.io.dicom.files import begins_like_export, files_below
 from medseg.io.dicom.segments import SegHeader
-from medseg.io.dicom.series import volumes_of
+from medseg.io.dicom.series import Export, volumes_of
 
 
-def is_export(data: Path) -> bool:
-    """True for a folder with DICOM files and no file of another kind that is read."""
-    names = files_under(data)
-    if any(scans.detect_kind(Path(name)) for name in names):
-        return False
-    return any(begins_like_export(data / name) for name in names)
+def read(data: Path) -> Export | None:
+    """The DICOM series below a folder that a recipe would be about; None if it is about other files.
+
+    Where there are scans or images of other formats, too, those count, unless there are segmentations.
+    """
+    names = [name for name in files_under(data) if not scans.detect_kind(Path(name))]
+    if not any(begins_like_export(data / name) for name in names):
+        return None
+    require_packages()
+    export = volumes_of(list(files_below(data)))
+    return (
+        export if export.volumes and (segmentations(export) or len(names) == len(files_under(data))) else None
+    )
 
 
-def guess(data: Path) -> Guess:
+def segmentations(export: Export) -> list[SegHeader]:
+    """The SEG objects of an export."""
+    objects = (segments.read_header(file) for file, f in export.findings if f.code == Code.NOT_A_SCAN)
+    return [header for header in objects if isinstance(header, SegHeader)]
+
+
+def guess(data: Path, export: Export) -> Guess:
     """One channel: the description that most of the series with a segmentation have, else most series.
 
     Classes are named as the segments are labelled. Raises NOTHING_USABLE where no series is a volume.
     """
-    require_packages()
-    export = volumes_of(list(files_below(data)))
     usable = [volume for volume in export.volumes if volume.refusal is None]
     if not usable:
         codes = Counter(str(volume.refusal.code) for volume in export.volumes if volume.refusal)
         details = f"no DICOM series is a volume: {', '.join(f'{n} {code}' for code, n in codes.items())}"
         how_to_fix = "`medseg check` names the reason for each series"
-        raise MedsegError(Code.NOTHING_USABLE, data, details if codes else "no DICOM series", how_to_fix)
-    objects = (segments.read_header(file) for file, f in export.findings if f.code == Code.NOT_A_SCAN)
-    segs = [header for header in objects if isinstance(header, SegHeader)]
+        raise MedsegError(Code.NOTHING_USABLE, data, details, how_to_fix)
+    segs = segmentations(export)
     referred = {uid for seg in segs for uid in seg.series_uids}
     facts = [read_facts(volume) for volume in usable]
     labelled = [one for one in facts if one.series_uid in referred]

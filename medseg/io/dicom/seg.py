@@ -149,7 +149,8 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
     """Read a SEG's segments onto ``grid``: masks (K, X, Y, Z) bool, K segments or ``count``.
 
     Each frame's own position and orientation says where it lies. Raises GRID_MISMATCH for a frame that does
-    not lie on a slice of the grid within 0.01 mm, and DICOM_DAMAGED for a file that is no readable SEG.
+    not lie on a slice of the grid within 0.01 mm, DICOM_DAMAGED for a file that is no readable SEG, and
+    SYNTAX_UNSUPPORTED.
     """
     masks: Array | None = None
     for numbers, number, z, cut in frames_on(path, grid, path):
@@ -192,6 +193,9 @@ def frames_on(
                 yield numbers, int(identified[0].ReferencedSegmentNumber), z, cut.astype(bool)
     except MedsegError:
         raise
+    except RuntimeError as error:  # of the decoders: NotImplementedError, or all of them failed
+        details = f"its pixels cannot be decoded here ({type(error).__name__})"
+        raise MedsegError(Code.SYNTAX_UNSUPPORTED, where, details, "save it uncompressed") from None
     except Exception as error:  # the parser meets any bytes, and raises what it likes for them
         details = f"no readable segmentation ({type(error).__name__})"
         raise MedsegError(Code.DICOM_DAMAGED, where, details, "write it again") from None

@@ -38,7 +38,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class SegHeader:
-    """A SEG object: the series, instances and frame of reference that it refers to, and its segments."""
+    """A SEG object: the series, instances and frame of reference that it refers to, and its segments.
+
+    The background that a LABELMAP describes as segment 0 is none of them.
+    """
 
     file: DicomFile
     study_uid: str
@@ -94,7 +97,7 @@ def _header(file: DicomFile, dataset: Dataset) -> SegHeader:
         kind=str(dataset.get("SegmentationType", "")),
         series_uids=frozenset(str(series.SeriesInstanceUID) for series in referenced),
         instance_uids=frozenset(str(item.get("ReferencedSOPInstanceUID", "")) for item in instances),
-        segments=tuple(_segment(item) for item in dataset.SegmentSequence),
+        segments=tuple(segment for item in dataset.SegmentSequence if (segment := _segment(item)).number > 0),
     )
 
 
