@@ -26,9 +26,8 @@ def read(data: Path) -> Export | None:
         return None
     require_packages()
     export = volumes_of(list(files_below(data)))
-    return (
-        export if export.volumes and (segmentations(export) or len(names) == len(files_under(data))) else None
-    )
+    alone = len(names) == len(files_under(data)) and (export.volumes or export.findings)
+    return export if alone or (export.volumes and segmentations(export)) else None
 
 
 def segmentations(export: Export) -> list[SegHeader]:
@@ -45,7 +44,10 @@ def guess(data: Path, export: Export) -> Guess:
     usable = [volume for volume in export.volumes if volume.refusal is None]
     if not usable:
         codes = Counter(str(volume.refusal.code) for volume in export.volumes if volume.refusal)
-        details = f"no DICOM series is a volume: {', '.join(f'{n} {code}' for code, n in codes.items())}"
+        refused = ", ".join(f"{count} {code}" for code, count in codes.items())
+        details = (
+            f"no DICOM series is a volume: {refused}" if codes else "DICOM files, but no series of images"
+        )
         how_to_fix = "`medseg check` names the reason for each series"
         raise MedsegError(Code.NOTHING_USABLE, data, details, how_to_fix)
     segs = segmentations(export)
