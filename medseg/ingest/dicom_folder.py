@@ -86,8 +86,13 @@ def find(
 def _cases(export: Export, rules: DicomRules, ledger: Ledger) -> Iterator[SeriesCase]:
     """Volumes that a rule chooses, grouped; those that are refused or doubtful become strays."""
     chosen: dict[str, dict[str, list[SeriesVolume]]] = defaultdict(lambda: defaultdict(list))
-    facts: dict[SeriesVolume, SeriesFacts] = {volume: read_facts(volume) for volume in export.volumes}
+    facts: dict[SeriesVolume, SeriesFacts] = {}
     for volume in export.volumes:
+        try:
+            facts[volume] = read_facts(volume)
+        except MedsegError as error:
+            ledger.refuse_volume(volume, error.finding)
+            continue
         slices = len(volume.frames)
         channels = [name for name, rule in rules.channels.items() if rule.matches(facts[volume], slices)]
         if not channels:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from medseg.errors import Code, MedsegError
 from medseg.io.dicom.segments import Segment
 from medseg.io.dicom.series import SeriesVolume
 
@@ -115,7 +116,15 @@ def escaped(text: str) -> str:
 
 
 def read_facts(volume: SeriesVolume) -> SeriesFacts:
-    """Read from the volume's first file what rules look at."""
+    """Read from the volume's first file what rules look at. Raises DICOM_DAMAGED."""
+    try:
+        return _facts(volume)
+    except Exception as error:  # the parser meets any bytes, and raises what it likes for them
+        details = f"the header cannot be read ({type(error).__name__})"
+        raise MedsegError(Code.DICOM_DAMAGED, volume, details, "export it again") from None
+
+
+def _facts(volume: SeriesVolume) -> SeriesFacts:
     import pydicom
 
     tags = [

@@ -143,7 +143,10 @@ def _parts(content: dict[str, Any]) -> list[SegPart]:
 
 
 def _content_hash(volume: SeriesVolume, parts: Sequence[SegPart]) -> str:
-    content = sha256(volume.content_sha256().encode())
+    """The hash of a volume's files; of a label map those of its SEGs and the grid, not the image's pixels."""
+    if not parts:
+        return volume.content_sha256()
+    content = sha256(b"" if volume.grid is None else volume.grid.affine.tobytes())
     for part in parts:
         with part.file.open() as stream:
             content.update(sha256(stream.read()).digest())
