@@ -74,6 +74,9 @@ class Code(StrEnum):
     MOSAIC = "MOSAIC"
     SEG_IMPOSSIBLE = "SEG_IMPOSSIBLE"
     SEG_FAILED = "SEG_FAILED"
+    SEG_FRACTIONAL = "SEG_FRACTIONAL"
+    SEGMENTS_OVERLAP = "SEGMENTS_OVERLAP"
+    INPUT_CHANGED = "INPUT_CHANGED"
     VALUES_TOO_LARGE = "VALUES_TOO_LARGE"
     VALUE_RANGE_UNKNOWN = "VALUE_RANGE_UNKNOWN"
     MASK_BELOW_THRESHOLD = "MASK_BELOW_THRESHOLD"
@@ -183,6 +186,9 @@ MEANING: dict[Code, str] = {
     Code.VOLUME_INCOMPLETE: "a volume lacks slices that others of its series have",
     Code.SEG_IMPOSSIBLE: "a label map cannot be written as a DICOM segmentation of its series",
     Code.SEG_FAILED: "a DICOM result could not be written, or read back as it was; the label map is kept",
+    Code.SEG_FRACTIONAL: "a DICOM segmentation holds fractions instead of segments, which are no label map",
+    Code.SEGMENTS_OVERLAP: "segments of a DICOM segmentation overlap where classes exclude each other",
+    Code.INPUT_CHANGED: "a DICOM series or segmentation is not the one that ingest read",
     Code.MOSAIC: "a mosaic of slices that cannot be placed in space",
     Code.DUPLICATE_INSTANCE: "a DICOM instance lies there twice; it was used once",
     Code.DICOMDIR_INCOMPLETE: "files that a DICOMDIR names are not there",

@@ -15,7 +15,7 @@ from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError
-from pipelines import scoring, tracking
+from pipelines import saved_recipe, scoring, tracking
 from pipelines.fold import earlier, initial_weights, network
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.job import STAGES, Job, forget, needs_earlier
@@ -47,11 +47,15 @@ class Request:
         """`--work`, or `./work/<recipe>`."""
         return self.work or Path("work") / load.locate(self.recipe).stem
 
-    def command(self, recipe: str, work: Work) -> str:
-        """The command line that makes the work folder from a recipe, to be typed in a shell."""
+    def command(self, recipe: str, work: Work, *, with_data: bool) -> str:
+        """The command line that makes the work folder from a recipe, to be typed in a shell.
+
+        Without its data it goes on with those of the work folder.
+        """
+        settings = [s for s in self.settings if with_data or not s.startswith("data.path")]
         words = ["medseg", "run", recipe, "--work", str(work.root)]
-        words += ["--data", str(self.data)] if self.data else []
-        words += [word for setting in self.settings for word in ("--set", setting)]
+        words += ["--data", str(self.data)] if self.data and with_data else []
+        words += [word for setting in settings for word in ("--set", setting)]
         words += ["--strict"] if self.strict else []
         return shlex.join([*words, "--fold", self.fold] if self.fold else words)
 
@@ -72,7 +76,7 @@ def run(
     work, anew = Work(request.work_folder()), _stages_from(start)
     named = load.load(request.recipe, request.settings, request.data)
     if named.data.path is None and work.recipe.is_file():
-        named = _with_data_of(load.load(str(work.recipe)), named)
+        named = _with_data_of(saved_recipe.read(work), named)
     kept = _kept(request, named, work, only)
     recipe, source = (named, request.recipe) if kept is None else (kept, str(work.recipe))
     folds = chosen_folds(recipe, request.fold)
@@ -93,9 +97,9 @@ def run(
             )
         for stage in anew:
             forget(stage, work, folds, say)
-        load.save(recipe, work.recipe)
+        saved_recipe.save(recipe, work)
         run = stack.enter_context(tracking.tracked(recipe, work, say))
-        command = request.command(source, work)
+        command = request.command(source, work, with_data=recipe.data.layout != "dicom")
         job = Job(recipe, work, say, run, folds, command, request.strict, overwrite)
         stages = STAGES if only is None else (only,)
         for stage in stages:
@@ -115,7 +119,7 @@ def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Reci
     """
     if only in (None, "ingest") or not work.recipe.is_file():
         return None
-    kept = load.load(str(work.recipe), request.settings, request.data)
+    kept = saved_recipe.read(work, request.settings, request.data)
     return kept if kept.name == named.name else None
 
 

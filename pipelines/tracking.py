@@ -111,7 +111,7 @@ def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
 def _start(tracker: Tracker, recipe: Recipe, work: Work, say: Reporter) -> Run:
     """Start the run of this training, or go on with it, and note it in the work folder."""
     tree = recipe.model_dump(mode="json")
-    tree["network"] = recipe.network.used()
+    tree["network"], tree["data"] = recipe.network.used(), recipe.data.used()
     key = files.sha256_of_value([recipe.tracking.uri, _training(tree)])
     known = files.read_json(work.tracking) if work.tracking.is_file() else {}
     run_id = known.get("run_id") if known.get("key") == key else None

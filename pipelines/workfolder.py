@@ -35,6 +35,8 @@ class Work:
     """The recipe as resolved."""
     log = _Below("medseg.log")
     """The log file, with tracebacks."""
+    data_path = _Below("private/data_path")
+    """The folder of a DICOM export."""
     ingest = _Below("ingest")
     """cases.csv, quarantine.csv, dataset.json, splits.csv."""
     prepared = _Below("prepared")

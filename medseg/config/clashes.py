@@ -18,6 +18,7 @@ _MASK_KEYS = ("data.classes", "data.regions", "data.masks")
 
 def clashes(recipe: Sections) -> Iterator[Clash]:
     """All clashes of a recipe: in its losses and training, in its predictions, for images, masks, planes."""
+    yield from _dicom(recipe.data)
     yield from _training(recipe)
     yield from _prediction(recipe)
     yield from _images(recipe)
@@ -27,6 +28,35 @@ def clashes(recipe: Sections) -> Iterator[Clash]:
         yield from _exclusive_classes(recipe.loss, recipe.predict)
     yield from _planes(recipe)
     yield from _flips(recipe)
+
+
+def _dicom(data: Data) -> Iterator[Clash]:
+    """Keys of files in a recipe for DICOM series, and the reverse."""
+    if data.layout != "dicom":
+        for key in ("series", "segments"):
+            if getattr(data, key):
+                details = f"layout {data.layout} knows no DICOM"
+                yield Clash((f"data.{key}", "data.layout"), details, "set data.layout to dicom")
+        return
+    instead = {
+        "channels": "name the channels in data.series",
+        "subject": "leave it out: subjects are read from the PatientID",
+        "table": "leave it out",
+    }
+    for key, how_to_fix in instead.items():
+        if getattr(data, key):
+            yield Clash((f"data.{key}", "data.layout"), "layout dicom has no files to name", how_to_fix)
+    if data.label_form != "values":
+        yield Clash(("data.label_form", "data.layout"), "segments have no values in files", "leave it out")
+    if not data.background:
+        details = "voxels in no segment are background"
+        yield Clash(("data.background", "data.layout"), details, "leave it out")
+    if data.splits == "listed":
+        yield Clash(("data.splits", "data.layout"), "an export lists no roles", "write splits, or draw them")
+    known = {*data.classes, *data.void, *data.merge}
+    if unknown := [str(value) for value in data.segments if value not in known]:
+        details = f"no class has the value {', '.join(unknown)}"
+        yield Clash(("data.segments", "data.classes"), details, "name a value of data.classes or data.void")
 
 
 def _training(recipe: Sections) -> Iterator[Clash]:
@@ -128,7 +158,7 @@ def _masks(recipe: Sections) -> Iterator[Clash]:
 
 
 def _mask_files(data: Data) -> Iterator[Clash]:
-    for other in ("regions", "label", "classes"):
+    for other in ("regions", "segments", "classes", *(() if data.layout == "dicom" else ("label",))):
         if getattr(data, other):
             details = (
                 f"there is data.{other} too, and each mask has a file of its own, 1 inside and 0 outside"
@@ -137,9 +167,9 @@ def _mask_files(data: Data) -> Iterator[Clash]:
     if data.label_form == "colours":
         details = "label_form is colours, and the file of a mask holds 1 inside and 0 outside"
         yield Clash(("data.masks", "data.label_form"), details, "use values, or {above: x}")
-    if not data.channels:
+    if not data.channels and data.layout != "dicom":
         yield Clash(("data.masks", "data.channels"), "no channels", "write the channels' patterns, too")
-    if data.layout not in ("auto", "patterns"):
+    if data.layout not in ("auto", "patterns", "dicom"):
         details = f"layout {data.layout} knows no masks"
         yield Clash(("data.masks", "data.layout"), details, "set data.layout to patterns")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -21,11 +21,12 @@ from medseg.config.base import (
     refusal,
 )
 from medseg.config.codes import ClassCodes
+from medseg.config.series import OneSeries, Selectors
 from medseg.errors import Code, MedsegError
 from medseg.ingest import imagesets, subjects
 from medseg.ingest.imagesets import ImageSet
 
-Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", ImageSet]
+Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", "dicom", ImageSet]
 Colour = tuple[int, int, int]
 
 
@@ -74,12 +75,14 @@ class Data(Section):
     Classes exclude each other. For structures that overlap write `regions` or `masks`.
     """
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"series", "segments"})
+
     path: Path | None = None
     """Folder with the scans or images; `--data` overrides it. Typical: left out, and given by `--data`."""
 
     layout: Layout = "auto"
     """Organisation of the folder; `auto` recognises it, `patterns` reads `channels` and `label`, `csv` reads
-    `table`. Typical: `auto`, or `patterns`."""
+    `table`, `dicom` DICOM series and segmentations. Typical: `auto`, or `patterns`."""
 
     table: str | None = None
     """CSV file of the layout `csv`, relative to `path`; its columns are case, image or one for each channel,
@@ -90,7 +93,17 @@ class Data(Section):
     Three names with one pattern read the colours of an image. Typical: `{t1: "{case}/{case}_t1.nii.gz"}`."""
 
     label: str | None = None
-    """File pattern of the label maps. Typical: `"{case}/{case}_seg.nii.gz"`."""
+    """File pattern of the label maps; with layout `dicom` a pattern of the SeriesDescription of the
+    segmentations to use, all where it is left out. Typical: `"{case}/{case}_seg.nii.gz"`."""
+
+    series: dict[str, OneSeries] = Field(default={})
+    """Channel name: rule that chooses its series, for layout `dicom`; left out, every series is a case.
+    Typical: `{t1: "*t1*mprage*"}`."""
+
+    segments: dict[int, Selectors] = Field(default={})
+    """Value of a class: its segments in DICOM segmentations, each by label (`*` for anything), number, or
+    code (`SCT:10200004`); left out, a segment belongs to the class that has its label as name. Typical: left
+    out, or `{1: "Tumor*", 2: 5}`."""
 
     subject: str | None = None
     """Pattern that reads the subject (person) from a case's name: with `"{subject}_ses-*"` the case
@@ -99,7 +112,8 @@ class Data(Section):
 
     masks: dict[str, str] = Field(default={})
     """Mask name: file pattern, for structures that overlap and have a file each, 1 inside and 0 outside; use
-    it instead of `label` and `classes`. Typical: left out, or 1 to 7 masks."""
+    it instead of `label` and `classes`; with layout `dicom` each is a segment, by label or code. Typical:
+    left out, or 1 to 7 masks."""
 
     classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
     """Value in the label files: name of the class. Values that are not listed exclude a case. Typical:
@@ -219,8 +233,8 @@ class Data(Section):
 
     def channel_names(self) -> tuple[str, ...]:
         """Return the recipe's channels, or those of its layout; ingest may find others."""
-        if self.channels:
-            return tuple(self.channels)
+        if self.channels or self.series:
+            return tuple(self.channels or self.series)
         return imagesets.COLOURS if self.layout in get_args(ImageSet) else ("image",)
 
     def n_folds(self) -> int:

@@ -6,6 +6,7 @@ decathlon  dataset.json with imagesTr, labelsTr and perhaps imagesTs (also nnU-N
 bids       sub-*/[ses-*/]anat, label maps under derivatives/ or beside the scans (:mod:`medseg.ingest.bids`)
 patterns   as the recipe writes them
 csv        a table, read by :mod:`medseg.ingest.tables`; those of image sets are in its sister ``imagesets``
+dicom      series of an export, which :mod:`medseg.ingest.dicom_folder` finds
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ __all__ = [
     "natural_key",
 ]
 
-Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", imagesets.ImageSet]
+Layout = Literal[
+    "auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", "dicom", imagesets.ImageSet
+]
 
 
 @dataclass(frozen=True)

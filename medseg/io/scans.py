@@ -8,7 +8,7 @@ from typing import Literal, Protocol, cast
 
 from medseg.errors import Code, MedsegError
 from medseg.io import affine_checks, images, itk, nifti
-from medseg.io.dicom import decode
+from medseg.io.dicom import decode, references
 from medseg.io.dicom.series import SeriesVolume
 from medseg.volume import Volume
 
@@ -28,7 +28,7 @@ class Reader(Protocol):
 
 
 _OF_SCANS: tuple[Reader, ...] = (cast("Reader", nifti), cast("Reader", itk))
-READERS: tuple[Reader, ...] = (*_OF_SCANS, cast("Reader", images))
+READERS: tuple[Reader, ...] = (*_OF_SCANS, cast("Reader", images), cast("Reader", references))
 
 SUFFIXES = tuple(suffix for reader in _OF_SCANS for suffix in reader.SUFFIXES)
 """All suffixes a scan may have, longer ones before those they end in."""
@@ -45,7 +45,10 @@ _AS_PNG = "save it as PNG, for example with ImageMagick: magick {name} {stem}.pn
 _FIRST_FRAME = "save the frame to segment as PNG, for example with ImageMagick: magick '{name}[0]' {stem}.png"
 _AS_NIFTI = "convert it to NIfTI, for example with FreeSurfer: mri_convert {name} {stem}.nii.gz"
 _UNPACK = "unpack it and name the folder again"
-_FROM_DICOM = "convert the DICOM series to NIfTI, for example: dcm2niix -z y -o nifti FOLDER"
+_FROM_DICOM = (
+    "write data.layout: dicom in the recipe, or convert the DICOM series to NIfTI,"
+    " for example: medseg convert FOLDER nifti"
+)
 _FROM_ANALYZE = (
     "convert the .hdr/.img pair to NIfTI and check left and right, which Analyze does not store,"
     " for example with FSL: fslchfiletype NIFTI_GZ {stem}"

@@ -31,7 +31,7 @@ from medseg.preprocess import geometry
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.prepare import PreparePlan, prepare
 from medseg.volume import Volume
-from pipelines import scoring
+from pipelines import saved_recipe, scoring
 from pipelines.case_tables import case_files, cases, roles
 from pipelines.job import Job
 from pipelines.run import Request, chosen_folds
@@ -75,7 +75,7 @@ def run(request: Request, say: Reporter) -> ExitCode:
         raise MedsegError(Code.USAGE, recipe.name, details, "use a recipe of brain scans")
     ingest.data_folder(recipe)
     with only_one(work):
-        load.save(recipe, work.recipe)
+        saved_recipe.save(recipe, work)
         with tracked(recipe, work, say) as run:
             job = Job(recipe, work, say, run, folds)
             ingest.run(job)

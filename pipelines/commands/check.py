@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medseg.config import load
+from medseg.config.dicom import rules_of
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.grid import Grid
-from medseg.ingest import checks, layouts, palettes, quarantine
+from medseg.ingest import checks, dicom_folder, layouts, palettes, quarantine
 from medseg.ingest.hidden import hidden_inputs, without_names
 from medseg.ingest.tree import files_under, sorted_tree, tree_of
 from medseg.io import scans
@@ -61,13 +63,8 @@ def run(folder: Path, recipe_name: str | None, say: Reporter, *, as_json: bool =
         checked = _undescribed(folder, say)
     else:
         recipe = load.load(recipe_name, data=folder)
-        data = recipe.data
-        contents = layouts.find(
-            folder, data.layout, data.channels, data.label, None, data.table, data.masks, subject=data.subject
-        )
-        checked = list(_every_case(contents, recipe, say))
-        for line in quarantine.leftover_lines(contents, folder):
-            say.line(f"  {line}")
+        described = _described_series if recipe.data.layout == "dicom" else _described
+        checked = described(folder, recipe, say)
     usable = sum(result.usable for result in checked)
     excluded = len(checked) - usable
     what = "files" if recipe_name is None and not any(v.kind for v in checked) else "inputs"
@@ -77,6 +74,31 @@ def run(folder: Path, recipe_name: str | None, say: Reporter, *, as_json: bool =
     if not usable:
         return ExitCode.NOTHING_USABLE
     return ExitCode.SOME_EXCLUDED if excluded else ExitCode.DONE
+
+
+def _described(folder: Path, recipe: Recipe, say: Reporter) -> list[Result]:
+    """With a recipe: every case, and sentences about the files that are in none."""
+    data = recipe.data
+    contents = layouts.find(
+        folder, data.layout, data.channels, data.label, None, data.table, data.masks, subject=data.subject
+    )
+    checked = list(_every_case(contents, recipe, say))
+    for line in quarantine.leftover_lines(contents, folder):
+        say.line(f"  {line}")
+    return checked
+
+
+def _described_series(folder: Path, recipe: Recipe, say: Reporter) -> list[Result]:
+    """With a recipe for DICOM: every case, by names that hold for this time only, as no key is kept."""
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary)
+        sources = dicom_folder.sources(folder, out)
+        with say.progress("reading headers", len(sources)) as bar:
+            export = dicom_folder.find(folder, sources, rules_of(recipe.data), out, bar.to)
+        checked = list(_every_case(export.contents, recipe, say))
+    for remark in export.remarks:
+        say.line(f"  {remark}")
+    return checked
 
 
 def _undescribed(folder: Path, say: Reporter) -> list[Result]:

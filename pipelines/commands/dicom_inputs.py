@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.console import Reporter
-from medseg.errors import Code, Finding, MedsegError
+from medseg.errors import Finding, MedsegError
 from medseg.ingest import privacy
 from medseg.ingest.privacy import Pseudonyms
 from medseg.ingest.tree import files_under
 from medseg.io import scans
+from medseg.io.dicom import require_packages
 from medseg.io.dicom.files import begins_like_export
 from medseg.io.dicom.series import Export, SeriesVolume, read_files
 
@@ -63,8 +63,6 @@ def find_series(paths: Sequence[Path], out: Path, names: Pseudonyms, *, index: b
 
 def read(paths: Sequence[Path], say: Reporter) -> Export:
     """Read the headers of DICOM files with progress and sort their frames into volumes; EXTRA_MISSING."""
-    if absent := [name for name in ("pydicom", "highdicom") if importlib.util.find_spec(name) is None]:
-        details = f"DICOM files need {', '.join(absent)}"
-        raise MedsegError(Code.EXTRA_MISSING, "medseg", details, "pip install 'medseg[dicom]'")
+    require_packages()
     with say.progress("reading headers", len(paths)) as bar:
         return read_files(paths, bar.to)

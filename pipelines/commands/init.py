@@ -17,6 +17,7 @@ from medseg.ingest import label_survey, layouts, quarantine
 from medseg.ingest.layouts import Guess
 from medseg.ingest.tree import tree_of
 from medseg.io import images
+from pipelines.commands import init_dicom
 
 LABELS_READ = 10
 MOST_CLASSES = 64
@@ -36,6 +37,10 @@ def run(data: Path, out: Path, *, force: bool) -> Guess:
         raise MedsegError(Code.PATH_MISSING, data, "no such folder", "name the folder of scans")
     if out.exists() and not force:
         raise MedsegError(Code.USAGE, out, "the file exists", "choose another --out, or --force")
+    if export := init_dicom.read(data):
+        guess = init_dicom.guess(data, export)
+        files.write_text(out, recipe_text(out, data, guess))
+        return guess
     guess = layouts.guess(data)
     if guess.unit == "px":
         guess = _of_images(data, guess)
@@ -196,7 +201,7 @@ def recipe_text(out: Path, data: Path, guess: Guess) -> str:
 
 data:
   path: {_scalar(str(data.absolute()))}
-  layout: {guess.layout}          # auto | plain | subjects | decathlon | bids | patterns, or an image set's
+  layout: {guess.layout}          # plain | subjects | decathlon | bids | dicom | patterns, or an image set's
 {_files_section(guess)}
 {_classes_section(guess)}
   splits: {splits}
@@ -224,6 +229,12 @@ predict:{template.roles}
 
 def _files_section(guess: Guess) -> str:
     """The keys that say which files are channels and labels, and how subjects are read from names."""
+    if guess.layout == "dicom":
+        lines = [
+            "  series:                # channel: pattern of the SeriesDescription, or a rule of several keys"
+        ]
+        lines += [f"    {_scalar(name)}: {_scalar(pattern)}" for name, pattern in guess.channels.items()]
+        return "\n".join(lines)
     lines = [
         "  channels:              # name: pattern below path; {case} and {subject} are read from the names"
     ]
@@ -243,7 +254,8 @@ def _classes_section(guess: Guess) -> str:
         lines = [f"  class_file: {_scalar(guess.class_file)}"]
     else:
         names = guess.classes or {0: "background", 1: "label_1"}
-        lines = ["  classes:               # value in the label files: name"]
+        files_named = "label files: name" if guess.layout != "dicom" else "label map: label of the segment"
+        lines = [f"  classes:               # value in the {files_named}"]
         lines += [f"    {value}: {_scalar(name)}" for value, name in sorted(names.items())]
     if guess.regions:
         lines.append("  regions:               # masks that may overlap: the values that make each up")

@@ -12,12 +12,14 @@ from typing import Any
 from medseg import files
 from medseg.classes import ClassList
 from medseg.config.data import RandomSplit
+from medseg.config.dicom import rules_of
 from medseg.config.recipe import Recipe
 from medseg.config.sections import Preprocess
 from medseg.errors import Code, Finding, MedsegError, refusal, some
 from medseg.infer import results
-from medseg.ingest import checks, layouts, mask_files, quarantine, splits
+from medseg.ingest import checks, dicom_folder, layouts, mask_files, quarantine, splits
 from medseg.ingest import palettes as palette_checks
+from medseg.ingest.dicom_folder import DicomFolder
 from medseg.ingest.patterns import CaseFiles, FolderContents
 from medseg.ingest.splits import Splits
 from medseg.ingest.tree import files_under, sorted_tree
@@ -27,6 +29,9 @@ from pipelines.job import Job
 
 VERSION = 1
 MOST_THREADS = 8
+_MODEL_FOLDER_ALONE = ("codes",)
+"""Keys of `data` that change the model folder and no case."""
+
 CASE_COLUMNS = ("case", "subject", "labelled", "channels", "label", "shape", "spacing", "unit", "notes")
 
 
@@ -39,24 +44,20 @@ def run(job: Job) -> None:
     recipe, out = job.recipe, job.work.ingest
     root = data_folder(recipe)
     data = recipe.data
-    contents = layouts.find(
-        root,
-        data.layout,
-        data.channels,
-        data.label,
-        job.work.root,
-        data.table,
-        data.masks,
-        subject=data.subject,
-    )
-    used = {
-        "data": data.model_dump(mode="json", exclude={"codes"}),  # they stand in the model folder alone
+    export = _export(job, root) if data.layout == "dicom" else None
+    contents = _contents(job, root) if export is None else export.contents
+    used: dict[str, Any] = {
+        "data": {
+            k: v for k, v in data.used().items() if k != "codes"
+        },  # these stand in the model folder alone
         "files": [[files.stamp(p) for p in _paths(c)] for c in contents.cases],
         "strays": [str(s) for s in contents.strays],
         "roles": contents.roles,
         "ignored": contents.ignored_below(root),
         "unread": [str(path) for path in contents.unread],
     }
+    if export is not None:
+        used["dicom"] = export.stamps
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
     with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:
@@ -69,8 +70,9 @@ def run(job: Job) -> None:
             if not cases:
                 codes = {row["code"] for row in excluded}
                 details = ", ".join(sorted(codes)) or "no file matched the layout or patterns"
-                how_to_fix = "see ingest/quarantine.csv, data.layout and data.channels"
-                raise MedsegError(Code.NOTHING_USABLE, root, details, how_to_fix)
+                key, where = ("channels", str(root)) if export is None else ("series", "data.path")
+                how_to_fix = f"see ingest/quarantine.csv, data.layout and data.{key}"
+                raise MedsegError(Code.NOTHING_USABLE, where, details, how_to_fix)
             all_splits = _split(recipe, contents, usable, excluded)
             _check_result_names(job, all_splits, contents.unit)
             splits.write(out / "splits.csv", all_splits.rows)
@@ -81,12 +83,36 @@ def run(job: Job) -> None:
         _compare_names(job, contents)
 
 
+def _contents(job: Job, root: Path) -> FolderContents:
+    data = job.recipe.data
+    return layouts.find(
+        root,
+        data.layout,
+        data.channels,
+        data.label,
+        job.work.root,
+        data.table,
+        data.masks,
+        subject=data.subject,
+    )
+
+
+def _export(job: Job, root: Path) -> DicomFolder:
+    """The cases of a DICOM export; index, key and references to their files go to `private/`."""
+    sources = dicom_folder.sources(root, job.work.root)
+    with job.say.progress("reading headers", len(sources)) as bar:
+        export = dicom_folder.find(root, sources, rules_of(job.recipe.data), job.work.root, bar.to)
+    for remark in export.remarks:
+        job.say.line(f"  {remark}")
+    return export
+
+
 def _compare_names(job: Job, contents: FolderContents) -> None:
     """Warn of cases on different sides of a split that look like one subject's; refuse them if strict.
 
     A data set's own lists and a recipe that names the subjects are taken at their word.
     """
-    if job.recipe.data.subject is not None or contents.known_by == "list":
+    if job.recipe.data.subject is not None or contents.known_by == "list" or contents.layout == "dicom":
         return
     pairs = splits.names_on_both_sides(splits.read(job.work.ingest / "splits.csv"))
     if not pairs:
@@ -104,7 +130,8 @@ def data_folder(recipe: Recipe) -> Path:
     path = recipe.data.path
     if path is None or not path.is_dir():
         what = "no data folder is named" if path is None else "no such folder"
-        raise MedsegError(Code.PATH_MISSING, path or "data.path", what, "name it with --data FOLDER")
+        where = "data.path" if path is None or recipe.data.layout == "dicom" else path
+        raise MedsegError(Code.PATH_MISSING, where, what, "name it with --data FOLDER")
     return path
 
 
@@ -181,16 +208,20 @@ def _must_add_up(
 
     And each case and each stray has become one row.
     """
-    tree = sorted_tree(root, files_under(root, without), contents.unit)
-    known = contents.files()
-    paths = (root / path for path in (*tree.files, *tree.unread))
-    lost = sorted(path for path in paths if path not in known and path.parent not in known)
+    lost = [] if contents.layout == "dicom" else _lost_files(root, without, contents)
     inputs = sorted([c.name for c in contents.cases] + [s.case for s in contents.strays])
     rows = sorted(row["case"] for row in (*cases, *excluded))
     if lost or inputs != rows:
         details = f"{len(lost)} scans in no row{': ' if lost else ''}{some([str(p) for p in lost])}"
         details += f"; {len(inputs)} inputs, {len(cases)} usable + {len(excluded)} excluded"
         raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", details, "please report this with medseg.log")
+
+
+def _lost_files(root: Path, without: Path, contents: FolderContents) -> list[Path]:
+    tree = sorted_tree(root, files_under(root, without), contents.unit)
+    known = contents.files()
+    paths = (root / path for path in (*tree.files, *tree.unread))
+    return sorted(path for path in paths if path not in known and path.parent not in known)
 
 
 def _split(
@@ -246,7 +277,7 @@ def _dataset(
 ) -> dict[str, Any]:
     return {
         "name": recipe.name,
-        "root": str(root),
+        "root": "" if contents.layout == "dicom" else str(root),  # an export's path may name a patient
         "layout": contents.layout,
         "channels": list(json.loads(cases[0]["channels"])),
         "unit": contents.unit,

@@ -295,7 +295,9 @@ def _data_set(job: Job, fold: int) -> DataSet:
     counts = {role: sum(r.role == role for r in rows) for role in ("train", "val", "test", "unlabelled")}
     digest = files.sha256_of_value([[r.case, r.role] for r in rows])
     columns = {**dict.fromkeys(dataset["channels"], "scan"), "label": "label map"}
-    return DataSet(job.recipe.name, digest[:16], job.recipe.data.path or job.work.root, columns, counts)
+    data = job.recipe.data
+    path = None if data.layout == "dicom" else data.path  # an export's path may name a patient
+    return DataSet(job.recipe.name, digest[:16], path or job.work.root, columns, counts)
 
 
 def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:

@@ -57,8 +57,8 @@ def test_detect_kind(name: str, expected: str | None) -> None:
         *(("s.hdr", "fslchfiletype NIFTI_GZ s"), ("s.img.gz", "NIFTI_GZ s"), ("a.nii.bz2", "unpack")),
         *(
             ("a+orig.HEAD", "mri_convert"),
-            ("a.dcm", "dcm2niix"),
-            ("DICOMDIR", "dcm2niix"),
+            ("a.dcm", "medseg convert"),
+            ("DICOMDIR", "medseg convert"),
             ("a.npy", "nibabel"),
         ),
     ],
@@ -88,7 +88,7 @@ def test_other_files_are_no_unread_images(tmp_path: Path, name: str) -> None:
 def test_dicom_without_a_suffix_is_told_by_its_first_bytes(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(bytes(128) + b"DICM")
-    assert "dcm2niix" in str(scans.unread_format(path))
+    assert "medseg convert" in str(scans.unread_format(path))
     path.write_bytes(bytes(128))
     assert scans.unread_format(path) is None
     assert scans.unread_format(tmp_path / "absent") is None

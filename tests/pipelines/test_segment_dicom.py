@@ -19,7 +19,7 @@ from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.io.dicom import seg, sr
-from pipelines.commands import dicom_inputs, segment
+from pipelines.commands import segment
 from pipelines.commands.segment import Settings
 from tests.helpers.dicom_files import write_series
 from tests.helpers.scan_files import save
@@ -164,7 +164,7 @@ def test_no_identity_leaves_private_but_in_dicom(export: Path, tmp_path: Path, r
 def test_without_the_packages_of_dicom_one_line_says_what_to_install(
     export: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dicom_inputs.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MedsegError) as caught:
         run([export], tmp_path / "out")
     assert caught.value.code is Code.EXTRA_MISSING and "medseg[dicom]" in caught.value.finding.how_to_fix

@@ -33,19 +33,21 @@ def placed(frames: Array, grid: Grid, frame_of_reference: str, channels: dict[st
     )
 
 
-def on_grid(frame: Array, own: Dataset, shared: Dataset, grid: Grid, path: Path) -> tuple[int, Array]:
+def on_grid(
+    frame: Array, own: Dataset, shared: Dataset, grid: Grid, path: Path, tolerance_mm: float = SAME_PLACE_MM
+) -> tuple[int, Array]:
     """Put a frame (rows, columns) onto ``grid``: its slice, and that slice's voxels (X, Y), 0 outside.
 
-    Raises GRID_MISMATCH for a frame that does not lie on a slice of the grid within 0.01 mm.
+    Raises GRID_MISMATCH for a frame that does not lie on a slice of the grid within the tolerance.
     """
-    z, columns, rows = _place(own, shared, frame.shape, grid, path)
+    z, columns, rows = _place(own, shared, frame.shape, grid, path, tolerance_mm)
     cut = np.zeros(grid.shape[:2], frame.dtype)
     cut[np.ix_(columns, rows)] = frame.T
     return z, cut
 
 
 def _place(
-    own: Dataset, shared: Dataset, shape: tuple[int, ...], grid: Grid, path: Path
+    own: Dataset, shared: Dataset, shape: tuple[int, ...], grid: Grid, path: Path, tolerance_mm: float
 ) -> tuple[int, Array, Array]:
     """The slice of the grid on which a frame lies, and the grid's index of each of its columns and rows."""
 
@@ -76,7 +78,7 @@ def _place(
         and whole[0, 0] == whole[2, 0]
     )
     inside = bool((whole >= 0).all()) and bool((whole < np.array(grid.shape)).all())
-    if off > SAME_PLACE_MM or not flat or not inside:
+    if off > tolerance_mm or not flat or not inside:
         details = f"a frame lies {off:.3g} mm off the slices, or outside of them"
         raise MedsegError(Code.GRID_MISMATCH, path, details, "give the object of this series")
     columns = np.linspace(whole[0, 0], whole[1, 0], shape[1]).astype(int)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from medseg.io.dicom.objects import (
     set_dates,
     source_datasets,
 )
-from medseg.io.dicom.placing import on_grid, placed
+from medseg.io.dicom.placing import SAME_PLACE_MM, on_grid, placed
 from medseg.io.dicom.series import SeriesVolume
 
 if TYPE_CHECKING:
@@ -172,37 +172,54 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
     """Read a SEG's segments onto ``grid``: masks (K, X, Y, Z) bool, K segments or ``count``.
 
     Each frame's own position and orientation says where it lies. Raises GRID_MISMATCH for a frame that does
-    not lie on a slice of the grid within 0.01 mm, and DICOM_DAMAGED for a file that is no readable SEG.
+    not lie on a slice of the grid within 0.01 mm, DICOM_DAMAGED for a file that is no readable SEG, and
+    SYNTAX_UNSUPPORTED.
+    """
+    masks: Array | None = None
+    for numbers, number, z, cut in frames_on(path, grid, path):
+        if masks is None:
+            masks = np.zeros((count or max(numbers), *grid.shape), bool)
+        masks[number - 1, :, :, z] |= cut
+    return np.zeros((count or 1, *grid.shape), bool) if masks is None else masks
+
+
+def frames_on(
+    source: Path | BinaryIO, grid: Grid, where: Path, tolerance_mm: float = SAME_PLACE_MM
+) -> Iterator[tuple[tuple[int, ...], int, int, Array]]:
+    """Yield a SEG's frames on ``grid``: all segments' numbers, the frame's, its slice z, a mask (X, Y).
+
+    A frame of a LABELMAP is yielded once for each segment. Frames that were left out, being empty, are not
+    yielded. Raises as :func:`read` does, naming ``where``.
     """
     import pydicom
-    from pydicom.errors import InvalidDicomError
     from pydicom.pixels.utils import pixel_array
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path)
+            dataset = pydicom.dcmread(source)
             frames = np.atleast_3d(pixel_array(dataset, raw=True))
             if int(dataset.NumberOfFrames) == 1:
                 frames = frames.reshape(1, int(dataset.Rows), int(dataset.Columns))
-        numbers = [int(item.SegmentNumber) for item in dataset.SegmentSequence]
+        numbers = tuple(int(item.SegmentNumber) for item in dataset.SegmentSequence)
         groups = list(dataset.PerFrameFunctionalGroupsSequence)
-    except (InvalidDicomError, AttributeError, ValueError, RuntimeError, KeyError, OSError) as error:
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        labelmap = dataset.SegmentationType == "LABELMAP"
+        for frame, own in zip(frames, groups, strict=True):
+            z, cut = on_grid(frame, own, shared, grid, where, tolerance_mm)
+            if labelmap:
+                yield from ((numbers, number, z, cut == number) for number in numbers if number > 0)
+            else:
+                identified = own.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
+                yield numbers, int(identified[0].ReferencedSegmentNumber), z, cut.astype(bool)
+    except MedsegError:
+        raise
+    except RuntimeError as error:  # of the decoders: NotImplementedError, or all of them failed
+        details = f"its pixels cannot be decoded here ({type(error).__name__})"
+        raise MedsegError(Code.SYNTAX_UNSUPPORTED, where, details, "save it uncompressed") from None
+    except Exception as error:  # the parser meets any bytes, and raises what it likes for them
         details = f"no readable segmentation ({type(error).__name__})"
-        raise MedsegError(Code.DICOM_DAMAGED, path, details, "write it again") from None
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    masks = np.zeros((count or max(numbers), *grid.shape), bool)
-    labelmap = dataset.SegmentationType == "LABELMAP"
-    for frame, own in zip(frames, groups, strict=True):
-        z, cut = on_grid(frame, own, shared, grid, path)
-        if labelmap:
-            for number in numbers:
-                if 0 < number <= len(masks):
-                    masks[number - 1, :, :, z] |= cut == number
-        else:
-            number = int(own.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-            masks[number - 1, :, :, z] |= cut.astype(bool)
-    return masks
+        raise MedsegError(Code.DICOM_DAMAGED, where, details, "write it again") from None
 
 
 def _compare(read_back: Array, masks: Array, path: Path) -> None:

@@ -87,15 +87,16 @@ def read_export(root: Path, progress: Any = None) -> Export:
 
     ``progress(done, "")`` is called after each file.
     """
-    return _sorted_into_volumes(list(files_below(root)), progress)
+    return volumes_of(list(files_below(root)), progress)
 
 
 def read_files(paths: Sequence[Path], progress: Any = None) -> Export:
     """Sort the frames of these files, and of entries of zip archives among them, into volumes."""
-    return _sorted_into_volumes([file for path in paths for file in files_below(path)], progress)
+    return volumes_of([file for path in paths for file in files_below(path)], progress)
 
 
-def _sorted_into_volumes(files: Sequence[DicomFile], progress: Any) -> Export:
+def volumes_of(files: Sequence[DicomFile], progress: Any = None) -> Export:
+    """Sort the frames of single files and entries of archives into volumes."""
     headers: list[FileHeader] = []
     findings: list[tuple[DicomFile, Finding]] = []
     others: list[DicomFile] = []

@@ -1,0 +1,156 @@
+"""The layout `dicom`: series of an export become cases, DICOM SEG objects that refer to them their labels.
+
+A case is a volume where the recipe names one channel, a study where it names several. Names of cases and
+subjects are keyed hashes; what they stand for is in `private/` alone. The paths of a case are references
+below `private/` (:mod:`medseg.io.dicom.references`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg import files
+from medseg.errors import Code, Finding, MedsegError
+from medseg.ingest import dicom_labels, privacy
+from medseg.ingest.dicom_labels import SeriesCase
+from medseg.ingest.dicom_ledger import REFERENCES, Ledger
+from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns
+from medseg.ingest.privacy import Pseudonyms
+from medseg.ingest.series_rules import DicomRules, SeriesFacts, read_facts
+from medseg.ingest.tree import natural_key
+from medseg.io.dicom import require_packages
+from medseg.io.dicom.files import DicomFile, files_below
+from medseg.io.dicom.series import Export, SeriesVolume, volumes_of
+
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class DicomFolder:
+    """The cases and refusals of an export, sentences about the rest, and stamps of every file used."""
+
+    contents: FolderContents
+    remarks: tuple[str, ...]
+    stamps: list[tuple[str, int, int]]
+
+
+def sources(root: Path, without: Path) -> list[DicomFile]:
+    """List the files below ``root`` and the entries of archives, except in ``without``."""
+    outside = without.resolve()
+    return [file for file in files_below(root) if not file.path.resolve().is_relative_to(outside)]
+
+
+def find(
+    root: Path,
+    sources: Sequence[DicomFile],
+    rules: DicomRules,
+    out: Path,
+    progress: Callable[[int, str], None] | None = None,
+) -> DicomFolder:
+    """Find the cases of an export, ``sources`` below ``root``; write key, index and references below ``out``.
+
+    They go to ``out/private``. Raises EXTRA_MISSING; NOTHING_USABLE where there is no DICOM series at all.
+    """
+    require_packages()
+    export = volumes_of(sources, progress)
+    if not export.volumes:
+        details = f"no DICOM series among {len(sources)} files"
+        raise MedsegError(Code.NOTHING_USABLE, "data.path", details, "name the folder of the export")
+    ledger = Ledger(privacy.load_key(out, None), out)
+    candidates = list(_cases(export, rules, ledger))
+    labels = dicom_labels.segmentations(export, candidates, rules, ledger)
+    others = sorted({file.path for file in export.others if not file.entry})
+    cases, used = [], {header.file.path for headers in labels.values() for header in headers}
+    for case in candidates:
+        maps = _label_files(root, rules, others, case)
+        used |= {*maps, *(file.path for volume in case.volumes.values() for file in volume.files)}
+        try:
+            cases.append(dicom_labels.written(case, labels.get(case.name, []), maps, rules, out))
+            ledger.take(case.name, list(case.volumes.values()))
+        except MedsegError as error:
+            f = error.finding
+            ledger.refuse(list(case.volumes.values()), Finding(f.code, case.name, f.details, f.how_to_fix))
+    if left := len(set(others) - used) + sum(bool(file.entry) for file in export.others):
+        ledger.counts["other files, neither DICOM nor label maps"] = left
+    ledger.must_add_up(export)
+    _remove_old_references(out, cases)
+    privacy.write_index(out, ledger.index)
+    cases.sort(key=lambda case: natural_key(case.name))
+    contents = FolderContents(cases, ledger.strays, "dicom", Patterns(dict.fromkeys(rules.channels, "")), [])
+    return DicomFolder(contents, ledger.remarks(), sorted(files.stamp(path) for path in used))
+
+
+def _cases(export: Export, rules: DicomRules, ledger: Ledger) -> Iterator[SeriesCase]:
+    """Volumes that a rule chooses, grouped; those that are refused or doubtful become strays."""
+    chosen: dict[str, dict[str, list[SeriesVolume]]] = defaultdict(lambda: defaultdict(list))
+    facts: dict[SeriesVolume, SeriesFacts] = {}
+    for volume in export.volumes:
+        try:
+            facts[volume] = read_facts(volume)
+        except MedsegError as error:
+            ledger.refuse_volume(volume, error.finding)
+            continue
+        slices = len(volume.frames)
+        channels = [name for name, rule in rules.channels.items() if rule.matches(facts[volume], slices)]
+        if not channels:
+            ledger.volumes += 1
+            ledger.counts[f"{volume.header.modality or 'other'} series that no rule chooses"] += 1
+        elif len(channels) > 1:
+            details = f"the series is chosen as {' and as '.join(channels)}"
+            how_to_fix = "make the rules of data.series narrower"
+            ledger.refuse_volume(volume, Finding(Code.DUPLICATE_CASE, "", details, how_to_fix))
+        elif volume.refusal is not None:
+            ledger.refuse_volume(volume, volume.refusal)
+        else:
+            name = _case_name(volume, ledger.names, several=len(rules.channels) > 1)
+            chosen[name][channels[0]].append(volume)
+    for name, by_channel in chosen.items():
+        if fault := _fault(name, by_channel, rules):
+            ledger.refuse([volume for volumes in by_channel.values() for volume in volumes], fault)
+            continue
+        volumes = {channel: by_channel[channel][0] for channel in rules.channels}
+        first = facts[next(iter(volumes.values()))]
+        if not first.patient[0]:
+            ledger.counts["cases without PatientID, for which each study is a subject of its own"] += 1
+        yield SeriesCase(name, _subject(first, ledger.names), first, volumes)
+
+
+def _case_name(volume: SeriesVolume, names: Pseudonyms, *, several: bool) -> str:
+    if not several or not volume.header.study_uid:
+        return names.of_volume(volume)
+    return f"study-{names.digest('study', volume.header.study_uid)[:_DIGITS]}"
+
+
+def _subject(facts: SeriesFacts, names: Pseudonyms) -> str:
+    if facts.patient[0]:
+        return f"patient-{names.digest('patient', *facts.patient)[:_DIGITS]}"
+    return f"study-{names.digest('study', facts.study_uid)[:_DIGITS]}"
+
+
+def _fault(name: str, by_channel: Mapping[str, list[SeriesVolume]], rules: DicomRules) -> Finding | None:
+    """Say why the volumes of a study are no case: several of one channel, or none."""
+    for channel, volumes in by_channel.items():
+        if len(volumes) > 1:
+            details = f"{len(volumes)} volumes of one study are chosen as {channel}"
+            return Finding(Code.DUPLICATE_CASE, name, details, "make its rule in data.series narrower")
+    if missing := [channel for channel in rules.channels if channel not in by_channel]:
+        details = f"no volume of the study is chosen as {', '.join(missing)}"
+        return Finding(Code.CHANNEL_MISSING, name, details, "export the series, or correct data.series")
+    return None
+
+
+def _label_files(root: Path, rules: DicomRules, others: Sequence[Path], case: SeriesCase) -> list[Path]:
+    if rules.label is None or not dicom_labels.of_files(rules.label):
+        return []
+    return dicom_labels.label_files(root, rules.label, others, case.facts)
+
+
+def _remove_old_references(out: Path, cases: Sequence[CaseFiles]) -> None:
+    folder = out / privacy.FOLDER / REFERENCES
+    kept = {path for case in cases for path in case.paths()}
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        if path not in kept:
+            path.unlink()

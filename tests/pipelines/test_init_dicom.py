@@ -1,0 +1,96 @@
+"""`medseg init` and `medseg check` on exports with segmentations: a recipe that ingest takes."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import yaml
+
+from medseg import files
+from medseg.config import load
+from medseg.console import Reporter
+from medseg.errors import Code, ExitCode, MedsegError
+from pipelines import run as pipeline
+from pipelines.commands import check, init
+from pipelines.run import Request
+from tests.helpers.box_subjects import make_subjects
+from tests.helpers.dicom_files import write_series
+from tests.helpers.dicom_subjects import as_dicom
+from tests.helpers.scan_files import save
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """Five subjects with a series and a SEG, one without, a localizer and a text."""
+    make_subjects(tmp_path / "nifti", labelled=5, unlabelled=1)
+    root = tmp_path / "CANARY export"
+    as_dicom(tmp_path / "nifti", root, SeriesDescription="t1 [sag] 1*")
+    pixels = np.ones((4, 4, 3), np.uint16)
+    write_series(root / "scout", pixels, np.eye(4), SeriesDescription="scout", PatientName="CANARY")
+    (root / "README").write_text("x")
+    return root
+
+
+def test_the_recipe_names_the_labelled_series_and_the_segments(export: Path, tmp_path: Path) -> None:
+    guess = init.run(export, out := tmp_path / "mine.yaml", force=False)
+    assert (guess.n_cases, guess.n_labelled, guess.n_other) == (6, 5, 1)
+    data = yaml.safe_load(out.read_text())["data"]
+    assert (data["layout"], data["series"]) == ("dicom", {"mr": "t1 [[]sag] 1[*]"})
+    assert data["classes"] == {0: "background", 1: "outer", 2: "inner"}
+    say = Reporter(stream=io.StringIO())
+    ended = pipeline.run(
+        Request(str(out), None, tmp_path / "work", ("tracking.enabled=false",)), say, only="ingest"
+    )
+    assert ended == ExitCode.DONE
+    assert len(files.read_csv(tmp_path / "work/ingest/cases.csv")) == 6
+
+
+def test_check_with_the_recipe_names_no_identity_and_writes_nothing(export: Path, tmp_path: Path) -> None:
+    init.run(export, recipe := tmp_path / "mine.yaml", force=False)
+    slices = (export / "CANARY 2/t1").iterdir()
+    next(path for path in slices if pydicom.dcmread(path).ImagePositionPatient[2] == 4).unlink()
+    screen, results = io.StringIO(), io.StringIO()
+    before = sorted(tmp_path.rglob("*"))
+    ended = check.run(export, str(recipe), Reporter(stream=screen, results=results), as_json=True)
+    rows: list[dict[str, Any]] = json.loads(results.getvalue())
+    assert ended == ExitCode.SOME_EXCLUDED and sorted(tmp_path.rglob("*")) == before
+    codes = sorted(row["code"] for row in rows if row["verdict"] == "excluded")
+    assert len(rows) == 7 and codes == ["LABEL_WITHOUT_IMAGE", "SLICES_MISSING"]
+    assert "CANARY" not in results.getvalue() + screen.getvalue()
+    assert "MR series that no rule chooses: 1" in screen.getvalue()
+
+
+def test_segmentations_decide_between_an_export_and_files_beside_it(export: Path, tmp_path: Path) -> None:
+    save(export / "plain.nii.gz", np.random.default_rng(0).normal(size=(5, 5, 5)))
+    assert init.run(export, tmp_path / "a.yaml", force=False).layout == "dicom"
+    for path in export.rglob("seg.dcm"):
+        path.unlink()
+    assert init.run(export, tmp_path / "b.yaml", force=False).layout != "dicom"
+
+
+def test_without_segmentations_a_note_says_so(export: Path, tmp_path: Path) -> None:
+    for path in export.rglob("seg.dcm"):
+        path.unlink()
+    init.run(export, out := tmp_path / "mine.yaml", force=False)
+    assert "# Note: no DICOM SEG is there" in out.read_text()
+    assert load.load(str(out)).data.layout == "dicom"
+
+
+def test_an_export_without_a_volume_is_refused_in_one_line(export: Path, tmp_path: Path) -> None:
+    for folder in export.glob("*/t1"):
+        shutil.rmtree(folder)
+    for path in sorted((export / "scout").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(MedsegError, match="ONE_SLICE") as refused:
+        init.run(export, tmp_path / "mine.yaml", force=False)
+    assert refused.value.code == Code.NOTHING_USABLE and not (tmp_path / "mine.yaml").exists()
+    shutil.rmtree(export / "scout")
+    with pytest.raises(MedsegError, match="no series of images"):
+        init.run(export, tmp_path / "mine.yaml", force=False)
