@@ -12,7 +12,7 @@ import numpy as np
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
 from medseg.io.affine_checks import MAX_VOXELS
-from medseg.io.dicom import mosaic
+from medseg.io.dicom import mosaic, plain_pixels
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.frames import FrameHeader
 from medseg.io.dicom.pixels import stored_frames
@@ -50,7 +50,7 @@ def _stacked(volume: SeriesVolume) -> Array:
     by_file: dict[DicomFile, list[int]] = defaultdict(list)
     for place, frame in enumerate(volume.frames):
         by_file[frame.file].append(place)
-    requests = [(file, [volume.frames[n].index for n in places]) for file, places in by_file.items()]
+    requests = [(file, [volume.frames[n] for n in places]) for file, places in by_file.items()]
     array: Array | None = None
     with closing(spread(_decoded, requests)) as decoded:
         for file, places in by_file.items():
@@ -68,8 +68,16 @@ def _stacked(volume: SeriesVolume) -> Array:
     return array
 
 
-def _decoded(request: tuple[DicomFile, list[int]]) -> list[Array]:
-    return stored_frames(*request)
+def _decoded(request: tuple[DicomFile, list[FrameHeader]]) -> list[Array]:
+    file, frames = request
+    if len(frames) == 1 and frames[0].pixels is not None:
+        try:
+            array = plain_pixels.read(file, frames[0].pixels)
+        except OSError:
+            array = None
+        if array is not None:
+            return [array]
+    return stored_frames(file, [frame.index for frame in frames])
 
 
 def _next(decoded: Iterator[list[Array]], file: DicomFile) -> list[Array]:

@@ -155,8 +155,9 @@ class _Job:
         for thread in self._threads:
             thread.start()
         try:
-            for self._next in range(len(self._items)):
-                is_good, value = self._answer(self._next)
+            for index in range(len(self._items)):
+                self._next = index
+                is_good, value = self._answer(index)
                 if not is_good:
                     raise value
                 yield value
@@ -198,7 +199,7 @@ class _Job:
                     self._answering = True
                     self._changed.notify_all()
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-            self._give_back(sent, has_started)
+            self._give_back(sent, has_started=has_started)
 
     def _send(self, helper: _Helper, sent: deque[tuple[int, int]]) -> bool:
         """Send requests ahead; False if nothing is left to wait for."""
@@ -214,8 +215,8 @@ class _Job:
             helper.requests.flush()
         return bool(sent)
 
-    def _give_back(self, sent: deque[tuple[int, int]], has_started: bool) -> None:
-        """After a helper's death: the item that it was at has failed, those behind it are to be done again."""
+    def _give_back(self, sent: deque[tuple[int, int]], *, has_started: bool) -> None:
+        """After a helper's death: the item that it was at has failed, those behind it are done again."""
         with self._changed:
             if sent and has_started:
                 died = ChildProcessError("a helper process died")
