@@ -1,11 +1,11 @@
 """Converting a series of 1,000 slices to .nii.gz: medseg against dicom2nifti, in turn, whole processes.
 
-    python benchmarks/dicom.py [--slices 1000] [--size 256] [--pairs 3] [--syntax JPEG-LS ...] [--one-processor]
+    python benchmarks/dicom.py [--slices 1000] [--size 256] [--pairs 3] [--syntax S ...] [--one-processor]
 
-dicom2nifti must be installed (it is no dependency). The clock runs from the start of the interpreter to its
-end; `medseg convert` also names the case, hashes the file and writes its tables. Prints the medians of wall and
-processor seconds, the peak memory (of the process and its largest helper), the median of the pairs' ratios, and
-whether all voxels and the affines are equal.
+dicom2nifti must be installed (it is no dependency). The clock runs from the start of the interpreter to
+its end; `medseg convert` also names the case, hashes the file and writes its tables. Prints the medians
+of wall and processor seconds, the peak memory (of the process and its largest helper), the median of the
+pairs' ratios, and whether all voxels and the affines are equal.
 """
 
 from __future__ import annotations
@@ -157,9 +157,7 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     processors = len(os.sched_getaffinity(0))
     print(f"{options.slices} slices of {options.size}², {options.pairs} pairs, {processors} processor(s)\n")
-    print(
-        "| syntax | medseg: wall, processor, peak | dicom2nifti | ratio of wall | ratio of file size | equal |"
-    )
+    print("| syntax | medseg: wall, processor, peak | dicom2nifti | ratio of wall | of file size | equal |")
     print("| --- | --- | --- | --- | --- | --- |")
     for syntax in options.syntax:
         print(compare(syntax, options), flush=True)

@@ -2,8 +2,8 @@
 
     python benchmarks/dicom_check.py DATA/dicom [--runs 3]
 
-Whole processes, from the start of the interpreter; the peak is that of the largest process. Prints medians, and
-the count of results by code. Ends with 1 if a command ends with a fault or a traceback.
+Whole processes, from the start of the interpreter; the peak is that of the largest process. Prints
+medians, and the count of results by code. Ends with 1 if a command ends with a fault or a traceback.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def main() -> None:
                 figures.append(run([command, str(options.data), *more], Path(scratch)))
         seconds, peak = (statistics.median(row[n] for row in figures) for n in (0, 1))
         print(
-            f"medseg {command}: {files} files in {seconds:.2f} s, {files / seconds:.0f} files/s, peak {peak:.0f} MB"
+            f"medseg {command}: {files} files in {seconds:.2f} s, {files / seconds:.0f} files/s,"
+            f" peak {peak:.0f} MB"
         )
         if command == "check":
             results = json.loads(figures[0][2])

@@ -2,11 +2,11 @@
 
     python benchmarks/dicom_geometry.py [--oblique 200] [--data DATA/dicom]
 
-48 series along the axes (24 directions × 2 stacking orders) and oblique ones of random rotation, pixels of
-0.5 × 2 mm, 3.25 mm apart. Of each: every voxel is read at its place; a label map written as BINARY SEG is read
-by dcmqi's `segimage2itkimage` (Dice, distance of centroids) and one written as LABELMAP by highdicom and dcmqi.
-With --data, SEGs are made from the real series there and given to dicom3tools' `dciodvfy`: errors on a SEG that
-its source does not have. Ends with 1 if any figure is not as it must be.
+48 series along the axes (24 directions × 2 stacking orders) and oblique ones of random rotation, pixels
+of 0.5 × 2 mm, 3.25 mm apart. Of each: every voxel is read at its place; a label map written as BINARY SEG
+is read by dcmqi's `segimage2itkimage` (Dice, distance of centroids) and one written as LABELMAP by
+highdicom and dcmqi. With --data, SEGs are made from the real series there and given to dicom3tools'
+`dciodvfy`: errors on a SEG that its source does not have. Ends with 1 if any figure is not as it must be.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def check(folder: Path, rotation: np.ndarray, seed: int, program: str, worst: Wo
     labels = truth.ravel()[where].reshape(array.shape)
     for kind in ("BINARY", "LABELMAP"):
         path = folder / f"{kind}.dcm"
-        seg.write(labels, volume, CLASSES, path, algorithm=("benchmark", "1"), kind=kind)  # type: ignore[arg-type]
+        seg.write(labels, volume, CLASSES, path, algorithm=("benchmark", "1"), kind=kind)
         masks = seg.read(path, volume.grid)
         worst.read_back[kind] += all(np.array_equal(masks[n - 1], labels == n) for n in (1, 2))
         for dice, distance in by_dcmqi(path, truth, affine, program):
@@ -127,7 +127,7 @@ def by_dcmqi(
 
 
 def errors_of(program: str, path: Path) -> set[str]:
-    """The error lines of dciodvfy; a faulty UID of the source stays one where the SEG refers to it by another tag."""
+    """The error lines of dciodvfy; of a UID without its tag, since a SEG refers to its source by another."""
     ended = subprocess.run([program, path], capture_output=True, text=True, errors="replace", check=False)
     lines = {line for line in ended.stderr.splitlines() if line.startswith("Error")}
     return {line.split(" in (0x")[0] if " for UID " in line else line for line in lines}

@@ -2,10 +2,10 @@
 
     python benchmarks/dicom_table.py DATA/dicom [--write docs/dicom-series.md]
 
-Each folder is read as an export. A volume is compared with the NIfTI files of `_ref/<folder>` voxel by voxel,
-those made by code independent of dcm2niix first, else with the shape, affine, minimum, maximum and mean of
-dcm2niix's outputs in `dcm2niix_reference.json`. The distance is the largest of the eight corner voxels. Ends
-with 1 if a series does not end as `inventory.json` expects, or disagrees with its reference.
+Each folder is read as an export. A volume is compared with the NIfTI files of `_ref/<folder>` voxel by
+voxel, those made by code independent of dcm2niix first, else with the shape, affine, minimum, maximum and
+mean of dcm2niix's outputs in `dcm2niix_reference.json`. The distance is the largest of the eight corner
+voxels. Ends with 1 if a series does not end as `inventory.json` expects, or disagrees with its reference.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def references(data: Path, folder: str) -> list[Reference]:
             continue
         array = np.asarray(image.dataobj)
         kind = "independent" if f"{folder}/{path.name}" in independent else "dcm2niix's NIfTI"
-        for volume in np.moveaxis(array if array.ndim == 4 else array[..., None], -1, 0):
-            listed.append(Reference(kind, volume.shape, image.affine, volume))
+        volumes = np.moveaxis(array if array.ndim == 4 else array[..., None], -1, 0)
+        listed += [Reference(kind, volume.shape, image.affine, volume) for volume in volumes]
     runs = json.loads((data / "dcm2niix_reference.json").read_text())["runs"]
     for name, made in runs.items():
         if name.split("/")[0].split(" ")[0] == folder:
@@ -124,7 +124,7 @@ def compare(array: np.ndarray, affine: np.ndarray, reference: Reference) -> Agre
 
 
 def how_equal(ours: np.ndarray, reference: Reference) -> str:
-    """Compare values: EQUAL up to float32's rounding, `slope …` where one factor alone differs, or DIFFER."""
+    """Compare values: EQUAL up to float32's rounding, or but for the slope, or DIFFER."""
     if reference.array is None:
         if reference.volumes > 1:
             return UNKNOWN
@@ -287,16 +287,17 @@ def summary(every: list[Row], done: list[Row], surprises: list[str]) -> str:
         "# Every series of the DICOM test data",
         "",
         f"Written by `python benchmarks/dicom_table.py DATA/dicom --write docs/dicom-series.md`, medseg"
-        f' {medseg.__version__}. "independent" are NIfTI files made by other code than dcm2niix; "figures" are'
+        f' {medseg.__version__}. "independent" are NIfTI files not made by dcm2niix; "figures" are'
         " shape, affine, minimum, maximum and mean of what dcm2niix wrote.",
         "",
-        f"- {len(every)} volumes and other objects: {len(done)} done, {len(every) - len(done)} excluded or noted.",
+        f"- {len(every)} volumes and other objects: {len(done)} done,"
+        f" {len(every) - len(done)} excluded or noted.",
         f"- {len(compared)} volumes have a reference: {equal} with equal values, the furthest corner"
         f" {furthest:.6f} mm away. {len(by_voxel)} are compared voxel by voxel, {independent} of them with an"
         " independent reference.",
-        "- `part` is taken as met by several volumes too: the two orientations of `mr_two_orientations` are two"
-        " volumes, never one. Phases and field maps of Philips are scaled by the file's own scale slope; dcm2niix's"
-        " differs from it by less than 0.01 %.",
+        "- `part` is taken as met by several volumes too: the two orientations of `mr_two_orientations` are"
+        " two volumes, never one. Phases and field maps of Philips are scaled by the file's own scale slope;"
+        " dcm2niix's differs from it by less than 0.01 %.",
         f"- Against expectation: {len(surprises)}.",
         *(f"  - {surprise}" for surprise in surprises),
         "",

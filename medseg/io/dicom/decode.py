@@ -12,10 +12,10 @@ import numpy as np
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
 from medseg.io.affine_checks import MAX_VOXELS
-from medseg.io.dicom import mosaic, plain_pixels
+from medseg.io.dicom import mosaic
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.frames import FrameHeader
-from medseg.io.dicom.pixels import stored_frames
+from medseg.io.dicom.pixels import decoded_frames, stored_frames
 from medseg.io.dicom.processes import spread
 from medseg.io.dicom.series import SeriesVolume
 from medseg.volume import Volume
@@ -52,7 +52,7 @@ def _stacked(volume: SeriesVolume) -> Array:
         by_file[frame.file].append(place)
     requests = [(file, [volume.frames[n] for n in places]) for file, places in by_file.items()]
     array: Array | None = None
-    with closing(spread(_decoded, requests)) as decoded:
+    with closing(spread(decoded_frames, requests)) as decoded:
         for file, places in by_file.items():
             for place, stored in zip(places, _next(decoded, file), strict=True):
                 frame = volume.frames[place]
@@ -66,18 +66,6 @@ def _stacked(volume: SeriesVolume) -> Array:
     if array is None:
         raise ValueError("a volume has frames")
     return array
-
-
-def _decoded(request: tuple[DicomFile, list[FrameHeader]]) -> list[Array]:
-    file, frames = request
-    if len(frames) == 1 and frames[0].pixels is not None:
-        try:
-            array = plain_pixels.read(file, frames[0].pixels)
-        except OSError:
-            array = None
-        if array is not None:
-            return [array]
-    return stored_frames(file, [frame.index for frame in frames])
 
 
 def _next(decoded: Iterator[list[Array]], file: DicomFile) -> list[Array]:

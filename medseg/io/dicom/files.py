@@ -88,7 +88,7 @@ def files_below(root: Path) -> Iterator[DicomFile]:
         return
     real = root.resolve()
     for path in sorted(root.rglob("*")):
-        inside = path.resolve().is_relative_to(real)
+        inside = not path.is_symlink() or path.resolve().is_relative_to(real)
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if inside and not hidden and path.is_file():
             yield from _entries(path)

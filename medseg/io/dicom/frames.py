@@ -168,7 +168,8 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
     The findings' codes are FILE_UNREADABLE, TRUNCATED, TOO_LARGE, DICOM_EMPTY and DICOM_DAMAGED.
     """
     try:
-        with file.open() as stream:
+        with warnings.catch_warnings(), file.open() as stream:
+            warnings.simplefilter("ignore")  # pydicom's quote values
             if not looks_like_dicom(stream.read(_HEAD)):
                 return None
             stream.seek(0)
@@ -176,11 +177,12 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
                 return _header(file, plain)
             stream.seek(0)
             dataset = _read(stream)
-        if _is_directory(dataset):
-            return Directory(file, tuple(_named_files(dataset)))
-        if not len(dataset):
-            return Finding(Code.DICOM_EMPTY, str(file), "a DICOM file without a data set", "export it again")
-        return _header(file, dataset)
+            if _is_directory(dataset):
+                return Directory(file, tuple(_named_files(dataset)))
+            if not len(dataset):
+                details = "a DICOM file without a data set"
+                return Finding(Code.DICOM_EMPTY, str(file), details, "export it again")
+            return _header(file, dataset)
     except MedsegError as error:
         return error.finding
     except OSError as error:
@@ -196,9 +198,7 @@ def _read(stream: Any) -> Dataset:
     import pydicom
 
     tags = [*map(tag_of, _TAGS), tag_of(_PHILIPS_SCALE)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
+    return pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
 
 
 def _read_plain(stream: Any) -> Any:

@@ -6,13 +6,17 @@ import contextlib
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
+from medseg.io.dicom import plain_pixels
 from medseg.io.dicom.files import DicomFile
+
+if TYPE_CHECKING:
+    from medseg.io.dicom.frames import FrameHeader
 
 _JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 
@@ -21,6 +25,17 @@ _TAGS = (
     "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "PixelData", "FloatPixelData",
     "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
+
+
+def decoded_frames(request: tuple[DicomFile, Sequence[FrameHeader]]) -> list[Array]:
+    """Stored values (rows, columns) of frames of a file, as :func:`stored_frames` gives them, but faster."""
+    file, frames = request
+    if len(frames) == 1 and frames[0].pixels is not None:
+        with contextlib.suppress(OSError):
+            array = plain_pixels.read(file, frames[0].pixels)
+            if array is not None:
+                return [array]
+    return stored_frames(file, [frame.index for frame in frames])
 
 
 def stored_frames(file: DicomFile, indices: Sequence[int]) -> list[Array]:

@@ -87,15 +87,16 @@ def read_export(root: Path, progress: Any = None) -> Export:
 
     ``progress(done, "")`` is called after each file.
     """
-    return _sorted_into_volumes(list(files_below(root)), progress)
+    return sort_into_volumes(list(files_below(root)), progress)
 
 
 def read_files(paths: Sequence[Path], progress: Any = None) -> Export:
     """Sort the frames of these files, and of entries of zip archives among them, into volumes."""
-    return _sorted_into_volumes([file for path in paths for file in files_below(path)], progress)
+    return sort_into_volumes([file for path in paths for file in files_below(path)], progress)
 
 
-def _sorted_into_volumes(files: Sequence[DicomFile], progress: Any) -> Export:
+def sort_into_volumes(files: Sequence[DicomFile], progress: Any = None) -> Export:
+    """Read the headers of files, in parallel, and sort their frames into volumes."""
     headers: list[FileHeader] = []
     findings: list[tuple[DicomFile, Finding]] = []
     others: list[DicomFile] = []
