@@ -186,6 +186,8 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
     except MedsegError as error:
         return error.finding
     except OSError as error:
+        if error.errno is None:  # the parser's own, beyond a damaged sequence
+            return Finding(Code.DICOM_DAMAGED, str(file), "the data set is cut off", "export it again")
         details = error.strerror or type(error).__name__
         return Finding(Code.FILE_UNREADABLE, str(file), details, "check the permissions")
     except Exception as error:  # the parser meets any bytes, and raises what it likes for them

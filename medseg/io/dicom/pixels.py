@@ -88,7 +88,8 @@ def _decoded(dataset: Any, index: int) -> Array:
     if dataset.file_meta.TransferSyntaxUID in _JPEG_LS:
         # Faster than pydicom's first choice, which stays for what this codec does not take.
         with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
-            return pixel_array(dataset, index=index, raw=True, decoding_plugin="pyjpegls")
+            fast: Array = pixel_array(dataset, index=index, raw=True, decoding_plugin="pyjpegls")
+            return fast
     frame: Array = pixel_array(dataset, index=index, raw=True)
     return frame
 

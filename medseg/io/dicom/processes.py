@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, BinaryIO, TypeVar
 
 Item = TypeVar("Item")
@@ -42,7 +42,7 @@ _PIPE_BYTES = 2**20
 _PROGRAM = "import sys; sys.path[:] = {!r}; from medseg.io.dicom.processes import serve; serve()"
 
 
-def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
     """Yield ``function`` of each item, in order, computed by several processes where that is faster.
 
     The function can be imported by its name; items, results and exceptions can be pickled. Raises the

@@ -1,4 +1,4 @@
-"""Work spread over helper processes: the same results in the same order, faults and deaths of helpers told."""
+"""Work spread over helper processes: the same results in the same order; faults and deaths of helpers."""
 
 from __future__ import annotations
 
