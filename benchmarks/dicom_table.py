@@ -33,7 +33,7 @@ MOST_MM = 0.01
 SAME_SLOPE = 1e-4
 """dcm2niix writes slopes of Philips phases with errors up to this, against the file's own scale slope."""
 
-EQUAL, DIFFER, UNKNOWN = "equal", "DIFFER", "not known"
+EQUAL, TOGETHER, DIFFER, UNKNOWN = "equal", "equal together", "DIFFER", "not known"
 HEADER = ("series", "expected", "volume", "result", "code", "shape", "reference", "distance (mm)", "values")
 
 
@@ -223,7 +223,7 @@ def compare_together(listed: list[Row]) -> None:
     arrays = [row.array for row in waiting if row.array is not None]
     word = DIFFER
     if len(arrays) == reference.volumes and same_figures(arrays, reference.figures):
-        word = "equal together"
+        word = TOGETHER
     for row in waiting:
         row.cells = (*row.cells[:-1], word)
         row.faults += ["values differ"] if word == DIFFER else []
@@ -281,7 +281,8 @@ def summary(every: list[Row], done: list[Row], surprises: list[str]) -> str:
     compared = [row for row in done if row.cells[6] != "none"]
     by_voxel = [row for row in compared if "figures" not in row.cells[6]]
     independent = sum(row.cells[6] == "independent" for row in compared)
-    equal = sum(row.cells[8].startswith("equal") for row in compared)
+    equal = sum(row.cells[8] in (EQUAL, TOGETHER) for row in compared)
+    sloped = sum("slope" in row.cells[8] for row in compared)
     furthest = max((float(row.cells[7]) for row in compared), default=0.0)
     lines = [
         "# Every series of the DICOM test data",
@@ -292,7 +293,8 @@ def summary(every: list[Row], done: list[Row], surprises: list[str]) -> str:
         "",
         f"- {len(every)} volumes and other objects: {len(done)} done,"
         f" {len(every) - len(done)} excluded or noted.",
-        f"- {len(compared)} volumes have a reference: {equal} with equal values, the furthest corner"
+        f"- {len(compared)} volumes have a reference: {equal} with equal values, {sloped} equal but for"
+        f" dcm2niix's rounding of the slope; the furthest corner is"
         f" {furthest:.6f} mm away. {len(by_voxel)} are compared voxel by voxel, {independent} of them with an"
         " independent reference.",
         "- `part` is taken as met by several volumes too: the two orientations of `mr_two_orientations` are"

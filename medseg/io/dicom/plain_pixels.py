@@ -22,7 +22,7 @@ _NATIVE, _JPEG_LS = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.80"
 
 @dataclass(frozen=True)
 class StoredPixels:
-    """Where the value of a file's pixels begins, its length in bytes, and how a pixel is stored."""
+    """The start and length (bytes) of the value of a file's pixels, and how a pixel is stored."""
 
     syntax: str
     start: int

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class Dataset(Protocol):
-    """What pydicom's data sets and plain ones have in common."""
+    """The one method that pydicom's data sets and plain ones share."""
 
     def get(self, key: Any, /) -> Any:
         """The element of a tag, or None."""
