@@ -4,8 +4,8 @@
 
 dicom2nifti must be installed (it is no dependency). The clock runs from the start of the interpreter to
 its end; `medseg convert` also names the case, hashes the file and writes its tables. Prints the medians
-of wall and processor seconds, the peak memory (of the process and its largest helper), the median of the
-pairs' ratios, and whether all voxels and the affines are equal.
+of wall and processor seconds, the peak memory (of the process and its helpers), the median of the pairs'
+ratios, and whether all voxels and the affines are equal.
 """
 
 from __future__ import annotations
@@ -38,15 +38,39 @@ SYNTAXES = {
 }
 """UIDs that pydicom can encode, and names of gdcm's transfer syntaxes for the others."""
 
-OURS = "from medseg.cli import main; main()"
-THEIRS = (
-    "import sys, dicom2nifti as d; d.dicom_series_to_nifti(sys.argv[1], sys.argv[2], reorient_nifti=False)"
-)
+PEAK = """
+import sys
+from pathlib import Path
+
+def write_peak():
+    # not ru_maxrss, which begins with the memory of whoever started the process
+    lists = Path("/proc/self/task").glob("*/children")
+    children = [pid for listed in lists for pid in listed.read_text().split()]
+    status = [Path("/proc", pid, "status").read_text() for pid in ("self", *children)]
+    peak = sum(int(text.split("VmHWM:")[1].split()[0]) for text in status) / 1024
+    Path(sys.argv[-1] + ".peak").write_text(str(peak))
+"""
+"""Writes the most resident memory of a process and of its helpers, added up (Linux)."""
+
+OURS = """
+from medseg.cli import main
+out = sys.argv.pop()
+try:
+    main()
+finally:
+    sys.argv.append(out)
+    write_peak()
+"""
+THEIRS = """
+import dicom2nifti
+dicom2nifti.dicom_series_to_nifti(sys.argv[1], sys.argv[2], reorient_nifti=False)
+write_peak()
+"""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one process needed; ``processor`` seconds and ``mb`` count its helpers too, ``mb`` the largest."""
+    """What one process needed; ``processor`` seconds and ``mb`` (peak) count its helpers too."""
 
     wall: float
     processor: float
@@ -93,8 +117,8 @@ def encode(path: Path, syntax: str) -> None:
 
 
 def run(program: str, *arguments: object) -> Figures:
-    """Run Python on a program and wait for it."""
-    command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
+    """Run Python on a program and wait for it; its peak lies beside the last argument."""
+    command = [sys.executable, "-W", "ignore", "-c", PEAK + program, *map(str, arguments)]
     started = time.monotonic()
     pid = os.posix_spawn(
         sys.executable,
@@ -105,7 +129,8 @@ def run(program: str, *arguments: object) -> Figures:
     _, status, usage = os.wait4(pid, 0)
     if status:
         raise RuntimeError(f"{program} ended with {os.waitstatus_to_exitcode(status)}")
-    return Figures(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    peak = float(Path(f"{arguments[-1]}.peak").read_text())
+    return Figures(time.monotonic() - started, usage.ru_utime + usage.ru_stime, peak)
 
 
 def compare(syntax: str, options: argparse.Namespace) -> str:
@@ -117,7 +142,7 @@ def compare(syntax: str, options: argparse.Namespace) -> str:
         make(folder, options.slices, options.size, syntax)
         for _ in range(options.pairs):
             shutil.rmtree(out, ignore_errors=True)
-            ours.append(run(OURS, "convert", folder, out, "--quiet"))
+            ours.append(run(OURS, "convert", folder, out, "--quiet", nifti))
             theirs.append(run(THEIRS, folder, nifti))
         (converted,) = out.glob("*.nii.gz")
         is_equal = equal(converted, nifti)
