@@ -1,95 +1,191 @@
-"""Reading a compressed series of 1,000 slices: medseg against dicom2nifti, in turn, as whole processes' work.
+"""Converting a series of 1,000 slices to .nii.gz: medseg against dicom2nifti, in turn, whole processes.
 
-    python benchmarks/dicom.py [--slices 1000] [--size 256] [--pairs 3] [--syntax JPEG-LS]
+    python benchmarks/dicom.py [--slices 1000] [--size 256] [--pairs 3] [--syntax S ...] [--one-processor]
 
-dicom2nifti must be installed. Prints seconds and the ratio of each pair, and the peak memory of each.
+dicom2nifti must be installed (it is no dependency). The clock runs from the start of the interpreter to
+its end; `medseg convert` also names the case, hashes the file and writes its tables. Prints the medians
+of wall and processor seconds, the peak memory (of the process and its helpers), the median of the pairs'
+ratios, and whether all voxels and the affines are equal.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import resource
+import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
-SYNTAXES = {"RLE": "1.2.840.10008.1.2.5", "JPEG-LS": "1.2.840.10008.1.2.4.80"}
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.helpers.dicom_files import slice_dataset
+
+SYNTAXES = {
+    "uncompressed": ExplicitVRLittleEndian,
+    "RLE": RLELossless,
+    "JPEG-LS": JPEGLSLossless,
+    "JPEG lossless": "JPEGLosslessProcess14_1",
+    "JPEG 2000": "JPEG2000Lossless",
+}
+"""UIDs that pydicom can encode, and names of gdcm's transfer syntaxes for the others."""
+
+PEAK = """
+import sys
+from pathlib import Path
+
+def write_peak():
+    # not ru_maxrss, which begins with the memory of whoever started the process
+    lists = Path("/proc/self/task").glob("*/children")
+    children = [pid for listed in lists for pid in listed.read_text().split()]
+    status = [Path("/proc", pid, "status").read_text() for pid in ("self", *children)]
+    peak = sum(int(text.split("VmHWM:")[1].split()[0]) for text in status) / 1024
+    Path(sys.argv[-1] + ".peak").write_text(str(peak))
+"""
+"""Writes the most resident memory of a process and of its helpers, added up (Linux)."""
 
 OURS = """
-import sys, time; started = time.monotonic()
-from pathlib import Path
-from medseg.io import nifti
-from medseg.io.dicom.decode import read_volume
-from medseg.io.dicom.series import read_export
-(volume,) = read_export(Path(sys.argv[1])).volumes
-nifti.write(read_volume(volume), Path(sys.argv[2]))
+from medseg.cli import main
+out = sys.argv.pop()
+try:
+    main()
+finally:
+    sys.argv.append(out)
+    write_peak()
 """
 THEIRS = """
-import sys, time; started = time.monotonic()
 import dicom2nifti
 dicom2nifti.dicom_series_to_nifti(sys.argv[1], sys.argv[2], reorient_nifti=False)
+write_peak()
 """
-END = """
-import json, resource
-usage = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"seconds": time.monotonic() - started, "mb": usage.ru_maxrss / 1024}))
-"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one process needed; ``processor`` seconds and ``mb`` (peak) count its helpers too."""
+
+    wall: float
+    processor: float
+    mb: float
 
 
 def make(folder: Path, slices: int, size: int, syntax: str) -> None:
-    """Write smooth slices with noise, as a scanner's are, compressed."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.helpers.dicom_files import slice_dataset
-
+    """Write smooth slices with noise, as a scanner's are, in a transfer syntax."""
     random = np.random.default_rng(0)
     x, y = np.mgrid[:size, :size] / size
-    series = "1.2.826.0.1.3680043.8.498.1"
     for index in range(slices):
         image = 800 * np.sin(7 * x + index / 50) * np.cos(5 * y) + 1000 + random.normal(0, 20, x.shape)
-        pixels = np.repeat(image.T[:, :, None], index + 1, axis=2)[:, :, -1:].clip(0).astype(np.uint16)
-        affine = np.diag([1.0, 1.0, 1.0, 1.0])
+        pixels = image.T[:, :, None].clip(0).astype(np.uint16)
+        affine = np.eye(4)
         affine[2, 3] = float(index)
-        dataset = slice_dataset(pixels, affine, 0, series=series, InstanceNumber=index + 1)
-        dataset.compress(SYNTAXES[syntax], generate_instance_uid=False)
-        dataset.save_as(folder / f"{index:04d}.dcm", enforce_file_format=True)
+        dataset = slice_dataset(
+            pixels, affine, 0, series="1.2.826.0.1.3680043.8.498.1", InstanceNumber=index + 1
+        )
+        path = folder / f"{index:04d}.dcm"
+        if SYNTAXES[syntax] in (RLELossless, JPEGLSLossless):
+            dataset.compress(SYNTAXES[syntax], generate_instance_uid=False)
+        dataset.save_as(path, enforce_file_format=True)
+        if syntax.startswith("JPEG "):
+            encode(path, SYNTAXES[syntax])
 
 
-def run(program: str, folder: Path, out: Path) -> dict[str, float]:
-    """Seconds from the first import on, and the peak memory, of a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-c", program + END, str(folder), str(out)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    figures: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
-    return figures
+def encode(path: Path, syntax: str) -> None:
+    """Encode a file anew by gdcm, without loss."""
+    import gdcm
+
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    if not reader.Read():
+        raise RuntimeError(f"gdcm cannot read {path}")
+    change.SetInput(reader.GetImage())
+    if not change.Change():
+        raise RuntimeError(f"gdcm cannot encode {path}")
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    if not writer.Write():
+        raise RuntimeError(f"gdcm cannot write {path}")
+
+
+def run(program: str, *arguments: object) -> Figures:
+    """Run Python on a program and wait for it; its peak lies beside the last argument."""
+    command = [sys.executable, "-W", "ignore", "-c", PEAK + program, *map(str, arguments)]
+    started = time.monotonic()
+    pid = os.posix_spawn(
+        sys.executable,
+        command,
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
+    )
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise RuntimeError(f"{program} ended with {os.waitstatus_to_exitcode(status)}")
+    peak = float(Path(f"{arguments[-1]}.peak").read_text())
+    return Figures(time.monotonic() - started, usage.ru_utime + usage.ru_stime, peak)
+
+
+def compare(syntax: str, options: argparse.Namespace) -> str:
+    """The table's row of a transfer syntax."""
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, out, nifti = Path(scratch, "in"), Path(scratch, "out"), Path(scratch, "theirs.nii.gz")
+        folder.mkdir()
+        make(folder, options.slices, options.size, syntax)
+        for _ in range(options.pairs):
+            shutil.rmtree(out, ignore_errors=True)
+            ours.append(run(OURS, "convert", folder, out, "--quiet", nifti))
+            theirs.append(run(THEIRS, folder, nifti))
+        (converted,) = out.glob("*.nii.gz")
+        is_equal = equal(converted, nifti)
+        size = converted.stat().st_size / nifti.stat().st_size
+    ratio = statistics.median(b.wall / a.wall for a, b in zip(ours, theirs, strict=True))
+    numbers = " | ".join(cells(figures) for figures in (ours, theirs))
+    return f"| {syntax} | {numbers} | {ratio:.2f} | {size:.2f} | {'yes' if is_equal else 'NO'} |"
+
+
+def cells(figures: Sequence[Figures]) -> str:
+    """Medians: wall and processor seconds, peak memory."""
+    wall, processor, mb = (
+        statistics.median(getattr(f, n) for f in figures) for n in ("wall", "processor", "mb")
+    )
+    return f"{wall:.2f} s, {processor:.2f} s, {mb:.0f} MB"
+
+
+def equal(one: Path, other: Path) -> bool:
+    a, b = nib.load(one), nib.load(other)
+    same = np.array_equal(np.asarray(a.dataobj), np.asarray(b.dataobj))
+    return same and np.allclose(a.affine, b.affine, rtol=0, atol=1e-4)
 
 
 def main() -> None:
-    """Make the series, time both in turn, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Make each series, time both in turn, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--slices", type=int, default=1000)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--syntax", choices=SYNTAXES, default="JPEG-LS")
-    given = parser.parse_args()
+    parser.add_argument("--syntax", choices=SYNTAXES, nargs="+", default=list(SYNTAXES))
+    parser.add_argument("--one-processor", action="store_true", help="let both use one processor")
+    options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch, "in")
-        folder.mkdir()
-        make(folder, given.slices, given.size, given.syntax)
-        ratios = []
-        for pair in range(given.pairs):
-            ours = run(OURS, folder, Path(scratch, "ours.nii.gz"))
-            theirs = run(THEIRS, folder, Path(scratch, "theirs.nii.gz"))
-            ratios.append(theirs["seconds"] / ours["seconds"])
-            print(
-                f"pair {pair + 1}: medseg {ours['seconds']:.1f} s, {ours['mb']:.0f} MB; "
-                f"dicom2nifti {theirs['seconds']:.1f} s, {theirs['mb']:.0f} MB; ratio {ratios[-1]:.2f}"
-            )
-        print(f"median ratio {statistics.median(ratios):.2f}: {given.slices} slices, {given.syntax}")
+    if options.one_processor:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    processors = len(os.sched_getaffinity(0))
+    print(f"{options.slices} slices of {options.size}², {options.pairs} pairs, {processors} processor(s)\n")
+    print("| syntax | medseg: wall, processor, peak | dicom2nifti | ratio of wall | of file size | equal |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for syntax in options.syntax:
+        print(compare(syntax, options), flush=True)
 
 
 if __name__ == "__main__":

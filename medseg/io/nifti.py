@@ -21,6 +21,7 @@ from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io import affine_checks, headers
+from medseg.io.gzip_blocks import GzipWriter
 from medseg.volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii", ".mgh", ".mgz")
@@ -30,7 +31,6 @@ _Stream = IO[bytes] | gzip.GzipFile
 
 _CHUNK = 2**20  # voxels, or bytes
 _MAX_DEFLATE = 1040  # no deflate stream expands further than 1032:1
-_GZIP_LEVEL = 6  # label maps: half of level 1's size, a tenth of level 9's time
 _PLACE_FIELDS = (
     *("qform_code", "sform_code", "xyzt_units", "quatern_b", "quatern_c", "quatern_d"),
     *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
@@ -90,8 +90,7 @@ def write(volume: Volume, path: Path) -> None:
         if path.suffix == ".nii":
             _write_stream(file, header, array)
             return
-        # No name and no time in the gzip header: the same volume gives the same bytes.
-        with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as stream:
+        with GzipWriter(file, small=dtype.itemsize == 1) as stream:  # label maps and masks
             _write_stream(stream, header, array)
 
 
@@ -174,7 +173,7 @@ def _code_affine(header: Any, grid: Grid) -> None:
         header["qform_code"] = 0
 
 
-def _write_stream(stream: _Stream, header: Any, array: Array) -> None:
+def _write_stream(stream: IO[bytes] | GzipWriter, header: Any, array: Array) -> None:
     """Write header, four bytes that say "no extensions", and voxels slice by slice with X fastest."""
     stream.write(header.binaryblock + bytes(header.single_vox_offset - len(header.binaryblock)))
     for z in range(array.shape[2]):

@@ -22,7 +22,7 @@ from medseg.ingest.privacy import Pseudonyms
 from medseg.io import nifti
 from medseg.io.dicom.decode import read_volume
 from medseg.io.dicom.files import files_below
-from medseg.io.dicom.series import Export, SeriesVolume, read_export
+from medseg.io.dicom.series import Export, SeriesVolume, volumes_of
 
 VERSION = 1
 COLUMNS = (
@@ -76,8 +76,9 @@ def _run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -
 
 
 def _read(path: Path, say: Reporter) -> Export:
-    with say.progress("reading headers", sum(1 for _ in files_below(path))) as bar:
-        return read_export(path, bar.to)
+    listed = list(files_below(path))
+    with say.progress("reading headers", len(listed)) as bar:
+        return volumes_of(listed, bar.to)
 
 
 def _convert_all(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,10 @@ from medseg.io.affine_checks import MAX_VOXELS
 from medseg.io.dicom import mosaic
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.frames import FrameHeader
-from medseg.io.dicom.pixels import stored_frames
+from medseg.io.dicom.pixels import decoded_frames, stored_frames
+from medseg.io.dicom.processes import spread
 from medseg.io.dicom.series import SeriesVolume
 from medseg.volume import Volume
-
-_THREADS = 4
 
 
 def read_volume(volume: SeriesVolume, *, max_voxels: int = MAX_VOXELS) -> Volume:
@@ -50,14 +50,11 @@ def _stacked(volume: SeriesVolume) -> Array:
     by_file: dict[DicomFile, list[int]] = defaultdict(list)
     for place, frame in enumerate(volume.frames):
         by_file[frame.file].append(place)
+    requests = [(file, [volume.frames[n] for n in places]) for file, places in by_file.items()]
     array: Array | None = None
-    with ThreadPoolExecutor(_THREADS) as pool:
-        tasks = {
-            file: pool.submit(stored_frames, file, [volume.frames[place].index for place in places])
-            for file, places in by_file.items()
-        }
+    with closing(spread(decoded_frames, requests)) as decoded:
         for file, places in by_file.items():
-            for place, stored in zip(places, tasks.pop(file).result(), strict=True):
+            for place, stored in zip(places, _next(decoded, file), strict=True):
                 frame = volume.frames[place]
                 if stored.shape != frame.shape:
                     details = f"{stored.shape} pixels where the header says {frame.shape}"
@@ -69,6 +66,14 @@ def _stacked(volume: SeriesVolume) -> Array:
     if array is None:
         raise ValueError("a volume has frames")
     return array
+
+
+def _next(decoded: Iterator[list[Array]], file: DicomFile) -> list[Array]:
+    try:
+        return next(decoded)
+    except ChildProcessError:
+        details = "the decoder crashed on the pixels"
+        raise MedsegError(Code.DICOM_DAMAGED, file, details, "export it again") from None
 
 
 def _kind(volume: SeriesVolume, stored: np.dtype[Any]) -> np.dtype[Any]:

@@ -62,7 +62,8 @@ def _decompressed(file: DicomFile) -> bytes:
         if not file.entry:
             with gzip.open(file.path) as stream:
                 return _limited(stream, file)
-        with zipfile.ZipFile(file.path) as archive, archive.open(file.entry) as stream:
+        status = file.path.stat()
+        with _archive(file.path, status.st_mtime_ns, status.st_size).open(file.entry) as stream:
             content = _limited(stream, file)
         if content[:2] == _GZIP:
             with gzip.open(io.BytesIO(content)) as stream:
@@ -72,6 +73,12 @@ def _decompressed(file: DicomFile) -> bytes:
             Code.TRUNCATED, file, f"damaged compression ({type(error).__name__})", "copy it again"
         ) from None
     return content
+
+
+@lru_cache(maxsize=1)
+def _archive(path: Path, _changed_ns: int, _size: int) -> zipfile.ZipFile:
+    """A zip archive, kept open: its table of contents is read once, not for every entry."""
+    return zipfile.ZipFile(path)
 
 
 def _limited(stream: IO[bytes] | gzip.GzipFile, file: DicomFile) -> bytes:
@@ -92,7 +99,7 @@ def files_below(root: Path) -> Iterator[DicomFile]:
         return
     real = root.resolve()
     for path in sorted(root.rglob("*")):
-        inside = path.resolve().is_relative_to(real)
+        inside = not path.is_symlink() or path.resolve().is_relative_to(real)
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if inside and not hidden and path.is_file():
             yield from _entries(path)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import Code, Finding, MedsegError
-from medseg.io.dicom import terms
+from medseg.io.dicom import plain_pixels, terms
+from medseg.io.dicom.elements import PlainDataset, read_plain
 from medseg.io.dicom.files import DicomFile, looks_like_dicom
+from medseg.io.dicom.plain_pixels import StoredPixels
+from medseg.io.dicom.processes import spread
+from medseg.io.dicom.values import (
+    as_floats,
+    as_integer,
+    as_number,
+    as_pair,
+    tag_of,
+    value_of,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +32,8 @@ if TYPE_CHECKING:
 Vector = tuple[float, float, float]
 
 _HEAD = 132
-_THREADS = 8
+_CHUNK = 8
+"""Files whose headers are read at a time."""
 
 _COMPONENTS = {
     "M": "magnitude",
@@ -93,6 +105,7 @@ class FrameHeader:
     order: tuple[tuple[str, Any], ...] = ()
     slope: float = 1.0
     intercept: float = 0.0
+    pixels: StoredPixels | None = None
 
 
 @dataclass(frozen=True)
@@ -141,11 +154,16 @@ def read_headers(
 
     A file that is no DICOM data set gives None, a damaged one a finding.
     """
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for done, header in enumerate(pool.map(read_header, files), 1):
+    chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
+    for number, headers in enumerate(spread(_read_chunk, chunks)):
+        for done, header in enumerate(headers, number * _CHUNK + 1):
             yield header
             if progress is not None:
                 progress(done, "")
+
+
+def _read_chunk(files: Sequence[DicomFile]) -> list[FileHeader | Directory | Finding | None]:
+    return [read_header(file) for file in files]
 
 
 def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
@@ -154,19 +172,26 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
     The findings' codes are FILE_UNREADABLE, TRUNCATED, TOO_LARGE, DICOM_EMPTY and DICOM_DAMAGED.
     """
     try:
-        with file.open() as stream:
+        with warnings.catch_warnings(), file.open() as stream:
+            warnings.simplefilter("ignore")  # pydicom's quote values
             if not looks_like_dicom(stream.read(_HEAD)):
                 return None
             stream.seek(0)
+            if (plain := _read_plain(stream)) is not None:
+                return _header(file, plain)
+            stream.seek(0)
             dataset = _read(stream)
-        if _is_directory(dataset):
-            return Directory(file, tuple(_named_files(dataset)))
-        if not len(dataset):
-            return Finding(Code.DICOM_EMPTY, str(file), "a DICOM file without a data set", "export it again")
-        return _header(file, dataset)
+            if _is_directory(dataset):
+                return Directory(file, tuple(_named_files(dataset)))
+            if not len(dataset):
+                details = "a DICOM file without a data set"
+                return Finding(Code.DICOM_EMPTY, str(file), details, "export it again")
+            return _header(file, dataset)
     except MedsegError as error:
         return error.finding
     except OSError as error:
+        if error.errno is None:  # the parser's own, beyond a damaged sequence
+            return Finding(Code.DICOM_DAMAGED, str(file), "the data set is cut off", "export it again")
         details = error.strerror or type(error).__name__
         return Finding(Code.FILE_UNREADABLE, str(file), details, "check the permissions")
     except Exception as error:  # the parser meets any bytes, and raises what it likes for them
@@ -178,10 +203,19 @@ def _read(stream: Any) -> Dataset:
     """The tags of a data set that are needed, without pixels."""
     import pydicom
 
-    tags: list[Any] = [*_TAGS, _PHILIPS_SCALE]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
+    tags = [*map(tag_of, _TAGS), tag_of(_PHILIPS_SCALE)]
+    return pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
+
+
+def _read_plain(stream: Any) -> Any:
+    """The tags of a classic slice, with `get` as a data set has it; None for anything else."""
+    plain = read_plain(stream, _wanted())
+    return plain if plain is not None and value_of(plain, "NumberOfFrames", 1) == 1 else None
+
+
+@cache
+def _wanted() -> frozenset[int]:
+    return frozenset(map(tag_of, (*_TAGS, _PHILIPS_SCALE, *plain_pixels.TAGS)))
 
 
 def _is_directory(dataset: Dataset) -> bool:
@@ -191,36 +225,36 @@ def _is_directory(dataset: Dataset) -> bool:
 
 def _named_files(dataset: Dataset) -> Iterator[str]:
     """Paths of the files that a DICOMDIR names, with slashes."""
-    for record in dataset.get("DirectoryRecordSequence") or ():
-        if parts := _values(record, "ReferencedFileID"):
+    for record in value_of(dataset, "DirectoryRecordSequence") or ():
+        if parts := values_of(record, "ReferencedFileID"):
             yield "/".join(str(part) for part in parts)
 
 
 def _header(file: DicomFile, dataset: Dataset) -> FileHeader:
-    image_type = tuple(str(part) for part in _values(dataset, "ImageType"))
+    image_type = tuple(str(part) for part in values_of(dataset, "ImageType"))
     frames = tuple(_frames(file, dataset))
-    number = dataset.get("SeriesNumber")
+    number = value_of(dataset, "SeriesNumber")
     return FileHeader(
         file=file,
-        series_uid=str(dataset.get("SeriesInstanceUID", "")),
-        study_uid=str(dataset.get("StudyInstanceUID", "")),
-        frame_of_reference=str(dataset.get("FrameOfReferenceUID", "")),
-        modality=terms.shown(str(dataset.get("Modality") or ""), terms.MODALITIES, "unknown"),
-        sop_class=str(dataset.get("SOPClassUID", "")),
-        description=str(dataset.get("SeriesDescription", "")),
-        manufacturer=str(dataset.get("Manufacturer", "")),
+        series_uid=str(value_of(dataset, "SeriesInstanceUID", "")),
+        study_uid=str(value_of(dataset, "StudyInstanceUID", "")),
+        frame_of_reference=str(value_of(dataset, "FrameOfReferenceUID", "")),
+        modality=terms.shown(str(value_of(dataset, "Modality") or ""), terms.MODALITIES, "unknown"),
+        sop_class=str(value_of(dataset, "SOPClassUID", "")),
+        description=str(value_of(dataset, "SeriesDescription", "")),
+        manufacturer=str(value_of(dataset, "Manufacturer", "")),
         series_number=None if number in (None, "") else int(number),
-        photometric=terms.shown(str(dataset.get("PhotometricInterpretation") or ""), terms.PHOTOMETRIC),
-        samples=int(dataset.get("SamplesPerPixel", 1) or 1),
+        photometric=terms.shown(str(value_of(dataset, "PhotometricInterpretation") or ""), terms.PHOTOMETRIC),
+        samples=int(value_of(dataset, "SamplesPerPixel", 1) or 1),
         image_type=image_type,
         burned_in=terms.burned_in(
-            str(dataset.get("BurnedInAnnotation", "")),
-            str(dataset.get("SOPClassUID", "")),
-            str(dataset.get("ConversionType") or ""),
-            str(dataset.get("Modality", "")),
+            str(value_of(dataset, "BurnedInAnnotation", "")),
+            str(value_of(dataset, "SOPClassUID", "")),
+            str(value_of(dataset, "ConversionType") or ""),
+            str(value_of(dataset, "Modality", "")),
             image_type,
         ),
-        padding=_integer(dataset.get("PixelPaddingValue")),
+        padding=as_integer(value_of(dataset, "PixelPaddingValue")),
         mosaic="MOSAIC" in image_type or "VFRAME" in image_type,
         frames=frames,
     )
@@ -228,13 +262,13 @@ def _header(file: DicomFile, dataset: Dataset) -> FileHeader:
 
 def _frames(file: DicomFile, dataset: Dataset) -> Iterator[FrameHeader]:
     """Headers of all frames; functional groups, where there are some, win over the top level."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    count = int(dataset.get("NumberOfFrames", 1) or 1)
+    per_frame = value_of(dataset, "PerFrameFunctionalGroupsSequence")
+    count = int(value_of(dataset, "NumberOfFrames", 1) or 1)
     if per_frame is None:
         for index in range(count):
             yield _frame(file, index, dataset, _Groups(dataset, None, None, single=count == 1))
         return
-    shared = dataset.get("SharedFunctionalGroupsSequence")
+    shared = value_of(dataset, "SharedFunctionalGroupsSequence")
     common = shared[0] if shared else None
     for index, groups in enumerate(per_frame):
         yield _frame(file, index, dataset, _Groups(dataset, common, groups, single=False))
@@ -252,30 +286,31 @@ class _Groups:
     def get(self, sequence: str, attribute: str) -> Any:
         """An attribute of a functional group; of a classic single frame the top level's."""
         for groups in (self.own, self.shared):
-            items = None if groups is None else groups.get(sequence)
-            if items and attribute in items[0]:
-                return items[0].get(attribute)
+            items = None if groups is None else value_of(groups, sequence)
+            if items and tag_of(attribute) in items[0]:
+                return value_of(items[0], attribute)
         if self.own is None and self.single:
-            return self.dataset.get(attribute)
+            return value_of(self.dataset, attribute)
         return None
 
 
 def _frame(file: DicomFile, index: int, dataset: Dataset, groups: _Groups) -> FrameHeader:
     slope, intercept = _scaling(dataset, groups)
-    position = _floats(groups.get("PlanePositionSequence", "ImagePositionPatient"), 3)
+    position = as_floats(groups.get("PlanePositionSequence", "ImagePositionPatient"), 3)
     return FrameHeader(
         file=file,
         index=index,
-        instance_uid=str(dataset.get("SOPInstanceUID", "")),
-        instance_number=_integer(dataset.get("InstanceNumber")) or 0,
+        instance_uid=str(value_of(dataset, "SOPInstanceUID", "")),
+        instance_number=as_integer(value_of(dataset, "InstanceNumber")) or 0,
         position=None if position is None else (position[0], position[1], position[2]),
-        orientation=_floats(groups.get("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
-        spacing=_pair(groups.get("PixelMeasuresSequence", "PixelSpacing")),
-        shape=(int(dataset.get("Rows", 0) or 0), int(dataset.get("Columns", 0) or 0)),
+        orientation=as_floats(groups.get("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+        spacing=as_pair(groups.get("PixelMeasuresSequence", "PixelSpacing")),
+        shape=(int(value_of(dataset, "Rows", 0) or 0), int(value_of(dataset, "Columns", 0) or 0)),
         contrast=_contrast(dataset, groups),
         order=_order(dataset, groups),
         slope=slope,
         intercept=intercept,
+        pixels=plain_pixels.locate(dataset) if isinstance(dataset, PlainDataset) else None,
     )
 
 
@@ -286,31 +321,36 @@ def _scaling(dataset: Dataset, groups: _Groups) -> tuple[float, float]:
     signal itself, comparable between scans (Chenevert et al. 2014, Transl Oncol 7(1)).
     """
     sequence = "PixelValueTransformationSequence"
-    slope, intercept = (_number(groups.get(sequence, name)) for name in ("RescaleSlope", "RescaleIntercept"))
+    slope, intercept = (
+        as_number(groups.get(sequence, name)) for name in ("RescaleSlope", "RescaleIntercept")
+    )
     if slope is None and groups.own is not None:
-        slope, intercept = _number(dataset.get("RescaleSlope")), _number(dataset.get("RescaleIntercept"))
+        slope, intercept = (
+            as_number(value_of(dataset, "RescaleSlope")),
+            as_number(value_of(dataset, "RescaleIntercept")),
+        )
     slope, intercept = slope or 1.0, intercept or 0.0
     scale = _philips_scale(dataset, groups)
     return (slope, intercept) if scale is None else (1 / scale, intercept / (slope * scale))
 
 
 def _philips_scale(dataset: Dataset, groups: _Groups) -> float | None:
-    if not str(dataset.get("Manufacturer", "")).lower().startswith("philips"):
+    if not str(value_of(dataset, "Manufacturer", "")).lower().startswith("philips"):
         return None
-    private = groups.own.get(_PHILIPS_FRAME) if groups.own is not None else None
+    private = groups.own.get(tag_of(_PHILIPS_FRAME)) if groups.own is not None else None
     holder = private.value[0] if private is not None and private.value else dataset
-    element = holder.get(_PHILIPS_SCALE)
-    return None if element is None else (_number(element.value) or None)
+    element = holder.get(tag_of(_PHILIPS_SCALE))
+    return None if element is None else (as_number(element.value) or None)
 
 
 def _contrast(dataset: Dataset, groups: _Groups) -> tuple[tuple[str, Any], ...]:
     """Values by which volumes of one series differ physically; rounded, so that noise splits nothing."""
-    echo = _number(groups.get("MREchoSequence", "EffectiveEchoTime"))
+    echo = as_number(groups.get("MREchoSequence", "EffectiveEchoTime"))
     if echo is None:
-        echo = _number(dataset.get("EchoTime"))
-    b_value = _number(groups.get("MRDiffusionSequence", "DiffusionBValue"))
+        echo = as_number(value_of(dataset, "EchoTime"))
+    b_value = as_number(groups.get("MRDiffusionSequence", "DiffusionBValue"))
     if b_value is None:
-        b_value = _number(dataset.get("DiffusionBValue"))
+        b_value = as_number(value_of(dataset, "DiffusionBValue"))
     values = {
         "component": _component(dataset, groups),
         "echo time (ms)": None if echo is None else round(echo, 2),
@@ -324,7 +364,7 @@ def _component(dataset: Dataset, groups: _Groups) -> str | None:
     frame_type = groups.get("MRImageFrameTypeSequence", "FrameType")
     words = [named] if named else []
     words += [str(word) for word in (frame_type or [])][2:]
-    words += [str(part) for part in _values(dataset, "ImageType")][2:] if groups.own is None else []
+    words += [str(part) for part in values_of(dataset, "ImageType")][2:] if groups.own is None else []
     return next((_COMPONENTS[word] for word in words if word in _COMPONENTS), None)
 
 
@@ -332,59 +372,27 @@ def _order(dataset: Dataset, groups: _Groups) -> tuple[tuple[str, Any], ...]:
     """Values that may tell repetitions of one position apart, the most telling first."""
     content = "FrameContentSequence"
     directions = groups.get("MRDiffusionSequence", "DiffusionGradientDirectionSequence")
-    direction = directions[0].get("DiffusionGradientOrientation") if directions else None
+    direction = value_of(directions[0], "DiffusionGradientOrientation") if directions else None
     if direction is None:
-        direction = dataset.get("DiffusionGradientOrientation")
-    gradient = _floats(direction, 3)
+        direction = value_of(dataset, "DiffusionGradientOrientation")
+    gradient = as_floats(direction, 3)
     indices = groups.get(content, "DimensionIndexValues")
     temporal = groups.get(content, "TemporalPositionIndex")
     values: dict[str, Any] = {
         "gradient": None if gradient is None else tuple(round(x, 4) for x in gradient),
-        "time point": _integer(temporal or dataset.get("TemporalPositionIdentifier")),
-        "image type": tuple(str(part) for part in _values(dataset, "ImageType")),
+        "time point": as_integer(temporal or value_of(dataset, "TemporalPositionIdentifier")),
+        "image type": tuple(str(part) for part in values_of(dataset, "ImageType")),
         "frame type": tuple(str(p) for p in groups.get("MRImageFrameTypeSequence", "FrameType") or ()),
-        "stack": str(groups.get(content, "StackID") or dataset.get("StackID") or ""),
-        "echo": _integer(dataset.get("EchoNumbers")),
-        "acquisition": _integer(
-            groups.get(content, "FrameAcquisitionNumber") or dataset.get("AcquisitionNumber")
+        "stack": str(groups.get(content, "StackID") or value_of(dataset, "StackID") or ""),
+        "echo": as_integer(value_of(dataset, "EchoNumbers")),
+        "acquisition": as_integer(
+            groups.get(content, "FrameAcquisitionNumber") or value_of(dataset, "AcquisitionNumber")
         ),
-        "trigger time": _number(dataset.get("TriggerTime")),
-        "acquisition time": str(dataset.get("AcquisitionTime") or dataset.get("AcquisitionDateTime") or ""),
-        "content time": str(dataset.get("ContentTime") or ""),
+        "trigger time": as_number(value_of(dataset, "TriggerTime")),
+        "acquisition time": str(
+            value_of(dataset, "AcquisitionTime") or value_of(dataset, "AcquisitionDateTime") or ""
+        ),
+        "content time": str(value_of(dataset, "ContentTime") or ""),
     }
     values |= {f"dimension {n}": int(value) for n, value in enumerate(indices or (), 1)}
     return tuple(values.items())
-
-
-def _values(dataset: Dataset, keyword: str) -> Sequence[Any]:
-    value = dataset.get(keyword)
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _integer(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
-
-
-def _floats(value: Any, count: int) -> tuple[float, ...] | None:
-    """``count`` finite numbers, or None."""
-    try:
-        numbers = tuple(float(x) for x in value)
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
-
-
-def _pair(value: Any) -> tuple[float, float] | None:
-    numbers = _floats(value, 2)
-    return None if numbers is None or min(numbers) <= 0 else (numbers[0], numbers[1])

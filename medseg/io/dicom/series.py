@@ -96,7 +96,7 @@ def read_files(paths: Sequence[Path], progress: Any = None) -> Export:
 
 
 def volumes_of(files: Sequence[DicomFile], progress: Any = None) -> Export:
-    """Sort the frames of single files and entries of archives into volumes."""
+    """Read the headers of files and entries of archives, in parallel, and sort their frames into volumes."""
     headers: list[FileHeader] = []
     findings: list[tuple[DicomFile, Finding]] = []
     others: list[DicomFile] = []

@@ -1,0 +1,114 @@
+"""Work spread over helper processes: the same results in the same order; faults and deaths of helpers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.errors import Code, MedsegError
+from medseg.io.dicom import processes
+from medseg.io.dicom.decode import read_volume
+from medseg.io.dicom.processes import spread
+from medseg.io.dicom.series import read_export
+from tests.helpers.dicom_files import write_series
+
+
+@pytest.fixture(autouse=True)
+def two_helpers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two helpers for every job, however short; none are left to the next test."""
+    monkeypatch.setattr(processes, "_WORTH_S", 0.0)
+    monkeypatch.setattr(processes, "_processors", lambda: 2)
+    processes._POOL.end()
+    yield
+    processes._POOL.end()
+
+
+def _where(item: int) -> tuple[int, int]:
+    time.sleep(0.002)
+    return item, os.getpid()
+
+
+def _failing(item: int) -> int:
+    if item == 60:
+        raise MedsegError(Code.DICOM_DAMAGED, "there", "broken", "mend it")
+    return item
+
+
+def _dying(item: int) -> int:
+    time.sleep(0.01)
+    if item >= 0 and item % 100 == 99:
+        os._exit(1)
+    return item
+
+
+def test_results_keep_their_order_and_come_from_several_processes() -> None:
+    results = list(spread(_where, range(1000)))
+    assert [item for item, _ in results] == list(range(1000))
+    by = {process for _, process in results}
+    assert os.getpid() in by and len(by) == 3
+    again = {process for _, process in spread(_where, range(200))}
+    assert again <= by, "helpers serve the next job too"
+
+
+def test_large_answers_pass_through_pipes() -> None:
+    arrays = list(spread(_ones, range(100)))
+    assert all(array.shape == (300, 400) and (array == n).all() for n, array in enumerate(arrays))
+
+
+def _ones(item: int) -> np.ndarray:
+    return np.full((300, 400), item)
+
+
+def test_an_exception_is_raised_where_its_item_is_asked_for() -> None:
+    results = spread(_failing, range(500))
+    assert [next(results) for _ in range(60)] == list(range(60))
+    with pytest.raises(MedsegError) as refused:
+        next(results)
+    assert refused.value.code == Code.DICOM_DAMAGED
+    assert list(spread(_failing, range(50))) == list(range(50)), "the next job has helpers again"
+
+
+def test_a_job_that_is_given_up_leaves_nothing_behind() -> None:
+    with closing(spread(_where, range(1000))) as results:
+        for _ in range(100):
+            next(results)
+    assert [item for item, _ in spread(_where, range(100))] == list(range(100))
+
+
+def test_an_item_that_kills_its_helper_is_named_and_the_others_are_done() -> None:
+    # None of the first items, which are done here before the helpers have started.
+    results = spread(_dying, [*range(-400, 0), *range(90, 110)])
+    seen = [next(results) for _ in range(409)]
+    assert seen[-1] == 98
+    with pytest.raises(ChildProcessError):
+        next(results)
+
+
+@pytest.mark.parametrize("processors", [1, 2])
+def test_without_helpers_all_is_done_here(monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(processes, "_processors", lambda: processors)
+    monkeypatch.setattr(processes.subprocess, "Popen", refuse)
+    assert {process for _, process in spread(_where, range(50))} == {os.getpid()}
+
+
+def test_a_series_is_the_same_with_helpers_and_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4000, (40, 30, 300)).astype(np.uint16)
+    write_series(tmp_path, pixels, np.diag([1.0, 2.0, 3.0, 1.0]))
+    (volume,) = read_export(tmp_path).volumes
+    with_helpers = read_volume(volume).array
+    monkeypatch.setattr(processes, "_processors", lambda: 1)
+    (again,) = read_export(tmp_path).volumes
+    assert [f.instance_uid for f in again.frames] == [f.instance_uid for f in volume.frames]
+    np.testing.assert_array_equal(with_helpers, read_volume(again).array)
+    np.testing.assert_array_equal(with_helpers[0], pixels)
