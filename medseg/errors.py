@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from medseg.limits import MAX_DETAILS
+
 
 class ExitCode(IntEnum):
     """Exit codes of every ``medseg`` command."""
@@ -273,13 +275,18 @@ class Finding:
     details: str
     how_to_fix: str
 
+    def __post_init__(self) -> None:
+        # What an input says of itself is quoted here: no control characters reach a terminal, table or page.
+        for field in ("details", "how_to_fix"):
+            object.__setattr__(self, field, printable(getattr(self, field)[:MAX_DETAILS]))
+
     @property
     def is_note(self) -> bool:
         """True if the case is used all the same."""
         return self.code in NOTES
 
     def __str__(self) -> str:
-        return f"{self.code} {self.where}: {self.details}; {self.how_to_fix}"
+        return f"{self.code} {printable(self.where)}: {self.details}; {self.how_to_fix}"
 
 
 class MedsegError(Exception):
@@ -322,5 +329,5 @@ def some(items: Sequence[object], most: int = 5) -> str:
 
 
 def printable(name: str) -> str:
-    """Write a name on one line, whatever characters it holds."""
-    return name if name.isprintable() else ascii(name)[1:-1]
+    """Write a name on one line, whatever characters it holds: those that do not print as escapes."""
+    return name if name.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

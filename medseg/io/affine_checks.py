@@ -9,9 +9,7 @@ import numpy as np
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Array
-
-MAX_VOXELS = 2**30
-"""Voxels above which a reader refuses (TOO_LARGE): 1024³, 2 GiB as int16."""
+from medseg.limits import MAX_VOXELS as MAX_VOXELS
 
 MAX_SHEAR_DEGREES = 1.0
 MIN_OBLIQUE_DEGREES = 0.06  # about 1e-3 rad: below it, float32 rounding of a header's cosines

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
+import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,16 +16,18 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from medseg.errors import Code, MedsegError
-
-MAX_BYTES = 4 * 2**30
-"""Decompressed size above which a file of an export is refused."""
-
-MAX_ENTRIES = 200_000
-"""Entries above which a zip archive is refused."""
+from medseg.io.dicom import claims
+from medseg.limits import MAX_ARCHIVE_BYTES, MAX_DEPTH, MAX_ENTRIES
 
 _MAGIC_AT = 128
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
+_DAMAGE = (
+    EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError, KeyError,
+    ValueError, IndexError, struct.error, MemoryError,
+)  # fmt: skip
+"""Errors that zipfile and its decompressors raise for damaged archives."""
+
 _FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
 """Groups 0008 (little or big endian) and 0002: data sets without a preamble begin with one of them."""
 
@@ -40,16 +45,23 @@ class DicomFile:
     def open(self) -> BinaryIO:
         """Open the data set's bytes for reading.
 
-        Raises TOO_LARGE for decompressed sizes above :data:`MAX_BYTES`, TRUNCATED for damaged compression,
-        OSError for files that cannot be read.
+        Raises TOO_LARGE for files that expand beyond the limits, TRUNCATED for damaged compression, OSError
+        for files that cannot be read.
         """
         if not self.entry:
             file = self.path.open("rb")
-            if file.read(2) != _GZIP:
-                file.seek(0)
-                return file
+            try:
+                if file.read(2) != _GZIP:
+                    file.seek(0)
+                    claims.check_deflated(file, self)
+                    return file
+            except BaseException:
+                file.close()
+                raise
             file.close()
-        return io.BytesIO(_decompressed(self))
+        stream = io.BytesIO(_decompressed(self))
+        claims.check_deflated(stream, self)
+        return stream
 
 
 @lru_cache(maxsize=2)
@@ -57,24 +69,31 @@ def _decompressed(file: DicomFile) -> bytes:
     try:
         if not file.entry:
             with gzip.open(file.path) as stream:
-                return _limited(stream, file)
+                return _limited(stream, file.path.stat().st_size, file)
         with zipfile.ZipFile(file.path) as archive, archive.open(file.entry) as stream:
-            content = _limited(stream, file)
+            content = _limited(stream, archive.getinfo(file.entry).compress_size, file)
         if content[:2] == _GZIP:
             with gzip.open(io.BytesIO(content)) as stream:
-                return _limited(stream, file)
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise MedsegError(
-            Code.TRUNCATED, file, f"damaged compression ({type(error).__name__})", "copy it again"
-        ) from None
+                return _limited(stream, len(content), file)
+    except OSError as error:
+        if error.errno is not None:  # the disk's, not the compression's
+            raise
+        raise _damaged(file, error) from None
+    except _DAMAGE as error:
+        raise _damaged(file, error) from None
     return content
 
 
-def _limited(stream: IO[bytes] | gzip.GzipFile, file: DicomFile) -> bytes:
-    content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        details = f"more than {MAX_BYTES / 2**30:.0f} GiB once decompressed"
-        raise MedsegError(Code.TOO_LARGE, file, details, "unpack it and check what it holds")
+def _damaged(file: DicomFile, error: Exception) -> MedsegError:
+    details = f"damaged compression ({type(error).__name__})"
+    return MedsegError(Code.TRUNCATED, file, details, "copy it again")
+
+
+def _limited(stream: IO[bytes] | gzip.GzipFile, compressed: int, file: DicomFile) -> bytes:
+    limit = claims.limit_of(compressed)
+    content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise claims.too_large(file, limit)
     return content
 
 
@@ -87,11 +106,22 @@ def files_below(root: Path) -> Iterator[DicomFile]:
         yield from _entries(root)
         return
     real = root.resolve()
-    for path in sorted(root.rglob("*")):
-        inside = path.resolve().is_relative_to(real)
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if inside and not hidden and path.is_file():
+    for path in sorted(_tree(root)):
+        if path.resolve().is_relative_to(real) and path.is_file():
             yield from _entries(path)
+
+
+def _tree(root: Path) -> Iterator[Path]:
+    """All files below a folder that are not hidden; links to folders are not followed.
+
+    Raises TOO_LARGE for folders inside one another beyond :data:`medseg.limits.MAX_DEPTH`.
+    """
+    for folder, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        if inner and len(Path(folder).relative_to(root).parts) >= MAX_DEPTH:
+            details = f"more than {MAX_DEPTH} folders inside one another"
+            raise MedsegError(Code.TOO_LARGE, root, details, "name a folder further below")
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _entries(path: Path) -> Iterator[DicomFile]:
@@ -100,10 +130,15 @@ def _entries(path: Path) -> Iterator[DicomFile]:
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            names = sorted(entry.filename for entry in archive.infolist() if not entry.is_dir())
-    except (zipfile.BadZipFile, OSError):
+            entries = [entry for entry in archive.infolist() if entry.filename and not entry.is_dir()]
+    except (*_DAMAGE, OSError):
         yield DicomFile(path)
         return
+    names = sorted(entry.filename for entry in entries)
+    total = sum(entry.file_size for entry in entries)  # zipfile gives no more of an entry than it states
+    if total > MAX_ARCHIVE_BYTES:
+        details = f"{total / 2**30:.0f} GiB in an archive, the limit is {MAX_ARCHIVE_BYTES / 2**30:.0f} GiB"
+        raise MedsegError(Code.TOO_LARGE, path, details, "unpack it and name its folders")
     if len(names) > MAX_ENTRIES:
         details = f"{len(names)} entries, more than {MAX_ENTRIES}"
         raise MedsegError(Code.TOO_LARGE, path, details, "unpack it and name its folders")

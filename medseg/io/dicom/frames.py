@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import Code, Finding, MedsegError
+from medseg.io.dicom.claims import frame_count
 from medseg.io.dicom.files import DicomFile, looks_like_dicom
+from medseg.limits import MAX_FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +160,11 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
             return Directory(file, tuple(_named_files(dataset)))
         if not len(dataset):
             return Finding(Code.DICOM_EMPTY, str(file), "a DICOM file without a data set", "export it again")
-        return _header(file, dataset)
+        header = _header(file, dataset)
+        if not header.frames and header.not_a_scan is None:
+            details = "a data set of no frame"
+            return Finding(Code.DICOM_DAMAGED, str(file), details, "export it again")
+        return header
     except MedsegError as error:
         return error.finding
     except OSError as error:
@@ -218,13 +224,16 @@ def _header(file: DicomFile, dataset: Dataset) -> FileHeader:
 def _frames(file: DicomFile, dataset: Dataset) -> Iterator[FrameHeader]:
     """Headers of all frames; functional groups, where there are some, win over the top level."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    count = int(dataset.get("NumberOfFrames", 1) or 1)
+    count = frame_count(dataset, file)
     if per_frame is None:
         for index in range(count):
             yield _frame(file, index, dataset, _Groups(dataset, None, None, single=count == 1))
         return
     shared = dataset.get("SharedFunctionalGroupsSequence")
     common = shared[0] if shared else None
+    if len(per_frame) > MAX_FRAMES:
+        details = f"{len(per_frame)} frames in a file, the limit is {MAX_FRAMES}"
+        raise MedsegError(Code.TOO_LARGE, file, details, "export the series in several files")
     for index, groups in enumerate(per_frame):
         yield _frame(file, index, dataset, _Groups(dataset, common, groups, single=False))
 

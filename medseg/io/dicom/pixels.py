@@ -9,6 +9,7 @@ import numpy as np
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
+from medseg.io.dicom import claims
 from medseg.io.dicom.files import DicomFile
 
 
@@ -26,6 +27,7 @@ def stored_frames(file: DicomFile, indices: list[int]) -> list[Array]:
             dataset = pydicom.dcmread(stream, force=True)
             if not dataset.file_meta.get("TransferSyntaxUID"):
                 dataset.file_meta.TransferSyntaxUID = _syntax_without_meta(dataset)
+            claims.check_pixel_data(dataset, indices, file)
             inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
             frames = [pixel_array(dataset, index=index, raw=True) for index in indices]
     except NotImplementedError as error:

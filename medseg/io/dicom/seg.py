@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +15,12 @@ from medseg import files
 from medseg.classes import ClassList
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
+from medseg.io.dicom import claims
 from medseg.io.dicom.codes import ClassCode, codes_of
+from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.objects import MANUFACTURER, content_uid, series_number, set_dates, source_datasets
 from medseg.io.dicom.series import SeriesVolume
+from medseg.limits import MAX_MASK_VOXELS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -151,22 +155,32 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
     Each frame's own position and orientation says where it lies. Raises GRID_MISMATCH for a frame that does
     not lie on a slice of the grid within 0.01 mm, and DICOM_DAMAGED for a file that is no readable SEG.
     """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-    from pydicom.pixels.utils import pixel_array
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path)
-            frames = np.atleast_3d(pixel_array(dataset, raw=True))
-            if int(dataset.NumberOfFrames) == 1:
-                frames = frames.reshape(1, int(dataset.Rows), int(dataset.Columns))
-        numbers = [int(item.SegmentNumber) for item in dataset.SegmentSequence]
-        groups = list(dataset.PerFrameFunctionalGroupsSequence)
-    except (InvalidDicomError, AttributeError, ValueError, RuntimeError, KeyError, OSError) as error:
+            return _masks_of(path, grid, count)
+    except MedsegError:
+        raise
+    except Exception as error:  # the parser meets any bytes, and raises what it likes for them
         details = f"no readable segmentation ({type(error).__name__})"
         raise MedsegError(Code.DICOM_DAMAGED, path, details, "write it again") from None
+
+
+def _masks_of(path: Path, grid: Grid, count: int | None) -> Array:
+    import pydicom
+    from pydicom.pixels.utils import pixel_array
+
+    with DicomFile(path).open() as stream:
+        dataset = pydicom.dcmread(stream)
+    claims.check_pixel_data(dataset, [claims.frame_count(dataset, path) - 1], path)
+    frames = np.atleast_3d(pixel_array(dataset, raw=True))
+    if int(dataset.NumberOfFrames) == 1:
+        frames = frames.reshape(1, int(dataset.Rows), int(dataset.Columns))
+    numbers = [int(item.SegmentNumber) for item in dataset.SegmentSequence]
+    if (count or max(numbers)) * math.prod(grid.shape) > MAX_MASK_VOXELS:
+        details = f"{max(numbers)} segments on {math.prod(grid.shape)} voxels"
+        raise MedsegError(Code.TOO_LARGE, path, details, "give a segmentation of fewer segments")
+    groups = list(dataset.PerFrameFunctionalGroupsSequence)
     shared = dataset.SharedFunctionalGroupsSequence[0]
     masks = np.zeros((count or max(numbers), *grid.shape), bool)
     labelmap = dataset.SegmentationType == "LABELMAP"
@@ -180,6 +194,8 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
                     masks[number - 1, :, :, z] |= cut == number
         else:
             number = int(own.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+            if not 0 < number <= len(masks):
+                raise ValueError("a frame of a segment that is not described")
             masks[number - 1, :, :, z] |= cut.astype(bool)
     return masks
 
