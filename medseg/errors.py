@@ -278,7 +278,7 @@ class Finding:
     def __post_init__(self) -> None:
         # What an input says of itself is quoted here: no control characters reach a terminal, table or page.
         for field in ("details", "how_to_fix"):
-            object.__setattr__(self, field, printable(getattr(self, field)[:MAX_DETAILS]))
+            object.__setattr__(self, field, printable(getattr(self, field)[:MAX_DETAILS])[:MAX_DETAILS])
 
     @property
     def is_note(self) -> bool:

@@ -19,6 +19,12 @@ MAX_MASK_VOXELS = 2**34
 MAX_FRAMES = 100_000
 """Frames of one DICOM file; a long functional series has some 40,000."""
 
+MAX_MM = 1e6
+"""Lengths in mm, a kilometre, that a DICOM header may state; a longer one counts as absent (NO_POSITION)."""
+
+MIN_MM = 1e-6
+"""The shortest edge of a pixel in mm, a nanometre; a shorter one counts as absent (NO_POSITION)."""
+
 MAX_TILES = 65_535
 """Tiles of a JPEG 2000 frame, the most that its standard allows (DICOM_DAMAGED)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import lzma
@@ -76,7 +77,7 @@ def _decompressed(file: DicomFile) -> bytes:
             with gzip.open(io.BytesIO(content)) as stream:
                 return _limited(stream, len(content), file)
     except OSError as error:
-        if error.errno is not None:  # the disk's, not the compression's
+        if error.errno not in (None, errno.EINVAL):  # the disk's; a damaged archive points nowhere
             raise
         raise _damaged(file, error) from None
     except _DAMAGE as error:

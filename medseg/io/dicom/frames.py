@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.errors import Code, Finding, MedsegError
 from medseg.io.dicom.claims import frame_count
 from medseg.io.dicom.files import DicomFile, looks_like_dicom
-from medseg.limits import MAX_FRAMES
+from medseg.limits import MAX_FRAMES, MAX_MM, MIN_MM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -375,14 +375,14 @@ def _integer(value: Any) -> int | None:
 
 
 def _floats(value: Any, count: int) -> tuple[float, ...] | None:
-    """``count`` finite numbers, or None."""
+    """``count`` numbers that may be lengths in mm or direction cosines, or None."""
     try:
         numbers = tuple(float(x) for x in value)
     except (TypeError, ValueError):
         return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+    return numbers if len(numbers) == count and all(abs(x) <= MAX_MM for x in numbers) else None
 
 
 def _pair(value: Any) -> tuple[float, float] | None:
     numbers = _floats(value, 2)
-    return None if numbers is None or min(numbers) <= 0 else (numbers[0], numbers[1])
+    return None if numbers is None or min(numbers) < MIN_MM else (numbers[0], numbers[1])

@@ -77,7 +77,8 @@ def _export(folder: Path, _: Path) -> Codes:
     codes |= {LEFT_OUT} if export.others else set()
     for volume in export.volumes:
         try:
-            scans.read(volume)
+            if not np.isfinite(scans.read(volume).grid.affine).all():
+                raise ValueError("an affine that is not finite")
         except MedsegError as error:
             codes |= _codes(error)
         else:
