@@ -6,27 +6,23 @@ announce more than there is: some hundred bytes that decode to gigabytes.
 
 from __future__ import annotations
 
-import struct
 import zlib
 from typing import Any, BinaryIO
 
 from medseg.errors import Code, MedsegError
+from medseg.io.dicom import jpeg
 from medseg.limits import (
     FREE_BYTES,
     MAX_EXPANSION,
     MAX_FILE_BYTES,
     MAX_FRAMES,
     MAX_PIXELS,
-    MAX_TILES,
 )
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_AT = 132
 _META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 _CHUNK = 2**20
-_JPEG, _J2K = b"\xff\xd8", b"\xff\x4f\xff\x51"
-_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # JPEG's markers without a length
-_SIZES = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # start of frame, JPEG-LS's too
 
 
 def check_size(dataset: Any, where: object) -> None:
@@ -66,44 +62,13 @@ def check_pixel_data(dataset: Any, indices: list[int], where: object) -> None:
     from pydicom.encaps import get_frame
 
     count = frame_count(dataset, where)
+    stated = jpeg.FrameSize(rows, columns, int(dataset.get("SamplesPerPixel", 1) or 1))
     for index in indices:
         frame = get_frame(pixels, index, number_of_frames=count)
-        size = compressed_size(frame)
-        if size is not None and size[:2] != (rows, columns):
-            details = f"a compressed frame of {size[0]} × {size[1]} pixels where the header says {rows} × {columns}"
-            raise _damaged(where, details)
-        if size is not None and size[2] > MAX_TILES:
-            raise _damaged(where, f"a compressed frame of {size[2]} tiles")
-
-
-def compressed_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and tiles that a JPEG, JPEG-LS or JPEG 2000 frame states; None for any other frame."""
-    try:
-        if frame.startswith(_JPEG):
-            return _jpeg_size(frame)
-        start = frame.find(_J2K, 0, 1024)  # behind the boxes of a JP2 file, if there are any
-        if start >= 0:
-            across, down, left, top, wide, high, x, y = struct.unpack_from(">8I", frame, start + 8)
-            if not wide or not high:
-                return 0, 0, 0
-            return down - top, across - left, -(-(across - x) // wide) * -(-(down - y) // high)
-    except (struct.error, IndexError):
-        return 0, 0, 0
-    return None
-
-
-def _jpeg_size(frame: bytes) -> tuple[int, int, int]:
-    at = 2
-    while at + 9 <= len(frame):
-        if frame[at] != 0xFF or frame[at + 1] == 0xFF:
-            at += 1
-            continue
-        marker = frame[at + 1]
-        if marker in _SIZES:
-            rows, columns = struct.unpack_from(">2H", frame, at + 5)
-            return rows, columns, 1
-        at += 2 if marker in _ALONE else 2 + struct.unpack_from(">H", frame, at + 2)[0]
-    return 0, 0, 0
+        try:
+            jpeg.check(frame, stated)
+        except ValueError as error:
+            raise _damaged(where, str(error)) from None
 
 
 def limit_of(compressed: int) -> int:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, Finding, MedsegError
 from medseg.io.dicom import claims
 from medseg.limits import MAX_ARCHIVE_BYTES, MAX_DEPTH, MAX_ENTRIES
 
@@ -101,49 +101,75 @@ def _limited(stream: IO[bytes] | gzip.GzipFile, compressed: int, file: DicomFile
 def files_below(root: Path) -> Iterator[DicomFile]:
     """Yield every regular file below a folder, and every entry of the zip archives there, in sorted order.
 
-    Hidden files and symbolic links that lead out of the folder are left out. A file given itself is yielded.
+    Hidden files, symbolic links that lead out of the folder and links to folders are left out. A file given
+    itself is yielded. An archive that is refused, and a folder that lies too deep, are yielded themselves.
     """
     if root.is_file():
         yield from _entries(root)
         return
     real = root.resolve()
     for path in sorted(_tree(root)):
-        if path.resolve().is_relative_to(real) and path.is_file():
+        if not path.resolve().is_relative_to(real):
+            continue
+        if path.is_file():
             yield from _entries(path)
+        elif path.is_dir():  # one that was not entered
+            yield DicomFile(path)
 
 
 def _tree(root: Path) -> Iterator[Path]:
-    """All files below a folder that are not hidden; links to folders are not followed.
-
-    Raises TOO_LARGE for folders inside one another beyond :data:`medseg.limits.MAX_DEPTH`.
-    """
+    """All files below a folder that are not hidden, and folders that lie too deep; links are not followed."""
     for folder, inner, names in os.walk(root):
         inner[:] = [name for name in inner if not name.startswith(".")]
-        if inner and len(Path(folder).relative_to(root).parts) >= MAX_DEPTH:
-            details = f"more than {MAX_DEPTH} folders inside one another"
-            raise MedsegError(Code.TOO_LARGE, root, details, "name a folder further below")
+        if len(Path(folder).relative_to(root).parts) >= MAX_DEPTH:
+            yield from (Path(folder, name) for name in inner)
+            inner.clear()
         yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _entries(path: Path) -> Iterator[DicomFile]:
+    """The entries of a zip archive; any other file itself, and an archive that is refused."""
     if not _begins_with(path, _ZIP):
         yield DicomFile(path)
         return
     try:
+        yield from (DicomFile(path, name) for name in _names_in(path))
+    except (MedsegError, OSError):  # said where the file itself is read
+        yield DicomFile(path)
+
+
+def refused_container(file: DicomFile, head: bytes) -> Finding | None:
+    """The reason why an archive on the disk is not entered; None for files that are none."""
+    if file.entry or not head.startswith(_ZIP):
+        return None
+    try:
+        _names_in(file.path)
+    except MedsegError as error:
+        return error.finding
+    return None
+
+
+def _names_in(path: Path) -> list[str]:
+    """The names of an archive's files, sorted; they never become paths. Raises TRUNCATED, TOO_LARGE."""
+    try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if entry.filename and not entry.is_dir()]
-    except (*_DAMAGE, OSError):
-        yield DicomFile(path)
-        return
-    names = sorted(entry.filename for entry in entries)
+    except _DAMAGE as error:
+        raise _damaged(DicomFile(path), error) from None
     total = sum(entry.file_size for entry in entries)  # zipfile gives no more of an entry than it states
-    if total > MAX_ARCHIVE_BYTES:
-        details = f"{total / 2**30:.0f} GiB in an archive, the limit is {MAX_ARCHIVE_BYTES / 2**30:.0f} GiB"
+    if len(entries) > MAX_ENTRIES or total > MAX_ARCHIVE_BYTES:
+        details = (
+            f"{len(entries)} entries of {total / 2**30:.0f} GiB in an archive, the limits are"
+            f" {MAX_ENTRIES} and {MAX_ARCHIVE_BYTES / 2**30:.0f} GiB"
+        )
         raise MedsegError(Code.TOO_LARGE, path, details, "unpack it and name its folders")
-    if len(names) > MAX_ENTRIES:
-        details = f"{len(names)} entries, more than {MAX_ENTRIES}"
-        raise MedsegError(Code.TOO_LARGE, path, details, "unpack it and name its folders")
-    yield from (DicomFile(path, name) for name in names)
+    return sorted(entry.filename for entry in entries)
+
+
+def too_deep(folder: Path) -> Finding:
+    """The reason why a folder that lies too deep is not entered."""
+    details = f"more than {MAX_DEPTH} folders inside one another; what is further below was not read"
+    return Finding(Code.TOO_LARGE, str(folder), details, "name a folder further below")
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:

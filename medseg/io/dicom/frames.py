@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.io.dicom.claims import frame_count
-from medseg.io.dicom.files import DicomFile, looks_like_dicom
+from medseg.io.dicom.files import DicomFile, looks_like_dicom, refused_container, too_deep
 from medseg.limits import MAX_FRAMES, MAX_MM, MIN_MM
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
     """
     try:
         with file.open() as stream:
-            if not looks_like_dicom(stream.read(_HEAD)):
-                return None
+            if not looks_like_dicom(head := stream.read(_HEAD)):
+                return refused_container(file, head)
             stream.seek(0)
             dataset = _read(stream)
         if _is_directory(dataset):
@@ -168,6 +168,8 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
     except MedsegError as error:
         return error.finding
     except OSError as error:
+        if file.path.is_dir():
+            return too_deep(file.path)
         details = error.strerror or type(error).__name__
         return Finding(Code.FILE_UNREADABLE, str(file), details, "check the permissions")
     except Exception as error:  # the parser meets any bytes, and raises what it likes for them

@@ -196,7 +196,7 @@ def _pixel_data(random: Random, content: bytes, _: Sequence[bytes]) -> bytes:
     if start < 0:
         return content
     changed = bytearray(content)
-    span = min(len(content) - start, 300)
+    span = min(len(content) - start, random.choice((100, 300, 5000)))
     for _ in range(random.choice((1, 2, 6))):
         at = start + random.randrange(span)
         changed[at] = random.choice((0, 1, 0x7F, 0x80, 0xFF, random.randrange(256)))
@@ -214,6 +214,7 @@ _OF_KIND: dict[str, tuple[Mutation, ...]] = {
     "nhdr": _TEXT,
     "png": (_png,),
     "dcm": (_dicom, _dicom, _pixel_data),
+    "frame": (_pixel_data, _pixel_data, _pixel_data, _dicom),
     "seg": (_dicom,),
     "csv": _TEXT,
     "json": _TEXT,

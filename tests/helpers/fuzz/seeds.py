@@ -168,6 +168,15 @@ def _dicom() -> Iterator[Seed]:
         yield _one(f"{name}.dcm", "dcm", content)
 
 
+def _compressed() -> Iterator[Seed]:
+    for name, syntax in (("rle", _RLE), ("jpegls", _JPEG_LS), ("lossless", _GDCM[0]), ("j2k", _GDCM[1])):
+        files = _series(syntax)
+        yield Seed(name, "frame", files, tuple(files))
+    for name, content in _real("dicom", ("compressed_j*/*", "mosaic_siemens_jpeg*/*", "syntax_mr_small/*")):
+        if b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff" in content:
+            yield _one(f"{name}.dcm", "frame", content)
+
+
 def _zips() -> Iterator[Seed]:
     files = _series()
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
@@ -268,6 +277,7 @@ _MAKERS = {
     "itk": _itk,
     "image": _images,
     "dicom": _dicom,
+    "compressed": _compressed,
     "archive": _zips,
     "dicomdir": _dicomdir,
     "segmentation": _segmentations,

@@ -129,6 +129,7 @@ _READERS: dict[str, Callable[[Path, Path], Codes]] = {
     "itk": _scan,
     "image": _image,
     "dicom": _export,
+    "compressed": _export,
     "archive": _export,
     "dicomdir": _export,
     "segmentation": _segmentation,
