@@ -28,6 +28,9 @@ _ABANDONED_S = 24 * 3600.0
 _numbers = count()
 _cleaned: set[Path] = set()
 
+_ODD_NAMES = "backslashreplace"
+"""File names that are no UTF-8 are written with escapes for the bytes that are not."""
+
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
@@ -150,7 +153,7 @@ def exists(path: Path) -> bool:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with written_aside(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors=_ODD_NAMES)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -201,7 +204,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
     Text that a spreadsheet would take for a formula gets an apostrophe in front; :func:`read_csv` removes it.
     """
-    with written_aside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with written_aside(path) as part, part.open("w", newline="", encoding="utf-8", errors=_ODD_NAMES) as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
         writer.writerow({column: _escaped(column) for column in columns})
         writer.writerows({key: _escaped(value) for key, value in row.items()} for row in rows)

@@ -37,13 +37,13 @@ class Pseudonyms:
 
     def digest(self, *identity: str) -> str:
         """A keyed hash of an identity's parts, in hexadecimal."""
-        return hmac.new(self.key, "\x1f".join(identity).encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self.key, "\x1f".join(identity).encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     def of_volume(self, volume: SeriesVolume) -> str:
         """The case name of a series's volume: its modality and twelve digits of the keyed hash."""
         header = volume.header
         identity = header.series_uid or str(header.file)
-        kind = "".join(c for c in header.modality.lower() if c.isalnum()) or "dicom"
+        kind = "".join(c for c in header.modality.lower()[:16] if c.isalnum() and c.isascii()) or "dicom"
         return f"{kind}-{self.digest(identity, volume.label)[:_NAME_DIGITS]}"
 
     def of_file(self, file: DicomFile) -> str:

@@ -62,9 +62,12 @@ def check_pixel_data(dataset: Any, indices: list[int], where: object) -> None:
     from pydicom.encaps import get_frame
 
     count = frame_count(dataset, where)
-    stated = jpeg.FrameSize(rows, columns, int(dataset.get("SamplesPerPixel", 1) or 1))
+    stated = jpeg.FrameSize(rows, columns, int(dataset.get("SamplesPerPixel", 1) or 1), int(dataset.BitsAllocated))
     for index in indices:
-        frame = get_frame(pixels, index, number_of_frames=count)
+        try:
+            frame = get_frame(pixels, index, number_of_frames=count)
+        except Exception as error:  # the parser meets any bytes, and raises what it likes for them
+            raise _damaged(where, f"its compressed frames cannot be told apart ({type(error).__name__})") from None
         try:
             jpeg.check(frame, stated)
         except ValueError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medseg.limits import MAX_TILES
 
@@ -19,16 +19,17 @@ _FRAMES = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS, _JPEG_LS})
 _FREE = frozenset({*range(0xE0, 0xF0), 0xFE})  # what applications write, and comments
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _NEXT_MARKER_LS = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
-_MOST_COMPONENTS = 4
+_MOST_COMPONENTS, _MOST_BITS = 4, 16
 
 
 @dataclass(frozen=True)
 class FrameSize:
-    """The size that a data set states: rows, columns, and samples per pixel."""
+    """The size that a data set states: rows, columns, samples per pixel, and bits allocated for a sample."""
 
     rows: int
     columns: int
     samples: int
+    bits: int
 
 
 def check(frame: bytes, stated: FrameSize) -> None:
@@ -79,9 +80,9 @@ def _check_jpeg(frame: bytes, stated: FrameSize) -> None:
 
 def _check_frame_header(segment: bytes, stated: FrameSize) -> None:
     precision, rows, columns, components = struct.unpack_from(">BHHB", segment)
-    _compare(FrameSize(rows, columns, components), stated)
-    if not 2 <= precision <= 16 or len(segment) != 6 + 3 * components:
-        raise ValueError(f"{precision} bits in the header of the compressed frame")
+    _compare(FrameSize(rows, columns, components, precision), stated)
+    if len(segment) != 6 + 3 * components:
+        raise ValueError("the header of the compressed frame is damaged")
     if any(not 1 <= factor <= 4 for byte in segment[7::3] for factor in (byte >> 4, byte & 15)):
         raise ValueError("impossible sampling in the compressed frame")
 
@@ -117,7 +118,8 @@ def _check_j2k(frame: bytes, stated: FrameSize) -> None:
     (components,) = struct.unpack_from(">H", frame, 40)
     if left >= across or top >= down or not wide or not high or tile_x > left or tile_y > top:
         raise ValueError("impossible sizes in the compressed frame")
-    _compare(FrameSize(down - top, across - left, components), stated)
+    for n in range(components):
+        _compare(FrameSize(down - top, across - left, components, (frame[42 + 3 * n] & 0x7F) + 1), stated)
     tiles = -(-(across - tile_x) // wide) * -(-(down - tile_y) // high)
     if tiles > MAX_TILES:
         raise ValueError(f"{tiles} tiles in the compressed frame")
@@ -126,7 +128,9 @@ def _check_j2k(frame: bytes, stated: FrameSize) -> None:
 
 
 def _compare(size: FrameSize, stated: FrameSize) -> None:
-    if size != stated or size.samples > _MOST_COMPONENTS:
+    if not 2 <= size.bits <= stated.bits <= _MOST_BITS:
+        raise ValueError(f"a compressed frame of {size.bits} bits where {stated.bits} are allocated")
+    if size != replace(stated, bits=size.bits) or size.samples > _MOST_COMPONENTS:
         raise ValueError(
             f"a compressed frame of {size.rows} × {size.columns} pixels of {size.samples} samples where the"
             f" header says {stated.rows} × {stated.columns} of {stated.samples}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import faulthandler
 import hashlib
 import json
+import os
 import resource
 import shutil
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 from tests.helpers.fuzz import seeds, targets
 from tests.helpers.fuzz.mutations import mutate
 
-LIMIT_S = 20.0
+LIMIT_S = float(os.environ.get("MEDSEG_FUZZ_LIMIT_S", "20"))
 """Seconds that reading one input may take."""
 
 LIMIT_MB = 1024
