@@ -22,7 +22,7 @@ def check_name(name: str, where: object) -> str:
     """
     normal = unicodedata.normalize("NFC", name)
     if (wrong := invalid(normal)) is not None:
-        raise MedsegError(Code.NAME_INVALID, where, f"the name {ascii(normal[:60])} {wrong}", "rename it")
+        raise MedsegError(Code.NAME_INVALID, where, f"the name {normal[:60]!a} {wrong}", "rename it")
     return normal
 
 

@@ -37,7 +37,9 @@ class Pseudonyms:
 
     def digest(self, *identity: str) -> str:
         """A keyed hash of an identity's parts, in hexadecimal."""
-        return hmac.new(self.key, "\x1f".join(identity).encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+        return hmac.new(
+            self.key, "\x1f".join(identity).encode("utf-8", "surrogatepass"), hashlib.sha256
+        ).hexdigest()
 
     def of_volume(self, volume: SeriesVolume) -> str:
         """The case name of a series's volume: its modality and twelve digits of the keyed hash."""

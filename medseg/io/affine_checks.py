@@ -90,6 +90,8 @@ def check_affine(affine: Array, where: Path) -> list[Finding]:
     if turn > MIN_OBLIQUE_DEGREES:
         notes.append(Finding(Code.OBLIQUE, str(where), f"rotated by {turn:.1f}°", "nothing to do"))
     codes = nib.orientations.aff2axcodes(affine)
+    if None in codes:  # two axes along one of the body's, of lengths that hide it from the angles
+        raise MedsegError(Code.AFFINE_INVALID, where, compact(affine), "correct the header's orientation")
     if codes != RAS:
         notes.append(Finding(Code.FLIPPED, str(where), f"axes {''.join(codes)}", "nothing to do"))
     return notes

@@ -292,7 +292,7 @@ def _through_tifffile(file: BinaryIO, path: Path, limit: int) -> Array:
 def _decompressed(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> Array:
     try:
         return np.asarray(page.asarray())
-    except ValueError as error:
+    except (ValueError, NotImplementedError) as error:
         if "imagecodecs" not in str(error):
             raise
         how_to_fix = "save it uncompressed, or as PNG"

@@ -154,6 +154,8 @@ def _detached(header: Path, value: str, following: bytes) -> tuple[Path, ...]:
     Raises DATA_FILE_OUTSIDE unless all lie in the header's folder, and FILE_MISSING.
     """
     words = value.split()
+    if not words:
+        raise _not_an_image(header, "it names no file of voxels")
     if words[0].upper() == "LIST":
         names = [line.strip() for line in following.decode(errors="replace").splitlines() if line.strip()]
     elif "%" in value:  # MetaIO takes it for a pattern of C's printf, and crashes on one that is none

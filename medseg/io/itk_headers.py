@@ -29,16 +29,44 @@ _META_TYPES = frozenset(
         *("FLOAT", "DOUBLE"),
     )
 )
-_META_PER_AXIS = ("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation")
+_META_PER_AXIS = (
+    "DimSize",
+    "ElementSpacing",
+    "ElementSize",
+    "Offset",
+    "Position",
+    "Origin",
+    "CenterOfRotation",
+)
 _META_SQUARE = ("TransformMatrix", "Rotation", "Orientation")
 _META_FLAGS = ("CompressedData", "BinaryData", "BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _META_NUMBERS = (
-    *("CompressedDataSize", "HeaderSize", "ElementMin", "ElementMax", "ElementNumberOfChannels", "ElementNBits"),
-    *("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset", "CompressionLevel", "ID", "ParentID"),
+    *(
+        "CompressedDataSize",
+        "HeaderSize",
+        "ElementMin",
+        "ElementMax",
+        "ElementNumberOfChannels",
+        "ElementNBits",
+    ),
+    *(
+        "ElementToIntensityFunctionSlope",
+        "ElementToIntensityFunctionOffset",
+        "CompressionLevel",
+        "ID",
+        "ParentID",
+    ),
 )
 _META_WORDS = (
     *("ObjectType", "ObjectSubType", "Name", "Comment", "AcquisitionDate", "DistanceUnits", "Modality"),
-    *("AnatomicalOrientation", "AnatomicalAcquisition", "ElementType", "ElementDataFile", "NDims", "TransformType"),
+    *(
+        "AnatomicalOrientation",
+        "AnatomicalAcquisition",
+        "ElementType",
+        "ElementDataFile",
+        "NDims",
+        "TransformType",
+    ),
 )
 _META_KNOWN = frozenset((*_META_PER_AXIS, *_META_SQUARE, *_META_FLAGS, *_META_NUMBERS, *_META_WORDS))
 
@@ -50,9 +78,39 @@ _NRRD_TYPES = re.compile(
 )
 _NRRD_KNOWN = frozenset(
     (
-        *("dimension", "type", "block size", "encoding", "endian", "content", "sizes", "spacings", "thicknesses"),
-        *("axis mins", "axis maxs", "centers", "centerings", "labels", "units", "kinds", "min", "max", "old min"),
-        *("old max", "data file", "line skip", "byte skip", "number", "sample units", "space", "space dimension"),
+        *(
+            "dimension",
+            "type",
+            "block size",
+            "encoding",
+            "endian",
+            "content",
+            "sizes",
+            "spacings",
+            "thicknesses",
+        ),
+        *(
+            "axis mins",
+            "axis maxs",
+            "centers",
+            "centerings",
+            "labels",
+            "units",
+            "kinds",
+            "min",
+            "max",
+            "old min",
+        ),
+        *(
+            "old max",
+            "data file",
+            "line skip",
+            "byte skip",
+            "number",
+            "sample units",
+            "space",
+            "space dimension",
+        ),
         *("space units", "space origin", "space directions", "measurement frame"),
     )
 )
@@ -65,6 +123,7 @@ _SPACES = re.compile(
     r"|scanner-xyz(-time)?|3d-(right|left)-handed(-time)?",
     re.IGNORECASE,
 )
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _VECTOR = re.compile(r"\([^()]*\)|none", re.IGNORECASE)
 
 
@@ -107,9 +166,7 @@ def check_nrrd(text: bytes, where: Path) -> None:
         raise _refused(where, f"encoding {fields.get('encoding', 'absent')}")
     if fields.get("endian", "little").lower() not in ("little", "big"):
         raise _refused(where, f"endian {fields['endian']}")
-    _check_numbers(
-        fields, {**dict.fromkeys(_NRRD_PER_AXIS, axes), **dict.fromkeys(_NRRD_NUMBERS, 1)}, where
-    )
+    _check_numbers(fields, {**dict.fromkeys(_NRRD_PER_AXIS, axes), **dict.fromkeys(_NRRD_NUMBERS, 1)}, where)
     for name in _NRRD_WORDS_PER_AXIS:
         if name in fields and len(fields[name].split()) != axes:
             raise _refused(where, f"{name}: {fields[name]} for {axes} axes")
@@ -160,7 +217,7 @@ def _split(text: bytes, form: str, where: Path) -> Fields:
 def _check_lines(lines: list[bytes], where: Path) -> None:
     if sum(map(len, lines)) > MAX_HEADER_BYTES or any(len(line) > MAX_HEADER_LINE for line in lines):
         raise _refused(where, f"a line of more than {MAX_HEADER_LINE} characters")
-    if any(character < 9 or 10 < character < 32 and character != 13 for line in lines for character in line):
+    if any(_CONTROL.search(line) for line in lines):
         raise _refused(where, "control characters in the header")
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 import medseg
 from medseg import files, names, networks
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, first_line
 from medseg.grid import Plane
 from medseg.model.card import card
 from medseg.model.description import Description, Member, ModelFile
@@ -127,6 +127,7 @@ def load_member(folder: Path, member: Member, description: Description) -> Netwo
     path = folder / member.file
     if not path.is_file() or files.sha256(path) != member.sha256:
         raise _tampered(path, "missing, or its sha256 differs from model.json")
+    _check_parameters(path, description)
     network = build_network(description)
     try:
         state = safetensors.torch.load_file(path)
@@ -138,6 +139,18 @@ def load_member(folder: Path, member: Member, description: Description) -> Netwo
         text = " ".join(str(error).split())[:300]
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, text, "export the model again") from None
     return network
+
+
+def _check_parameters(path: Path, description: Description) -> None:
+    """Refuse a network that has more parameters than its file has bytes, before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            count = sum(p.numel() for p in build_network(description).parameters())
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise _not_a_model(path.parent, f"its network cannot be built: {first_line(error)}") from None
+    if count > path.stat().st_size:
+        details = f"{path.stat().st_size} bytes of weights for {count} parameters"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, details, "export the model again")
 
 
 def build_network(description: Description) -> Network:

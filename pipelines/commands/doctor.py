@@ -73,18 +73,21 @@ def _lines(every: Sequence[Check], failed: int) -> Iterator[str]:
     if failed:
         yield f"{failed} of {len(every)} checks failed: mend what is marked !! before you start a run."
     elif notes:
-        yield f"medseg can run here; {notes} {'note tells' if notes == 1 else 'notes tell'} what is missing or slower."
+        words = "note tells" if notes == 1 else "notes tell"
+        yield f"medseg can run here; {notes} {words} what is missing or slower."
     else:
         yield "medseg can run here."
 
 
 def checks(models: Sequence[Path], out: Path) -> Iterator[Check]:
     """Look at the system, the folder of results, memory, device, clock, packages and model folders."""
-    yield Check("system", "ok", f"{platform.system()} {platform.release()}, Python {platform.python_version()}")
+    yield Check(
+        "system", "ok", f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    )
     yield _user()
     yield from _results(out)
     yield _memory()
-    if (shared := machine.free_gb(machine.SHM)) is not None:
+    if machine.SHM.is_dir() and (shared := machine.free_gb(machine.SHM)) is not None:
         yield _shared_memory(shared)
     yield from _device()
     yield _clock()
@@ -116,7 +119,9 @@ def _results(out: Path) -> Iterator[Check]:
         yield Check("results", "ok", f"{folder} can be written")
     free = machine.free_gb(folder)
     if free is None:
-        yield Check("disk", "note", f"the free space of {folder} is not known", "make sure that there is some")
+        yield Check(
+            "disk", "note", f"the free space of {folder} is not known", "make sure that there is some"
+        )
     elif free <= LOW_DISK_GB:
         how_to_fix = "free some space, or name a folder on another disk"
         yield Check("disk", "fail", f"{free:.1f} GB free, less than {LOW_DISK_GB:.0f} GB", how_to_fix)
@@ -130,7 +135,9 @@ def _memory() -> Check:
     if free is None:
         how_to_fix = f"make sure that {LOW_MEMORY_GB:.0f} GB are free; pip install psutil lets medseg look"
         return Check("memory", "note", "this system does not say how much is free", how_to_fix)
-    details = f"{free:.1f} GB free" + ("" if limit is None else f", within this container's limit of {limit:.1f} GB")
+    details = f"{free:.1f} GB free" + (
+        "" if limit is None else f", within this container's limit of {limit:.1f} GB"
+    )
     if free > LOW_MEMORY_GB:
         return Check("memory", "ok", details)
     how_to_fix = "close other programs, lower train.batch or predict.batch"
@@ -162,7 +169,11 @@ def _gpu_match(device: str) -> Check:
         details = f"cpu, though there is a GPU ({gpu}): torch {torch.__version__} is {built}"
         how_to_fix = "install the torch that fits the GPU's driver; in a container add --gpus all"
         return Check("device", "note", details, how_to_fix)
-    return Check("device", "ok", f"{in_words(device)}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
+    threads = torch.get_num_threads()
+    details = (
+        f"{in_words(device)}, {threads} CPU thread{'' if threads == 1 else 's'}, torch {torch.__version__}"
+    )
+    return Check("device", "ok", details)
 
 
 def _clock() -> Check:

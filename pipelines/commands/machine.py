@@ -1,4 +1,4 @@
-"""What the system says about this machine; None where it does not say, on whatever system."""
+"""Facts that the system tells of this machine; None where it does not tell them, on whatever system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-SHM = Path("/dev/shm")  # noqa: S108 (its size is looked at, nothing is written)
+SHM = Path("/dev/shm")
 
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -21,6 +21,7 @@ _CGROUPS = (
 )
 """Limit and use of memory of this container, of cgroups version 2 and 1."""
 
+_MEMINFO = Path("/proc/meminfo")
 _NO_LIMIT = 2**60
 _CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
@@ -72,7 +73,7 @@ def _system_free_gb() -> float | None:
 
         return float(psutil.virtual_memory().available) / 1e9
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
         kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
         return int(kilobytes) * 1024 / 1e9
     except (OSError, StopIteration, ValueError, IndexError):

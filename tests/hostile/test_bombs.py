@@ -111,7 +111,9 @@ def test_an_archive_of_too_many_or_too_large_entries(tmp_path: Path, monkeypatch
 def test_a_deflated_data_set_that_expands_too_far(tmp_path: Path) -> None:
     plain = file_bytes()
     meta_end = 144 + int.from_bytes(plain[140:144], "little")
-    meta = plain[144:meta_end].replace(b"UI\x14\x001.2.840.10008.1.2.1\x00", b"UI\x16\x001.2.840.10008.1.2.1.99")
+    meta = plain[144:meta_end].replace(
+        b"UI\x14\x001.2.840.10008.1.2.1\x00", b"UI\x16\x001.2.840.10008.1.2.1.99"
+    )
     head = plain[:140] + len(meta).to_bytes(4, "little") + meta
     (tmp_path / "a").write_bytes(head + deflated(128 * 2**20))
     assert codes(tmp_path) == {"TOO_LARGE"}
@@ -132,9 +134,7 @@ def test_a_deflated_data_set_that_expands_too_far(tmp_path: Path) -> None:
         ({"PixelSpacing": ["1e-30", "1"]}, "NO_POSITION"),
     ],
 )
-def test_headers_of_dicom_that_claim_too_much(
-    tags: dict[str, object], expected: str, tmp_path: Path
-) -> None:
+def test_headers_of_dicom_that_claim_too_much(tags: dict[str, object], expected: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         write_series(tmp_path, PIXELS, np.eye(4), **tags)
@@ -242,7 +242,9 @@ META = (
 )
 
 
-@pytest.mark.parametrize("target", ["/etc/passwd", "../secret.raw", "a/../../secret.raw", "~/secret", "C:\\x"])
+@pytest.mark.parametrize(
+    "target", ["/etc/passwd", "../secret.raw", "a/../../secret.raw", "~/secret", "C:\\x"]
+)
 @pytest.mark.parametrize("list_of_files", [False, True])
 def test_itk_headers_that_name_files_elsewhere(target: str, list_of_files: bool, tmp_path: Path) -> None:
     folder = tmp_path / "in"
@@ -294,7 +296,13 @@ def test_json_and_yaml_too_deep_or_repeated_too_often(tmp_path: Path) -> None:
     laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
     )
-    for text in (laughs, "a: &a [*a]", "[" * 5000, "x: " + "y" * (limits.MAX_YAML_BYTES + 1), "d: 2020-99-99"):
+    for text in (
+        laughs,
+        "a: &a [*a]",
+        "[" * 5000,
+        "x: " + "y" * (limits.MAX_YAML_BYTES + 1),
+        "d: 2020-99-99",
+    ):
         with pytest.raises(yaml.YAMLError):
             yaml_text.parse(text)
     assert yaml_text.parse("a: &a [1, 2]\nb: *a") == {"a": [1, 2], "b": [1, 2]}

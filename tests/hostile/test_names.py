@@ -87,9 +87,8 @@ def of_recipe(change: Callable[[dict[str, Any], str], None]) -> Callable[[str, P
 def of_model(change: Callable[[dict[str, Any], str], None]) -> Callable[[str, Path], Any]:
     def entry(name: str, root: Path) -> Any:
         member = {"name": "fold0", "file": "fold0.safetensors", "sha256": "0" * 64}
-        tree = {
-            "format": 1, "parameters": 1, "members": [member], "description": describe().model_dump(mode="json")
-        }  # fmt: skip
+        description = describe().model_dump(mode="json")
+        tree = {"format": 1, "parameters": 1, "members": [member], "description": description}
         change(tree, name)
         (root / "model.json").write_text(json.dumps(tree))
         model_folder.read(root)
@@ -104,7 +103,12 @@ def of_weights(name: str, root: Path) -> Any:
 
 
 def masks_of(tree: dict[str, Any], name: str) -> None:
-    tree["data"] = {"path": ".", "layout": "patterns", "channels": {"t1": "{case}.nii"}, "masks": {name: "{case}_a.nii"}}
+    tree["data"] = {
+        "path": ".",
+        "layout": "patterns",
+        "channels": {"t1": "{case}.nii"},
+        "masks": {name: "{case}_a.nii"},
+    }
 
 
 ENTRIES: dict[str, Callable[[str, Path], Any]] = {
@@ -200,6 +204,12 @@ def test_every_place_that_makes_a_path_of_a_name_is_known() -> None:
     joins: Counter[str] = Counter()
     for path in (*(ROOT / "medseg").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and isinstance(node.right, ast.JoinedStr):
+            if (
+                isinstance(node, ast.BinOp)
+                and isinstance(node.op, ast.Div)
+                and isinstance(node.right, ast.JoinedStr)
+            ):
                 joins[path.relative_to(ROOT).as_posix()] += 1
-    assert dict(joins) == JOINS, "a new place: pass its name through medseg.names.check_name, and list it here"
+    assert dict(joins) == JOINS, (
+        "a new place: pass its name through medseg.names.check_name, and list it here"
+    )

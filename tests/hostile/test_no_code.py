@@ -57,8 +57,8 @@ def test_nothing_that_runs_code_of_a_file_is_called(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["torch.load(p)", "torch.load(p, weights_only=False)", "np.load(p)", "pickle.load(f)", "eval(x)", "yaml.load(t)",
-     "subprocess.run(c, shell=True)", "torch.jit.load(p)"],
+    ["torch.load(p)", "torch.load(p, weights_only=False)", "np.load(p)", "pickle.load(f)", "eval(x)",
+     "yaml.load(t)", "subprocess.run(c, shell=True)", "torch.jit.load(p)"],
 )  # fmt: skip
 def test_the_search_sees_what_it_looks_for(line: str) -> None:
     tree = ast.parse(line)
@@ -97,7 +97,11 @@ def test_a_model_that_asks_for_pretrained_weights_is_refused_without_a_socket(
 ) -> None:
     description = {**describe().model_dump(mode="json"), "network": network, "keywords": keywords}
     (tmp_path / "fold0.safetensors").write_bytes(b"")
-    member = {"name": "fold0", "file": "fold0.safetensors", "sha256": files.sha256(tmp_path / "fold0.safetensors")}
+    member = {
+        "name": "fold0",
+        "file": "fold0.safetensors",
+        "sha256": files.sha256(tmp_path / "fold0.safetensors"),
+    }
     tree = {"format": 1, "parameters": 1, "members": [member], "description": description}
     (tmp_path / "model.json").write_text(json.dumps(tree))
 

@@ -1,4 +1,4 @@
-"""What a DICOM file claims about its size, checked before memory is taken for it.
+"""The sizes that a DICOM file claims, checked before memory is taken for them.
 
 The header's rows, columns and frames, a compressed frame's own header, and a deflated data set may all
 announce more than there is: some hundred bytes that decode to gigabytes.
@@ -31,7 +31,9 @@ def check_size(dataset: Any, where: object) -> None:
     frames = frame_count(dataset, where)
     samples = int(dataset.get("SamplesPerPixel", 1) or 1)
     if rows * columns > MAX_PIXELS or samples > 4:
-        details = f"{rows} × {columns} pixels of {samples} samples in a frame, the limit is {MAX_PIXELS} pixels"
+        details = (
+            f"{rows} × {columns} pixels of {samples} samples in a frame, the limit is {MAX_PIXELS} pixels"
+        )
         raise MedsegError(Code.TOO_LARGE, where, details, "export a smaller field of view")
     if rows < 1 or columns < 1 or frames < 1:
         raise _damaged(where, f"{frames} frames of {rows} × {columns} pixels")
@@ -53,7 +55,10 @@ def check_pixel_data(dataset: Any, indices: list[int], where: object) -> None:
     """
     check_size(dataset, where)
     rows, columns, pixels = int(dataset.Rows), int(dataset.Columns), dataset.PixelData
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed or dataset.file_meta.TransferSyntaxUID.is_deflated:
+    if (
+        not dataset.file_meta.TransferSyntaxUID.is_compressed
+        or dataset.file_meta.TransferSyntaxUID.is_deflated
+    ):
         bits = int(dataset.BitsAllocated)
         needed = rows * columns * int(dataset.get("SamplesPerPixel", 1) or 1) * bits // 8 * (max(indices) + 1)
         if len(pixels) < needed:
@@ -62,12 +67,16 @@ def check_pixel_data(dataset: Any, indices: list[int], where: object) -> None:
     from pydicom.encaps import get_frame
 
     count = frame_count(dataset, where)
-    stated = jpeg.FrameSize(rows, columns, int(dataset.get("SamplesPerPixel", 1) or 1), int(dataset.BitsAllocated))
+    stated = jpeg.FrameSize(
+        rows, columns, int(dataset.get("SamplesPerPixel", 1) or 1), int(dataset.BitsAllocated)
+    )
     for index in indices:
         try:
             frame = get_frame(pixels, index, number_of_frames=count)
         except Exception as error:  # the parser meets any bytes, and raises what it likes for them
-            raise _damaged(where, f"its compressed frames cannot be told apart ({type(error).__name__})") from None
+            raise _damaged(
+                where, f"its compressed frames cannot be told apart ({type(error).__name__})"
+            ) from None
         try:
             jpeg.check(frame, stated)
         except ValueError as error:

@@ -69,7 +69,10 @@ def _content(file: DicomFile) -> bytes:
     """The hash of a file's bytes; of one that cannot be read, its own name."""
     try:
         with file.open() as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
+            content = hashlib.sha256()
+            while block := stream.read(2**20):
+                content.update(block)
+            return content.digest()
     except (OSError, MedsegError):
         return str(file).encode(errors="replace")
 

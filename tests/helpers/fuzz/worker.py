@@ -1,6 +1,6 @@
 """One process that reads mutated inputs one after the other, under a limit of memory and of time each.
 
-``python -m tests.helpers.fuzz.worker TARGET SEED FIRST END SCRATCH`` prints a JSON line before and after each.
+``python -m tests.helpers.fuzz.worker TARGET SEED FIRST END SCRATCH`` prints JSON lines before and after each.
 """
 
 from __future__ import annotations
