@@ -155,7 +155,7 @@ MEANING: dict[Code, str] = {
     Code.REFERENCE_MISSING: "a predicted label map has no reference to be scored against",
     Code.UNIT_MISMATCH: "an image in px where a scan in mm is expected, or the reverse",
     Code.TOO_SMALL: "an axis is shorter than two voxels",
-    Code.TOO_LARGE: "the volume has more voxels than the limit allows",
+    Code.TOO_LARGE: "the file has more voxels, pixels, frames or entries than the limit, or expands too far",
     Code.SERIES_NOT_CHOSEN: "a DICOM series that the model's rules do not choose",
     Code.SERIES_AMBIGUOUS: "several DICOM series of a study fit one channel of the model",
     Code.BRAIN_NOT_FOUND: "no brain was found to be cut out, or the mask that was given is empty",

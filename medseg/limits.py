@@ -2,7 +2,7 @@
 
 An input may come from anyone. Its header says how much memory and time it wants, and may lie; so a size is
 compared with these limits, and with the bytes that are there, before memory is taken for it. Each refusal has
-the code TOO_LARGE unless another is named. ``docs/hospital.md`` says what they guard against.
+the code TOO_LARGE unless another is named. ``docs/hostile-input.md`` says what they guard against.
 """
 
 from __future__ import annotations

@@ -127,12 +127,12 @@ def load_member(folder: Path, member: Member, description: Description) -> Netwo
     path = folder / member.file
     if not path.is_file() or files.sha256(path) != member.sha256:
         raise _tampered(path, "missing, or its sha256 differs from model.json")
-    _check_parameters(path, description)
-    network = build_network(description)
     try:
         state = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise _tampered(path, f"no readable weights: {error}") from None
+    _check_parameters(path, description, sum(values.numel() for values in state.values()))
+    network = build_network(description)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -141,15 +141,15 @@ def load_member(folder: Path, member: Member, description: Description) -> Netwo
     return network
 
 
-def _check_parameters(path: Path, description: Description) -> None:
-    """Refuse a network that has more parameters than its file has bytes, before memory is taken for it."""
+def _check_parameters(path: Path, description: Description, values: int) -> None:
+    """Refuse a network of more parameters than its file has ``values``, before memory is taken for it."""
     try:
         with torch.device("meta"):
             count = sum(p.numel() for p in build_network(description).parameters())
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise _not_a_model(path.parent, f"its network cannot be built: {first_line(error)}") from None
-    if count > path.stat().st_size:
-        details = f"{path.stat().st_size} bytes of weights for {count} parameters"
+    if count > values:
+        details = f"{values} values in the file for a network of {count} parameters"
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, details, "export the model again")
 
 
