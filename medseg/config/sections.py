@@ -345,7 +345,7 @@ class Tracking(Section):
 class Sections(Section):
     """All sections of a recipe; only `name` and `data` are required."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=MAX_NAME_BYTES)]
+    name: Annotated[str, Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME_BYTES - 1}}}$")]
     """Name of the run: the default work folder is `work/<name>`. Typical: letters, digits, `_`, `.`, `-`."""
 
     description: str = ""

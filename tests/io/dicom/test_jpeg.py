@@ -14,6 +14,7 @@ from pydicom.encaps import get_frame
 from medseg.io.dicom import jpeg
 from tests.helpers.fuzz import seeds
 
+_JFIF = b"\xff\xe0\x00\x10JFIF\0"
 SIZE = jpeg.FrameSize(12, 16, 1, 16)
 
 
@@ -70,8 +71,8 @@ def _after(marker: bytes, offset: int, new: bytes) -> Callable[[bytes], bytes]:
         ("lossless", _after(b"\xff\xda", 4, b"\x02")),  # a scan of two components
         ("lossless", _after(b"\xff\xda", 7, b"\x09")),  # a predictor that there is not
         ("lossless", lambda content: content.replace(b"\xff\xc3", b"\xff\xc9")),  # arithmetic coding
-        ("lossless", lambda content: content[:2] + b"\xff\xe0\x00\x10JFIF\0\xff\x01" + bytes(7) + content[2:]),
-        ("lossless", lambda content: content[:2] + b"\xff\xe0\x00\x10JFIF\0\x01\x01\x07" + bytes(6) + content[2:]),
+        ("lossless", lambda content: content[:2] + _JFIF + b"\xff\x01\x00" + bytes(6) + content[2:]),
+        ("lossless", lambda content: content[:2] + _JFIF + b"\x01\x01\x07" + bytes(6) + content[2:]),
         ("lossless", lambda content: content.replace(b"\xff\xd9", content[content.index(b"\xff\xc3") :], 1)),
         ("j2k", _after(b"\xff\x51", 4 + 16 + 4, struct.pack(">2I", 1, 0))),  # tiles without a height
         ("j2k", _after(b"\xff\x51", 38, b"\x7f")),  # 128 bits
