@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+import torch
 
 from medseg import files
 from medseg.errors import Code, MedsegError
@@ -96,7 +98,7 @@ def test_a_model_that_asks_for_pretrained_weights_is_refused_without_a_socket(
     network: str, keywords: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     description = {**describe().model_dump(mode="json"), "network": network, "keywords": keywords}
-    (tmp_path / "fold0.safetensors").write_bytes(b"")
+    safetensors.torch.save_file({"weight": torch.zeros(4)}, tmp_path / "fold0.safetensors")
     member = {
         "name": "fold0",
         "file": "fold0.safetensors",
