@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from medseg.limits import MAX_DETAILS
+
 
 class ExitCode(IntEnum):
     """Exit codes of every ``medseg`` command."""
@@ -165,7 +167,7 @@ MEANING: dict[Code, str] = {
     Code.REFERENCE_MISSING: "a predicted label map has no reference to be scored against",
     Code.UNIT_MISMATCH: "an image in px where a scan in mm is expected, or the reverse",
     Code.TOO_SMALL: "an axis is shorter than two voxels",
-    Code.TOO_LARGE: "the volume has more voxels than the limit allows",
+    Code.TOO_LARGE: "the file has more voxels, pixels, frames or entries than the limit, or expands too far",
     Code.SERIES_NOT_CHOSEN: "a DICOM series that the model's rules do not choose",
     Code.SERIES_AMBIGUOUS: "several DICOM series of a study fit one channel of the model",
     Code.TIME_LIMIT: "a step of the case took longer than the limit",
@@ -297,13 +299,18 @@ class Finding:
     details: str
     how_to_fix: str
 
+    def __post_init__(self) -> None:
+        # What an input says of itself is quoted here: no control characters reach a terminal, table or page.
+        for field in ("details", "how_to_fix"):
+            object.__setattr__(self, field, printable(getattr(self, field)[:MAX_DETAILS])[:MAX_DETAILS])
+
     @property
     def is_note(self) -> bool:
         """True if the case is used all the same."""
         return self.code in NOTES
 
     def __str__(self) -> str:
-        return f"{self.code} {self.where}: {self.details}; {self.how_to_fix}"
+        return f"{self.code} {printable(self.where)}: {self.details}; {self.how_to_fix}"
 
 
 class MedsegError(Exception):
@@ -353,5 +360,5 @@ def some(items: Sequence[object], most: int = 5) -> str:
 
 
 def printable(name: str) -> str:
-    """Write a name on one line, whatever characters it holds."""
-    return name if name.isprintable() else ascii(name)[1:-1]
+    """Write a name on one line, whatever characters it holds: those that do not print as escapes."""
+    return name if name.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

@@ -20,6 +20,7 @@ from typing import Any
 import filelock
 
 from medseg.errors import Code, MedsegError
+from medseg.limits import MAX_JSON_BYTES, MAX_NESTING
 from medseg.resources import coded_disk_full
 
 _PART = ".part-"
@@ -27,6 +28,9 @@ _PART_NAME = re.compile(r"\.part-([0-9a-f]{6})-(\d+)-\d+-(.+)", re.DOTALL)
 _ABANDONED_S = 24 * 3600.0
 _numbers = count()
 _cleaned: set[Path] = set()
+
+_ODD_NAMES = "backslashreplace"
+"""File names that are no UTF-8 are written with escapes for the bytes that are not."""
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -140,10 +144,18 @@ def hold_lock(path: Path, where: object, details: str, how_to_fix: str) -> Itera
         lock.release()
 
 
+def exists(path: Path) -> bool:
+    """True if there is a file or folder; False also for a path that no file can have: too long, a NUL."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with written_aside(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors=_ODD_NAMES)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -158,14 +170,41 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file. Raises ValueError for one that is damaged, too large, or too deeply nested."""
+    with path.open("rb") as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"more than {MAX_JSON_BYTES // 2**20} MiB of JSON")
+    try:
+        tree = json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:  # its own text quotes the whole file
+        raise ValueError(f"byte {error.start} is no UTF-8") from None
+    except RecursionError:
+        raise ValueError("lists or objects too deeply inside one another") from None
+    if is_too_deep(tree):
+        raise ValueError(f"more than {MAX_NESTING} lists or objects inside one another")
+    return tree
+
+
+def is_too_deep(tree: Any, most: int = MAX_NESTING) -> bool:
+    """True if lists and mappings lie inside one another more than ``most`` times."""
+    layer = [tree]
+    for _ in range(most + 1):
+        layer = [
+            child
+            for node in layer
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not layer:
+            return False
+    return any(isinstance(node, dict | list) for node in layer)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write ``rows`` under ``columns`` as :func:`csv_text` gives them."""
     with written_aside(path) as part:
-        part.write_text(csv_text(columns, rows), encoding="utf-8", newline="")
+        part.write_text(csv_text(columns, rows), encoding="utf-8", errors=_ODD_NAMES, newline="")
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -7,8 +7,11 @@ import unicodedata
 from collections.abc import Sequence
 
 from medseg.errors import Code, MedsegError
+from medseg.limits import MAX_NAME_BYTES
 
-_LONGEST_NAME = 200
+_INVISIBLE = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Marks that change the direction of writing: a name with them reads as another."""
 
 
 def check_name(name: str, where: object) -> str:
@@ -18,21 +21,24 @@ def check_name(name: str, where: object) -> str:
     members, masks, channels, entries of archives, cells of tables.
     """
     normal = unicodedata.normalize("NFC", name)
-    wrong = None
-    if normal in ("", ".", ".."):
-        wrong = "is empty or dots alone"
-    elif any(c in "/\\" for c in normal):
-        wrong = "holds a slash"
-    elif any(unicodedata.category(c) in ("Cc", "Cs") for c in normal):
-        wrong = "holds control characters"
-    elif normal.startswith(".") or normal != normal.strip():
-        wrong = "begins with a dot, or begins or ends with a space"
-    elif len(normal.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
-        wrong = f"is longer than {_LONGEST_NAME} bytes"
-    if wrong is not None:
-        shown = ascii(normal[:60])
-        raise MedsegError(Code.NAME_INVALID, where, f"the name {shown} {wrong}", "rename it")
+    if (wrong := invalid(normal)) is not None:
+        raise MedsegError(Code.NAME_INVALID, where, f"the name {normal[:60]!a} {wrong}", "rename it")
     return normal
+
+
+def invalid(name: str) -> str | None:
+    """The reason, as the end of a sentence, why a name cannot be one part of a path; None if it can."""
+    if name in ("", ".", ".."):
+        return "is empty or dots alone"
+    if any(c in "/\\" for c in name):
+        return "holds a slash"
+    if any(unicodedata.category(c) in _INVISIBLE or c in _TURNING for c in name):
+        return "holds control characters"
+    if name.startswith(".") or name != name.strip():
+        return "begins with a dot, or begins or ends with a space"
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        return f"is longer than {MAX_NAME_BYTES} bytes"
+    return None
 
 
 def joined(parts: Sequence[str]) -> str:

@@ -73,8 +73,12 @@ def doctor(
     model: Annotated[
         list[Path] | None, typer.Option(metavar="M", help="Model folders whose hashes are checked.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="The folder for results; default: the current one.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> ExitCode:
-    """Check disk, memory, device, precision, extras and model files, one line per check."""
+    """Say what will go wrong on this machine before it does; ends with 1 if something will."""
     from pipelines.commands import doctor as pipeline
 
-    return pipeline.run(tuple(model or ()))
+    return pipeline.run(tuple(model or ()), out, as_json=json)

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from medseg.config import yaml_text
 from medseg.errors import Code, Finding, MedsegError
 
 KEYS = frozenset(
@@ -65,7 +66,7 @@ def read(name: str) -> dict[str, Any]:
     """
     path = Path(name) if is_path(name) else packaged() / "classes" / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml_text.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         how_to_fix = f"give a YAML file or one of: {', '.join(packaged_names())}"
         raise MedsegError(Code.PATH_MISSING, name, "no such class list", how_to_fix) from error

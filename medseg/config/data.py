@@ -25,6 +25,7 @@ from medseg.config.series import OneSeries, Selectors
 from medseg.errors import Code, MedsegError
 from medseg.ingest import imagesets, subjects
 from medseg.ingest.imagesets import ImageSet
+from medseg.names import invalid
 
 Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", "dicom", ImageSet]
 Colour = tuple[int, int, int]
@@ -203,6 +204,14 @@ class Data(Section):
             shares = all(isinstance(v, int | float) for v in value.values())
             return value if shares else (value,)
         return value
+
+    @field_validator("channels")
+    @classmethod
+    def _channels_may_be_in_file_names(cls, channels: dict[str, str]) -> dict[str, str]:
+        for name in channels:
+            if (details := invalid(name)) is not None:
+                raise refusal(Code.NAME_INVALID, f"a channel whose name {details}", "rename the channel")
+        return channels
 
     @model_validator(mode="after")
     def _classes_make_a_list(self) -> Self:

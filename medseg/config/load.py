@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from medseg import files
 from medseg.classes import ClassList
-from medseg.config import class_file, renamed
+from medseg.config import class_file, renamed, yaml_text
 from medseg.config.base import Clash, ClashError
 from medseg.config.class_file import packaged as packaged
 from medseg.config.data import Data
@@ -140,7 +140,7 @@ def save(recipe: Recipe, path: Path) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml_text.parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise MedsegError(Code.RECIPE_INVALID, path, f"not YAML: {line}", "correct the file") from None
@@ -162,7 +162,7 @@ def _apply_setting(tree: dict[str, Any], text: str) -> Finding | None:
         if not isinstance(node, dict):
             return Finding(Code.RECIPE_INVALID, where, f"{step} is not a section", "name a key of a section")
     try:
-        node[steps[-1]] = yaml.safe_load(value)
+        node[steps[-1]] = yaml_text.parse(value)
     except yaml.YAMLError:
         return Finding(Code.RECIPE_INVALID, where, f"{value!r} is not YAML", "quote the value")
     return None

@@ -27,6 +27,7 @@ from medseg.config.training import Train
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane, planes_of
 from medseg.io.dicom.rules import SeriesRules
+from medseg.limits import MAX_NAME_BYTES
 from medseg.model.description import CRFSettings
 from medseg.redaction import has_credentials
 
@@ -344,7 +345,7 @@ class Tracking(Section):
 class Sections(Section):
     """All sections of a recipe; only `name` and `data` are required."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Annotated[str, Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME_BYTES - 1}}}$")]
     """Name of the run: the default work folder is `work/<name>`. Typical: letters, digits, `_`, `.`, `-`."""
 
     description: str = ""

@@ -20,6 +20,7 @@ from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import label_names
 from medseg.io import nifti, png
+from medseg.names import check_name
 from medseg.volume import Volume
 
 ENDINGS = {"mm": ".nii.gz", "px": png.SUFFIX}
@@ -74,8 +75,8 @@ class Result:
 
 
 def label_map(folder: Path, case: str, unit: str) -> Path:
-    """The path of a case's label map, whose grid is measured in `unit` (mm or px)."""
-    return folder / f"{case}{ENDINGS[unit]}"
+    """The path of a case's label map, whose grid is measured in `unit` (mm or px); raises NAME_INVALID."""
+    return folder / f"{check_name(case, folder)}{ENDINGS[unit]}"
 
 
 def maps(folder: Path) -> list[Path]:

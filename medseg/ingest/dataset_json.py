@@ -12,6 +12,7 @@ from medseg import files
 from medseg.classes import ClassList, ClassListError
 from medseg.errors import Code, MedsegError
 from medseg.ingest.tree import nfc
+from medseg.names import check_name
 
 NAME = "dataset.json"
 _IGNORED = {"ignore", "void"}
@@ -55,7 +56,7 @@ def read(root: Path) -> dict[str, Any]:
 def modalities(dataset: Mapping[str, Any]) -> list[str]:
     """Names of the channels in the order of their numbers: ``{"0": "FLAIR", "1": "T1"}``.
 
-    ``{"FLAIR": 0, "T1": 1}`` and a list say the same. Raises RECIPE_INVALID for any other form.
+    ``{"FLAIR": 0, "T1": 1}`` and a list say the same. Raises RECIPE_INVALID for any other form, NAME_INVALID.
     """
     key = "channel_names" if dataset.get("channel_names") else "modality"
     named = dataset.get(key) or ["image"]
@@ -63,7 +64,7 @@ def modalities(dataset: Mapping[str, Any]) -> list[str]:
     if by_number is None:
         how_to_fix = 'number the channels: {"0": "FLAIR", "1": "T1"}'
         raise MedsegError(Code.RECIPE_INVALID, NAME, f"{key}: {named!r}", how_to_fix)
-    names = [by_number[number] for number in sorted(by_number)]
+    names = [check_name(by_number[number], NAME) for number in sorted(by_number)]
     return names if len(set(names)) == len(names) else [f"{name}_{i}" for i, name in enumerate(names)]
 
 

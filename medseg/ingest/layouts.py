@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import (
     bids,
     dataset_json,
@@ -33,6 +33,7 @@ from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns, Stray, m
 from medseg.ingest.plain import IMAGE_FOLDERS, LABEL_FOLDERS
 from medseg.ingest.tree import natural_key, nfc, tree_of, without_suffix
 from medseg.io import scans
+from medseg.names import check_name
 
 __all__ = [
     "CaseFiles",
@@ -266,6 +267,9 @@ def _with_listed(root: Path, contents: FolderContents) -> FolderContents:
         if name in known:
             continue
         known.add(name)
+        if fault := _unusable(root, entry):
+            strays.append(Stray(fault.code, fault.where, fault.details, fault.how_to_fix, ascii(name)[1:-1]))
+            continue
         if image := ignored.pop(entry.image.as_posix(), None):
             label = ignored.pop(entry.label.as_posix(), None) if entry.label else None
             label = label or (root / entry.label if entry.label else None)
@@ -276,6 +280,19 @@ def _with_listed(root: Path, contents: FolderContents) -> FolderContents:
             strays.append(Stray(Code.FILE_MISSING, where, details, how_to_fix, name))
     cases.sort(key=lambda case: natural_key(case.name))
     return replace(contents, cases=cases, strays=strays, ignored=list(ignored.values()))
+
+
+def _unusable(root: Path, entry: dataset_json.Listed) -> Finding | None:
+    """NAME_INVALID for an entry whose name cannot be a file's, or whose paths lead out of ``root``."""
+    where = root / dataset_json.NAME
+    try:
+        check_name(without_suffix(entry.image.name), where)
+        for path in filter(None, (entry.image, entry.label)):
+            for part in path.parts:
+                check_name(part, where)
+    except MedsegError as error:
+        return error.finding
+    return None
 
 
 _LAYOUTS: dict[str, Callable[[Path, list[str]], Patterns]] = {

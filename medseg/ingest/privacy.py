@@ -42,7 +42,7 @@ class Pseudonyms:
     def digest(self, *identity: str) -> str:
         """A keyed hash of an identity's parts, in hexadecimal."""
         return hmac.new(
-            self.key, "\x1f".join(identity).encode(errors="surrogateescape"), hashlib.sha256
+            self.key, "\x1f".join(identity).encode("utf-8", "surrogatepass"), hashlib.sha256
         ).hexdigest()
 
     def of_volume(self, volume: SeriesVolume) -> str:

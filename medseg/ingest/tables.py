@@ -23,6 +23,7 @@ from medseg.ingest.imagesets import COLOURS
 from medseg.ingest.patterns import ROLES, CaseFiles, FolderContents, Patterns, Stray
 from medseg.ingest.tree import files_under, natural_key, nfc, sorted_tree, without_suffix
 from medseg.io import scans
+from medseg.limits import MAX_TABLE_BYTES
 from medseg.names import check_name
 
 _Row = Mapping[str, str]
@@ -100,7 +101,7 @@ def _locator(root: Path, everything: Sequence[str]) -> _Locate:
 
     def locate(cell: str) -> Path:
         forms = dict.fromkeys((cell, cell.replace("\\", "/")))
-        if there := next((root / form for form in forms if (root / form).exists()), None):
+        if there := next((root / form for form in forms if files.exists(root / form)), None):
             there = Path(os.path.normpath(there)) if ".." in there.parts else there
             return (
                 root / there.relative_to(root.absolute()) if there.is_relative_to(root.absolute()) else there
@@ -147,7 +148,7 @@ def _fault(root: Path, table: Path, row: _Row, patterns: Patterns, case: CaseFil
             details = f"{column}: the path {cell!r} leads out of the data folder"
             how_to_fix = "copy the file into the folder, or write its absolute path"
             return Finding(Code.NAME_INVALID, str(table), details, how_to_fix)
-        if not path.exists():
+        if not files.exists(path):
             how_to_fix = "correct the table, or copy the file"
             return Finding(Code.FILE_MISSING, str(path), f"listed in {table.name}", how_to_fix)
     return None
@@ -162,13 +163,16 @@ def _settle(table: Path, rows: Sequence[tuple[CaseFiles, Finding | None]]) -> Ca
         fault = Finding(Code.DUPLICATE_CASE, str(table), details, how_to_fix)
     if fault is None:
         return case
-    paths = sorted({path for other, _ in rows for path in other.paths() if path.exists()})
+    paths = sorted({path for other, _ in rows for path in other.paths() if files.exists(path)})
     return Stray(fault.code, fault.where, fault.details, fault.how_to_fix, case.name, tuple(paths))
 
 
 def _read(path: Path) -> list[_Row]:
     """The rows, empty cells as empty texts."""
     try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            how_to_fix = "split the table"
+            raise MedsegError(Code.TOO_LARGE, path, f"more than {MAX_TABLE_BYTES // 2**20} MiB", how_to_fix)
         rows = files.read_csv(path)
     except FileNotFoundError as error:
         raise MedsegError(Code.PATH_MISSING, path, "no such table", "correct data.table") from error

@@ -9,9 +9,7 @@ import numpy as np
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Array
-
-MAX_VOXELS = 2**30
-"""Voxels above which a reader refuses (TOO_LARGE): 1024³, 2 GiB as int16."""
+from medseg.limits import MAX_VOXELS as MAX_VOXELS
 
 MAX_SHEAR_DEGREES = 1.0
 MIN_OBLIQUE_DEGREES = 0.06  # about 1e-3 rad: below it, float32 rounding of a header's cosines
@@ -92,6 +90,8 @@ def check_affine(affine: Array, where: Path) -> list[Finding]:
     if turn > MIN_OBLIQUE_DEGREES:
         notes.append(Finding(Code.OBLIQUE, str(where), f"rotated by {turn:.1f}°", "nothing to do"))
     codes = nib.orientations.aff2axcodes(affine)
+    if None in codes:  # two axes along one of the body's, of lengths that hide it from the angles
+        raise MedsegError(Code.AFFINE_INVALID, where, compact(affine), "correct the header's orientation")
     if codes != RAS:
         notes.append(Finding(Code.FLIPPED, str(where), f"axes {''.join(codes)}", "nothing to do"))
     return notes

@@ -24,18 +24,17 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io import affine_checks
+from medseg.limits import MAX_PIXELS
 from medseg.volume import Volume
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp")
-
-MAX_PIXELS = 2**26
-"""Pixels (8192²) above which an image is refused before memory is taken for it (TOO_LARGE)."""
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 # What decoders raise for damaged files; failures of the disk are told apart by their errno.
 _DAMAGE = (SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # ITU-R 601, in 65,536ths
 _GREY_OR_RGB = "save it in grey or in red, green, blue"
+_MOST_SAMPLES = 4  # red, green, blue and how much shows through
 _WARNINGS = threading.Lock()
 
 
@@ -91,7 +90,8 @@ def read_palette(path: Path) -> list[tuple[int, int, int]] | None:
             return None
     if colours is None:
         return None
-    return [(colours[i], colours[i + 1], colours[i + 2]) for i in range(0, len(colours), 3)]
+    whole = len(colours) - len(colours) % 3
+    return [(colours[i], colours[i + 1], colours[i + 2]) for i in range(0, whole, 3)]
 
 
 def is_grey(path: Path) -> bool:
@@ -275,7 +275,11 @@ def _through_tifffile(file: BinaryIO, path: Path, limit: int) -> Array:
         _one_page(path, len(tiff.pages))
         page = tiff.pages.first
         _check_size(path, page.imagelength, page.imagewidth, limit)
+        if page.imagelength * page.imagewidth * page.samplesperpixel > _MOST_SAMPLES * limit:
+            raise _too_large(path, f"{page.samplesperpixel} values in each of many pixels", limit)
         axes, pixels = page.axes, _decompressed(page, path)
+    if pixels.ndim != len(axes) or not pixels.size:
+        raise affine_checks.truncated(path, "TIFF without pixels")
     if axes not in {"YX", "YXS", "SYX"}:
         raise MedsegError(Code.NOT_SCALAR, path, f"axes {axes}", _GREY_OR_RGB)
     if axes == "SYX":
@@ -288,7 +292,7 @@ def _through_tifffile(file: BinaryIO, path: Path, limit: int) -> Array:
 def _decompressed(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> Array:
     try:
         return np.asarray(page.asarray())
-    except ValueError as error:
+    except (ValueError, NotImplementedError) as error:
         if "imagecodecs" not in str(error):
             raise
         how_to_fix = "save it uncompressed, or as PNG"

@@ -19,13 +19,13 @@ import SimpleITK as sitk  # noqa: N813 (the name its users know)
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Array, Grid
-from medseg.io import affine_checks
+from medseg.io import affine_checks, itk_headers
+from medseg.limits import MAX_HEADER_BYTES
 from medseg.volume import Volume
 
 SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_HEAD_BYTES = 2**16
 _CHUNK = 2**20
 _ANY_HEADER = 32 + zlib.MAX_WBITS  # zlib or gzip, told by the stream itself
 _MOST_FILES = 10_000
@@ -99,7 +99,7 @@ def _find_payload(path: Path) -> _Payload:
     """Find the voxels and the units of length by the text header. Raises the codes of :func:`read`."""
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+            head = file.read(MAX_HEADER_BYTES)
     except OSError as error:
         raise affine_checks.refusal_to_open(path, error) from error
     if not head:
@@ -114,6 +114,7 @@ def _meta_payload(path: Path, head: bytes) -> _Payload:
     data = re.search(rb"^[ \t]*ElementDataFile\s*[=:]\s*(.+?)\s*?\n", head, re.MULTILINE)
     if not data or b"DimSize" not in head:
         raise _not_an_image(path, f"begins with {head[:8]!r}, no MetaImage header")
+    itk_headers.check_meta(head[: data.end()], path)
     fields = head[: data.start()]
     compressed = re.search(rb"^[ \t]*CompressedData\s*[=:]\s*True", fields, re.MULTILINE) is not None
     unit = re.search(rb"^[ \t]*DistanceUnits\s*[=:][ \t]*(.*?)\s*$", fields, re.MULTILINE)
@@ -131,6 +132,8 @@ def _nrrd_payload(path: Path, head: bytes) -> _Payload:
     space_units = _nrrd_field(fields, b"space ?units")
     units = tuple(re.findall(r'"([^"]*)"', space_units or _nrrd_field(fields, b"units")))
     data = re.search(rb"^data ?file:\s*(.+?)\s*$", fields, re.MULTILINE | re.IGNORECASE)
+    is_list = data is not None and data[1].split()[0].upper() == b"LIST"
+    itk_headers.check_nrrd(fields[: data.end()] if data and is_list else fields, path)
     if data:
         beside = _detached(path, data[1].decode(errors="replace"), fields[data.end() :])
         return _Payload(beside, 0, compressed, units, not space_units)
@@ -151,6 +154,8 @@ def _detached(header: Path, value: str, following: bytes) -> tuple[Path, ...]:
     Raises DATA_FILE_OUTSIDE unless all lie in the header's folder, and FILE_MISSING.
     """
     words = value.split()
+    if not words:
+        raise _not_an_image(header, "it names no file of voxels")
     if words[0].upper() == "LIST":
         names = [line.strip() for line in following.decode(errors="replace").splitlines() if line.strip()]
     elif "%" in value:  # MetaIO takes it for a pattern of C's printf, and crashes on one that is none

@@ -104,6 +104,16 @@ class Description(BaseModel):
     domain: dict[str, Any]
     trained: dict[str, Any]
 
+    @field_validator("name")
+    @classmethod
+    def _may_be_a_file_name(cls, name: str) -> str:
+        return names.check_name(name, "model.json, name")
+
+    @field_validator("channels")
+    @classmethod
+    def _may_be_in_file_names(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(names.check_name(name, "model.json, channels") for name in channels)
+
     @field_validator("plane")
     @classmethod
     def _are_different(cls, plane: Plane | tuple[Plane, ...]) -> Plane | tuple[Plane, ...]:

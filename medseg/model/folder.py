@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 import medseg
 from medseg import files, names, networks
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, first_line
 from medseg.grid import Plane
 from medseg.model.card import card
 from medseg.model.description import Description, Member, ModelFile
@@ -127,17 +127,30 @@ def load_member(folder: Path, member: Member, description: Description) -> Netwo
     path = folder / member.file
     if not path.is_file() or files.sha256(path) != member.sha256:
         raise _tampered(path, "missing, or its sha256 differs from model.json")
-    network = build_network(description)
     try:
         state = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise _tampered(path, f"no readable weights: {error}") from None
+    _check_parameters(path, description, sum(values.numel() for values in state.values()))
+    network = build_network(description)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         text = " ".join(str(error).split())[:300]
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, text, "export the model again") from None
     return network
+
+
+def _check_parameters(path: Path, description: Description, values: int) -> None:
+    """Refuse a network of more parameters than its file has ``values``, before memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            count = sum(p.numel() for p in build_network(description).parameters())
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise _not_a_model(path.parent, f"its network cannot be built: {first_line(error)}") from None
+    if count > values:
+        details = f"{values} values in the file for a network of {count} parameters"
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, details, "export the model again")
 
 
 def build_network(description: Description) -> Network:

@@ -25,6 +25,7 @@ from medseg.classes import VOID
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
 from medseg.mask_bits import pack_masks
+from medseg.names import check_name
 from medseg.preprocess.geometry import Record, grid_from_json, grid_to_json
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from medseg.resources import coded_disk_full
@@ -83,13 +84,15 @@ def write(
     ``label`` is (X, Y, Z) uint8 on ``volume.grid``, or overlapping masks (L, X, Y, Z) uint8 of 0, 1 and 255,
     which are packed; ``extras`` (weight maps and the like) are arrays whose
     last three axes are X, Y, Z, by name. The positions are drawn by (``seed``, ``name``). Raises
-    KEYWORD_INVALID for a reserved name among the extras, DISK_FULL.
+    KEYWORD_INVALID for a reserved name among the extras, NAME_INVALID, DISK_FULL.
     """
     more = dict(extras or {})
     if set(more) & set(_OWN):
         raise MedsegError(
             Code.KEYWORD_INVALID, name, f"extra arrays {sorted(more)}", f"avoid the names {_OWN}"
         )
+    for key in (name, *more):
+        check_name(key, folder)
     case, part = folder / name, folder / f".part-{name}"
     shutil.rmtree(part, ignore_errors=True)
     try:

@@ -23,6 +23,7 @@ from medseg.io import nifti
 from medseg.io.dicom.decode import read_volume
 from medseg.io.dicom.files import files_below
 from medseg.io.dicom.series import Export, SeriesVolume, volumes_of
+from medseg.names import check_name
 
 VERSION = 1
 COLUMNS = (
@@ -99,7 +100,7 @@ def _convert_all(
 
 def _convert(case: str, volume: SeriesVolume, names: Pseudonyms, out: Path) -> Outcome:
     started = time.monotonic()
-    path = out / f"{case}.nii.gz"
+    path = out / f"{check_name(case, out)}.nii.gz"
     key = names.digest(
         f"convert {VERSION}", *(f"{f.instance_uid} {f.index} {f.slope} {f.intercept}" for f in volume.frames)
     )

@@ -1,72 +1,218 @@
-"""`medseg doctor`: checks of this machine and installation, each with what to do if it fails."""
+"""`medseg doctor`: looks at this machine and installation, and says what will go wrong before it does.
+
+Each check ends as `ok`, as `note` (medseg works, but slower or with less), or as `!!` (something will fail),
+with what to do about it.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
-import shutil
+import platform
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
-from medseg.device import choose, in_words, resolve_precision
-from medseg.errors import ExitCode, MedsegError
+import medseg
+from medseg.device import choose, has_native_bf16, in_words, resolve_precision
+from medseg.errors import ExitCode, MedsegError, printable
 from medseg.infer import loading
+from pipelines.commands import machine
 from pipelines.commands.info import TRAIN, version
+
+Level = Literal["ok", "note", "fail"]
 
 LOW_DISK_GB = 5.0
 LOW_MEMORY_GB = 4.0
+LOW_SHM_GB = 1.0
+YEARS = (2024, 2100)
+"""Years that a clock may show: files and certificates are younger than the first."""
+
+_MARKS: dict[Level, str] = {"ok": "ok  ", "note": "note", "fail": "!!  "}
+_EXTRAS = {
+    "train": ("training, reports and the MLflow tracking of runs", TRAIN),
+    "dicom": ("DICOM exports", ("pydicom", "highdicom", "python-gdcm", "pyjpegls")),
+    "export": ("ONNX files of a model", ("onnx", "onnxscript", "onnxruntime")),
+    "strip": ("skull stripping with --strip", ("deepbet",)),
+}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at; `how_to_fix` is empty if it is well."""
+    """One thing that was looked at; `how_to_fix` is empty if it is well."""
 
     name: str
+    level: Level
     details: str
     how_to_fix: str = ""
 
 
-def run(models: Sequence[Path]) -> ExitCode:
-    """Print every check; FAULT if one failed."""
-    failed = False
-    for check in checks(models):
-        mark, remedy = ("!!", f"; {check.how_to_fix}") if check.how_to_fix else ("ok", "")
-        sys.stdout.write(f"{mark} {check.name}: {check.details}{remedy}\n")
-        failed = failed or bool(check.how_to_fix)
+def run(models: Sequence[Path], out: Path | None = None, *, as_json: bool = False) -> ExitCode:
+    """Print every check as lines or as JSON; FAULT if one failed."""
+    every = list(checks(models, out or Path.cwd()))
+    failed = sum(check.level == "fail" for check in every)
+    if as_json:
+        tree = {"medseg": medseg.__version__, "ok": not failed, "checks": [asdict(check) for check in every]}
+        sys.stdout.write(json.dumps(tree, indent=2) + "\n")
+    else:
+        sys.stdout.write("\n".join(_lines(every, failed)) + "\n")
     return ExitCode.FAULT if failed else ExitCode.DONE
 
 
-def checks(models: Sequence[Path]) -> Iterator[Check]:
-    """Look at disk, memory, device, precision, extras and model folders."""
-    free = shutil.disk_usage(Path.cwd()).free / 1e9
-    how_to_fix = "" if free > LOW_DISK_GB else "free some space, or work on another disk with --work"
-    yield Check("disk", f"{free:.0f} GB free here", how_to_fix)
-    memory = _free_memory_gb()
-    if memory is not None:
-        how_to_fix = "" if memory > LOW_MEMORY_GB else "close other programs, or lower train.batch"
-        yield Check("memory", f"{memory:.1f} GB free", how_to_fix)
-    device = choose("auto")
-    yield Check("device", in_words(device))
-    yield Check("precision", f"auto is {resolve_precision('auto', device)} in training")
-    absent = [name for name in TRAIN if version(name) is None]
-    if absent:
-        yield Check("extra [train]", f"without {', '.join(absent)}", "pip install 'medseg[train]'")
+def _lines(every: Sequence[Check], failed: int) -> Iterator[str]:
+    width = max(len(check.name) for check in every)
+    for check in every:
+        yield f"{_MARKS[check.level]} {check.name:<{width}}  {printable(check.details)}"
+        if check.how_to_fix:
+            yield f"{'':<{width + 7}}-> {printable(check.how_to_fix)}"
+    notes = sum(check.level == "note" for check in every)
+    yield ""
+    if failed:
+        yield f"{failed} of {len(every)} checks failed: mend what is marked !! before you start a run."
+    elif notes:
+        words = "note tells" if notes == 1 else "notes tell"
+        yield f"medseg can run here; {notes} {words} what is missing or slower."
     else:
-        yield Check("extra [train]", f"complete, mlflow {version('mlflow')}")
-    for folder in models:
-        try:
-            model = loading.load(folder)
-        except MedsegError as error:
-            details, how_to_fix = f"{error.code} {error.finding.details}", error.finding.how_to_fix
-            yield Check(f"model {folder}", details, how_to_fix)
-        else:
-            yield Check(f"model {folder}", f"{model.description.network}, its files have the right sha256")
+        yield "medseg can run here."
 
 
-def _free_memory_gb() -> float | None:
-    """Memory that is free, in GB; None where the system does not say, as macOS does not."""
+def checks(models: Sequence[Path], out: Path) -> Iterator[Check]:
+    """Look at the system, the folder of results, memory, device, clock, packages and model folders."""
+    yield Check(
+        "system", "ok", f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    )
+    yield _user()
+    yield from _results(out)
+    yield _memory()
+    if machine.SHM.is_dir() and (shared := machine.free_gb(machine.SHM)) is not None:
+        yield _shared_memory(shared)
+    yield from _device()
+    yield _clock()
+    yield from (_extra(name) for name in _EXTRAS)
+    yield _mlflow()
+    yield from (_model(folder) for folder in models)
+
+
+def _user() -> Check:
+    uid = machine.uid()
+    if uid is None:
+        return Check("user", "ok", "this system numbers no users")
+    details = f"uid {uid}" + (", the administrator" if uid == 0 else "")
+    if uid == 0 and machine.in_container():
+        how_to_fix = "start the container with --user $(id -u):$(id -g), so that results belong to you"
+        return Check("user", "note", f"{details}, in a container", how_to_fix)
+    return Check("user", "ok", details)
+
+
+def _results(out: Path) -> Iterator[Check]:
+    """The folder in which results will lie: it can be written, and there is room."""
+    folder = next((path for path in (out.absolute(), *out.absolute().parents) if path.exists()), Path.cwd())
+    if not folder.is_dir():
+        yield Check("results", "fail", f"{folder} is a file", "name a folder with --out")
+    elif (reason := machine.why_not_writable(folder)) is not None:
+        how_to_fix = "name another folder with --out, or change its owner or permissions"
+        yield Check("results", "fail", f"{folder} cannot be written: {reason}", how_to_fix)
+    else:
+        yield Check("results", "ok", f"{folder} can be written")
+    free = machine.free_gb(folder)
+    if free is None:
+        yield Check(
+            "disk", "note", f"the free space of {folder} is not known", "make sure that there is some"
+        )
+    elif free <= LOW_DISK_GB:
+        how_to_fix = "free some space, or name a folder on another disk"
+        yield Check("disk", "fail", f"{free:.1f} GB free, less than {LOW_DISK_GB:.0f} GB", how_to_fix)
+    else:
+        yield Check("disk", "ok", f"{free:.0f} GB free")
+
+
+def _memory() -> Check:
+    """Free memory: the system's, or less where a container has a limit of its own."""
+    free, limit = machine.free_memory_gb(), machine.memory_limit_gb()
+    if free is None:
+        how_to_fix = f"make sure that {LOW_MEMORY_GB:.0f} GB are free; pip install psutil lets medseg look"
+        return Check("memory", "note", "this system does not say how much is free", how_to_fix)
+    details = f"{free:.1f} GB free" + (
+        "" if limit is None else f", within this container's limit of {limit:.1f} GB"
+    )
+    if free > LOW_MEMORY_GB:
+        return Check("memory", "ok", details)
+    how_to_fix = "close other programs, lower train.batch or predict.batch"
+    how_to_fix += "" if limit is None else ", or give the container more (--memory)"
+    return Check("memory", "fail", details, how_to_fix)
+
+
+def _shared_memory(free: float) -> Check:
+    if free >= LOW_SHM_GB:
+        return Check("shared memory", "ok", f"{free:.1f} GB in {machine.SHM}")
+    how_to_fix = "none for segment; for training on several GPUs start the container with --shm-size=2g"
+    return Check("shared memory", "note", f"{free * 1000:.0f} MB in {machine.SHM}", how_to_fix)
+
+
+def _device() -> Iterator[Check]:
+    device = choose("auto")
+    yield _gpu_match(device)
+    precision, native = resolve_precision("auto", device), has_native_bf16(device)
+    details = f"{precision} (auto); bf16 is {'native' if native else 'emulated, so slow,'} on this {device}"
+    yield Check("precision", "ok", details)
+
+
+def _gpu_match(device: str) -> Check:
+    """The device that `auto` takes; a note where there is an NVIDIA GPU that torch cannot use."""
+    import torch
+
+    if device == "cpu" and (gpu := machine.nvidia_gpu()) is not None:
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for CPUs alone"
+        details = f"cpu, though there is a GPU ({gpu}): torch {torch.__version__} is {built}"
+        how_to_fix = "install the torch that fits the GPU's driver; in a container add --gpus all"
+        return Check("device", "note", details, how_to_fix)
+    threads = torch.get_num_threads()
+    details = (
+        f"{in_words(device)}, {threads} CPU thread{'' if threads == 1 else 's'}, torch {torch.__version__}"
+    )
+    return Check("device", "ok", details)
+
+
+def _clock() -> Check:
+    now = machine.now()
+    details = f"{now:%Y-%m-%d %H:%M} UTC"
+    if YEARS[0] <= now.year <= YEARS[1]:
+        return Check("clock", "ok", details)
+    how_to_fix = "set the system's clock: results bear its time, and secure connections fail"
+    return Check("clock", "fail", details, how_to_fix)
+
+
+def _extra(name: str) -> Check:
+    purpose, packages = _EXTRAS[name]
+    absent = [package for package in packages if version(package) is None]
+    if absent:
+        how_to_fix = f"for {purpose}: pip install 'medseg[{name}]'"
+        return Check(f"extra [{name}]", "note", f"without {', '.join(absent)}", how_to_fix)
+    return Check(f"extra [{name}]", "ok", f"for {purpose}")
+
+
+def _mlflow() -> Check:
+    installed = version("mlflow")
+    if installed is None:
+        return Check("MLflow", "ok", "not installed, and segment does not need it")
+    if int(installed.partition(".")[0]) < 3:
+        return Check("MLflow", "fail", f"{installed}, and medseg needs 3.5", "pip install 'medseg[train]'")
+    store = os.environ.get("MLFLOW_TRACKING_URI")
+    details = f"{installed}, {'MLFLOW_TRACKING_URI is set' if store else 'runs are kept in the work folder'}"
+    return Check("MLflow", "ok", details)
+
+
+def _model(folder: Path) -> Check:
+    """A model folder: its files have their sha256, its networks can be built, and its packages are there."""
+    name = f"model {folder.name or folder}"
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 1e9
-    except (AttributeError, OSError, ValueError):
-        return None
+        model = loading.load(folder)
+    except MedsegError as error:
+        return Check(name, "fail", f"{error.code} {error.finding.details}", error.finding.how_to_fix)
+    if importlib.util.find_spec("pydicom") is None and model.description.series:
+        return Check(name, "note", "it has rules for DICOM series", "pip install 'medseg[dicom]'")
+    details = f"{model.description.network}, {model.parameters:,} parameters, its files have their sha256"
+    return Check(name, "ok", details)

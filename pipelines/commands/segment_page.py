@@ -9,6 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from medseg.infer import results
+
 MOST_FIGURES = 100
 """Figures that the page holds; those of better cases lie beside it."""
 
@@ -37,7 +39,7 @@ figcaption { padding: .5rem .8rem } figcaption small { color: var(--faint) }
 def page(rows: Sequence[Mapping[str, Any]], sizes: Sequence[str], facts: Sequence[str], folder: Path) -> str:
     """Write the page for rows of `summary.csv`, whose columns ``sizes`` hold volumes or areas.
 
-    ``facts`` are short remarks on the run. Figures `<case>.png` of ``folder`` are put into the page.
+    ``facts`` are short remarks on the run. Figures `<case>_figure.png` of ``folder`` are put into the page.
     """
     excluded = [row for row in rows if row["status"] == "excluded"]
     others = sorted((row for row in rows if row["status"] != "excluded"), key=_worst_first)
@@ -100,7 +102,11 @@ def _table(rows: Sequence[Mapping[str, Any]], sizes: Sequence[str]) -> str:
 
 
 def _figures(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
-    drawn = [(row, path) for row in rows if (path := folder / f"{row['case']}.png").is_file()]
+    drawn = [
+        (row, path)
+        for row in rows
+        if (path := results.figure_path(results.label_map(folder, str(row["case"]), "mm"))).is_file()
+    ]
     if not drawn:
         return ""
     parts = ["<h2>Figures</h2>"]

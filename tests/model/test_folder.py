@@ -265,3 +265,15 @@ def test_a_folder_without_model_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MedsegError) as caught:
         loading.load(tmp_path)
     assert caught.value.code == Code.NOT_A_MODEL
+
+
+@pytest.mark.parametrize(
+    ("width", "code"), [(2**17, Code.WEIGHTS_DO_NOT_FIT), (10**30, Code.NOT_A_MODEL), (-1, Code.NOT_A_MODEL)]
+)
+def test_a_network_that_its_file_cannot_fill_is_refused_before_memory_is_taken(
+    folder: Path, width: int, code: Code
+) -> None:
+    edit(folder, keywords={"width": width})
+    with pytest.raises(MedsegError) as caught:
+        loading.load(folder)
+    assert caught.value.code in {code, Code.KEYWORD_INVALID}

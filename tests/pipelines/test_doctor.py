@@ -2,50 +2,162 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from medseg.errors import ExitCode
-from pipelines.commands import doctor, info
+from pipelines.commands import doctor, info, machine
 
 
-def test_a_machine_that_is_fit_ends_well(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=100e9))
-    monkeypatch.setattr(doctor, "_free_memory_gb", lambda: 8.0)
+@pytest.fixture
+def fit(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine on which all is well, whatever the one that runs the tests is like."""
+    monkeypatch.setattr(machine, "free_gb", lambda _: 100.0)
+    monkeypatch.setattr(machine, "free_memory_gb", lambda: 8.0)
+    monkeypatch.setattr(machine, "memory_limit_gb", lambda: None)
+    monkeypatch.setattr(machine, "uid", lambda: 1000)
+    monkeypatch.setattr(machine, "why_not_writable", lambda _: None)
+    monkeypatch.setattr(machine, "nvidia_gpu", lambda: None)
+    monkeypatch.setattr(doctor, "choose", lambda _: "cpu")
+    monkeypatch.setattr(machine, "now", lambda: datetime.datetime(2026, 5, 4, 10, 0, tzinfo=datetime.UTC))
+    monkeypatch.setattr(doctor, "version", lambda name: "3.17.2" if name == "mlflow" else "1.0")
+    return monkeypatch
+
+
+def checked(*models: Path, out: Path | None = None) -> dict[str, doctor.Check]:
+    return {check.name: check for check in doctor.checks(models, out or Path.cwd())}
+
+
+def test_a_machine_that_is_fit_ends_well(fit: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.run(()) == ExitCode.DONE
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok"] * len(lines)
-    assert [line.split(":")[0][3:] for line in lines] == [
-        *("disk", "memory", "device", "precision", "extra [train]")
+    assert lines[-2:] == ["", "medseg can run here."]
+    assert [line[:2] for line in lines[:-2]] == ["ok"] * (len(lines) - 2)
+    assert list(checked()) == [
+        *("system", "user", "results", "disk", "memory", "shared memory", "device", "precision", "clock"),
+        *("extra [train]", "extra [dicom]", "extra [export]", "extra [strip]", "MLflow"),
     ]
 
 
-def test_a_full_disk_little_memory_and_what_is_no_model_have_remedies(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_each_thing_that_will_fail_is_said_with_what_to_do(
+    fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
-    monkeypatch.setattr(doctor, "_free_memory_gb", lambda: 1.0)
-    monkeypatch.setattr(doctor, "version", lambda name: None if name == "monai" else "1")
-    assert doctor.run((tmp_path,)) == ExitCode.FAULT
-    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("!!")]
-    assert len(failed) == 4
-    assert all("; " in line for line in failed)
-    assert "without monai; pip install 'medseg[train]'" in failed[2]
-    assert "NOT_A_MODEL" in failed[3]
+    fit.setattr(machine, "free_gb", lambda _: 1.0)
+    fit.setattr(machine, "free_memory_gb", lambda: 1.0)
+    fit.setattr(machine, "memory_limit_gb", lambda: 2.0)
+    fit.setattr(machine, "why_not_writable", lambda _: "Read-only file system")
+    fit.setattr(machine, "now", lambda: datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC))
+    fit.setattr(doctor, "version", lambda name: "2.9.1" if name == "mlflow" else "1.0")
+    assert doctor.run((tmp_path,), tmp_path / "out") == ExitCode.FAULT
+    text = capsys.readouterr().out
+    failed = [
+        name for name, check in checked(tmp_path, out=tmp_path / "out").items() if check.level == "fail"
+    ]
+    assert failed == ["results", "disk", "memory", "clock", "MLflow", f"model {tmp_path.name}"]
+    for words in ("Read-only file system", "--memory", "1970-01-01", "limit of 2.0 GB", "NOT_A_MODEL"):
+        assert words in text
+    assert text.count("-> ") == 6
+    assert "6 of 15 checks failed" in text
 
 
-def test_memory_is_left_out_where_the_system_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(_: str) -> int:
-        raise ValueError("unrecognized configuration name")
+def test_what_is_missing_or_slower_is_a_note(fit: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fit.setattr(machine, "uid", lambda: 0)
+    fit.setattr(machine, "in_container", lambda: True)
+    fit.setattr(machine, "nvidia_gpu", lambda: "NVIDIA T4, driver 550.1")
+    fit.setattr(machine, "free_memory_gb", lambda: None)
+    fit.setattr(doctor, "version", lambda name: None if name in ("pydicom", "mlflow") else "1.0")
+    assert doctor.run(()) == ExitCode.DONE
+    text = capsys.readouterr().out
+    notes = [name for name, check in checked().items() if check.level == "note"]
+    assert notes == ["user", "memory", "device", "extra [train]", "extra [dicom]"]
+    for words in (
+        "--user $(id -u)",
+        "NVIDIA T4",
+        "--gpus all",
+        "pip install 'medseg[dicom]'",
+        "without pydicom",
+    ):
+        assert words in text
+    assert "segment does not need it" in text
+    assert text.endswith("medseg can run here; 5 notes tell what is missing or slower.\n")
 
-    monkeypatch.setattr(os, "sysconf", unknown)
-    assert "memory" not in [check.name for check in doctor.checks(())]
+
+def test_json_holds_every_check(fit: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fit.setattr(machine, "free_gb", lambda _: 1.0)
+    assert doctor.run((), as_json=True) == ExitCode.FAULT
+    tree = json.loads(capsys.readouterr().out)
+    assert tree["ok"] is False
+    assert [check["name"] for check in tree["checks"]] == list(checked())
+    assert {tuple(check) for check in tree["checks"]} == {("name", "level", "details", "how_to_fix")}
+
+
+def test_a_whole_model_folder_is_well_and_a_changed_one_is_not(
+    fit: Any, make_model: Callable[..., Path]
+) -> None:
+    folder = make_model()
+    assert checked(folder)[f"model {folder.name}"].level == "ok"
+    weights = next(folder.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    check = checked(folder)[f"model {folder.name}"]
+    assert (check.level, check.details.split()[0]) == ("fail", "MODEL_TAMPERED")
+
+
+def test_windows_and_macos_lack_what_linux_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("getuid", "geteuid", "sysconf", "statvfs", "getloadavg"):
+        monkeypatch.delattr(os, name, raising=False)
+    monkeypatch.setattr(machine, "_CGROUPS", ((tmp_path / "max", tmp_path / "current"),))
+    monkeypatch.setattr(machine, "_CONTAINER_MARKS", ())
+    monkeypatch.setattr(machine, "SHM", tmp_path / "absent")
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "absent")
+    monkeypatch.setattr(machine.shutil, "which", lambda _: None)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=50e9))
+    assert doctor.run((), tmp_path) == ExitCode.DONE
+    text = capsys.readouterr().out
+    assert "this system numbers no users" in text
+    assert "does not say how much is free" in text
+    assert "shared memory" not in text
+
+
+def test_a_containers_limit_of_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, current = tmp_path / "memory.max", tmp_path / "memory.current"
+    current.write_text("500000000\n")
+    monkeypatch.setattr(machine, "_CGROUPS", ((limit, current),))
+    monkeypatch.setattr(machine, "_system_free_gb", lambda: 64.0)
+    for text, free, most in (("2000000000\n", 1.5, 2.0), ("max\n", 64.0, None), ("400000000\n", 0.0, 0.4)):
+        limit.write_text(text)
+        assert machine.free_memory_gb() == free
+        assert machine.memory_limit_gb() == most
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_a_run(tmp_path: Path) -> None:
+    assert machine.why_not_writable(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    assert machine.why_not_writable(tmp_path / "file") is not None
+    assert checked(out=tmp_path / "file")["results"].level == "fail"
+
+
+def test_a_driver_that_hangs_or_fails_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    monkeypatch.setattr(machine.shutil, "which", lambda _: str(program))
+    for script, expected in (
+        ("echo 'NVIDIA T4, 550.54'", "NVIDIA T4, driver 550.54"),
+        ("exit 9", None),
+        ("true", None),
+    ):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        assert machine.nvidia_gpu() == expected
 
 
 def test_info_is_json_and_lines(capsys: pytest.CaptureFixture[str]) -> None:

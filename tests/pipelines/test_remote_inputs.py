@@ -175,12 +175,12 @@ def test_a_file_of_another_study_is_refused(slices: list[Path], tmp_path: Path, 
             assert ended.code == ExitCode.USAGE and "another study or series" in ended.text
 
 
-@pytest.mark.parametrize("limit", ["MAX_BYTES", "MAX_STUDY_BYTES", "MAX_ENTRIES"])
+@pytest.mark.parametrize("limit", ["MAX_FILE_BYTES", "MAX_STUDY_BYTES", "MAX_ENTRIES"])
 def test_more_than_the_limits_is_refused(
     limit: str, slices: list[Path], tmp_path: Path, medseg: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = slices[0].stat().st_size
-    most = {"MAX_BYTES": size - 1, "MAX_STUDY_BYTES": 3 * size, "MAX_ENTRIES": 3}[limit]
+    most = {"MAX_FILE_BYTES": size - 1, "MAX_STUDY_BYTES": 3 * size, "MAX_ENTRIES": 3}[limit]
     monkeypatch.setattr(dicomweb, limit, most)
     with serving(lambda _: study_of(slices)) as (host, _):
         ended = medseg("convert", study_at(host), tmp_path / "out")

@@ -154,7 +154,8 @@ def test_an_archive_of_too_many_entries(
     archive = shutil.make_archive(str(export / "ZZARCHIVE"), "zip", export / "ZZMEIER")
     monkeypatch.setattr(dicom_files, "MAX_ENTRIES", 3)
     code, screen = command("convert", archive, tmp_path / "ZZHUBER/out")
-    assert code == ExitCode.USAGE and screen.startswith("TOO_LARGE input 1:")
+    assert code == ExitCode.NOTHING_USABLE
+    assert [row["code"] for row in files.read_csv(tmp_path / "ZZHUBER/out/quarantine.csv")] == ["TOO_LARGE"]
     assert seen(tmp_path, export, screen) == {}
 
 

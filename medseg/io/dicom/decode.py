@@ -85,7 +85,7 @@ def _kind(volume: SeriesVolume, stored: np.dtype[Any]) -> np.dtype[Any]:
 def _scaled_kind(frame: FrameHeader, stored: np.dtype[Any]) -> np.dtype[Any]:
     if frame.slope == 1 and frame.intercept == 0:
         return stored
-    if frame.slope == 1 and float(frame.intercept).is_integer():
+    if frame.slope == 1 and float(frame.intercept).is_integer() and abs(frame.intercept) < 2**30:
         return np.dtype(np.int32)
     return np.dtype(np.float32)
 
@@ -98,4 +98,7 @@ def _real(stored: Array, frame: FrameHeader) -> Array:
     if kind == np.int32:
         whole: Array = stored.astype(np.int32) + np.int32(frame.intercept)
         return whole
+    if abs(frame.slope) * 2**32 + abs(frame.intercept) > np.finfo(np.float32).max:
+        details = f"slope {frame.slope:g}, intercept {frame.intercept:g}"
+        raise MedsegError(Code.VALUES_TOO_LARGE, frame.file, details, "export the series again")
     return (stored * np.float64(frame.slope) + frame.intercept).astype(np.float32)

@@ -18,9 +18,9 @@ from medseg.errors import Code, MedsegError
 from medseg.io.dicom import web_request
 from medseg.io.dicom.addresses import Study, WebServer
 from medseg.io.dicom.credentials import Credentials
-from medseg.io.dicom.files import MAX_BYTES, MAX_ENTRIES
 from medseg.io.dicom.multipart import boundary_of, parts
 from medseg.io.dicom.outgoing import PROCESSING_FAILURE, Ending, Instance, ending_of, is_warning
+from medseg.limits import MAX_ENTRIES, MAX_FILE_BYTES
 from medseg.resources import coded_disk_full
 
 MAX_STUDY_BYTES = 64 * 2**30
@@ -74,8 +74,8 @@ def _limited(blocks: Iterator[bytes], most: int, where: str) -> Iterator[bytes]:
     size = 0
     for block in blocks:
         size += len(block)
-        if size > min(most, MAX_BYTES):
-            limits = f"{MAX_BYTES / 2**30:g} GiB a file, {MAX_STUDY_BYTES / 2**30:g} GiB a study"
+        if size > min(most, MAX_FILE_BYTES):
+            limits = f"{MAX_FILE_BYTES / 2**30:g} GiB a file, {MAX_STUDY_BYTES / 2**30:g} GiB a study"
             raise _too_large(where, f"more bytes than the limits allow ({limits})")
         yield block
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from medseg.errors import Finding, MedsegError
+from medseg.errors import Code, Finding, MedsegError
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.frames import FileHeader
 from medseg.io.dicom.pixels import stored_frames
@@ -41,30 +42,39 @@ def unique_instances(headers: Sequence[FileHeader]) -> UniqueInstances:
 
 
 def _kept(uid: str, same: Sequence[FileHeader], unique: UniqueInstances) -> FileHeader:
-    """The copy that is used: the first that can be decoded; findings about the others go to ``unique``."""
-    contents = [_content(header.file) for header in same]
-    if all(content == contents[0] for content in contents):
-        pixels: list[np.ndarray | MedsegError] = [np.empty(0)] * len(same)
-    else:
-        pixels = [_pixels(header) for header in same]
-    usable = [n for n, decoded in enumerate(pixels) if isinstance(decoded, np.ndarray)]
-    first = usable[0] if usable else 0
-    for n, (header, decoded) in enumerate(zip(same, pixels, strict=True)):
-        if n == first:
-            continue
+    """The copy that is used: the first that can be decoded; findings about the others go to ``unique``.
+
+    One copy's pixels are in memory beside the reference, however many there are.
+    """
+    if len({_content(header.file) for header in same}) == 1:
+        unique.copies[uid] += len(same) - 1
+        return same[0]
+    kept, reference = same[0], None
+    undecoded: list[tuple[DicomFile, Finding]] = []
+    for header in same:
+        decoded = _pixels(header)
         if isinstance(decoded, MedsegError):
-            unique.damaged.append((header.file, decoded.finding))
-            continue
-        reference = pixels[first]
-        if isinstance(reference, np.ndarray) and not np.array_equal(decoded, reference):
-            unique.conflicts.add(uid)
-        unique.copies[uid] += 1
-    return same[first]
+            undecoded.append((header.file, decoded.finding))
+        elif reference is None:
+            kept, reference = header, decoded
+        else:
+            unique.copies[uid] += 1
+            if not np.array_equal(decoded, reference):
+                unique.conflicts.add(uid)
+    unique.damaged += [(file, finding) for file, finding in undecoded if file != kept.file]
+    return kept
 
 
 def _content(file: DicomFile) -> bytes:
-    with file.open() as stream:
-        return stream.read()
+    """The hash of a file's bytes; of one that cannot be read, its own name."""
+    try:
+        with file.open() as stream:
+            content = hashlib.sha256()
+            while block := stream.read(2**20):
+                content.update(block)
+            return content.digest()
+    except (OSError, MedsegError):
+        return str(file).encode(errors="replace")
 
 
 def _pixels(header: FileHeader) -> np.ndarray | MedsegError:
@@ -72,3 +82,5 @@ def _pixels(header: FileHeader) -> np.ndarray | MedsegError:
         return np.stack(stored_frames(header.file, [frame.index for frame in header.frames]))
     except MedsegError as error:
         return error
+    except ValueError as error:  # frames of several sizes
+        return MedsegError(Code.DICOM_DAMAGED, header.file, f"its frames differ: {error}", "export it again")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import lzma
+import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,13 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from medseg.errors import Code, MedsegError
-
-MAX_BYTES = 4 * 2**30
-"""Decompressed size above which a file of an export is refused."""
-
-MAX_ENTRIES = 200_000
-"""Entries above which a zip archive is refused."""
+from medseg.errors import Code, Finding, MedsegError
+from medseg.io.dicom import claims
+from medseg.limits import MAX_ARCHIVE_BYTES, MAX_DEPTH, MAX_ENTRIES
 
 _SNIFFED = 4096
 """Compressed bytes that hold the first of a data set."""
@@ -27,6 +27,12 @@ _MAGIC_AT = 128
 _HEAD = _MAGIC_AT + 4
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
+_DAMAGE = (
+    EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError, KeyError,
+    ValueError, IndexError, struct.error, MemoryError,
+)  # fmt: skip
+"""Errors that zipfile and its decompressors raise for damaged archives."""
+
 _FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
 """Groups 0008 (little or big endian) and 0002: data sets without a preamble begin with one of them."""
 
@@ -44,16 +50,23 @@ class DicomFile:
     def open(self) -> BinaryIO:
         """Open the data set's bytes for reading.
 
-        Raises TOO_LARGE for decompressed sizes above :data:`MAX_BYTES`, TRUNCATED for damaged compression,
-        OSError for files that cannot be read.
+        Raises TOO_LARGE for files that expand beyond the limits, TRUNCATED for damaged compression, OSError
+        for files that cannot be read.
         """
         if not self.entry:
             file = self.path.open("rb")
-            if file.read(2) != _GZIP:
-                file.seek(0)
-                return file
+            try:
+                if file.read(2) != _GZIP:
+                    file.seek(0)
+                    claims.check_deflated(file, self)
+                    return file
+            except BaseException:
+                file.close()
+                raise
             file.close()
-        return io.BytesIO(_decompressed(self))
+        stream = io.BytesIO(_decompressed(self))
+        claims.check_deflated(stream, self)
+        return stream
 
 
 @lru_cache(maxsize=2)
@@ -61,17 +74,20 @@ def _decompressed(file: DicomFile) -> bytes:
     try:
         if not file.entry:
             with gzip.open(file.path) as stream:
-                return _limited(stream, file)
+                return _limited(stream, file.path.stat().st_size, file)
         status = file.path.stat()
-        with _archive(file.path, status.st_mtime_ns, status.st_size).open(file.entry) as stream:
-            content = _limited(stream, file)
+        archive = _archive(file.path, status.st_mtime_ns, status.st_size)
+        with archive.open(file.entry) as stream:
+            content = _limited(stream, archive.getinfo(file.entry).compress_size, file)
         if content[:2] == _GZIP:
             with gzip.open(io.BytesIO(content)) as stream:
-                return _limited(stream, file)
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise MedsegError(
-            Code.TRUNCATED, file, f"damaged compression ({type(error).__name__})", "copy it again"
-        ) from None
+                return _limited(stream, len(content), file)
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # the disk's; a damaged archive points nowhere
+            raise
+        raise _damaged(file, error) from None
+    except _DAMAGE as error:
+        raise _damaged(file, error) from None
     return content
 
 
@@ -81,44 +97,91 @@ def _archive(path: Path, _changed_ns: int, _size: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def _limited(stream: IO[bytes] | gzip.GzipFile, file: DicomFile) -> bytes:
-    content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        details = f"more than {MAX_BYTES / 2**30:.0f} GiB once decompressed"
-        raise MedsegError(Code.TOO_LARGE, file, details, "unpack it and check what it holds")
+def _damaged(file: DicomFile, error: Exception) -> MedsegError:
+    details = f"damaged compression ({type(error).__name__})"
+    return MedsegError(Code.TRUNCATED, file, details, "copy it again")
+
+
+def _limited(stream: IO[bytes] | gzip.GzipFile, compressed: int, file: DicomFile) -> bytes:
+    limit = claims.limit_of(compressed)
+    content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise claims.too_large(file, limit)
     return content
 
 
 def files_below(root: Path) -> Iterator[DicomFile]:
     """Yield every regular file below a folder, and every entry of the zip archives there, in sorted order.
 
-    Hidden files and symbolic links that lead out of the folder are left out. A file given itself is yielded.
+    Hidden files, symbolic links that lead out of the folder and links to folders are left out. A file given
+    itself is yielded. An archive that is refused, and a folder that lies too deep, are yielded themselves.
     """
     if root.is_file():
         yield from _entries(root)
         return
     real = root.resolve()
-    for path in sorted(root.rglob("*")):
-        inside = not path.is_symlink() or path.resolve().is_relative_to(real)
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if inside and not hidden and path.is_file():
+    for path in sorted(_tree(root)):
+        if path.is_symlink() and not path.resolve().is_relative_to(real):
+            continue
+        if path.is_file():
             yield from _entries(path)
+        elif path.is_dir():  # one that was not entered
+            yield DicomFile(path)
+
+
+def _tree(root: Path) -> Iterator[Path]:
+    """All files below a folder that are not hidden, and folders that lie too deep; links are not followed."""
+    for folder, inner, names in os.walk(root):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        if len(Path(folder).relative_to(root).parts) >= MAX_DEPTH:
+            yield from (Path(folder, name) for name in inner)
+            inner.clear()
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _entries(path: Path) -> Iterator[DicomFile]:
+    """The entries of a zip archive; any other file itself, and an archive that is refused."""
     if not _begins_with(path, _ZIP):
         yield DicomFile(path)
         return
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(entry.filename for entry in archive.infolist() if not entry.is_dir())
-    except (zipfile.BadZipFile, OSError):
+        yield from (DicomFile(path, name) for name in _names_in(path))
+    except (MedsegError, OSError):  # said where the file itself is read
         yield DicomFile(path)
-        return
-    if len(names) > MAX_ENTRIES:
-        details = f"{len(names)} entries, more than {MAX_ENTRIES}"
+
+
+def refused_container(file: DicomFile, head: bytes) -> Finding | None:
+    """The reason why an archive on the disk is not entered; None for files that are none."""
+    if file.entry or not head.startswith(_ZIP):
+        return None
+    try:
+        _names_in(file.path)
+    except MedsegError as error:
+        return error.finding
+    return None
+
+
+def _names_in(path: Path) -> list[str]:
+    """The names of an archive's files, sorted; they never become paths. Raises TRUNCATED, TOO_LARGE."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if entry.filename and not entry.is_dir()]
+    except _DAMAGE as error:
+        raise _damaged(DicomFile(path), error) from None
+    total = sum(entry.file_size for entry in entries)  # zipfile gives no more of an entry than it states
+    if len(entries) > MAX_ENTRIES or total > MAX_ARCHIVE_BYTES:
+        details = (
+            f"{len(entries)} entries of {total / 2**30:.0f} GiB in an archive, the limits are"
+            f" {MAX_ENTRIES} and {MAX_ARCHIVE_BYTES / 2**30:.0f} GiB"
+        )
         raise MedsegError(Code.TOO_LARGE, path, details, "unpack it and name its folders")
-    yield from (DicomFile(path, name) for name in names)
+    return sorted(entry.filename for entry in entries)
+
+
+def too_deep(folder: Path) -> Finding:
+    """The reason why a folder that lies too deep is not entered."""
+    details = f"more than {MAX_DEPTH} folders inside one another; what is further below was not read"
+    return Finding(Code.TOO_LARGE, str(folder), details, "name a folder further below")
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.io.dicom import plain_pixels, terms
+from medseg.io.dicom.claims import frame_count
 from medseg.io.dicom.elements import PlainDataset, read_plain
-from medseg.io.dicom.files import DicomFile, looks_like_dicom
+from medseg.io.dicom.files import DicomFile, looks_like_dicom, refused_container, too_deep
+from medseg.io.dicom.frame_groups import PHILIPS_SCALE, FrameGroups, scaling_of
 from medseg.io.dicom.plain_pixels import StoredPixels
 from medseg.io.dicom.processes import spread
 from medseg.io.dicom.values import (
@@ -23,6 +25,7 @@ from medseg.io.dicom.values import (
     value_of,
     values_of,
 )
+from medseg.limits import MAX_FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,9 +81,6 @@ _TAGS = (
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "BurnedInAnnotation",
     "DirectoryRecordSequence", "StackID", "ConversionType",
 )  # fmt: skip
-_PHILIPS_SCALE = (0x2005, 0x100E)
-_PHILIPS_FRAME = (0x2005, 0x140F)
-"""Philips's private scale slope, and the private sequence of enhanced files that holds it for each frame."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
     try:
         with warnings.catch_warnings(), file.open() as stream:
             warnings.simplefilter("ignore")  # pydicom's quote values
-            if not looks_like_dicom(stream.read(_HEAD)):
-                return None
+            if not looks_like_dicom(head := stream.read(_HEAD)):
+                return refused_container(file, head)
             stream.seek(0)
             if (plain := _read_plain(stream)) is not None:
                 return _header(file, plain)
@@ -186,10 +186,16 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
             if not len(dataset):
                 details = "a DICOM file without a data set"
                 return Finding(Code.DICOM_EMPTY, str(file), details, "export it again")
-            return _header(file, dataset)
+            header = _header(file, dataset)
+        if not header.frames and header.not_a_scan is None:
+            details = "a data set of no frame"
+            return Finding(Code.DICOM_DAMAGED, str(file), details, "export it again")
+        return header
     except MedsegError as error:
         return error.finding
     except OSError as error:
+        if file.path.is_dir():
+            return too_deep(file.path)
         if error.errno is None:  # the parser's own, beyond a damaged sequence
             return Finding(Code.DICOM_DAMAGED, str(file), "the data set is cut off", "export it again")
         details = error.strerror or type(error).__name__
@@ -203,7 +209,7 @@ def _read(stream: Any) -> Dataset:
     """The tags of a data set that are needed, without pixels."""
     import pydicom
 
-    tags = [*map(tag_of, _TAGS), tag_of(_PHILIPS_SCALE)]
+    tags = [*map(tag_of, _TAGS), tag_of(PHILIPS_SCALE)]
     return pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
 
 
@@ -215,7 +221,7 @@ def _read_plain(stream: Any) -> Any:
 
 @cache
 def _wanted() -> frozenset[int]:
-    return frozenset(map(tag_of, (*_TAGS, _PHILIPS_SCALE, *plain_pixels.TAGS)))
+    return frozenset(map(tag_of, (*_TAGS, PHILIPS_SCALE, *plain_pixels.TAGS)))
 
 
 def _is_directory(dataset: Dataset) -> bool:
@@ -263,39 +269,22 @@ def _header(file: DicomFile, dataset: Dataset) -> FileHeader:
 def _frames(file: DicomFile, dataset: Dataset) -> Iterator[FrameHeader]:
     """Headers of all frames; functional groups, where there are some, win over the top level."""
     per_frame = value_of(dataset, "PerFrameFunctionalGroupsSequence")
-    count = int(value_of(dataset, "NumberOfFrames", 1) or 1)
+    count = frame_count(dataset, file)
     if per_frame is None:
         for index in range(count):
-            yield _frame(file, index, dataset, _Groups(dataset, None, None, single=count == 1))
+            yield _frame(file, index, dataset, FrameGroups(dataset, None, None, single=count == 1))
         return
     shared = value_of(dataset, "SharedFunctionalGroupsSequence")
     common = shared[0] if shared else None
+    if len(per_frame) > MAX_FRAMES:
+        details = f"{len(per_frame)} frames in a file, the limit is {MAX_FRAMES}"
+        raise MedsegError(Code.TOO_LARGE, file, details, "export the series in several files")
     for index, groups in enumerate(per_frame):
-        yield _frame(file, index, dataset, _Groups(dataset, common, groups, single=False))
+        yield _frame(file, index, dataset, FrameGroups(dataset, common, groups, single=False))
 
 
-@dataclass(frozen=True)
-class _Groups:
-    """The places of a frame's attributes: its own functional groups, the shared ones, or the top level."""
-
-    dataset: Dataset
-    shared: Dataset | None
-    own: Dataset | None
-    single: bool
-
-    def get(self, sequence: str, attribute: str) -> Any:
-        """An attribute of a functional group; of a classic single frame the top level's."""
-        for groups in (self.own, self.shared):
-            items = None if groups is None else value_of(groups, sequence)
-            if items and tag_of(attribute) in items[0]:
-                return value_of(items[0], attribute)
-        if self.own is None and self.single:
-            return value_of(self.dataset, attribute)
-        return None
-
-
-def _frame(file: DicomFile, index: int, dataset: Dataset, groups: _Groups) -> FrameHeader:
-    slope, intercept = _scaling(dataset, groups)
+def _frame(file: DicomFile, index: int, dataset: Dataset, groups: FrameGroups) -> FrameHeader:
+    slope, intercept = scaling_of(dataset, groups)
     position = as_floats(groups.get("PlanePositionSequence", "ImagePositionPatient"), 3)
     return FrameHeader(
         file=file,
@@ -314,36 +303,7 @@ def _frame(file: DicomFile, index: int, dataset: Dataset, groups: _Groups) -> Fr
     )
 
 
-def _scaling(dataset: Dataset, groups: _Groups) -> tuple[float, float]:
-    """Slope and intercept of a frame's stored values.
-
-    Philips scanners also store a scale slope s with which (stored · slope + intercept) / (slope · s) is the
-    signal itself, comparable between scans (Chenevert et al. 2014, Transl Oncol 7(1)).
-    """
-    sequence = "PixelValueTransformationSequence"
-    slope, intercept = (
-        as_number(groups.get(sequence, name)) for name in ("RescaleSlope", "RescaleIntercept")
-    )
-    if slope is None and groups.own is not None:
-        slope, intercept = (
-            as_number(value_of(dataset, "RescaleSlope")),
-            as_number(value_of(dataset, "RescaleIntercept")),
-        )
-    slope, intercept = slope or 1.0, intercept or 0.0
-    scale = _philips_scale(dataset, groups)
-    return (slope, intercept) if scale is None else (1 / scale, intercept / (slope * scale))
-
-
-def _philips_scale(dataset: Dataset, groups: _Groups) -> float | None:
-    if not str(value_of(dataset, "Manufacturer", "")).lower().startswith("philips"):
-        return None
-    private = groups.own.get(tag_of(_PHILIPS_FRAME)) if groups.own is not None else None
-    holder = private.value[0] if private is not None and private.value else dataset
-    element = holder.get(tag_of(_PHILIPS_SCALE))
-    return None if element is None else (as_number(element.value) or None)
-
-
-def _contrast(dataset: Dataset, groups: _Groups) -> tuple[tuple[str, Any], ...]:
+def _contrast(dataset: Dataset, groups: FrameGroups) -> tuple[tuple[str, Any], ...]:
     """Values by which volumes of one series differ physically; rounded, so that noise splits nothing."""
     echo = as_number(groups.get("MREchoSequence", "EffectiveEchoTime"))
     if echo is None:
@@ -359,7 +319,7 @@ def _contrast(dataset: Dataset, groups: _Groups) -> tuple[tuple[str, Any], ...]:
     return tuple(values.items())
 
 
-def _component(dataset: Dataset, groups: _Groups) -> str | None:
+def _component(dataset: Dataset, groups: FrameGroups) -> str | None:
     named = groups.get("MRImageFrameTypeSequence", "ComplexImageComponent")
     frame_type = groups.get("MRImageFrameTypeSequence", "FrameType")
     words = [named] if named else []
@@ -368,7 +328,7 @@ def _component(dataset: Dataset, groups: _Groups) -> str | None:
     return next((_COMPONENTS[word] for word in words if word in _COMPONENTS), None)
 
 
-def _order(dataset: Dataset, groups: _Groups) -> tuple[tuple[str, Any], ...]:
+def _order(dataset: Dataset, groups: FrameGroups) -> tuple[tuple[str, Any], ...]:
     """Values that may tell repetitions of one position apart, the most telling first."""
     content = "FrameContentSequence"
     directions = groups.get("MRDiffusionSequence", "DiffusionGradientDirectionSequence")

@@ -12,6 +12,7 @@ from medseg.errors import Code
 from medseg.grid import Array, Grid
 from medseg.io.dicom.frames import FileHeader
 from medseg.io.dicom.geometry import Refusal
+from medseg.limits import MAX_MM, MIN_MM
 
 _CSA_IMAGE = (0x0029, 0x1010)
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -75,12 +76,12 @@ def read_csa(header: FileHeader) -> tuple[int, Array, float] | None:
             csa: Any = csareader.get_csa_header(dataset, "image")
             count = csareader.get_n_mosaic(csa) if csa else None
             normal = csareader.get_slice_normal(csa) if csa else None
+            gap = float(dataset.get("SpacingBetweenSlices") or dataset.get("SliceThickness") or 0)
         except Exception:  # a private header holds what its maker likes
             return None
-    gap = dataset.get("SpacingBetweenSlices") or dataset.get("SliceThickness")
-    if not count or normal is None or gap is None:
+    if not count or normal is None or not MIN_MM <= gap <= MAX_MM:
         return None
-    return int(count), np.asarray(normal, float), float(gap)
+    return int(count), np.asarray(normal, float), gap
 
 
 def _refusal(details: str) -> Refusal:

@@ -12,7 +12,7 @@ import numpy as np
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
-from medseg.io.dicom import plain_pixels
+from medseg.io.dicom import claims, plain_pixels
 from medseg.io.dicom.files import DicomFile
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def stored_frames(file: DicomFile, indices: Sequence[int]) -> list[Array]:
             dataset = pydicom.dcmread(stream, force=True, specific_tags=_tags())
             if not dataset.file_meta.get("TransferSyntaxUID"):
                 dataset.file_meta.TransferSyntaxUID = _syntax_without_meta(dataset)
+            claims.check_pixel_data(dataset, indices, file)
             inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
             frames = [_decoded(dataset, index) for index in indices]
     except NotImplementedError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.grid import Array
+from medseg.io.dicom import jpeg
 from medseg.io.dicom.elements import PlainDataset, fragments
 from medseg.io.dicom.values import value_of
 
@@ -84,6 +85,7 @@ def _decoded(codestream: bytes | None, pixels: StoredPixels) -> bytearray | None
     import jpeg_ls
 
     try:
+        jpeg.check(codestream, jpeg.FrameSize(*pixels.shape, 1, pixels.allocated))  # before memory is taken
         content, details = jpeg_ls.decode_pixel_data(codestream)
     except (RuntimeError, ValueError, TypeError):
         return None

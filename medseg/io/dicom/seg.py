@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ from medseg.classes import ClassList
 from medseg.coding import CodedName
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
+from medseg.io.dicom import claims
 from medseg.io.dicom.codes import codes_of
+from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.objects import (
     MANUFACTURER,
     content_uid,
@@ -27,6 +30,7 @@ from medseg.io.dicom.objects import (
 )
 from medseg.io.dicom.placing import SAME_PLACE_MM, on_grid, placed
 from medseg.io.dicom.series import SeriesVolume
+from medseg.limits import MAX_MASK_VOXELS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -178,9 +182,20 @@ def read(path: Path, grid: Grid, count: int | None = None) -> Array:
     masks: Array | None = None
     for numbers, number, z, cut in frames_on(path, grid, path):
         if masks is None:
+            _check_size(count or max(numbers), grid, path)
             masks = np.zeros((count or max(numbers), *grid.shape), bool)
+        if not 0 < number <= len(masks):
+            details = "a frame of a segment that is not described"
+            raise MedsegError(Code.DICOM_DAMAGED, path, details, "write it again")
         masks[number - 1, :, :, z] |= cut
     return np.zeros((count or 1, *grid.shape), bool) if masks is None else masks
+
+
+def _check_size(segments: int, grid: Grid, path: Path) -> None:
+    """Refuse masks that would take too much memory: TOO_LARGE."""
+    if segments * math.prod(grid.shape) > MAX_MASK_VOXELS:
+        details = f"{segments} segments on {math.prod(grid.shape)} voxels"
+        raise MedsegError(Code.TOO_LARGE, path, details, "give a segmentation of fewer segments")
 
 
 def frames_on(
@@ -191,13 +206,13 @@ def frames_on(
     A frame of a LABELMAP is yielded once for each segment. Frames that were left out, being empty, are not
     yielded. Raises as :func:`read` does, naming ``where``.
     """
-    import pydicom
     from pydicom.pixels.utils import pixel_array
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(source)
+            dataset = _opened(source)
+            claims.check_pixel_data(dataset, [claims.frame_count(dataset, where) - 1], where)
             frames = np.atleast_3d(pixel_array(dataset, raw=True))
             if int(dataset.NumberOfFrames) == 1:
                 frames = frames.reshape(1, int(dataset.Rows), int(dataset.Columns))
@@ -220,6 +235,16 @@ def frames_on(
     except Exception as error:  # the parser meets any bytes, and raises what it likes for them
         details = f"no readable segmentation ({type(error).__name__})"
         raise MedsegError(Code.DICOM_DAMAGED, where, details, "write it again") from None
+
+
+def _opened(source: Path | BinaryIO) -> Dataset:
+    """Read a data set from a file, perhaps compressed, or from an open one, with the limits of exports."""
+    import pydicom
+
+    if isinstance(source, Path):
+        with DicomFile(source).open() as stream:
+            return pydicom.dcmread(stream)
+    return pydicom.dcmread(source)
 
 
 def _compare(read_back: Array, masks: Array, path: Path) -> None:

@@ -267,14 +267,13 @@ def _mosaic_part(header: FileHeader) -> _Part:
 
 def _by_geometry(frames: Sequence[FrameHeader]) -> Iterator[list[FrameHeader]]:
     """Groups of frames of one orientation, matrix and pixel spacing."""
-    groups: list[list[FrameHeader]] = []
-    for frame in frames:
-        group = next((g for g in groups if _same_slices(g[0], frame)), None)
-        if group is None:
-            groups.append([frame])
-        else:
-            group.append(frame)
-    yield from groups
+    values = np.array([(*f.shape, *(f.orientation or (0,) * 6), *(f.spacing or (0, 0))) for f in frames])
+    within = np.array([0.5] * 2 + [_SAME_COSINE] * 6 + [_SAME_MM] * 2)
+    left = np.arange(len(frames))
+    while len(left):  # all that are like the first, at once: there may be thousands of geometries
+        same = (np.abs(values[left] - values[left[0]]) < within).all(axis=1)
+        yield [frames[i] for i in left[same]]
+        left = left[~same]
 
 
 def _same_slices(a: FrameHeader, b: FrameHeader) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Protocol
 
+from medseg.limits import MAX_MM, MIN_MM
+
 
 class Dataset(Protocol):
     """The one method that pydicom's data sets and plain ones share."""
@@ -53,15 +55,15 @@ def as_integer(value: Any) -> int | None:
 
 
 def as_floats(value: Any, count: int) -> tuple[float, ...] | None:
-    """``count`` finite numbers, or None."""
+    """``count`` numbers that may be lengths in mm or direction cosines, or None."""
     try:
         numbers = tuple(float(x) for x in value)
     except (TypeError, ValueError):
         return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+    return numbers if len(numbers) == count and all(abs(x) <= MAX_MM for x in numbers) else None
 
 
 def as_pair(value: Any) -> tuple[float, float] | None:
-    """Two finite numbers above zero, or None."""
+    """Two lengths in mm that a pixel may have, or None."""
     numbers = as_floats(value, 2)
-    return None if numbers is None or min(numbers) <= 0 else (numbers[0], numbers[1])
+    return None if numbers is None or min(numbers) < MIN_MM else (numbers[0], numbers[1])
