@@ -63,10 +63,12 @@ LABEL org.opencontainers.image.title="medseg" \
       medseg.torch="${TORCH_BUILD}"
 COPY --from=build /opt/medseg /opt/medseg
 COPY --from=model / /model/
-# HOME and TMPDIR name nothing that must exist; temporary files of a run lie in its working folder, /out.
+# No home, and no entry in /etc/passwd: USER answers whoever asks for a name. Temporary files of a run, which have no
+# name, lie in /out. Threads that wait spin briefly, so that they do not take the processor from those that work.
 ENV PATH=/opt/medseg/bin:$PATH \
     MEDSEG_MODEL=/model \
-    HOME=/nonexistent TMPDIR=/out \
+    HOME=/nonexistent USER=medseg TMPDIR=/out \
+    GOMP_SPINCOUNT=10000 \
     LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1 PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /out

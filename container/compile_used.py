@@ -14,21 +14,40 @@ import sys
 import medseg
 import pipelines
 
-LOADED_LATER = ("gdcm", "highdicom.seg", "highdicom.sr", "jpeg_ls", "nibabel", "pydicom.pixels", "scipy.ndimage",
-                "SimpleITK", "tifffile", "PIL.Image", "rich.progress")
+LOADED_LATER = (
+    "gdcm",
+    "highdicom.seg",
+    "highdicom.sr",
+    "jpeg_ls",
+    "nibabel",
+    "pydicom.pixels",
+    "scipy.ndimage",
+    "SimpleITK",
+    "tifffile",
+    "PIL.Image",
+    "rich.progress",
+)
 """Modules that medseg imports inside functions."""
 
 
 def main() -> None:
-    """Import every module of medseg that can be without further extras, and compile all that came with them."""
+    """Import each module of medseg that needs no further extra, and compile all that came with them."""
     for package in (medseg, pipelines):
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             load(module.name)
     for name in LOADED_LATER:
         load(name)
-    files = {spec.origin for spec in map(lambda m: getattr(m, "__spec__", None), list(sys.modules.values())) if spec}
-    for file in sorted(file for file in files if file and file.startswith(sys.prefix) and file.endswith(".py")):
-        py_compile.compile(file, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    files = {
+        spec.origin
+        for spec in [getattr(module, "__spec__", None) for module in sys.modules.values()]
+        if spec
+    }
+    for file in sorted(
+        file for file in files if file and file.startswith(sys.prefix) and file.endswith(".py")
+    ):
+        py_compile.compile(
+            file, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
 
 
 def load(name: str) -> None:
