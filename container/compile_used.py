@@ -38,9 +38,7 @@ def main() -> None:
     for name in LOADED_LATER:
         load(name)
     files = {
-        spec.origin
-        for spec in [getattr(module, "__spec__", None) for module in sys.modules.values()]
-        if spec
+        spec.origin for spec in [getattr(module, "__spec__", None) for module in sys.modules.values()] if spec
     }
     for file in sorted(
         file for file in files if file and file.startswith(sys.prefix) and file.endswith(".py")
