@@ -4,7 +4,8 @@ BIN := .venv/bin
 
 # The image: `make image`, with MODEL=FOLDER baked in, from WHEELS=FOLDER alone, or with more BUILD_ARGS.
 ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
-IMAGE ?= medseg:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= medseg:$(VERSION)
 OFFLINE ?= /var/tmp/medseg-container
 
 .PHONY: demo test test-long format check setup image container-test clean
@@ -36,7 +37,7 @@ test-long: check     ## what takes longer: kill tests, exports, real trainings
 	$(BIN)/pytest -m long
 
 image:               ## build the container image with docker or podman
-	$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) \
+	$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
 		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
 		$(if $(MODEL),--build-context model=$(MODEL)) \
 		$(if $(WHEELS),--build-context wheels=$(WHEELS) --build-arg PIP_NO_INDEX=1) $(BUILD_ARGS) .
