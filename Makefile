@@ -2,7 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long format check setup clean
+# The image: `make image`, with MODEL=FOLDER baked in, from WHEELS=FOLDER alone, or with more BUILD_ARGS.
+ENGINE ?= $(shell docker info >/dev/null 2>&1 && echo docker || echo podman)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= medseg:$(VERSION)
+OFFLINE ?= /var/tmp/medseg-container
+
+.PHONY: demo test test-long format check setup image container-test clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -25,10 +31,21 @@ check: setup         ## format, lint, types, layers
 	$(BIN)/lint-imports
 
 test: check          ## everything that must hold, within ten minutes
-	$(BIN)/pytest -m 'not long' -n 2
+	$(BIN)/pytest -m 'not long and not container' -n 2
 
 test-long: check     ## what takes longer: kill tests, exports, real trainings
 	$(BIN)/pytest -m long
+
+image:               ## build the container image with docker or podman
+	$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
+		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
+		$(if $(MODEL),--build-context model=$(MODEL)) \
+		$(if $(WHEELS),--build-context wheels=$(WHEELS) --build-arg PIP_NO_INDEX=1) $(BUILD_ARGS) .
+
+container-test: setup  ## build the image from debootstrap and wheels, and run it locked up (root, podman, runc)
+	PIP=$(BIN)/pip container/offline.sh $(OFFLINE) localhost/medseg:test
+	CONTAINERS_CONF=$${CONTAINERS_CONF:-$(OFFLINE)/containers.conf} MEDSEG_ENGINE=podman \
+		MEDSEG_IMAGE=localhost/medseg:test $(BIN)/pytest -m container tests/container
 
 clean:
 	rm -rf .venv work .pytest_cache .mypy_cache .ruff_cache .hypothesis

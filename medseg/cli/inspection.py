@@ -16,12 +16,18 @@ from medseg.errors import ExitCode
 def ui(
     work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder; it may be a copy.")],
     port: Annotated[int, typer.Option(metavar="P", help="The port on this machine.")] = 5000,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="H", help="The address to listen at; in a container 0.0.0.0, with the port published."
+        ),
+    ] = "127.0.0.1",
 ) -> None:
     """Open MLflow on the runs of a work folder; Ctrl-C stops it."""
     needs_extra("train")
     from pipelines.commands import ui as pipeline
 
-    pipeline.run(work, port)
+    pipeline.run(work, port, host)
 
 
 @app.command(rich_help_panel="Look at results")

@@ -20,7 +20,10 @@ def segment(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for label maps and `summary.csv`.")],
     model: Annotated[
-        Path, typer.Option("--model", metavar="M", help="A model folder (`work/<recipe>/model`).")
+        Path,
+        typer.Option(
+            "--model", metavar="M", envvar="MEDSEG_MODEL", help="A model folder (`work/<recipe>/model`)."
+        ),
     ],
     mode: Annotated[
         Literal["dense", "vote", "tiles", "gaussian"] | None,

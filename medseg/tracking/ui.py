@@ -48,8 +48,10 @@ class Server:
                 continue
 
 
-def serve(work: Path, port: int = 5000, *, patience: float = 90.0) -> Server:
-    """Serve the store of `work` at `port` and return once it answers.
+def serve(work: Path, port: int = 5000, host: str = HOST, *, patience: float = 90.0) -> Server:
+    """Serve the store of `work` at `port` of the address `host` and return once it answers.
+
+    Browsers must ask for 127.0.0.1 or localhost at `port`, whatever `host` is.
 
     Raises STAGE_MISSING without a store, USAGE if the port is taken, TRACKING_UNREACHABLE if the server
     ends or has not answered after `patience` seconds.
@@ -57,12 +59,12 @@ def serve(work: Path, port: int = 5000, *, patience: float = 90.0) -> Server:
     if not (work / store.DATABASE).is_file():
         how_to_fix = "train first; if the recipe names tracking.uri, open that address instead"
         raise MedsegError(Code.STAGE_MISSING, work, f"no {store.DATABASE} in this folder", how_to_fix)
-    _refuse_busy(port)
+    _refuse_busy(port, host)
     uri = store.prepare(work)
     address = f"http://{HOST}:{port}/{runs_page(uri)}"
     with (work / LOG).open("wb") as log:
         process = subprocess.Popen(
-            _command(uri, work, port),
+            _command(uri, work, port, host),
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -86,21 +88,21 @@ def runs_page(uri: str) -> str:
     return f"#/experiments/{newest[0].experiment_id}/runs?{query}" if newest else f"#/experiments?{query}"
 
 
-def _command(uri: str, work: Path, port: int) -> list[str]:
+def _command(uri: str, work: Path, port: int, host: str) -> list[str]:
     return [
         *(sys.executable, "-P", "-m", "mlflow", "server"),
         *("--backend-store-uri", uri),
         *("--artifacts-destination", store.artifact_root(work)),
-        *("--host", HOST, "--port", str(port), "--workers", "1"),
+        *("--host", host, "--port", str(port), "--workers", "1"),
         *("--allowed-hosts", f"{HOST}:{port},localhost:{port}"),
     ]
 
 
-def _refuse_busy(port: int) -> None:
+def _refuse_busy(port: int, host: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             raise MedsegError(
                 Code.USAGE, f"port {port}", f"not free ({error.strerror})", "choose another with --port"

@@ -8,11 +8,11 @@ from pathlib import Path
 from medseg.tracking import ui
 
 
-def run(work: Path, port: int) -> None:
+def run(work: Path, port: int, host: str) -> None:
     """Print the address of the experiment's training runs and wait."""
     sys.stdout.write(f"starting the MLflow UI for {work} …\n")
     sys.stdout.flush()
-    server = ui.serve(work, port)
+    server = ui.serve(work, port, host)
     try:
         sys.stdout.write(f"open {server.address}\nCtrl-C stops it\n")
         sys.stdout.flush()

@@ -86,6 +86,20 @@ def _use_as_remote(uri: str, work: Path, server: ui.Server, monkeypatch: pytest.
     assert refused.value.code == Code.TRACKING_UNREACHABLE
 
 
+def test_a_server_for_a_container_listens_at_every_address_and_answers_local_browsers(
+    work: Path, port: int
+) -> None:
+    server = ui.serve(work, port, "0.0.0.0")
+    try:
+        assert server.address.startswith(f"http://127.0.0.1:{port}/")
+        connection = http.client.HTTPConnection("127.0.0.2", port, timeout=20)
+        connection.request("GET", "/", headers={"Host": f"localhost:{port}"})
+        assert connection.getresponse().status == 200
+        connection.close()
+    finally:
+        server.stop()
+
+
 def test_a_folder_without_a_store_is_refused(tmp_path: Path, port: int) -> None:
     with pytest.raises(MedsegError) as refused:
         ui.serve(tmp_path, port)
