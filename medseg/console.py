@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -32,6 +33,8 @@ class Reporter:
     results: TextIO = field(default_factory=lambda: sys.stdout)
     log: Path | None = None
     redact: Callable[[str], str] = redact_text
+    json_lines: bool = False
+    """Print events as lines of JSON to `results`, instead of sentences."""
 
     def __post_init__(self) -> None:
         self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
@@ -40,8 +43,15 @@ class Reporter:
         """Print a line that the command was run for, such as a score; also when quiet."""
         text = self.redact(text)
         self.to_log(text)
-        self.results.write(text + "\n")
-        self.results.flush()
+        if not self.json_lines:
+            self.results.write(text + "\n")
+            self.results.flush()
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Print what has happened as a line of JSON, if asked to; `kind` stands under the key `event`."""
+        if self.json_lines:
+            self.results.write(self.redact(json.dumps({"event": kind, **values})) + "\n")
+            self.results.flush()
 
     def line(self, text: str) -> None:
         """Print a line about the work, for the user."""

@@ -98,6 +98,50 @@ def segment(
             help="Also draw `<case>_figure.png`: three planes of the scan with outlines of its classes.",
         ),
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Worker processes on this machine; one that dies takes no other scan along. 0 works in this "
+            "process, without limits.",
+        ),
+    ] = 1,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Time for each step (read, predict, write) of a scan; 0 for none."
+        ),
+    ] = 1800,
+    memory_limit: Annotated[
+        int | None,
+        typer.Option(metavar="MB", min=1, help="Memory of a worker; default: its share of the machine's."),
+    ] = None,
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Try again what failed in an earlier run and has not changed since."),
+    ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Go on: segment what comes into IN, as soon as its folder has stopped changing."
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="i/n", help="Segment the i-th of n parts of the cases; run all n."),
+    ] = None,
+    executor: Annotated[
+        Literal["local", "dask"],
+        typer.Option(help="Where cases are worked on: here, or by the workers of a Dask scheduler."),
+    ] = "local",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="The Dask scheduler, `tcp://HOST:PORT`."),
+    ] = None,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Print events as lines of JSON, for other programs.")
+    ] = False,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
     credentials: CredentialsFile = None,
@@ -132,9 +176,12 @@ def segment(
     next run tries again.
     """
     from medseg.model import folder as model_folder
-    from pipelines.commands import remote_inputs
+    from pipelines.commands import remote_inputs, segment_watch
     from pipelines.commands import segment as pipeline
+    from pipelines.execution.engines import Execution, Shard
+    from pipelines.execution.limits import Limits, share_of_memory
 
+    memory = memory_limit * 2**20 if memory_limit else share_of_memory(max(1, workers))
     settings = pipeline.Settings(
         model,
         mode,
@@ -150,10 +197,16 @@ def segment(
         strip,
         seg_type,
         figure,
+        retry,
+        None if shard is None else Shard.parse(shard),
+        Execution(workers, executor, scheduler, Limits(time_limit or None, memory)),
     )
     if any(map(remote_inputs.is_address, inputs)):
         needs_extra("dicom")
         model_folder.read(model)  # before a study is fetched for nothing
     say = reporter(out, quiet=quiet, verbose=verbose)
+    say.json_lines = json_lines
     with remote_inputs.fetched(inputs, out, credentials, say) as paths:
+        if watch:
+            return segment_watch.run(paths, out, settings, say)
         return pipeline.run(paths, out, settings, say)

@@ -18,12 +18,20 @@ from medseg.infer import dicom_results, figure, results
 from medseg.infer.brain import BrainMask
 from medseg.infer.loading import Model
 from medseg.infer.results import Result
-from medseg.infer.segment import read_scan, segment
+from medseg.infer.segment import (
+    Predicted,
+    Prepared,
+    finish_case,
+    predict_case,
+    prepare_case,
+    read_scan,
+)
 from medseg.ingest.hidden import without_names
 from medseg.io import affine_checks
 from medseg.io.dicom.seg import Kind
 from medseg.io.dicom.series import SeriesVolume
 from medseg.io.scans import Source
+from medseg.model.description import Description
 from medseg.resources import coded_out_of_memory
 
 VERSION = 2
@@ -62,11 +70,28 @@ class Task:
             files.append(self.brain.file)
         return without_names(finding, self.case, files) if self.private else finding
 
+    def fingerprint(self) -> str:
+        """The hash by which the same files, unchanged, are known again within a run: names, sizes, times."""
+        sources: list[Source | None] = [
+            *self.channels.values(),
+            None if self.brain is None else self.brain.file,
+        ]
+        return files.sha256_of_value([self.case, *(repr(_stamp(source)) for source in sources)])
+
     @property
     def series(self) -> SeriesVolume | None:
         """The volume of a DICOM series that the case is, if it is one."""
         first = next(iter(self.channels.values()))
         return first if isinstance(first, SeriesVolume) else None
+
+
+def _stamp(source: Source | None) -> object:
+    if isinstance(source, SeriesVolume):
+        return source.instances
+    try:
+        return source and files.stamp(source)
+    except OSError:  # its reader will say what is wrong
+        return source
 
 
 @dataclass(frozen=True)
@@ -87,11 +112,33 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one case: its status, the content of its JSON, and for an excluded one the reason."""
+    """The end of one case: its status, the content of its JSON, and for an excluded one the reason.
+
+    `key` is what an excluded case would have been made from, where that is known.
+    """
 
     status: Status
     metadata: Mapping[str, Any]
     finding: Finding | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Started:
+    """A case that was read and prepared: `key` is what its result is made from, `target` its series."""
+
+    task: Task
+    key: str
+    target: dicom_results.Target | None
+    prepared: Prepared
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """A case that the networks have labelled."""
+
+    started: Started
+    predicted: Predicted
 
 
 def run(
@@ -102,29 +149,52 @@ def run(
     `load` gives the model, and is called only if it is needed. Raises MedsegError with the case's code; an
     earlier result is then left as it was.
     """
+    if (earlier := up_to_date(task, key, masks, settings)) is not None:
+        return earlier
+    model = load()
+    started = start(task, key, model.description, settings)
+    return write(compute(started, model, settings), model.description, settings)
+
+
+def up_to_date(task: Task, key: str, masks: tuple[str, ...], settings: Settings) -> Outcome | None:
+    """The outcome `skipped` if the case's result is there, whole, and was made from `key`."""
     cached = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
     if cached is not None and _is_complete(task.label, cached, settings) and _is_accepted(cached, settings):
         return Outcome("skipped", cached)
-    model = load()
-    target = task.series and dicom_results.prepare(task.series, model.description, settings.seg_kind)
+    return None
+
+
+def start(task: Task, key: str, description: Description, settings: Settings) -> Started:
+    """Read and prepare a case; whether its series can carry a SEG is known before a network runs."""
+    target = dicom_results.prepare(task.series, description, settings.seg_kind) if task.series else None
     with coded_out_of_memory(task.file, settings.less_memory):
-        result = segment(
-            task.channels,
-            model,
-            mode=settings.mode,
-            confidence=settings.confidence,
-            accept_domain=settings.accept_domain,
-            brain=task.brain,
+        prepared = prepare_case(
+            task.channels, description, accept_domain=settings.accept_domain, brain=task.brain
         )
+    return Started(task, key, target, prepared)
+
+
+def compute(started: Started, model: Model, settings: Settings) -> Computed:
+    """Have the networks label a case."""
+    with coded_out_of_memory(started.task.file, settings.less_memory):
+        predicted = predict_case(started.prepared, model, mode=settings.mode, confidence=settings.confidence)
+    return Computed(started, predicted)
+
+
+def write(computed: Computed, description: Description, settings: Settings) -> Outcome:
+    """Bring a case's labels onto its own grid and write all its files; they take their places together."""
+    started, classes = computed.started, description.class_list()
+    task, target = started.task, started.target
+    with coded_out_of_memory(task.file, settings.less_memory):
+        result = finish_case(computed.predicted, description)
         result = replace(result, notes=tuple(task.shown(note) for note in result.notes))
-        classes = model.description.class_list()
 
         def beside(label: Path) -> dict[str, Any]:
-            objects = dicom_results.write(result, target, model.description, label) if target else {}
+            objects = dicom_results.write(result, target, description, label) if target else {}
             return _with_figure(objects, result, classes, label) if settings.figure else objects
 
         wanted = beside if target or settings.figure else None
-        metadata = results.write(result, classes, task.label, key, task.case_info, wanted)
+        metadata = results.write(result, classes, task.label, started.key, task.case_info, wanted)
     return Outcome(_status(result, metadata), metadata)
 
 
@@ -176,32 +246,33 @@ def run_or_exclude(task: Task, model: Model, settings: Settings) -> Outcome:
     """
     masks = model.description.class_list().masks
     try:
-        return run(task, content_key(task, model, settings), masks, lambda: model, settings)
+        key = content_key(task, model.description, model.sha256, settings)
+        return run(task, key, masks, lambda: model, settings)
     except MedsegError as error:
         if error.code is Code.DISK_FULL:
             raise
         return excluded(task, masks, error.finding)
 
 
-def excluded(task: Task, masks: tuple[str, ...], reason: Finding) -> Outcome:
+def excluded(task: Task, masks: tuple[str, ...], reason: Finding, key: str = "") -> Outcome:
     """The outcome of a case that cannot be used; the reason names an earlier result, which is kept."""
     reason = task.shown(reason)
     details = reason.details
     if results.is_there(task.label, masks):
         details += f"; the earlier result {results.label_files(task.label, masks)[0].name} is kept"
-    return Outcome("excluded", {}, Finding(reason.code, reason.where, details, reason.how_to_fix))
+    return Outcome("excluded", {}, Finding(reason.code, reason.where, details, reason.how_to_fix), key)
 
 
-def content_key(task: Task, model: Model, settings: Settings) -> str:
+def content_key(task: Task, description: Description, model_sha256: str, settings: Settings) -> str:
     """The hash of all that decides a result: the files' contents, the model, the settings."""
     content = {}
     for name, path in task.channels.items():
         try:
             content[name] = path.content_sha256() if isinstance(path, SeriesVolume) else files.sha256(path)
         except OSError as error:
-            read_scan(task.channels, model.description)  # its reader knows best what is wrong
+            read_scan(task.channels, description)  # its reader knows best what is wrong
             raise affine_checks.refusal_to_open(task.file, error) from error
-    decides = [VERSION, content, model.sha256, settings.mode, settings.confidence]
+    decides = [VERSION, content, model_sha256, settings.mode, settings.confidence]
     if task.series is not None:
         decides.append(settings.seg_kind)
     return files.sha256_of_value([*decides, *_brain_identity(task)])

@@ -15,7 +15,7 @@ from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble, combine_planes
 from medseg.infer.predictor import NetworkPredictor, Predictor, Spec
 from medseg.infer.tta import TestTimeAugmentation
 from medseg.model import folder as model_folder
-from medseg.model.description import Description
+from medseg.model.description import Description, Member
 from medseg.networks.contract import Network
 from medseg.networks.tools import footprint
 from medseg.patches.slabs import Flip, flip_axis
@@ -60,11 +60,17 @@ def load(
         return Ensemble(members_of_plane, description.ensemble)
 
     predictor = combine_planes([along(plane) for plane in description.planes], description.ensemble)
-    rows = [member.model_dump(exclude_none=True) for member in chosen]
-    tree = model_folder.read_json(folder)
-    return Model(
-        description, predictor, files.sha256_of_value([tree["description"], rows]), model_file.parameters
-    )
+    return Model(description, predictor, _sha256(folder, chosen), model_file.parameters)
+
+
+def identity(folder: Path) -> str:
+    """The hash of a model folder, as :func:`load` gives it for all members, by its `model.json` alone."""
+    return _sha256(folder, model_folder.choose_members(model_folder.read(folder), folder, None))
+
+
+def _sha256(folder: Path, members: Sequence[Member]) -> str:
+    rows = [member.model_dump(exclude_none=True) for member in members]
+    return files.sha256_of_value([model_folder.read_json(folder)["description"], rows])
 
 
 def _predictor(

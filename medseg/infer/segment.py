@@ -16,6 +16,7 @@ from medseg.infer import predict
 from medseg.infer.brain import BrainMask
 from medseg.infer.inferers import MajorityVote, choose_inferer
 from medseg.infer.loading import Model
+from medseg.infer.predict import Prediction
 from medseg.infer.results import Result
 from medseg.ingest import checks
 from medseg.io.scans import Source
@@ -23,6 +24,7 @@ from medseg.mask_bits import to_maps
 from medseg.model import domain
 from medseg.model.description import Description
 from medseg.preprocess import geometry
+from medseg.preprocess.intensity import NormalizedVolume
 from medseg.preprocess.prepare import prepare
 from medseg.volume import Volume
 
@@ -34,10 +36,35 @@ class _Clock:
     seconds: dict[str, float] = field(default_factory=dict)
     last: float = field(default_factory=time.monotonic)
 
+    def restart(self) -> None:
+        """Leave out the time since the last lap: the case was waiting for its turn."""
+        self.last = time.monotonic()
+
     def lap(self, step: str) -> None:
         now = time.monotonic()
         self.seconds[step] = now - self.last
         self.last = now
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A case that was read and prepared: what networks see of it, and the way back to the scan's own grid."""
+
+    path: Source
+    scan: Volume
+    volume: NormalizedVolume
+    record: geometry.Record
+    notes: tuple[Finding, ...]
+    clock: _Clock
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """A prepared case and its prediction, on the prepared grid or, of a resized image, at full size."""
+
+    prepared: Prepared
+    prediction: Prediction
+    full_size: bool
 
 
 def segment(
@@ -57,7 +84,23 @@ def segment(
     the brain is segmented. `progress` gets the slices done and their number. Raises MedsegError with the
     case's code.
     """
-    clock, description = _Clock(), model.description
+    prepared = prepare_case(channels, model.description, accept_domain=accept_domain, brain=brain)
+    predicted = predict_case(prepared, model, mode=mode, confidence=confidence, progress=progress)
+    return finish_case(predicted, model.description)
+
+
+def prepare_case(
+    channels: Mapping[str, Source],
+    description: Description,
+    *,
+    accept_domain: bool = False,
+    brain: BrainMask | None = None,
+) -> Prepared:
+    """Read a case, cut its brain out if asked to, prepare it and compare it with the model's domain.
+
+    Raises as :func:`segment` does.
+    """
+    clock = _Clock()
     path = next(iter(channels.values()), Path())
     scan, findings = read_scan(channels, description)
     clock.lap("read")
@@ -74,18 +117,40 @@ def segment(
             f"{cut_out}look at the {NOUNS[description.unit]}; --accept-domain segments it all the same"
         )
         raise MedsegError(Code.OUT_OF_DOMAIN, path, outside[0].details, how_to_fix)
-    notes = [*findings, *outside]
     clock.lap("preprocess")
-    inferer = choose_inferer(description, mode)
-    grid = None if isinstance(inferer, MajorityVote) else full_size(record, description)
+    return Prepared(path, scan, volume, record, (*findings, *outside), clock)
+
+
+def predict_case(
+    prepared: Prepared,
+    model: Model,
+    *,
+    mode: str | None = None,
+    confidence: bool = False,
+    progress: Progress | None = None,
+) -> Predicted:
+    """Have the networks label a prepared case; raises KEYWORD_INVALID for a mode that does not suit them."""
+    prepared.clock.restart()
+    inferer = choose_inferer(model.description, mode)
+    grid = None if isinstance(inferer, MajorityVote) else full_size(prepared.record, model.description)
     prediction = predict.label(
-        volume, model.predictor, inferer, confidence=confidence, progress=progress, onto=grid
+        prepared.volume, model.predictor, inferer, confidence=confidence, progress=progress, onto=grid
     )
-    clock.lap("predict")
+    prepared.clock.lap("predict")
+    return Predicted(prepared, prediction, full_size=grid is not None)
+
+
+def finish_case(predicted: Predicted, description: Description) -> Result:
+    """Bring a case's labels back onto the scan's own grid and measure them."""
+    prepared, prediction = predicted.prepared, predicted.prediction
+    scan, record, clock = prepared.scan, prepared.record, prepared.clock
+    clock.restart()
 
     def to_scan(array: Array) -> Array:
         """(X, Y, Z) where the labels were decided → (1, X, Y, Z) on the scan's own grid."""
-        return array[None] if grid else geometry.undo(Volume(array[None], record.grid), record).array
+        if predicted.full_size:
+            return array[None]
+        return geometry.undo(Volume(array[None], record.grid), record).array
 
     classes = description.class_list()
     labels = Volume(to_maps(to_scan(prediction.labels)[0], classes), scan.grid, scan.source)
@@ -94,10 +159,11 @@ def segment(
         array = to_scan(prediction.confidence).astype(np.float32)
         confidences = Volume(array, scan.grid, scan.source)
     clock.lap("undo")
-    sizes = measure_sizes(labels, classes)
+    sizes, notes = measure_sizes(labels, classes), list(prepared.notes)
     if not any(sizes.values()):
         noun = NOUNS[description.unit]
-        notes.append(Finding(Code.EMPTY_PREDICTION, str(path), "no foreground", f"look at the {noun}"))
+        details = "no foreground"
+        notes.append(Finding(Code.EMPTY_PREDICTION, str(prepared.path), details, f"look at the {noun}"))
     quality = prediction.quality, prediction.quality_kind
     return Result(labels, confidences, sizes, *quality, clock.seconds, tuple(notes), scan)
 

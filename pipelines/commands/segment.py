@@ -1,19 +1,21 @@
 """`medseg segment`: scans and a model folder in; label maps, a summary and a quarantine list out.
 
-Every input ends as done, done with note, done without SEG, SEG failed (the label map is kept, the next run
-tries again), skipped (its result is there already) or excluded with a code.
+Every input ends as done, done with note, skipped (its result is there already) or excluded with a code.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import medseg
-from medseg import files
+import numpy as np
+import torch
+
 from medseg.console import Reporter
 from medseg.device import choose
 from medseg.errors import Code, ExitCode, MedsegError
@@ -21,12 +23,27 @@ from medseg.grid import NOUNS
 from medseg.infer import batch, loading, results
 from medseg.infer.batch import Outcome, Task
 from medseg.infer.brain import BrainMask
-from medseg.infer.loading import Model
 from medseg.ingest import label_names, privacy, quarantine
 from medseg.ingest.hidden import hidden_inputs
+from medseg.ingest.privacy import Pseudonyms
 from medseg.io import scans
-from pipelines.commands import dicom_inputs, segment_inputs, segment_series
+from medseg.model import folder as model_folder
+from medseg.model.description import Description
+from pipelines.commands import (
+    dicom_inputs,
+    segment_failures,
+    segment_inputs,
+    segment_locks,
+    segment_series,
+    segment_steps,
+    segment_tables,
+)
 from pipelines.commands.segment_inputs import Input, Inputs
+from pipelines.commands.segment_steps import Asked
+from pipelines.execution.engines import Execution, Shard
+
+Settled = Callable[[Path], bool]
+"""Tells of a file whether it may be read: one that is still being written may not."""
 
 
 @dataclass(frozen=True)
@@ -48,66 +65,103 @@ class Settings:
     strip: bool = False
     seg_type: Literal["binary", "labelmap"] = "binary"
     figure: bool = False
+    retry: bool = False
+    shard: Shard | None = None
+    execution: Execution = field(default_factory=Execution)
+
+    def of_cases(self) -> batch.Settings:
+        """The settings of a single case."""
+        return batch.Settings(
+            self.mode,
+            self.confidence,
+            self.accept_domain,
+            seg_kind="LABELMAP" if self.seg_type == "labelmap" else "BINARY",
+            figure=self.figure,
+        )
 
 
 def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `paths` (files or folders) into `out`, one command at a time."""
+    require_possible(settings)
+    return segment_once(paths, out, settings, say, hold=partial(segment_locks.hold, out, settings.shard))
+
+
+def segment_once(
+    paths: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    say: Reporter,
+    *,
+    hold: Callable[[], AbstractContextManager[None]] = nullcontext,
+    settled: Settled | None = None,
+    known: dict[str, Outcome] | None = None,
+) -> ExitCode:
+    """Segment the scans that are there now, those that are `settled`, while `hold` holds `out`.
+
+    Outcomes in `known`, by :func:`Task.fingerprint`, are taken over; new ones are added to it.
+    """
+    known = {} if known is None else known
+    with _names_of(paths, out, settings, say) as (names, paths, out):
+        inputs = _find(paths, out, settings, names, say, settled or (lambda _: True))
+        if not inputs.cases:
+            where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
+            how_to_fix = f"name {noun}s or their folder"
+            raise MedsegError(Code.NOTHING_USABLE, where, f"no {noun} among the inputs", how_to_fix)
+        with hold():
+            return _segment_all(inputs, out, settings, say, known, private=names is not None)
+
+
+def require_possible(settings: Settings) -> None:
+    """Raise USAGE for options that exclude each other, or that results of this model cannot have."""
     if settings.mask is not None and settings.strip:
         raise MedsegError(Code.USAGE, "--strip", "--mask gives the brain already", "leave one of them out")
-    model = loading.load(settings.model, choose(settings.device))
-    _require_possible(settings, model)
-    rules = segment_series.with_changes(model.description.series_rules(), settings.series)
+    description = model_folder.read(settings.model).description
+    if settings.seg_type == "labelmap" and description.class_list().masks:
+        details = "masks that may overlap do not fit one LABELMAP"
+        how_to_fix = "leave it out, for a BINARY segmentation"
+        raise MedsegError(Code.USAGE, "--seg-type labelmap", details, how_to_fix)
+    if settings.figure and description.unit == "px":
+        details = "label maps of images show their classes in colours already"
+        raise MedsegError(Code.USAGE, "--figure", details, "leave it out")
+
+
+# Inputs
+
+
+@contextmanager
+def _names_of(
+    paths: Sequence[Path], out: Path, settings: Settings, say: Reporter
+) -> Iterator[tuple[Pseudonyms | None, Sequence[Path], Path]]:
+    """Pseudonyms where there is DICOM, or where they are asked for; names of inputs are hidden then."""
     if not settings.private and not dicom_inputs.any_export(paths, out):
-        inputs = segment_inputs.find_inputs(
-            paths, model.description, out, include_labels=settings.include_labels
-        )
-        return _segment_all(inputs, paths, out, settings, model, say)
+        yield None, paths, out
+        return
     paths, out = [path.absolute() for path in paths], out.absolute()
     with hidden_inputs(paths, out, say):
         names = privacy.load_key(out, settings.key_file)
         if warning := privacy.key_warning(settings.key_file):
             say.line(warning)
-        inputs = segment_inputs.find_inputs(
-            paths, model.description, out, include_labels=settings.include_labels, names=names
-        )
-        inputs = segment_inputs.with_series(inputs, rules, out, names, index=settings.index, say=say)
-        return _segment_all(inputs, paths, out, settings, model, say, private=True)
+        yield names, paths, out
 
 
-def _segment_all(
-    inputs: Inputs,
+def _find(
     paths: Sequence[Path],
     out: Path,
     settings: Settings,
-    model: Model,
+    names: Pseudonyms | None,
     say: Reporter,
-    *,
-    private: bool = False,
-) -> ExitCode:
-    inputs = replace(inputs, cases=tuple(_with_brain(case, settings) for case in inputs.cases))
-    if not inputs.cases:
-        where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
-        how_to_fix = f"name {noun}s or their folder"
-        raise MedsegError(Code.NOTHING_USABLE, where, f"no {noun} among the inputs", how_to_fix)
-    asked = batch.Settings(
-        settings.mode,
-        settings.confidence,
-        settings.accept_domain,
-        seg_kind="LABELMAP" if settings.seg_type == "labelmap" else "BINARY",
-        figure=settings.figure,
+    settled: Settled,
+) -> Inputs:
+    """All cases of this run: files, and volumes of DICOM exports; of a shard those that it holds."""
+    description = model_folder.read(settings.model).description
+    inputs = segment_inputs.find_inputs(
+        paths, description, out, include_labels=settings.include_labels, names=names, settled=settled
     )
-    masks = model.description.class_list().masks
-    with batch.lock(out), say.progress("segmenting", len(inputs.cases)) as bar:
-        results.write_label_names(out, model.description.class_list())
-        outcomes = []
-        for n, case in enumerate(inputs.cases, 1):
-            if case.reason is not None:
-                outcomes.append(batch.excluded(case.task, masks, case.reason))
-            else:
-                outcomes.append(batch.run_or_exclude(case.task, model, asked))
-            _say(say, case.task, outcomes[-1])
-            bar.to(n, case.task.case)
-        return _conclude(inputs, outcomes, out, settings, model, say, private=private)
+    if names is not None:
+        rules = segment_series.with_changes(description.series_rules(), settings.series)
+        inputs = segment_inputs.with_series(inputs, rules, out, names, index=settings.index, say=say)
+    inputs = replace(inputs, cases=tuple(_with_brain(case, settings) for case in inputs.cases))
+    return inputs if settings.shard is None else inputs.of_shard(settings.shard.holds)
 
 
 def _with_brain(case: Input, settings: Settings) -> Input:
@@ -118,89 +172,128 @@ def _with_brain(case: Input, settings: Settings) -> Input:
     return replace(case, task=replace(case.task, brain=BrainMask(file)))
 
 
-def _require_possible(settings: Settings, model: Model) -> None:
-    """Raise USAGE for an option that results of this model cannot have."""
-    if settings.seg_type == "labelmap" and model.description.class_list().masks:
-        details = "masks that may overlap do not fit one LABELMAP"
-        raise MedsegError(
-            Code.USAGE, "--seg-type labelmap", details, "leave it out, for a BINARY segmentation"
+# Outcomes
+
+
+def _segment_all(
+    inputs: Inputs,
+    out: Path,
+    settings: Settings,
+    say: Reporter,
+    known: dict[str, Outcome],
+    *,
+    private: bool,
+) -> ExitCode:
+    """Have the cases segmented and write the tables; of a run that is stopped, too, with what was not run."""
+    description = model_folder.read(settings.model).description
+    asked = _asked(settings, out)
+    results.write_label_names(out, description.class_list())
+    outcomes: list[Outcome | None] = [None] * len(inputs.cases)
+
+    def conclude() -> ExitCode:
+        facts = {"model_name": description.name, **_facts(settings, asked, description, private=private)}
+        tables = segment_tables.tables_of(
+            segment_tables.Run(inputs, outcomes, description, facts, private), out
         )
-    if settings.figure and model.description.unit == "px":
-        details = "label maps of images show their classes in colours already"
-        raise MedsegError(Code.USAGE, "--figure", details, "leave it out")
+        with segment_locks.hold_tables(out):
+            ended = zip((case.task for case in inputs.cases), outcomes, strict=True)
+            segment_failures.write(out, asked, [(task, o) for task, o in ended if o is not None])
+            if settings.shard is None:
+                segment_tables.write(tables, out)
+            else:
+                segment_tables.write_shard(tables, settings.shard, out)
+        if inputs.left_out:
+            say.line(_left_out_line(inputs, out))
+        say.event("end", **{key: tables.run[key] for key in ("inputs", "counts")})
+        say.result(f"{tables.words()} Summary: {out / 'summary.csv'}")
+        return tables.exit_code
+
+    try:
+        _carry_out(inputs.cases, outcomes, asked, settings, known, say)
+    except BaseException:
+        with suppress(MedsegError, OSError):  # the reason of the end is the one to be told
+            conclude()
+        raise
+    return conclude()
+
+
+def _carry_out(
+    cases: Sequence[Input],
+    outcomes: list[Outcome | None],
+    asked: Asked,
+    settings: Settings,
+    known: dict[str, Outcome],
+    say: Reporter,
+) -> None:
+    """Fill in the outcome of each case as it ends."""
+    masks = model_folder.read(settings.model).description.class_list().masks
+    with say.progress("segmenting", len(cases)) as bar:
+
+        def end(number: int, outcome: Outcome) -> None:
+            outcomes[number] = outcome
+            case = cases[number].task.case
+            _say(say, cases[number].task, outcome)
+            bar.to(sum(o is not None for o in outcomes), case)
+
+        todo: list[int] = []
+        for number, case in enumerate(cases):
+            fingerprint = case.task.fingerprint()
+            if case.reason is not None:
+                end(number, batch.excluded(case.task, masks, case.reason))
+            elif fingerprint in known:
+                outcomes[number] = known[fingerprint]
+            else:
+                todo.append(number)
+        tasks = [cases[number].task for number in todo]
+        for place, outcome in settings.execution.carry_out(tasks, segment_steps.work(asked)):
+            end(todo[place], outcome)
+            known[tasks[place].fingerprint()] = outcome
+
+
+def _asked(settings: Settings, out: Path) -> Asked:
+    execution = settings.execution
+    threads = max(1, torch.get_num_threads() // execution.workers) if execution.workers else None
+    return Asked(
+        settings.model,
+        loading.identity(settings.model),
+        choose(settings.device),
+        settings.of_cases(),
+        limits=f"{execution.limits}",
+        threads=threads,
+        earlier={} if settings.retry else segment_failures.read(out),
+    )
+
+
+def _facts(settings: Settings, asked: Asked, description: Description, *, private: bool) -> dict[str, Any]:
+    """All that is needed to repeat the run, but for the inputs; without paths that may name a patient."""
+    hidden = {"key_file", "mask"} if private else set()
+    options = {k: v for k, v in asdict(settings).items() if k not in {"model", *hidden}}
+    return {
+        "model": str(settings.model),
+        "model_sha256": asked.model_sha256,
+        "mode": settings.mode or description.mode,
+        "device": asked.device,
+        "options": options,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
 
 
 def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
     if outcome.finding is not None:
         say.line(f"  {quarantine.line(quarantine.row(task.case, outcome.finding, task.file))}")
+        codes = str(outcome.finding.code)
     else:
         codes = " ".join(n["code"] for n in outcome.metadata["notes"])
         if outcome.status in ("done without SEG", "SEG failed"):
             codes += f" {outcome.metadata['seg']}"
         seconds = sum(outcome.metadata["seconds"].values())
         say.line(f"  {outcome.status}: {task.case} ({seconds:.1f} s) {codes.strip()}".rstrip())
-
-
-def _conclude(
-    inputs: Inputs,
-    outcomes: Sequence[Outcome],
-    out: Path,
-    settings: Settings,
-    model: Model,
-    say: Reporter,
-    *,
-    private: bool,
-) -> ExitCode:
-    """Write summary.csv, quarantine.csv and run.json, and print the number of inputs by outcome."""
-    _must_add_up(inputs, outcomes, out)
-    ended = [(case.task, outcome) for case, outcome in zip(inputs.cases, outcomes, strict=True)]
-    classes, size_unit = model.description.class_list(), results.SIZE_UNITS[inputs.unit]
-    rows = [
-        results.table_row(
-            t.case, t.file, o.status, {"size_unit": size_unit, **o.metadata}, o.finding, classes
-        )
-        for t, o in ended
-    ]
-    excluded = [quarantine.row(t.case, o.finding, t.file) for t, o in ended if o.finding is not None]
-    counts = Counter(o.status for o in outcomes)
-    columns, of_series = results.table_columns(classes, size_unit), any(task.series for task, _ in ended)
-    if of_series:
-        columns += ["seg", "series"]
-        rows = [
-            {**row, "seg": outcome.metadata.get("seg"), "series": task.case_info.get("series")}
-            for row, (task, outcome) in zip(rows, ended, strict=True)
-        ]
-    files.write_csv(out / "summary.csv", columns, rows)
-    quarantine.write(out / "quarantine.csv", excluded)
-    description = {
-        "medseg": medseg.__version__,
-        "model": str(settings.model),
-        "model_sha256": model.sha256,
-        "mode": settings.mode or model.description.mode,
-        "inputs": len(outcomes),
-        "counts": dict(sorted(counts.items())),
-        "left_out": len(inputs.left_out) if private else [str(p) for p in inputs.left_out],
-    }
-    files.write_json(out / "run.json", description)
-    if inputs.left_out:
-        say.line(_left_out_line(inputs, out))
-    words = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
-    say.result(f"{len(outcomes)} inputs: {words}. Summary: {out / 'summary.csv'}")
-    if len(excluded) == len(outcomes):
-        return ExitCode.NOTHING_USABLE
-    return ExitCode.SOME_EXCLUDED if excluded or counts["SEG failed"] else ExitCode.DONE
-
-
-def _must_add_up(inputs: Inputs, outcomes: Sequence[Outcome], out: Path) -> None:
-    """Raise DOES_NOT_ADD_UP unless each file belongs to a case, and each case has its outcome."""
-    sources = [source for case in inputs.cases for source in case.task.channels.values()]
-    used = {source.resolve() for source in sources if isinstance(source, Path)}
-    if used != {path.resolve() for path in inputs.files} or len(outcomes) != len(inputs.cases):
-        details = (
-            f"{len(inputs.files)} files, {len(used)} of them in {len(inputs.cases)} cases, "
-            f"{len(outcomes)} of which ended"
-        )
-        raise MedsegError(Code.DOES_NOT_ADD_UP, out, details, "please report this with medseg.log")
+    quality = outcome.metadata.get("quality")
+    say.event("case", case=task.case, status=outcome.status, codes=codes.split(), quality=quality)
 
 
 def _left_out_line(inputs: Inputs, out: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,6 +47,12 @@ class Inputs:
     left_out: tuple[Path, ...]
     unit: scans.Unit = "mm"
 
+    def of_shard(self, holds: Callable[[str], bool]) -> Inputs:
+        """The cases whose names a shard holds, and their files."""
+        cases = tuple(case for case in self.cases if holds(case.task.case))
+        sources = [source for case in cases for source in case.task.channels.values()]
+        return replace(self, cases=cases, files=tuple(s for s in sources if isinstance(s, Path)))
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -63,6 +69,7 @@ def find_inputs(
     *,
     include_labels: bool = False,
     names: Pseudonyms | None = None,
+    settled: Callable[[Path], bool] = lambda _: True,
 ) -> Inputs:
     """Find the cases among files and folders, and the files of those folders that are left out.
 
@@ -74,7 +81,7 @@ def find_inputs(
     suffix and channel, joined by underscores (`IN/a/b/T1.nii.gz` is `a_b_T1`; see
     :func:`medseg.names.joined`). A file that was named has no folders. Where two cases have one name, neither
     is used: DUPLICATE_CASE, unless they are the same file. With `names` each case has a pseudonym made from
-    that name.
+    that name. Files of folders that are not `settled` are passed over.
 
     Raises PATH_MISSING, and USAGE where results would lie among the scans or replace other files.
     """
@@ -86,7 +93,10 @@ def find_inputs(
             if path.resolve() == out.resolve():
                 raise _among_scans(out, f"label maps would lie among the {noun}s of {path}")
             for name in files_under(path, out):
-                file, usable = path / name, scans.detect_kind(path / name) == unit
+                file = path / name
+                if not settled(file):
+                    continue
+                usable = scans.detect_kind(file) == unit
                 if usable and (include_labels or not label_names.is_label(scans.stem(file))):
                     sources.append(_Source(file, Path(name).parent.parts))
                 else:

@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from medseg.errors import Code, Finding, MedsegError
@@ -28,8 +29,8 @@ def run(
 ) -> Iterator[tuple[int, Outcome]]:
     """Yield (number, outcome) of every task as it ends, carried out by the workers of a Dask scheduler.
 
-    A task whose worker dies is given to another one, until the scheduler gives it up: then it is lost. Raises
-    EXTRA_MISSING, CLUSTER_UNREACHABLE, and what a step raises.
+    A task whose worker dies is given to another one; what the scheduler gives up is tried again alone at the
+    end, so that the one at fault is named. Raises EXTRA_MISSING, CLUSTER_UNREACHABLE, and what a step raises.
     """
     try:
         from distributed import Client, as_completed
@@ -37,33 +38,34 @@ def run(
     except ImportError:
         how_to_fix = "pip install 'medseg[cluster]'"
         raise MedsegError(Code.EXTRA_MISSING, "--executor dask", "needs distributed", how_to_fix) from None
-    numbered = iter(enumerate(tasks))
-    with _connected(Client, scheduler) as client:
-        name = f"medseg-{uuid.uuid4().hex[:8]}"
-        make = pickle.dumps(work.make)
+    with _connected(Client, scheduler) as client, client.as_current():
+        name, make = f"medseg-{uuid.uuid4().hex[:8]}", pickle.dumps(work.make)
+        numbered = iter(range(len(tasks)))
         numbers: dict[Any, int] = {}
+        suspects: list[int] = []
 
-        def submit_next() -> Any:
-            number, task = next(numbered, (None, None))
-            if number is None:
-                return None
-            future = client.submit(carry_out, make, task, limits.seconds, key=f"{name}-{number}", pure=False)
+        def submit(number: int, remark: str = "") -> Any:
+            arguments = (carry_out, make, tasks[number], limits.seconds)
+            future = client.submit(*arguments, key=f"{name}-{number}{remark}", pure=False)
             numbers[future] = number
             return future
 
-        first = [future for _ in range(_room(client)) if (future := submit_next()) is not None]
-        with client.as_current():
-            ending = as_completed(first)
+        ending = as_completed([submit(number) for number in islice(numbered, _room(client))])
         for future in ending:
             number = numbers.pop(future)
             try:
                 yield number, future.result()
+            except KilledWorker:  # another task of that worker may have been the reason
+                suspects.append(number)
+            if (following := next(numbered, None)) is not None:
+                ending.add(submit(following))
+        for number in suspects:
+            try:
+                yield number, submit(number, "-alone").result()
             except KilledWorker as killed:
                 details = f"the workers that had it died, the last one {killed.last_worker.name}"
                 how_to_fix = "look at the workers' logs and memory, then run again with --retry"
                 yield number, work.lost(tasks[number], Finding(Code.WORKER_KILLED, "", details, how_to_fix))
-            if (following := submit_next()) is not None:
-                ending.add(following)
 
 
 def carry_out(make: bytes, task: Any, seconds: float | None) -> Any:

@@ -185,7 +185,7 @@ def breaking(way: str, scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         scan.rename(scan.with_name("elsewhere"))
         scan.symlink_to(scan.with_name("not_mounted") / scan.name)
     else:
-        monkeypatch.setattr(batch, "segment", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        monkeypatch.setattr(batch, "predict_case", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
 
 
 @pytest.mark.parametrize("way", ["cut short", "unreachable", "memory"])

@@ -177,7 +177,7 @@ def test_a_series_that_can_carry_no_seg_says_so_before_the_network_runs(
         del dataset.SOPClassUID
         dataset.save_as(path)
     known: list[str] = []
-    network, tried = batch.segment, seg.reason_against
+    network, tried = batch.predict_case, seg.reason_against
 
     def reason(*arguments: Any, **keywords: Any) -> str:
         known.append(tried(*arguments, **keywords))
@@ -188,7 +188,7 @@ def test_a_series_that_can_carry_no_seg_says_so_before_the_network_runs(
         return network(*arguments, **keywords)
 
     monkeypatch.setattr(seg, "reason_against", reason)
-    monkeypatch.setattr(batch, "segment", predict)
+    monkeypatch.setattr(batch, "predict_case", predict)
     ended, rows = run(tmp_path / "in", confidence=True)
     assert ended == ExitCode.DONE and rows[0]["status"] == "done without SEG"
     assert rows[0]["seg"].startswith("SEG_IMPOSSIBLE") and "no SOPClassUID" in rows[0]["seg"]

@@ -45,12 +45,21 @@ def _load(folder: Path, device: str = "cpu") -> _Model:
     return _Model(folder, device, _Description(tuple(about["channels"])))
 
 
-def _segment(channels: Mapping[str, Path], model: _Model, **_: Any) -> Result:
+def _prepare(channels: Mapping[str, Path], description: _Description, **_: Any) -> tuple[Path, int]:
     first = next(iter(channels.values()))
     if "broken" in first.name:
         raise MedsegError(Code.TRUNCATED, first, "gzip stream ends early", "copy the file again")
-    labels = Volume(np.full((1, 2, 2, 2), len(channels), np.uint8), Grid((2, 2, 2), np.eye(4)))
-    notes = (Finding(Code.OBLIQUE, str(first), f"10°, seen by {model.device}", "nothing to do"),)
+    return first, len(channels)
+
+
+def _predict(prepared: tuple[Path, int], model: _Model, **_: Any) -> tuple[Path, int, str]:
+    return (*prepared, model.device)
+
+
+def _finish(predicted: tuple[Path, int, str], description: _Description) -> Result:
+    first, channels, device = predicted
+    labels = Volume(np.full((1, 2, 2, 2), channels, np.uint8), Grid((2, 2, 2), np.eye(4)))
+    notes = (Finding(Code.OBLIQUE, str(first), f"10°, seen by {device}", "nothing to do"),)
     return Result(labels, None, {"CSF": 1.5, "GM": 700.25}, 0.75, "probability", {}, notes)
 
 
@@ -58,7 +67,9 @@ def _segment(channels: Mapping[str, Path], model: _Model, **_: Any) -> Result:
 def stand_ins(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that cost nothing, and a user whose MLflow looks into this work folder."""
     monkeypatch.setattr(loading, "load", _load)
-    monkeypatch.setattr(batch, "segment", _segment)
+    monkeypatch.setattr(batch, "prepare_case", _prepare)
+    monkeypatch.setattr(batch, "predict_case", _predict)
+    monkeypatch.setattr(batch, "finish_case", _finish)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.local_uri(work))
 
 

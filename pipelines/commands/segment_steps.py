@@ -1,0 +1,131 @@
+"""One case of `medseg segment` as a unit of work: skip or read, predict, write; in any process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+
+import medseg
+from medseg import files
+from medseg.errors import Code, Finding, MedsegError
+from medseg.infer import batch, loading
+from medseg.infer.batch import Outcome, Task
+from medseg.infer.loading import Model
+from medseg.model import folder as model_folder
+from medseg.model.description import Description
+from pipelines.execution.steps import Ended, Steps, Work
+
+TO_TRY_AGAIN = frozenset(
+    {Code.FILE_UNREADABLE, Code.FILE_MISSING, Code.PATH_MISSING, Code.DISK_FULL, Code.OUT_OF_MEMORY}
+)
+"""Codes of what may be mended outside of the scan: such cases are tried again at every run."""
+
+_PASSING = frozenset({Code.TIME_LIMIT, Code.WORKER_KILLED})
+"""Codes whose outcome depends on the machine: remembered for the same limits."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that decides outcomes but the scans: the model, the settings, the limits of a case.
+
+    ``earlier`` are the failures of earlier runs by case, to be taken over where nothing has changed.
+    """
+
+    model: Path
+    model_sha256: str
+    device: str
+    settings: batch.Settings
+    limits: str = ""
+    threads: int | None = None
+    earlier: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def work(asked: Asked) -> Work[Task, Outcome]:
+    """The unit of work, for an engine."""
+    return Work(partial(make, asked), partial(_lost, asked))
+
+
+def make(asked: Asked) -> Steps[Task, Outcome]:
+    """Make the steps in a process; the model is loaded when the first case needs it."""
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    case_steps = _CaseSteps(asked)
+    return Steps(case_steps.read, case_steps.compute, case_steps.write)
+
+
+def failure_key(task: Task, key: str, asked: Asked, code: str) -> str:
+    """The hash of all that a failure depends on; without the case's ``key`` its files are read for it.
+
+    Raises as :func:`batch.content_key` does.
+    """
+    if not key:
+        description = model_folder.read(asked.model).description
+        key = batch.content_key(task, description, asked.model_sha256, asked.settings)
+    limits = asked.limits if code in _PASSING else ""
+    return files.sha256_of_value([key, medseg.__version__, code, asked.settings.accept_domain, limits])
+
+
+class _CaseSteps:
+    """The steps of a case; refusals are outcomes, and nothing but a full disk or a fault ends a run."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._description: Description = model_folder.read(asked.model).description
+        self._model: Model | None = None
+
+    def read(self, task: Task) -> batch.Started | Ended[Outcome]:
+        asked, masks, key = self._asked, self._description.class_list().masks, ""
+        try:
+            key = batch.content_key(task, self._description, asked.model_sha256, asked.settings)
+            if (outcome := batch.up_to_date(task, key, masks, asked.settings)) is not None:
+                return Ended(outcome)
+            if (finding := _failed_before(task, key, asked)) is not None:
+                return Ended(batch.excluded(task, masks, finding, key))
+            return batch.start(task, key, self._description, asked.settings)
+        except MedsegError as error:
+            return self._refused(task, error, key)
+
+    def compute(self, started: batch.Started) -> batch.Computed | Ended[Outcome]:
+        model = self._loaded()
+        try:
+            return batch.compute(started, model, self._asked.settings)
+        except MedsegError as error:
+            return self._refused(started.task, error, started.key)
+
+    def write(self, computed: batch.Computed) -> Outcome:
+        try:
+            return batch.write(computed, self._description, self._asked.settings)
+        except MedsegError as error:
+            return self._refused(computed.started.task, error, computed.started.key).outcome
+
+    def _refused(self, task: Task, error: MedsegError, key: str) -> Ended[Outcome]:
+        if error.code is Code.DISK_FULL:
+            raise error
+        return Ended(batch.excluded(task, self._description.class_list().masks, error.finding, key))
+
+    def _loaded(self) -> Model:
+        """The model; refused if its folder has changed since the run began: MODEL_TAMPERED."""
+        if self._model is None:
+            self._model = loading.load(self._asked.model, self._asked.device)
+            if self._model.sha256 != self._asked.model_sha256:
+                details = "it has changed since the run began"
+                raise MedsegError(Code.MODEL_TAMPERED, self._asked.model, details, "run the command again")
+        return self._model
+
+
+def _failed_before(task: Task, key: str, asked: Asked) -> Finding | None:
+    """The finding with which this very case failed in an earlier run."""
+    earlier = asked.earlier.get(task.case)
+    if earlier is None or earlier["key"] != failure_key(task, key, asked, earlier["code"]):
+        return None
+    return Finding(Code(earlier["code"]), task.case, earlier["details"], earlier["how_to_fix"])
+
+
+def _lost(asked: Asked, task: Task, finding: Finding) -> Outcome:
+    """The outcome of a case that ran over a limit, or whose process died."""
+    masks = model_folder.read(asked.model).description.class_list().masks
+    return batch.excluded(task, masks, Finding(finding.code, task.case, finding.details, finding.how_to_fix))
