@@ -196,8 +196,12 @@ def _segment_all(
             segment_tables.Run(inputs, outcomes, description, facts, private), out
         )
         with segment_locks.hold_tables(out):
-            ended = zip((case.task for case in inputs.cases), outcomes, strict=True)
-            segment_failures.write(out, asked, [(task, o) for task, o in ended if o is not None])
+            ended = [
+                (case.task, outcome)
+                for case, outcome in zip(inputs.cases, outcomes, strict=True)
+                if outcome is not None and case.reason is None
+            ]
+            segment_failures.write(out, asked, ended)
             if settings.shard is None:
                 segment_tables.write(tables, out)
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import shutil
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -22,10 +24,11 @@ import yaml
 
 from medseg import files
 from tests.helpers.box_subjects import LARGE, make_subjects
+from tests.helpers.dicom_files import write_series
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(150 * KILLS)]
 
-KILLS = 10
+KILLS = int(os.environ.get("MEDSEG_KILLS", "10"))
 RECIPE: dict[str, Any] = {
     "name": "boxes",
     "data": {
@@ -65,8 +68,8 @@ def finish(*arguments: str) -> float:
     return time.monotonic() - started
 
 
-def kill_ten_times(call: list[str], seconds: float, folder: Path, check: Callable[[], None]) -> None:
-    """Kill running commands ten times, at moments drawn over a whole run's time, going on after each.
+def kill_many_times(call: list[str], seconds: float, folder: Path, check: Callable[[], None]) -> None:
+    """Kill running commands KILLS times, at moments drawn over a whole run's time, going on after each.
 
     A command that ends before its moment is checked, and the next one begins anew; so does the last.
     """
@@ -119,7 +122,7 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
 RESULTS = ("model/*.safetensors", "predictions/*.nii.gz", "evaluation/scores.csv", "evaluation/summary.json")
 
 
-def test_a_run_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_killed_at_random_moments_gives_the_same_bytes(tmp_path: Path) -> None:
     make_subjects(tmp_path / "data", 6, form=LARGE, noise=20)
     recipe = tmp_path / "boxes.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
@@ -131,24 +134,30 @@ def test_a_run_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> Non
     def check() -> None:
         assert contents(killed, *RESULTS) == expected
 
-    kill_ten_times([*call, str(killed)], seconds, killed, check)
+    kill_many_times([*call, str(killed)], seconds, killed, check)
 
 
-def test_segmenting_killed_at_ten_moments_gives_the_same_bytes(tmp_path: Path) -> None:
-    make_subjects(tmp_path / "data", 12, form=LARGE, noise=20)
+def test_segmenting_an_export_killed_at_random_moments_gives_the_same_bytes(tmp_path: Path) -> None:
+    make_subjects(tmp_path / "data", 20, form=LARGE, noise=20)
     recipe = tmp_path / "boxes.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
     finish(
         "run", str(recipe), "--data", str(tmp_path / "data"), "--work", str(tmp_path / "work"),
         "--set", "train.epochs=1", "--set", "tracking.enabled=false",
     )  # fmt: skip
-    call = ["segment", str(tmp_path / "data"), "--model", str(tmp_path / "work/model"), "--mode", "vote"]
-    seconds = finish(*call, "--confidence-map", str(tmp_path / "whole"))
-    made = ("*.nii.gz", "labels.json", "quarantine.csv")
+    for path in sorted(tmp_path.glob("data/s*/s*_seg.nii.gz")):
+        image = nib.load(path.with_name(path.name.replace("_seg", "")))
+        pixels = np.asarray(image.dataobj).clip(0).astype(np.uint16)
+        write_series(tmp_path / "export" / path.parent.name, pixels, image.affine)
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    call = ["segment", str(tmp_path / "export"), "--model", str(tmp_path / "work/model"), "--mode", "vote"]
+    call += ["--key-file", str(tmp_path / "key"), "--accept-domain", "--confidence-map", "--figure"]
+    seconds = finish(*call, str(tmp_path / "whole"))
+    made = ("*.nii.gz", "*.dcm", "*.png", "labels.json", "quarantine.csv")
     expected, killed = contents(tmp_path / "whole", *made), tmp_path / "killed"
-    assert len(expected) == 12 * 2 + 2
+    assert len(expected) == 20 * 6 + 2
 
     def check() -> None:
         assert contents(killed, *made) == expected
 
-    kill_ten_times([*call, "--confidence-map", str(killed)], seconds, killed, check)
+    kill_many_times([*call, str(killed)], seconds, killed, check)
