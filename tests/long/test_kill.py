@@ -26,9 +26,10 @@ from medseg import files
 from tests.helpers.box_subjects import LARGE, make_subjects
 from tests.helpers.dicom_files import write_series
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(150 * KILLS)]
-
 KILLS = int(os.environ.get("MEDSEG_KILLS", "10"))
+"""Moments at which a command is killed; MEDSEG_KILLS=100 takes an hour."""
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(150 * KILLS)]
 RECIPE: dict[str, Any] = {
     "name": "boxes",
     "data": {
