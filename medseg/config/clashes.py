@@ -36,13 +36,10 @@ def _dicom(data: Data) -> Iterator[Clash]:
         if data.segments:
             details = f"layout {data.layout} knows no DICOM"
             yield Clash(("data.segments", "data.layout"), details, "set data.layout to dicom")
-        if data.channels and (
-            unknown_channels := [name for name in data.series if name not in data.channels]
-        ):
-            details, how_to_fix = (
-                f"no channel {', '.join(unknown_channels)}",
-                f"name some of {', '.join(data.channels)}",
-            )
+        unknown_channels = [name for name in data.series if name not in data.channels]
+        if data.channels and unknown_channels:  # without names of channels, ingest finds them
+            details = f"no channel {', '.join(unknown_channels)}"
+            how_to_fix = f"name some of {', '.join(data.channels)}"
             yield Clash(("data.series", "data.channels"), details, how_to_fix)
         return
     instead = {

@@ -129,7 +129,7 @@ def test_without_rules_mr_series_are_cases(root: Path) -> None:
     assert sorted(row["labelled"] for row in cases) == ["no", "yes"]
     assert "series not chosen (modality: CT; taken are MR): 1" in lines
     (study / "seg.dcm").unlink()
-    with pytest.raises(MedsegError, match="no series is chosen by data.series") as refused:
+    with pytest.raises(MedsegError, match=r"no series is chosen by data\.series") as refused:
         ingest(root, series={"pet": {"modality": "PT"}})
     assert refused.value.code == Code.NOTHING_USABLE
 
