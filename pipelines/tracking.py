@@ -112,7 +112,8 @@ def _start(tracker: Tracker, recipe: Recipe, work: Work, say: Reporter) -> Run:
     """Start the run of this training, or go on with it, and note it in the work folder."""
     tree = recipe.model_dump(mode="json")
     tree["network"], tree["data"] = recipe.network.used(), recipe.data.used()
-    key = files.sha256_of_value([recipe.tracking.uri, _training(tree)])
+    training = _training({**tree, "data": recipe.data.used_for_cases()})
+    key = files.sha256_of_value([recipe.tracking.uri, training])
     known = files.read_json(work.tracking) if work.tracking.is_file() else {}
     run_id = known.get("run_id") if known.get("key") == key else None
     tracker.mark_killed(keep=[run_id] if run_id else [])

@@ -33,10 +33,14 @@ def clashes(recipe: Sections) -> Iterator[Clash]:
 def _dicom(data: Data) -> Iterator[Clash]:
     """Keys of files in a recipe for DICOM series, and the reverse."""
     if data.layout != "dicom":
-        for key in ("series", "segments"):
-            if getattr(data, key):
-                details = f"layout {data.layout} knows no DICOM"
-                yield Clash((f"data.{key}", "data.layout"), details, "set data.layout to dicom")
+        if data.segments:
+            details = f"layout {data.layout} knows no DICOM"
+            yield Clash(("data.segments", "data.layout"), details, "set data.layout to dicom")
+        unknown_channels = [name for name in data.series if name not in data.channels]
+        if data.channels and unknown_channels:  # without names of channels, ingest finds them
+            details = f"no channel {', '.join(unknown_channels)}"
+            how_to_fix = f"name some of {', '.join(data.channels)}"
+            yield Clash(("data.series", "data.channels"), details, how_to_fix)
         return
     instead = {
         "channels": "name the channels in data.series",
@@ -76,10 +80,6 @@ def _training(recipe: Sections) -> Iterator[Clash]:
 
 def _prediction(recipe: Sections) -> Iterator[Clash]:
     predict, names = recipe.predict, recipe.data.class_list().names
-    channels = recipe.data.channel_names()
-    if unknown_channels := [name for name in predict.series if name not in channels]:
-        details = f"no channel {', '.join(unknown_channels)}"
-        yield Clash(("predict.series", "data.channels"), details, f"name some of {', '.join(channels)}")
     window, stride = predict.window or recipe.sampling.window, predict.stride
     in_windows = predict.mode in ("vote", "gaussian")
     if in_windows and stride and any(s > w for s, w in zip(stride, window, strict=True)):

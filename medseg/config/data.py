@@ -98,8 +98,9 @@ class Data(Section):
     segmentations to use, all where it is left out. Typical: `"{case}/{case}_seg.nii.gz"`."""
 
     series: dict[str, OneSeries] = Field(default={})
-    """Channel name: rule that chooses its series, for layout `dicom`; left out, every series is a case.
-    Typical: `{t1: "*t1*mprage*"}`."""
+    """Channel name: rules that choose its series in DICOM exports, for ingest with layout `dicom` and for
+    `segment`; left out, every MR series fits. Typical: `{t1: {contrast: [t1, t1ce], min_slices: 10}}`, or
+    `{t1: "*t1*mprage*"}`."""
 
     segments: dict[int, Selectors] = Field(default={})
     """Value of a class: its segments in DICOM segmentations, each by label (`*` for anything), number, or
@@ -225,6 +226,13 @@ class Data(Section):
             raise ValueError("give data.table with data.layout csv, and not without it")
         return self
 
+    def used_for_cases(self) -> dict[str, Any]:
+        """Return the values that decide the cases, without those that reach the model folder alone: codes of
+        classes, and rules of series where the cases are files.
+        """
+        model_folder_alone = {"codes"} if self.layout == "dicom" else {"codes", "series"}
+        return {key: value for key, value in self.used().items() if key not in model_folder_alone}
+
     def class_list(self) -> ClassList:
         """Build the class list: value → name and colour; or the masks that may overlap."""
         names = {v: c.name for v, c in self.classes.items()}
@@ -242,8 +250,9 @@ class Data(Section):
 
     def channel_names(self) -> tuple[str, ...]:
         """Return the recipe's channels, or those of its layout; ingest may find others."""
-        if self.channels or self.series:
-            return tuple(self.channels or self.series)
+        named = self.series if self.layout == "dicom" else self.channels
+        if named:
+            return tuple(named)
         return imagesets.COLOURS if self.layout in get_args(ImageSet) else ("image",)
 
     def n_folds(self) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from medseg.classes import BACKGROUND
 from medseg.config.data import Data
-from medseg.ingest.series_rules import DicomRules, SegmentRule, SeriesRule
+from medseg.ingest.dicom_rules import DicomRules, SegmentRule
+from medseg.io.dicom.rules import SeriesRules
 
 
 def rules_of(data: Data) -> DicomRules:
-    """Return the rules by which layout `dicom` finds series and segmentations; without any, all series."""
+    """Return the rules by which layout `dicom` finds series and segmentations; without any, all MR series."""
     names = {value: spec.name for value, spec in data.classes.items()}
     background = next((value for value, name in names.items() if name.casefold() == BACKGROUND), 0)
     return DicomRules(
-        channels={name: series.rule() for name, series in data.series.items()} or {"image": SeriesRule()},
+        channels=data.series or {"image": SeriesRules()},
         label=data.label,
         segments=SegmentRule(
             {value: name for value, name in names.items() if value != background}, dict(data.segments)

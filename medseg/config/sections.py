@@ -26,7 +26,6 @@ from medseg.config.pretrained import Weights
 from medseg.config.training import Train
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane, planes_of
-from medseg.io.dicom.rules import SeriesRules
 from medseg.limits import MAX_NAME_BYTES
 from medseg.model.description import CRFSettings
 from medseg.redaction import has_credentials
@@ -230,7 +229,7 @@ class Loss(Section):
 class Predict(Section):
     """The segmentation of whole volumes from the network's outputs. The model folder keeps these settings."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip", "thresholds", "series"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip", "thresholds"})
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
     """`dense`: whole slices; `vote`: majority vote of overlapping windows; `gaussian`: windows blended with
@@ -277,10 +276,6 @@ class Predict(Section):
     ensemble: Literal["mean", "vote"] = "mean"
     """Combination of the networks of several folds, and of the results along several planes: mean
     probabilities, or majority vote (a tie goes to the first class). Typical: `mean`."""
-
-    series: dict[str, SeriesRules] = Field(default={})
-    """Channel: rules by which `segment` chooses among the series of a DICOM export; MR of any kind where none
-    are given. Typical: `{t1: {contrast: [t1, t1ce], min_slices: 10}}`."""
 
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     """Cases that the predict stage segments. Typical: `[test, unlabelled]`."""

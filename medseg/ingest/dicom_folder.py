@@ -7,22 +7,25 @@ below `private/` (:mod:`medseg.io.dicom.references`).
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medseg import files
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import dicom_labels, privacy
 from medseg.ingest.dicom_labels import SeriesCase
 from medseg.ingest.dicom_ledger import REFERENCES, Ledger
+from medseg.ingest.dicom_rules import DicomRules
 from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns
 from medseg.ingest.privacy import Pseudonyms
-from medseg.ingest.series_rules import DicomRules, SeriesFacts, read_facts
 from medseg.ingest.tree import natural_key
 from medseg.io.dicom import require_packages
 from medseg.io.dicom.files import DicomFile, files_below
+from medseg.io.dicom.rules import against_all, reason_of
 from medseg.io.dicom.series import Export, SeriesVolume, volumes_of
 
 _DIGITS = 12
@@ -84,20 +87,19 @@ def find(
 
 
 def _cases(export: Export, rules: DicomRules, ledger: Ledger) -> Iterator[SeriesCase]:
-    """Volumes that a rule chooses, grouped; those that are refused or doubtful become strays."""
+    """Volumes that the rules choose, grouped; those that are refused or doubtful become strays."""
     chosen: dict[str, dict[str, list[SeriesVolume]]] = defaultdict(lambda: defaultdict(list))
-    facts: dict[SeriesVolume, SeriesFacts] = {}
+    patients: dict[SeriesVolume, tuple[str, str]] = {}
     for volume in export.volumes:
         try:
-            facts[volume] = read_facts(volume)
+            against, patients[volume] = _read(volume, rules)
         except MedsegError as error:
             ledger.refuse_volume(volume, error.finding)
             continue
-        slices = len(volume.frames)
-        channels = [name for name, rule in rules.channels.items() if rule.matches(facts[volume], slices)]
+        channels = [name for name, why in against.items() if not why]
         if not channels:
             ledger.volumes += 1
-            ledger.counts[f"{volume.header.modality or 'other'} series that no rule chooses"] += 1
+            ledger.counts[f"series not chosen ({reason_of(against)})"] += 1
         elif len(channels) > 1:
             details = f"the series is chosen as {' and as '.join(channels)}"
             how_to_fix = "make the rules of data.series narrower"
@@ -112,10 +114,37 @@ def _cases(export: Export, rules: DicomRules, ledger: Ledger) -> Iterator[Series
             ledger.refuse([volume for volumes in by_channel.values() for volume in volumes], fault)
             continue
         volumes = {channel: by_channel[channel][0] for channel in rules.channels}
-        first = facts[next(iter(volumes.values()))]
-        if not first.patient[0]:
+        first = next(iter(volumes.values()))
+        patient = patients[first]
+        if not patient[0]:
             ledger.counts["cases without PatientID, for which each study is a subject of its own"] += 1
-        yield SeriesCase(name, _subject(first, ledger.names), first, volumes)
+        yield SeriesCase(name, _subject(patient, first, ledger.names), patient[0], volumes)
+
+
+def _read(volume: SeriesVolume, rules: DicomRules) -> tuple[dict[str, str], tuple[str, str]]:
+    """The rules that a volume does not meet, by channel, and its patient. Raises DICOM_DAMAGED."""
+    try:
+        return against_all(volume, rules.channels), patient_of(volume)
+    except Exception as error:  # the parser meets any bytes, and raises what it likes for them
+        details = f"the header cannot be read ({type(error).__name__})"
+        raise MedsegError(Code.DICOM_DAMAGED, volume, details, "export it again") from None
+
+
+def patient_of(volume: SeriesVolume) -> tuple[str, str]:
+    """PatientID and IssuerOfPatientID of a volume's first file, empty if there is none. Raises OSError."""
+    import pydicom
+
+    keywords = ("PatientID", "IssuerOfPatientID")
+    with volume.header.file.open() as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=[*keywords])
+        patient_id, issuer = (_text(dataset.get(keyword)) for keyword in keywords)
+    return patient_id, issuer
+
+
+def _text(value: Any) -> str:
+    parts = [value] if isinstance(value, str) or value is None else list(value)
+    return " ".join(str(part).strip() for part in parts if part not in (None, ""))
 
 
 def _case_name(volume: SeriesVolume, names: Pseudonyms, *, several: bool) -> str:
@@ -124,10 +153,10 @@ def _case_name(volume: SeriesVolume, names: Pseudonyms, *, several: bool) -> str
     return f"study-{names.digest('study', volume.header.study_uid)[:_DIGITS]}"
 
 
-def _subject(facts: SeriesFacts, names: Pseudonyms) -> str:
-    if facts.patient[0]:
-        return f"patient-{names.digest('patient', *facts.patient)[:_DIGITS]}"
-    return f"study-{names.digest('study', facts.study_uid)[:_DIGITS]}"
+def _subject(patient: tuple[str, str], volume: SeriesVolume, names: Pseudonyms) -> str:
+    if patient[0]:
+        return f"patient-{names.digest('patient', *patient)[:_DIGITS]}"
+    return f"study-{names.digest('study', volume.header.study_uid)[:_DIGITS]}"
 
 
 def _fault(name: str, by_channel: Mapping[str, list[SeriesVolume]], rules: DicomRules) -> Finding | None:
@@ -145,7 +174,7 @@ def _fault(name: str, by_channel: Mapping[str, list[SeriesVolume]], rules: Dicom
 def _label_files(root: Path, rules: DicomRules, others: Sequence[Path], case: SeriesCase) -> list[Path]:
     if rules.label is None or not dicom_labels.of_files(rules.label):
         return []
-    return dicom_labels.label_files(root, rules.label, others, case.facts)
+    return dicom_labels.label_files(root, rules.label, others, case)
 
 
 def _remove_old_references(out: Path, cases: Sequence[CaseFiles]) -> None:

@@ -10,22 +10,23 @@ from pathlib import Path
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import privacy
 from medseg.ingest.dicom_ledger import REFERENCES, Ledger
+from medseg.ingest.dicom_rules import DicomRules, SegmentRule, selects
 from medseg.ingest.patterns import CaseFiles
-from medseg.ingest.series_rules import DicomRules, SegmentRule, SeriesFacts, escaped, like, selects
 from medseg.ingest.tree import nfc
 from medseg.io import scans
 from medseg.io.dicom import references, segments
+from medseg.io.dicom.rules import escaped, like
 from medseg.io.dicom.segments import SegHeader, SegPart
 from medseg.io.dicom.series import Export, SeriesVolume
 
 
 @dataclass(frozen=True)
 class SeriesCase:
-    """A case in the making: its volume of each channel, and what is known of the first one's series."""
+    """A case in the making: its volume of each channel, and the PatientID of the first one's series."""
 
     name: str
     subject: str
-    facts: SeriesFacts
+    patient_id: str
     volumes: Mapping[str, SeriesVolume]
 
 
@@ -78,12 +79,13 @@ def of_files(label: str | None) -> bool:
     return label is not None and scans.detect_kind(Path(label)) == "mm"
 
 
-def label_files(root: Path, pattern: str, others: Iterable[Path], facts: SeriesFacts) -> list[Path]:
+def label_files(root: Path, pattern: str, others: Iterable[Path], case: SeriesCase) -> list[Path]:
     """The files that a pattern with `{patient}`, `{study}` and `{series}` names, below ``root``."""
+    first = next(iter(case.volumes.values())).header
     for placeholder, value in (
-        ("{patient}", facts.patient[0]),
-        ("{study}", facts.study_uid),
-        ("{series}", facts.series_uid),
+        ("{patient}", case.patient_id),
+        ("{study}", first.study_uid),
+        ("{series}", first.series_uid),
     ):
         pattern = pattern.replace(placeholder, escaped(value))
     return [path for path in others if like(nfc(path.relative_to(root).as_posix()), nfc(pattern))]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,6 +33,7 @@ from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns, Stray, m
 from medseg.ingest.plain import IMAGE_FOLDERS, LABEL_FOLDERS
 from medseg.ingest.tree import natural_key, nfc, tree_of, without_suffix
 from medseg.io import scans
+from medseg.io.dicom.rules import SeriesRules
 from medseg.names import check_name
 
 __all__ = [
@@ -59,7 +60,8 @@ class Guess:
     ``class_file`` names the packaged class list of an image set; ``above`` a grey mask's threshold; ``roles``
     are those that the folder itself gives; ``n_other`` files make no case. ``void`` are values to be ignored,
     ``regions`` masks that may overlap: name → values. ``subject`` is the rule that reads subjects from the
-    cases' names, ``subject_remark`` says why; ``remarks`` are further sentences for the user.
+    cases' names, ``subject_remark`` says why; ``series`` are the rules that choose DICOM series as channels;
+    ``remarks`` are further sentences for the user.
     """
 
     layout: str
@@ -77,6 +79,7 @@ class Guess:
     regions: Mapping[str, tuple[int, ...]] | None = None
     subject: str | None = None
     subject_remark: str = ""
+    series: Mapping[str, SeriesRules] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
 

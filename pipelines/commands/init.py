@@ -17,6 +17,7 @@ from medseg.ingest import label_survey, layouts, quarantine
 from medseg.ingest.layouts import Guess
 from medseg.ingest.tree import tree_of
 from medseg.io import images
+from medseg.io.dicom.rules import SeriesRules
 from pipelines.commands import init_dicom
 
 LABELS_READ = 10
@@ -230,10 +231,8 @@ predict:{template.roles}
 def _files_section(guess: Guess) -> str:
     """The keys that say which files are channels and labels, and how subjects are read from names."""
     if guess.layout == "dicom":
-        lines = [
-            "  series:                # channel: pattern of the SeriesDescription, or a rule of several keys"
-        ]
-        lines += [f"    {_scalar(name)}: {_scalar(pattern)}" for name, pattern in guess.channels.items()]
+        lines = ["  series:                # channel: pattern of the SeriesDescription, or several rules"]
+        lines += [f"    {_scalar(name)}: {_rules(rules)}" for name, rules in guess.series.items()]
         return "\n".join(lines)
     lines = [
         "  channels:              # name: pattern below path; {case} and {subject} are read from the names"
@@ -246,6 +245,14 @@ def _files_section(guess: Guess) -> str:
         rule = _scalar(guess.subject)
         lines.append(f"  subject: {rule}   # read from a case's name; a subject's cases stay together")
     return "\n".join(lines)
+
+
+def _rules(rules: SeriesRules) -> str:
+    """Rules of a series as YAML: its pattern alone where the others are the usual ones."""
+    given = rules.model_dump(mode="json", exclude_defaults=True)
+    if given.keys() == {"description"} and len(rules.description) == 1:
+        return _scalar(rules.description[0])
+    return yaml.safe_dump(given, default_flow_style=True, allow_unicode=True, width=2**20).strip()
 
 
 def _classes_section(guess: Guess) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from medseg.errors import Code, MedsegError
 from medseg.ingest.layouts import Guess
-from medseg.ingest.series_rules import escaped, read_facts
 from medseg.ingest.tree import files_under
 from medseg.io import scans
-from medseg.io.dicom import require_packages, segments
+from medseg.io.dicom import require_packages, segments, terms
 from medseg.io.dicom.files import begins_like_export, files_below
+from medseg.io.dicom.rules import SeriesRules, escaped
 from medseg.io.dicom.segments import SegHeader
 from medseg.io.dicom.series import Export, volumes_of
 
@@ -52,25 +52,29 @@ def guess(data: Path, export: Export) -> Guess:
         raise MedsegError(Code.NOTHING_USABLE, data, details, how_to_fix)
     segs = segmentations(export)
     referred = {uid for seg in segs for uid in seg.series_uids}
-    facts = [read_facts(volume) for volume in usable]
-    labelled = [one for one in facts if one.series_uid in referred]
-    shown = Counter((one.modality, one.description) for one in labelled or facts)
+    headers = [volume.header for volume in usable]
+    labelled = [header for header in headers if header.series_uid in referred]
+    shown = Counter((header.modality, header.description.strip()) for header in labelled or headers)
     (modality, description), count = shown.most_common(1)[0]
-    pattern = escaped(description) if description else "*"
-    chosen = [one for one in facts if (one.modality, one.description) == (modality, description)]
+    chosen = [one for one in headers if (one.modality, one.description.strip()) == (modality, description)]
+    rules = SeriesRules(
+        modality=(modality,) if modality in terms.MODALITIES else (),
+        description=(escaped(description) if description else "*",),
+    )
     labels = list(dict.fromkeys(segment.label for seg in segs for segment in seg.segments if segment.label))
     remarks = []
     if not segs:
         remarks.append("no DICOM SEG is there: without labels there is nothing to train on")
-    if others := len(labelled or facts) - count:
+    if others := len(labelled or headers) - count:
         remarks.append(f"{others} further series have other descriptions: name them in data.series")
     return Guess(
         "dicom",
-        {modality.lower() or "image": pattern},
+        {},
         None,
         {0: "background", **dict(enumerate(labels, 1))} if labels else None,
         n_cases=len(chosen),
         n_labelled=sum(one.series_uid in referred for one in chosen),
         n_other=len(export.volumes) - len(chosen),
+        series={modality.lower() or "image": rules},
         remarks=tuple(remarks),
     )

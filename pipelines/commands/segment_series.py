@@ -64,17 +64,14 @@ def _alone(case: str, volume: SeriesVolume, channel: str, rule: SeriesRules) -> 
 
 def _of_study(study: Sequence[Named], by_channel: Mapping[str, SeriesRules]) -> Iterator[SeriesCase]:
     """The case that a study's series make up together, and those that are no part of it."""
-    against = {
-        case: {name: rules.against(volume, rule) for name, rule in by_channel.items()}
-        for case, volume in study
-    }
+    against = {case: rules.against_all(volume, by_channel) for case, volume in study}
     fitting = {name: [named for named in study if not against[named[0]][name]] for name in by_channel}
     used = {case for named in fitting.values() for case, _ in named}
     first = next(iter(by_channel))
     for case, volume in study:
         if case not in used:
-            details = "; ".join(f"{name}: {why}" for name, why in against[case].items())
-            yield SeriesCase(case, {first: volume}, rules.described(volume), _not_chosen(case, details))
+            reason = _not_chosen(case, rules.reason_of(against[case]))
+            yield SeriesCase(case, {first: volume}, rules.described(volume), reason)
     complete = {name: named[0] for name, named in fitting.items() if len(named) == 1}
     if len(complete) == len(by_channel) == len({case for case, _ in complete.values()}):
         channels = {name: volume for name, (_, volume) in complete.items()}

@@ -29,8 +29,6 @@ from pipelines.job import Job
 
 VERSION = 1
 MOST_THREADS = 8
-_MODEL_FOLDER_ALONE = ("codes",)
-"""Keys of `data` that change the model folder and no case."""
 
 CASE_COLUMNS = ("case", "subject", "labelled", "channels", "label", "shape", "spacing", "unit", "notes")
 
@@ -47,9 +45,7 @@ def run(job: Job) -> None:
     export = _export(job, root) if data.layout == "dicom" else None
     contents = _contents(job, root) if export is None else export.contents
     used: dict[str, Any] = {
-        "data": {
-            k: v for k, v in data.used().items() if k != "codes"
-        },  # these stand in the model folder alone
+        "data": data.used_for_cases(),
         "files": [[files.stamp(p) for p in _paths(c)] for c in contents.cases],
         "strays": [str(s) for s in contents.strays],
         "roles": contents.roles,
@@ -69,8 +65,10 @@ def run(job: Job) -> None:
             _say(job, contents, root)
             if not cases:
                 codes = {row["code"] for row in excluded}
-                details = ", ".join(sorted(codes)) or "no file matched the layout or patterns"
-                key, where = ("channels", str(root)) if export is None else ("series", "data.path")
+                key, where, nothing = "channels", str(root), "no file matched the layout or patterns"
+                if export is not None:
+                    key, where, nothing = "series", "data.path", "no series is chosen by data.series"
+                details = ", ".join(sorted(codes)) or nothing
                 how_to_fix = f"see ingest/quarantine.csv, data.layout and data.{key}"
                 raise MedsegError(Code.NOTHING_USABLE, where, details, how_to_fix)
             all_splits = _split(recipe, contents, usable, excluded)
@@ -81,6 +79,15 @@ def run(job: Job) -> None:
         else:
             _say(job, contents, root)
         _compare_names(job, contents)
+    _require_channels(job)
+
+
+def _require_channels(job: Job) -> None:
+    """Raise RECIPE_INVALID for rules of series whose channel no case has: some layouts tell the channels."""
+    known = files.read_json(job.work.ingest / "dataset.json")["channels"]
+    if unknown := [name for name in job.recipe.data.series if name not in known]:
+        details, how_to_fix = f"no channel {', '.join(unknown)}", f"name some of {', '.join(known)}"
+        raise MedsegError(Code.RECIPE_INVALID, "data.series", details, how_to_fix)
 
 
 def _contents(job: Job, root: Path) -> FolderContents:

@@ -28,6 +28,9 @@ VERSION = 2
 
 LESS_MEMORY = "lower predict.batch, or set train.device to cpu"
 
+_NOT_PREDICTED_BY = {"trained", "series"}
+"""Parts of a model's description that change no prediction of a case."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -103,7 +106,9 @@ def _key(prediction: Prediction, model: ModelFile, settings: Any) -> str:
         "version": [VERSION, batch.VERSION],
         "files": {k: files.stamp(p) for k, p in prediction.task.channels.items() if isinstance(p, Path)},
         "members": [hashes[m] for m in prediction.members],
-        "description": model.description.model_dump(mode="json", exclude={"trained"}, exclude_unset=True),
+        "description": model.description.model_dump(
+            mode="json", exclude=_NOT_PREDICTED_BY, exclude_unset=True
+        ),
         "settings": settings,
     }
     return files.sha256_of_value(used)

@@ -59,8 +59,9 @@ def run(job: Job) -> None:
             k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "confidence_map")
         },
     }
-    if job.recipe.data.codes:
-        used["codes"] = job.recipe.data.model_dump(mode="json", include={"codes"})
+    for key in ("codes", "series"):  # they reach the model folder without deciding the weights
+        if getattr(job.recipe.data, key):
+            used[key] = job.recipe.data.model_dump(mode="json", include={key})
     outputs = [job.work.model / "model.json"]
     unfinished = [training for training in trainings if not earlier.is_done(training)]
     for training in trainings:

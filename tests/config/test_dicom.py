@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from medseg.config.dicom import rules_of
 from medseg.config.recipe import Recipe
+from medseg.io.dicom.rules import SeriesRules
+from pipelines.fold import model_spec
 
 CLASSES = {0: "background", 1: "lesion"}
 
@@ -24,9 +26,22 @@ def test_a_text_is_a_pattern_of_the_description_and_one_segment_is_no_list() -> 
     assert rules.segments.selectors == {1: (3,)} and made_from.data.channel_names() == ("t1", "t2")
 
 
-def test_without_rules_every_series_is_a_case_of_one_channel() -> None:
+def test_without_rules_every_mr_series_is_a_case_of_one_channel() -> None:
     rules = rules_of(recipe().data)
-    assert list(rules.channels) == ["image"] and rules.segments.names == {1: "lesion"}
+    assert rules.channels == {"image": SeriesRules(modality=("MR",))} and rules.segments.names == {
+        1: "lesion"
+    }
+
+
+def test_with_files_rules_of_series_reach_the_model_alone() -> None:
+    files = {"layout": "patterns", "channels": {"t1": "{case}.nii"}}
+    plain, made_from = recipe(**files), recipe(**files, series={"t1": {"contrast": "t1"}})
+    assert made_from.data.used_for_cases() == plain.data.used_for_cases()
+    assert model_spec.described(made_from, {}).series == {"t1": SeriesRules(contrast=("t1",))}
+    assert (
+        recipe(series={"t1": "a"}).data.used_for_cases() != recipe(series={"t1": "b"}).data.used_for_cases()
+    )
+    assert recipe(layout="plain", series={"t1": "a"}).data.channel_names() == ("image",)
 
 
 def test_the_background_is_the_class_of_that_name() -> None:
@@ -37,7 +52,7 @@ def test_the_background_is_the_class_of_that_name() -> None:
 @pytest.mark.parametrize(
     ("data", "key"),
     [
-        ({"layout": "plain", "series": {"t1": "x"}}, "data.series"),
+        ({"layout": "patterns", "channels": {"t2": "{case}.nii"}, "series": {"t1": "x"}}, "data.series"),
         ({"layout": "auto", "segments": {1: "x"}}, "data.segments"),
         ({"channels": {"t1": "{case}.nii"}}, "data.channels"),
         ({"subject": "{subject}_*"}, "data.subject"),
@@ -48,6 +63,7 @@ def test_the_background_is_the_class_of_that_name() -> None:
         ({"series": {"t1": {"descripton": "x"}}}, "descripton"),
         ({"segments": {1: []}}, "segments"),
         ({"series": {"t1": {"min_slices": 0}}}, "min_slices"),
+        ({"series": {"t1": {"contrast": True}}}, "contrast"),
     ],
 )
 def test_keys_that_do_not_fit_are_named(data: dict[str, Any], key: str) -> None:

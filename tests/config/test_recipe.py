@@ -227,12 +227,13 @@ def test_the_resolved_recipe_loads_again_as_itself(tmp_path: Path) -> None:
 
 
 def test_series_rules_are_for_channels_that_there_are(tmp_path: Path) -> None:
-    path, rule = written(tmp_path, SMALL), "{contrast: [flair], min_slices: 10}"
-    (channel,) = load.load(path).data.channel_names()
-    assert load.load(path, [f"predict.series={{{channel}: {rule}}}"]).predict.series[channel].min_slices == 10
-    assert "series" not in load.load(path).predict.used()
+    tree = {**SMALL, "data": {**SMALL["data"], "channels": {"t1": "{case}.nii"}}}  # type: ignore[dict-item]
+    path, rule = written(tmp_path, tree), "{contrast: [flair], min_slices: 10}"
+    assert load.load(path, [f"data.series={{t1: {rule}}}"]).data.series["t1"].min_slices == 10
+    assert "series" not in load.load(path).data.used()
     with pytest.raises(RecipeError) as refused:
-        load.load(path, [f"predict.series={{other: {rule}}}"])
+        load.load(path, [f"data.series={{other: {rule}}}"])
     assert "no channel other" in str(refused.value.problems)
     with pytest.raises(RecipeError) as refused:
-        load.load(path, [f"predict.series={{{channel}: {{contrast: [t9]}}}}"])
+        load.load(path, ["data.series={t1: {contrast: [t9]}}"])
+    assert "data.series.t1.contrast" in str(refused.value.problems)

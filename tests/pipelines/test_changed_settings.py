@@ -14,6 +14,7 @@ from medseg import files
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.train.fit import fit
 from pipelines.fold.earlier import differences
+from pipelines.job import STAGES
 from pipelines.stages import train as train_stage
 from pipelines.workfolder import Work
 from tests.helpers.box_runs import go
@@ -266,3 +267,25 @@ def test_codes_of_classes_reach_the_model_without_a_training(data: Path, place: 
         assert rows[2]["codes"]["type"]["meaning"] == meaning
         assert f"inner is {meaning} (SCT {value})" in (place / "work/model/card.md").read_text()
     assert (best.read_bytes(), best.stat().st_mtime_ns) == before
+
+
+def test_rules_of_series_reach_the_model_without_a_training(data: Path, place: Path) -> None:
+    best = place / "work/train/0/best.ckpt"
+    before = best.read_bytes(), best.stat().st_mtime_ns
+    for contrast in ("t2", "flair"):
+        ended, said = go(data, place / "work", f"data.series={{t1: {{contrast: [{contrast}]}}}}")
+        assert ended == ExitCode.DONE and "epoch" not in said and "ingest: up to date" in said
+        assert said.count("up to date") == len(STAGES) - 2  # the report shows the recipe
+        rules = files.read_json(place / "work/model/model.json")["description"]["series"]["t1"]
+        assert (rules["contrast"], rules["modality"]) == ([contrast], ["MR"])
+        assert f"- t1: modality MR; contrast {contrast}" in (place / "work/model/card.md").read_text()
+    assert (best.read_bytes(), best.stat().st_mtime_ns) == before
+
+
+def test_rules_for_a_channel_that_ingest_does_not_find_are_refused(place: Path) -> None:
+    make_subjects(place / "plain", labelled=2)
+    parts = {"data": {"layout": "auto", "classes": {0: "background", 1: "outer", 2: "inner"}}}
+    settings = ("data.series={t9: '*x*'}", "data.splits={val: 0, test: 0}")
+    with pytest.raises(MedsegError, match="no channel t9; name some of ") as refused:
+        go(place / "plain", place / "other", *settings, parts=parts, only="ingest")
+    assert refused.value.code == Code.RECIPE_INVALID

@@ -96,11 +96,42 @@ def test_one_channel_leaves_the_other_series_out_with_a_sentence(root: Path) -> 
     ended, cases, _, lines = ingest(root, series={"t1": {"description": "*T1*", "modality": "mr"}})
     assert ended == ExitCode.DONE and [row["labelled"] for row in cases] == ["yes"]
     for sentence in (
-        "MR series that no rule chooses: 1",
+        "series not chosen (description: matches none of the patterns): 1",
         "DICOM objects that are neither scans nor segmentations: 1",
         "other files, neither DICOM nor label maps: 1",
     ):
         assert sentence in lines
+
+
+def test_each_series_that_is_not_chosen_is_in_a_sentence_with_rule_and_value(root: Path) -> None:
+    add_study(root, "CANARY-a")
+    pixels = np.ones((4, 4, 3), np.uint16)
+    write_series(root / "ct", pixels, AFFINE, Modality="CT", SeriesDescription="CANARY")
+    write_series(root / "odd", pixels, AFFINE, Modality="CANARY", SeriesDescription="CANARY")
+    write_series(root / "single", pixels[..., :1], AFFINE, Modality="CT", SeriesInstanceUID="1.3")
+    ended, cases, excluded, lines = ingest(root, series={"t1": {"without": "t2*", "min_slices": 4}})
+    assert ended == ExitCode.DONE and len(cases) == 1 and not excluded
+    for sentence in (
+        "series not chosen (without: the description matches a pattern): 1",
+        "series not chosen (modality: CT; taken are MR): 2",
+        "series not chosen (modality: unknown; taken are MR): 1",
+    ):
+        assert sentence in lines
+    _, _, _, lines = ingest(root, series={"a": "t1*", "b": {"min_slices": 5, "description": "t2*"}})
+    sentence = "series not chosen (a: modality: CT; taken are MR; b: modality: CT; taken are MR): 2"
+    assert sentence in lines
+
+
+def test_without_rules_mr_series_are_cases(root: Path) -> None:
+    study = add_study(root, "CANARY-a")
+    write_series(root / "ct", np.ones((4, 4, 3), np.uint16), AFFINE, Modality="CT")
+    _, cases, _, lines = ingest(root)
+    assert sorted(row["labelled"] for row in cases) == ["no", "yes"]
+    assert "series not chosen (modality: CT; taken are MR): 1" in lines
+    (study / "seg.dcm").unlink()
+    with pytest.raises(MedsegError, match=r"no series is chosen by data\.series") as refused:
+        ingest(root, series={"pet": {"modality": "PT"}})
+    assert refused.value.code == Code.NOTHING_USABLE
 
 
 def test_refused_and_doubtful_series_are_rows_with_their_code(root: Path) -> None:

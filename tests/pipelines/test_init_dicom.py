@@ -52,6 +52,19 @@ def test_the_recipe_names_the_labelled_series_and_the_segments(export: Path, tmp
     assert len(files.read_csv(tmp_path / "work/ingest/cases.csv")) == 6
 
 
+def test_another_modality_than_mr_is_a_rule_of_its_own(tmp_path: Path) -> None:
+    pixels = np.arange(80, dtype=np.uint16).reshape(4, 4, 5)
+    for number, description in enumerate(("liver [1]", ""), 1):
+        root, out = tmp_path / str(number), tmp_path / f"{number}.yaml"
+        write_series(root, pixels, np.eye(4), Modality="CT", SeriesDescription=description)
+        init.run(root, out, force=False)
+        pattern = "liver [[]1]" if description else "*"
+        rules = {"ct": {"modality": ["CT"], "description": [pattern]}}
+        assert yaml.safe_load(out.read_text())["data"]["series"] == rules
+        ended = check.run(root, str(out), Reporter(stream=io.StringIO()), as_json=False)
+        assert ended == ExitCode.DONE
+
+
 def test_check_with_the_recipe_names_no_identity_and_writes_nothing(export: Path, tmp_path: Path) -> None:
     init.run(export, recipe := tmp_path / "mine.yaml", force=False)
     slices = (export / "CANARY 2/t1").iterdir()
@@ -64,7 +77,7 @@ def test_check_with_the_recipe_names_no_identity_and_writes_nothing(export: Path
     codes = sorted(row["code"] for row in rows if row["verdict"] == "excluded")
     assert len(rows) == 7 and codes == ["LABEL_WITHOUT_IMAGE", "SLICES_MISSING"]
     assert "CANARY" not in results.getvalue() + screen.getvalue()
-    assert "MR series that no rule chooses: 1" in screen.getvalue()
+    assert "series not chosen (description: matches none of the patterns): 1" in screen.getvalue()
 
 
 def test_segmentations_decide_between_an_export_and_files_beside_it(export: Path, tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medseg.errors import Code, MedsegError
 from medseg.io.dicom.contrast import contrast_of
-from medseg.io.dicom.rules import SeriesRules, against, described
+from medseg.io.dicom.rules import SeriesRules, against, against_all, described, escaped, like, reason_of
 from medseg.io.dicom.series import SeriesVolume, read_export
 from tests.helpers.dicom_files import enhanced_dataset, write_series
 
@@ -81,7 +82,57 @@ def test_each_rule_names_itself_and_the_value_that_it_refuses(tmp_path: Path) ->
     assert against(scan, SeriesRules(contrast=("t2", "pd"))) == "contrast: t1; taken are t2, pd"
     assert against(scan, SeriesRules(description=("*CANARY*",))) == ""
     assert "anary" not in against(scan, SeriesRules(description=("*t1*",)))
+    without = against(scan, SeriesRules(without=("x", "*canary")))
+    assert without == "without: the description matches a pattern"
     assert described(scan) == "MR, t1, axial, 7 slices, 1 × 1.5 × 2 mm"
+
+
+@pytest.mark.parametrize(
+    ("rules", "rule"),
+    [
+        ({"description": ("*mprage*",)}, ""),
+        ({"description": ("*flair*", "t1*")}, ""),
+        ({"description": (" t1 MPRAGE sag",)}, ""),
+        ({"description": ("mprage",)}, "description"),
+        ({"description": ("t1*",), "without": ("*SAG",)}, "without"),
+        ({"without": ("*cor*",)}, ""),
+        ({"without": "*sag*"}, "without"),
+        ({"modality": "mr"}, ""),
+        ({"modality": "CT", "description": "x"}, "modality"),
+        ({"modality": ()}, ""),
+        ({"min_slices": 7, "plane": "axial"}, ""),
+        ({"min_slices": 8}, "min_slices"),
+    ],
+)
+def test_all_rules_must_be_met_and_one_value_is_no_list(
+    tmp_path: Path, rules: dict[str, Any], rule: str
+) -> None:
+    scan = volume(tmp_path, SeriesDescription="T1 MPRAGE sag ")
+    assert against(scan, SeriesRules(**rules)).partition(":")[0] == rule
+
+
+def test_the_reason_names_the_channels_where_there_are_several(tmp_path: Path) -> None:
+    scan = volume(tmp_path)
+    rules = {"t1": SeriesRules(modality=("CT",)), "t2": SeriesRules(min_slices=8)}
+    reason = reason_of(against_all(scan, rules))
+    assert reason == "t1: modality: MR; taken are CT; t2: min_slices: 7 slices; at least 8 are taken"
+    assert reason_of(against_all(scan, {"t1": rules["t1"]})) == "modality: MR; taken are CT"
+
+
+def test_a_refused_volume_is_held_against_the_rules_of_its_header(tmp_path: Path) -> None:
+    write_series(tmp_path, PIXELS, AFFINE, SeriesDescription="scout")
+    next(path for path in tmp_path.iterdir() if dcmread(path).ImagePositionPatient[2] == 1).unlink()
+    (scan,) = read_export(tmp_path).volumes
+    assert scan.grid is None and scan.refusal is not None and scan.refusal.code == Code.SLICES_MISSING
+    assert against(scan, SeriesRules(plane=("sagittal",), max_spacing_mm=0.1, min_slices=6)) == ""
+    assert against(scan, SeriesRules(min_slices=7)) == "min_slices: 6 slices; at least 7 are taken"
+    assert against(scan, SeriesRules(without="scout")).startswith("without")
+
+
+@pytest.mark.parametrize("text", ["a*b", "t1 [axial]", "what?", "plain"])
+def test_an_escaped_text_means_itself_alone(text: str) -> None:
+    assert like(text.upper(), escaped(text)) and not like(text + "x", escaped(text))
+    assert not like("aXb", escaped("a*b"))
 
 
 def test_free_text_where_a_coded_word_belongs_is_not_repeated(tmp_path: Path) -> None:
@@ -107,6 +158,7 @@ def test_rules_are_changed_by_name_and_lifted() -> None:
     assert rules.changed("modality=ct").modality == ("CT",)
     assert rules.changed("contrast=any").contrast == () and rules.changed("min_slices=any").min_slices == 1
     assert rules.changed("max_spacing_mm=1.5").max_spacing_mm == 1.5
+    assert rules.changed("without=*loc*,*cor*").without == ("*loc*", "*cor*")
     for wrong in ("contrast", "contrast=", "contrast=t9", "min_slices=few", "slices=3", "plane=oblique"):
         with pytest.raises(MedsegError) as refused:
             rules.changed(wrong)
