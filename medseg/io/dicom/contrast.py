@@ -41,7 +41,7 @@ FLUID_INVERSION_MS = 1300.0
 
 _TAGS = (
     "AcquisitionContrast", "ScanningSequence", "EchoPulseSequence", "EchoTime", "EffectiveEchoTime",
-    "RepetitionTime", "InversionTime", "InversionTimes", "ContrastBolusAgent", "DiffusionBValue", "ImageType",
+    "RepetitionTime", "InversionTime", "InversionTimes", "ContrastBolusAgent", "ContrastBolusAgentSequence", "DiffusionBValue", "ImageType",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
@@ -97,7 +97,9 @@ class _Values:
         return None
 
     def has_agent(self) -> bool:
-        """True if a contrast agent is named, unless by a word for none."""
+        """True if a contrast agent is named or described, unless by a word for none."""
+        if any(place.get("ContrastBolusAgentSequence") for place in self._places):
+            return True
         return any(word.strip() not in ("", "NO", "NONE", "N") for word in self.words("ContrastBolusAgent"))
 
 

@@ -55,6 +55,10 @@ def test_agents_maps_and_parts_of_the_signal_are_told(tmp_path: Path) -> None:
     t1 = {"ScanningSequence": "SE", "EchoTime": 9, "RepetitionTime": 500}
     assert contrast_of(volume(tmp_path / "a", ContrastBolusAgent="10 ml", **t1)) == "t1ce"
     assert contrast_of(volume(tmp_path / "b", ContrastBolusAgent="NONE", **t1)) == "t1"
+    described_agent = Dataset()
+    described_agent.ContrastBolusVolume = "10"
+    agent = {"ContrastBolusAgentSequence": Sequence([described_agent])}
+    assert contrast_of(volume(tmp_path / "e", **agent, **t1)) == "t1ce"
     adc = ["DERIVED", "PRIMARY", "ADC", "NONE"]
     assert contrast_of(volume(tmp_path / "c", ImageType=adc, **t1)) == "other"
     phase = ["ORIGINAL", "PRIMARY", "P", "NONE"]
