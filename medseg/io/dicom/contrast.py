@@ -41,7 +41,8 @@ FLUID_INVERSION_MS = 1300.0
 
 _TAGS = (
     "AcquisitionContrast", "ScanningSequence", "EchoPulseSequence", "EchoTime", "EffectiveEchoTime",
-    "RepetitionTime", "InversionTime", "InversionTimes", "ContrastBolusAgent", "ContrastBolusAgentSequence", "DiffusionBValue", "ImageType",
+    "RepetitionTime", "InversionTime", "InversionTimes", "ContrastBolusAgent", "ContrastBolusAgentSequence",
+    "DiffusionBValue", "ImageType",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 
