@@ -94,10 +94,10 @@ def segment(
     figure: Annotated[
         bool,
         typer.Option(
-            "--figure",
-            help="Also draw `<case>_figure.png`: three planes of the scan with outlines of its classes.",
+            help="Draw `<case>_figure.png`, which `summary.html` shows: three planes of the scan with "
+            "outlines of its classes. Not of images.",
         ),
-    ] = False,
+    ] = True,
     workers: Annotated[
         int,
         typer.Option(

@@ -6,6 +6,7 @@ refusal and traceback; libraries neither warn nor log, as they quote values of h
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -77,7 +78,8 @@ class HiddenPaths:
         if not isinstance(error, OSError) or error.errno is None:
             return HiddenError(type(error).__name__).with_traceback(error.__traceback__)
         name, words = error.filename2 or error.filename, os.strerror(error.errno)
-        if isinstance(name, str | bytes) and isinstance(error, _OF_PATHS):
+        of_path = isinstance(error, _OF_PATHS) or error.errno == errno.EROFS
+        if isinstance(name, str | bytes) and of_path:
             return OSError(error.errno, words, self.text(os.fsdecode(name)))
         return HiddenError(f"{type(error).__name__}, {words}").with_traceback(error.__traceback__)
 

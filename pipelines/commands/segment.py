@@ -69,14 +69,14 @@ class Settings:
     shard: Shard | None = None
     execution: Execution = field(default_factory=Execution)
 
-    def of_cases(self) -> batch.Settings:
-        """The settings of a single case."""
+    def of_cases(self, unit: scans.Unit) -> batch.Settings:
+        """The settings of a single case, a scan (mm) or an image (px), whose label map needs no figure."""
         return batch.Settings(
             self.mode,
             self.confidence,
             self.accept_domain,
             seg_kind="LABELMAP" if self.seg_type == "labelmap" else "BINARY",
-            figure=self.figure,
+            figure=self.figure and unit == "mm",
         )
 
 
@@ -120,9 +120,6 @@ def require_possible(settings: Settings) -> None:
         details = "masks that may overlap do not fit one LABELMAP"
         how_to_fix = "leave it out, for a BINARY segmentation"
         raise MedsegError(Code.USAGE, "--seg-type labelmap", details, how_to_fix)
-    if settings.figure and description.unit == "px":
-        details = "label maps of images show their classes in colours already"
-        raise MedsegError(Code.USAGE, "--figure", details, "leave it out")
 
 
 # Inputs
@@ -261,7 +258,7 @@ def _asked(settings: Settings, out: Path) -> Asked:
         settings.model,
         loading.identity(settings.model),
         choose(settings.device),
-        settings.of_cases(),
+        settings.of_cases(model_folder.read(settings.model).description.unit),
         limits=f"{execution.limits}",
         threads=threads,
         earlier={} if settings.retry else segment_failures.read(out),

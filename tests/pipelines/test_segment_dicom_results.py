@@ -146,10 +146,17 @@ def test_options_that_no_result_of_the_model_can_have_are_refused(
     with pytest.raises(MedsegError, match="overlap") as refused:
         segment.run([export], tmp_path / "out", Settings(masks, seg_type="labelmap"), say)
     assert refused.value.code is Code.USAGE
-    images = make_model("images", unit="px", depth=1)
-    with pytest.raises(MedsegError, match="--figure") as refused:
-        segment.run([export], tmp_path / "out", Settings(images, figure=True), say)
-    assert refused.value.code is Code.USAGE
+
+
+def test_an_image_has_no_figure_as_its_label_map_shows_colours(
+    make_model: Callable[..., Path], say: Reporter, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(tmp_path / "in/a.png")
+    images = make_model("images", unit="px", depth=1, channels=("red", "green", "blue"))
+    segment.run([tmp_path / "in"], tmp_path / "out", Settings(images, figure=True, accept_domain=True), say)
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} <= {"a.png"}
+    assert len(files.read_csv(tmp_path / "out/summary.csv")) == 1
 
 
 def test_overlapping_masks_have_segments_and_outlines_of_their_own(

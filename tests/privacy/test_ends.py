@@ -14,6 +14,7 @@ import pytest
 from medseg import files
 from medseg.cli.exits import Terminated
 from medseg.errors import ExitCode
+from medseg.ingest.hidden import HiddenPaths
 from medseg.io.dicom import files as dicom_files
 from medseg.io.dicom import frames, series
 from tests.helpers import planted_exports
@@ -209,3 +210,10 @@ def test_no_library_warns_or_logs_in_a_process_of_its_own(tmp_path: Path, brain:
         ended = subprocess.run(line, capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert ended.returncode == ExitCode.SOME_EXCLUDED, ended.stderr
         assert leaks(tmp_path / "here", planted_exports.words(folder), ended.stdout + ended.stderr) == {}
+
+
+def test_a_disk_that_cannot_be_written_is_a_wrong_path_without_its_name(tmp_path: Path) -> None:
+    hidden = HiddenPaths.of([tmp_path / "ZZMEIER"], tmp_path / "ZZHUBER/out")
+    error = OSError(errno.EROFS, "Read-only file system", str(tmp_path / "ZZHUBER/out/labels.json"))
+    shown = hidden.fault(error, tmp_path / "ZZHUBER/out")
+    assert isinstance(shown, OSError) and shown.errno == errno.EROFS and shown.filename == "OUT/labels.json"
