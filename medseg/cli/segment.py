@@ -11,6 +11,9 @@ from medseg.cli.app import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose, ap
 from medseg.cli.exits import needs_extra
 from medseg.errors import ExitCode
 
+_INPUTS, _RESULTS, _RUNNING = "Inputs", "Results", "Running"
+"""Panels of the help text."""
+
 
 @app.command(rich_help_panel="Use a trained model")
 def segment(
@@ -38,6 +41,7 @@ def segment(
             "--confidence-map",
             help="Also write a confidence map: the difference of the two highest probabilities. Of a DICOM "
             "series also as a parametric map, `<case>.confidence.dcm`.",
+            rich_help_panel=_RESULTS,
         ),
     ] = False,
     device: Annotated[
@@ -45,7 +49,11 @@ def segment(
     ] = "auto",
     labels_too: Annotated[
         bool,
-        typer.Option("--include-labels", help="Also take files named like label maps (`_seg`, `_mask`, …)."),
+        typer.Option(
+            "--include-labels",
+            help="Also take files named like label maps (`_seg`, `_mask`, …).",
+            rich_help_panel=_INPUTS,
+        ),
     ] = False,
     accept_domain: Annotated[
         bool,
@@ -56,7 +64,9 @@ def segment(
     private: Annotated[
         bool,
         typer.Option(
-            "--private", help="Give plain files pseudonyms, too: no name of a file or folder is shown."
+            "--private",
+            help="Give plain files pseudonyms, too: no name of a file or folder is shown.",
+            rich_help_panel=_INPUTS,
         ),
     ] = False,
     series: Annotated[
@@ -66,6 +76,7 @@ def segment(
             help="Change a rule by which series of DICOM exports are chosen: `modality`, `contrast`, "
             "`plane`, `description`, `min_slices` or `max_spacing_mm`, as in `contrast=t1,t1ce`, "
             "`modality=any`, or for one channel `flair.description=*dark*`. Repeatable.",
+            rich_help_panel=_INPUTS,
         ),
     ] = None,
     mask: Annotated[
@@ -74,6 +85,7 @@ def segment(
             metavar="FILE",
             help="A brain mask made elsewhere, on the scan's grid: nothing outside it is segmented. `{case}` "
             "stands for the case's name, as in `masks/{case}.nii.gz`.",
+            rich_help_panel=_INPUTS,
         ),
     ] = None,
     strip: Annotated[
@@ -82,13 +94,15 @@ def segment(
             "--strip",
             help="Cut the brain out of T1-weighted whole heads first, for a model of skull-stripped brains "
             "(extra `[strip]`); the results need review.",
+            rich_help_panel=_INPUTS,
         ),
     ] = False,
     seg_type: Annotated[
         Literal["binary", "labelmap"],
         typer.Option(
             help="The kind of DICOM SEG: a segment's voxels as bits (binary, which all viewers read), or all "
-            "classes in one map (labelmap, smaller)."
+            "classes in one map (labelmap, smaller).",
+            rich_help_panel=_RESULTS,
         ),
     ] = "binary",
     figure: Annotated[
@@ -96,6 +110,7 @@ def segment(
         typer.Option(
             help="Draw `<case>_figure.png`, which `summary.html` shows: three planes of the scan with "
             "outlines of its classes. Not of images.",
+            rich_help_panel=_RESULTS,
         ),
     ] = True,
     workers: Annotated[
@@ -105,42 +120,71 @@ def segment(
             metavar="N",
             help="Worker processes on this machine; one that dies takes no other scan along. 0 works in this "
             "process, without limits.",
+            rich_help_panel=_RUNNING,
         ),
     ] = 1,
     time_limit: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", min=0, help="Time for each step (read, predict, write) of a scan; 0 for none."
+            metavar="SECONDS",
+            min=0,
+            help="Time for each step (read, predict, write) of a scan; 0 for none.",
+            rich_help_panel=_RUNNING,
         ),
     ] = 1800,
     memory_limit: Annotated[
         int | None,
-        typer.Option(metavar="MB", min=1, help="Memory of a worker; default: its share of the machine's."),
+        typer.Option(
+            metavar="MB",
+            min=1,
+            help="Memory of a worker; default: its share of the machine's.",
+            rich_help_panel=_RUNNING,
+        ),
     ] = None,
     retry: Annotated[
         bool,
-        typer.Option("--retry", help="Try again what failed in an earlier run and has not changed since."),
+        typer.Option(
+            "--retry",
+            help="Try again what failed in an earlier run and has not changed since.",
+            rich_help_panel=_RUNNING,
+        ),
     ] = False,
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch", help="Go on: segment what comes into IN, as soon as its folder has stopped changing."
+            "--watch",
+            help="Go on: segment what comes into IN, as soon as its folder has stopped changing.",
+            rich_help_panel=_RUNNING,
         ),
     ] = False,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="i/n", help="Segment the i-th of n parts of the cases; run all n."),
+        typer.Option(
+            metavar="i/n",
+            help="Segment the i-th of n parts of the cases; run all n.",
+            rich_help_panel=_RUNNING,
+        ),
     ] = None,
     executor: Annotated[
         Literal["local", "dask"],
-        typer.Option(help="Where cases are worked on: here, or by the workers of a Dask scheduler."),
+        typer.Option(
+            help="Where cases are worked on: here, or by the workers of a Dask scheduler.",
+            rich_help_panel=_RUNNING,
+        ),
     ] = "local",
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="The Dask scheduler, `tcp://HOST:PORT`."),
+        typer.Option(
+            metavar="ADDRESS", help="The Dask scheduler, `tcp://HOST:PORT`.", rich_help_panel=_RUNNING
+        ),
     ] = None,
     json_lines: Annotated[
-        bool, typer.Option("--json-lines", help="Print events as lines of JSON, for other programs.")
+        bool,
+        typer.Option(
+            "--json-lines",
+            help="Print events as lines of JSON, for other programs.",
+            rich_help_panel=_RUNNING,
+        ),
     ] = False,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
@@ -151,7 +195,7 @@ def segment(
     """Segment scans or images with a trained model. A second run skips what is done.
 
     Writes `OUT/<case>.nii.gz` in the scan's native space (`<case>.png` for an image), `<case>.json`,
-    `labels.json`, `summary.csv`, `quarantine.csv` and `run.json`.
+    `labels.json`, `summary.html` to be read first, `summary.csv`, `quarantine.csv` and `run.json`.
 
     A case is named after the folders below IN and its file, joined by underscores: `IN/p1/anat/T1.nii.gz`
     becomes `p1_anat_T1`; where a name contains underscores itself, two of them join the parts:

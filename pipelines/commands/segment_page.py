@@ -28,6 +28,7 @@ ul.counts li { border: 1px solid var(--line); border-radius: 8px; padding: .4rem
 ul.counts b { font-size: 1.3rem; margin-right: .4rem }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
+td:first-child, td.done, td.excluded { white-space: nowrap }
 th { color: var(--faint); font-weight: 500 } td.number, th.number { text-align: right }
 .review { color: var(--warn) } .excluded { color: var(--bad) } .done { color: var(--good) }
 figure { margin: 1.5rem 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden }
