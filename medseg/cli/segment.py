@@ -69,6 +69,15 @@ def segment(
             rich_help_panel=_INPUTS,
         ),
     ] = False,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATTERN",
+            help="The files of a channel below IN, as in a recipe: `t1={case}/anat/*_T1w.nii.gz`. "
+            "Repeatable. Without it the model's own patterns are tried.",
+            rich_help_panel=_INPUTS,
+        ),
+    ] = None,
     series: Annotated[
         list[str] | None,
         typer.Option(
@@ -241,6 +250,7 @@ def segment(
         strip,
         seg_type,
         figure,
+        tuple(channel or ()),
         retry,
         None if shard is None else Shard.parse(shard),
         Execution(workers, executor, scheduler, Limits(time_limit or None, memory)),

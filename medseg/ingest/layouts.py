@@ -52,6 +52,9 @@ Layout = Literal[
     "auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", "dicom", imagesets.ImageSet
 ]
 
+PATTERNED: tuple[Layout, ...] = ("plain", "subjects", "decathlon", "bids", "patterns")
+"""Layouts whose cases are found by patterns of paths, guessed or given."""
+
 
 @dataclass(frozen=True)
 class Guess:

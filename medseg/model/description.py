@@ -68,6 +68,15 @@ class _ClassRow(BaseModel):
     codes: dict[str, dict[str, str]] = Field(default={})
 
 
+class FilePatterns(BaseModel):
+    """The patterns by which the recipe found the files of each channel, and the label maps; or none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: dict[str, str] = Field(default={})
+    label: str | None = None
+
+
 class Description(BaseModel):
     """All that is needed to use the members; `model.json` is this and their hashes."""
 
@@ -101,6 +110,7 @@ class Description(BaseModel):
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     ensemble: Literal["mean", "vote"]
     series: dict[str, SeriesRules] = Field(default={})
+    files: FilePatterns = FilePatterns()
     domain: dict[str, Any]
     trained: dict[str, Any]
 

@@ -6,6 +6,7 @@ Every input ends as done, done with note, skipped (its result is there already) 
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -42,6 +43,9 @@ from pipelines.commands.segment_inputs import Input, Inputs
 from pipelines.commands.segment_steps import Asked
 from pipelines.execution.engines import Execution, Shard
 
+_ALIKE = 3
+"""Cases excluded for one and the same reason that are told one by one; the others are counted."""
+
 Settled = Callable[[Path], bool]
 """Tells of a file whether it may be read: one that is still being written may not."""
 
@@ -65,6 +69,7 @@ class Settings:
     strip: bool = False
     seg_type: Literal["binary", "labelmap"] = "binary"
     figure: bool = False
+    patterns: tuple[str, ...] = ()
     retry: bool = False
     shard: Shard | None = None
     execution: Execution = field(default_factory=Execution)
@@ -152,8 +157,16 @@ def _find(
     """All cases of this run: files, and volumes of DICOM exports; of a shard those that it holds."""
     description = model_folder.read(settings.model).description
     inputs = segment_inputs.find_inputs(
-        paths, description, out, include_labels=settings.include_labels, names=names, settled=settled
+        paths,
+        description,
+        out,
+        include_labels=settings.include_labels,
+        names=names,
+        settled=settled,
+        patterns=settings.patterns,
     )
+    for words in inputs.words:
+        say.line(f"  {words}")
     if names is not None:
         rules = segment_series.with_changes(description.series_rules(), settings.series)
         inputs = segment_inputs.with_series(inputs, rules, out, names, index=settings.index, say=say)
@@ -229,11 +242,16 @@ def _carry_out(
     """Fill in the outcome of each case as it ends."""
     masks = model_folder.read(settings.model).description.class_list().masks
     with say.progress("segmenting", len(cases)) as bar:
+        alike: Counter[tuple[str, str]] = Counter()
 
         def end(number: int, outcome: Outcome) -> None:
             outcomes[number] = outcome
             case = cases[number].task.case
-            _say(say, cases[number].task, outcome)
+            reason = (str(outcome.finding.code), outcome.finding.details) if outcome.finding else ("", "")
+            alike[reason] += 1
+            if not reason[0] or alike[reason] <= _ALIKE:
+                _say(say, cases[number].task, outcome)
+            _tell(say, case, outcome)
             bar.to(sum(o is not None for o in outcomes), case)
 
         todo: list[int] = []
@@ -249,6 +267,9 @@ def _carry_out(
         for place, outcome in settings.execution.carry_out(tasks, segment_steps.work(asked)):
             end(todo[place], outcome)
             known[tasks[place].fingerprint()] = outcome
+        for (code, details), count in alike.items():
+            if code and count > _ALIKE:
+                say.line(f"  excluded: {code} {count - _ALIKE} further cases: {details}")
 
 
 def _asked(settings: Settings, out: Path) -> Asked:
@@ -286,15 +307,20 @@ def _facts(settings: Settings, asked: Asked, description: Description, *, privat
 def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
     if outcome.finding is not None:
         say.line(f"  {quarantine.line(quarantine.row(task.case, outcome.finding, task.file))}")
-        codes = str(outcome.finding.code)
     else:
         codes = " ".join(n["code"] for n in outcome.metadata["notes"])
         if outcome.status in ("done without SEG", "SEG failed"):
             codes += f" {outcome.metadata['seg']}"
         seconds = sum(outcome.metadata["seconds"].values())
         say.line(f"  {outcome.status}: {task.case} ({seconds:.1f} s) {codes.strip()}".rstrip())
+
+
+def _tell(say: Reporter, case: str, outcome: Outcome) -> None:
+    """Print the end of a case for other programs."""
+    notes = [str(note["code"]) for note in outcome.metadata.get("notes", ())]
+    codes = notes if outcome.finding is None else [str(outcome.finding.code)]
     quality = outcome.metadata.get("quality")
-    say.event("case", case=task.case, status=outcome.status, codes=codes.split(), quality=quality)
+    say.event("case", case=case, status=outcome.status, codes=codes, quality=quality)
 
 
 def _left_out_line(inputs: Inputs, out: Path) -> str:

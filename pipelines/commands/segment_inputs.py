@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from medseg.io import scans
 from medseg.io.dicom.rules import SeriesRules
 from medseg.model.description import Description
 from medseg.names import check_name, joined
-from pipelines.commands import dicom_inputs, segment_series
+from pipelines.commands import dicom_inputs, segment_patterns, segment_series
+from pipelines.commands.segment_patterns import Matched
 from pipelines.commands.segment_series import SeriesCase
 
 _LONGEST_FILE_NAME = 225
@@ -39,13 +40,14 @@ class Input:
 class Inputs:
     """The cases that the command was given, all their files, and the files that were left out.
 
-    `unit` tells scans (mm) from images (px).
+    `unit` tells scans (mm) from images (px); `words` say by which patterns cases were found.
     """
 
     cases: tuple[Input, ...]
     files: tuple[Path, ...]
     left_out: tuple[Path, ...]
     unit: scans.Unit = "mm"
+    words: tuple[str, ...] = ()
 
     def of_shard(self, holds: Callable[[str], bool]) -> Inputs:
         """The cases whose names a shard holds, and their files."""
@@ -70,6 +72,7 @@ def find_inputs(
     include_labels: bool = False,
     names: Pseudonyms | None = None,
     settled: Callable[[Path], bool] = lambda _: True,
+    patterns: Sequence[str] = (),
 ) -> Inputs:
     """Find the cases among files and folders, and the files of those folders that are left out.
 
@@ -83,13 +86,22 @@ def find_inputs(
     is used: DUPLICATE_CASE, unless they are the same file. With `names` each case has a pseudonym made from
     that name. Files of folders that are not `settled` are passed over.
 
+    Folders that are organised like the one of the training are read by the model's patterns, all folders by
+    `patterns` (`NAME=PATTERN`) where there are any, and a table names its cases itself.
+
     Raises PATH_MISSING, and USAGE where results would lie among the scans or replace other files.
     """
     unit, noun = description.unit, NOUNS[description.unit]
     sources: list[_Source] = []
     left_out: list[Path] = []
+    matched: list[Matched] = []
+    asked = segment_patterns.asked_for(description, patterns)
     for path in paths:
-        if path.is_dir():
+        if path.suffix.lower() == ".csv" and path.is_file():
+            matched.append(segment_patterns.in_table(path, description))
+        elif path.is_dir() and (match := segment_patterns.in_folder(path, asked, description, out)):
+            matched.append(match.without(settled))
+        elif path.is_dir():
             if path.resolve() == out.resolve():
                 raise _among_scans(out, f"label maps would lie among the {noun}s of {path}")
             for name in files_under(path, out):
@@ -110,12 +122,29 @@ def find_inputs(
     by_path: dict[Path, _Source] = {}
     for source in sources:
         by_path.setdefault(source.path.absolute(), source)
-    cases, masks = _by_case([*by_path.values()], description, out), description.class_list().masks
+    masks = description.class_list().masks
+    cases = _by_case([*by_path.values()], description, out)
+    cases += [case for match in matched for case in _of_matched(match, description, out)]
     if names is not None:
         cases = [_pseudonymous(case, names, out, unit) for case in cases]
     _check_overwriting(cases, out, noun, masks)
-    used = tuple(source.path for source in by_path.values())
-    return Inputs(_without_equal_names(cases, masks), used, tuple(dict.fromkeys(left_out)), unit)
+    left_out += [path for match in matched for path in match.left_out]
+    used = dict.fromkeys(source.path for source in by_path.values())
+    used |= dict.fromkeys(path for match in matched for path in match.files())
+    words = tuple(match.words for match in matched)
+    return Inputs(
+        _without_equal_names(cases, masks), tuple(used), tuple(dict.fromkeys(left_out)), unit, words
+    )
+
+
+def _of_matched(match: Matched, description: Description, out: Path) -> Iterator[Input]:
+    """The cases that patterns or a table name, and those that they cannot make, with the reason."""
+    masks = description.class_list().masks
+    for case in match.cases:
+        yield _named([case.name], case.channels, out, description.unit, masks)
+    for stray in match.strays:
+        channels = {str(number): path for number, path in enumerate(stray.files)}
+        yield Input(Task(stray.case, channels, results.label_map(out, "unnamed", description.unit)), stray)
 
 
 def _pseudonymous(case: Input, names: Pseudonyms, out: Path, unit: scans.Unit) -> Input:

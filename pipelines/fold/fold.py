@@ -16,7 +16,8 @@ import torch
 from medseg import files, losses
 from medseg.config.recipe import Recipe
 from medseg.grid import Plane
-from medseg.model.description import Description
+from medseg.ingest.layouts import PATTERNED
+from medseg.model.description import Description, FilePatterns
 from medseg.networks.contract import Network
 from medseg.train.fit import LAST
 from medseg.train.plan import FitPlan
@@ -112,7 +113,9 @@ class FoldTraining:
         foreground = self.recipe.preprocess.foreground
         trained_on = model_spec.domain_of(self.cases.train, foreground) if measured else {}
         description = model_spec.described(self.recipe, trained_on)
-        known = {"channels": tuple(dataset["channels"]), "unit": dataset.get("unit", "mm")}
+        known: dict[str, Any] = {"channels": tuple(dataset["channels"]), "unit": dataset.get("unit", "mm")}
+        if dataset["layout"] in PATTERNED:
+            known["files"] = FilePatterns(**dataset.get("patterns", {}))
         return description.model_copy(update=known)
 
     def arguments(self, network: Network | None = None) -> dict[str, Any]:

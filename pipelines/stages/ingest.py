@@ -287,6 +287,7 @@ def _dataset(
         "root": "" if contents.layout == "dicom" else str(root),  # an export's path may name a patient
         "layout": contents.layout,
         "channels": list(json.loads(cases[0]["channels"])),
+        "patterns": {"channels": dict(contents.patterns.channels), "label": contents.patterns.label},
         "unit": contents.unit,
         "classes": recipe.data.class_list().to_json(),
         "usable": len(cases),

@@ -1,0 +1,122 @@
+"""`segment` reads the folder that the model was trained on, folders by patterns, and tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medseg import files
+from medseg.console import Reporter
+from medseg.errors import Code, ExitCode, MedsegError
+from medseg.model import folder as model_folder
+from medseg.model.description import FilePatterns
+from pipelines.commands import segment, segment_inputs
+from pipelines.commands.segment import Settings
+from tests.helpers.model_folders import describe
+from tests.helpers.scan_files import save
+
+TWO = FilePatterns(
+    channels={"t1": "{case}/anat/{case}_T1w.nii.gz", "flair": "{case}/anat/{case}_FLAIR.nii.gz"},
+    label="{case}/rois/{case}_final.nii.gz",
+)
+
+
+@pytest.fixture
+def study(tmp_path: Path, brain: Any) -> Path:
+    """Patients with two contrasts and a label map, and one without the second contrast."""
+    for case in ("p1", "p2", "p3"):
+        save(tmp_path / f"in/{case}/anat/{case}_T1w.nii.gz", brain)
+        if case != "p3":
+            save(tmp_path / f"in/{case}/anat/{case}_FLAIR.nii.gz", brain)
+            save(tmp_path / f"in/{case}/rois/{case}_final.nii.gz", brain * 0 + 1)
+    return tmp_path / "in"
+
+
+def test_the_folder_of_the_training_is_read_by_the_models_own_patterns(
+    study: Path, tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    model, screen = make_model(channels=("t1", "flair"), files=TWO), io.StringIO()
+    settings = Settings(model, accept_domain=True)
+    ended = segment.run([study], tmp_path / "out", settings, Reporter(stream=screen, results=screen))
+    rows = {row["case"]: row for row in files.read_csv(tmp_path / "out/summary.csv")}
+    assert ended == ExitCode.SOME_EXCLUDED and rows.keys() == {"p1", "p2", "p3"}
+    assert {case: row["code"] for case, row in rows.items() if row["status"] == "excluded"} == {
+        "p3": Code.CHANNEL_MISSING
+    }
+    assert "2 cases by the model's own patterns" in screen.getvalue()
+    assert len(files.read_json(tmp_path / "out/run.json")["left_out"]) == 2  # the label maps
+
+
+def test_patterns_of_the_command_line_are_used_instead(
+    study: Path, tmp_path: Path, brain: Any, make_model: Callable[..., Path], say: Reporter
+) -> None:
+    save(study / "notes/p9_T1w.nii.gz", brain)
+    settings = Settings(make_model(channels=("t1",)), patterns=("t1={case}/anat/*_T1w.nii.gz",))
+    assert segment.run([study], tmp_path / "out", settings, say) == ExitCode.DONE
+    rows = files.read_csv(tmp_path / "out/summary.csv")
+    assert [row["case"] for row in rows] == ["p1", "p2", "p3"]
+
+
+@pytest.mark.parametrize(
+    "patterns", [("t1",), ("t1=",), ("t2={case}.nii.gz",), ("t1=x/{case}.mha",), ("t1={case}.nii.gz",)]
+)
+def test_patterns_that_cannot_work_are_refused(
+    patterns: tuple[str, ...], study: Path, tmp_path: Path
+) -> None:
+    about = describe(channels=("t1", "flair") if patterns == ("t1={case}.nii.gz",) else ("t1",))
+    with pytest.raises(MedsegError) as refused:
+        segment_inputs.find_inputs([study], about, tmp_path / "out", patterns=patterns)
+    assert refused.value.code == Code.USAGE
+
+
+def test_a_folder_of_another_form_is_read_as_without_patterns(tmp_path: Path, brain: Any) -> None:
+    save(tmp_path / "in/a.nii.gz", brain)
+    save(tmp_path / "in/b/c.nii.gz", brain)
+    about = describe(channels=("t1",), files=FilePatterns(channels={"t1": "{case}.nii.gz"}))
+    found = segment_inputs.find_inputs([tmp_path / "in"], about, tmp_path / "out")
+    assert {case.task.case for case in found.cases} == {
+        "a",
+        "b_c",
+    }  # one lies deeper than any of the training
+    assert found.words == ()
+
+
+def test_a_table_names_its_cases(study: Path, tmp_path: Path) -> None:
+    rows = [{"case": f"x{n}", "t1": f"{p}/anat/{p}_T1w.nii.gz", "flair": f"{p}/anat/{p}_FLAIR.nii.gz"}
+            for n, p in enumerate(("p1", "p2"))]  # fmt: skip
+    files.write_csv(study / "cases.csv", ["case", "t1", "flair"], rows)
+    two = describe(channels=("t1", "flair"))
+    found = segment_inputs.find_inputs([study / "cases.csv"], two, tmp_path / "out")
+    assert {c.task.case: sorted(c.task.channels) for c in found.cases} == {
+        "x0": ["flair", "t1"],
+        "x1": ["flair", "t1"],
+    }
+    one = [{"image": "p1/anat/p1_T1w.nii.gz"}]
+    files.write_csv(study / "one.csv", ["image"], one)
+    found = segment_inputs.find_inputs([study / "one.csv"], describe(channels=("t1",)), tmp_path / "out")
+    assert [sorted(c.task.channels) for c in found.cases] == [["t1"]]
+
+
+def test_many_cases_of_one_cause_are_counted(
+    tmp_path: Path, brain: Any, make_model: Callable[..., Path]
+) -> None:
+    for number in range(9):
+        save(tmp_path / f"in/s{number}.nii.gz", brain)
+    screen = io.StringIO()
+    model = make_model(channels=("t1", "flair"))
+    segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), Reporter(stream=screen, results=screen))
+    lines = [line for line in screen.getvalue().splitlines() if "CHANNEL_MISSING" in line]
+    assert len(lines) == 4 and "6 further cases: no file for flair" in lines[-1]
+    assert len(files.read_csv(tmp_path / "out/quarantine.csv")) == 9
+
+
+def test_older_model_folders_have_no_patterns(make_model: Callable[..., Path]) -> None:
+    folder = make_model()
+    tree = files.read_json(folder / "model.json")
+    del tree["description"]["files"], tree["description"]["series"]
+    files.write_json(folder / "model.json", tree)
+    assert model_folder.read(folder).description.files == FilePatterns()
