@@ -50,8 +50,7 @@ def _jpeg_ls(codestream: bytes, stored: Stored) -> bytearray:
 
 
 def _by_gdcm(syntax: str, codestream: bytes, stored: Stored) -> bytes:
-    if syntax == JPEG_2000 and (not codestream.startswith(_SIZ) or codestream[_DEPTH_AT] != stored.bits - 1):
-        raise ValueError("inside a JP2 file, signed, or of another depth than the header says")
+    bits = _depth(codestream, stored) if syntax == JPEG_2000 else stored.bits
     import gdcm
 
     fragment, sequence = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
@@ -65,9 +64,17 @@ def _by_gdcm(syntax: str, codestream: bytes, stored: Stored) -> bytes:
     image.SetDataElement(element)
     image.SetPhotometricInterpretation(_grey())
     image.SetTransferSyntax(_gdcm_syntax(syntax))
-    image.SetPixelFormat(gdcm.PixelFormat(1, stored.allocated, stored.bits, stored.bits - 1, 0))
+    image.SetPixelFormat(gdcm.PixelFormat(1, stored.allocated, bits, bits - 1, 0))
     text: str = image.GetBuffer()
     return text.encode("utf-8", "surrogateescape")  # gdcm makes text of its bytes
+
+
+def _depth(codestream: bytes, stored: Stored) -> int:
+    """The bits of a sample as JPEG 2000 states them: encoders often write all that are allocated."""
+    bits = codestream[_DEPTH_AT] + 1
+    if not codestream.startswith(_SIZ) or (bits > 8) != (stored.allocated == 16) or bits > 16:
+        raise ValueError("inside a JP2 file, signed, or of another depth than the header says")
+    return bits
 
 
 @cache
