@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
@@ -78,6 +79,6 @@ def _quaternion(rotation: Array) -> Array:
 def _rotation(vector: Array) -> Array:
     """The matrix (3, 3) of a unit quaternion, as readers compute it from its vector part (3,)."""
     x, y, z = vector
-    scalar = np.sqrt(max(0.0, 1 - vector @ vector))
+    scalar = math.sqrt(max(0.0, 1 - float(vector @ vector)))
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.asarray(np.eye(3) + 2 * scalar * cross + 2 * cross @ cross)

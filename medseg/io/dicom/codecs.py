@@ -6,6 +6,7 @@ IndexError for what it cannot decode. :func:`medseg.io.dicom.jpeg.check` comes b
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from dataclasses import dataclass
 from functools import cache
@@ -56,17 +57,19 @@ def _by_gdcm(syntax: str, codestream: bytes, stored: Stored) -> bytes:
     fragment, sequence = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
     fragment.SetByteStringValue(codestream)
     sequence.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element, result = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010)), gdcm.DataElement()
     element.SetValue(sequence.__ref__())
-    image, (rows, columns) = gdcm.Image(), stored.shape
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((columns, rows, 1))
-    image.SetDataElement(element)
-    image.SetPhotometricInterpretation(_grey())
-    image.SetTransferSyntax(_gdcm_syntax(syntax))
-    image.SetPixelFormat(gdcm.PixelFormat(1, stored.allocated, bits, bits - 1, 0))
-    text: str = image.GetBuffer()
-    return text.encode("utf-8", "surrogateescape")  # gdcm makes text of its bytes
+    codec, (rows, columns) = _codec(syntax), stored.shape
+    codec.SetNumberOfDimensions(2)
+    codec.SetDimensions((columns, rows, 1))
+    codec.SetPhotometricInterpretation(_grey())
+    codec.SetPixelFormat(gdcm.PixelFormat(1, stored.allocated, bits, bits - 1, 0))
+    size = rows * columns * stored.allocated // 8
+    value = result.GetByteValue() if codec.Decode(element, result) else None
+    if value is None or int(str(value.GetLength())) != size:
+        raise ValueError("not decoded, or to another size")
+    # Copied from where it lies: gdcm would make text of it, which takes as long as to decode it.
+    return ctypes.string_at(int(value.GetVoidPointer()), size)
 
 
 def _depth(codestream: bytes, stored: Stored) -> int:
@@ -84,11 +87,10 @@ def _grey() -> Any:
     return gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2"))
 
 
-@cache
-def _gdcm_syntax(syntax: str) -> Any:
+def _codec(syntax: str) -> Any:
     import gdcm
 
-    return gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax))
+    return gdcm.JPEG2000Codec() if syntax == JPEG_2000 else gdcm.JPEGCodec()
 
 
 def _rle(codestream: bytes, stored: Stored) -> bytearray:

@@ -180,5 +180,7 @@ def fragments(stream: BinaryIO) -> bytes | None:
             return None
         if not is_table:
             parts.append(content)
+        elif content not in (b"", bytes(4)):  # the offset of the one frame is 0
+            return None
         is_table = False
     return None

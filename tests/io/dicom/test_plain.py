@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
@@ -127,6 +128,35 @@ def test_damaged_headers_are_read_as_pydicom_reads_them(
     if isinstance(other, FileHeader):  # pydicom also refuses for sequences that nobody asks for
         assert repr(_without_pixels(one)) == repr(other)
     assert isinstance(one, FileHeader) or isinstance(other, Finding)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_frames_give_what_pydicom_makes_of_them_or_nothing(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    syntax = data.draw(st.sampled_from([RLELossless, JPEGLSLossless, *BY_GDCM]))
+    path = tmp_path_factory.mktemp("damaged") / "a"
+    rows = np.arange(34)[:, None] * 7
+    _slice((rows + np.arange(36) % 5).astype(np.uint16)).save_as(path, enforce_file_format=True)
+    if syntax in BY_GDCM:
+        encode_by_gdcm(path, syntax)
+    else:
+        dataset = dcmread(path)
+        plugin = "pydicom" if syntax == RLELossless else "pyjpegls"
+        dataset.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
+        dataset.save_as(path, enforce_file_format=True)
+    header = read_header(DicomFile(path))
+    assert isinstance(header, FileHeader) and header.frames[0].pixels is not None
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(header.frames[0].pixels.start, len(content) - 1))] = data.draw(
+            st.integers(0, 255)
+        )
+    path.write_bytes(content)
+    fast = plain_pixels.read(header.file, header.frames[0].pixels)
+    if fast is not None:
+        np.testing.assert_array_equal(fast, stored_frames(header.file, [0])[0])
 
 
 @pytest.mark.parametrize("cut", [1, 3, 9, 20])
