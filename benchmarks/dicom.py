@@ -27,7 +27,7 @@ import numpy as np
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.helpers.dicom_files import slice_dataset
+from tests.helpers.dicom_files import encode_by_gdcm, slice_dataset
 
 SYNTAXES = {
     "uncompressed": ExplicitVRLittleEndian,
@@ -94,26 +94,7 @@ def make(folder: Path, slices: int, size: int, syntax: str) -> None:
             dataset.compress(SYNTAXES[syntax], generate_instance_uid=False)
         dataset.save_as(path, enforce_file_format=True)
         if syntax.startswith("JPEG "):
-            encode(path, SYNTAXES[syntax])
-
-
-def encode(path: Path, syntax: str) -> None:
-    """Encode a file anew by gdcm, without loss."""
-    import gdcm
-
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-    reader.SetFileName(str(path))
-    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
-    if not reader.Read():
-        raise RuntimeError(f"gdcm cannot read {path}")
-    change.SetInput(reader.GetImage())
-    if not change.Change():
-        raise RuntimeError(f"gdcm cannot encode {path}")
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    writer.SetFileName(str(path))
-    if not writer.Write():
-        raise RuntimeError(f"gdcm cannot write {path}")
+            encode_by_gdcm(path, SYNTAXES[syntax])
 
 
 def run(program: str, *arguments: object) -> Figures:

@@ -22,9 +22,9 @@ from medseg.ingest import (
     bids,
     dataset_json,
     imagesets,
+    leftovers,
     pairs,
     plain,
-    quarantine,
     subject_folders,
     subjects,
     tables,
@@ -148,7 +148,7 @@ def guess(root: Path) -> Guess:
         subject_remark=subject_remark,
         remarks=(
             *(labels.remarks if labels else ()),
-            *quarantine.unread_lines(unread_names, root),
+            *leftovers.unread_lines(unread_names, root),
         ),
     )
 

@@ -10,12 +10,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.io.dicom import terms
+from medseg.io.dicom.elements import read_plain
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.series import SeriesVolume
+from medseg.io.dicom.values import tag_of, value_of
 
 FOLDER = "private"
 """The only folder of an output that tells identities."""
@@ -150,8 +153,6 @@ def index_row(case: str, volume: SeriesVolume) -> dict[str, object]:
 
 
 def _identity(file: DicomFile) -> dict[str, object]:
-    import pydicom
-
     keywords = {
         "patient_id": "PatientID",
         "patient_name": "PatientName",
@@ -160,7 +161,13 @@ def _identity(file: DicomFile) -> dict[str, object]:
     }
     with file.open() as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(
-            stream, stop_before_pixels=True, force=True, specific_tags=list(keywords.values())
-        )
-        return {column: str(dataset.get(keyword, "")) for column, keyword in keywords.items()}
+        tags = {column: tag_of(keyword) for column, keyword in keywords.items()}
+        dataset: Any = read_plain(stream, frozenset(tags.values()))
+        if dataset is None:
+            import pydicom
+
+            stream.seek(0)
+            dataset = pydicom.dcmread(
+                stream, stop_before_pixels=True, force=True, specific_tags=list(tags.values())
+            )
+        return {column: str(value_of(dataset, keyword, "")) for column, keyword in keywords.items()}

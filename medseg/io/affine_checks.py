@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from medseg.errors import Code, Finding, MedsegError
@@ -89,6 +88,8 @@ def check_affine(affine: Array, where: Path) -> list[Finding]:
     turn = float(np.degrees(np.arccos(np.clip(np.abs(cosines).max(axis=0), 0, 1))).max())
     if turn > MIN_OBLIQUE_DEGREES:
         notes.append(Finding(Code.OBLIQUE, str(where), f"rotated by {turn:.1f}°", "nothing to do"))
+    import nibabel as nib  # here, since what only writes files does without it
+
     codes = nib.orientations.aff2axcodes(affine)
     if None in codes:  # two axes along one of the body's, of lengths that hide it from the angles
         raise MedsegError(Code.AFFINE_INVALID, where, compact(affine), "correct the header's orientation")

@@ -1,4 +1,4 @@
-"""NIfTI-1, NIfTI-2 (.nii, .nii.gz) and FreeSurfer (.mgh, .mgz) to volumes; label maps to NIfTI.
+"""NIfTI-1, NIfTI-2 (.nii, .nii.gz) and FreeSurfer (.mgh, .mgz) to volumes.
 
 The headers are parsed by nibabel; the voxels are read in chunks, so that a scan is in memory once, in its own
 dtype, and the compression's checksum is always verified. Lengths in metres or microns become mm; those
@@ -12,31 +12,23 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import nibabel as nib
 import numpy as np
 
-from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io import affine_checks, headers
-from medseg.io.gzip_blocks import GzipWriter
+from medseg.io.nifti_writer import WRITTEN_SUFFIXES as WRITTEN_SUFFIXES
+from medseg.io.nifti_writer import write as write
 from medseg.volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii", ".mgh", ".mgz")
-WRITTEN_SUFFIXES = (".nii.gz", ".nii")
 
 _Stream = IO[bytes] | gzip.GzipFile
 
 _CHUNK = 2**20  # voxels, or bytes
 _MAX_DEFLATE = 1040  # no deflate stream expands further than 1032:1
-_PLACE_FIELDS = (
-    *("qform_code", "sform_code", "xyzt_units", "quatern_b", "quatern_c", "quatern_d"),
-    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
-)
-# NIfTI has neither float16 nor bool.
-_STORED_AS: dict[str, np.dtype[Any]] = {"float16": np.dtype(np.float32), "bool": np.dtype(np.uint8)}
 
 
 def can_read(path: Path) -> bool:
@@ -72,26 +64,6 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_ch
             pass
     array = voxels.reshape((*layout.shape, layout.channels), order="F")
     return Volume(np.moveaxis(array, -1, 0), Grid(layout.shape, layout.affine), layout.source, layout.notes)
-
-
-def write(volume: Volume, path: Path) -> None:
-    """Write a one-channel volume as .nii or .nii.gz, whole or not at all, the same bytes each time.
-
-    Sform, qform, their codes and the units are copied from ``volume.source`` where that is the header of a
-    NIfTI file with the grid's affine; otherwise the affine is coded as scanner coordinates. float16 is stored
-    as float32, bool as uint8.
-    """
-    if len(volume.array) != 1 or not path.name.endswith(WRITTEN_SUFFIXES):
-        raise ValueError(f"one channel goes into a .nii or .nii.gz, got {volume.array.shape} for {path.name}")
-    array = volume.array[0]
-    dtype = _STORED_AS.get(array.dtype.name, array.dtype).newbyteorder("<")
-    header = _header_to_write(volume, dtype)
-    with files.written_aside(path) as part, part.open("wb") as file:
-        if path.suffix == ".nii":
-            _write_stream(file, header, array)
-            return
-        with GzipWriter(file, small=dtype.itemsize == 1) as stream:  # label maps and masks
-            _write_stream(stream, header, array)
 
 
 @contextmanager
@@ -137,44 +109,3 @@ def _read_voxels(stream: _Stream, layout: headers.VoxelLayout) -> Array:
         else:
             part[:] = raw
     return out
-
-
-def _header_to_write(volume: Volume, dtype: np.dtype[Any]) -> Any:
-    """Make a little-endian header for ``dtype`` that takes the place, and nothing else, from the source."""
-    source, grid = volume.source, volume.grid
-    kind = nib.Nifti2Header if isinstance(source, nib.Nifti2Header) else nib.Nifti1Header
-    header = kind(endianness="<")
-    header.set_data_shape(grid.shape)
-    header.set_data_dtype(dtype)
-    header["vox_offset"] = header.single_vox_offset
-    header["scl_slope"], header["scl_inter"] = 1, 0
-    if isinstance(source, nib.Nifti1Header) and _places_at(source, grid):
-        header["pixdim"][0] = source["pixdim"][0]
-        header["pixdim"][1:4] = np.abs(source["pixdim"][1:4])
-        for name in _PLACE_FIELDS:
-            header[name] = source[name]
-    else:
-        _code_affine(header, grid)
-    return header
-
-
-def _places_at(source: Any, grid: Grid) -> bool:
-    affine = headers.affine_of(source, grid.shape)
-    return affine is not None and np.allclose(affine, grid.affine, rtol=1e-6, atol=1e-4)
-
-
-def _code_affine(header: Any, grid: Grid) -> None:
-    """Store the grid's affine as sform and, where it is a rotation with voxel sizes, as qform too."""
-    header.set_xyzt_units("mm")
-    header["pixdim"][1:4] = grid.spacing
-    header.set_sform(grid.affine, code=1)
-    header.set_qform(grid.affine, code=1)  # sheared axes are squared by nibabel
-    if headers.affine_of(header, grid.shape) is None:
-        header["qform_code"] = 0
-
-
-def _write_stream(stream: IO[bytes] | GzipWriter, header: Any, array: Array) -> None:
-    """Write header, four bytes that say "no extensions", and voxels slice by slice with X fastest."""
-    stream.write(header.binaryblock + bytes(header.single_vox_offset - len(header.binaryblock)))
-    for z in range(array.shape[2]):
-        stream.write(array[:, :, z].astype(header.get_data_dtype(), copy=False).tobytes(order="F"))

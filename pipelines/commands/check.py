@@ -15,7 +15,7 @@ from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.grid import Grid
-from medseg.ingest import checks, dicom_folder, layouts, palettes, quarantine
+from medseg.ingest import checks, dicom_folder, layouts, leftovers, palettes
 from medseg.ingest.hidden import hidden_inputs, without_names
 from medseg.ingest.tree import files_under, sorted_tree, tree_of
 from medseg.io import scans
@@ -83,7 +83,7 @@ def _described(folder: Path, recipe: Recipe, say: Reporter) -> list[Result]:
         folder, data.layout, data.channels, data.label, None, data.table, data.masks, subject=data.subject
     )
     checked = list(_every_case(contents, recipe, say))
-    for line in quarantine.leftover_lines(contents, folder):
+    for line in leftovers.leftover_lines(contents, folder):
         say.line(f"  {line}")
     return checked
 
@@ -150,7 +150,7 @@ def _every_file(folder: Path, names: list[str], say: Reporter) -> Iterator[Resul
         details = f"the format {path.suffix.lower() or 'of a file without suffix'} is not read"
         how_to_fix = scans.unread_format(path) or "convert it"
         yield _said(say, Result(name, [Finding(Code.FORMAT_NOT_READ, str(path), details, how_to_fix)]))
-    for line in quarantine.others_lines(tree.others, tree.unit):
+    for line in leftovers.others_lines(tree.others, tree.unit):
         say.line(f"  {line}")
 
 

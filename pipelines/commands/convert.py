@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import medseg
 from medseg import files
 from medseg.console import Reporter
@@ -19,7 +21,7 @@ from medseg.errors import Code, ExitCode, Finding, MedsegError
 from medseg.ingest import privacy, quarantine
 from medseg.ingest.hidden import hidden_inputs
 from medseg.ingest.privacy import Pseudonyms
-from medseg.io import nifti
+from medseg.io import nifti_writer
 from medseg.io.dicom.decode import read_volume
 from medseg.io.dicom.files import files_below
 from medseg.io.dicom.series import Export, SeriesVolume, volumes_of
@@ -109,7 +111,7 @@ def _convert(case: str, volume: SeriesVolume, names: Pseudonyms, out: Path) -> O
         if _is_done(path, key):
             status = "skipped"
         else:
-            nifti.write(read_volume(volume), path)
+            nifti_writer.write(read_volume(volume), path)
             files.write_json(_beside(path), {"made_from": key, "sha256": files.sha256(path)})
     except MedsegError as error:
         return Outcome(_row(case, volume, "excluded", [error.finding], started), error.finding)
@@ -154,10 +156,15 @@ def _row(
 
 
 def _axis_codes(volume: SeriesVolume) -> str:
-    """The directions in which the axes run, such as `LPS`."""
-    from nibabel.orientations import aff2axcodes
-
-    return "".join(aff2axcodes(volume.grid.affine)) if volume.grid is not None else ""
+    """The directions in which the axes run, such as `LPS`: of those that are left, each takes the nearest."""
+    if volume.grid is None:
+        return ""
+    cosines, codes = volume.grid.affine[:3, :3] / volume.grid.spacing, ""
+    for axis in range(3):
+        nearest = int(np.abs(cosines[:, axis]).argmax())
+        codes += ("LR", "PA", "IS")[nearest][int(cosines[nearest, axis] > 0)]
+        cosines[nearest] = 0
+    return codes
 
 
 def _files(exports: Sequence[Export], names: Pseudonyms) -> Iterator[Outcome]:

@@ -13,7 +13,7 @@ from medseg import files
 from medseg.config import class_file
 from medseg.config.load import schema_line
 from medseg.errors import Code, MedsegError, some
-from medseg.ingest import label_survey, layouts, quarantine
+from medseg.ingest import label_survey, layouts, leftovers
 from medseg.ingest.layouts import Guess
 from medseg.ingest.tree import tree_of
 from medseg.io import images
@@ -62,7 +62,7 @@ def _nothing(data: Path, guess: Guess) -> MedsegError:
     nouns = "scans" if tree.unit == "mm" else "images"
     details = f"no case among {len(tree.files)} {nouns} (layout {guess.layout}) in {some(folders)}"
     how_to_fix = "write a recipe with data.channels and data.label as patterns, or a table (layout csv)"
-    if unread := quarantine.unread_lines(tree.unread, data):
+    if unread := leftovers.unread_lines(tree.unread, data):
         details += f"; {'; '.join(unread)}"
     return MedsegError(Code.NOTHING_USABLE, data, details, how_to_fix)
 

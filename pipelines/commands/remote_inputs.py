@@ -19,7 +19,7 @@ from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, MedsegError
 from medseg.ingest import privacy
-from medseg.io.dicom import addresses, credentials, dicomweb
+from medseg.io.dicom import addresses
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _EVERY_S = 15.0
@@ -51,6 +51,8 @@ def fetched(
             raise MedsegError(Code.USAGE, "--credentials", details, how_to_fix)
         yield [Path(text) for text in inputs]
         return
+    from medseg.io.dicom import credentials, dicomweb
+
     allowed = credentials.load(credentials_file, os.environ)
     with _private_folder(out) as folder:
         paths = {}

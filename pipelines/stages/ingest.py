@@ -17,7 +17,7 @@ from medseg.config.recipe import Recipe
 from medseg.config.sections import Preprocess
 from medseg.errors import Code, Finding, MedsegError, refusal, some
 from medseg.infer import results
-from medseg.ingest import checks, dicom_folder, layouts, mask_files, quarantine, splits
+from medseg.ingest import checks, dicom_folder, layouts, leftovers, mask_files, quarantine, splits
 from medseg.ingest import palettes as palette_checks
 from medseg.ingest.dicom_folder import DicomFolder
 from medseg.ingest.patterns import CaseFiles, FolderContents
@@ -305,5 +305,5 @@ def _say(job: Job, contents: FolderContents, root: Path) -> None:
     job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(excluded)} excluded")
     for row in excluded:
         job.say.line(f"  {quarantine.line(row)}")
-    for line in quarantine.leftover_lines(contents, root):
+    for line in leftovers.leftover_lines(contents, root):
         job.say.line(f"  {line}")

@@ -125,3 +125,22 @@ def _item(**tags: Any) -> DicomSequence:
 def _strings(numbers: Iterable[float]) -> list[str]:
     """Decimal strings of at most 16 characters, as DICOM stores them."""
     return [format_number_as_ds(float(number)) for number in numbers]
+
+
+def encode_by_gdcm(path: Path, syntax: str) -> None:
+    """Encode a file anew, in the transfer syntax of gdcm's name."""
+    import gdcm
+
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    if not reader.Read():
+        raise RuntimeError(f"gdcm cannot read {path}")
+    change.SetInput(reader.GetImage())
+    if not change.Change():
+        raise RuntimeError(f"gdcm cannot encode {path}")
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(path))
+    if not writer.Write():
+        raise RuntimeError(f"gdcm cannot write {path}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from medseg.errors import Code, Finding, refusal, some
-from medseg.ingest import label_names, quarantine
+from medseg.ingest import label_names, leftovers, quarantine
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,16 @@ def test_a_row_of_the_quarantine_names_the_file_below_its_root() -> None:
 
 def test_long_lists_of_names_are_cut() -> None:
     assert some(["a", "b"]) == "a, b"
-    assert quarantine.ignored_line(["a"], "mm", "pattern") == "1 scan matches no pattern: a"
-    told = quarantine.ignored_line(list("abcdefg"), "mm", "pattern")
+    assert leftovers.ignored_line(["a"], "mm", "pattern") == "1 scan matches no pattern: a"
+    told = leftovers.ignored_line(list("abcdefg"), "mm", "pattern")
     assert told == "7 scans match no pattern: a, b, c, d, e and 2 more"
 
 
 def test_ignored_files_are_told_in_the_words_of_their_set() -> None:
-    assert quarantine.ignored_line(["a", "b"], "px", "list") == "2 images are on no list: a, b"
-    assert quarantine.ignored_line(["a"], "px", "list") == "1 image is on no list: a"
-    assert quarantine.ignored_line(["a"], "mm", "table") == "1 scan is in no row of the table: a"
-    assert quarantine.ignored_line(["a", "b"], "px", "pattern") == "2 images match no pattern: a, b"
+    assert leftovers.ignored_line(["a", "b"], "px", "list") == "2 images are on no list: a, b"
+    assert leftovers.ignored_line(["a"], "px", "list") == "1 image is on no list: a"
+    assert leftovers.ignored_line(["a"], "mm", "table") == "1 scan is in no row of the table: a"
+    assert leftovers.ignored_line(["a", "b"], "px", "pattern") == "2 images match no pattern: a, b"
 
 
 def test_the_first_finding_that_is_no_note_is_the_reason() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medseg.errors import Code, MedsegError
-from medseg.ingest import layouts, quarantine
+from medseg.ingest import layouts, leftovers
 from medseg.ingest.tree import count_by_suffix, tree_of, without_suffix
 from medseg.io import scans
 from tests.helpers.case_lists import pairs, strays
@@ -61,13 +61,13 @@ def test_further_files_of_other_formats_are_told_and_exclude_nothing(touch: Touc
     found = layouts.find(root, "patterns", RGB, "masks/{case}")
     assert list(pairs(found, root)) == ["a"] and not found.strays
     assert found.unread == [root / "data.zip", root / "images/a.webp"]
-    lines = quarantine.leftover_lines(found, root)
+    lines = leftovers.leftover_lines(found, root)
     assert any("images/a.webp" in line and "PNG" in line for line in lines)
     assert any("data.zip" in line and "unpack" in line for line in lines)
     assert lines[-1] == "6 other files are no images: 2 .csv, 2 .json, 1 .txt, 1 without suffix"
     (root / "e.csv").unlink()
     others = layouts.find(root, "patterns", RGB).others
-    assert quarantine.others_lines(others, "px") == [
+    assert leftovers.others_lines(others, "px") == [
         "5 other files are no images: b.json, c.json, d, f.csv, notes.txt"
     ]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from medseg.errors import MedsegError
 from medseg.grid import Array, Grid, same_grid
-from medseg.io import nifti
+from medseg.io import nifti, nifti_writer
 from medseg.volume import Volume
 
 MakeNifti = Callable[..., Path]
@@ -128,7 +128,7 @@ def test_a_failure_leaves_what_was_there(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(nifti, "_write_stream", full)
+    monkeypatch.setattr(nifti_writer, "_write_stream", full)
     with pytest.raises(MedsegError, match="DISK_FULL"):
         nifti.write(Volume(ramp[None], Grid((3, 4, 5), np.eye(4))), path)
     assert path.read_bytes() == b"before"

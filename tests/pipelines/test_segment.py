@@ -16,7 +16,7 @@ from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import batch
-from medseg.io import nifti
+from medseg.io import nifti_writer
 from pipelines.commands import segment
 from pipelines.commands.segment import Settings
 from tests.helpers.scan_files import STEP, save
@@ -232,7 +232,7 @@ def test_a_full_disk_ends_the_command_and_keeps_what_is_there(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(nifti, "_write_stream", full)
+    monkeypatch.setattr(nifti_writer, "_write_stream", full)
     with pytest.raises(MedsegError) as caught:
         segment.run([scan], out, Settings(model, mode="vote"), say)
     assert caught.value.code == Code.DISK_FULL

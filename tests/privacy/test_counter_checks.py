@@ -10,7 +10,7 @@ import pytest
 
 from medseg.infer import results
 from medseg.ingest.privacy import Pseudonyms
-from medseg.io import nifti
+from medseg.io import nifti_writer
 from pipelines.commands import convert, segment
 from tests.helpers import planted_exports
 from tests.helpers.dicom_files import write_series
@@ -55,11 +55,10 @@ def _in_summary(patch: pytest.MonkeyPatch) -> None:
 
 
 def _in_header(patch: pytest.MonkeyPatch) -> None:
-    def leak(header: Any, _: object) -> Any:
-        header["descrip"] = b"ZZMEIER"
-        return header
+    def leak(header: bytes, _: object) -> bytes:
+        return header[:148] + b"ZZMEIER" + header[155:]  # descrip
 
-    _wrap(patch, nifti, "_header_to_write", leak)
+    _wrap(patch, nifti_writer, "_header_to_write", leak)
 
 
 def _in_json(patch: pytest.MonkeyPatch) -> None:

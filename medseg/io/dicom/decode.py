@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -16,7 +15,7 @@ from medseg.io.dicom import mosaic
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.frames import FrameHeader
 from medseg.io.dicom.pixels import decoded_frames, stored_frames
-from medseg.io.dicom.processes import spread
+from medseg.io.dicom.processes import alone, spread
 from medseg.io.dicom.series import SeriesVolume
 from medseg.volume import Volume
 
@@ -52,9 +51,9 @@ def _stacked(volume: SeriesVolume) -> Array:
         by_file[frame.file].append(place)
     requests = [(file, [volume.frames[n] for n in places]) for file, places in by_file.items()]
     array: Array | None = None
-    with closing(spread(decoded_frames, requests)) as decoded:
+    with closing(spread(decoded_frames, requests, _decoded_alone)) as decoded:
         for file, places in by_file.items():
-            for place, stored in zip(places, _next(decoded, file), strict=True):
+            for place, stored in zip(places, next(decoded), strict=True):
                 frame = volume.frames[place]
                 if stored.shape != frame.shape:
                     details = f"{stored.shape} pixels where the header says {frame.shape}"
@@ -68,12 +67,13 @@ def _stacked(volume: SeriesVolume) -> Array:
     return array
 
 
-def _next(decoded: Iterator[list[Array]], file: DicomFile) -> list[Array]:
+def _decoded_alone(request: tuple[DicomFile, list[FrameHeader]]) -> list[Array]:
+    """Frames at which a helper died: tried once more, since it may have died of something else."""
     try:
-        return next(decoded)
-    except ChildProcessError:
+        return alone(decoded_frames, request)
+    except OSError:
         details = "the decoder crashed on the pixels"
-        raise MedsegError(Code.DICOM_DAMAGED, file, details, "export it again") from None
+        raise MedsegError(Code.DICOM_DAMAGED, request[0], details, "export it again") from None
 
 
 def _kind(volume: SeriesVolume, stored: np.dtype[Any]) -> np.dtype[Any]:

@@ -17,7 +17,7 @@ _MOST_BYTES = 2**16
 
 _START = 132
 _LONG = frozenset([b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"])
-_TEXT = frozenset([b"AE", b"AS", b"CS", b"DA", b"DT", b"LO", b"SH", b"TM", b"UI"])
+_TEXT = frozenset([b"AE", b"AS", b"CS", b"DA", b"DT", b"LO", b"PN", b"SH", b"TM", b"UI"])
 _BINARY = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 _NUMBERS: dict[bytes, Callable[[str], float]] = {b"DS": float, b"IS": int}
 _OTHER_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
@@ -54,6 +54,8 @@ class Element:
         if not text:
             return "" if self.kind in _TEXT else None
         parts: list[Any] = text.split("\\")
+        if self.kind == b"PN" and len(parts) > 1:
+            raise _UnusualError
         if any(part != part.strip(" \0\t\r\n") for part in parts) or not text.isprintable():
             raise _UnusualError
         if self.kind in _NUMBERS:
@@ -178,5 +180,7 @@ def fragments(stream: BinaryIO) -> bytes | None:
             return None
         if not is_table:
             parts.append(content)
+        elif content not in (b"", bytes(4)):  # the offset of the one frame is 0
+            return None
         is_table = False
     return None

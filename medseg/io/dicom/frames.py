@@ -15,7 +15,7 @@ from medseg.io.dicom.elements import PlainDataset, read_plain
 from medseg.io.dicom.files import DicomFile, looks_like_dicom, refused_container, too_deep
 from medseg.io.dicom.frame_groups import PHILIPS_SCALE, FrameGroups, scaling_of
 from medseg.io.dicom.plain_pixels import StoredPixels
-from medseg.io.dicom.processes import spread
+from medseg.io.dicom.processes import alone, spread
 from medseg.io.dicom.values import (
     as_floats,
     as_integer,
@@ -155,7 +155,7 @@ def read_headers(
     A file that is no DICOM data set gives None, a damaged one a finding.
     """
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
-    for number, headers in enumerate(spread(_read_chunk, chunks)):
+    for number, headers in enumerate(spread(_read_chunk, chunks, _read_alone)):
         for done, header in enumerate(headers, number * _CHUNK + 1):
             yield header
             if progress is not None:
@@ -164,6 +164,18 @@ def read_headers(
 
 def _read_chunk(files: Sequence[DicomFile]) -> list[FileHeader | Directory | Finding | None]:
     return [read_header(file) for file in files]
+
+
+def _read_alone(files: Sequence[DicomFile]) -> list[FileHeader | Directory | Finding | None]:
+    """Headers of files at one of which a helper died: each by a helper of its own."""
+    return [_header_alone(file) for file in files]
+
+
+def _header_alone(file: DicomFile) -> FileHeader | Directory | Finding | None:
+    try:
+        return alone(read_header, file)
+    except OSError:
+        return Finding(Code.DICOM_DAMAGED, str(file), "the parser crashed on the data set", "export it again")
 
 
 def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:

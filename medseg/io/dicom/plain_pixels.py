@@ -1,4 +1,4 @@
-"""Stored pixels of plain slices, read without a data set: uncompressed ones and JPEG-LS."""
+"""Stored pixels of plain slices, read without a data set: uncompressed ones and those of lossless codecs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medseg.grid import Array
-from medseg.io.dicom import jpeg
+from medseg.io.dicom import codecs, jpeg
 from medseg.io.dicom.elements import PlainDataset, fragments
 from medseg.io.dicom.values import value_of
+from medseg.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from medseg.io.dicom.files import DicomFile
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 TAGS = ("BitsAllocated", "HighBit")
 """Elements that are needed besides those of a header."""
 
-_NATIVE, _JPEG_LS = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.80"
+_NATIVE = "1.2.840.10008.1.2.1"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def locate(dataset: PlainDataset) -> StoredPixels | None:
     allocated, stored = value_of(dataset, "BitsAllocated"), value_of(dataset, "BitsStored")
     shape = value_of(dataset, "Rows"), value_of(dataset, "Columns")
     usual = (
-        dataset.syntax in (_NATIVE, _JPEG_LS)
+        (dataset.syntax == _NATIVE or dataset.syntax in codecs.SYNTAXES)
         and allocated in (8, 16)
         and isinstance(stored, int)
         and 0 < stored <= allocated
@@ -48,11 +49,12 @@ def locate(dataset: PlainDataset) -> StoredPixels | None:
         and value_of(dataset, "SamplesPerPixel") == 1
         and value_of(dataset, "PhotometricInterpretation") == "MONOCHROME2"
         and all(isinstance(side, int) and side > 0 for side in shape)
+        and shape[0] * shape[1] <= MAX_PIXELS
     )
     if not usual:
         return None
     is_signed = value_of(dataset, "PixelRepresentation") == 1
-    if is_signed and dataset.syntax == _JPEG_LS:
+    if is_signed and dataset.syntax != _NATIVE:  # codecs differ in what they make of a sign
         return None
     place = dataset.pixels_at, dataset.pixels_length
     return StoredPixels(dataset.syntax, *place, shape, allocated, stored, is_signed)
@@ -79,16 +81,13 @@ def _size(pixels: StoredPixels) -> int:
     return pixels.shape[0] * pixels.shape[1] * pixels.allocated // 8
 
 
-def _decoded(codestream: bytes | None, pixels: StoredPixels) -> bytearray | None:
+def _decoded(codestream: bytes | None, pixels: StoredPixels) -> bytes | bytearray | None:
     if codestream is None:
         return None
-    import jpeg_ls
-
+    stored = codecs.Stored(pixels.shape, pixels.allocated, pixels.stored)
     try:
-        jpeg.check(codestream, jpeg.FrameSize(*pixels.shape, 1, pixels.allocated))  # before memory is taken
-        content, details = jpeg_ls.decode_pixel_data(codestream)
-    except (RuntimeError, ValueError, TypeError):
+        if pixels.syntax != codecs.RLE:  # before memory is taken, and a codec sees it
+            jpeg.check(codestream, jpeg.FrameSize(*pixels.shape, 1, pixels.allocated))
+        return codecs.decoded(pixels.syntax, codestream, stored)
+    except (RuntimeError, ValueError, TypeError, IndexError, ImportError):
         return None
-    stated = (details["height"], details["width"], details["components"], details["bits_per_sample"])
-    is_right = stated == (*pixels.shape, 1, pixels.stored) and (pixels.stored > 8) == (pixels.allocated == 16)
-    return content if is_right else None

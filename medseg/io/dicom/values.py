@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Protocol
 
+from medseg.io.dicom import tags
 from medseg.limits import MAX_MM, MIN_MM
 
 
@@ -18,11 +19,15 @@ class Dataset(Protocol):
 
 
 @cache
-def tag_of(keyword: str | tuple[int, int]) -> Any:
+def tag_of(keyword: str | tuple[int, int]) -> int:
     """The tag of a keyword, or of a group and number."""
+    if isinstance(keyword, tuple):
+        return keyword[0] << 16 | keyword[1]
+    if keyword in tags.NUMBERS:
+        return tags.NUMBERS[keyword]
     from pydicom.tag import Tag
 
-    return Tag(keyword)
+    return int(Tag(keyword))
 
 
 def value_of(dataset: Dataset, keyword: str, default: Any = None) -> Any:

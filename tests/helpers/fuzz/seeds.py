@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import json
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -215,6 +217,10 @@ def _dicomdir() -> Iterator[Seed]:
             path.write_bytes(content)
             own.add(path)
         own.write(written)
+        with warnings.catch_warnings():  # pydicom leaves its folder to the collector, which warns of it
+            warnings.simplefilter("ignore", ResourceWarning)
+            del own
+            gc.collect()
         paths = sorted(path for path in written.rglob("*") if path.is_file())
         files = {path.relative_to(written).as_posix(): path.read_bytes() for path in paths}
         own._stage["t"].cleanup()  # pydicom leaves its own folder to the garbage collector, with a warning

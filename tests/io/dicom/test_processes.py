@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, Finding, MedsegError
 from medseg.io.dicom import processes
 from medseg.io.dicom.decode import read_volume
-from medseg.io.dicom.processes import spread
+from medseg.io.dicom.files import files_below
+from medseg.io.dicom.frames import FileHeader, read_headers
+from medseg.io.dicom.processes import alone, spread
 from medseg.io.dicom.series import read_export
 from tests.helpers.dicom_files import write_series
 
@@ -48,17 +52,21 @@ def _dying(item: int) -> int:
 
 
 def test_results_keep_their_order_and_come_from_several_processes() -> None:
-    results = list(spread(_where, range(1000)))
+    results = list(spread(_where, range(1000), _lost))
     assert [item for item, _ in results] == list(range(1000))
     by = {process for _, process in results}
     assert os.getpid() in by and len(by) == 3
-    again = {process for _, process in spread(_where, range(200))}
+    again = {process for _, process in spread(_where, range(200), _lost)}
     assert again <= by, "helpers serve the next job too"
 
 
 def test_large_answers_pass_through_pipes() -> None:
-    arrays = list(spread(_ones, range(100)))
+    arrays = list(spread(_ones, range(100), _lost))
     assert all(array.shape == (300, 400) and (array == n).all() for n, array in enumerate(arrays))
+
+
+def _lost(item: object) -> NoReturn:
+    raise AssertionError(f"a helper died at {item!r}")
 
 
 def _ones(item: int) -> np.ndarray:
@@ -66,28 +74,80 @@ def _ones(item: int) -> np.ndarray:
 
 
 def test_an_exception_is_raised_where_its_item_is_asked_for() -> None:
-    results = spread(_failing, range(500))
+    results = spread(_failing, range(500), _lost)
     assert [next(results) for _ in range(60)] == list(range(60))
     with pytest.raises(MedsegError) as refused:
         next(results)
     assert refused.value.code == Code.DICOM_DAMAGED
-    assert list(spread(_failing, range(50))) == list(range(50)), "the next job has helpers again"
+    assert list(spread(_failing, range(50), _lost)) == list(range(50)), "the next job has helpers again"
 
 
 def test_a_job_that_is_given_up_leaves_nothing_behind() -> None:
-    with closing(spread(_where, range(1000))) as results:
+    with closing(spread(_where, range(1000), _lost)) as results:
         for _ in range(100):
             next(results)
-    assert [item for item, _ in spread(_where, range(100))] == list(range(100))
+    assert [item for item, _ in spread(_where, range(100), _lost)] == list(range(100))
 
 
 def test_an_item_that_kills_its_helper_is_named_and_the_others_are_done() -> None:
     # None of the first items, which are done here before the helpers have started.
-    results = spread(_dying, [*range(-400, 0), *range(90, 110)])
-    seen = [next(results) for _ in range(409)]
-    assert seen[-1] == 98
+    items = [*range(-400, 0), *range(90, 210)]
+    results = list(spread(_dying, items, lambda item: 1000 + item))
+    assert results == [1000 + item if item in (99, 199) else item for item in items]
+
+
+def test_one_item_alone() -> None:
+    assert alone(_failing, 1) == 1
+    with pytest.raises(MedsegError):
+        alone(_failing, 60)
     with pytest.raises(ChildProcessError):
-        next(results)
+        alone(_dying, 99)
+
+
+def test_long_requests_and_long_answers_do_not_wait_for_each_other() -> None:
+    items = [bytes(200_000) * (1 + n % 2) for n in range(60)]
+    assert list(spread(_longer, items, _lost)) == [item * 20 for item in items]
+
+
+def _longer(item: bytes) -> bytes:
+    time.sleep(0.005)
+    return item * 20
+
+
+_CRASHING = """
+import os, sys
+sys.path[:] = {path!r}
+from medseg.io.dicom import frames
+read = frames.read_header
+def crash(file):
+    if str(file) == {file!r} and not ({once} and os.path.exists({seen!r})):
+        open({seen!r}, "w").close()
+        os._exit(1)
+    return read(file)
+frames.read_header = crash
+"""
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_header_at_which_a_helper_dies_is_read_alone_or_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once: bool
+) -> None:
+    write_series(tmp_path / "in", np.ones((4, 3, 300), np.uint16), np.diag([1.0, 2.0, 3.0, 1.0]))
+    listed = list(files_below(tmp_path / "in"))
+    crash = _CRASHING.format(path=sys.path, file=str(listed[290]), once=once, seen=str(tmp_path / "seen"))
+    answer = processes._answer
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.1)
+        return answer(*arguments)
+
+    monkeypatch.setattr(processes, "_answer", slow)  # so that helpers read the last files
+    monkeypatch.setattr(processes, "_PROGRAM", crash + processes._PROGRAM)
+    headers = list(read_headers(listed))
+    assert (tmp_path / "seen").exists()
+    damaged = {n: h.code for n, h in enumerate(headers) if isinstance(h, Finding)}
+    assert damaged == ({} if once else {290: Code.DICOM_DAMAGED})
+    assert sum(isinstance(header, FileHeader) for header in headers) == 300 - len(damaged)
 
 
 @pytest.mark.parametrize("processors", [1, 2])
@@ -97,7 +157,7 @@ def test_without_helpers_all_is_done_here(monkeypatch: pytest.MonkeyPatch, proce
 
     monkeypatch.setattr(processes, "_processors", lambda: processors)
     monkeypatch.setattr(processes.subprocess, "Popen", refuse)
-    assert {process for _, process in spread(_where, range(50))} == {os.getpid()}
+    assert {process for _, process in spread(_where, range(50), _lost)} == {os.getpid()}
 
 
 def test_a_series_is_the_same_with_helpers_and_without(
