@@ -67,10 +67,11 @@ def unpack_pixels(image: Array, grid: Grid) -> Array:
 def read_csa(header: FileHeader) -> tuple[int, Array, float] | None:
     """Number of slices, slice normal (3,) in LPS and gap (mm) of a mosaic; None where they are not stated."""
     import pydicom
-    from nibabel.nicom import csareader
 
     with header.file.open() as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from nibabel.nicom import csareader  # warns of itself
+
         dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
         try:
             csa: Any = csareader.get_csa_header(dataset, "image")
