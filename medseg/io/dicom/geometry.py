@@ -133,7 +133,8 @@ def _gaps(frames: Sequence[FrameHeader], height: Array) -> Refusal | None:
         return None
     small = float(np.median(gaps[gaps <= 1.5 * gaps.min()]))
     times = np.rint(gaps / small)
-    if np.abs(gaps - times * small).max() <= _tolerance(small) * times.max() and times.max() <= len(frames):
+    whole = np.abs(gaps - times * small).max() <= _tolerance(small) * times.max()
+    if whole and 1 < times.max() <= len(frames):
         places = [
             f"{frame_number(frames[i])} and {frame_number(frames[i + 1])}"
             for i in map(int, np.flatnonzero(times > 1))
