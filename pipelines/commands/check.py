@@ -64,8 +64,9 @@ def run(folder: Path, recipe_name: str | None, say: Reporter, *, as_json: bool =
 
     With `as_json` all results are printed as a JSON array; otherwise each is a line.
     """
-    if not folder.is_dir():
-        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name a folder of scans")
+    if not folder.is_dir() and (recipe_name is not None or not dicom_inputs.is_export(folder)):
+        how_to_fix = "name a folder of scans, a DICOM file or a zip archive of DICOM"
+        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", how_to_fix)
     if recipe_name is None:
         checked = _undescribed(folder, say)
     else:
@@ -114,14 +115,11 @@ def _undescribed(folder: Path, say: Reporter) -> list[Result]:
         return list(_every_file(folder, files_under(folder), say))
     folder = folder.absolute()
     with hidden_inputs([folder], None, say):
-        names = files_under(folder)
-        dicom = [
-            name
-            for name in names
-            if scans.detect_kind(Path(name)) is None and dicom_inputs.is_part(folder / name)
-        ]
-        checked = list(_every_volume([folder / name for name in dicom], say))
-        rest = [folder / name for name in names if name not in set(dicom)]
+        paths = [folder / name for name in files_under(folder)] if folder.is_dir() else [folder]
+        dicom = [path for path in paths if scans.detect_kind(path) is None and dicom_inputs.is_part(path)]
+        checked = list(_every_volume(dicom, say))
+        parts = set(dicom)
+        rest = [path for path in paths if path not in parts]
         beside = [path for path in rest if scans.detect_kind(path) == "mm"]
         checked += _every_file_beside(beside, say)
         if others := len(rest) - len(beside):
