@@ -70,6 +70,8 @@ class Code(StrEnum):
     SLICES_MISSING = "SLICES_MISSING"
     SLICES_DUPLICATE = "SLICES_DUPLICATE"
     SLICES_UNEVEN = "SLICES_UNEVEN"
+    SLICES_DIFFER = "SLICES_DIFFER"
+    SLICES_TURNED = "SLICES_TURNED"
     INSTANCES_DIFFER = "INSTANCES_DIFFER"
     GANTRY_TILT = "GANTRY_TILT"
     VOLUME_INCOMPLETE = "VOLUME_INCOMPLETE"
@@ -182,7 +184,9 @@ MEANING: dict[Code, str] = {
     Code.ONE_SLICE: "a single slice is no volume",
     Code.SLICES_MISSING: "slices of an even stack are missing",
     Code.SLICES_DUPLICATE: "several slices lie at one position and nothing tells them apart",
-    Code.INSTANCES_DIFFER: "two files claim one DICOM instance and hold different pixels",
+    Code.SLICES_DIFFER: "slices of one stack differ in matrix or pixel spacing",
+    Code.SLICES_TURNED: "slices of one stack are turned against each other",
+    Code.INSTANCES_DIFFER: "two files claim one DICOM instance and hold different pixels or places",
     Code.SLICES_UNEVEN: "the gaps between slices differ",
     Code.GANTRY_TILT: "slices are shifted against each other along the stack",
     Code.VOLUME_INCOMPLETE: "a volume lacks slices that others of its series have",

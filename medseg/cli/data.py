@@ -37,7 +37,10 @@ def init(
 def check(
     folder: Annotated[
         str,
-        typer.Argument(metavar="FOLDER", help="A folder of scans or images, or a dicomweb:// address."),
+        typer.Argument(
+            metavar="FOLDER",
+            help="A folder of scans or images, a DICOM file or zip archive, or a dicomweb:// address.",
+        ),
     ],
     recipe: Annotated[
         str | None, typer.Option(metavar="R", help="A recipe: its patterns and class list are used.")

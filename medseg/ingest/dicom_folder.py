@@ -7,6 +7,7 @@ below `private/` (:mod:`medseg.io.dicom.references`).
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,8 +43,10 @@ class DicomFolder:
 
 def sources(root: Path, without: Path) -> list[DicomFile]:
     """List the files below ``root`` and the entries of archives, except in ``without``."""
-    outside = without.resolve()
-    return [file for file in files_below(root) if not file.path.resolve().is_relative_to(outside)]
+    outside = os.path.realpath(without)  # unlike Path.resolve, no error for links to themselves
+    return [
+        file for file in files_below(root) if not Path(os.path.realpath(file.path)).is_relative_to(outside)
+    ]
 
 
 def find(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,24 +26,30 @@ from pipelines.commands import dicom_inputs
 
 @dataclass(frozen=True)
 class Result:
-    """The findings about a file, case or DICOM volume; `kind` describes a DICOM volume."""
+    """The findings about a file, case or DICOM volume; `kind` describes a DICOM volume.
+
+    `is_remark` marks a note about a file that is no case, such as a DICOMDIR.
+    """
 
     name: str
     findings: list[Finding]
     grid: Grid | None = None
     kind: dict[str, Any] | None = None
+    is_remark: bool = False
 
     @property
-    def usable(self) -> bool:
-        """True if nothing but notes was found."""
-        return all(finding.is_note for finding in self.findings)
+    def verdict(self) -> str:
+        """`usable` if nothing but notes was found, `excluded`, or `note` about what is no case."""
+        if self.is_remark:
+            return "note"
+        return "usable" if all(finding.is_note for finding in self.findings) else "excluded"
 
     def to_json(self) -> dict[str, Any]:
         """The result with shape, spacing and affine; of a DICOM export no path and no identity."""
         findings = [
             {"code": str(f.code), "details": f.details, "how_to_fix": f.how_to_fix} for f in self.findings
         ]
-        described: dict[str, Any] = {"name": self.name, "verdict": "usable" if self.usable else "excluded"}
+        described: dict[str, Any] = {"name": self.name, "verdict": self.verdict}
         described["code"] = " ".join(dict.fromkeys(finding["code"] for finding in findings))
         described |= {"findings": findings, **(self.kind or {})}
         if self.grid is not None:
@@ -57,18 +64,19 @@ def run(folder: Path, recipe_name: str | None, say: Reporter, *, as_json: bool =
 
     With `as_json` all results are printed as a JSON array; otherwise each is a line.
     """
-    if not folder.is_dir():
-        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name a folder of scans")
+    if not folder.is_dir() and (recipe_name is not None or not dicom_inputs.is_export(folder)):
+        how_to_fix = "name a folder of scans, a DICOM file or a zip archive of DICOM"
+        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", how_to_fix)
     if recipe_name is None:
         checked = _undescribed(folder, say)
     else:
         recipe = load.load(recipe_name, data=folder)
         described = _described_series if recipe.data.layout == "dicom" else _described
         checked = described(folder, recipe, say)
-    usable = sum(result.usable for result in checked)
-    excluded = len(checked) - usable
+    counts = Counter(result.verdict for result in checked)
+    usable, excluded = counts["usable"], counts["excluded"]
     what = "files" if recipe_name is None and not any(v.kind for v in checked) else "inputs"
-    say.line(f"{len(checked)} {what}: {usable} usable, {excluded} would be excluded")
+    say.line(f"{usable + excluded} {what}: {usable} usable, {excluded} would be excluded")
     if as_json:
         say.result(json.dumps([result.to_json() for result in checked], indent=1))
     if not usable:
@@ -107,14 +115,11 @@ def _undescribed(folder: Path, say: Reporter) -> list[Result]:
         return list(_every_file(folder, files_under(folder), say))
     folder = folder.absolute()
     with hidden_inputs([folder], None, say):
-        names = files_under(folder)
-        dicom = [
-            name
-            for name in names
-            if scans.detect_kind(Path(name)) is None and dicom_inputs.is_export(folder / name)
-        ]
-        checked = list(_every_volume([folder / name for name in dicom], say))
-        rest = [folder / name for name in names if name not in set(dicom)]
+        paths = [folder / name for name in files_under(folder)] if folder.is_dir() else [folder]
+        dicom = [path for path in paths if scans.detect_kind(path) is None and dicom_inputs.is_part(path)]
+        checked = list(_every_volume(dicom, say))
+        parts = set(dicom)
+        rest = [path for path in paths if path not in parts]
         beside = [path for path in rest if scans.detect_kind(path) == "mm"]
         checked += _every_file_beside(beside, say)
         if others := len(rest) - len(beside):
@@ -168,7 +173,7 @@ def _every_volume(paths: list[Path], say: Reporter) -> Iterator[Result]:
         grid = volume.grid if volume else series.grid
         yield _said(say, Result(name, findings, grid, kind))
     for number, (_, finding) in enumerate(export.findings, 1):
-        yield _said(say, Result(f"file {number}", [finding]))
+        yield _said(say, Result(f"file {number}", [finding], is_remark=finding.is_note))
 
 
 def _kind(series: SeriesVolume) -> str:
@@ -194,5 +199,5 @@ def _said(say: Reporter, result: Result) -> Result:
         say.line(f"  excluded  {name}: {f.code}: {f.details}; {f.how_to_fix}")
     if not wrong:
         notes = " ".join(sorted({str(f.code) for f in result.findings}))
-        say.line(f"  usable     {name} {notes}".rstrip())
+        say.line(f"  {result.verdict:<10} {name} {notes}".rstrip())
     return result

@@ -74,7 +74,7 @@ def _run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -
             refused = [file for export in exports for file, _ in export.findings]
             rows += [privacy.file_row(names.of_file(file), file) for file in refused]
             privacy.write_index(out, rows)
-        outcomes = [*_convert_all(volumes, names, out, say), *_files(exports, names)]
+        outcomes = [*_convert_all(volumes, names, out, say), *_files(exports, names, say)]
         return _conclude(outcomes, exports, out, say)
 
 
@@ -167,7 +167,7 @@ def _axis_codes(volume: SeriesVolume) -> str:
     return codes
 
 
-def _files(exports: Sequence[Export], names: Pseudonyms) -> Iterator[Outcome]:
+def _files(exports: Sequence[Export], names: Pseudonyms, say: Reporter) -> Iterator[Outcome]:
     """Rows of files that are part of no volume: damaged ones, and objects that are no scans."""
     for export in exports:
         for file, finding in export.findings:
@@ -175,6 +175,8 @@ def _files(exports: Sequence[Export], names: Pseudonyms) -> Iterator[Outcome]:
             status = "note" if finding.is_note else "excluded"
             row |= {"case": names.of_file(file), "status": status, "code": str(finding.code)}
             row |= {"note": finding.details, "files": "1"}
+            line = quarantine.line(quarantine.row(row["case"], _unnamed(finding), Path(row["case"])))
+            say.line(f"  {line.replace('excluded', status, 1)}")
             yield Outcome(row, None if finding.is_note else finding)
 
 

@@ -14,7 +14,7 @@ from medseg.ingest.privacy import Pseudonyms
 from medseg.ingest.tree import files_under
 from medseg.io import scans
 from medseg.io.dicom import require_packages
-from medseg.io.dicom.files import begins_like_export
+from medseg.io.dicom.files import begins_like_export, named_like_dicom
 from medseg.io.dicom.series import Export, SeriesVolume, read_files
 
 
@@ -30,6 +30,11 @@ class Series:
 def is_export(path: Path) -> bool:
     """True if a file may be part of a DICOM export: by its first bytes, or those of an archive's entries."""
     return begins_like_export(path)
+
+
+def is_part(path: Path) -> bool:
+    """True if a file is DICOM by its first bytes or, in an export, named as if it were."""
+    return is_export(path) or named_like_dicom(path.name, is_empty=path.is_file() and not path.stat().st_size)
 
 
 def any_export(paths: Sequence[Path], out: Path | None = None) -> bool:

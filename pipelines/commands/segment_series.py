@@ -43,7 +43,7 @@ def choose(volumes: Sequence[Named], by_channel: Mapping[str, SeriesRules]) -> I
 
     Every volume is part of exactly one case; those that are no case's channel are cases with the reason.
     """
-    studies: dict[str, list[Named]] = defaultdict(list)
+    studies: dict[tuple[str, str], list[Named]] = defaultdict(list)
     first = next(iter(by_channel))
     for case, volume in volumes:
         if volume.refusal is not None:
@@ -51,7 +51,7 @@ def choose(volumes: Sequence[Named], by_channel: Mapping[str, SeriesRules]) -> I
         elif len(by_channel) == 1:
             yield _alone(case, volume, first, by_channel[first])
         else:
-            studies[volume.header.study_uid].append((case, volume))
+            studies[volume.header.patient, volume.header.study_uid].append((case, volume))
     for study in studies.values():
         yield from _of_study(study, by_channel)
 

@@ -72,3 +72,18 @@ def test_void_is_explained_where_a_page_first_speaks_of_it(page: Path) -> None:
     prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.DOTALL)
     first = re.search(r"\bvoid\b[^.|;]{0,60}", prose, re.IGNORECASE)
     assert first is None or "ignore" in first[0].lower(), f"{page.name}: {first[0]!r}"
+
+
+def test_the_guide_to_dicom_says_how_to_fix_every_refusal_of_the_reader() -> None:
+    """Codes that the modules of DICOM reading raise stand in the guide's tables."""
+    sources = [*(ROOT / "medseg/io/dicom").glob("*.py"), ROOT / "pipelines/commands/segment_series.py"]
+    codes = {code for path in sources for code in re.findall(r"Code\.([A-Z_]+)", path.read_text())}
+    guide = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("hospital", "hospital-pacs"))
+    assert {code for code in codes if f"`{code}`" not in guide} <= ELSEWHERE
+
+
+ELSEWHERE = {
+    *("USAGE", "PATH_MISSING", "EXTRA_MISSING", "FILE_MISSING", "CHANNEL_MISSING"),
+    *("INPUT_CHANGED", "SEGMENTS_OVERLAP", "SEG_FRACTIONAL", "GRID_MISMATCH", "VALUES_TOO_LARGE"),
+}
+"""Codes of commands and of training data, which other pages explain."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from medseg.console import Reporter
 from medseg.errors import ExitCode
@@ -60,3 +63,27 @@ def test_files_beside_an_export_are_checked_one_by_one(export: Path, brain: Any)
     _, verdicts, _ = checked(export)
     assert verdicts[-1]["name"] == "scan 1" and verdicts[-1]["verdict"] == "usable"
     assert len(verdicts) == 4
+
+
+def test_an_archive_can_be_checked_by_itself(export: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted((export / "a").iterdir()):
+            file.write(path, path.name)
+    _, results, _ = checked(archive)
+    assert [result["verdict"] for result in results] == ["usable"]
+
+
+def test_a_note_about_a_file_is_no_usable_input(tmp_path: Path) -> None:
+    """A DICOMDIR alone: its files were not copied."""
+    directory, meta = Dataset(), FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MediaStorageDirectoryStorage, "1.2.3"
+    directory.file_meta = meta
+    record = Dataset()
+    record.ReferencedFileID = ["IMAGES", "IM0"]
+    directory.DirectoryRecordSequence = [record]
+    directory.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
+    ended, results, _ = checked(tmp_path)
+    assert ended == ExitCode.NOTHING_USABLE
+    assert [(result["verdict"], result["code"]) for result in results] == [("note", "DICOMDIR_INCOMPLETE")]

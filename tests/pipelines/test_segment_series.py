@@ -67,6 +67,18 @@ def test_channels_are_the_series_of_one_study(study: Path, make_model: Callable[
     assert rows[0]["seg"] == "done"
 
 
+@pytest.mark.parametrize("uid", ["1.2.3", ""])
+def test_series_of_two_patients_are_no_case_whatever_their_study_says(
+    tmp_path: Path, brain: Any, make_model: Callable[..., Path], uid: str
+) -> None:
+    for patient, tags in (("A", T1), ("B", FLAIR)):
+        own = {**tags, "PatientID": patient, "StudyInstanceUID": uid}
+        write_series(tmp_path / "in" / patient, brain.astype(np.uint16), AFFINE, **own)
+    ended, rows = rows_of(tmp_path / "in", make_model(channels=("t1", "flair"), series=BOTH))
+    assert ended == ExitCode.NOTHING_USABLE
+    assert [row["code"] for row in rows] == [Code.CHANNEL_MISSING] * 2
+
+
 def test_two_series_that_fit_one_channel_are_not_guessed_between(
     study: Path, brain: Any, make_model: Callable[..., Path]
 ) -> None:

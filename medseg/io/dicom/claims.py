@@ -25,6 +25,7 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _META_AT = 132
 _META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 _CHUNK = 2**20
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def check_size(dataset: Any, where: object) -> None:
@@ -56,7 +57,8 @@ def check_pixel_data(dataset: Any, indices: Sequence[int], where: object) -> Non
     Uncompressed pixels must be there. Raises what :func:`check_size` raises.
     """
     check_size(dataset, where)
-    rows, columns, pixels = int(dataset.Rows), int(dataset.Columns), dataset.PixelData
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    pixels = next((dataset[name].value for name in _PIXELS if name in dataset), b"")
     if (
         not dataset.file_meta.TransferSyntaxUID.is_compressed
         or dataset.file_meta.TransferSyntaxUID.is_deflated

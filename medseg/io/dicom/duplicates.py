@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ class UniqueInstances:
     """Headers of which each instance is kept once.
 
     ``copies`` counts by UID the files that were left out, ``damaged`` are copies that cannot be decoded
-    beside one that can, ``conflicts`` the UIDs of instances whose files hold different pixels.
+    beside one that can, ``conflicts`` the UIDs of instances whose files hold different pixels
+    or places.
     """
 
     headers: list[FileHeader] = field(default_factory=list)
@@ -30,7 +32,7 @@ class UniqueInstances:
 
 
 def unique_instances(headers: Sequence[FileHeader]) -> UniqueInstances:
-    """Keep each SOP instance once; copies are compared by their bytes, then by their decoded pixels."""
+    """Keep each SOP instance once; copies are compared by their bytes, then by places and decoded pixels."""
     copies: dict[str, list[FileHeader]] = defaultdict(list)
     for number, header in enumerate(headers):
         uid = header.frames[0].instance_uid if header.frames else ""
@@ -59,10 +61,18 @@ def _kept(uid: str, same: Sequence[FileHeader], unique: UniqueInstances) -> File
             kept, reference = header, decoded
         else:
             unique.copies[uid] += 1
-            if not np.array_equal(decoded, reference):
+            if _place(header) != _place(kept) or not np.array_equal(decoded, reference):
                 unique.conflicts.add(uid)
     unique.damaged += [(file, finding) for file, finding in undecoded if file != kept.file]
     return kept
+
+
+def _place(header: FileHeader) -> list[tuple[Any, ...]]:
+    """Everything that a volume takes from a header besides pixels: place in space and scale of each frame."""
+    return [
+        (frame.position, frame.orientation, frame.spacing, frame.shape, frame.slope, frame.intercept)
+        for frame in header.frames
+    ]
 
 
 def _content(file: DicomFile) -> bytes:

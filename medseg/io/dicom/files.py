@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, BinaryIO
 
 from medseg.errors import Code, Finding, MedsegError
@@ -32,6 +32,8 @@ _DAMAGE = (
     ValueError, IndexError, struct.error, MemoryError,
 )  # fmt: skip
 """Errors that zipfile and its decompressors raise for damaged archives."""
+
+_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 
 _FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
 """Groups 0008 (little or big endian) and 0002: data sets without a preamble begin with one of them."""
@@ -114,29 +116,35 @@ def files_below(root: Path) -> Iterator[DicomFile]:
     """Yield every regular file below a folder, and every entry of the zip archives there, in sorted order.
 
     Hidden files, symbolic links that lead out of the folder and links to folders are left out. A file given
-    itself is yielded. An archive that is refused, and a folder that lies too deep, are yielded themselves.
+    itself is yielded. An archive that is refused, and a folder that lies too deep or cannot be listed, are
+    yielded themselves.
     """
     if root.is_file():
         yield from _entries(root)
         return
-    real = root.resolve()
+    real = Path(os.path.realpath(root))  # a link to itself is no error here
     for path in sorted(_tree(root)):
-        if path.is_symlink() and not path.resolve().is_relative_to(real):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(real):
             continue
         if path.is_file():
             yield from _entries(path)
-        elif path.is_dir():  # one that was not entered
+        elif path.is_dir() or path.is_symlink():  # not entered, or broken
             yield DicomFile(path)
 
 
 def _tree(root: Path) -> Iterator[Path]:
-    """All files below a folder that are not hidden, and folders that lie too deep; links are not followed."""
-    for folder, inner, names in os.walk(root):
+    """All files below a folder that are not hidden, and folders that lie too deep or cannot be listed.
+
+    Links are not followed.
+    """
+    unlisted: list[OSError] = []
+    for folder, inner, names in os.walk(root, onerror=unlisted.append):
         inner[:] = [name for name in inner if not name.startswith(".")]
         if len(Path(folder).relative_to(root).parts) >= MAX_DEPTH:
             yield from (Path(folder, name) for name in inner)
             inner.clear()
         yield from (Path(folder, name) for name in names if not name.startswith("."))
+    yield from (Path(error.filename) for error in unlisted)
 
 
 def _entries(path: Path) -> Iterator[DicomFile]:
@@ -148,6 +156,22 @@ def _entries(path: Path) -> Iterator[DicomFile]:
         yield from (DicomFile(path, name) for name in _names_in(path))
     except (MedsegError, OSError):  # said where the file itself is read
         yield DicomFile(path)
+
+
+def named_like_dicom(name: str, *, is_empty: bool) -> bool:
+    """True if a file's name says that it is DICOM; for an empty file a name without a suffix says so, too."""
+    suffix = PurePath(name.lower().removesuffix(".gz")).suffix
+    return suffix in _SUFFIXES or (is_empty and not suffix)
+
+
+def misnamed(file: DicomFile, head: bytes) -> Finding | None:
+    """The finding about a file that is named like DICOM and is none: a slice may have been lost there."""
+    if not named_like_dicom(file.entry or file.path.name, is_empty=not head):
+        return None
+    if not head:
+        return Finding(Code.DICOM_EMPTY, str(file), "an empty file", "export it again")
+    details = "named like a DICOM file, but it is none"
+    return Finding(Code.DICOM_DAMAGED, str(file), details, "export it again, or remove it")
 
 
 def refused_container(file: DicomFile, head: bytes) -> Finding | None:

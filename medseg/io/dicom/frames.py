@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,16 @@ from medseg.errors import Code, Finding, MedsegError
 from medseg.io.dicom import plain_pixels, terms
 from medseg.io.dicom.claims import frame_count
 from medseg.io.dicom.elements import PlainDataset, read_plain
-from medseg.io.dicom.files import DicomFile, looks_like_dicom, refused_container, too_deep
-from medseg.io.dicom.frame_groups import PHILIPS_SCALE, FrameGroups, scaling_of
+from medseg.io.dicom.files import DicomFile, looks_like_dicom, misnamed, refused_container, too_deep
+from medseg.io.dicom.frame_groups import (
+    GE_COMPONENT,
+    PHILIPS_SCALE,
+    SIEMENS_B_VALUE,
+    FrameGroups,
+    ge_component,
+    scaling_of,
+    siemens_b_value,
+)
 from medseg.io.dicom.plain_pixels import StoredPixels
 from medseg.io.dicom.processes import alone, spread
 from medseg.io.dicom.values import (
@@ -79,8 +88,10 @@ _TAGS = (
     "AcquisitionDateTime", "ContentTime", "TriggerTime", "DiffusionBValue", "DiffusionGradientOrientation",
     "InstanceNumber", "SeriesNumber", "SeriesDescription", "Manufacturer", "ComplexImageComponent",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "BurnedInAnnotation",
-    "DirectoryRecordSequence", "StackID", "ConversionType",
+    "DirectoryRecordSequence", "StackID", "ConversionType", "PatientID", "FlipAngle", "InversionTime",
 )  # fmt: skip
+
+_PRIVATE_TAGS = (PHILIPS_SCALE, GE_COMPONENT, SIEMENS_B_VALUE)
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,7 @@ class FileHeader:
     series_uid: str
     study_uid: str
     frame_of_reference: str
+    patient: str = field(repr=False)
     modality: str
     sop_class: str
     description: str
@@ -187,7 +199,7 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
         with warnings.catch_warnings(), file.open() as stream:
             warnings.simplefilter("ignore")  # pydicom's quote values
             if not looks_like_dicom(head := stream.read(_HEAD)):
-                return refused_container(file, head)
+                return refused_container(file, head) or misnamed(file, head)
             stream.seek(0)
             if (plain := _read_plain(stream)) is not None:
                 return _header(file, plain)
@@ -206,7 +218,7 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
     except MedsegError as error:
         return error.finding
     except OSError as error:
-        if file.path.is_dir():
+        if error.errno == errno.EISDIR:
             return too_deep(file.path)
         if error.errno is None:  # the parser's own, beyond a damaged sequence
             return Finding(Code.DICOM_DAMAGED, str(file), "the data set is cut off", "export it again")
@@ -221,7 +233,7 @@ def _read(stream: Any) -> Dataset:
     """The tags of a data set that are needed, without pixels."""
     import pydicom
 
-    tags = [*map(tag_of, _TAGS), tag_of(PHILIPS_SCALE)]
+    tags = [*map(tag_of, (*_TAGS, *_PRIVATE_TAGS))]
     return pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
 
 
@@ -233,7 +245,7 @@ def _read_plain(stream: Any) -> Any:
 
 @cache
 def _wanted() -> frozenset[int]:
-    return frozenset(map(tag_of, (*_TAGS, PHILIPS_SCALE, *plain_pixels.TAGS)))
+    return frozenset(map(tag_of, (*_TAGS, *_PRIVATE_TAGS, *plain_pixels.TAGS)))
 
 
 def _is_directory(dataset: Dataset) -> bool:
@@ -257,6 +269,7 @@ def _header(file: DicomFile, dataset: Dataset) -> FileHeader:
         series_uid=str(value_of(dataset, "SeriesInstanceUID", "")),
         study_uid=str(value_of(dataset, "StudyInstanceUID", "")),
         frame_of_reference=str(value_of(dataset, "FrameOfReferenceUID", "")),
+        patient=str(value_of(dataset, "PatientID") or ""),
         modality=terms.shown(str(value_of(dataset, "Modality") or ""), terms.MODALITIES, "unknown"),
         sop_class=str(value_of(dataset, "SOPClassUID", "")),
         description=str(value_of(dataset, "SeriesDescription", "")),
@@ -291,12 +304,19 @@ def _frames(file: DicomFile, dataset: Dataset) -> Iterator[FrameHeader]:
     if len(per_frame) > MAX_FRAMES:
         details = f"{len(per_frame)} frames in a file, the limit is {MAX_FRAMES}"
         raise MedsegError(Code.TOO_LARGE, file, details, "export the series in several files")
+    if len(per_frame) != count:
+        details = f"{count} frames, and a place in space for {len(per_frame)}"
+        raise MedsegError(Code.DICOM_DAMAGED, file, details, "export it again")
     for index, groups in enumerate(per_frame):
         yield _frame(file, index, dataset, FrameGroups(dataset, common, groups, single=False))
 
 
 def _frame(file: DicomFile, index: int, dataset: Dataset, groups: FrameGroups) -> FrameHeader:
-    slope, intercept = scaling_of(dataset, groups)
+    try:
+        slope, intercept = scaling_of(dataset, groups)
+    except ValueError:
+        details = "its rescale slope or intercept is no number"
+        raise MedsegError(Code.DICOM_DAMAGED, file, details, "export it again") from None
     position = as_floats(groups.get("PlanePositionSequence", "ImagePositionPatient"), 3)
     return FrameHeader(
         file=file,
@@ -323,6 +343,8 @@ def _contrast(dataset: Dataset, groups: FrameGroups) -> tuple[tuple[str, Any], .
     b_value = as_number(groups.get("MRDiffusionSequence", "DiffusionBValue"))
     if b_value is None:
         b_value = as_number(value_of(dataset, "DiffusionBValue"))
+    if b_value is None:
+        b_value = siemens_b_value(dataset)
     values = {
         "component": _component(dataset, groups),
         "echo time (ms)": None if echo is None else round(echo, 2),
@@ -337,7 +359,12 @@ def _component(dataset: Dataset, groups: FrameGroups) -> str | None:
     words = [named] if named else []
     words += [str(word) for word in (frame_type or [])][2:]
     words += [str(part) for part in values_of(dataset, "ImageType")][2:] if groups.own is None else []
-    return next((_COMPONENTS[word] for word in words if word in _COMPONENTS), None)
+    return next((_COMPONENTS[word] for word in words if word in _COMPONENTS), ge_component(dataset))
+
+
+def _inversion_time(dataset: Dataset, groups: FrameGroups) -> float | None:
+    times = groups.get("MRModifierSequence", "InversionTimes")
+    return as_number(times if groups.own is not None else value_of(dataset, "InversionTime"))
 
 
 def _order(dataset: Dataset, groups: FrameGroups) -> tuple[tuple[str, Any], ...]:
@@ -352,6 +379,8 @@ def _order(dataset: Dataset, groups: FrameGroups) -> tuple[tuple[str, Any], ...]
     temporal = groups.get(content, "TemporalPositionIndex")
     values: dict[str, Any] = {
         "gradient": None if gradient is None else tuple(round(x, 4) for x in gradient),
+        "flip angle (°)": as_number(groups.get("MRTimingAndRelatedParametersSequence", "FlipAngle")),
+        "inversion time (ms)": _inversion_time(dataset, groups),
         "time point": as_integer(temporal or value_of(dataset, "TemporalPositionIdentifier")),
         "image type": tuple(str(part) for part in values_of(dataset, "ImageType")),
         "frame type": tuple(str(p) for p in groups.get("MRImageFrameTypeSequence", "FrameType") or ()),

@@ -14,7 +14,7 @@ from medseg.io.dicom.frames import FileHeader
 from medseg.io.dicom.geometry import Refusal
 from medseg.limits import MAX_MM, MIN_MM
 
-_CSA_IMAGE = (0x0029, 0x1010)
+_CSA_GROUP, _CSA_CREATOR, _CSA_IMAGE = 0x0029, "SIEMENS CSA HEADER", 0x10
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -67,16 +67,18 @@ def unpack_pixels(image: Array, grid: Grid) -> Array:
 def read_csa(header: FileHeader) -> tuple[int, Array, float] | None:
     """Number of slices, slice normal (3,) in LPS and gap (mm) of a mosaic; None where they are not stated."""
     import pydicom
-    from nibabel.nicom import csareader
 
     with header.file.open() as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from nibabel.nicom import csareader  # warns of itself
+
         dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
         try:
-            csa: Any = csareader.get_csa_header(dataset, "image")
+            block = dataset.private_block(_CSA_GROUP, _CSA_CREATOR)  # wherever an archive has moved it
+            csa: Any = csareader.read(block[_CSA_IMAGE].value)
             count = csareader.get_n_mosaic(csa) if csa else None
             normal = csareader.get_slice_normal(csa) if csa else None
-            gap = float(dataset.get("SpacingBetweenSlices") or dataset.get("SliceThickness") or 0)
+            gap = float(dataset.get("SpacingBetweenSlices") or 0)  # thickness tells no gap
         except Exception:  # a private header holds what its maker likes
             return None
     if not count or normal is None or not MIN_MM <= gap <= MAX_MM:

@@ -18,13 +18,9 @@ from medseg.io.dicom.duplicates import UniqueInstances, unique_instances
 from medseg.io.dicom.files import DicomFile, files_below
 from medseg.io.dicom.frames import Directory, FileHeader, FrameHeader, read_headers
 from medseg.io.dicom.geometry import SAME_POSITION_MM, Refusal, heights, is_square, stack
-from medseg.io.dicom.groups import differing, partition
-
-_SAME_COSINE = 1e-3
-"""Orientations whose direction cosines differ by less belong together."""
-
-_SAME_MM = 1e-4
-"""Pixel spacings that differ by less belong together."""
+from medseg.io.dicom.groups import contrasts, differing, partition
+from medseg.io.dicom.origins import by_origin
+from medseg.io.dicom.parts import SAME_COSINE, SAME_MM, Part, join_changed, with_incomplete_refused
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
@@ -113,14 +109,11 @@ def volumes_of(files: Sequence[DicomFile], progress: Any = None) -> Export:
             findings.append((file, finding))
         else:
             headers.append(header)
-    by_series: dict[Any, list[FileHeader]] = defaultdict(list)
-    for header in headers:  # UIDs are unique worldwide; some writers give each file a study of its own
-        by_series[header.series_uid or (header.study_uid, header.series_number)].append(header)
     volumes: list[SeriesVolume] = []
-    for series in by_series.values():
+    for origin, series in by_origin(headers):
         unique = unique_instances(series)
         findings += unique.damaged
-        volumes += split_series(unique)
+        volumes += split_series(unique, origin)
     return Export(tuple(volumes), tuple(findings), tuple(others))
 
 
@@ -134,12 +127,15 @@ def _absent(directory: Directory) -> Iterator[Finding]:
         yield Finding(Code.DICOMDIR_INCOMPLETE, str(directory.file), details, "copy the whole medium")
 
 
-def split_series(series: UniqueInstances) -> Iterator[SeriesVolume]:
-    """Yield the volumes of one series, numbered from 1, those that are refused with their finding."""
+def split_series(series: UniqueInstances, origin: str = "") -> Iterator[SeriesVolume]:
+    """Yield the volumes of one series, numbered from 1, those that are refused with their finding.
+
+    ``origin`` tells the series from others with its UID, in the volumes' labels.
+    """
     parts = list(_parts(series.headers))
     several = len(parts) > 1
     by_file = {header.file: header for header in series.headers}
-    for number, part in enumerate(_with_incomplete_refused(parts), 1):
+    for number, part in enumerate(with_incomplete_refused(parts), 1):
         part = _without_conflicts(part, series.conflicts)
         header = by_file[part.frames[0].file]
         refusal = None
@@ -147,7 +143,7 @@ def split_series(series: UniqueInstances) -> Iterator[SeriesVolume]:
             where = str(part.frames[0].file.path if len(by_file) == 1 else part.frames[0].file.path.parent)
             details = "; ".join(filter(None, (part.refusal.details, _burned_in(part, by_file))))
             refusal = Finding(part.refusal.code, where, details, part.refusal.how_to_fix)
-        label = part.label if several else ""
+        label = ", ".join(filter(None, (origin, part.label if several else "")))
         yield SeriesVolume(
             header,
             number,
@@ -160,38 +156,30 @@ def split_series(series: UniqueInstances) -> Iterator[SeriesVolume]:
         )
 
 
-def _without_conflicts(part: _Part, conflicts: set[str]) -> _Part:
+def _without_conflicts(part: Part, conflicts: set[str]) -> Part:
     """Refuse a volume one of whose instances lies there twice with different pixels."""
     doubtful = [frame for frame in part.frames if frame.instance_uid in conflicts]
     if not doubtful or part.grid is None:
         return part
-    details = f"{len(doubtful)} instance(s) lie there twice with different pixels"
+    details = f"{len(doubtful)} instance(s) lie there twice with different pixels or places"
     refusal = Refusal(Code.INSTANCES_DIFFER, details, "export the series again into an empty folder")
     return replace(part, grid=None, refusal=refusal)
 
 
-def _no_seg(part: _Part, by_file: Mapping[DicomFile, FileHeader]) -> str:
+def _no_seg(part: Part, by_file: Mapping[DicomFile, FileHeader]) -> str:
     """The reason why a SEG cannot refer to a volume's slices as one series; empty where it can."""
     headers = [by_file[file] for file in dict.fromkeys(frame.file for frame in part.frames)]
     if any(not header.study_uid or not header.series_uid for header in headers):
         return "it lacks the UID of its study or series"
-    for what in ("study_uid", "frame_of_reference"):
-        if len(values := {getattr(header, what) for header in headers}) > 1:
-            return f"its slices state {len(values)} different {what.replace('_', ' ').replace('uid', 'UIDs')}"
+    for attribute, words in (("study_uid", "studies"), ("frame_of_reference", "frames of reference")):
+        if len(values := {getattr(header, attribute) for header in headers}) > 1:
+            return f"its slices state {len(values)} different {words}"
     if any(header.mosaic for header in headers):
         return "the tiles of a mosaic are no frames that a SEG could refer to"
     return ""
 
 
-@dataclass(frozen=True)
-class _Part:
-    label: str
-    frames: tuple[FrameHeader, ...]
-    grid: Grid | None = None
-    refusal: Refusal | None = None
-
-
-def _burned_in(part: _Part, by_file: Mapping[DicomFile, FileHeader]) -> str:
+def _burned_in(part: Part, by_file: Mapping[DicomFile, FileHeader]) -> str:
     """A warning if text may be burned into the pixels of a part; empty where nothing points to it."""
     reasons = (by_file[frame.file].burned_in for frame in part.frames)
     reason = next(filter(None, reasons), "")
@@ -199,7 +187,7 @@ def _burned_in(part: _Part, by_file: Mapping[DicomFile, FileHeader]) -> str:
 
 
 def _notes(
-    part: _Part, by_file: Mapping[DicomFile, FileHeader], copies: Mapping[str, int]
+    part: Part, by_file: Mapping[DicomFile, FileHeader], copies: Mapping[str, int]
 ) -> Iterator[Finding]:
     header = by_file[part.frames[0].file]
     where = str(header.file)
@@ -213,7 +201,7 @@ def _notes(
         yield Finding(Code.PADDED, where, details, "none is needed")
 
 
-def _parts(headers: Sequence[FileHeader]) -> Iterator[_Part]:
+def _parts(headers: Sequence[FileHeader]) -> Iterator[Part]:
     """Split a series by everything that no volume can differ in, then by contrast, then by repetition."""
     mosaics = [header for header in headers if header.mosaic]
     for header in mosaics:
@@ -223,15 +211,16 @@ def _parts(headers: Sequence[FileHeader]) -> Iterator[_Part]:
     for header in (h for h in headers if not h.mosaic):
         refusal = _unusable(header)
         (usable if refusal is None else refused[refusal]).extend(header.frames)
-    for reason, without_volume in refused.items():
-        yield _Part("", tuple(without_volume), refusal=reason)
-    stacks = list(_by_geometry(usable))
+    for number, (reason, without_volume) in enumerate(refused.items(), 1):
+        yield Part(f"unusable {number}", tuple(without_volume), refusal=reason)
+    stacks, changed = join_changed(list(_by_geometry(usable)))
+    yield from changed
     lone = [frames for frames in stacks if len(frames) == 1]
     if len(lone) > 1:
         mixed = tuple(frame for group in lone for frame in group)
         details = f"{len(lone)} slices of {len(lone)} orientations or sizes"
         refusal = Refusal(Code.ORIENTATIONS_MIXED, details, "none: a localizer is no volume")
-        yield _Part("", mixed, refusal=refusal)
+        yield Part("single slices", mixed, refusal=refusal)
         stacks = [frames for frames in stacks if len(frames) > 1]
     for number, frames in enumerate(stacks, 1):
         prefix = f"stack {number}" if len(stacks) > 1 else ""
@@ -257,18 +246,18 @@ def _unusable(header: FileHeader) -> Refusal | None:
     return None
 
 
-def _mosaic_part(header: FileHeader) -> _Part:
+def _mosaic_part(header: FileHeader) -> Part:
     unpacked = mosaic.unpack_geometry(header)
     label = f"mosaic {header.frames[0].instance_number}"
     if isinstance(unpacked, Refusal):
-        return _Part(label, header.frames, refusal=unpacked)
-    return _Part(label, header.frames, grid=unpacked)
+        return Part(label, header.frames, refusal=unpacked)
+    return Part(label, header.frames, grid=unpacked)
 
 
 def _by_geometry(frames: Sequence[FrameHeader]) -> Iterator[list[FrameHeader]]:
     """Groups of frames of one orientation, matrix and pixel spacing."""
     values = np.array([(*f.shape, *(f.orientation or (0,) * 6), *(f.spacing or (0, 0))) for f in frames])
-    within = np.array([0.5] * 2 + [_SAME_COSINE] * 6 + [_SAME_MM] * 2)
+    within = np.array([0.5] * 2 + [SAME_COSINE] * 6 + [SAME_MM] * 2)
     left = np.arange(len(frames))
     while len(left):  # all that are like the first, at once: there may be thousands of geometries
         same = (np.abs(values[left] - values[left[0]]) < within).all(axis=1)
@@ -276,17 +265,9 @@ def _by_geometry(frames: Sequence[FrameHeader]) -> Iterator[list[FrameHeader]]:
         left = left[~same]
 
 
-def _same_slices(a: FrameHeader, b: FrameHeader) -> bool:
-    if a.orientation is None or b.orientation is None or a.spacing is None or b.spacing is None:
-        return False
-    cosines = np.abs(np.subtract(a.orientation, b.orientation)).max()
-    spacings = np.abs(np.subtract(a.spacing, b.spacing)).max()
-    return a.shape == b.shape and bool(cosines < _SAME_COSINE) and bool(spacings < _SAME_MM)
-
-
 def _by_contrast(frames: Sequence[FrameHeader]) -> Iterator[tuple[str, list[FrameHeader]]]:
     """Groups of one contrast, and those of one repetition among them; each with its label."""
-    groups = partition(frames, [frame.contrast for frame in frames])
+    groups = partition(frames, contrasts(frames))
     names = differing([key for key, _ in groups])
     for key, group in groups:
         label = ", ".join(f"{name} {terms.word(value)}" for name, value in key if name in names)
@@ -349,39 +330,9 @@ def _at_positions(frames: Sequence[FrameHeader]) -> Counter[int]:
     return Counter(_places(frames))
 
 
-def _stacked(label: str, frames: Sequence[FrameHeader]) -> _Part:
+def _stacked(label: str, frames: Sequence[FrameHeader]) -> Part:
     stacked = stack(frames)
     if isinstance(stacked, Refusal):
-        return _Part(label, tuple(frames), refusal=stacked)
+        return Part(label, tuple(frames), refusal=stacked)
     ordered, grid = stacked
-    return _Part(label, tuple(ordered), grid=grid)
-
-
-def _with_incomplete_refused(parts: Sequence[_Part]) -> Iterator[_Part]:
-    """Refuse volumes that lack slices which another volume of the series has at the same places."""
-    whole = [part for part in parts if part.grid is not None]
-    for part in parts:
-        fuller = next((other for other in whole if _lacks_slices_of(part, other)), None)
-        if fuller is None:
-            yield part
-            continue
-        details = (
-            f"{len(part.frames)} of the {len(fuller.frames)} slices that other volumes of the series have"
-        )
-        yield replace(
-            part,
-            grid=None,
-            refusal=Refusal(
-                Code.VOLUME_INCOMPLETE, details, "leave it out, or export the whole series again"
-            ),
-        )
-
-
-def _lacks_slices_of(part: _Part, other: _Part) -> bool:
-    """True if every slice of a volume lies where one of a fuller volume of the same slices does."""
-    if part is other or len(part.frames) >= len(other.frames) or part.frames[0].position is None:
-        return False
-    if not _same_slices(part.frames[0], other.frames[0]):
-        return False
-    own, fuller = heights([other.frames[0], *part.frames])[1:], heights(other.frames)
-    return bool((np.abs(own[:, None] - fuller[None]).min(axis=1) <= SAME_POSITION_MM).all())
+    return Part(label, tuple(ordered), grid=grid)

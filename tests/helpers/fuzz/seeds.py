@@ -223,7 +223,6 @@ def _dicomdir() -> Iterator[Seed]:
             gc.collect()
         paths = sorted(path for path in written.rglob("*") if path.is_file())
         files = {path.relative_to(written).as_posix(): path.read_bytes() for path in paths}
-        own._stage["t"].cleanup()  # pydicom leaves its own folder to the garbage collector, with a warning
     yield Seed("dicomdir", "seg", files, ("DICOMDIR",))
 
 

@@ -122,10 +122,11 @@ def test_codes_names_algorithm_and_source_are_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["StudyInstanceUID", "FrameOfReferenceUID"])
 def test_slices_of_several_studies_or_frames_of_reference_carry_no_seg(tmp_path: Path, what: str) -> None:
     tags = {"FrameOfReferenceUID": "1.2.3.4", "StudyInstanceUID": "1.2"}
-    write_series(tmp_path / "in", PIXELS, _affine(5), series="1.9", slices=[0, 1], prefix="a", **tags)
-    write_series(tmp_path / "in", PIXELS, _affine(5), series="1.9", slices=[2], **{**tags, what: "1.7"})
+    for n in range(3):  # a UID for each file is a writer's fault; two in all are two series
+        own = {**tags, what: f"1.7.{n}"}
+        write_series(tmp_path / "in", PIXELS, _affine(5), series="1.9", slices=[n], prefix=f"{n}", **own)
     (volume,) = read_export(tmp_path / "in").volumes
-    assert volume.grid is not None and "2 different" in volume.no_seg
+    assert volume.grid is not None and "3 different" in volume.no_seg
     with pytest.raises(MedsegError) as refused:
         seg.write(_labels(volume), volume, CLASSES, tmp_path / "a", algorithm=ALGORITHM)
     assert refused.value.code == Code.SEG_IMPOSSIBLE and not (tmp_path / "a").exists()
