@@ -59,9 +59,12 @@ def _stacked(volume: SeriesVolume) -> Array:
                     details = f"{stored.shape} pixels where the header says {frame.shape}"
                     raise MedsegError(Code.DICOM_DAMAGED, file, details, "export it again")
                 if array is None:
-                    kind = _kind(volume, stored.dtype)
+                    kind = _kind(volume, stored.dtype.newbyteorder("="))
                     array = np.empty(volume.grid.shape if volume.grid else (), kind, order="F")
-                array[:, :, place] = _real(stored, frame).T
+                real = _real(stored.astype(stored.dtype.newbyteorder("="), copy=False), frame)
+                if not np.can_cast(real.dtype, array.dtype):  # files of one series may store differently
+                    array = array.astype(np.promote_types(array.dtype, real.dtype), order="F")
+                array[:, :, place] = real.T
     if array is None:
         raise ValueError("a volume has frames")
     return array

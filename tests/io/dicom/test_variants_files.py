@@ -170,3 +170,28 @@ def test_fewer_places_than_frames_are_damage(tmp_path: Path) -> None:
     dataset.save_as(tmp_path / "enhanced", enforce_file_format=True)
     ((_, finding),) = read_export(tmp_path).findings
     assert finding.code == Code.DICOM_DAMAGED and "8 frames, and a place in space for 6" in finding.details
+
+
+def _signed(index: int, dataset: FileDataset) -> None:
+    if index == 1:
+        dataset.PixelRepresentation = 1
+        dataset.PixelData = (FIRST[:, :, 1].T.astype(np.int16) - 7).tobytes()
+
+
+def _narrow(index: int, dataset: FileDataset) -> None:
+    if index == 0:
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+        dataset.PixelData = (FIRST[:, :, 0].T % 256).astype(np.uint8).tobytes()
+
+
+def test_slices_that_are_stored_in_several_ways_keep_their_values(tmp_path: Path) -> None:
+    for name in ("signed", "narrow"):
+        (tmp_path / name).mkdir()
+    _write(tmp_path / "signed", _signed)
+    expected = FIRST.astype(np.int64)
+    expected[:, :, 1] -= 7
+    np.testing.assert_array_equal(_only(tmp_path / "signed"), expected)
+    _write(tmp_path / "narrow", _narrow)
+    expected = FIRST.astype(np.int64)
+    expected[:, :, 0] %= 256
+    np.testing.assert_array_equal(_only(tmp_path / "narrow"), expected)
