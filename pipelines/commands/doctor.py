@@ -1,7 +1,7 @@
 """`medseg doctor`: looks at this machine and installation, and says what will go wrong before it does.
 
-Each check ends as `ok`, as `--` (an extra that is not installed, which most uses do not need), as `note` (medseg
-works, but slower or with less), or as `!!` (something will fail), with what to do about it.
+Each check ends as `ok`, as `--` (an extra that is not installed, which most uses do not need), as `note`
+(medseg works, but slower or with less), or as `!!` (something will fail), with what to do about it.
 """
 
 from __future__ import annotations

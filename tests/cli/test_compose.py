@@ -1,4 +1,4 @@
-"""The service of `compose.yaml`: its command line is one of medseg's, and it ends as docs/container.md says."""
+"""The service of `compose.yaml`: a command line of medseg, that ends as docs/container.md says."""
 
 from __future__ import annotations
 
