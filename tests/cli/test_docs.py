@@ -75,6 +75,17 @@ def test_the_page_of_the_architecture_has_the_layers_that_are_checked() -> None:
     assert "\n".join(layers) in (ROOT / "docs/architecture.md").read_text()
 
 
+def test_the_page_of_the_architecture_names_every_file_on_the_way_of_a_scan() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    files = [
+        *(ROOT / "pipelines/commands").glob("segment*.py"),
+        *(ROOT / "pipelines/execution").glob("[!_]*.py"),
+        *(ROOT / "medseg/io/dicom").glob("[!_]*.py"),
+    ]
+    assert len(files) > 40
+    assert [path.name for path in files if not re.search(rf"[`/]{path.name}`", page)] == []
+
+
 PRIVATE_WORDS = (
     r"the house|\brooms?\b|verdict|a line each|beside the network|set aside|remed(?:y|ies)|pictures?|tints?",
     r"margin maps?|<case>_margin|size error|over classes|own grid|says how sure|\| seen \||\bone an? image\b",
