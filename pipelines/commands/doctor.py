@@ -1,6 +1,6 @@
 """`medseg doctor`: looks at this machine and installation, and says what will go wrong before it does.
 
-Each check ends as `ok`, as `--` (an extra that is not installed, which most uses do not need), as `note`
+Each check ends as `ok`, as `--` (something that most uses do not need is not there), as `note`
 (medseg works, but slower or with less), or as `!!` (something will fail), with what to do about it.
 """
 
@@ -34,13 +34,14 @@ YEARS = (2024, 2100)
 """Years that a clock may show: files and certificates are younger than the first."""
 
 _MARKS: dict[Level, str] = {"ok": "ok  ", "info": "--  ", "note": "note", "fail": "!!  "}
-_EXTRAS = {
+_EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train": ("training, reports and the MLflow tracking of runs", TRAIN),
     "dicom": ("DICOM exports", ("pydicom", "highdicom", "python-gdcm", "pyjpegls", "pynetdicom")),
     "export": ("ONNX files of a model", ("onnx", "onnxscript", "onnxruntime")),
     "strip": ("skull stripping with --strip", ("deepbet",)),
     "cluster": ("--executor dask", ("distributed",)),
 }
+"""Purpose and packages of each extra; without the first package it counts as not installed."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _shared_memory(free: float) -> Check:
     if free >= LOW_SHM_GB:
         return Check("shared memory", "ok", f"{free:.1f} GB in {machine.SHM}")
     how_to_fix = "none for segment; for training on several GPUs start the container with --shm-size=2g"
-    return Check("shared memory", "note", f"{free * 1000:.0f} MB in {machine.SHM}", how_to_fix)
+    return Check("shared memory", "info", f"{free * 1000:.0f} MB in {machine.SHM}", how_to_fix)
 
 
 def _device() -> Iterator[Check]:
@@ -193,7 +194,7 @@ def _extra(name: str) -> Check:
     purpose, packages = _EXTRAS[name]
     absent = [package for package in packages if version(package) is None]
     how_to_fix = f"for {purpose}: pip install 'medseg[{name}]'"
-    if len(absent) == len(packages):
+    if packages[0] in absent:  # others may have come with torch
         return Check(f"extra [{name}]", "info", "not installed", how_to_fix)
     if absent:
         return Check(f"extra [{name}]", "note", f"in part, without {', '.join(absent)}", how_to_fix)
