@@ -193,6 +193,7 @@ JOINS = {
     "pipelines/commands/convert.py": 1,  # check_name of a pseudonym
     "pipelines/commands/export.py": 1,  # a member, by check_name in model.json
     "pipelines/commands/segment_inputs.py": 1,  # a constant
+    "pipelines/commands/segment_tables.py": 1,  # numbers
     "pipelines/explanations.py": 1,  # percent-escaped
     "pipelines/fold/best_weights.py": 1,  # a member, made by medseg
     "pipelines/fold/whole_volumes.py": 1,  # a constant
