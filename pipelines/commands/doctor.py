@@ -1,7 +1,7 @@
 """`medseg doctor`: looks at this machine and installation, and says what will go wrong before it does.
 
-Each check ends as `ok`, as `note` (medseg works, but slower or with less), or as `!!` (something will fail),
-with what to do about it.
+Each check ends as `ok`, as `--` (something that most uses do not need is not there), as `note`
+(medseg works, but slower or with less), or as `!!` (something will fail), with what to do about it.
 """
 
 from __future__ import annotations
@@ -23,26 +23,30 @@ from medseg.infer import loading
 from pipelines.commands import machine
 from pipelines.commands.info import TRAIN, version
 
-Level = Literal["ok", "note", "fail"]
+Level = Literal["ok", "info", "note", "fail"]
 
-LOW_DISK_GB = 5.0
-LOW_MEMORY_GB = 4.0
+LEAST_DISK_GB, LOW_DISK_GB = 1.0, 5.0
+LEAST_MEMORY_GB, LOW_MEMORY_GB = 1.0, 4.0
+"""Below the first a scan of usual size does not get through; below the second a training may not."""
+
 LOW_SHM_GB = 1.0
 YEARS = (2024, 2100)
 """Years that a clock may show: files and certificates are younger than the first."""
 
-_MARKS: dict[Level, str] = {"ok": "ok  ", "note": "note", "fail": "!!  "}
-_EXTRAS = {
+_MARKS: dict[Level, str] = {"ok": "ok  ", "info": "--  ", "note": "note", "fail": "!!  "}
+_EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train": ("training, reports and the MLflow tracking of runs", TRAIN),
-    "dicom": ("DICOM exports", ("pydicom", "highdicom", "python-gdcm", "pyjpegls")),
+    "dicom": ("DICOM exports", ("pydicom", "highdicom", "python-gdcm", "pyjpegls", "pynetdicom")),
     "export": ("ONNX files of a model", ("onnx", "onnxscript", "onnxruntime")),
     "strip": ("skull stripping with --strip", ("deepbet",)),
+    "cluster": ("--executor dask", ("distributed",)),
 }
+"""Purpose and packages of each extra; without the first package it counts as not installed."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at; `how_to_fix` is empty if it is well."""
+    """One thing that was looked at; `how_to_fix` is empty if it is well, and may be ignored for `info`."""
 
     name: str
     level: Level
@@ -122,9 +126,10 @@ def _results(out: Path) -> Iterator[Check]:
         yield Check(
             "disk", "note", f"the free space of {folder} is not known", "make sure that there is some"
         )
-    elif free <= LOW_DISK_GB:
+    elif free < LOW_DISK_GB:
         how_to_fix = "free some space, or name a folder on another disk"
-        yield Check("disk", "fail", f"{free:.1f} GB free, less than {LOW_DISK_GB:.0f} GB", how_to_fix)
+        level: Level = "fail" if free < LEAST_DISK_GB else "note"
+        yield Check("disk", level, f"{free:.1f} GB free, less than {LOW_DISK_GB:.0f} GB", how_to_fix)
     else:
         yield Check("disk", "ok", f"{free:.0f} GB free")
 
@@ -138,18 +143,18 @@ def _memory() -> Check:
     details = f"{free:.1f} GB free" + (
         "" if limit is None else f", within this container's limit of {limit:.1f} GB"
     )
-    if free > LOW_MEMORY_GB:
+    if free >= LOW_MEMORY_GB:
         return Check("memory", "ok", details)
     how_to_fix = "close other programs, lower train.batch or predict.batch"
     how_to_fix += "" if limit is None else ", or give the container more (--memory)"
-    return Check("memory", "fail", details, how_to_fix)
+    return Check("memory", "fail" if free < LEAST_MEMORY_GB else "note", details, how_to_fix)
 
 
 def _shared_memory(free: float) -> Check:
     if free >= LOW_SHM_GB:
         return Check("shared memory", "ok", f"{free:.1f} GB in {machine.SHM}")
     how_to_fix = "none for segment; for training on several GPUs start the container with --shm-size=2g"
-    return Check("shared memory", "note", f"{free * 1000:.0f} MB in {machine.SHM}", how_to_fix)
+    return Check("shared memory", "info", f"{free * 1000:.0f} MB in {machine.SHM}", how_to_fix)
 
 
 def _device() -> Iterator[Check]:
@@ -188,9 +193,11 @@ def _clock() -> Check:
 def _extra(name: str) -> Check:
     purpose, packages = _EXTRAS[name]
     absent = [package for package in packages if version(package) is None]
+    how_to_fix = f"for {purpose}: pip install 'medseg[{name}]'"
+    if packages[0] in absent:  # others may have come with torch
+        return Check(f"extra [{name}]", "info", "not installed", how_to_fix)
     if absent:
-        how_to_fix = f"for {purpose}: pip install 'medseg[{name}]'"
-        return Check(f"extra [{name}]", "note", f"without {', '.join(absent)}", how_to_fix)
+        return Check(f"extra [{name}]", "note", f"in part, without {', '.join(absent)}", how_to_fix)
     return Check(f"extra [{name}]", "ok", f"for {purpose}")
 
 

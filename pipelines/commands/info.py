@@ -18,8 +18,8 @@ from medseg import files, networks
 from medseg.config.class_file import packaged
 from medseg.device import choose, in_words, resolve_precision
 
-CORE = ("torch", "numpy", "nibabel", "SimpleITK", "scipy", "scikit-image", "pydantic", "safetensors")
-TRAIN = ("mlflow", "monai", "lightning-fabric", "matplotlib", "jinja2", "psutil", "nilearn")
+CORE = ("torch", "numpy", "nibabel", "SimpleITK", "scipy", "pydantic", "safetensors")
+TRAIN = ("mlflow", "monai", "lightning-fabric", "matplotlib", "jinja2", "psutil", "nilearn", "scikit-image")
 EXPORT = ("onnx", "onnxscript", "onnxruntime")
 
 

@@ -26,10 +26,30 @@ def test_the_page_of_codes_is_the_table_of_codes() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_between_pages_and_files_exist(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        other = page.parent / target if target else page
+        assert other.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(other), f"{page.name} links to {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors that a page's headings have where Markdown is shown: lower case, hyphens, no punctuation."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*?)\s*$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_can_be_reached_from_the_first() -> None:
+    reached, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        reached.add(page)
+        linked = re.findall(r"\]\(([\w/.-]+\.md)[#)]", page.read_text())
+        todo += [other for link in linked if (other := (page.parent / link).resolve()) not in reached]
+    assert set(PAGES) - reached == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -53,6 +73,17 @@ def test_the_page_of_the_architecture_has_the_layers_that_are_checked() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     assert "\n".join(layers) in (ROOT / "docs/architecture.md").read_text()
+
+
+def test_the_page_of_the_architecture_names_every_file_on_the_way_of_a_scan() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    files = [
+        *(ROOT / "pipelines/commands").glob("segment*.py"),
+        *(ROOT / "pipelines/execution").glob("[!_]*.py"),
+        *(ROOT / "medseg/io/dicom").glob("[!_]*.py"),
+    ]
+    assert len(files) > 40
+    assert [path.name for path in files if not re.search(rf"[`/]{path.name}`", page)] == []
 
 
 PRIVATE_WORDS = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,15 +44,15 @@ def test_a_machine_that_is_fit_ends_well(fit: Any, capsys: pytest.CaptureFixture
     assert [line[:2] for line in lines[:-2]] == ["ok"] * (len(lines) - 2)
     assert list(checked()) == [
         *("system", "user", "results", "disk", "memory", "shared memory", "device", "precision", "clock"),
-        *("extra [train]", "extra [dicom]", "extra [export]", "extra [strip]", "MLflow"),
+        *("extra [train]", "extra [dicom]", "extra [export]", "extra [strip]", "extra [cluster]", "MLflow"),
     ]
 
 
 def test_each_thing_that_will_fail_is_said_with_what_to_do(
     fit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit.setattr(machine, "free_gb", lambda _: 1.0)
-    fit.setattr(machine, "free_memory_gb", lambda: 1.0)
+    fit.setattr(machine, "free_gb", lambda path: 100.0 if path == machine.SHM else 0.5)
+    fit.setattr(machine, "free_memory_gb", lambda: 0.5)
     fit.setattr(machine, "memory_limit_gb", lambda: 2.0)
     fit.setattr(machine, "why_not_writable", lambda _: "Read-only file system")
     fit.setattr(machine, "now", lambda: datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC))
@@ -64,7 +66,7 @@ def test_each_thing_that_will_fail_is_said_with_what_to_do(
     for words in ("Read-only file system", "--memory", "1970-01-01", "limit of 2.0 GB", "NOT_A_MODEL"):
         assert words in text
     assert text.count("-> ") == 6
-    assert "6 of 15 checks failed" in text
+    assert "6 of 16 checks failed" in text
 
 
 def test_what_is_missing_or_slower_is_a_note(fit: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,25 +74,66 @@ def test_what_is_missing_or_slower_is_a_note(fit: Any, capsys: pytest.CaptureFix
     fit.setattr(machine, "in_container", lambda: True)
     fit.setattr(machine, "nvidia_gpu", lambda: "NVIDIA T4, driver 550.1")
     fit.setattr(machine, "free_memory_gb", lambda: None)
-    fit.setattr(doctor, "version", lambda name: None if name in ("pydicom", "mlflow") else "1.0")
+    fit.setattr(machine, "free_gb", lambda path: 100.0 if path == machine.SHM else 2.0)
+    fit.setattr(
+        doctor,
+        "version",
+        lambda name: "3.17.2" if name == "mlflow" else None if name in ("highdicom", "monai") else "1.0",
+    )
     assert doctor.run(()) == ExitCode.DONE
     text = capsys.readouterr().out
     notes = [name for name, check in checked().items() if check.level == "note"]
-    assert notes == ["user", "memory", "device", "extra [train]", "extra [dicom]"]
+    assert notes == ["user", "disk", "memory", "device", "extra [train]", "extra [dicom]"]
     for words in (
         "--user $(id -u)",
         "NVIDIA T4",
         "--gpus all",
         "pip install 'medseg[dicom]'",
-        "without pydicom",
+        "in part, without highdicom",
     ):
         assert words in text
+    assert text.endswith("medseg can run here; 6 notes tell what is missing or slower.\n")
+
+
+def test_extras_that_are_not_installed_are_no_failure_and_no_note(
+    fit: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extras = {package for _, packages in doctor._EXTRAS.values() for package in packages} - {"jinja2"}
+    fit.setattr(doctor, "version", lambda name: None if name in extras else "1.0")
+    assert doctor.run(()) == ExitCode.DONE
+    levels = {name: check.level for name, check in checked().items() if name.startswith("extra")}
+    assert levels == {f"extra [{name}]": "info" for name in doctor._EXTRAS}
+    text = capsys.readouterr().out
     assert "segment does not need it" in text
-    assert text.endswith("medseg can run here; 5 notes tell what is missing or slower.\n")
+    lines = text.splitlines()
+    assert lines[-1] == "medseg can run here."
+    place = next(n for n, line in enumerate(lines) if "extra [train]" in line)
+    assert lines[place].split() == ["--", "extra", "[train]", "not", "installed"]
+    assert lines[place + 1].strip() == (
+        "-> for training, reports and the MLflow tracking of runs: pip install 'medseg[train]'"
+    )
+
+
+def test_the_extras_are_those_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    wanted = {
+        extra: {re.match(r"[\w-]+", requirement)[0] for requirement in requirements}  # type: ignore[index]
+        for extra, requirements in project["optional-dependencies"].items()
+        if extra != "dev"
+    }
+    assert {extra: set(packages) for extra, (_, packages) in doctor._EXTRAS.items()} == wanted
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(8.0, "ok"), (4.0, "ok"), (3.9, "note"), (1.0, "note"), (0.9, "fail")]
+)
+def test_memory_that_suffices_for_segmenting_alone_is_a_note(fit: Any, free: float, level: str) -> None:
+    fit.setattr(machine, "free_memory_gb", lambda: free)
+    assert checked()["memory"].level == level
 
 
 def test_json_holds_every_check(fit: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    fit.setattr(machine, "free_gb", lambda _: 1.0)
+    fit.setattr(machine, "free_gb", lambda _: 0.5)
     assert doctor.run((), as_json=True) == ExitCode.FAULT
     tree = json.loads(capsys.readouterr().out)
     assert tree["ok"] is False

@@ -263,7 +263,7 @@ def test_no_socket_is_opened_without_an_address(
     make_model: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    opened: list[object] = []
+    opened: list[Any] = []
 
     class Guard(socket.socket):
         def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -272,7 +272,12 @@ def test_no_socket_is_opened_without_an_address(
 
     monkeypatch.setattr(socket, "socket", Guard)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **_: opened.append(arguments))
-    ended = medseg("segment", slices[0].parent, tmp_path / "out", "--model", make_model())
+    here = ("--workers", "0")  # a worker process would not have the guard
+    ended = medseg("segment", slices[0].parent, tmp_path / "out", "--model", make_model(), *here)
     assert ended.code == ExitCode.DONE and opened == []
     socket.socket().close()
     assert opened == [()]  # the guard sees what is opened
+    opened.clear()
+    ended = medseg("segment", slices[0].parent, tmp_path / "out2", "--model", make_model("model2"))
+    assert ended.code == ExitCode.DONE
+    assert {pair[0] for pair in opened} == {socket.AF_UNIX}  # workers are talked to by nameless pairs

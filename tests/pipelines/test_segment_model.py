@@ -143,7 +143,7 @@ def always_background(folder: Path) -> None:
     ],
     ids=lambda error: str(error)[:12],
 )
-def test_a_scan_that_memory_is_too_small_for_is_set_aside_with_a_remedy(
+def test_a_scan_that_memory_is_too_small_for_is_excluded_with_how_to_fix_it(
     tmp_path: Path,
     brain: Any,
     make_model: MakeModel,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -43,4 +44,7 @@ def test_figures_are_inside_the_page_up_to_a_number(tmp_path: Path, monkeypatch:
         Image.new("RGB", (2, 2)).save(tmp_path / f"{case}_figure.png")
     text = segment_page.page([row("a", quality=0.8), row("b", quality=0.3), row("c")], [], [], tmp_path)
     assert re.findall(r'alt="(\w)"', text) == ["b"]
+    data = re.findall(r"base64,([^\"]*)\"", text)
+    assert base64.b64decode(data[0]) == (tmp_path / "b_figure.png").read_bytes()
+    assert not re.search("[A-Za-z]{3}", data[0])  # no name by chance
     assert "1 better cases" in text and "http" not in text and 'src="data:image/png' in text
