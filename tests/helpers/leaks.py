@@ -131,7 +131,7 @@ def _layers(name: str, content: bytes) -> Iterator[tuple[str, bytes, bool]]:
         yield f"{name} voxels", content[start:], True
     else:
         yield name, content, False
-        for packed in re.findall(rb";base64,([A-Za-z0-9+/=]+)", content):
+        for packed in re.findall(rb";base64,([A-Za-z0-9+/=\s]+)", content):
             yield from _layers(f"{name} inside", base64.b64decode(packed))
         if content.startswith(b"SQLite format 3\0"):
             yield f"{name} rows", _rows(content), False

@@ -39,14 +39,14 @@ def check_size(dataset: Any, where: object) -> None:
         )
         raise MedsegError(Code.TOO_LARGE, where, details, "export a smaller field of view")
     if rows < 1 or columns < 1 or frames < 1:
-        raise _damaged(where, f"{frames} frames of {rows} × {columns} pixels")
+        raise _damaged(where, f"no frame, or one of {rows} × {columns} pixels")
 
 
 def frame_count(dataset: Any, where: object) -> int:
     """The number of frames that the header states, 1 where it states none; raises TOO_LARGE."""
     count = int(value_of(dataset, "NumberOfFrames", 1) or 1)
     if count > MAX_FRAMES:
-        details = f"{count} frames in a file, the limit is {MAX_FRAMES}"
+        details = f"more frames in a file than the limit, {MAX_FRAMES}"
         raise MedsegError(Code.TOO_LARGE, where, details, "export the series in several files")
     return count
 

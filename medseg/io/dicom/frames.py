@@ -302,7 +302,7 @@ def _frames(file: DicomFile, dataset: Dataset) -> Iterator[FrameHeader]:
     shared = value_of(dataset, "SharedFunctionalGroupsSequence")
     common = shared[0] if shared else None
     if len(per_frame) > MAX_FRAMES:
-        details = f"{len(per_frame)} frames in a file, the limit is {MAX_FRAMES}"
+        details = f"more frames in a file than the limit, {MAX_FRAMES}"
         raise MedsegError(Code.TOO_LARGE, file, details, "export the series in several files")
     if len(per_frame) != count:
         details = f"{count} frames, and a place in space for {len(per_frame)}"
