@@ -8,6 +8,7 @@ import pickle
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from functools import lru_cache
 from itertools import islice
 from pathlib import PurePath
@@ -32,8 +33,20 @@ def run(
     """Yield (number, outcome) of every task as it ends, carried out by the workers of a Dask scheduler.
 
     A task whose worker dies is given to another one; what the scheduler gives up is tried again alone at the
-    end, so that the one at fault is named. Raises EXTRA_MISSING, CLUSTER_UNREACHABLE, and what a step raises.
+    end, so that the one at fault is named. Raises EXTRA_MISSING, CLUSTER_UNREACHABLE, also where the
+    scheduler is lost meanwhile, and what a step raises.
     """
+    try:
+        yield from _outcomes(tasks, work, scheduler, limits)
+    except CancelledError:
+        details = "the connection was lost; what is done is kept"
+        how_to_fix = "start the scheduler again, then run the same command again"
+        raise MedsegError(Code.CLUSTER_UNREACHABLE, scheduler, details, how_to_fix) from None
+
+
+def _outcomes(
+    tasks: Sequence[Task], work: Work[Task, Outcome], scheduler: str, limits: Limits
+) -> Iterator[tuple[int, Outcome]]:
     with _connected(scheduler) as client, client.as_current():
         from distributed import as_completed
         from distributed.scheduler import KilledWorker

@@ -23,6 +23,7 @@ from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import loading
 from pipelines import run as pipeline
 from pipelines import scoring
+from pipelines.commands import score_folders
 from pipelines.execution import cluster
 from pipelines.execution.engines import Execution
 from pipelines.execution.limits import Limits
@@ -264,6 +265,31 @@ def test_a_refusal_of_a_case_ends_the_stage_as_in_this_process(place: Path) -> N
             os.utime(scan, ns=(times.st_atime_ns, times.st_mtime_ns))
         findings.append(refused.value.finding)
     assert findings[0] == findings[1] and "it was usable at ingest" in findings[0].details
+
+
+def test_a_case_of_two_folders_that_is_lost_is_excluded_and_the_others_are_scored(
+    place: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    for folder in ("truth", "predicted"):
+        for case in TEST:
+            label = place / f"data/{case}/{case}_seg.nii.gz"
+            (tmp_path / folder).mkdir(exist_ok=True)
+            shutil.copy(label, tmp_path / folder / f"{case}.nii.gz")
+    monkeypatch.setattr(scoring, "work", deadly(scoring.work, "s6", "dies"))
+    say = Reporter(stream=io.StringIO(), results=io.StringIO())
+    ended = score_folders.run(
+        tmp_path / "truth",
+        tmp_path / "predicted",
+        tmp_path / "out",
+        say,
+        execution=Execution(2, limits=LIMITS),
+    )
+    assert ended == ExitCode.SOME_EXCLUDED
+    (row,) = files.read_csv(tmp_path / "out/quarantine.csv")
+    assert (row["case"], row["code"]) == ("s6", Code.WORKER_KILLED)
+    scores = files.read_csv(tmp_path / "out/scores.csv")
+    assert sorted({score["case"] for score in scores}) == ["s4", "s5", "s7"]
+    assert {score["dice"] for score in scores} == {"1.0"}
 
 
 # Options
