@@ -139,9 +139,9 @@ def _connected(scheduler: str) -> Any:
         raise MedsegError(Code.EXTRA_MISSING, "--executor dask", "needs distributed", how_to_fix) from None
     try:
         return Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError) as error:  # a TypeError: no certificate for tls://
         details = f"no scheduler answers ({type(error).__name__})"
-        how_to_fix = "start one with `dask scheduler`, and give its address as tcp://HOST:PORT"
+        how_to_fix = "start one with `dask scheduler`, and give its address as tcp://HOST:PORT; tls:// needs certificates"
         raise MedsegError(Code.CLUSTER_UNREACHABLE, scheduler, details, how_to_fix) from None
 
 
