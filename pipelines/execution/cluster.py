@@ -141,7 +141,7 @@ def _connected(scheduler: str) -> Any:
         return Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError) as error:  # a TypeError: no certificate for tls://
         details = f"no scheduler answers ({type(error).__name__})"
-        how_to_fix = "start one with `dask scheduler`, and give its address as tcp://HOST:PORT; tls:// needs certificates"
+        how_to_fix = "start one with `dask scheduler`, give it as tcp://HOST:PORT; tls:// needs certificates"
         raise MedsegError(Code.CLUSTER_UNREACHABLE, scheduler, details, how_to_fix) from None
 
 
