@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from medseg import files
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter, seconds_in_words
 from medseg.errors import Code, MedsegError
+from pipelines.execution.engines import Execution
 from pipelines.tracking import Tracked
 from pipelines.workfolder import Work
 
@@ -40,6 +41,8 @@ class Job:
     """Refuse what is otherwise a warning."""
     overwrite: bool = False
     """Move a training with other settings aside and train anew, instead of refusing."""
+    execution: Execution = field(default_factory=Execution)
+    """The engine for the cases of preprocess, predict and evaluate; results do not depend on it."""
 
     @contextmanager
     def stage(

@@ -16,6 +16,7 @@ from medseg.console import Reporter
 from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError
 from pipelines import saved_recipe, scoring, tracking
+from pipelines.execution.engines import Execution
 from pipelines.fold import earlier, initial_weights, network
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.job import STAGES, Job, forget, needs_earlier
@@ -67,12 +68,14 @@ def run(
     start: str | None = None,
     only: str | None = None,
     overwrite: bool = False,
+    execution: Execution | None = None,
 ) -> ExitCode:
     """Run all stages, those from `start` on anew, or `only` one. Excluded cases give SOME_EXCLUDED.
 
     A training with other settings is refused, or with `overwrite` moved aside. What can be known to go wrong
-    is refused before the work folder is touched.
+    is refused before the work folder is touched. `execution` is the engine for cases; default this process.
     """
+    execution = execution or Execution()
     work, anew = Work(request.work_folder()), _stages_from(start)
     named = load.load(request.recipe, request.settings, request.data)
     if named.data.path is None and work.recipe.is_file():
@@ -82,6 +85,7 @@ def run(
     folds = chosen_folds(recipe, request.fold)
     _check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)
+    execution.check()
     trains = only in (None, "train")
     guarded: list[FoldTraining] = []
     if trains:
@@ -100,15 +104,16 @@ def run(
         saved_recipe.save(recipe, work)
         run = stack.enter_context(tracking.tracked(recipe, work, say))
         command = request.command(source, work, with_data=recipe.data.layout != "dicom")
-        job = Job(recipe, work, say, run, folds, command, request.strict, overwrite)
+        job = Job(recipe, work, say, run, folds, command, request.strict, overwrite, execution)
         stages = STAGES if only is None else (only,)
         for stage in stages:
             if stage == "preprocess":
                 earlier.require_same_cases(guarded)
             RUN[stage](job)
     excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
+    unpredicted = "predict" in stages and predict.is_incomplete(work)
     unscored = "evaluate" in stages and scoring.is_incomplete(work.evaluation)
-    return ExitCode.SOME_EXCLUDED if excluded or unscored else ExitCode.DONE
+    return ExitCode.SOME_EXCLUDED if excluded or unpredicted or unscored else ExitCode.DONE
 
 
 def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Recipe | None:

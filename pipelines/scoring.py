@@ -7,34 +7,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from medseg import files
-from medseg.classes import VOID, ClassList
+from medseg.classes import ClassList
 from medseg.console import Reporter
-from medseg.errors import Code, Finding, MedsegError, refusal
-from medseg.evaluate import confusion_matrix, summary, table
+from medseg.errors import Finding
+from medseg.evaluate import summary, table
 from medseg.evaluate.compare import MEAN
 from medseg.evaluate.folder_pairs import LabelFiles
-from medseg.evaluate.table import PENALISED, Entry, ScoreRow
-from medseg.grid import Array, Grid
+from medseg.evaluate.table import PENALISED, ScoreRow
+from medseg.grid import Array
 from medseg.infer import results
-from medseg.ingest import checks, quarantine
-from medseg.volume import Volume
+from medseg.ingest import quarantine
+from pipelines.execution.engines import Execution
+from pipelines.scored_case import Asked, Reference, ScoredCase, work
 
 OVER_SET = ("G", "C", "mIoU", "fwIoU", "BF")
 """Numbers over a set of images that are printed."""
 
 _PENALTY = "with penalty: a missed or invented class counts as the image's diagonal"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A case to score, its reference label files and its prediction, None where there is none."""
-
-    entry: Entry
-    truth: LabelFiles
-    prediction: LabelFiles | None
 
 
 @dataclass
@@ -59,54 +49,38 @@ def score(
     nsd_tolerance: float,
     bf_tolerance: float,
     progress: Callable[[int, str], None],
+    execution: Execution | None = None,
 ) -> Scored:
     """Score every reference on its own grid; a missing or unreadable prediction is a row of Dice 0.
 
     Predictions hold the classes' values, whatever the references' form. Void in a prediction counts as
-    predicting nothing, with a note. `progress` gets the number of references done and the case.
+    predicting nothing, with a note. `progress` gets the number of references done and a case. A case whose
+    worker was lost is unscored. The result does not depend on `execution`, the engine; default this process.
     """
+    asked = Asked(classes, nsd_tolerance, bf_tolerance)
+    outcomes: dict[int, ScoredCase] = {}
+    matrices: dict[str, Array] = {}
+    for number, outcome in (execution or Execution()).carry_out(references, work(asked)):
+        role = references[number].entry.role
+        if outcome.matrix is not None:  # added up as it comes: a matrix of many classes is large
+            matrices[role] = matrices.get(role, 0) + outcome.matrix
+            outcome = replace(outcome, matrix=None)
+        outcomes[number] = outcome
+        progress(len(outcomes), references[number].entry.case)
     scored = Scored()
-    for done, reference in enumerate(references, 1):
-        entry = reference.entry
-        try:
-            truth = read_labels(reference.truth, classes)
-        except MedsegError as error:
-            scored.unscored.append((entry.case, error.finding))
-        else:
-            labels = truth.array[0]
-            prediction = _read_prediction(reference, classes, truth.grid, scored)
-            rows = table.score(entry, labels, prediction, truth.grid, classes, nsd_tolerance, bf_tolerance)
-            if note := _void_note(reference, labels, prediction):
-                scored.notes.append((entry.case, note))
-                rows = [replace(row, note=note.details) for row in rows]
-            scored.rows += rows
-            matrix = confusion_matrix.confusion_of(labels, prediction, classes, where=entry.case)
-            scored.matrices[entry.role] = scored.matrices.get(entry.role, 0) + matrix
-        progress(done, entry.case)
+    for number, reference in enumerate(references):
+        outcome, case, role = outcomes[number], reference.entry.case, reference.entry.role
+        scored.rows += outcome.rows
+        if role in matrices:  # in the order of the references, whichever ended first
+            scored.matrices[role] = matrices[role]
+        for finding, findings in (
+            (outcome.unscored, scored.unscored),
+            (outcome.unread, scored.unread),
+            (outcome.note, scored.notes),
+        ):
+            if finding is not None:
+                findings.append((case, finding))
     return scored
-
-
-def _read_prediction(reference: Reference, classes: ClassList, grid: Grid, scored: Scored) -> Array | None:
-    """Class indices (X, Y, Z) on the reference's grid; None where there are none that can be used."""
-    if reference.prediction is None:
-        return None
-    try:
-        indices: Array = read_labels(reference.prediction, classes.as_written(), grid).array[0]
-    except MedsegError as error:
-        scored.unread.append((reference.entry.case, error.finding))
-        return None
-    return indices
-
-
-def _void_note(reference: Reference, truth: Array, prediction: Array | None) -> Finding | None:
-    """VOID_PREDICTED where the prediction is void and the truth is not."""
-    count = 0 if prediction is None else np.count_nonzero((prediction == VOID) & (truth != VOID))
-    if not count or reference.prediction is None:
-        return None
-    path = reference.prediction
-    where = path if isinstance(path, Path) else next(iter(path.values()))
-    details = f"void in {count} voxels where the reference has a class; scored as if nothing was predicted"
-    return Finding(Code.VOID_PREDICTED, str(where), details, "nothing to do if this is meant")
 
 
 def predicted_files(label: Path, masks: Sequence[str]) -> LabelFiles | None:
@@ -115,24 +89,6 @@ def predicted_files(label: Path, masks: Sequence[str]) -> LabelFiles | None:
         return label if label.is_file() else None
     paths = zip(masks, results.label_files(label, masks), strict=True)
     return {mask: path for mask, path in paths if path.is_file()} or None
-
-
-def read_labels(label: LabelFiles, classes: ClassList, grid: Grid | None = None) -> Volume:
-    """A label map, or overlapping masks, in class indices (1, X, Y, Z) uint8, on `grid` if one is given.
-
-    Raises the file's code, and MASK_MISSING unless all masks are there.
-    """
-    if isinstance(label, Path):
-        volume, findings = checks.read_label(label, classes, grid)
-    else:
-        if absent := [mask for mask in classes.masks if mask not in label]:
-            details = f"no {', '.join(absent)}"
-            how_to_fix = "add <case>_<mask>, with 0 everywhere where there is nothing"
-            raise MedsegError(Code.MASK_MISSING, next(iter(label.values())), details, how_to_fix)
-        volume, findings = checks.read_masks([label[mask] for mask in classes.masks], classes, grid)
-    if volume is None:
-        raise refusal(findings)
-    return volume
 
 
 def write(

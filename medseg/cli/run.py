@@ -20,6 +20,7 @@ from medseg.cli.app import (
     app,
     reporter,
 )
+from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution
 from medseg.cli.exits import needs_extra
 from medseg.errors import ExitCode
 
@@ -48,6 +49,10 @@ def run(
     fold: FoldChoice = None,
     strict: Strict = False,
     overwrite: Overwrite = False,
+    workers: Workers = 0,
+    executor: Executor = "local",
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = TIME_LIMIT_S,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -55,9 +60,10 @@ def run(
     needs_extra("train")
     from pipelines import run as pipeline
 
+    engine = execution(workers, executor, scheduler, time_limit)
     request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
-    return pipeline.run(request, say, start=start, overwrite=overwrite)
+    return pipeline.run(request, say, start=start, overwrite=overwrite, execution=engine)
 
 
 @app.command(rich_help_panel="Pipeline")
@@ -121,22 +127,46 @@ def train(
     return pipeline.run(request, say, only="train", overwrite=overwrite)
 
 
-def _one_stage(stage: str) -> None:
+@app.command(rich_help_panel="Stages")
+def report(
+    recipe: RecipeName,
+    data: DataFolder = None,
+    work: WorkFolder = None,
+    settings: Settings = None,
+    fold: FoldChoice = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Write the report: one HTML file that works offline."""
+    needs_extra("train")
+    from pipelines import run as pipeline
+
+    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+    say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
+    return pipeline.run(request, say, only="report")
+
+
+def _stage_of_cases(stage: str) -> None:
     def command(
         recipe: RecipeName,
         data: DataFolder = None,
         work: WorkFolder = None,
         settings: Settings = None,
         fold: FoldChoice = None,
+        workers: Workers = 0,
+        executor: Executor = "local",
+        scheduler: Scheduler = None,
+        time_limit: TimeLimit = TIME_LIMIT_S,
         quiet: Quiet = False,
         verbose: Verbose = False,
     ) -> ExitCode:
         needs_extra("train")
         from pipelines import run as pipeline
 
+        engine = execution(workers, executor, scheduler, time_limit)
         request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
         say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
-        return pipeline.run(request, say, only=stage)
+        return pipeline.run(request, say, only=stage, execution=engine)
 
     app.command(stage, help=_STAGE_HELP[stage], rich_help_panel="Stages")(command)
 
@@ -144,7 +174,6 @@ def _one_stage(stage: str) -> None:
 _STAGE_HELP = {
     "preprocess": "Prepare usable cases as the arrays that training reads.",
     "predict": "Segment the test and unlabelled cases in their native image space.",
-    "report": "Write the report: one HTML file that works offline.",
 }
 for _stage in _STAGE_HELP:
-    _one_stage(_stage)
+    _stage_of_cases(_stage)

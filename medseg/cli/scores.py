@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli.app import DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder, app, reporter
+from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution
 from medseg.cli.exits import needs_extra
 from medseg.errors import Code, ExitCode, MedsegError
 
@@ -37,19 +38,33 @@ def evaluate(
     work: WorkFolder = None,
     settings: Settings = None,
     fold: FoldChoice = None,
+    workers: Workers = 0,
+    executor: Executor = "local",
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = TIME_LIMIT_S,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
     """Score predictions: a recipe's stage, or two folders of label maps (--truth A --pred B)."""
     needs_extra("train")
+    engine = execution(workers, executor, scheduler, time_limit)
     if recipe is None and truth is not None and pred is not None:
         from medseg.console import Reporter
         from pipelines.commands import score_folders
 
         say = Reporter(quiet=quiet, verbose=verbose)
         place = out or pred / "evaluation"
-        left_out = tuple(void or ())
-        return score_folders.run(truth, pred, place, say, tolerance=tolerance, void=left_out, classes=classes)
+        engine.check()
+        return score_folders.run(
+            truth,
+            pred,
+            place,
+            say,
+            tolerance=tolerance,
+            void=tuple(void or ()),
+            classes=classes,
+            execution=engine,
+        )
     if recipe is None or any((truth, pred, out, void, classes)):
         raise MedsegError(
             Code.USAGE,
@@ -61,7 +76,7 @@ def evaluate(
 
     request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
-    return pipeline.run(request, say, only="evaluate")
+    return pipeline.run(request, say, only="evaluate", execution=engine)
 
 
 @app.command(rich_help_panel="Look at results")

@@ -17,7 +17,9 @@ from medseg.evaluate.folder_pairs import Pair
 from medseg.evaluate.table import Entry
 from medseg.ingest import checks, quarantine
 from pipelines import scoring
-from pipelines.scoring import Reference, Scored
+from pipelines.execution.engines import Execution
+from pipelines.scored_case import Reference
+from pipelines.scoring import Scored
 
 _REMEDIES = {
     Code.LABEL_VALUE_UNKNOWN: "correct the label map, name its classes with --classes, or leave the value out"
@@ -37,6 +39,7 @@ def run(
     tolerance: float = 1.0,
     void: Sequence[int] = (),
     classes: str | None = None,
+    execution: Execution | None = None,
 ) -> ExitCode:
     """Score every label map of `truth`; a case whose truth cannot be read is excluded, by name.
 
@@ -44,7 +47,7 @@ def run(
     is named too, and counts as a missing one: a row of Dice 0. Any of these gives SOME_EXCLUDED. Pixels with
     a value of `void` in the truth are left out; in a prediction they count as background. `classes` names a
     class list, packaged or a file, by which the truth is read; predictions hold its values. Where labels.json
-    lists masks that may overlap, a case is its `<case>_<mask>` files, all of them.
+    lists masks that may overlap, a case is its `<case>_<mask>` files, all of them. `execution` is the engine.
     Raises USAGE where a `void` value is also a class, WORK_IN_USE while another command writes to `out`, and
     NOTHING_USABLE if no case can be scored.
     """
@@ -55,7 +58,12 @@ def run(
     with files.hold_lock(out / ".lock", out, "another medseg command writes its scores here", how_to_fix):
         with say.progress("scoring", len(pairs)) as bar:
             scored = scoring.score(
-                references, known, nsd_tolerance=tolerance, bf_tolerance=BF_TOLERANCE, progress=bar.to
+                references,
+                known,
+                nsd_tolerance=tolerance,
+                bf_tolerance=BF_TOLERANCE,
+                progress=bar.to,
+                execution=execution,
             )
         for findings in (scored.unscored, scored.unread):
             findings[:] = [(case, _without_recipe(finding)) for case, finding in findings]

@@ -1,7 +1,7 @@
 """Units of work in local worker processes: each with limits, none able to take another one along.
 
-A worker that runs over its time or dies is replaced. Where it had several tasks in hand, each of them is
-tried again alone, so that the one at fault is named.
+A worker that runs over its time or dies is replaced. Each task that a dead one had in hand is tried again
+alone: the one at fault is named, and a worker that was killed from outside costs nothing.
 """
 
 from __future__ import annotations
@@ -160,14 +160,14 @@ class _Engine(Generic[Task, Outcome]):
         self._todo.extendleft(other for other in worker.in_hand if other != number)
 
     def _replace_dead(self, worker: _Worker) -> None:
-        """Name the task at which a worker died, or have its tasks tried again one by one."""
+        """Have the tasks of a dead worker tried again one by one, or name the one that it had alone."""
         self._read_messages(worker)
         worker.end()
         self._workers.remove(worker)
         if not worker.in_hand:
             self._count_vain_start(worker)
             return
-        if len(worker.in_hand) > 1:
+        if not worker.alone:
             self._suspects.extend(worker.in_hand)
             return
         ((number, since),) = worker.in_hand.items()

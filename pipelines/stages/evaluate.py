@@ -13,8 +13,10 @@ from medseg.evaluate.table import Entry
 from medseg.infer import results
 from pipelines import scoring
 from pipelines.case_tables import case_files, cases, label_form, label_stamps, roles
+from pipelines.execution import lost
 from pipelines.job import Job
-from pipelines.scoring import OVER_SET, Reference, predicted_files
+from pipelines.scored_case import Reference
+from pipelines.scoring import OVER_SET, predicted_files
 from pipelines.tracking import MOST_CHARTED
 from pipelines.workfolder import fold_of
 
@@ -89,7 +91,10 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
             nsd_tolerance=settings.nsd_tolerance,
             bf_tolerance=settings.bf_tolerance,
             progress=bar.to,
+            execution=job.execution,
         )
+    if lost_ones := [finding for _, finding in scored.unscored if finding.code in lost.CODES]:
+        raise lost.refusal("evaluate", lost_ones)
     for _, finding in scored.unscored:  # it was usable at ingest: something has happened to it since
         how_to_fix = f"{finding.how_to_fix}; or run `medseg ingest` again, which excludes the case"
         raise MedsegError(finding.code, finding.where, finding.details, how_to_fix)

@@ -6,27 +6,29 @@ Each case goes the way of `medseg segment`: the stage and the command give the s
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medseg import files
 from medseg.classes import ClassList
-from medseg.device import choose
 from medseg.infer import batch, loading, results
-from medseg.infer.loading import Model
 from medseg.model import folder as model_folder
 from medseg.model.description import ModelFile
 from pipelines.case_tables import case_files, cases, roles
+from pipelines.execution import lost
 from pipelines.fold import earlier
+from pipelines.fold.prediction import Asked, Unit, work
 from pipelines.job import Job
+from pipelines.workfolder import Work as WorkFolder
 from pipelines.workfolder import fold_of
 
 VERSION = 2
 
-LESS_MEMORY = "lower predict.batch, or set train.device to cpu"
+LESS_MEMORY = "lower predict.batch or --workers, or set train.device to cpu"
 
 _NOT_PREDICTED_BY = {"trained", "series"}
 """Parts of a model's description that change no prediction of a case."""
@@ -38,6 +40,8 @@ class Prediction:
 
     task: batch.Task
     members: tuple[str, ...]
+    is_scored: bool
+    """True if evaluation counts the case."""
 
 
 def run(job: Job) -> None:
@@ -92,7 +96,7 @@ def _prediction(row: dict[str, str], folder: Path, members: tuple[str, ...]) -> 
     case, name = case_files(row), row["case"]
     label = results.label_map(folder, name, row["unit"])
     case_info = {"case": name, "members": list(members)}
-    return Prediction(batch.Task(name, case.channels, label, case_info), members)
+    return Prediction(batch.Task(name, case.channels, label, case_info), members, bool(row["label"]))
 
 
 def _place(job: Job, prediction: Prediction) -> str:
@@ -117,38 +121,58 @@ def _key(prediction: Prediction, model: ModelFile, settings: Any) -> str:
 def _predict_all(
     job: Job, predictions: Sequence[Prediction], keys: dict[str, str], classes: ClassList
 ) -> list[dict[str, Any]]:
-    """Predict what is not done yet; give the rows of volumes.csv."""
-    rows = []
-    models: dict[tuple[str, ...], Model] = {}
-    device = choose(job.recipe.train.device)
-    confidence = job.recipe.predict.confidence_map
-    settings = batch.Settings(None, confidence, accept_domain=True, less_memory=LESS_MEMORY)
+    """Predict what is not done yet; give the rows of volumes.csv.
 
-    def load(members: tuple[str, ...]) -> Model:
-        if members not in models:
-            models[members] = loading.load(job.work.model, device, members=members)
-        return models[members]
-
+    A case whose worker was lost has the status `excluded` where it has no reference. One that is scored ends
+    the stage after all others: it would count as a case that the network did not see.
+    """
+    units = [Unit(p.task, p.members, keys[_place(job, p)]) for p in predictions]
+    asked = Asked(
+        job.work.model,
+        loading.identity(job.work.model),
+        job.recipe.train.device,
+        batch.Settings(None, job.recipe.predict.confidence_map, accept_domain=True, less_memory=LESS_MEMORY),
+        job.execution.threads(torch.get_num_threads()),
+    )
+    outcomes: dict[int, batch.Outcome] = {}
+    needed = []
     for folder in {p.task.label.parent for p in predictions}:
         results.write_label_names(folder, classes)
     with job.say.progress("predicting", len(predictions)) as bar:
-        for n, prediction in enumerate(predictions, 1):
-            task, members = prediction.task, prediction.members
-            key = keys[_place(job, prediction)]
-            outcome = batch.run(task, key, classes.masks, partial(load, members), settings)
-            rows.append(_row(prediction, outcome, classes))
-            seconds = sum(outcome.metadata["seconds"].values())
-            quality = outcome.metadata["quality"]
-            job.say.detail(f"  {outcome.status}: {task.case}, {seconds:.1f} s, quality {quality:.3f}")
-            bar.to(n, task.case)
-    return rows
+        for number, outcome in job.execution.carry_out(units, work(asked)):
+            outcomes[number] = outcome
+            _say(job, units[number].task, outcome)
+            if outcome.finding is not None and predictions[number].is_scored:
+                needed.append(outcome.finding)
+            bar.to(len(outcomes), units[number].task.case)
+    if needed:
+        raise lost.refusal("predict", needed)
+    unit = results.SIZE_UNITS[model_folder.read(job.work.model).description.unit]
+    return [_row(p, outcomes[number], classes, unit) for number, p in enumerate(predictions)]
 
 
-def _row(prediction: Prediction, outcome: batch.Outcome, classes: ClassList) -> dict[str, Any]:
+def _say(job: Job, task: batch.Task, outcome: batch.Outcome) -> None:
+    if outcome.finding is not None:
+        job.say.line(f"  {outcome.finding}")
+        return
+    seconds, quality = sum(outcome.metadata["seconds"].values()), outcome.metadata["quality"]
+    job.say.detail(f"  {outcome.status}: {task.case}, {seconds:.1f} s, quality {quality:.3f}")
+
+
+def is_incomplete(work_folder: WorkFolder) -> bool:
+    """True if the table of volumes has a case that was excluded."""
+    table = work_folder.predictions / "volumes.csv"
+    return table.is_file() and any(row["status"] == "excluded" for row in files.read_csv(table))
+
+
+def _row(
+    prediction: Prediction, outcome: batch.Outcome, classes: ClassList, size_unit: str
+) -> dict[str, Any]:
     """The row that `medseg segment` would write in its summary, and the members that predicted the case."""
-    status = "done with note" if outcome.metadata["notes"] else "done"
-    task = prediction.task
-    row = results.table_row(task.case, task.file, status, outcome.metadata, None, classes)
+    task, finding = prediction.task, outcome.finding
+    metadata: Mapping[str, Any] = outcome.metadata if finding is None else {"size_unit": size_unit}
+    status = "excluded" if finding else "done with note" if metadata["notes"] else "done"
+    row = results.table_row(task.case, task.file, status, metadata, finding, classes)
     return {**row, "members": " ".join(prediction.members)}
 
 

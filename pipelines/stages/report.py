@@ -25,6 +25,7 @@ from medseg.volume import Volume
 from pipelines import explanations, scoring
 from pipelines.case_tables import case_files, cases, unit
 from pipelines.job import STAGES, Job
+from pipelines.scored_case import read_labels
 
 VERSION = 4
 MOST_CASES = 40
@@ -284,7 +285,7 @@ def _prediction(metadata: Path, classes: ClassList, image: Volume) -> Array | No
     if predicted is None:
         return None
     try:
-        indices: Array = scoring.read_labels(predicted, classes.as_written(), image.grid).array[0]
+        indices: Array = read_labels(predicted, classes.as_written(), image.grid).array[0]
     except MedsegError:  # the evaluation names it, with its code
         return None
     return indices

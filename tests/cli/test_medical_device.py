@@ -74,7 +74,9 @@ def test_a_licence_is_that_which_the_package_states(name: str) -> None:
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("not installed")
     classifiers = [text for text in stated.get_all("Classifier") or [] if text.startswith("License")]
-    text = " ".join([stated["License-Expression"] or "", (stated["License"] or "")[:2000], *classifiers])
+    text = " ".join(
+        [stated.get("License-Expression") or "", (stated.get("License") or "")[:2000], *classifiers]
+    )
     family = re.split(r"[-\s,]", soup.USES[name].licence)[0]
     words = {"BSD": "BSD|Redistribution and use", "its": "License agreement for matplotlib"}
     assert re.search(words.get(family, family), text), f"{name}: {text[:80]}"

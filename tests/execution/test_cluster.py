@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ def scheduler() -> Iterator[str]:
     with (
         dask.config.set(settings),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0", silence_logs=50
         ) as local,
     ):
         yield local.scheduler_address
@@ -66,3 +69,30 @@ def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch: pytest.Monkey
     with pytest.raises(MedsegError) as refused:
         on("tcp://127.0.0.1:9", [Toy(1)])
     assert refused.value.code == Code.CLUSTER_UNREACHABLE
+
+
+def test_a_scheduler_that_is_lost_meanwhile_is_one_line(tmp_path: Path) -> None:
+    options = ["--no-dashboard", "--scheduler-file", str(tmp_path / "scheduler.json")]
+    programs = (["scheduler", "--host", "127.0.0.1", "--port", "0"], ["worker", "--nthreads", "1"])
+    started = []
+    try:
+        for program in programs:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{program[0]}", *program[1:], *options]
+            started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+            while not (tmp_path / "scheduler.json").is_file():
+                time.sleep(0.1)
+        with distributed.Client(scheduler_file=options[-1], set_as_default=False) as client:
+            client.wait_for_workers(1)
+            address = client.scheduler.address
+        tasks = [Toy(0), *(Toy(n, "compute hangs") for n in range(1, 4))]
+        outcomes = cluster.run(tasks, work(), scheduler=address, limits=Limits())
+        assert next(outcomes) == (0, "0")
+        started[0].kill()
+        with pytest.raises(MedsegError) as refused:
+            list(outcomes)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert refused.value.code == Code.CLUSTER_UNREACHABLE
+    assert "the connection was lost" in refused.value.finding.details

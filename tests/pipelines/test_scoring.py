@@ -21,7 +21,8 @@ from pipelines import run as pipeline
 from pipelines import scoring
 from pipelines.commands import baseline, score_folders
 from pipelines.run import Request
-from pipelines.scoring import Reference, Scored
+from pipelines.scored_case import Reference
+from pipelines.scoring import Scored
 from tests.helpers.box_subjects import make_subjects
 from tests.helpers.scan_files import save
 from tests.pipelines.test_run import OFF, tree

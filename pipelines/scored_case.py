@@ -1,0 +1,144 @@
+"""The scores of one case as a unit of work: read both label maps, score; in any process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from medseg.classes import VOID, ClassList
+from medseg.errors import Code, Finding, MedsegError, refusal
+from medseg.evaluate import confusion_matrix, table
+from medseg.evaluate.folder_pairs import LabelFiles
+from medseg.evaluate.table import Entry, ScoreRow
+from medseg.grid import Array, Grid
+from medseg.ingest import checks
+from medseg.resources import coded_out_of_memory
+from medseg.volume import Volume
+from pipelines.execution import lost
+from pipelines.execution.steps import Ended, Steps, Work
+
+_LESS_MEMORY = "free some memory, or lower --workers; then run the same command again"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A case to score, its reference label files and its prediction, None where there is none."""
+
+    entry: Entry
+    truth: LabelFiles
+    prediction: LabelFiles | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that scores depend on but the label maps."""
+
+    classes: ClassList
+    nsd_tolerance: float
+    bf_tolerance: float
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredCase:
+    """Rows of scores.csv and the confusion matrix, (K, K), or (L, 2, 2) of masks; and what is to be said.
+
+    An ``unscored`` case has neither: its reference cannot be read, or its worker was lost. An ``unread``
+    prediction counts as missing.
+    """
+
+    rows: tuple[ScoreRow, ...] = ()
+    matrix: Array | None = None
+    unscored: Finding | None = None
+    unread: Finding | None = None
+    note: Finding | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _LabelMaps:
+    """Class indices (X, Y, Z) uint8 on the reference's grid; no prediction where none can be used."""
+
+    reference: Reference
+    grid: Grid
+    truth: Array
+    prediction: Array | None
+    unread: Finding | None
+
+
+def work(asked: Asked) -> Work[Reference, ScoredCase]:
+    """The unit of work, for an engine."""
+    return Work(partial(make, asked), _lost)
+
+
+def make(asked: Asked) -> Steps[Reference, ScoredCase]:
+    """Make the steps in a process; nothing is written."""
+    return Steps(partial(_read, asked), partial(_score, asked), lambda scored: scored)
+
+
+def _lost(reference: Reference, finding: Finding) -> ScoredCase:
+    return ScoredCase(unscored=lost.of_case(reference.entry.case, finding))
+
+
+def _read(asked: Asked, reference: Reference) -> _LabelMaps | Ended[ScoredCase]:
+    with coded_out_of_memory(reference.entry.case, _LESS_MEMORY):
+        try:
+            truth = read_labels(reference.truth, asked.classes)
+        except MedsegError as error:
+            return Ended(ScoredCase(unscored=error.finding))
+        prediction, unread = _read_prediction(reference, asked.classes, truth.grid)
+        return _LabelMaps(reference, truth.grid, truth.array[0], prediction, unread)
+
+
+def _read_prediction(
+    reference: Reference, classes: ClassList, grid: Grid
+) -> tuple[Array | None, Finding | None]:
+    """Class indices (X, Y, Z) on the reference's grid; None, and why, where there are none to be used."""
+    if reference.prediction is None:
+        return None, None
+    try:
+        return read_labels(reference.prediction, classes.as_written(), grid).array[0], None
+    except MedsegError as error:
+        return None, error.finding
+
+
+def _score(asked: Asked, maps: _LabelMaps) -> ScoredCase:
+    entry, truth, prediction = maps.reference.entry, maps.truth, maps.prediction
+    with coded_out_of_memory(entry.case, _LESS_MEMORY):
+        rows = table.score(
+            entry, truth, prediction, maps.grid, asked.classes, asked.nsd_tolerance, asked.bf_tolerance
+        )
+        if note := _void_note(maps.reference, truth, prediction):
+            rows = [replace(row, note=note.details) for row in rows]
+        matrix = confusion_matrix.confusion_of(truth, prediction, asked.classes, where=entry.case)
+    return ScoredCase(tuple(rows), matrix, unread=maps.unread, note=note)
+
+
+def _void_note(reference: Reference, truth: Array, prediction: Array | None) -> Finding | None:
+    """VOID_PREDICTED where the prediction is void and the truth is not."""
+    count = 0 if prediction is None else np.count_nonzero((prediction == VOID) & (truth != VOID))
+    if not count or reference.prediction is None:
+        return None
+    path = reference.prediction
+    where = path if isinstance(path, Path) else next(iter(path.values()))
+    details = f"void in {count} voxels where the reference has a class; scored as if nothing was predicted"
+    return Finding(Code.VOID_PREDICTED, str(where), details, "nothing to do if this is meant")
+
+
+def read_labels(label: LabelFiles, classes: ClassList, grid: Grid | None = None) -> Volume:
+    """A label map, or overlapping masks, in class indices (1, X, Y, Z) uint8, on `grid` if one is given.
+
+    Raises the file's code, and MASK_MISSING unless all masks are there.
+    """
+    if isinstance(label, Path):
+        volume, findings = checks.read_label(label, classes, grid)
+    else:
+        if absent := [mask for mask in classes.masks if mask not in label]:
+            details = f"no {', '.join(absent)}"
+            how_to_fix = "add <case>_<mask>, with 0 everywhere where there is nothing"
+            raise MedsegError(Code.MASK_MISSING, next(iter(label.values())), details, how_to_fix)
+        volume, findings = checks.read_masks([label[mask] for mask in classes.masks], classes, grid)
+    if volume is None:
+        raise refusal(findings)
+    return volume
