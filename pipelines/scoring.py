@@ -13,13 +13,13 @@ from medseg import files
 from medseg.classes import VOID, ClassList
 from medseg.console import Reporter
 from medseg.errors import Code, Finding, MedsegError, refusal
-from medseg.evaluate import confusion_matrix, summary, table
-from medseg.evaluate.compare import MEAN
-from medseg.evaluate.folder_pairs import LabelFiles
-from medseg.evaluate.table import PENALISED, Entry, ScoreRow
 from medseg.grid import Array, Grid
 from medseg.infer import results
 from medseg.ingest import checks, quarantine
+from medseg.metrics import confusion_matrix, summary, table
+from medseg.metrics.compare import MEAN
+from medseg.metrics.folder_pairs import LabelFiles
+from medseg.metrics.table import PENALISED, Entry, ScoreRow
 from medseg.volume import Volume
 
 OVER_SET = ("G", "C", "mIoU", "fwIoU", "BF")

@@ -11,11 +11,11 @@ from medseg.classes import VOID, ClassList, ClassListError
 from medseg.config import load
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
-from medseg.evaluate import folder_pairs
-from medseg.evaluate.boundary import SHARE as BF_TOLERANCE
-from medseg.evaluate.folder_pairs import Pair
-from medseg.evaluate.table import Entry
 from medseg.ingest import checks, quarantine
+from medseg.metrics import folder_pairs
+from medseg.metrics.boundary import SHARE as BF_TOLERANCE
+from medseg.metrics.folder_pairs import Pair
+from medseg.metrics.table import Entry
 from pipelines import scoring
 from pipelines.scoring import Reference, Scored
 
