@@ -62,12 +62,7 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_ch
         if needed > most_bytes:  # before memory is taken for it
             raise affine_checks.truncated(path, f"{needed} bytes announced, at most {most_bytes} there")
         stream.seek(layout.offset)
-        try:
-            voxels = _read_voxels(stream, layout)
-        except FloatingPointError as error:
-            details = f"slope {layout.scaling} takes values beyond {layout.value_dtype}"
-            how_to_fix = "correct the slope and intercept in the header"
-            raise MedsegError(Code.VALUES_TOO_LARGE, path, details, how_to_fix) from error
+        voxels = _read_voxels(stream, layout, path)
         while stream.read(_CHUNK):  # gzip compares its checksum only at the end
             pass
     array = voxels.reshape((*layout.shape, layout.channels), order="F")
@@ -84,14 +79,29 @@ def write(volume: Volume, path: Path) -> None:
     if len(volume.array) != 1 or not path.name.endswith(WRITTEN_SUFFIXES):
         raise ValueError(f"one channel goes into a .nii or .nii.gz, got {volume.array.shape} for {path.name}")
     array = volume.array[0]
-    dtype = _STORED_AS.get(array.dtype.name, array.dtype).newbyteorder("<")
-    header = _header_to_write(volume, dtype)
+    header = _header_to_write(volume, stored_dtype(array.dtype).newbyteorder("<"))
     with files.written_aside(path) as part, part.open("wb") as file:
         if path.suffix == ".nii":
             _write_stream(file, header, array)
             return
-        with GzipWriter(file, small=dtype.itemsize == 1) as stream:  # label maps and masks
+        with GzipWriter(file, small=array.dtype.itemsize == 1) as stream:  # label maps and masks
             _write_stream(stream, header, array)
+
+
+def to_image(volume: Volume) -> nib.Nifti1Image:
+    """Give a volume as the nibabel image that its file would be: (X, Y, Z), or (X, Y, Z, C) for C > 1."""
+    array = volume.array[0] if len(volume.array) == 1 else np.moveaxis(volume.array, 0, -1)
+    dtype = stored_dtype(array.dtype)
+    header = _header_to_write(volume, dtype)
+    header.set_data_shape(array.shape)
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    affine = header.get_best_affine() if _has_place(volume) else volume.grid.affine
+    return kind(array.astype(dtype, copy=False), affine, header)
+
+
+def stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Give the dtype in which NIfTI stores values of a dtype, in native byte order."""
+    return _STORED_AS.get(dtype.name, dtype).newbyteorder("=")
 
 
 @contextmanager
@@ -117,11 +127,20 @@ def _opened(path: Path) -> Iterator[tuple[_Stream, int]]:
         raise affine_checks.refusal_to_open(path, error) from error
 
 
-def _read_voxels(stream: _Stream, layout: headers.VoxelLayout) -> Array:
-    """Read all voxels, flat, in native byte order, scaled where the header says so.
+def scale(raw: Array, scaling: tuple[float, float], out: Array, where: Path) -> None:
+    """Fill ``out`` with raw · slope + intercept; raises VALUES_TOO_LARGE if its dtype cannot hold them."""
+    slope, inter = scaling
+    try:
+        with np.errstate(over="raise", under="ignore", invalid="ignore"):
+            out[...] = raw.astype(np.float64) * slope + inter
+    except FloatingPointError as error:
+        details = f"slope {scaling} takes values beyond {out.dtype}"
+        how_to_fix = "correct the slope and intercept in the header"
+        raise MedsegError(Code.VALUES_TOO_LARGE, where, details, how_to_fix) from error
 
-    Raises FloatingPointError for finite values that scaling takes beyond their dtype.
-    """
+
+def _read_voxels(stream: _Stream, layout: headers.VoxelLayout, where: Path) -> Array:
+    """Read all voxels, flat, in native byte order, scaled where the header says so."""
     size = layout.dtype.itemsize
     out = np.empty(layout.voxels, layout.value_dtype)
     for start in range(0, layout.voxels, _CHUNK):
@@ -131,9 +150,7 @@ def _read_voxels(stream: _Stream, layout: headers.VoxelLayout) -> Array:
             raise EOFError(f"{start + len(block) // size} of {layout.voxels} voxels there")
         raw = np.frombuffer(block, layout.dtype)
         if layout.scaling:
-            slope, inter = layout.scaling
-            with np.errstate(over="raise", under="ignore", invalid="ignore"):
-                part[:] = raw.astype(np.float64) * slope + inter
+            scale(raw, layout.scaling, part, where)
         else:
             part[:] = raw
     return out
@@ -148,7 +165,7 @@ def _header_to_write(volume: Volume, dtype: np.dtype[Any]) -> Any:
     header.set_data_dtype(dtype)
     header["vox_offset"] = header.single_vox_offset
     header["scl_slope"], header["scl_inter"] = 1, 0
-    if isinstance(source, nib.Nifti1Header) and _places_at(source, grid):
+    if _has_place(volume):
         header["pixdim"][0] = source["pixdim"][0]
         header["pixdim"][1:4] = np.abs(source["pixdim"][1:4])
         for name in _PLACE_FIELDS:
@@ -158,8 +175,10 @@ def _header_to_write(volume: Volume, dtype: np.dtype[Any]) -> Any:
     return header
 
 
-def _places_at(source: Any, grid: Grid) -> bool:
-    affine = headers.affine_of(source, grid.shape)
+def _has_place(volume: Volume) -> bool:
+    """Tell if a volume's source is the header of a NIfTI file that gives the grid's affine."""
+    source, grid = volume.source, volume.grid
+    affine = headers.affine_of(source, grid.shape) if isinstance(source, nib.Nifti1Header) else None
     return affine is not None and np.allclose(affine, grid.affine, rtol=1e-6, atol=1e-4)
 
 
