@@ -31,6 +31,8 @@ _IN_PYTHON = {
     "--classes": "classes=…",
     "--void": "void=…",
     "--set ": "set=",
+    "--work ": "work=",
+    "--overwrite": "overwrite=True",
     "--fold": "fold",
     "--from": "start",
 }

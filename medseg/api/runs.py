@@ -21,12 +21,13 @@ _WRONG_PATH = (FileExistsError, NotADirectoryError, IsADirectoryError, Permissio
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, as `medseg.run` gives it: the files of its work folder, and its scores."""
+    """A finished run, as `medseg.run` gives it: the files of its work folder, and its scores.
+
+    `work` is the work folder; `complete` is False if cases were excluded or could not be scored.
+    """
 
     work: Path
-    """The work folder."""
     complete: bool
-    """False if cases were excluded or could not be scored; see `excluded`."""
 
     @property
     def model(self) -> Path:
@@ -85,6 +86,11 @@ def run(
 
     Raises MedsegError: RECIPE_INVALID with every problem, PATH_MISSING, SETTINGS_CHANGED, WORK_IN_USE,
     EXTRA_MISSING without the extra `[train]`, and all reasons for which the command ends.
+
+    >>> quick = ["train.epochs=1", "train.steps_per_epoch=10", "tracking.enabled=false"]
+    >>> ended = run("demo", data="work/demo/subjects", work="work/quick", set=quick, quiet=True)
+    >>> ended.complete, sorted({row["case"] for row in ended.scores})
+    (True, ['sub-11', 'sub-12'])
     """
     needs_extra("train")
     from medseg.config.load import RecipeError

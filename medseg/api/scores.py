@@ -49,6 +49,13 @@ def evaluate(
 
     Raises MedsegError, whose `where` is the argument: USAGE, GRID_MISMATCH, LABEL_VALUE_UNKNOWN,
     LABEL_NOT_INTEGER, the readers' codes, and EXTRA_MISSING without the extra `[train]`.
+
+    >>> import numpy as np
+    >>> truth, guess = np.zeros((2, 4, 4, 4), int)
+    >>> truth[1:3, 1:3, 1:3], guess[1:3, 1:3, 1] = 1, 1
+    >>> scores = evaluate(truth, guess, {0: "background", 1: "lesion"}, affine=np.eye(4))
+    >>> scores["lesion"]["dice"], scores["lesion"]["size_error_percent"]
+    (0.6666666666666666, -50.0)
     """
     needs_extra("train")
     from medseg.metrics import table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,7 +45,7 @@ class Segmentation:
 
     @cached_property
     def labels(self) -> nib.Nifti1Image:
-        """The label map (X, Y, Z) on the scan's own grid; its values are those of `classes`.
+        """The label map (X, Y, Z) on the scan's grid; its values are those of `classes`.
 
         Of a model whose masks may overlap it is (X, Y, Z, L), 0 and 1, in the order of `sizes`.
         """
@@ -154,6 +154,10 @@ def load_model(folder: PathLike, device: str = "auto") -> Model:
     `device` is `auto` (the fastest one here), `cpu`, `cuda`, `cuda:1` or `mps`. Every file's sha256 is
     checked; no code of the folder is run. Raises USAGE for a device that is not there, NOT_A_MODEL,
     MODEL_TAMPERED, NETWORK_UNKNOWN, WEIGHTS_DO_NOT_FIT.
+
+    >>> model = load_model("work/demo/model", device="cpu")
+    >>> model.description.channels
+    ('t1',)
     """
     path = path_of("folder", folder)
     with naming("device"):
@@ -163,7 +167,7 @@ def load_model(folder: PathLike, device: str = "auto") -> Model:
 
 
 def segment(
-    scan: ImageLike | SeriesVolume | dict[str, ImageLike],
+    scan: ImageLike | SeriesVolume | Mapping[str, ImageLike | SeriesVolume],
     model: Model,
     *,
     affine: npt.ArrayLike | None = None,
@@ -176,9 +180,9 @@ def segment(
     """Segment one scan as `medseg segment` does; nothing is written.
 
     `scan` is a path, a nibabel image, an array (X, Y, Z) with its `affine` (4, 4) from voxel indices to RAS+
-    in mm, a folder of DICOM in which one series fits the model, or for a model of several channels a mapping
-    of their names to one scan each; one scan then holds all channels along its fourth axis. Images of a model
-    in px are paths. Arrays and images are not changed.
+    in mm, a folder of DICOM in which one series fits the model, or a volume of a series. For a model of
+    several channels it is a mapping of their names to one scan each, or one scan with the channels along its
+    fourth axis. Images of a model in px are paths. Arrays and images are not changed.
 
     `mode` is `dense`, `vote`, `tiles` or `gaussian`, by default the model's own. Without `confidence` no
     confidence map is kept. `accept_domain` segments a scan unlike those of the training, with a note. `mask`
@@ -187,6 +191,15 @@ def segment(
 
     Raises MedsegError: USAGE for an argument of another kind, OUT_OF_DOMAIN, UNIT_MISMATCH, CHANNEL_MISSING,
     OUT_OF_MEMORY, and the code of every reason not to use a scan (NAN_OR_INF, CONSTANT, SHEARED, …).
+
+    >>> import nibabel
+    >>> model = load_model("work/demo/model")
+    >>> image = nibabel.load("work/demo/subjects/sub-11/sub-11.nii.gz")
+    >>> result = segment(image.get_fdata(), model, affine=image.affine)
+    >>> result.labels.shape == image.shape
+    True
+    >>> list(result.volumes_ml)
+    ['csf', 'gm', 'wm']
     """
     require_kind("model", model, Model, "give what medseg.load_model gives")
     if mask is not None and strip:

@@ -41,8 +41,8 @@ def read(
 
     ``channels_last`` takes a fourth axis as channels. bool becomes uint8, float16 float32. Raises NOT_SCALAR,
     FOUR_D, TOO_SMALL, TOO_LARGE, SFORM_QFORM_DISAGREE, AFFINE_INVALID, SHEARED, UNITS_UNKNOWN,
-    VALUES_TOO_LARGE, FORMAT_NOT_READ for Analyze, and TRUNCATED where voxels are still in a file that ends
-    early.
+    VALUES_TOO_LARGE, FORMAT_NOT_READ for Analyze, and TRUNCATED, FILE_MISSING or FILE_UNREADABLE where the
+    voxels are still in a file.
     """
     if image.affine is not None:
         return _of_array(
@@ -97,10 +97,15 @@ def _of_nifti(image: Any, where: Path, *, channels_last: bool, max_voxels: int) 
 
 
 def _voxels(proxy: Any, where: Path, *, unscaled: bool = False) -> Array:
-    """Read the voxels of a nibabel image, which may lie in a file still. Raises TRUNCATED."""
+    """Read the voxels of a nibabel image, which may lie in a file still.
+
+    Raises TRUNCATED, FILE_MISSING, FILE_UNREADABLE.
+    """
     try:
         return np.asanyarray(proxy.get_unscaled() if unscaled else proxy)
     except (EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise affine_checks.refusal_to_open(where, error) from error
         raise affine_checks.truncated(where, str(error)) from error
 
 
