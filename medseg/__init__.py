@@ -7,7 +7,6 @@ medseg is quick.
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 __version__ = "0.1.0"
 
@@ -26,7 +25,7 @@ _PLACES = {
 __all__ = [*_PLACES, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module 'medseg' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(_PLACES[name]), name)

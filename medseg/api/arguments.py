@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,14 @@ from medseg.io.scans import Readable
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
-ImageLike: TypeAlias = PathLike | SpatialImage | npt.ArrayLike
+
+class SupportsArray(Protocol):
+    """An array of NumPy, or what becomes one: a tensor of torch on the CPU, an array of JAX."""
+
+    def __array__(self) -> npt.NDArray[Any]: ...
+
+
+ImageLike: TypeAlias = PathLike | SpatialImage | SupportsArray
 """A path, a nibabel image, or an array (X, Y, Z) whose affine is an argument of its own."""
 
 _IN_PYTHON = {

@@ -60,16 +60,17 @@ def evaluate(
     needs_extra("train")
     from medseg.metrics import table
 
-    known: ClassList | None = None
-    if isinstance(prediction, Segmentation):
-        known, prediction = _of_segmentation(prediction), prediction.labels
+    known = _of_segmentation(prediction) if isinstance(prediction, Segmentation) else None
     of_array = affine if is_array(truth) or not is_array(prediction) else None
     reference = _label_map("truth", truth, of_array)
     known = _class_list(classes, known, reference, tuple(void))
     labels = _indices("truth", reference, known, None)
     if is_array(prediction) and affine is None and labels.grid.unit == "mm":
         affine = labels.grid.affine
-    guess = _label_map("prediction", prediction, affine if is_array(prediction) else None)
+    if isinstance(prediction, Segmentation):
+        guess: Path | MemoryImage = MemoryImage("prediction", prediction.result.labels)
+    else:
+        guess = _label_map("prediction", prediction, affine if is_array(prediction) else None)
     predicted = _indices("prediction", guess, known.as_written(), labels.grid)
     entry = table.Entry("truth", "truth")
     rows = table.score(entry, labels.array[0], predicted.array[0], labels.grid, known, tolerance)

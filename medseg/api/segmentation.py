@@ -37,11 +37,14 @@ MODES: tuple[str, ...] = get_args(Description.model_fields["mode"].annotation)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Segmentation:
-    """A segmented scan, as `medseg.segment` gives it: labels in the native image space, sizes and notes."""
+    """A segmented scan, as `medseg.segment` gives it: labels in the native image space, sizes and notes.
 
-    _result: Result
+    In notebooks it shows itself as its figure.
+    """
+
+    result: Result
     class_list: ClassList
-    _model_sha256: str
+    model_sha256: str
 
     @cached_property
     def labels(self) -> nib.Nifti1Image:
@@ -49,7 +52,7 @@ class Segmentation:
 
         Of a model whose masks may overlap it is (X, Y, Z, L), 0 and 1, in the order of `sizes`.
         """
-        return nifti.to_image(self._result.labels)
+        return nifti.to_image(self.result.labels)
 
     @cached_property
     def confidence(self) -> nib.Nifti1Image | None:
@@ -57,7 +60,7 @@ class Segmentation:
 
         In mode `vote` it is that of the vote shares; None if it was not asked for.
         """
-        return None if self._result.confidence is None else nifti.to_image(self._result.confidence)
+        return None if self.result.confidence is None else nifti.to_image(self.result.confidence)
 
     @property
     def classes(self) -> dict[int, str]:
@@ -71,32 +74,32 @@ class Segmentation:
         """The volume of each foreground class in ml. Raises UNIT_MISMATCH for an image, which has `sizes`."""
         if self.size_unit != "ml":
             raise MedsegError(Code.UNIT_MISMATCH, "volumes_ml", "an image has areas in px", "take sizes")
-        return dict(self._result.sizes)
+        return dict(self.result.sizes)
 
     @property
     def sizes(self) -> dict[str, float]:
         """The size of each foreground class: volumes in ml, of an image areas in px; see `size_unit`."""
-        return dict(self._result.sizes)
+        return dict(self.result.sizes)
 
     @property
     def size_unit(self) -> str:
         """The unit of `sizes`: `ml`, or `px` for an image."""
-        return results.SIZE_UNITS[self._result.labels.grid.unit]
+        return results.SIZE_UNITS[self.result.labels.grid.unit]
 
     @property
     def quality(self) -> float:
         """The mean confidence over the predicted foreground, 0 to 1: it orders cases for review."""
-        return self._result.quality
+        return self.result.quality
 
     @property
     def needs_review(self) -> bool:
         """True for an empty label map, a scan unlike those of the training, and a brain that was cut out."""
-        return bool(self._result.to_json()["needs_review"])
+        return bool(self.result.to_json()["needs_review"])
 
     @property
     def notes(self) -> tuple[Finding, ...]:
         """Remarks about the scan and the result, each with `code`, `where`, `details` and `how_to_fix`."""
-        return self._result.notes
+        return self.result.notes
 
     def save(self, path: PathLike) -> Path:
         """Write the label map as `path`, and `<case>.json` and the confidence map beside it, all or nothing.
@@ -106,13 +109,13 @@ class Segmentation:
         that cannot be written, NAME_INVALID, DISK_FULL.
         """
         label = path_of("path", path)
-        ending = results.ENDINGS[self._result.labels.grid.unit]
+        ending = results.ENDINGS[self.result.labels.grid.unit]
         case = label.name.removesuffix(ending)
         if case in ("", label.name):
             raise MedsegError(Code.USAGE, "path", f"{label.name!r} does not end in {ending}", f"case{ending}")
-        content = {"case": check_name(case, "path"), "model_sha256": self._model_sha256}
+        content = {"case": check_name(case, "path"), "model_sha256": self.model_sha256}
         try:
-            results.write(self._result, self.class_list, label, self._model_sha256, content)
+            results.write(self.result, self.class_list, label, self.model_sha256, content)
         except OSError as error:
             how_to_fix = "name a path in a folder that can be written"
             raise MedsegError(Code.USAGE, "path", f"{label}: {error.strerror}", how_to_fix) from error
@@ -125,14 +128,14 @@ class Segmentation:
         """
         if reason := self._reason_against_figure():
             raise MedsegError(reason, "figure", "there is none of this result", "look at labels")
-        scan, labels, classes = self._result.scan, self._result.labels.array, self.class_list
+        scan, labels, classes = self.result.scan, self.result.labels.array, self.class_list
         if scan is None:
             raise ValueError("a figure needs the scan")
         if classes.multilabel:
             masks = [mask > 0 for mask in labels]
         else:
             masks = [labels[0] == classes.values[index] for index in classes.foreground]
-        return figure.draw(scan, masks, classes, self._result.sizes)
+        return figure.draw(scan, masks, classes, self.result.sizes)
 
     def _repr_png_(self) -> bytes | None:
         """Show the figure in notebooks."""

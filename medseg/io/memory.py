@@ -21,7 +21,7 @@ from medseg.volume import Volume
 
 @dataclass(frozen=True, eq=False)
 class MemoryImage:
-    """A nibabel image, or an array (X, Y, Z) or (X, Y, Z, C) with its ``affine`` (4, 4) to RAS+ mm.
+    """A nibabel image, an array (X, Y, Z) or (X, Y, Z, C) with its ``affine`` (4, 4) to RAS+ mm, or a volume.
 
     ``name`` stands for it in findings.
     """
@@ -44,6 +44,8 @@ def read(
     VALUES_TOO_LARGE, FORMAT_NOT_READ for Analyze, and TRUNCATED, FILE_MISSING or FILE_UNREADABLE where the
     voxels are still in a file.
     """
+    if isinstance(image.data, Volume):
+        return image.data
     if image.affine is not None:
         return _of_array(
             np.asarray(image.data),

@@ -180,6 +180,9 @@ def test_images_are_paths_and_have_areas(tmp_path: Path, brain: Any, make_model:
         with pytest.raises(medseg.MedsegError, match="UNIT_MISMATCH"):
             ask()
     assert result.save(tmp_path / "o/a.png").is_file()
+    scores = medseg.evaluate(tmp_path / "o/a.png", result)
+    assert [values["dice"] for values in scores.values()] == [1, 1]
+    assert "bf" in scores["csf"]
     with pytest.raises(medseg.MedsegError, match="UNIT_MISMATCH scan: a grid in mm"):
         medseg.segment(brain, model, affine=STEP)
 
