@@ -5,7 +5,7 @@
 
 For each pair of masks and each direction it prints the share of the box's voxels to look up, the seconds of
 both methods, their ratio (above 1 the distance transform is faster), the largest difference between their
-distances, and the method that `medseg.evaluate.surface` chooses (above a share of `DENSE_SHARE`).
+distances, and the method that `medseg.metrics.surface` chooses (above a share of `DENSE_SHARE`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medseg.evaluate import surface
 from medseg.grid import Array
+from medseg.metrics import surface
 
 SPACING = (0.94, 0.94, 1.5)
 

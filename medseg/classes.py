@@ -368,6 +368,15 @@ def _colour(i: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def classes_of_values(values: Iterable[int]) -> ClassList:
+    """Build the list of label values that nobody has named: `label 3`; 0 is the background, if it is there.
+
+    Raises ClassListError where they are no class list.
+    """
+    names = {value: f"label {value}" if value else BACKGROUND for value in sorted(values)}
+    return ClassList.from_names(names, background=0 in names)
+
+
 def smallest_integer(values: Iterable[int]) -> np.dtype[Any]:
     """Give the smallest of uint8, int16, int32 (NIfTI viewers read all three) that holds every value."""
     listed = list(values)

@@ -318,7 +318,10 @@ class Finding:
 
 
 class MedsegError(Exception):
-    """A refusal with its code, place, finding and remedy; printed as one line, never as a traceback."""
+    """A refusal: `finding` has its `code`, `where`, `details` and `how_to_fix`.
+
+    Commands print it as one line, never as a traceback.
+    """
 
     def __init__(self, code: Code, where: object, details: str, how_to_fix: str) -> None:
         self.finding = Finding(code, str(where), details, how_to_fix)

@@ -9,10 +9,10 @@ from typing import Any
 
 from medseg import files
 from medseg.config.data import Data
-from medseg.evaluate.folder_pairs import LabelFiles
 from medseg.ingest import mask_files, splits
 from medseg.ingest.patterns import CaseFiles
 from medseg.ingest.splits import SplitRow
+from medseg.metrics.folder_pairs import LabelFiles
 
 
 def case_files(row: dict[str, str]) -> CaseFiles:

@@ -10,11 +10,11 @@ import numpy as np
 
 from medseg.classes import VOID, ClassList
 from medseg.errors import Code, Finding, MedsegError, refusal
-from medseg.evaluate import confusion_matrix, table
-from medseg.evaluate.folder_pairs import LabelFiles
-from medseg.evaluate.table import Entry, ScoreRow
 from medseg.grid import Array, Grid
 from medseg.ingest import checks
+from medseg.metrics import confusion_matrix, table
+from medseg.metrics.folder_pairs import LabelFiles
+from medseg.metrics.table import Entry, ScoreRow
 from medseg.resources import coded_out_of_memory
 from medseg.volume import Volume
 from pipelines.execution import lost

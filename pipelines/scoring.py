@@ -11,13 +11,13 @@ from medseg import files
 from medseg.classes import ClassList
 from medseg.console import Reporter
 from medseg.errors import Finding
-from medseg.evaluate import summary, table
-from medseg.evaluate.compare import MEAN
-from medseg.evaluate.folder_pairs import LabelFiles
-from medseg.evaluate.table import PENALISED, ScoreRow
 from medseg.grid import Array
 from medseg.infer import results
 from medseg.ingest import quarantine
+from medseg.metrics import summary, table
+from medseg.metrics.compare import MEAN
+from medseg.metrics.folder_pairs import LabelFiles
+from medseg.metrics.table import PENALISED, ScoreRow
 from pipelines.execution.engines import Execution
 from pipelines.scored_case import Asked, Reference, ScoredCase, work
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import shlex
 import signal
@@ -15,14 +14,9 @@ from types import FrameType
 import typer
 
 from medseg.errors import Code, ExitCode, HiddenError, MedsegError
+from medseg.extras import needs_extra as needs_extra
 from medseg.redaction import redact_text
 from medseg.resources import is_disk_full, is_out_of_memory
-
-_EXTRA_PACKAGES = {
-    "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn", "skimage"),
-    "export": ("onnx", "onnxscript", "onnxruntime"),
-    "dicom": ("pydicom", "highdicom", "gdcm"),
-}
 
 _WRONG_PATH = {
     errno.EEXIST: "it is a file where a folder is wanted; name a folder",
@@ -47,18 +41,6 @@ class Terminated(BaseException):
     """SIGTERM arrived."""
 
     exit_code = ExitCode.TERMINATED
-
-
-def needs_extra(extra: str) -> None:
-    """EXTRA_MISSING if a package of the extra is not installed."""
-    missing = [name for name in _EXTRA_PACKAGES[extra] if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MedsegError(
-            Code.EXTRA_MISSING,
-            "medseg",
-            f"this command needs {', '.join(missing)}",
-            f"pip install 'medseg[{extra}]'",
-        )
 
 
 def end_well(app: typer.Typer) -> int:

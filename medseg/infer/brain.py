@@ -12,7 +12,7 @@ from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.ingest import checks
 from medseg.io.dicom.contrast import contrast_of
 from medseg.io.dicom.series import SeriesVolume
-from medseg.io.scans import Source
+from medseg.io.scans import Readable
 from medseg.preprocess import brain_extraction
 from medseg.volume import Volume
 
@@ -27,7 +27,7 @@ class BrainMask:
         """The hash of what decides the mask, the scan apart; raises OSError."""
         return brain_extraction.identity() if self.file is None else files.sha256(self.file)
 
-    def apply(self, scan: Volume, source: Source, *, accept_domain: bool) -> tuple[Volume, list[Finding]]:
+    def apply(self, scan: Volume, source: Readable, *, accept_domain: bool) -> tuple[Volume, list[Finding]]:
         """Leave nothing of a scan (C, X, Y, Z) but its brain; with notes.
 
         Raises GRID_MISMATCH and what the readers raise for a mask's file, BRAIN_NOT_FOUND for an empty one;
@@ -57,7 +57,7 @@ def _with_file(scan: Volume, path: Path) -> tuple[Volume, list[Finding]]:
     return brain_extraction.apply(scan, volume.array[0] > 0), [*findings, *more]
 
 
-def _unlike_t1(source: Source) -> list[Finding]:
+def _unlike_t1(source: Readable) -> list[Finding]:
     """OUT_OF_DOMAIN if the header of a series tells another contrast than T1."""
     contrast = contrast_of(source) if isinstance(source, SeriesVolume) else None
     if contrast in (None, "t1", "t1ce"):

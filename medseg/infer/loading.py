@@ -23,7 +23,11 @@ from medseg.patches.slabs import Flip, flip_axis
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model folder: its description, its predictor (all members and planes), and its hash."""
+    """A loaded model folder, as `medseg.load_model` gives it.
+
+    `description` is the content of `model.json`: channels, classes, preprocessing, mode. `predictor` holds
+    the networks of all members and planes; `sha256` identifies them; `parameters` is their number in one.
+    """
 
     description: Description
     predictor: Predictor | MultiPlaneEnsemble

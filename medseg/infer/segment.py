@@ -19,7 +19,7 @@ from medseg.infer.loading import Model
 from medseg.infer.predict import Prediction
 from medseg.infer.results import Result
 from medseg.ingest import checks
-from medseg.io.scans import Source
+from medseg.io.scans import Readable
 from medseg.mask_bits import to_maps
 from medseg.model import domain
 from medseg.model.description import Description
@@ -50,7 +50,7 @@ class _Clock:
 class Prepared:
     """A case that was read and prepared: what networks see of it, and the way back to the scan's own grid."""
 
-    path: Source
+    path: Readable
     scan: Volume
     volume: NormalizedVolume
     record: geometry.Record
@@ -68,7 +68,7 @@ class Predicted:
 
 
 def segment(
-    channels: Mapping[str, Source],
+    channels: Mapping[str, Readable],
     model: Model,
     *,
     mode: str | None = None,
@@ -77,7 +77,7 @@ def segment(
     brain: BrainMask | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Label one case, whose channels are files or DICOM series by name, in the native image space.
+    """Label one case, whose channels are files, DICOM series or images in memory, in the native image space.
 
     `mode` is one of the inferers, by default the model's own; with `confidence` the confidence map is kept,
     too. `accept_domain` segments a scan unlike those of the training, with a note. With `brain` nothing but
@@ -90,7 +90,7 @@ def segment(
 
 
 def prepare_case(
-    channels: Mapping[str, Source],
+    channels: Mapping[str, Readable],
     description: Description,
     *,
     accept_domain: bool = False,
@@ -101,7 +101,7 @@ def prepare_case(
     Raises as :func:`segment` does.
     """
     clock = _Clock()
-    path = next(iter(channels.values()), Path())
+    path: Readable = next(iter(channels.values()), Path())
     scan, findings = read_scan(channels, description)
     clock.lap("read")
     if brain is not None:
@@ -168,12 +168,12 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
     return Result(labels, confidences, sizes, *quality, clock.seconds, tuple(notes), scan)
 
 
-def read_scan(channels: Mapping[str, Source], description: Description) -> tuple[Volume, list[Finding]]:
+def read_scan(channels: Mapping[str, Readable], description: Description) -> tuple[Volume, list[Finding]]:
     """Read the model's channels, in its order, as one volume (C, X, Y, Z), with notes.
 
     Raises the first reason not to use them: CHANNEL_MISSING, UNIT_MISMATCH, and the codes of the checks.
     """
-    path = next(iter(channels.values()), Path())
+    path: Readable = next(iter(channels.values()), Path())
     if missing := [name for name in description.channels if name not in channels]:
         how_to_fix = f"name the files <case>_<channel>, with the channels {', '.join(description.channels)}"
         raise MedsegError(Code.CHANNEL_MISSING, path, f"no file for {', '.join(missing)}", how_to_fix)

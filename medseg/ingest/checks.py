@@ -28,7 +28,8 @@ from medseg.grid import (
 from medseg.ingest import mask_files
 from medseg.ingest.patterns import CaseFiles
 from medseg.io import affine_checks, scans
-from medseg.io.scans import Source
+from medseg.io.memory import MemoryImage
+from medseg.io.scans import Readable
 from medseg.mask_bits import pack_masks
 from medseg.volume import Case, Intensity, Volume, survives_float32, white_level
 
@@ -64,7 +65,7 @@ def read_case(
 
 
 def read_image(
-    channels: Mapping[str, Source],
+    channels: Mapping[str, Readable],
     *,
     max_voxels: int = affine_checks.MAX_VOXELS,
     intensity: Intensity = "zscore",
@@ -148,7 +149,11 @@ def read_masks(
 
 
 def read_label(
-    path: Path, classes: ClassList, grid: Grid | None, *, max_voxels: int = affine_checks.MAX_VOXELS
+    path: Path | MemoryImage,
+    classes: ClassList,
+    grid: Grid | None,
+    *,
+    max_voxels: int = affine_checks.MAX_VOXELS,
 ) -> tuple[Volume | None, list[Finding]]:
     """Read a label map as indices uint8 (1, X, Y, Z), placed on ``grid`` if it lies on it.
 
@@ -178,7 +183,7 @@ def read_label(
     return Volume(indices[None], grid or volume.grid, volume.source, tuple(findings)), findings
 
 
-def label_values(paths: Iterable[Path]) -> list[int]:
+def label_values(paths: Iterable[Path | MemoryImage]) -> list[int]:
     """Give the values that a few label maps hold, sorted; files that cannot be read add none."""
     present: set[int] = set()
     for path in paths:
@@ -195,14 +200,14 @@ def label_values(paths: Iterable[Path]) -> list[int]:
 # Places
 
 
-def _count_mismatch(volume: Volume, names: list[str], path: Source) -> list[Finding]:
+def _count_mismatch(volume: Volume, names: list[str], path: Readable) -> list[Finding]:
     if len(volume.array) == len(names):
         return []
     details = f"{len(volume.array)} channels, the recipe names {len(names)}: {', '.join(names)}"
     return [Finding(Code.CHANNEL_MISSING, str(path), details, "name the file's channels in their order")]
 
 
-def onto(image: Grid, volume: Volume, path: Source) -> tuple[Volume, list[Finding]]:
+def onto(image: Grid, volume: Volume, path: Readable) -> tuple[Volume, list[Finding]]:
     """Bring a volume at the image's place into the image's order of axes; a note, or GRID_MISMATCH."""
     grid = volume.grid
     if same_grid(grid, image):
@@ -263,7 +268,7 @@ def _slabs(array: Array) -> Iterator[tuple[int, Array]]:
         yield start, array[:, :, start : start + thickness]
 
 
-def _voxel_faults(volume: Volume, path: Source) -> list[Finding]:
+def _voxel_faults(volume: Volume, path: Readable) -> list[Finding]:
     """Find NAN_OR_INF, VALUES_TOO_LARGE or CONSTANT in each channel.
 
     An image is CONSTANT once, and only if no channel varies.
@@ -294,7 +299,7 @@ def _voxel_faults(volume: Volume, path: Source) -> list[Finding]:
     return findings
 
 
-def _range_faults(volume: Volume, path: Source, intensity: Intensity, *, n4: bool) -> list[Finding]:
+def _range_faults(volume: Volume, path: Readable, intensity: Intensity, *, n4: bool) -> list[Finding]:
     """Find grey values that cannot be used as the recipe says: VALUE_RANGE_UNKNOWN, VALUES_TOO_LARGE."""
     findings = []
     if intensity == "imagenet" and white_level(volume) is None:
@@ -311,7 +316,7 @@ def _range_faults(volume: Volume, path: Source, intensity: Intensity, *, n4: boo
     return findings
 
 
-def _not_finite(array: Array, path: Source, which: str = "") -> Finding | None:
+def _not_finite(array: Array, path: Readable, which: str = "") -> Finding | None:
     """Find NAN_OR_INF, with the count and the first voxel in order of (z, y, x), or None."""
     if array.dtype.kind != "f":
         return None
@@ -328,7 +333,7 @@ def _not_finite(array: Array, path: Source, which: str = "") -> Finding | None:
     return Finding(Code.NAN_OR_INF, str(path), details, "replace them, for example by the background's value")
 
 
-def _label_values(array: Array, path: Path) -> tuple[Array, list[Finding]]:
+def _label_values(array: Array, path: Path | MemoryImage) -> tuple[Array, list[Finding]]:
     """Give a label map's values (sorted int64) and faults; no values if they are no integers."""
     if fault := _not_finite(array, path):
         return np.empty(0, np.int64), [fault]

@@ -19,33 +19,36 @@ from medseg.classes import ClassList
 from medseg.errors import Code, MedsegError, some
 from medseg.grid import Array
 from medseg.io import affine_checks, images, scans
+from medseg.io.memory import MemoryImage
 from medseg.volume import Volume
 
 
-def read(path: Path, classes: ClassList, *, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
-    """Read a label file, or a folder of masks, as file values (1, X, Y, Z).
+def read(
+    path: Path | MemoryImage, classes: ClassList, *, max_voxels: int = affine_checks.MAX_VOXELS
+) -> Volume:
+    """Read a label map, from memory or a file, or a folder of masks, as file values (1, X, Y, Z).
 
     Raises the readers' codes; NOT_SCALAR for colours where values are meant; LABEL_VALUE_UNKNOWN for colours
     outside the class list; MASK_BELOW_THRESHOLD for a mask that is not empty but has nothing above the
     threshold; GRID_MISMATCH for masks of one folder that differ in size.
     """
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         return _union(path, classes, max_voxels)
     if classes.label_form == "above":
         volume = scans.read(path, max_voxels=max_voxels)
         return volume.with_array(_above(volume.array, classes, path))
-    if classes.label_form == "colours" and images.can_read(path):
+    if classes.label_form == "colours" and isinstance(path, Path) and images.can_read(path):
         volume = images.read_values(path, max_voxels=max_voxels, palette_as_colours=True)
         return volume.with_array(_by_colour(volume.array, classes, path))
     return read_values(path, max_voxels=max_voxels)
 
 
-def read_values(path: Path, *, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
-    """Read a label file as the values (1, X, Y, Z) that it stores: palette indices or greys of an image.
+def read_values(path: Path | MemoryImage, *, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
+    """Read a label map as the values (1, X, Y, Z) that it stores: palette indices or greys of an image.
 
     Raises the readers' codes, and NOT_SCALAR for an image in colours.
     """
-    if not images.can_read(path):
+    if isinstance(path, MemoryImage) or not images.can_read(path):
         return scans.read(path, max_voxels=max_voxels)
     volume = images.read_values(path, max_voxels=max_voxels)
     return volume.with_array(_one_channel(volume.array, path))
@@ -76,7 +79,7 @@ def _union(folder: Path, classes: ClassList, max_voxels: int) -> Volume:
     return first.with_array(np.where(inside, high, low))
 
 
-def _above(array: Array, classes: ClassList, path: Path) -> Array:
+def _above(array: Array, classes: ClassList, path: Path | MemoryImage) -> Array:
     """Turn greys (1, X, Y, Z) into the two values of the list, by its threshold."""
     low, high = (0, 1) if classes.multilabel else (min(classes.values), max(classes.values))
     above = array > classes.threshold

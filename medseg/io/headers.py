@@ -85,7 +85,7 @@ def describe(block: bytes, where: Path, *, channels_last: bool, max_voxels: int)
     header = nifti(block[:length], check=False) if nifti else MGHHeader(block[:length], check=False)
     with _faults_of_header(where):
         on_disk = tuple(int(n) for n in header.get_data_shape())
-        dtype = _scalar(header.get_data_dtype(), where)
+        dtype = scalar(header.get_data_dtype(), where)
         offset, scaling = _data_at(header, length) if nifti else (_MGH_DATA_OFFSET, None)
     shape, channels = affine_checks.spatial_shape(
         on_disk, where, channels_last=channels_last, max_voxels=max_voxels
@@ -98,8 +98,8 @@ def describe(block: bytes, where: Path, *, channels_last: bool, max_voxels: int)
         affine, place_notes = _place_mgh(header, shape, block, where)
         notes += place_notes
     notes += affine_checks.check_affine(affine, where)
-    if nifti:
-        _check_edges(header, affine, where)
+    if nifti and int(header["xyzt_units"]) & _SPATIAL_UNIT_BITS not in _SPATIAL_UNITS:
+        check_edges(affine, where, "set the unit in the header (xyzt_units: 1 metres, 2 mm, 3 microns)")
     source = header if nifti else None
     return VoxelLayout(shape, channels, dtype, offset, scaling, affine, source, tuple(notes))
 
@@ -140,7 +140,8 @@ def _faults_of_header(where: Path) -> Iterator[None]:
         raise _not_an_image(where, f"header: {error}") from error
 
 
-def _scalar(dtype: np.dtype[Any], where: Path) -> np.dtype[Any]:
+def scalar(dtype: np.dtype[Any], where: Path) -> np.dtype[Any]:
+    """Give back the dtype of grey values or labels; raises NOT_SCALAR for any other."""
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         kind = "RGB" if dtype.names else dtype.name
         how_to_fix = "convert to one grey value per voxel, of 64 bits at most"
@@ -180,12 +181,11 @@ def _unit(header: Any) -> tuple[str, float]:
     return _SPATIAL_UNITS.get(int(header["xyzt_units"]) & _SPATIAL_UNIT_BITS, ("mm", 1.0))
 
 
-def _check_edges(header: Any, affine: Array, where: Path) -> None:
-    """Raise UNITS_UNKNOWN if no unit is stated and the voxels of the `affine` (4, 4) are too long for mm."""
+def check_edges(affine: Array, where: Path, how_to_fix: str) -> None:
+    """Raise UNITS_UNKNOWN if the voxels of an `affine` (4, 4) without a unit are too long for mm."""
     longest = float(np.linalg.norm(affine[:3, :3], axis=0).max())
-    if int(header["xyzt_units"]) & _SPATIAL_UNIT_BITS not in _SPATIAL_UNITS and longest > _LONGEST_EDGE:
+    if longest > _LONGEST_EDGE:
         details = f"no unit of length, and voxels with edges up to {longest:g}"
-        how_to_fix = "set the unit in the header (xyzt_units: 1 metres, 2 mm, 3 microns)"
         raise MedsegError(Code.UNITS_UNKNOWN, where, details, how_to_fix)
 
 

@@ -20,6 +20,8 @@ from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io import affine_checks, headers
 from medseg.io.nifti_writer import WRITTEN_SUFFIXES as WRITTEN_SUFFIXES
+from medseg.io.nifti_writer import stored_dtype as stored_dtype
+from medseg.io.nifti_writer import to_image as to_image
 from medseg.io.nifti_writer import write as write
 from medseg.volume import Volume
 
@@ -54,12 +56,7 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_ch
         if needed > most_bytes:  # before memory is taken for it
             raise affine_checks.truncated(path, f"{needed} bytes announced, at most {most_bytes} there")
         stream.seek(layout.offset)
-        try:
-            voxels = _read_voxels(stream, layout)
-        except FloatingPointError as error:
-            details = f"slope {layout.scaling} takes values beyond {layout.value_dtype}"
-            how_to_fix = "correct the slope and intercept in the header"
-            raise MedsegError(Code.VALUES_TOO_LARGE, path, details, how_to_fix) from error
+        voxels = _read_voxels(stream, layout, path)
         while stream.read(_CHUNK):  # gzip compares its checksum only at the end
             pass
     array = voxels.reshape((*layout.shape, layout.channels), order="F")
@@ -89,11 +86,20 @@ def _opened(path: Path) -> Iterator[tuple[_Stream, int]]:
         raise affine_checks.refusal_to_open(path, error) from error
 
 
-def _read_voxels(stream: _Stream, layout: headers.VoxelLayout) -> Array:
-    """Read all voxels, flat, in native byte order, scaled where the header says so.
+def scale(raw: Array, scaling: tuple[float, float], out: Array, where: Path) -> None:
+    """Fill ``out`` with raw · slope + intercept; raises VALUES_TOO_LARGE if its dtype cannot hold them."""
+    slope, inter = scaling
+    try:
+        with np.errstate(over="raise", under="ignore", invalid="ignore"):
+            out[...] = raw.astype(np.float64) * slope + inter
+    except FloatingPointError as error:
+        details = f"slope {scaling} takes values beyond {out.dtype}"
+        how_to_fix = "correct the slope and intercept in the header"
+        raise MedsegError(Code.VALUES_TOO_LARGE, where, details, how_to_fix) from error
 
-    Raises FloatingPointError for finite values that scaling takes beyond their dtype.
-    """
+
+def _read_voxels(stream: _Stream, layout: headers.VoxelLayout, where: Path) -> Array:
+    """Read all voxels, flat, in native byte order, scaled where the header says so."""
     size = layout.dtype.itemsize
     out = np.empty(layout.voxels, layout.value_dtype)
     for start in range(0, layout.voxels, _CHUNK):
@@ -103,9 +109,7 @@ def _read_voxels(stream: _Stream, layout: headers.VoxelLayout) -> Array:
             raise EOFError(f"{start + len(block) // size} of {layout.voxels} voxels there")
         raw = np.frombuffer(block, layout.dtype)
         if layout.scaling:
-            slope, inter = layout.scaling
-            with np.errstate(over="raise", under="ignore", invalid="ignore"):
-                part[:] = raw.astype(np.float64) * slope + inter
+            scale(raw, layout.scaling, part, where)
         else:
             part[:] = raw
     return out

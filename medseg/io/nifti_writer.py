@@ -37,7 +37,7 @@ def write(volume: Volume, path: Path) -> None:
     if len(volume.array) != 1 or not path.name.endswith(WRITTEN_SUFFIXES):
         raise ValueError(f"one channel goes into a .nii or .nii.gz, got {volume.array.shape} for {path.name}")
     array = volume.array[0]
-    dtype = _STORED_AS.get(array.dtype.name, array.dtype).newbyteorder("<")
+    dtype = stored_dtype(array.dtype).newbyteorder("<")
     header = _header_to_write(volume, dtype)
     with files.written_aside(path) as part, part.open("wb") as file:
         if path.suffix == ".nii":
@@ -45,6 +45,25 @@ def write(volume: Volume, path: Path) -> None:
             return
         with GzipWriter(file, small=dtype.itemsize == 1) as stream:  # label maps and masks
             _write_stream(stream, header, array, dtype)
+
+
+def to_image(volume: Volume) -> Any:
+    """Give a volume as the nibabel image that its file would be: (X, Y, Z), or (X, Y, Z, C) for C > 1."""
+    import nibabel as nib
+
+    array = volume.array[0] if len(volume.array) == 1 else np.moveaxis(volume.array, 0, -1)
+    dtype = stored_dtype(array.dtype)
+    header = _by_nibabel(volume.source, volume.grid, dtype)
+    header.set_data_shape(array.shape)
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    has_place = isinstance(volume.source, nib.Nifti1Header) and _places_at(volume.source, volume.grid)
+    affine = header.get_best_affine() if has_place else volume.grid.affine
+    return kind(array.astype(dtype, copy=False), affine, header)
+
+
+def stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Give the dtype in which NIfTI stores values of a dtype, in native byte order."""
+    return _STORED_AS.get(dtype.name, dtype).newbyteorder("=")
 
 
 def _header_to_write(volume: Volume, dtype: np.dtype[Any]) -> bytes:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal, Protocol, cast
 
 from medseg.errors import Code, MedsegError
-from medseg.io import affine_checks, images, itk, nifti
+from medseg.io import affine_checks, images, itk, memory, nifti
 from medseg.io.dicom import decode, references
 from medseg.io.dicom.series import SeriesVolume
+from medseg.io.memory import MemoryImage
 from medseg.volume import Volume
 
 
@@ -38,6 +39,9 @@ Unit = Literal["mm", "px"]
 
 Source = Path | SeriesVolume
 """A scan is read from a file, or from a volume of a DICOM series."""
+
+Readable = Source | MemoryImage
+"""A scan, or an image that is in memory already."""
 
 SUFFIXES_OF: dict[Unit, tuple[str, ...]] = {"mm": SUFFIXES, "px": images.SUFFIXES}
 
@@ -80,7 +84,9 @@ _WORD_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9_]*$")
 _DICOM_MAGIC_AT = 128
 
 
-def read(path: Source, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
+def read(
+    path: Readable, *, channels_last: bool = False, max_voxels: int = affine_checks.MAX_VOXELS
+) -> Volume:
     """Read a scan, image or label map of any known format as (C, X, Y, Z) on its grid, with notes.
 
     ``channels_last`` takes a fourth axis, or colours, as channels. Raises FORMAT_NOT_READ for a known image
@@ -88,6 +94,8 @@ def read(path: Source, *, channels_last: bool = False, max_voxels: int = affine_
     """
     if isinstance(path, SeriesVolume):
         return decode.read_volume(path, max_voxels=max_voxels)
+    if isinstance(path, MemoryImage):
+        return memory.read(path, channels_last=channels_last, max_voxels=max_voxels)
     for reader in READERS:
         if reader.can_read(path):
             return reader.read(path, channels_last=channels_last, max_voxels=max_voxels)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from medseg.evaluate.table import PENALISED, ScoreRow
 from medseg.grid import Array
+from medseg.metrics.table import PENALISED, ScoreRow
 from medseg.report import mpl
 from medseg.report.mpl import INK, QUIET, RULE, SERIES
 

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from medseg.evaluate.table import PENALISED, ScoreRow, metrics_of
 from medseg.files import write_text
+from medseg.metrics.table import PENALISED, ScoreRow, metrics_of
 from medseg.report import mpl
 from medseg.report.charts import heading
 

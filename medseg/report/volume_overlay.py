@@ -10,8 +10,8 @@ from matplotlib import patheffects
 from nibabel import orientations
 
 from medseg.classes import VOID, ClassList
-from medseg.evaluate.surface import bounding_box
 from medseg.grid import PLANE_AXIS, Array, Plane
+from medseg.metrics.surface import bounding_box
 from medseg.report import image_overlay, mpl
 from medseg.report.colors import ERRORS, error_colours, errors, labelled, tint, warm
 from medseg.volume import Volume

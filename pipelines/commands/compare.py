@@ -12,8 +12,8 @@ from rich.table import Table
 
 from medseg import files
 from medseg.errors import Code, MedsegError
-from medseg.evaluate.compare import Comparison, Cost, Difference, compare
-from medseg.evaluate.table import METRICS
+from medseg.metrics.compare import Comparison, Cost, Difference, compare
+from medseg.metrics.table import METRICS
 
 ROLES = ("test", "val", "train")
 _WIDE = 1000

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg import files
-from medseg.classes import VOID, ClassList, ClassListError
+from medseg.classes import VOID, ClassList, ClassListError, classes_of_values
 from medseg.config import load
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, Finding, MedsegError
-from medseg.evaluate import folder_pairs
-from medseg.evaluate.boundary import SHARE as BF_TOLERANCE
-from medseg.evaluate.folder_pairs import Pair
-from medseg.evaluate.table import Entry
 from medseg.ingest import checks, quarantine
+from medseg.metrics import folder_pairs
+from medseg.metrics.boundary import SHARE as BF_TOLERANCE
+from medseg.metrics.folder_pairs import Pair
+from medseg.metrics.table import Entry
 from pipelines import scoring
 from pipelines.execution.engines import Execution
 from pipelines.scored_case import Reference
@@ -51,7 +51,7 @@ def run(
     Raises USAGE where a `void` value is also a class, WORK_IN_USE while another command writes to `out`, and
     NOTHING_USABLE if no case can be scored.
     """
-    asked = None if classes is None else _with_void(load.class_list(classes), void)
+    asked = None if classes is None else with_void(load.class_list(classes), void)
     pairs, extra, known = _matched(truth, prediction, void, asked, say)
     references = [Reference(Entry(p.case, p.case), p.truth, p.prediction) for p in pairs]
     how_to_fix = "wait for it to end, or name another folder with --out"
@@ -100,7 +100,7 @@ def _matched(
     path = next((f / "labels.json" for f in (prediction, truth) if (f / "labels.json").is_file()), None)
     named = asked
     if asked is None and path is not None:
-        named = _with_void(_read_class_list(path), void)
+        named = with_void(_read_class_list(path), void)
     if named is not None and named.multilabel:
         return *folder_pairs.mask_pairs(truth, prediction, named.masks), named
     pairs, extra = folder_pairs.folder_pairs(truth, prediction)
@@ -139,15 +139,15 @@ def _classes_by_value(truth: Path, pairs: Sequence[Pair], void: Sequence[int], s
             f"  {truth}: {', '.join(map(str, doubtful))} counted as a class; if it marks void (ignored"
             f" pixels), add {options}"
         )
-    names = {value: "background" if value == 0 else f"label {value}" for value in values}
     try:
-        return _with_void(ClassList.from_names(names, background=0 in names), void)
+        return with_void(classes_of_values(values), void)
     except ClassListError as error:
         how_to_fix = "name the classes with --classes; are these label maps, not images?"
         raise MedsegError(Code.USAGE, truth, error.details, how_to_fix) from error
 
 
-def _with_void(classes: ClassList, void: Sequence[int]) -> ClassList:
+def with_void(classes: ClassList, void: Sequence[int]) -> ClassList:
+    """Give the list with further values that mark void; raises USAGE for one that is a class."""
     if both := set(void) & {*classes.values, *([0] if classes.multilabel else [])}:
         raise MedsegError(Code.USAGE, "--void", f"{min(both)} is also a class", "name values of no class")
     return replace(classes, void_values=tuple(dict.fromkeys([*classes.void_values, *void])))

@@ -9,12 +9,12 @@ import numpy as np
 from torch import nn
 
 from medseg.classes import ClassList
-from medseg.evaluate import confusion_matrix
 from medseg.grid import Array
 from medseg.infer import predict
 from medseg.infer.ensemble import MultiPlaneEnsemble
 from medseg.infer.inferers import Inferer
 from medseg.infer.predictor import Predictor
+from medseg.metrics import confusion_matrix
 from medseg.preprocess.store import PreprocessedCase
 
 DICE, IOU = "dice_mean", "miou"

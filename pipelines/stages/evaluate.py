@@ -8,9 +8,9 @@ from typing import Any
 
 from medseg import files
 from medseg.errors import Code, MedsegError
-from medseg.evaluate.folder_pairs import LabelFiles
-from medseg.evaluate.table import Entry
 from medseg.infer import results
+from medseg.metrics.folder_pairs import LabelFiles
+from medseg.metrics.table import Entry
 from pipelines import scoring
 from pipelines.case_tables import case_files, cases, label_form, label_stamps, roles
 from pipelines.execution import lost

@@ -12,12 +12,12 @@ from medseg import files
 from medseg.classes import OUTSIDE, ClassList
 from medseg.device import choose, in_words
 from medseg.errors import MedsegError, refusal
-from medseg.evaluate import summary, table
-from medseg.evaluate.table import ScoreRow
 from medseg.grid import NOUNS, Array
 from medseg.infer import results
 from medseg.ingest import checks
 from medseg.ingest.patterns import CaseFiles
+from medseg.metrics import summary, table
+from medseg.metrics.table import ScoreRow
 from medseg.model.description import Description
 from medseg.report import charts, html, volume_overlay
 from medseg.report.html import CaseView, Chart, Report, Tile

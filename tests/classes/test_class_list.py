@@ -7,9 +7,9 @@ import pytest
 
 from medseg.classes import VOID, ClassList, ClassListError
 from medseg.errors import MedsegError
-from medseg.evaluate import confusion_matrix, table
-from medseg.evaluate.table import Entry
 from medseg.grid import Grid
+from medseg.metrics import confusion_matrix, table
+from medseg.metrics.table import Entry
 from medseg.patches.sampler import _by_class
 
 STREET = ClassList.from_names({0: "sky", 1: "road", 2: "car"}, void_values=(11, 255), background=False)

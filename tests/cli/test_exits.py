@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import re
 import shutil
@@ -221,7 +222,7 @@ def test_a_result_of_a_command_is_its_exit_code(
 
 @pytest.mark.parametrize(("extra", "package"), [("train", "mlflow"), ("export", "onnxscript")])
 def test_a_missing_extra_is_named(extra: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exits.importlib.util, "find_spec", lambda name: None if name == package else name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else name)
     with pytest.raises(MedsegError) as caught:
         exits.needs_extra(extra)
     assert caught.value.code == Code.EXTRA_MISSING

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from medseg.cli import exits, scores  # noqa: F401 - scores adds both commands to the app
 from medseg.cli.app import app
 from medseg.errors import Code, MedsegError
-from medseg.evaluate import table
-from medseg.evaluate.table import ScoreRow
+from medseg.metrics import table
+from medseg.metrics.table import ScoreRow
 
 LONG = "a_class_whose_name_is_longer_than_any_column_of_a_narrow_terminal_would_be"
 

@@ -15,8 +15,8 @@ from medseg import files
 from medseg.config.load import RecipeError
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
-from medseg.evaluate import compare
 from medseg.infer import loading
+from medseg.metrics import compare
 from medseg.model.description import CRFSettings
 from pipelines import explanations
 from pipelines import run as pipeline

@@ -13,7 +13,7 @@ import yaml
 from medseg import files
 from medseg.console import Reporter
 from medseg.errors import ExitCode, MedsegError
-from medseg.evaluate import boundary, summary, table
+from medseg.metrics import boundary, summary, table
 from pipelines import run as pipeline
 from pipelines.commands import score_folders
 from pipelines.run import Request

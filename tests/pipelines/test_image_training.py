@@ -15,13 +15,13 @@ from medseg import files
 from medseg.config import load
 from medseg.console import Reporter
 from medseg.errors import ExitCode
-from medseg.evaluate import confusion_matrix
 from medseg.infer import loading, predict, segment
 from medseg.infer.inferers import WholeSlice
 from medseg.infer.predictor import NetworkPredictor
 from medseg.infer.tta import TestTimeAugmentation
 from medseg.ingest import checks
 from medseg.losses.class_weights import median_frequency
+from medseg.metrics import confusion_matrix
 from medseg.model import folder as model_folder
 from medseg.preprocess.prepare import prepare
 from medseg.train.fit import fit

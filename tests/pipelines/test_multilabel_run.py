@@ -16,8 +16,8 @@ from PIL import Image
 from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
-from medseg.evaluate import table
 from medseg.infer import loading
+from medseg.metrics import table
 from pipelines import run as pipeline
 from pipelines.commands import check, score_folders, segment
 from pipelines.commands.segment import Settings

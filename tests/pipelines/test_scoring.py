@@ -16,7 +16,7 @@ from medseg import files
 from medseg.classes import ClassList
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
-from medseg.evaluate.table import Entry
+from medseg.metrics.table import Entry
 from pipelines import run as pipeline
 from pipelines import scoring
 from pipelines.commands import baseline, score_folders

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.evaluate.table import ScoreRow
+from medseg.metrics.table import ScoreRow
 from medseg.report import charts, mpl
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.evaluate import summary
-from medseg.evaluate.table import MISSING, ScoreRow
+from medseg.metrics import summary
+from medseg.metrics.table import MISSING, ScoreRow
 from medseg.report import charts, html
 
 PNG = charts.confusion_figure(np.eye(2, dtype=np.int64), ("background", "GM"))

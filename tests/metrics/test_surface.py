@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from medseg.evaluate import surface
+from medseg.metrics import surface
 from tests.oracles import surface as oracle
 
 SPACING = (0.9375, 1.5, 0.8)

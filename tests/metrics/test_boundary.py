@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from medseg.evaluate import boundary
+from medseg.metrics import boundary
 from tests.oracles import boundary as oracle
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from medseg.classes import OUTSIDE, VOID, ClassList
-from medseg.evaluate import boundary, confusion_matrix, surface
 from medseg.files import read_csv, write_csv
 from medseg.grid import Array, Grid
 from medseg.mask_bits import unpack_masks
+from medseg.metrics import boundary, confusion_matrix, surface
 
 METRICS = (
     *("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "bf", "size_error_percent"),

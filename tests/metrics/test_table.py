@@ -9,8 +9,8 @@ import pytest
 from medseg import files
 from medseg.classes import VOID, ClassList
 from medseg.errors import Code, MedsegError
-from medseg.evaluate import confusion_matrix, surface, table
 from medseg.grid import Grid
+from medseg.metrics import confusion_matrix, surface, table
 
 CLASSES = ClassList.from_names({0: "background", 1: "CSF", 2: "GM", 3: "WM"})
 ENTRY = table.Entry("case1", "subject1", fold=2, role="val")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import Code, MedsegError
-from medseg.evaluate import table
-from medseg.evaluate.summary import interval
-from medseg.evaluate.table import METRICS, ScoreRow
 from medseg.files import read_csv, read_json
 from medseg.grid import Array
+from medseg.metrics import table
+from medseg.metrics.summary import interval
+from medseg.metrics.table import METRICS, ScoreRow
 
 MEAN = "mean (foreground)"
 """Class name of differences between the cases' means over their foreground classes."""

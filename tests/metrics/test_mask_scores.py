@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.classes import VOID, ClassList
-from medseg.evaluate import confusion_matrix, summary, table
-from medseg.evaluate.table import Entry
 from medseg.grid import Grid
 from medseg.mask_bits import pack_masks
+from medseg.metrics import confusion_matrix, summary, table
+from medseg.metrics.table import Entry
 
 CLASSES = ClassList.of_masks({"whole": (), "core": (), "rim": ()})
 GRID = Grid((4, 5, 3), np.eye(4))

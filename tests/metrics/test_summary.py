@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medseg.evaluate import summary
-from medseg.evaluate.table import METRICS, MISSING, ScoreRow, metrics_of
+from medseg.metrics import summary
+from medseg.metrics.table import METRICS, MISSING, ScoreRow, metrics_of
 from tests.oracles import metrics as oracle
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from medseg.errors import Code, MedsegError
-from medseg.evaluate import compare, folder_pairs, table
-from medseg.evaluate.table import ScoreRow
 from medseg.files import write_csv, write_json
+from medseg.metrics import compare, folder_pairs, table
+from medseg.metrics.table import ScoreRow
 
 
 def row(case: str, class_name: str, dice: float | None, role: str = "test") -> ScoreRow:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from medseg.evaluate import confusion_matrix
-from medseg.evaluate.table import MISSING, PENALISED, ScoreRow, metrics_of
 from medseg.grid import Array
+from medseg.metrics import confusion_matrix
+from medseg.metrics.table import MISSING, PENALISED, ScoreRow, metrics_of
 
 FEWEST_SUBJECTS = 5
 """With fewer subjects no interval is given."""

@@ -9,7 +9,7 @@ from sklearn import metrics as sklearn
 
 from medseg.classes import VOID
 from medseg.errors import Code, MedsegError
-from medseg.evaluate import confusion_matrix
+from medseg.metrics import confusion_matrix
 from tests.oracles import metrics as oracle
 
 

@@ -1,0 +1,25 @@
+"""Extras of the installation: the packages that commands and functions beyond `medseg segment` need."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from medseg.errors import Code, MedsegError
+
+_PACKAGES = {
+    "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn", "skimage"),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "dicom": ("pydicom", "highdicom", "gdcm"),
+}
+
+
+def needs_extra(extra: str) -> None:
+    """EXTRA_MISSING if a package of the extra is not installed."""
+    missing = [name for name in _PACKAGES[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MedsegError(
+            Code.EXTRA_MISSING,
+            "medseg",
+            f"this command needs {', '.join(missing)}",
+            f"pip install 'medseg[{extra}]'",
+        )
