@@ -40,7 +40,7 @@ USES = {
     "numpy": Use(
         "BSD-3-Clause, with parts under 0BSD, MIT, Zlib and CC0-1.0",
         "arrays",
-        ("evaluate/test_confusion_matrix.py", "preprocess/test_intensity.py"),
+        ("metrics/test_confusion_matrix.py", "preprocess/test_intensity.py"),
     ),
     "nibabel": Use(
         "MIT",
@@ -57,7 +57,7 @@ USES = {
     "scipy": Use(
         "BSD-3-Clause",
         "distances, surfaces, CRF, resizing",
-        ("evaluate/test_surface.py", "infer/test_crf.py", "preprocess/test_resize2d.py"),
+        ("metrics/test_surface.py", "infer/test_crf.py", "preprocess/test_resize2d.py"),
     ),
     "pydantic": Use("MIT", "checks of recipes", ("config/test_recipe.py",)),
     "PyYAML": Use(
@@ -132,7 +132,7 @@ USES = {
     "scikit-image": Use(
         "BSD-3-Clause",
         "class boundaries for scores and figures",
-        ("evaluate/test_boundary.py", "report/test_volume_overlay.py"),
+        ("metrics/test_boundary.py", "report/test_volume_overlay.py"),
     ),
     "onnx": Use("Apache-2.0", "exported graphs", ("model/test_onnx_graph.py",)),
     "onnxscript": Use("MIT", "exported graphs", ("model/test_onnx_graph.py",)),
