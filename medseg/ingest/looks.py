@@ -20,7 +20,7 @@ from medseg.grid import Array, Grid
 from medseg.ingest import mask_files
 from medseg.ingest.checks import LABEL_TOLERANCE
 from medseg.ingest.label_names import label_rank
-from medseg.ingest.path_words import words_of
+from medseg.ingest.path_words import has_number, words_of
 from medseg.ingest.tree import without_suffix
 from medseg.io import scans
 
@@ -34,7 +34,8 @@ _AREAS = 0.6
 _GREY_EDGES = 0.9
 _SAMPLE = 3
 _MOST_READ = 150
-_COMMON = 0.05
+_COMMON, _COMMON_NUMBER = 0.05, 0.2
+"""Shares of all files from which on a word, or one with a number, tells sorts of files apart."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,11 @@ def _alike(paths: Sequence[str]) -> Iterable[list[str]]:
     """Groups of files whose paths hold the same frequent words."""
     words = {path: [text.lower() for text in words_of(without_suffix(path))] for path in paths}
     counts = Counter(word for own in words.values() for word in set(own))
-    least = max(2, _COMMON * len(paths))
     groups: Mapping[tuple[str, ...], list[str]] = defaultdict(list)
     for path, own in words.items():
-        groups[tuple(word for word in own if counts[word] >= least)].append(path)
+        shares = ((word, _COMMON_NUMBER if has_number(word) else _COMMON) for word in own)
+        common = (word for word, share in shares if counts[word] >= max(2, share * len(paths)))
+        groups[tuple(common)].append(path)
     return groups.values()
 
 

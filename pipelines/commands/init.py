@@ -224,10 +224,15 @@ def _next_step(out: Path, guess: Guess) -> str:
     if guess.n_labelled:
         return f"# Read it once, then: {_command('run', out)}\n"
     check = _command("check", "DATA", "--recipe", out)
-    lines = [
-        "# NOT COMPLETE: no label map was recognised that belongs to an image: nothing can be trained yet.",
+    advice = [
         "# Write data.channels and data.label below as patterns ({case}, {subject}, * for anything), and the",
         f"# classes; then try it: {check}",
+    ]
+    if guess.layout == "dicom":
+        advice = [f"# Add DICOM SEG objects, or name files of label maps in data.label; then try it: {check}"]
+    lines = [
+        "# NOT COMPLETE: no label map was recognised that belongs to an image: nothing can be trained yet.",
+        *advice,
         *(["# These files are there:"] if guess.seen else []),
         *(f"#   {_one_line(line)}" for line in guess.seen),
     ]
