@@ -25,7 +25,7 @@ from medseg.ingest.tree import without_suffix
 _OFTEN = 0.5
 """Share of the cases from which on a word that varies stands in a pattern as it is."""
 
-_MOST_CASES = 0.8
+MOST_CASES = 0.8
 """Share of the labelled cases that must have a channel, on the label map's grid."""
 
 _TRIED = 5
@@ -237,9 +237,9 @@ def _with_channels(template: str, files: Files, images: Mapping[str, Files], loo
         if not both or placeholders.in_template(image) != slots or image in processed:
             continue
         tried = [_same_grid(own[key], files[key], looks) for key in both[:_TRIED]]
-        if sum(tried) < _MOST_CASES * len(tried):
+        if sum(tried) < MOST_CASES * len(tried):
             other_grid.append(image)
-        elif len(both) < _MOST_CASES * len(files):
+        elif len(both) < MOST_CASES * len(files):
             too_few.append(image)
         else:
             channels.append(image)
@@ -351,5 +351,6 @@ def _reading(
             f"not channels, for not all labelled cases have them: {listed}; add one by --channel NAME=PATTERN"
         )
     if lacking := len(chosen.files) - len(chosen.covered):
-        remarks.append(f"{lacking} labelled cases lack one of the channels and will be excluded")
+        cases = "1 labelled case lacks" if lacking == 1 else f"{lacking} labelled cases lack"
+        remarks.append(f"{cases} one of the channels and will be excluded, unless you leave that channel out")
     return Reading(Patterns(channels, naming.write(chosen.template) + label_suffix), tuple(remarks))

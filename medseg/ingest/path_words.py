@@ -12,9 +12,15 @@ from medseg.ingest.label_names import is_label_word
 from medseg.ingest.plain import IMAGE_FOLDERS, LABEL_FOLDERS
 
 _ENTITY = r"(?:sub|ses|run|acq|ce|rec|echo|part|space|desc|res|den|label|atlas|hemi|task|dir|inv|seg)"
-_WORD = re.compile(
-    rf"(?<![A-Za-z0-9]){_ENTITY}-[A-Za-z0-9]+|\d{{4}}-\d\d-\d\d|[A-Za-z]+-\d[A-Za-z0-9]*|[^\W_]+"
+_NUMBERED = (
+    r"(?i:patient|pat|pt|subject|subj|sub|case|participant|proband|person|visit|session|ses|timepoint|tp|time"
+    r"|site|cent(?:er|re)|day|week|month|year|study)[_\- ]\d+"
 )
+_WORD = (
+    rf"(?<![A-Za-z0-9])(?:{_ENTITY}-[A-Za-z0-9]+|{_NUMBERED}(?![A-Za-z0-9]))"
+    r"|\d{4}-\d\d-\d\d|[A-Za-z]+-\d[A-Za-z0-9]*|[^\W_]+"
+)
+_NUMBERED_FOLDER = re.compile(r"([^\W\d_]+)[_\- ]\d+")
 _CONTRAST = (
     r"t1(?:w|c|ce|gd|n|post|km|wce|map|rho)?|t2(?:w|f|star|starw|map|flair)?|pd(?:w)?|flair|dwi|dti|adc|swi"
     r"|mprage|mp2rage|unit1|uni|stir|dir|tse|tof|mra|cta|angio|dixon|bold|asl|cbf|cbv|fa|md|flash|space|ct|pet"
@@ -37,9 +43,15 @@ class Word:
 
 
 def split(path: str) -> list[Word]:
-    """The words of a path without suffix; a known word glued to a number stands alone: ``seg7``, ``p1T1``."""
+    """The words of a path without suffix; a known word glued to a number stands alone: ``seg7``, ``p1T1``.
+
+    A folder's name of a word and a number, ``Visit 2``, is one word, there and in the names below it.
+    """
+    hits = map(_NUMBERED_FOLDER.fullmatch, path.split("/")[:-1])
+    folders = sorted({hit[0] for hit in hits if hit and not is_known(hit[1])}, key=len, reverse=True)
+    whole = "".join(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])|" for name in folders)
     words: list[Word] = []
-    for hit in _WORD.finditer(path):
+    for hit in re.finditer(whole + _WORD, path):
         text, start = hit[0], hit.start()
         if not is_known(text):
             number = _WITH_NUMBER.fullmatch(text)

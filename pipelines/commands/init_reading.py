@@ -58,7 +58,9 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
         )
     content = _of_patterns(data, reading.patterns, reading.remarks)
     first, second = _usable(data, by_layout, looks), _usable(data, content, looks)
-    if second > first or (second == first and _says_more(content, by_layout)):
+    more_channels = len(content.channels) - len(by_layout.channels)
+    is_better = second == first and more_channels == 0 and _tells_more(content, by_layout)
+    if second > first or is_better or (more_channels > 0 and second >= by_content.MOST_CASES * first):
         return content
     other = "" if _same_cases(content, by_layout) else _told(content)
     return replace(by_layout, remarks=(*by_layout.remarks, *([other] if other else ())))
@@ -69,11 +71,10 @@ def _unless_unusable(data: Path, guess: Guess, looks: Looks) -> Guess:
     return guess if _usable(data, guess, looks) else replace(guess, n_labelled=0)
 
 
-def _says_more(content: Guess, by_layout: Guess) -> bool:
-    """True if the reading by content has more channels, or subjects that the other does not tell."""
-    if len(content.channels) != len(by_layout.channels):
-        return len(content.channels) > len(by_layout.channels)
-    return not by_layout.subject and _placeholders(content) > _placeholders(by_layout)
+def _tells_more(content: Guess, by_layout: Guess) -> bool:
+    """True if the reading by content tells cases by other placeholders, and by several."""
+    own = _placeholders(content)
+    return not by_layout.subject and len(own) > 1 and own != _placeholders(by_layout)
 
 
 def _placeholders(guess: Guess) -> set[str]:
