@@ -38,7 +38,8 @@ def init(
     from pipelines.commands.init_reading import Given
 
     guess = pipeline.run(data, out, force=force, given=Given(_named(channel or []), label))
-    classes = f"class list {guess.class_file}" if guess.class_file else f"{len(guess.classes or {})} classes"
+    count = f"{len(guess.masks)} masks" if guess.masks else f"{len(guess.classes or {})} classes"
+    classes = f"class list {guess.class_file}" if guess.class_file else count
     cases = f"{guess.n_cases} cases ({guess.n_labelled} labelled)"
     typer.echo(f"{out}: {cases}, layout {guess.layout}, {classes}")
     if guess.n_other:

@@ -14,9 +14,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from medseg.classes import MOST_MASKS
 from medseg.errors import some
 from medseg.grid import axis_order
-from medseg.ingest import label_names, path_words, placeholders
+from medseg.ingest import class_names, label_names, path_words, placeholders
 from medseg.ingest.looks import Kind, Looks
 from medseg.ingest.patterns import ROLES, Patterns
 from medseg.ingest.plain import LABEL_FOLDERS, common_suffix
@@ -139,7 +140,7 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
             None, ("no label map lies on the grid of an image of its case: resample one to the other",)
         )
     naming_of = {t: chosen.name(next(iter(image_templates[t].values()))) for t in candidates[0].channels}
-    return _reading(candidates, order, (images, labels), naming_of)
+    return _reading(candidates, order, (images, labels), naming_of, _structures(candidates, looks))
 
 
 def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
@@ -314,10 +315,12 @@ def _reading(
     order: Mapping[Key, tuple[str, ...]],
     files: tuple[Sequence[str], Sequence[str]],
     given: Mapping[str, str | None],
+    structures: Mapping[str, str],
 ) -> Reading:
     """Write the first candidate's templates as patterns, and say what else there is.
 
-    ``files`` are images and label maps, ``given`` the names that the user gave to templates.
+    ``files`` are images and label maps, ``given`` the names that the user gave to templates, ``structures``
+    names of masks and their templates, to be used instead of the first candidate alone.
     """
     chosen = candidates[0]
     templates = (chosen.template, *chosen.channels)
@@ -332,8 +335,14 @@ def _reading(
     names = [given[t] or name for t, name in zip(chosen.channels, names, strict=True)]
     channels = {n: naming.write(t) + suffix for n, t in zip(names, chosen.channels, strict=True)}
     remarks = [*naming.remarks]
-    others = [label for label in candidates[1:] if label.template != chosen.template]
-    if others:
+    others = [label for label in candidates[1:] if label.template not in structures.values()]
+    masks = {name: naming.write(template) + label_suffix for name, template in structures.items()}
+    if masks:
+        remarks.append(
+            f"{', '.join(masks)} have a file each and are taken for masks that may overlap: data.masks;"
+            " for one of them alone use --label"
+        )
+    elif others:
         listed = some([f"{naming.write(o.template)} ({len(o.files)} cases)" for o in others], 4)
         remarks.append(
             f"label maps are {naming.write(chosen.template)} ({len(chosen.files)} cases), but there are also"
@@ -353,4 +362,24 @@ def _reading(
     if lacking := len(chosen.files) - len(chosen.covered):
         cases = "1 labelled case lacks" if lacking == 1 else f"{lacking} labelled cases lack"
         remarks.append(f"{cases} one of the channels and will be excluded, unless you leave that channel out")
-    return Reading(Patterns(channels, naming.write(chosen.template) + label_suffix), tuple(remarks))
+    label = None if masks else naming.write(chosen.template) + label_suffix
+    return Reading(Patterns(channels, label, masks=masks), tuple(remarks))
+
+
+def _structures(candidates: list[_Label], looks: Looks) -> dict[str, str]:
+    """Name → template of label maps that hold one structure each and that most cases have; or none."""
+    first = candidates[0]
+    alike = [
+        label
+        for label in candidates
+        if label.channels == first.channels
+        and not is_brain(label.template)
+        and len(label.files.keys() & first.files.keys())
+        >= MOST_CASES * len(label.files.keys() | first.files.keys())
+        and all(set(looks.at(path).values) <= {0, 1} for path in list(label.files.values())[:_TRIED])
+    ]
+    if not 2 <= len(alike) <= MOST_MASKS or first not in alike:
+        return {}
+    templates = sorted(label.template for label in alike)
+    names = class_names.of_structures(templates, first.channels)
+    return dict(zip(names, templates, strict=True)) if names else {}

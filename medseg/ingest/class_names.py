@@ -56,8 +56,12 @@ _GENERIC = set(LABEL_WORDS) - {"lesion"} | {
         "class",
         "binary",
     ),
+    *("auto", "automatic", "pred", "prediction", "predicted", "second", "first", "copy", "edit", "fixed"),
     *("aseg", "aparc", "parc", "parcellation", "labelstr", "result", "output", "drawn", "hand", "work"),
 }
+
+
+_SIDES = {"left", "right", "l", "r", "lh", "rh"}
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,22 @@ def of_file_name(label: str, channels: Iterable[str]) -> str | None:
         if words:
             return "_".join(words)
     return None
+
+
+def of_structures(labels: Sequence[str], channels: Sequence[str]) -> list[str] | None:
+    """Names of label maps of one structure each, by their patterns; None if they could mean the same.
+
+    Names that share a word, as two raters' do, are not told apart, unless they tell sides.
+    """
+    names = [of_file_name(label, channels) for label in labels]
+    words = [set(name.lower().split("_")) for name in names if name]
+    if len(words) < len(labels) or len(set(names)) < len(names):
+        return None
+    for i, own in enumerate(words):
+        for other in words[:i]:
+            if own & other - _SIDES and not (own & _SIDES and other & _SIDES):
+                return None
+    return [name for name in names if name]
 
 
 def of_values(values: Iterable[int], label: str) -> dict[int, str] | None:

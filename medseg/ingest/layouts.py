@@ -62,7 +62,7 @@ class Guess:
     ``regions`` masks that may overlap: name → values. ``subject`` is the rule that reads subjects from the
     cases' names, ``subject_remark`` says why; ``series`` are the rules that choose DICOM series as channels;
     ``remarks`` are further sentences for the user. ``seen`` are lines about the files that are there, where
-    no label map belongs to a case.
+    no label map belongs to a case. ``masks`` are patterns of masks that may overlap, instead of ``label``.
     """
 
     layout: str
@@ -83,6 +83,7 @@ class Guess:
     series: Mapping[str, SeriesRules] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
+    masks: Mapping[str, str] = field(default_factory=dict)
 
 
 def find(

@@ -84,6 +84,7 @@ def _packaged(data: Path, guess: Guess) -> Guess | None:
                 roles=frozenset(role for _, role in contents.roles),
                 n_other=len(contents.ignored) + sum(len(stray.files) for stray in contents.strays),
                 subject=None,
+                masks={},
             )
     return best
 
@@ -123,7 +124,7 @@ def _with_classes(data: Path, guess: Guess) -> Guess:
 
 
 def _contents(data: Path, guess: Guess) -> layouts.FolderContents:
-    return layouts.find(data, guess.layout, guess.channels, guess.label)  # type: ignore[arg-type]
+    return init_reading.find(data, guess)
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,9 @@ def recipe_text(out: Path, data: Path, guess: Guess) -> str:
     if {"train", "val"} <= guess.roles:
         splits = "listed         # the roles that the data set itself gives; or {folds: 1, val: 0.2, ..}"
     template = _SCANS if guess.unit == "mm" or not guess.n_cases else _images(data, guess)
-    loss = "bce_dice         # of masks that may overlap" if guess.regions else "ce_dice"
-    weights = "or a list, one a mask" if guess.regions else "median_frequency | a list, background first"
+    overlap = guess.regions or guess.masks
+    loss = "bce_dice         # of masks that may overlap" if overlap else "ce_dice"
+    weights = "or a list, one a mask" if overlap else "median_frequency | a list, background first"
     notes = "".join(f"# Note: {_one_line(remark)}\n" for remark in guess.remarks)
     return f"""{schema_line().strip()}
 # Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
@@ -249,11 +251,13 @@ def _files_section(guess: Guess) -> str:
         "  channels:              # name: pattern below path; {case} and {subject} are read from the names"
     ]
     lines += [f"    {_scalar(name)}: {_scalar(pattern)}" for name, pattern in guess.channels.items()]
-    lines.append(
-        f"  label: {_scalar(guess.label)}"
-        if guess.label
-        else '  # label: "{case}_seg.nii.gz"   # no label files were found'
-    )
+    if guess.masks:
+        lines.append("  masks:                 # name: pattern; 1 inside and 0 outside, masks may overlap")
+        lines += [f"    {_scalar(name)}: {_scalar(pattern)}" for name, pattern in guess.masks.items()]
+    elif guess.label:
+        lines.append(f"  label: {_scalar(guess.label)}")
+    else:
+        lines.append('  # label: "{case}_seg.nii.gz"   # no label files were found')
     if guess.subject:
         rule = _scalar(guess.subject)
         lines.append(f"  subject: {rule}   # read from a case's name; a subject's cases stay together")
@@ -272,6 +276,8 @@ def _classes_section(guess: Guess) -> str:
     """The keys that say what the values of label files mean."""
     if guess.class_file:
         lines = [f"  class_file: {_scalar(guess.class_file)}"]
+    elif guess.masks:
+        lines = ["  # classes: none, for masks have names of their own"]
     else:
         names = guess.classes or {0: "background", 1: "label_1"}
         files_named = "label files: name" if guess.layout != "dicom" else "label map: label of the segment"

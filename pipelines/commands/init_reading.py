@@ -62,8 +62,10 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
     is_better = second == first and more_channels == 0 and _tells_more(content, by_layout)
     if second > first or is_better or (more_channels > 0 and second >= by_content.MOST_CASES * first):
         return content
-    other = "" if _same_cases(content, by_layout) else _told(content)
-    return replace(by_layout, remarks=(*by_layout.remarks, *([other] if other else ())))
+    if (content.label, {*content.channels.values()}) == (by_layout.label, {*by_layout.channels.values()}):
+        return replace(by_layout, channels=content.channels)  # the same patterns, channels by their contrasts
+    other = () if _same_cases(content, by_layout) else (_told(content),)
+    return replace(by_layout, remarks=(*by_layout.remarks, *other))
 
 
 def _unless_unusable(data: Path, guess: Guess, looks: Looks) -> Guess:
@@ -78,7 +80,7 @@ def _tells_more(content: Guess, by_layout: Guess) -> bool:
 
 
 def _placeholders(guess: Guess) -> set[str]:
-    return set(re.findall(r"\{\w+\}", guess.label or ""))
+    return {name for text in guess.channels.values() for name in re.findall(r"\{\w+\}", text)}
 
 
 def _same_cases(a: Guess, b: Guess) -> bool:
@@ -88,7 +90,8 @@ def _same_cases(a: Guess, b: Guess) -> bool:
 def _told(guess: Guess) -> str:
     channels = ", ".join(f"{name}: {pattern}" for name, pattern in guess.channels.items())
     return (
-        f"another reading has {guess.n_labelled} labelled cases: channels {{{channels}}}, label {guess.label}"
+        f"another reading has {guess.n_labelled} labelled cases: channels {{{channels}}},"
+        f" label {guess.label or ', '.join(guess.masks.values())}"
     )
 
 
@@ -97,8 +100,10 @@ def _of_patterns(data: Path, patterns: Patterns, remarks: Sequence[str] = ()) ->
     tree = tree_of(data, channels=patterns.channels)
     if tree.unit == "px":
         patterns = imagesets.in_colours(patterns)
-    contents = layouts.find(data, "patterns", patterns.channels, patterns.label)
-    by_part = "{part}" in (patterns.label or "")  # sites, in which every case is a subject of its own
+    contents = layouts.find(data, "patterns", patterns.channels, patterns.label, masks=patterns.masks)
+    by_part = any(
+        "{part}" in text for text in patterns.channels.values()
+    )  # sites, in which every case is a subject of its own
     subject, subject_remark = (None, "") if by_part else layouts.guess_subject(contents)
     return Guess(
         "patterns",
@@ -106,13 +111,14 @@ def _of_patterns(data: Path, patterns: Patterns, remarks: Sequence[str] = ()) ->
         patterns.label,
         None,
         n_cases=len(contents.cases),
-        n_labelled=sum(case.label is not None for case in contents.cases),
+        n_labelled=sum(bool(case.label_paths) for case in contents.cases),
         unit=contents.unit,
         roles=frozenset(role for _, role in contents.roles),
         n_other=_n_other(contents),
         subject=subject,
         subject_remark=subject_remark,
         remarks=tuple(remarks),
+        masks=patterns.masks,
     )
 
 
@@ -121,12 +127,17 @@ def _n_other(contents: FolderContents) -> int:
     return len(contents.ignored) + len(contents.unread) + of_strays
 
 
+def find(data: Path, guess: Guess) -> FolderContents:
+    """The cases that a guess's patterns find."""
+    return layouts.find(data, guess.layout, guess.channels, guess.label, masks=guess.masks)  # type: ignore[arg-type]
+
+
 def _usable(data: Path, guess: Guess, looks: Looks) -> float:
     """The number of labelled cases, times the share of a few of them whose files are what they should be."""
     if not guess.n_labelled:
         return 0.0
-    contents = layouts.find(data, guess.layout, guess.channels, guess.label)  # type: ignore[arg-type]
-    labelled = [case for case in contents.cases if case.label is not None]
+    contents = find(data, guess)
+    labelled = [case for case in contents.cases if case.label_paths]
     step = max(1, len(labelled) // _TRIED)
     tried = labelled[::step]
     good = sum(_is_good(data, case, looks) for case in tried)
@@ -135,13 +146,12 @@ def _usable(data: Path, guess: Guess, looks: Looks) -> float:
 
 def _is_good(data: Path, case: CaseFiles, looks: Looks) -> bool:
     """True for a case with a label map, and with images on its grid."""
-    label = looks.at(case.label.relative_to(data).as_posix()) if case.label else None
-    if label is None or label.kind not in ("label", "empty") or label.grid is None:
-        return False
+    labels = [looks.at(path.relative_to(data).as_posix()) for path in case.label_paths]
     images = [looks.at(path.relative_to(data).as_posix()) for path in case.channels.values()]
-    return all(
-        image.kind == "image" and image.grid is not None and axis_order(image.grid, label.grid) is not None
+    return all(label.kind in ("label", "empty") for label in labels) and all(
+        image.kind == "image" and image.grid and label.grid and axis_order(image.grid, label.grid) is not None
         for image in images
+        for label in labels
     )
 
 

@@ -68,6 +68,21 @@ def test_globs_choose_channels_and_labels(tmp_path: Path) -> None:
     assert made(root, given)[1].data.channels == given.channels
 
 
+def test_structures_with_a_file_each_are_masks(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for i, name in enumerate(PATIENTS):
+        scan(root / name / "ct.nii.gz", i)
+        for structure in ("liver", "kidney_left", "kidney_right", "brain_mask"):
+            label(root / name / f"{structure}.nii.gz", 1, place=i)
+    guess, recipe, rows = made(root)
+    structures = ("kidney_left", "kidney_right", "liver")
+    assert recipe.data.masks == {name: f"{{case}}/{name}.nii.gz" for name in structures}
+    assert recipe.data.class_list().masks == structures and recipe.loss.name == "bce_dice"
+    assert len(rows) == 5 and "for one of them alone use --label" in " ".join(guess.remarks)
+    one = made(root, Given({}, "liver.nii.gz"))[1].data
+    assert (one.label, one.classes[1].name, one.masks) == ("{case}/liver.nii.gz", "liver", {})
+
+
 def test_two_readings_are_both_named(tmp_path: Path) -> None:
     root = tmp_path / "data"
     for i, name in enumerate(PATIENTS):
