@@ -10,10 +10,12 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.classes import RESERVED_NAMES
 from medseg.ingest import dataset_json, freesurfer_names, path_words
 from medseg.ingest.label_names import LABEL_WORDS
 
@@ -25,6 +27,12 @@ _NAME_COLUMNS = ("name", "structure", "labelname", "label_name", "class", "regio
 _COLOUR_TABLE = re.compile(r'(\d+)\s+("[^"]+"|.*?\S)\s+\d+\s+\d+\s+\d+(?:\s+\d+)?')
 _ITK_SNAP = re.compile(r'(\d+)\s+\d+\s+\d+\s+\d+\s+[\d.]+\s+[01]\s+[01]\s+"([^"]*)"')
 _PLAIN_LINE = re.compile(r"(\d+)\s*[:=,;\t ]\s*([^\W\d].*)")
+_SURE_COLUMNS = {"index", "value", "labelvalue", "label_value"}
+_ABOUT_PEOPLE = re.compile(
+    r"participant|patient|subject|session|demograph|people|person|case|scans", re.IGNORECASE
+)
+"""Tables about persons: their names are nobody's classes."""
+
 _ABOUT_LABELS = re.compile(r"label|class|lut|colou?r|legend|names|segment|seg\b|itk", re.IGNORECASE)
 _GENERIC = set(LABEL_WORDS) - {"lesion"} | {
     *("segm", "segmented", "segment", "labelmap", "labelled", "labeled", "groundtruth", "annot", "annotated"),
@@ -74,7 +82,11 @@ class Table:
 
 def tables(root: Path, paths: Iterable[str]) -> list[Table]:
     """Read the files among ``paths``, relative to ``root``, that name label values; pass over others."""
-    chosen = [path for path in paths if path.lower().endswith(_SUFFIXES)]
+    chosen = [
+        path
+        for path in paths
+        if path.lower().endswith(_SUFFIXES) and not _ABOUT_PEOPLE.search(path.rpartition("/")[2])
+    ]
     chosen.sort(key=lambda path: _ABOUT_LABELS.search(path.rpartition("/")[2]) is None)
     read = (Table(path, _read(root / path)) for path in chosen[:_MOST_FILES])
     return [table for table in read if any(value > 0 for value in table.names)]
@@ -107,6 +119,18 @@ def best(tables: Sequence[Table], values: Iterable[int], label: str) -> tuple[Ta
             remarks.append(f"names of classes come from {first.path}; {other.path} gives others")
             break
     return first, tuple(remarks)
+
+
+def usable(names: Mapping[int, str]) -> dict[int, str]:
+    """Names that a class list may have: printable, none reserved, and no two equal."""
+    clean = {value: " ".join(filter(str.isprintable, name.split())) for value, name in names.items()}
+    counts = Counter(name.casefold() for name in clean.values())
+    return {
+        value: f"{name or 'label'}_{value}"
+        if value and (not name or counts[name.casefold()] > 1 or name.casefold() in RESERVED_NAMES)
+        else name
+        for value, name in clean.items()
+    }
 
 
 def of_file_name(label: str, channels: Iterable[str]) -> str | None:
@@ -179,7 +203,8 @@ def _read(path: Path) -> dict[int, str]:
     if path.suffix.lower() == ".json":
         return _of_json(path, text)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    return _of_columns(lines) or _of_lines(lines, strict=_ABOUT_LABELS.search(path.name) is None)
+    about_labels = _ABOUT_LABELS.search(path.name) is not None
+    return _of_columns(lines, strict=not about_labels) or _of_lines(lines, strict=not about_labels)
 
 
 def _of_json(path: Path, text: str) -> dict[int, str]:
@@ -200,8 +225,11 @@ def _of_json(path: Path, text: str) -> dict[int, str]:
     return dataset_json.labels(content).classes or {}
 
 
-def _of_columns(lines: Sequence[str]) -> dict[int, str]:
-    """A table with a header, its columns divided by tabs, commas or semicolons."""
+def _of_columns(lines: Sequence[str], *, strict: bool) -> dict[int, str]:
+    """A table with a header, its columns divided by tabs, commas or semicolons.
+
+    Where ``strict`` the values' column must be called as only label values are.
+    """
     divider = next((d for d in "\t,;" if lines and d in lines[0]), None)
     if divider is None:
         return {}
@@ -209,7 +237,7 @@ def _of_columns(lines: Sequence[str]) -> dict[int, str]:
     columns = [cell.strip().lower() for cell in header]
     value = next((c for c in _VALUE_COLUMNS if c in columns), None)
     name = next((c for c in _NAME_COLUMNS if c in columns and c != value), None)
-    if value is None or name is None:
+    if value is None or name is None or (strict and value not in _SURE_COLUMNS):
         return {}
     places = columns.index(value), columns.index(name)
     pairs = [(row[places[0]].strip(), row[places[1]].strip()) for row in rows if len(row) > max(places)]

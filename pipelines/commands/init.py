@@ -50,6 +50,9 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None) -> Gu
         guess = packaged or _of_images(data, guess)
     elif guess.classes is None:
         guess = _with_classes(data, guess)
+        if guess.label and guess.classes is None:
+            remark = "the label files hold no class: nothing but 0, or no whole numbers"
+            guess = replace(guess, n_labelled=0, remarks=(*guess.remarks, remark))
     if guess.layout != "decathlon" or not guess.regions:
         guess = init_reading.with_names(data, guess)
     if guess.subject_remark and guess.class_file is None:

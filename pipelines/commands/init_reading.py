@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.errors import Code, MedsegError, some
 from medseg.grid import axis_order
-from medseg.ingest import by_content, class_names, imagesets, layouts
+from medseg.ingest import by_content, class_names, dataset_json, imagesets, layouts
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
 from medseg.ingest.looks import Looks
 from medseg.ingest.patterns import Patterns
@@ -44,6 +44,11 @@ def read(data: Path, given: Given) -> Guess:
         guess = _as_given(data, tree, looks, given)
     else:
         guess = _by_layout_or_content(data, tree, looks)
+    below = [path for path in tree.others if path.endswith(f"/{dataset_json.NAME}")]
+    if below:
+        folder = data / below[0].rpartition("/")[0]
+        remark = f"{below[0]} is not read: name {folder} to use its channels, classes and regions"
+        guess = replace(guess, remarks=(*guess.remarks, remark))
     return guess if guess.n_labelled else replace(guess, seen=_seen(tree, looks))
 
 
@@ -217,17 +222,7 @@ def with_names(data: Path, guess: Guess) -> Guess:
     }
     if table:
         remarks = (f"names of classes come from {table.path}", *remarks)
-        classes = _apart(classes)
-    return replace(guess, classes=classes, remarks=(*guess.remarks, *remarks))
-
-
-def _apart(classes: Mapping[int, str]) -> dict[int, str]:
-    """Names that differ: equal ones, which a table may have, get their values."""
-    counts = Counter(classes.values())
-    return {
-        value: name if counts[name] == 1 or value == 0 else f"{name}_{value}"
-        for value, name in classes.items()
-    }
+    return replace(guess, classes=class_names.usable(classes), remarks=(*guess.remarks, *remarks))
 
 
 def _seen(tree: Tree, looks: Looks) -> tuple[str, ...]:
@@ -241,7 +236,8 @@ def _seen(tree: Tree, looks: Looks) -> tuple[str, ...]:
     for (_, kind), paths in sorted(groups.items(), key=lambda item: -len(item[1])):
         grid = looks.at(paths[0]).grid
         shape = f", {' x '.join(map(str, grid.shape))}" if grid else ""
-        lines.append(f"{len(paths)} {kind} such as {paths[0]}{shape}")
+        counted = f"{len(paths)} {kind} such as" if len(paths) > 1 else f"1 file of {kind}:"
+        lines.append(f"{counted} {paths[0]}{shape}")
     more = [f"and {len(lines) - _SHOWN} further sorts of names"] if len(lines) > _SHOWN else []
     others = [f"{len(tree.others)} other files: {some(tree.others)}"] if tree.others else []
     return (*lines[:_SHOWN], *more, *others)

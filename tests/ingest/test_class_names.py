@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from medseg.classes import ClassList
 from medseg.ingest import class_names
 
 FILES = {
@@ -32,6 +33,8 @@ def test_every_form_names_the_values(tmp_path: Path, name: str) -> None:
     ("name", "text"),
     [
         ("participants.tsv", "participant_id\tage\nsub-1\t7\n"),
+        ("patients.csv", "id,name\n1,Anna Huber\n"),
+        ("list.csv", "id,name\n1,Anna Huber\n"),
         ("README.txt", "1 is the number of\n2 people\n"),
         ("scan.json", json.dumps({"EchoTime": 1})),
         ("values.csv", "1,2,3\n4,5,6\n"),
@@ -82,3 +85,18 @@ def test_freesurfers_values_are_known_where_the_files_are_freesurfers() -> None:
     assert names == {2: "Left-Cerebral-White-Matter", 17: "Left-Hippocampus", 53: "Right-Hippocampus"}
     assert class_names.of_values([2, 17, 53], "{case}/seg.mgz") is None
     assert class_names.of_values([1, 6, 9], "{case}/aseg.mgz") is None
+
+
+def test_names_are_such_as_class_lists_take() -> None:
+    names = {0: "background", 1: "mean", 2: "Liver", 3: "liver", 4: "a\tb ", 5: "", 6: "Background"}
+    usable = class_names.usable(names)
+    assert usable == {
+        0: "background",
+        1: "mean_1",
+        2: "Liver_2",
+        3: "liver_3",
+        4: "a b",
+        5: "label_5",
+        6: "Background_6",
+    }
+    assert len(ClassList.from_names(usable)) == 7

@@ -125,6 +125,22 @@ def test_label_maps_on_another_grid_are_no_labels(tmp_path: Path) -> None:
     assert "no label map lies on the grid of an image" in (tmp_path / "r.yaml").read_text()
 
 
+def test_empty_label_maps_are_told_to_be_so(tmp_path: Path) -> None:
+    for i, name in enumerate(PATIENTS):
+        scan(tmp_path / f"data/images/{name}.nii.gz", i)
+        label(tmp_path / f"data/labels/{name}.nii.gz", place=i)
+    guess = init.run(tmp_path / "data", tmp_path / "r.yaml", force=False)
+    assert guess.n_labelled == 0
+    assert "# Note: the label files hold no class: nothing but 0" in (tmp_path / "r.yaml").read_text()
+
+
+def test_a_data_set_in_a_folder_below_is_named(tmp_path: Path) -> None:
+    FOLDERS["nnU-Net raw with regions"].build(tmp_path / "data/Dataset007_Brain")
+    guess = init.run(tmp_path / "data", tmp_path / "r.yaml", force=False)
+    assert guess.n_labelled == 5
+    assert any("name" in remark and "Dataset007_Brain to use" in remark for remark in guess.remarks)
+
+
 def test_files_of_one_case_are_told_to_be_so(tmp_path: Path) -> None:
     scan(tmp_path / "data/t1.nii.gz")
     label(tmp_path / "data/tumour.nii.gz", 1)
