@@ -60,6 +60,9 @@ _PROCESSING = {
 }
 """Words in names of images that were made from other images."""
 
+_TIME = re.compile(r"[Tt]\d")
+"""Time points, where there is a T0; T1 and T2 are contrasts otherwise."""
+
 Key = frozenset[str]
 """The words that tell a case."""
 
@@ -158,7 +161,9 @@ def _case_words(labels: Sequence[str], images: Sequence[str], words: Mapping[str
     """The words that tell cases: images and label maps have them, and they vary."""
     in_labels = Counter(word for path in labels for word in set(words[path]))
     in_images = Counter(word for path in images for word in set(words[path]))
-    shared = {word for word in in_labels.keys() & in_images.keys() if not path_words.is_known(word)}
+    both = in_labels.keys() & in_images.keys()
+    times = {word for word in both if _TIME.fullmatch(word)} if both & {"T0", "t0"} else set()
+    shared = {word for word in both if word in times or not path_words.is_known(word)}
     return {
         word
         for word in shared

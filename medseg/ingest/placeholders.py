@@ -24,6 +24,9 @@ _PERSON = re.compile(
     r"(?:sub|subj|subject|patients?|pat|pt|p|participant|person|case|volunteer|control|hc|id|s)[-_ ]?\d+",
     re.IGNORECASE,
 )
+_TIME = re.compile(r"[Tt]\d")
+_DIGITS_OF_DATE = 8
+_MOSTLY = 0.8
 _BETWEEN = r"[_\-. ]"
 
 
@@ -63,7 +66,8 @@ def named(templates: Sequence[str], told_by: Sequence[tuple[str, ...]]) -> Namin
     replacements: list[tuple[str, str]] = []
     texts = list(templates)
     for first, second in reversed(list(itertools.pairwise(slots))):
-        if between := _always_between(texts, first, second):
+        between = _always_between(texts, first, second)
+        if between and not _are_sessions(values[first], values[second], between):
             together = first + between + second
             replacements.append((together, first))
             texts = [text.replace(together, first) for text in texts]
@@ -117,9 +121,21 @@ def _first_is_site(first: list[str], second: list[str]) -> tuple[bool, bool]:
     return len(set(first)) < len(set(second)), False
 
 
+def _are_sessions(first: list[str], second: list[str], between: str) -> bool:
+    """True if the second words are sessions of the first ones: both are then placeholders of their own."""
+    if any(between in value for value in second):
+        return False  # a pattern could not tell where the session begins
+    if all(map(_is_session, second)) or all(map(_TIME.fullmatch, second)):
+        return True
+    firsts, seconds, pairs = set(first), set(second), set(zip(first, second, strict=False))
+    is_counted = all(value.isdigit() for value in seconds) and 2 * len(seconds) <= len(firsts)
+    return is_counted and len(pairs) >= _MOSTLY * len(firsts) * len(seconds)
+
+
 def _is_session(value: str) -> bool:
-    """True for a word that names a session; a number alone may be anything."""
-    return subjects.is_session(value) and not value.isdigit() and not _PERSON.fullmatch(value)
+    """True for a word that names a session or is a date; a short number may be anything."""
+    is_short_number = value.isdigit() and len(value) < _DIGITS_OF_DATE
+    return subjects.is_session(value) and not is_short_number and not _PERSON.fullmatch(value)
 
 
 def _always_between(templates: Iterable[str], first: str, second: str) -> str:
