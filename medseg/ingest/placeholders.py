@@ -26,7 +26,7 @@ _PERSON = re.compile(
 )
 _TIME = re.compile(r"[Tt]\d")
 _DIGITS_OF_DATE = 8
-_MOSTLY = 0.8
+_MOSTLY = 0.5
 _BETWEEN = r"[_\-. ]"
 
 
