@@ -131,7 +131,11 @@ def on_dask(scans: Path, folder: Path, settings: Settings) -> None:
 
     for count in (1, 2):
         with LocalCluster(
-            n_workers=count, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
+            n_workers=count,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
         ) as cluster:
             execution = Execution(0, "dask", cluster.scheduler_address)
             seconds = run(scans, folder / f"dask-{count}", replace(settings, execution=execution))

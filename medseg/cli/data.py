@@ -10,7 +10,7 @@ import typer
 
 from medseg.cli.app import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose, app, reporter
 from medseg.cli.exits import needs_extra
-from medseg.errors import ExitCode
+from medseg.errors import Code, ExitCode, MedsegError
 
 
 @app.command(rich_help_panel="Data and models")
@@ -18,19 +18,60 @@ def init(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder of scans or images.")],
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe.")] = False,
-) -> None:
-    """Write a commented recipe for an unknown folder: its layout, channels and classes are guessed."""
-    from pipelines.commands import init as pipeline
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATTERN",
+            help="A channel's files: '{case}/{case}_t1.nii.gz', or '*_t1.nii.gz' (repeatable).",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="The label maps: '{case}_seg.nii.gz' or '*_seg*'.")
+    ] = None,
+) -> ExitCode:
+    """Write a commented recipe for an unknown folder: channels, labels, subjects and classes are guessed.
 
-    guess = pipeline.run(data, out, force=force)
-    classes = f"class list {guess.class_file}" if guess.class_file else f"{len(guess.classes or {})} classes"
+    Label maps are told by their content. Exit code 3: no labelled case was recognised, and the file is a
+    skeleton that lists what is there.
+    """
+    from pipelines.commands import init as pipeline
+    from pipelines.commands.init_reading import Given
+
+    guess = pipeline.run(data, out, force=force, given=Given(_named(channel or []), label))
+    count = f"{len(guess.masks)} masks" if guess.masks else f"{len(guess.classes or {})} classes"
+    classes = f"class list {guess.class_file}" if guess.class_file else count
     cases = f"{guess.n_cases} cases ({guess.n_labelled} labelled)"
     typer.echo(f"{out}: {cases}, layout {guess.layout}, {classes}")
     if guess.n_other:
         typer.echo(f"{guess.n_other} files belong to no case; `medseg check` with the recipe names them")
     for remark in guess.remarks:
         typer.echo(f"note: {remark}")
-    typer.echo(f"read it, then: {shlex.join(['medseg', 'run', str(out)])}")
+    if guess.n_labelled:
+        typer.echo(f"read it, then: {shlex.join(['medseg', 'run', str(out)])}")
+        return ExitCode.DONE
+    for line in guess.seen:
+        typer.echo(f"seen: {line}")
+    typer.echo(
+        f"no labelled case was recognised: {out} is a skeleton; write data.channels and data.label in it,"
+        " or try again with --channel NAME=PATTERN and --label PATTERN"
+    )
+    return ExitCode.SOME_EXCLUDED
+
+
+def _named(options: list[str]) -> dict[str, str]:
+    """The patterns of `--channel NAME=PATTERN` by their names; USAGE for anything else."""
+    patterns: dict[str, str] = {}
+    for option in options:
+        name, equals, pattern = option.partition("=")
+        if not (name and equals and pattern) or name in patterns:
+            raise MedsegError(
+                Code.USAGE,
+                f"--channel {option}",
+                "no NAME=PATTERN of its own",
+                "write --channel t1='*_t1.nii.gz'",
+            )
+        patterns[name] = pattern
+    return patterns
 
 
 @app.command(rich_help_panel="Data and models")

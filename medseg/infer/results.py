@@ -18,6 +18,7 @@ from typing import Any
 from medseg import files
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError
+from medseg.infer import label_tables
 from medseg.ingest import label_names
 from medseg.io import nifti, png
 from medseg.names import check_name
@@ -223,8 +224,10 @@ def are_whole(label: Path, metadata: Mapping[str, Any]) -> bool:
 
 
 def write_label_names(folder: Path, classes: ClassList) -> None:
-    """Write `labels.json`: value, name and colour of every class."""
+    """Write `labels.json`: value, name and colour of every class; and the same for ITK-SNAP and Slicer."""
     files.write_json(folder / "labels.json", classes.to_json())
+    for name, text in label_tables.tables(classes).items():
+        files.write_text(folder / name, text)
 
 
 def is_there(label: Path, masks: Sequence[str] = ()) -> bool:

@@ -37,6 +37,12 @@ def label_rank(stem: str) -> int | None:
     return min(ranks, default=None)
 
 
+def is_label_word(word: str) -> bool:
+    """True for a single word that label maps' names have: ``seg``, ``Labels``, ``manual``."""
+    lower = word.lower()
+    return lower in _RANKS or lower.removesuffix("s") in _RANKS
+
+
 def split_label_ending(stem: str) -> tuple[str, str]:
     """A name without suffix → the case and the `_seg`, `_labels`, `_mask` … at its end, empty if none.
 

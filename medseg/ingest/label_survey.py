@@ -53,10 +53,11 @@ def survey(labels: Sequence[Path], root: Path) -> Survey:
     counts = sorted(len(values) for values in by_file.values())
     usual = counts[(len(counts) - 1) // 2] if counts else 0
     images = {name for name, values in by_file.items() if len(values) > max(_FEW, _MANY_TIMES * usual)}
-    two_values = set[int]().union(*(by_file[name] for name in by_file.keys() - images)) == {0, 255}
     paths = {name: label for label, name in names.items()}
-    soft = {name for name in images if two_values and _is_nearly_two_values(paths[name])}
-    for name in sorted(images):
+    two_values = 2 * sum(values <= {0, 255} for values in by_file.values()) > len(by_file)
+    more = {name for name, values in by_file.items() if two_values and not values <= {0, 255}}
+    soft = {name for name in more if 255 in by_file[name] and _is_nearly_two_values(paths[name])}
+    for name in sorted(images | soft):
         values = by_file.pop(name)
         if name in soft:
             remarks.append(f"{name} holds greys between 0 and 255: values above 128 are taken for the class")

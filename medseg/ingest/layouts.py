@@ -64,7 +64,8 @@ class Guess:
     are those that the folder itself gives; ``n_other`` files make no case. ``void`` are values to be ignored,
     ``regions`` masks that may overlap: name → values. ``subject`` is the rule that reads subjects from the
     cases' names, ``subject_remark`` says why; ``series`` are the rules that choose DICOM series as channels;
-    ``remarks`` are further sentences for the user.
+    ``remarks`` are further sentences for the user. ``seen`` are lines about the files that are there, where
+    no label map belongs to a case. ``masks`` are patterns of masks that may overlap, instead of ``label``.
     """
 
     layout: str
@@ -84,6 +85,8 @@ class Guess:
     subject_remark: str = ""
     series: Mapping[str, SeriesRules] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
+    masks: Mapping[str, str] = field(default_factory=dict)
 
 
 def find(
@@ -125,7 +128,7 @@ def guess(root: Path) -> Guess:
     """
     contents = find(root)
     labels = dataset_json.labels(dataset_json.read(root)) if contents.layout == "decathlon" else None
-    subject, subject_remark = _guess_subject(contents)
+    subject, subject_remark = guess_subject(contents)
     unread = [path for stray in contents.strays if stray.code == Code.FORMAT_NOT_READ for path in stray.files]
     unread_names = sorted(
         path.relative_to(root).as_posix() for path in {*unread, *contents.unread} if scans.unread_format(path)
@@ -202,7 +205,7 @@ def _with_subjects(contents: FolderContents, pattern: str) -> FolderContents:
     return replace(contents, cases=cases)
 
 
-def _guess_subject(contents: FolderContents) -> tuple[str | None, str]:
+def guess_subject(contents: FolderContents) -> tuple[str | None, str]:
     """The rule that reads subjects from the cases' names, if they share any, and what to tell of it."""
     names = [case.name for case in contents.cases if case.subject == case.name]
     by_name = subjects.guess(names) if contents.layout not in get_args(imagesets.ImageSet) else None

@@ -3,7 +3,8 @@
 A pattern is a path relative to the root with the placeholders ``{case}`` and ``{subject}``, ``*`` for any
 part of a name and ``**/`` for any number of folders. Without a suffix it takes any that a reader knows:
 ``{case}/{case}_t1`` matches ``p07/p07_t1.nii.gz``. All patterns of a recipe use the same placeholders.
-``{part}`` is a further part of the case's name, ``{role}`` a folder or word that says train, val or test.
+``{part}`` is a further part of the case's name, and of the subject's if it stands before it, as a site;
+``{role}`` a folder or word that says train, val or test.
 A label's pattern that ends with ``/`` is a folder of masks, all of one case.
 
 Names are compared in Unicode's NFC form; :mod:`medseg.ingest.identity` says how a case gets its name. A
@@ -345,8 +346,16 @@ def _settle(
         return stray(Code.MASK_MISSING, first, f"no {', '.join(missing)}", how_to_fix)
     return CaseFiles(
         name,
-        identity.subject or name,
+        _subject(identity, patterns) or name,
         {c: channels[c] for c in patterns.channels},
         claims.of("label").get(""),
         {m: masks[m] for m in patterns.masks if m in masks},
     )
+
+
+def _subject(identity: Identity, patterns: Patterns) -> str | None:
+    """The subject; with the part, a site, before it where that stands before it in the patterns."""
+    text = next(iter(patterns.channels.values()))
+    if identity.part is None or identity.subject is None or text.find("{part}") > text.find("{subject}"):
+        return identity.subject
+    return f"{identity.part}_{identity.subject}"

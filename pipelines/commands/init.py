@@ -12,15 +12,15 @@ import yaml
 from medseg import files
 from medseg.config import class_file
 from medseg.config.load import schema_line
-from medseg.errors import Code, MedsegError, some
-from medseg.ingest import label_survey, layouts, leftovers
+from medseg.errors import Code, MedsegError
+from medseg.ingest import label_survey, layouts
 from medseg.ingest.layouts import Guess
-from medseg.ingest.tree import tree_of
 from medseg.io import images
 from medseg.io.dicom.rules import SeriesRules
-from pipelines.commands import init_dicom
+from pipelines.commands import init_dicom, init_reading
+from pipelines.commands.init_reading import Given
 
-LABELS_READ = 10
+LABELS_READ = 40
 MOST_CLASSES = 64
 LARGEST, STEP = 256, 32
 """The longest side of a training window of images, and the step that its sides are multiples of."""
@@ -29,46 +29,45 @@ HALF = 128.0
 """A mask with more values, or a JPEG, holds greys, which are told apart by half of white."""
 
 
-def run(data: Path, out: Path, *, force: bool) -> Guess:
-    """Write `out`, a recipe for the scans or images in `data`.
+def run(data: Path, out: Path, *, force: bool, given: Given | None = None) -> Guess:
+    """Write `out`, a recipe for the scans or images in `data`; a skeleton of one where no case is labelled.
 
-    Raises PATH_MISSING; USAGE if `out` is there and not `force`; NOTHING_USABLE where no case is found.
+    `given` are patterns of the command line, which replace the guess of them. Raises PATH_MISSING; USAGE if
+    `out` is there and not `force`; NOTHING_USABLE where nothing can be read.
     """
     if not data.is_dir():
         raise MedsegError(Code.PATH_MISSING, data, "no such folder", "name the folder of scans")
     if out.exists() and not force:
         raise MedsegError(Code.USAGE, out, "the file exists", "choose another --out, or --force")
-    if export := init_dicom.read(data):
+    given = given or Given({})
+    if not (given.channels or given.label) and (export := init_dicom.read(data)):
         guess = init_dicom.guess(data, export)
         files.write_text(out, recipe_text(out, data, guess))
         return guess
-    guess = layouts.guess(data)
-    if guess.unit == "px":
-        guess = _of_images(data, guess)
+    guess = init_reading.read(data, given)
+    if guess.unit == "px" and guess.n_cases:
+        packaged = None if given.channels or given.label else _packaged(data, guess)
+        guess = packaged or _of_images(data, guess)
     elif guess.classes is None:
         guess = _with_classes(data, guess)
-    if not guess.n_cases:
-        raise _nothing(data, guess)
+        if guess.label and guess.classes is None:
+            remark = "the label files hold no class: nothing but 0, or no whole numbers"
+            guess = replace(guess, n_labelled=0, remarks=(*guess.remarks, remark))
+    if guess.layout != "decathlon" or not guess.regions:
+        guess = init_reading.with_names(data, guess)
     if guess.subject_remark and guess.class_file is None:
         guess = replace(guess, remarks=(*guess.remarks, guess.subject_remark))
     files.write_text(out, recipe_text(out, data, guess))
     return guess
 
 
-def _nothing(data: Path, guess: Guess) -> MedsegError:
-    """The refusal of a folder without a case: what is there, and how it can be described by hand."""
-    tree = tree_of(data)
-    folders = list(dict.fromkeys(path.rpartition("/")[0] or "." for path in tree.files))
-    nouns = "scans" if tree.unit == "mm" else "images"
-    details = f"no case among {len(tree.files)} {nouns} (layout {guess.layout}) in {some(folders)}"
-    how_to_fix = "write a recipe with data.channels and data.label as patterns, or a table (layout csv)"
-    if unread := leftovers.unread_lines(tree.unread, data):
-        details += f"; {'; '.join(unread)}"
-    return MedsegError(Code.NOTHING_USABLE, data, details, how_to_fix)
-
-
 def _packaged(data: Path, guess: Guess) -> Guess | None:
-    """The packaged class file whose patterns find most labelled cases, if any finds one."""
+    """The class file of a known set, else the one whose patterns find most labelled cases, if any does."""
+    known = {**{name: name for name in class_file.packaged_names()}, "voc_aug": "voc"}
+    if guess.layout in known:
+        in_colours = "LabeledApproved_full" in (guess.label or "")
+        name = "camvid32" if in_colours else known[guess.layout]
+        return replace(guess, class_file=name, subject=None)
     best: Guess | None = None
     for name in class_file.packaged_names():
         content = class_file.read(name)
@@ -88,19 +87,13 @@ def _packaged(data: Path, guess: Guess) -> Guess | None:
                 roles=frozenset(role for _, role in contents.roles),
                 n_other=len(contents.ignored) + sum(len(stray.files) for stray in contents.strays),
                 subject=None,
+                masks={},
             )
     return best
 
 
 def _of_images(data: Path, guess: Guess) -> Guess:
-    """The class list of a known set, or the values of the masks; grey images as one channel."""
-    known = {**{name: name for name in class_file.packaged_names()}, "voc_aug": "voc"}
-    if guess.layout in known:
-        in_colours = "LabeledApproved_full" in (guess.label or "")
-        name = "camvid32" if in_colours else known[guess.layout]
-        return replace(guess, class_file=name, subject=None)
-    if packaged := _packaged(data, guess):
-        return packaged
+    """The values of the masks as classes; grey images as one channel."""
     contents = _contents(data, guess)
     first = [next(iter(case.channels.values())) for case in contents.cases[:LABELS_READ]]
     if first and len(set(guess.channels.values())) == 1 and all(images.is_grey(path) for path in first):
@@ -124,14 +117,17 @@ def _with_classes(data: Path, guess: Guess) -> Guess:
     if guess.label is None:
         return guess
     labels = [case.label for case in _contents(data, guess).cases if case.label is not None]
-    result = label_survey.survey(labels[:LABELS_READ], data)
+    labels = labels[:: max(1, -(-len(labels) // LABELS_READ))]
+    result = label_survey.survey(labels, data)
     remarks = (*guess.remarks, *result.remarks)
+    if len(labels) < guess.n_labelled:
+        remarks += (f"classes are those of {len(labels)} of {guess.n_labelled} label files",)
     above = HALF if result.soft_edges else None
     return replace(guess, classes=result.classes, void=result.void, above=above, remarks=remarks)
 
 
 def _contents(data: Path, guess: Guess) -> layouts.FolderContents:
-    return layouts.find(data, guess.layout, guess.channels, guess.label)  # type: ignore[arg-type]
+    return init_reading.find(data, guess)
 
 
 @dataclass(frozen=True)
@@ -191,14 +187,14 @@ def recipe_text(out: Path, data: Path, guess: Guess) -> str:
     splits = "{folds: 1, val: 0.2, test: 0.2, seed: 0}   # or train: [..], val: [..], test: [..]"
     if {"train", "val"} <= guess.roles:
         splits = "listed         # the roles that the data set itself gives; or {folds: 1, val: 0.2, ..}"
-    template = _SCANS if guess.unit == "mm" else _images(data, guess)
-    loss = "bce_dice         # of masks that may overlap" if guess.regions else "ce_dice"
-    weights = "or a list, one a mask" if guess.regions else "median_frequency | a list, background first"
+    template = _SCANS if guess.unit == "mm" or not guess.n_cases else _images(data, guess)
+    overlap = guess.regions or guess.masks
+    loss = "bce_dice         # of masks that may overlap" if overlap else "ce_dice"
+    weights = "or a list, one a mask" if overlap else "median_frequency | a list, background first"
     notes = "".join(f"# Note: {_one_line(remark)}\n" for remark in guess.remarks)
     return f"""{schema_line().strip()}
 # Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
-# Read it once, then: {_command("run", out)}
-{notes}name: {_scalar(recipe_name(out))}
+{_next_step(out, guess)}{notes}name: {_scalar(recipe_name(out))}
 
 data:
   path: {_scalar(str(data.absolute()))}
@@ -228,6 +224,26 @@ predict:{template.roles}
 """
 
 
+def _next_step(out: Path, guess: Guess) -> str:
+    """Comments that say how to go on: run it, or complete a skeleton that has no labelled case."""
+    if guess.n_labelled:
+        return f"# Read it once, then: {_command('run', out)}\n"
+    check = _command("check", "DATA", "--recipe", out)
+    advice = [
+        "# Write data.channels and data.label below as patterns ({case}, {subject}, * for anything), and the",
+        f"# classes; then try it: {check}",
+    ]
+    if guess.layout == "dicom":
+        advice = [f"# Add DICOM SEG objects, or name files of label maps in data.label; then try it: {check}"]
+    lines = [
+        "# NOT COMPLETE: no label map was recognised that belongs to an image: nothing can be trained yet.",
+        *advice,
+        *(["# These files are there:"] if guess.seen else []),
+        *(f"#   {_one_line(line)}" for line in guess.seen),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _files_section(guess: Guess) -> str:
     """The keys that say which files are channels and labels, and how subjects are read from names."""
     if guess.layout == "dicom":
@@ -238,9 +254,13 @@ def _files_section(guess: Guess) -> str:
         "  channels:              # name: pattern below path; {case} and {subject} are read from the names"
     ]
     lines += [f"    {_scalar(name)}: {_scalar(pattern)}" for name, pattern in guess.channels.items()]
-    lines.append(
-        f"  label: {_scalar(guess.label)}" if guess.label else "  # label: no label files were found"
-    )
+    if guess.masks:
+        lines.append("  masks:                 # name: pattern; 1 inside and 0 outside, masks may overlap")
+        lines += [f"    {_scalar(name)}: {_scalar(pattern)}" for name, pattern in guess.masks.items()]
+    elif guess.label:
+        lines.append(f"  label: {_scalar(guess.label)}")
+    else:
+        lines.append('  # label: "{case}_seg.nii.gz"   # no label files were found')
     if guess.subject:
         rule = _scalar(guess.subject)
         lines.append(f"  subject: {rule}   # read from a case's name; a subject's cases stay together")
@@ -259,6 +279,8 @@ def _classes_section(guess: Guess) -> str:
     """The keys that say what the values of label files mean."""
     if guess.class_file:
         lines = [f"  class_file: {_scalar(guess.class_file)}"]
+    elif guess.masks:
+        lines = ["  # classes: none, for masks have names of their own"]
     else:
         names = guess.classes or {0: "background", 1: "label_1"}
         files_named = "label files: name" if guess.layout != "dicom" else "label map: label of the segment"

@@ -204,6 +204,7 @@ def test_init_writes_recipes_that_load_whatever_the_names(tmp_path: Path, name: 
     data = tmp_path / folder
     for case in ("a", "b"):
         save(data / f"images/{case}.nii", np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+        save(data / f"labels/{case}.nii", np.eye(4, 5, dtype=np.uint8) * np.ones((3, 1, 1), np.uint8))
     init.run(data, tmp_path / name, force=False)
     recipe = load.load(str(tmp_path / name))
     assert recipe.data.path == data

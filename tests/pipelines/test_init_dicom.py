@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -22,7 +23,7 @@ from pipelines.commands import check, init
 from pipelines.run import Request
 from tests.helpers.box_subjects import make_subjects
 from tests.helpers.dicom_files import write_series
-from tests.helpers.dicom_subjects import as_dicom
+from tests.helpers.dicom_subjects import add_series, as_dicom
 from tests.helpers.scan_files import save
 
 
@@ -50,6 +51,39 @@ def test_the_recipe_names_the_labelled_series_and_the_segments(export: Path, tmp
     )
     assert ended == ExitCode.DONE
     assert len(files.read_csv(tmp_path / "work/ingest/cases.csv")) == 6
+
+
+def test_series_on_the_grid_of_the_segmented_one_are_channels(export: Path, tmp_path: Path) -> None:
+    pixels = np.arange(80, dtype=np.uint16).reshape(4, 4, 5)
+    for folder in export.glob("CANARY */t1"):
+        number = folder.parent.name.split()[1]
+        tags = {
+            "PatientID": pydicom.dcmread(next(folder.iterdir())).PatientID,
+            "StudyInstanceUID": f"1.2.{number}",
+            "FrameOfReferenceUID": f"1.2.{number}.9",
+        }
+        image = nib.load(tmp_path / f"nifti/s{int(number) - 1}/s{int(number) - 1}.nii.gz")
+        series = f"1.2.{number}.3"
+        add_series(folder.with_name("flair"), image, series=series, SeriesDescription="t2 FLAIR ax", **tags)
+        write_series(
+            folder.with_name("dwi"),
+            pixels,
+            np.eye(4),
+            series=f"1.2.{number}.4",
+            SeriesDescription="dwi",
+            **tags,
+        )
+    guess = init.run(export, out := tmp_path / "mine.yaml", force=False)
+    assert {name: rules.description for name, rules in guess.series.items()} == {
+        "t1": ("t1 [[]sag] 1[*]",),
+        "t2_flair": ("t2 FLAIR ax",),
+    }
+    assert (guess.n_cases, guess.n_labelled) == (6, 5)
+    assert "not channels, for they lie on another grid than the segmented series: dwi" in guess.remarks
+    request = Request(str(out), None, tmp_path / "work", ("tracking.enabled=false",))
+    assert pipeline.run(request, Reporter(stream=io.StringIO()), only="ingest") == ExitCode.DONE
+    rows = files.read_csv(tmp_path / "work/ingest/cases.csv")
+    assert [row["labelled"] for row in rows].count("yes") == 5 and len(rows) == 6
 
 
 def test_another_modality_than_mr_is_a_rule_of_its_own(tmp_path: Path) -> None:

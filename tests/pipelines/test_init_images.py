@@ -12,7 +12,7 @@ from medseg import files
 from medseg.config import load
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
-from medseg.errors import Code, ExitCode, MedsegError
+from medseg.errors import ExitCode
 from pipelines import run as pipeline
 from pipelines.commands import check, init
 from pipelines.run import Request
@@ -97,17 +97,15 @@ def test_windows_of_large_images_are_cut_and_unreadable_ones_do_not_hinder(tmp_p
     assert load.load(str(tmp_path / "again.yaml")).sampling.window == (256, 256)
 
 
-def test_a_folder_without_a_case_is_refused_with_what_was_seen(tmp_path: Path) -> None:
+def test_a_folder_without_a_case_gives_a_skeleton_with_what_was_seen(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         for case in "xy":
             save(tmp_path / f"data/{folder}/{case}.png", np.zeros((4, 4), np.uint8))
-    with pytest.raises(MedsegError) as caught:
-        init.run(tmp_path / "data", tmp_path / "r.yaml", force=False)
-    assert caught.value.code is Code.NOTHING_USABLE and caught.value.exit_code == ExitCode.NOTHING_USABLE
-    assert (
-        "no case among 4 images" in caught.value.finding.details and "in a, b" in caught.value.finding.details
-    )
-    assert not (tmp_path / "r.yaml").exists()
+    guess = init.run(tmp_path / "data", tmp_path / "r.yaml", force=False)
+    assert guess.n_labelled == 0 and load.load(str(tmp_path / "r.yaml")).data.label is None
+    text = (tmp_path / "r.yaml").read_text()
+    assert "# NOT COMPLETE" in text and "Read it once" not in text
+    assert "1 file of empty label maps: a/x.png, 4 x 4" in text
 
 
 def test_check_without_a_recipe_says_what_it_recognised_and_that_it_pairs_nothing(tmp_path: Path) -> None:

@@ -144,7 +144,11 @@ def test_two_dask_workers_give_the_bytes_of_this_process_though_one_is_killed(pl
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
         ) as local,
         distributed.Client(local, set_as_default=False) as client,
     ):

@@ -1,0 +1,390 @@
+"""Patterns for a folder that nobody described, from its files' content and the words that repeat in paths.
+
+1. Label maps and images are told by their content (:mod:`medseg.ingest.looks`).
+2. Words that both have and that vary, as ``P01`` and ``visit2``, say which case a file belongs to; words of
+   one kind alone, as ``t1`` and ``manual``, say which of a case's files it is. Words that are frequent stand
+   as they are, others, as a date, become ``*``.
+3. Of the label maps those of most cases are taken, of the images those on the label map's grid.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from medseg.classes import MOST_MASKS
+from medseg.errors import some
+from medseg.grid import axis_order
+from medseg.ingest import class_names, label_names, path_words, placeholders
+from medseg.ingest.looks import Kind, Looks
+from medseg.ingest.patterns import ROLES, Patterns
+from medseg.ingest.plain import LABEL_FOLDERS, common_suffix
+from medseg.ingest.tree import without_suffix
+
+_OFTEN = 0.5
+"""Share of the cases from which on a word that varies stands in a pattern as it is."""
+
+MOST_CASES = 0.8
+"""Share of the labelled cases that must have a channel, on the label map's grid."""
+
+_TRIED = 5
+_BRAIN = re.compile(r"(?<![a-z])(?:brain|head|bet|skull)(?![a-z])|brain_?mask", re.IGNORECASE)
+
+_PROCESSING = {
+    *(
+        "preproc",
+        "preprocessed",
+        "pp",
+        "brain",
+        "bet",
+        "stripped",
+        "skullstripped",
+        "ss",
+        "n4",
+        "bfc",
+        "bias",
+    ),
+    *(
+        "norm",
+        "normalized",
+        "normalised",
+        "corrected",
+        "reg",
+        "registered",
+        "resampled",
+        "defaced",
+        "denoised",
+    ),
+}
+"""Words in names of images that were made from other images."""
+
+_TIME = re.compile(r"[Tt]\d")
+"""Time points, where there is a T0; T1 and T2 are contrasts otherwise."""
+
+Key = frozenset[str]
+"""The words that tell a case."""
+
+Files = dict[Key, str]
+"""Case → its file of one template."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Proposed patterns, None where no label map belongs to an image.
+
+    ``remarks`` say what else could be meant, what is left out, or why there are no patterns.
+    """
+
+    patterns: Patterns | None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Tests of paths that the user gave: for label maps, and for each channel by its name."""
+
+    is_label: Callable[[str], bool] | None = None
+    is_channel: Mapping[str, Callable[[str], bool]] = field(default_factory=dict)
+
+    def label(self, path: str, kind: Kind) -> bool:
+        """True for a file that may be a label map."""
+        if any(fits(path) for fits in self.is_channel.values()):
+            return False
+        return kind in ("label", "empty") and (self.is_label is None or self.is_label(path))
+
+    def image(self, path: str, kind: Kind) -> bool:
+        """True for a file that may be a channel; a given channel may be a label map by its content."""
+        if self.is_channel:
+            return kind != "unread" and any(fits(path) for fits in self.is_channel.values())
+        return kind == "image"
+
+    def name(self, path: str) -> str | None:
+        """The name that the user gave to the channel with this file."""
+        return next((name for name, fits in self.is_channel.items() if fits(path)), None)
+
+
+@dataclass(frozen=True)
+class _Label:
+    """A template of label maps with the image templates that fit it."""
+
+    template: str
+    files: Files
+    channels: tuple[str, ...]
+    covered: frozenset[Key]
+    too_few: tuple[str, ...]
+    other_grid: tuple[str, ...]
+    processed: tuple[str, ...]
+
+
+def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Reading:
+    """Propose patterns for files given by relative paths."""
+    chosen = chosen or Chosen()
+    usable = [path for path in files if not set(path) & set("{}*")]
+    kinds = looks.kinds(usable)
+    labels = [path for path in usable if chosen.label(path, kinds[path])]
+    images = [path for path in usable if chosen.image(path, kinds[path])]
+    words = {path: path_words.words_of(without_suffix(path)) for path in (*labels, *images)}
+    names = _case_words(labels, images, words)
+    telling = {path: told_by for path in labels if (told_by := _named(words[path], names))}
+    order = {frozenset(told_by): told_by for told_by in telling.values()}
+    of_labels = {path: frozenset(told_by) for path, told_by in telling.items()}
+    keys = {path: _key_of(_named(words[path], names), order) for path in images}
+    of_images = {path: key for path, key in keys.items() if key is not None}
+    if not of_images or not of_labels:
+        return Reading(None, _nothing_pairs(labels, images))
+    label_templates = _templates(of_labels, order, words)
+    image_templates = _templates(of_images, order, words)
+    found_labels = [_with_channels(t, f, image_templates, looks) for t, f in label_templates.items()]
+    candidates = _ranked([label for label in found_labels if label.channels], looks)
+    if not candidates:
+        return Reading(
+            None, ("no label map lies on the grid of an image of its case: resample one to the other",)
+        )
+    naming_of = {t: chosen.name(next(iter(image_templates[t].values()))) for t in candidates[0].channels}
+    return _reading(candidates, order, (images, labels), naming_of, _structures(candidates, looks))
+
+
+def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
+    """The reason, if one is known, why no file is a label map of another."""
+    if labels and images:
+        text = f"{len(images)} images and {len(labels)} label maps, but their paths do not tell which belong"
+        return (f"{text} together: if all are one case's files, name the folder above",)
+    return ()
+
+
+# Words
+
+
+def _case_words(labels: Sequence[str], images: Sequence[str], words: Mapping[str, list[str]]) -> set[str]:
+    """The words that tell cases: images and label maps have them, and they vary."""
+    in_labels = Counter(word for path in labels for word in set(words[path]))
+    in_images = Counter(word for path in images for word in set(words[path]))
+    both = in_labels.keys() & in_images.keys()
+    times = {word for word in both if _TIME.fullmatch(word)} if both & {"T0", "t0"} else set()
+    shared = {word for word in both if word in times or not path_words.is_known(word)}
+    return {
+        word
+        for word in shared
+        if in_labels[word] < len(labels) or (path_words.has_number(word) and in_images[word] < len(images))
+    }
+
+
+def _named(words: Iterable[str], names: set[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for word in words if word in names))
+
+
+def _key_of(told_by: tuple[str, ...], order: Mapping[Key, tuple[str, ...]]) -> Key | None:
+    """The labelled case of an image: the one with its words, else with the first of them."""
+    keys = (frozenset(told_by[:count]) for count in range(len(told_by), 0, -1))
+    return next((key for key in keys if key in order), None)
+
+
+# Templates: paths with {0}, {1} … for the words of the case
+
+
+def _templates(
+    keys: Mapping[str, Key], order: Mapping[Key, tuple[str, ...]], words: Mapping[str, list[str]]
+) -> dict[str, Files]:
+    """Template → case → file.
+
+    Words that no two cases share are ``*``. So are others that not all cases have, where they stand for one
+    another, as the initials of raters do: never two in one case.
+    """
+    cases_with: dict[str, set[Key]] = defaultdict(set)
+    for path, key in keys.items():
+        for word in words[path]:
+            cases_with[word].add(key)
+    n_cases = len(set(keys.values()))
+    known = {word for word in cases_with if path_words.is_known(word)}
+    in_all = known | {word for word, cases in cases_with.items() if len(cases) == n_cases}
+    shared = known | {word for word, cases in cases_with.items() if len(cases) > 1 or n_cases == 1}
+    narrow = {path: _template(path, order[key], shared) for path, key in keys.items()}
+    wide = {path: _template(path, order[key], in_all) for path, key in keys.items()}
+    merged: dict[str, set[str]] = defaultdict(set)
+    sizes = Counter((wide[path], key) for path, key in keys.items())
+    for path in keys:
+        merged[wide[path]].add(narrow[path])
+    twice = {template for (template, _), count in sizes.items() if count > 1}
+    result: dict[str, Files] = defaultdict(dict)
+    for path, key in keys.items():
+        instead = len(merged[wide[path]]) > 1 and wide[path] not in twice
+        result[wide[path] if instead else narrow[path]][key] = path
+    return dict(result)
+
+
+def _template(path: str, told_by: tuple[str, ...], literal: set[str]) -> str:
+    """The path without suffix: words of the case as placeholders, words that are not literal as ``*``."""
+    stem = without_suffix(path)
+    parts: list[str] = []
+    end = 0
+    for word in path_words.split(stem):
+        parts.append(stem[end : word.start])
+        end = word.end
+        if word.text in told_by:
+            is_role = word.text in ROLES
+            parts.append("{role}" if is_role else f"{{{told_by.index(word.text)}}}")
+        else:
+            parts.append(word.text if word.text in literal else "*")
+    return "".join(parts) + stem[end:]
+
+
+# Label maps and their channels
+
+
+def _with_channels(template: str, files: Files, images: Mapping[str, Files], looks: Looks) -> _Label:
+    """The images that lie on the label map's grid in most of its cases."""
+    slots = placeholders.in_template(template)
+    channels, too_few, other_grid = [], [], []
+    processed = [image for image in images if _is_processed(image, images)]
+    for image, own in images.items():
+        both = [key for key in files if key in own]
+        if not both or placeholders.in_template(image) != slots or image in processed:
+            continue
+        tried = [_same_grid(own[key], files[key], looks) for key in both[:_TRIED]]
+        if sum(tried) < MOST_CASES * len(tried):
+            other_grid.append(image)
+        elif len(both) < MOST_CASES * len(files):
+            too_few.append(image)
+        else:
+            channels.append(image)
+    if not channels and too_few:
+        too_few.sort(key=lambda image: -len(images[image].keys() & files.keys()))
+        channels.append(too_few.pop(0))
+    covered = [key for key in files if all(key in images[image] for image in channels)]
+    return _Label(
+        template,
+        files,
+        tuple(sorted(channels)),
+        frozenset(covered),
+        tuple(too_few),
+        tuple(other_grid),
+        tuple(processed),
+    )
+
+
+def _is_processed(template: str, images: Iterable[str]) -> bool:
+    """True for images that were made from others that are there, in derivatives or by words of processing."""
+    if template.startswith("derivatives/"):
+        return any(not image.startswith("derivatives/") for image in images)
+    own = {word.lower() for word in path_words.words_of(template)}
+    if not own & _PROCESSING:
+        return False
+    others = ({word.lower() for word in path_words.words_of(i)} for i in images if i != template)
+    return any(not other & _PROCESSING and own - other <= _PROCESSING for other in others)
+
+
+def _same_grid(image: str, label: str, looks: Looks) -> bool:
+    a, b = looks.at(image).grid, looks.at(label).grid
+    return a is not None and b is not None and axis_order(a, b) is not None
+
+
+def _ranked(labels: list[_Label], looks: Looks) -> list[_Label]:
+    """Label templates, the one to take first: of enough cases, no brain, the surest words, most cases."""
+    most = max((len(label.covered) for label in labels), default=0)
+
+    def merit(label: _Label) -> tuple[bool, bool, int, int, int, str]:
+        few = len(label.covered) < _OFTEN * most
+        return (
+            few,
+            is_brain(label.template),
+            -len(label.covered),
+            label_rank(label.template),
+            -max(len(looks.at(path).values) for path in list(label.files.values())[:_TRIED]),
+            label.template,
+        )
+
+    return sorted(labels, key=merit)
+
+
+def is_brain(template: str) -> bool:
+    """True for a template of masks of the whole brain."""
+    return _BRAIN.search(template.rpartition("/")[2]) is not None
+
+
+def label_rank(template: str) -> int:
+    """The rank of a template as a label map's, by the name or by a folder; unknown words come last."""
+    folders, _, name = template.rpartition("/")
+    rank = label_names.label_rank(placeholders.without(name))
+    if rank is None:
+        rank = 0 if any(folder.lower() in LABEL_FOLDERS for folder in folders.split("/")) else None
+    return len(label_names.LABEL_WORDS) if rank is None else rank
+
+
+# The reading
+
+
+def _reading(
+    candidates: list[_Label],
+    order: Mapping[Key, tuple[str, ...]],
+    files: tuple[Sequence[str], Sequence[str]],
+    given: Mapping[str, str | None],
+    structures: Mapping[str, str],
+) -> Reading:
+    """Write the first candidate's templates as patterns, and say what else there is.
+
+    ``files`` are images and label maps, ``given`` the names that the user gave to templates, ``structures``
+    names of masks and their templates, to be used instead of the first candidate alone.
+    """
+    chosen = candidates[0]
+    templates = (chosen.template, *chosen.channels)
+    told_by = [order[key] for key in chosen.files]
+    naming = placeholders.named(templates, told_by)
+    if naming is None:
+        return Reading(
+            None, (f"too many words tell the cases apart, as in {next(iter(chosen.files.values()))}",)
+        )
+    suffix, label_suffix = map(common_suffix, files)
+    names = placeholders.channel_names(chosen.channels)
+    names = [given[t] or name for t, name in zip(chosen.channels, names, strict=True)]
+    channels = {n: naming.write(t) + suffix for n, t in zip(names, chosen.channels, strict=True)}
+    remarks = [*naming.remarks]
+    others = [label for label in candidates[1:] if label.template not in structures.values()]
+    masks = {name: naming.write(template) + label_suffix for name, template in structures.items()}
+    if masks:
+        remarks.append(
+            f"{', '.join(masks)} have a file each and are taken for masks that may overlap: data.masks;"
+            " for one of them alone use --label"
+        )
+    elif others:
+        listed = some([f"{naming.write(o.template)} ({len(o.files)} cases)" for o in others], 4)
+        remarks.append(
+            f"label maps are {naming.write(chosen.template)} ({len(chosen.files)} cases), but there are also"
+            f" {listed}: choose by --label, or write them as data.masks if they overlap"
+        )
+    if chosen.other_grid:
+        listed = some([naming.write(t) for t in chosen.other_grid], 4)
+        remarks.append(f"not channels, for they lie on another grid than the label maps: {listed}")
+    if chosen.processed:
+        listed = some([naming.write(t) for t in chosen.processed], 4)
+        remarks.append(f"not channels, for they seem to be made from images that are: {listed}")
+    if chosen.too_few:
+        listed = some([naming.write(t) for t in chosen.too_few], 4)
+        remarks.append(
+            f"not channels, for not all labelled cases have them: {listed}; add one by --channel NAME=PATTERN"
+        )
+    if lacking := len(chosen.files) - len(chosen.covered):
+        cases = "1 labelled case lacks" if lacking == 1 else f"{lacking} labelled cases lack"
+        remarks.append(f"{cases} one of the channels and will be excluded, unless you leave that channel out")
+    label = None if masks else naming.write(chosen.template) + label_suffix
+    return Reading(Patterns(channels, label, masks=masks), tuple(remarks))
+
+
+def _structures(candidates: list[_Label], looks: Looks) -> dict[str, str]:
+    """Name → template of label maps that hold one structure each and that most cases have; or none."""
+    first = candidates[0]
+    alike = [
+        label
+        for label in candidates
+        if label.channels == first.channels
+        and not is_brain(label.template)
+        and len(label.files.keys() & first.files.keys())
+        >= MOST_CASES * len(label.files.keys() | first.files.keys())
+        and all(set(looks.at(path).values) <= {0, 1} for path in list(label.files.values())[:_TRIED])
+    ]
+    if not 2 <= len(alike) <= MOST_MASKS or first not in alike:
+        return {}
+    templates = sorted(label.template for label in alike)
+    names = class_names.of_structures(templates, first.channels)
+    return dict(zip(names, templates, strict=True)) if names else {}

@@ -1,0 +1,42 @@
+"""Values of FreeSurfer's subcortical segmentation (aseg) and their names."""
+
+from __future__ import annotations
+
+_SIDED = {
+    "Cerebral-White-Matter": (2, 41),
+    "Cerebral-Cortex": (3, 42),
+    "Lateral-Ventricle": (4, 43),
+    "Inf-Lat-Vent": (5, 44),
+    "Cerebellum-White-Matter": (7, 46),
+    "Cerebellum-Cortex": (8, 47),
+    "Thalamus": (10, 49),
+    "Caudate": (11, 50),
+    "Putamen": (12, 51),
+    "Pallidum": (13, 52),
+    "Hippocampus": (17, 53),
+    "Amygdala": (18, 54),
+    "Accumbens-area": (26, 58),
+    "VentralDC": (28, 60),
+    "vessel": (30, 62),
+    "choroid-plexus": (31, 63),
+}
+"""Name of a structure: its values on the left and on the right."""
+
+ASEG: dict[int, str] = {
+    **{left: f"Left-{name}" for name, (left, _) in _SIDED.items()},
+    **{right: f"Right-{name}" for name, (_, right) in _SIDED.items()},
+    14: "3rd-Ventricle",
+    15: "4th-Ventricle",
+    16: "Brain-Stem",
+    24: "CSF",
+    72: "5th-Ventricle",
+    77: "WM-hypointensities",
+    80: "non-WM-hypointensities",
+    85: "Optic-Chiasm",
+    251: "CC_Posterior",
+    252: "CC_Mid_Posterior",
+    253: "CC_Central",
+    254: "CC_Mid_Anterior",
+    255: "CC_Anterior",
+}
+"""Value → name."""

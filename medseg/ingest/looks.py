@@ -1,0 +1,147 @@
+"""A look at files that nobody described: images and label maps, told by their content and not by their names.
+
+A label map holds whole numbers, few of them, in areas: neighbours are mostly equal. One whose voxels are all
+0 is empty, and counts as a label map where its sisters do. Of many files with the same words in their names
+a few are read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from medseg.errors import Code, MedsegError
+from medseg.grid import Array, Grid
+from medseg.ingest import mask_files
+from medseg.ingest.checks import LABEL_TOLERANCE
+from medseg.ingest.label_names import label_rank
+from medseg.ingest.path_words import has_number, words_of
+from medseg.ingest.tree import without_suffix
+from medseg.io import scans
+
+Kind = Literal["image", "label", "empty", "unread"]
+
+_SURELY_FEW = 12
+_FEW = 512
+_AREAS = 0.6
+"""Share of equal neighbours, of those that are not both 0, from which on whole numbers lie in areas."""
+
+_GREY_EDGES = 0.9
+_SAMPLE = 3
+_MOST_READ = 150
+_COMMON, _COMMON_NUMBER = 0.05, 0.2
+"""Shares of all files from which on a word, or one with a number, tells sorts of files apart."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A file's kind, its grid where it could be read, and the values of a label map, sorted."""
+
+    kind: Kind
+    grid: Grid | None = None
+    values: tuple[int, ...] = ()
+
+
+class Looks:
+    """Looks at files below ``root``, each file read once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._known: dict[str, Look] = {}
+
+    def at(self, path: str) -> Look:
+        """The look at one file, given by its relative path."""
+        if path not in self._known:
+            self._known[path] = look(self._root / path)
+        return self._known[path]
+
+    def kinds(self, paths: Sequence[str]) -> dict[str, Kind]:
+        """The kind of each file; files with the same frequent words in their paths count as alike.
+
+        Where files that are alike differ, all are read, up to a limit; beyond it their names decide.
+        """
+        left = _MOST_READ
+        kinds: dict[str, Kind] = {}
+        for group in _alike(paths):
+            chosen = list(dict.fromkeys(group[i * (len(group) - 1) // (_SAMPLE - 1)] for i in range(_SAMPLE)))
+            seen = {self.at(path).kind for path in chosen} - {"empty"} if left > 0 else set()
+            left -= len(chosen)
+            if len(seen) == 1:
+                kinds |= dict.fromkeys(group, seen.pop())
+                continue
+            for path in group:
+                left -= path not in self._known
+                kinds[path] = self.at(path).kind if left > 0 else _by_name(path)
+        return {path: kinds[path] for path in paths}
+
+
+def look(path: Path) -> Look:
+    """Read a file and tell what it is."""
+    try:
+        volume = mask_files.read_values(path)
+    except MedsegError as error:
+        return _in_colours(path) if error.code is Code.NOT_SCALAR and path.is_file() else Look("unread")
+    array = volume.array[0]
+    values = _whole_values(array)
+    if values is None:
+        return Look("image", volume.grid)
+    if len(values) == 1:
+        return Look("empty" if values[0] == 0 else "image", volume.grid, values)
+    grey_edges = volume.grid.unit == "px" and np.isin(array, (0, 255)).mean() >= _GREY_EDGES
+    is_label = len(values) <= _SURELY_FEW or grey_edges or (len(values) <= _FEW and _in_areas(array))
+    return Look("label" if is_label else "image", volume.grid, values if is_label else ())
+
+
+def _in_colours(path: Path) -> Look:
+    """An image in colours; a scan with colours is not read."""
+    try:
+        volume = scans.read(path)
+    except MedsegError:
+        return Look("unread")
+    return Look("image", volume.grid)
+
+
+def _whole_values(array: Array) -> tuple[int, ...] | None:
+    """The values of an array if all are whole numbers and few, else None."""
+    middle = array[:, :, array.shape[2] // 2]
+    for part in (middle, array):  # most images are told by one slice
+        values = np.unique(part)
+        if (
+            len(values) > _FEW
+            or not np.isfinite(values).all()
+            or (np.abs(values - np.rint(values)) > LABEL_TOLERANCE).any()
+        ):
+            return None
+    return tuple(sorted({round(float(value)) for value in values}))
+
+
+def _in_areas(array: Array) -> bool:
+    """True if most neighbours along the axes are equal, pairs of 0 left out."""
+    equal = total = 0
+    for axis in range(2):
+        first, second = np.swapaxes(array, 0, axis)[:-1], np.swapaxes(array, 0, axis)[1:]
+        inside = (first != 0) | (second != 0)
+        equal += int((first == second)[inside].sum())
+        total += int(inside.sum())
+    return total > 0 and equal >= _AREAS * total
+
+
+def _alike(paths: Sequence[str]) -> Iterable[list[str]]:
+    """Groups of files whose paths hold the same frequent words."""
+    words = {path: [text.lower() for text in words_of(without_suffix(path))] for path in paths}
+    counts = Counter(word for own in words.values() for word in set(own))
+    groups: Mapping[tuple[str, ...], list[str]] = defaultdict(list)
+    for path, own in words.items():
+        shares = ((word, _COMMON_NUMBER if has_number(word) else _COMMON) for word in own)
+        common = (word for word, share in shares if counts[word] >= max(2, share * len(paths)))
+        groups[tuple(common)].append(path)
+    return groups.values()
+
+
+def _by_name(path: str) -> Kind:
+    return "image" if label_rank(without_suffix(path)) is None else "label"

@@ -1,0 +1,243 @@
+"""`medseg init`: choose between the readings of a folder, by its layout's names and by its files' content."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medseg.errors import Code, MedsegError, some
+from medseg.grid import axis_order
+from medseg.ingest import by_content, class_names, dataset_json, imagesets, layouts
+from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
+from medseg.ingest.looks import Looks
+from medseg.ingest.patterns import Patterns
+from medseg.ingest.tree import Tree, nfc, tree_of, without_suffix
+
+_TRIED = 8
+_SHOWN = 12
+_UNNAMED = re.compile(r"label_\d+|foreground")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Patterns of the command line: channel name → pattern, and the label maps'; both may be left out.
+
+    A pattern has placeholders, as recipes have, or is a glob of paths or names: ``*_t1.nii.gz``.
+    """
+
+    channels: Mapping[str, str]
+    label: str | None = None
+
+
+def read(data: Path, given: Given) -> Guess:
+    """The folder's reading with most labelled cases; the layout's where two are equal.
+
+    Raises what :func:`layouts.guess` raises; RECIPE_INVALID or USAGE for given patterns that cannot work.
+    """
+    tree = tree_of(data, channels=given.channels)
+    looks = Looks(data)
+    if given.channels or given.label:
+        guess = _as_given(data, tree, looks, given)
+    else:
+        guess = _by_layout_or_content(data, tree, looks)
+    below = [path for path in tree.others if path.endswith(f"/{dataset_json.NAME}")]
+    if below:
+        folder = data / below[0].rpartition("/")[0]
+        remark = f"{below[0]} is not read: name {folder} to use its channels, classes and regions"
+        guess = replace(guess, remarks=(*guess.remarks, remark))
+    return guess if guess.n_labelled else replace(guess, seen=_seen(tree, looks))
+
+
+def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
+    by_layout = layouts.guess(data)
+    if by_layout.n_labelled and (tree.unit == "px" or by_layout.layout == "decathlon"):
+        return by_layout  # a set's own lists and names say more than the files' words
+    reading = by_content.read([nfc(path) for path in tree.files], looks)
+    if reading.patterns is None:
+        return replace(
+            _unless_unusable(data, by_layout, looks), remarks=(*by_layout.remarks, *reading.remarks)
+        )
+    content = _of_patterns(data, reading.patterns, reading.remarks)
+    first, second = _usable(data, by_layout, looks), _usable(data, content, looks)
+    more_channels = len(content.channels) - len(by_layout.channels)
+    is_better = second == first and more_channels == 0 and _tells_more(content, by_layout)
+    if second > first or is_better or (more_channels > 0 and second >= by_content.MOST_CASES * first):
+        return content
+    if (content.label, {*content.channels.values()}) == (by_layout.label, {*by_layout.channels.values()}):
+        return replace(by_layout, channels=content.channels)  # the same patterns, channels by their contrasts
+    other = () if _same_cases(content, by_layout) else (_told(content),)
+    return replace(by_layout, remarks=(*by_layout.remarks, *other))
+
+
+def _unless_unusable(data: Path, guess: Guess, looks: Looks) -> Guess:
+    """The guess, as one without labelled cases where no label map is what it should be."""
+    return guess if _usable(data, guess, looks) else replace(guess, n_labelled=0)
+
+
+def _tells_more(content: Guess, by_layout: Guess) -> bool:
+    """True if the reading by content tells cases by other placeholders, and by several."""
+    own = _placeholders(content)
+    return not by_layout.subject and len(own) > 1 and own != _placeholders(by_layout)
+
+
+def _placeholders(guess: Guess) -> set[str]:
+    return {name for text in guess.channels.values() for name in re.findall(r"\{\w+\}", text)}
+
+
+def _same_cases(a: Guess, b: Guess) -> bool:
+    return (a.n_cases, a.n_labelled, len(a.channels)) == (b.n_cases, b.n_labelled, len(b.channels))
+
+
+def _told(guess: Guess) -> str:
+    channels = ", ".join(f"{name}: {pattern}" for name, pattern in guess.channels.items())
+    return (
+        f"another reading has {guess.n_labelled} labelled cases: channels {{{channels}}},"
+        f" label {guess.label or ', '.join(guess.masks.values())}"
+    )
+
+
+def _of_patterns(data: Path, patterns: Patterns, remarks: Sequence[str] = ()) -> Guess:
+    """The guess that given patterns make; images of one pattern are red, green and blue."""
+    tree = tree_of(data, channels=patterns.channels)
+    if tree.unit == "px":
+        patterns = imagesets.in_colours(patterns)
+    contents = layouts.find(data, "patterns", patterns.channels, patterns.label, masks=patterns.masks)
+    by_part = any(
+        "{part}" in text for text in patterns.channels.values()
+    )  # sites, in which every case is a subject of its own
+    subject, subject_remark = (None, "") if by_part else layouts.guess_subject(contents)
+    return Guess(
+        "patterns",
+        dict(patterns.channels),
+        patterns.label,
+        None,
+        n_cases=len(contents.cases),
+        n_labelled=sum(bool(case.label_paths) for case in contents.cases),
+        unit=contents.unit,
+        roles=frozenset(role for _, role in contents.roles),
+        n_other=_n_other(contents),
+        subject=subject,
+        subject_remark=subject_remark,
+        remarks=tuple(remarks),
+        masks=patterns.masks,
+    )
+
+
+def _n_other(contents: FolderContents) -> int:
+    of_strays = sum(len(stray.files) for stray in contents.strays)
+    return len(contents.ignored) + len(contents.unread) + of_strays
+
+
+def find(data: Path, guess: Guess) -> FolderContents:
+    """The cases that a guess's patterns find."""
+    return layouts.find(data, guess.layout, guess.channels, guess.label, masks=guess.masks)  # type: ignore[arg-type]
+
+
+def _usable(data: Path, guess: Guess, looks: Looks) -> float:
+    """The number of labelled cases, times the share of a few of them whose files are what they should be."""
+    if not guess.n_labelled:
+        return 0.0
+    contents = find(data, guess)
+    labelled = [case for case in contents.cases if case.label_paths]
+    step = max(1, len(labelled) // _TRIED)
+    tried = labelled[::step]
+    good = sum(_is_good(data, case, looks) for case in tried)
+    return len(labelled) * good / len(tried)
+
+
+def _is_good(data: Path, case: CaseFiles, looks: Looks) -> bool:
+    """True for a case with a label map, and with images on its grid."""
+    labels = [looks.at(path.relative_to(data).as_posix()) for path in case.label_paths]
+    images = [looks.at(path.relative_to(data).as_posix()) for path in case.channels.values()]
+    return all(label.kind in ("label", "empty") for label in labels) and all(
+        image.kind == "image" and image.grid and label.grid and axis_order(image.grid, label.grid) is not None
+        for image in images
+        for label in labels
+    )
+
+
+# Patterns of the command line
+
+
+def _as_given(data: Path, tree: Tree, looks: Looks, given: Given) -> Guess:
+    """Patterns with placeholders are taken as they are; globs choose among the files read by content."""
+    all_whole = all("{" in text for text in (*given.channels.values(), *filter(None, [given.label])))
+    if given.channels and given.label and all_whole:
+        return _of_patterns(data, Patterns(given.channels, given.label))
+    is_channel = {name: _chooser(text) for name, text in given.channels.items()}
+    is_label = _chooser(given.label) if given.label else None
+    files = [nfc(path) for path in tree.files]
+    for name, choose in is_channel.items():
+        if not any(map(choose, files)):
+            raise _matches_nothing(f"--channel {name}={given.channels[name]}")
+    if is_label and not any(map(is_label, files)):
+        raise _matches_nothing(f"--label {given.label}")
+    reading = by_content.read(files, looks, by_content.Chosen(is_label, is_channel))
+    if reading.patterns is None and given.channels and all_whole:
+        return _of_patterns(data, Patterns(given.channels, given.label), reading.remarks)
+    if reading.patterns is None:
+        guess = replace(layouts.guess(data), label=None, n_labelled=0)
+        remarks = (*guess.remarks, *reading.remarks, "the given patterns make no labelled case")
+        return replace(guess, remarks=remarks)
+    return _of_patterns(data, reading.patterns, reading.remarks)
+
+
+def _matches_nothing(option: str) -> MedsegError:
+    return MedsegError(Code.USAGE, option, "no file matches", "write a pattern of paths below DATA")
+
+
+def _chooser(pattern: str) -> Callable[[str], bool]:
+    """A test of relative paths: by the whole path, without suffix too, or by the file's name alone."""
+    glob = re.sub(r"\{\w+\}", "*", nfc(pattern)).replace("**/", "*")
+
+    def fits(path: str) -> bool:
+        texts = (path, without_suffix(path), path.rpartition("/")[2], without_suffix(path).rpartition("/")[2])
+        return any(fnmatch.fnmatchcase(text, glob) for text in texts)
+
+    return fits
+
+
+# Classes and the list of what is there
+
+
+def with_names(data: Path, guess: Guess) -> Guess:
+    """Classes with names in place of ``label_1``: a table's in the folder, FreeSurfer's, or the files'."""
+    if guess.classes is None or guess.label is None or guess.class_file is not None:
+        return guess
+    unnamed = [value for value, name in guess.classes.items() if _UNNAMED.fullmatch(name)]
+    if not unnamed:
+        return guess
+    others = tree_of(data).others
+    table, remarks = class_names.best(class_names.tables(data, others), unnamed, guess.label)
+    names = table.names if table else class_names.of_values(unnamed, guess.label) or {}
+    if not names and len(unnamed) == 1:
+        name = class_names.of_file_name(guess.label, guess.channels.values())
+        names = {unnamed[0]: name} if name else {}
+    classes = {
+        value: names.get(value, name) if value in unnamed else name for value, name in guess.classes.items()
+    }
+    if table:
+        remarks = (f"names of classes come from {table.path}", *remarks)
+    return replace(guess, classes=class_names.usable(classes), remarks=(*guess.remarks, *remarks))
+
+
+def _seen(tree: Tree, looks: Looks) -> tuple[str, ...]:
+    """Lines about the files that are there: how many of a kind, what they are, and an example."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    kinds = looks.kinds(tree.files)
+    words = {"image": "images", "label": "label maps", "empty": "empty label maps", "unread": "not readable"}
+    for path in tree.files:
+        groups[re.sub(r"\d+", "#", path), words[kinds[path]]].append(path)
+    lines = []
+    for (_, kind), paths in sorted(groups.items(), key=lambda item: -len(item[1])):
+        grid = looks.at(paths[0]).grid
+        shape = f", {' x '.join(map(str, grid.shape))}" if grid else ""
+        counted = f"{len(paths)} {kind} such as" if len(paths) > 1 else f"1 file of {kind}:"
+        lines.append(f"{counted} {paths[0]}{shape}")
+    more = [f"and {len(lines) - _SHOWN} further sorts of names"] if len(lines) > _SHOWN else []
+    others = [f"{len(tree.others)} other files: {some(tree.others)}"] if tree.others else []
+    return (*lines[:_SHOWN], *more, *others)
