@@ -128,14 +128,7 @@ class Segmentation:
         """
         if reason := self._reason_against_figure():
             raise MedsegError(reason, "figure", "there is none of this result", "look at labels")
-        scan, labels, classes = self.result.scan, self.result.labels.array, self.class_list
-        if scan is None:
-            raise ValueError("a figure needs the scan")
-        if classes.multilabel:
-            masks = [mask > 0 for mask in labels]
-        else:
-            masks = [labels[0] == classes.values[index] for index in classes.foreground]
-        return figure.draw(scan, masks, classes, self.result.sizes)
+        return figure.draw_result(self.result, self.class_list)
 
     def _repr_png_(self) -> bytes | None:
         """Show the figure in notebooks."""

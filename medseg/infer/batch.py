@@ -213,14 +213,8 @@ def _with_figure(
     """Draw a case next to its label map and add it to its JSON's content; none with text in its pixels."""
     if any(note.code is Code.BURNED_IN for note in result.notes):
         return {**content, "figure": "none: text may be burned into the pixels"}
-    if result.scan is None:
-        raise ValueError("a figure needs the scan")
-    if classes.multilabel:
-        masks = [mask > 0 for mask in result.labels.array]
-    else:
-        masks = [result.labels.array[0] == classes.values[index] for index in classes.foreground]
     path = results.figure_path(label)
-    files.write_bytes(path, figure.draw(result.scan, masks, classes, result.sizes))
+    files.write_bytes(path, figure.draw_result(result, classes))
     hashes = {**content.get(results.HASHES, {}), path.name: files.sha256(path)}
     return {**content, "figure": "done", results.HASHES: hashes}
 

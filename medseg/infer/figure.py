@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from medseg.classes import ClassList, Colour
 from medseg.grid import PLANE_AXIS, Array, Grid, Plane
+from medseg.infer.results import Result
 from medseg.volume import Volume
 
 _PANEL = 300
@@ -75,6 +76,18 @@ def draw(image: Volume, masks: Sequence[Array], classes: ClassList, sizes: Mappi
     stream = io.BytesIO()
     canvas.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
+
+
+def draw_result(result: Result, classes: ClassList) -> bytes:
+    """Draw a result that holds its scan, as :func:`draw` does. Raises ValueError without a scan."""
+    if result.scan is None:
+        raise ValueError("a figure needs the scan")
+    labels = result.labels.array
+    if classes.multilabel:
+        masks = [mask > 0 for mask in labels]
+    else:
+        masks = [labels[0] == classes.values[index] for index in classes.foreground]
+    return draw(result.scan, masks, classes, result.sizes)
 
 
 def _cuts(image: Volume, masks: Sequence[Array]) -> list[_Cut]:

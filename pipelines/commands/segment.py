@@ -288,7 +288,7 @@ def _asked(settings: Settings, out: Path) -> Asked:
 
 def _facts(settings: Settings, asked: Asked, description: Description, *, private: bool) -> dict[str, Any]:
     """All that is needed to repeat the run, but for the inputs; without paths that may name a patient."""
-    hidden = {"key_file", "mask"} if private else set()
+    hidden = {"key_file", "mask", "patterns", "series"} if private else set()
     options = {k: v for k, v in asdict(settings).items() if k not in {"model", *hidden}}
     return {
         "model": str(settings.model),

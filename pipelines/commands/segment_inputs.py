@@ -50,10 +50,14 @@ class Inputs:
     words: tuple[str, ...] = ()
 
     def of_shard(self, holds: Callable[[str], bool]) -> Inputs:
-        """The cases whose names a shard holds, and their files."""
+        """The cases whose names a shard holds, and the files that belong to no case of another one."""
         cases = tuple(case for case in self.cases if holds(case.task.case))
-        sources = [source for case in cases for source in case.task.channels.values()]
-        return replace(self, cases=cases, files=tuple(s for s in sources if isinstance(s, Path)))
+        others = [case for case in self.cases if not holds(case.task.case)]
+        elsewhere = {source for case in others for source in case.task.channels.values()}
+        kept = {source for case in cases for source in case.task.channels.values()}
+        return replace(
+            self, cases=cases, files=tuple(f for f in self.files if f in kept or f not in elsewhere)
+        )
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> 
     others = [path for path in contents.ignored if not label_names.is_label(scans.stem(path))]
     fits = contents.cases and (len(description.channels) > 1 or not others)
     if asked.required and not contents.cases and not contents.strays:
-        details = f"no file of {root.name} matches {', '.join(asked.channels.values())}"
+        details = f"no file of {root} matches {', '.join(asked.channels.values())}"
         raise MedsegError(Code.USAGE, "--channel", details, "correct the pattern; paths are relative to IN")
     if not asked.required and not fits:
         return None
@@ -97,7 +97,7 @@ def in_table(table: Path, description: Description) -> Matched:
             replace(case, channels={name: path}) for case in contents.cases for path in case.channels.values()
         ]
         contents = replace(contents, cases=cases)
-    return _matched(contents, f"the table {table.name}")
+    return _matched(contents, f"the table {table}")
 
 
 def _matched(contents: FolderContents, by: str) -> Matched:

@@ -33,6 +33,9 @@ def run(
     stops it; every time something has settled, the tables are written anew for all inputs so far.
     """
     segment.require_possible(settings)
+    for path in paths:
+        if not path.exists():
+            raise MedsegError(Code.PATH_MISSING, path, "no such file or folder", "check the path")
     with segment_locks.hold(out, settings.shard):
         known: dict[str, Outcome] = {}
         before: Stamps = {}

@@ -11,6 +11,7 @@ from PIL import Image
 from medseg.classes import ClassList
 from medseg.grid import Array, Grid
 from medseg.infer import figure
+from medseg.infer.results import Result
 from medseg.volume import Volume
 
 CLASSES = ClassList.from_names({0: "background", 1: "csf", 2: "gm"})
@@ -112,3 +113,10 @@ def test_constant_scans_thin_scans_and_many_classes_are_drawn() -> None:
     masks = [np.zeros((8, 8, 2), bool) for _ in range(29)]
     masks[0][2:4, 2:4, 1] = True
     assert figure.draw(flat, masks, many, {}).startswith(b"\x89PNG")
+
+
+def test_a_result_without_its_scan_has_no_figure() -> None:
+    labels = Volume(np.zeros((1, 2, 2, 2), np.uint8), Grid((2, 2, 2), np.eye(4)))
+    result = Result(labels, None, {}, 1.0, "probability", {}, ())
+    with pytest.raises(ValueError, match="needs the scan"):
+        figure.draw_result(result, ClassList.from_names({0: "background", 1: "a"}))

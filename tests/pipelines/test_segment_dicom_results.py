@@ -272,7 +272,7 @@ def test_a_crash_while_writing_leaves_the_earlier_result_whole(
         raise RuntimeError("killed")
 
     monkeypatch.setattr(seg, "write", note)
-    monkeypatch.setattr(figure, "draw", crash)
+    monkeypatch.setattr(figure, "draw_result", crash)
     with pytest.raises(HiddenError):
         run(export, figure=True, seg_type="labelmap")
     assert order == ["nii.gz"]  # the label map is there before the SEG

@@ -101,6 +101,23 @@ def test_a_table_names_its_cases(study: Path, tmp_path: Path) -> None:
     assert [sorted(c.task.channels) for c in found.cases] == [["t1"]]
 
 
+def test_names_of_a_private_folder_and_table_are_in_no_line(
+    tmp_path: Path, brain: Any, make_model: Callable[..., Path]
+) -> None:
+    save(tmp_path / "ZZMEIER/ZZHUBER_T1w.nii.gz", brain)
+    table = tmp_path / "ZZMEIER/ZZLIST.csv"
+    files.write_csv(table, ["image"], [{"image": "ZZHUBER_T1w.nii.gz"}])
+    screen, out, model = io.StringIO(), tmp_path / "out", make_model(channels=("t1",))
+    say = Reporter(stream=screen, results=screen, log=out / "medseg.log")
+    assert segment.run([table], out, Settings(model, private=True), say) == ExitCode.DONE
+    wrong = Settings(model, private=True, patterns=("t1={case}/no.nii.gz",))
+    with pytest.raises(MedsegError) as refused:
+        segment.run([table.parent], out, wrong, say)
+    texts = [screen.getvalue(), str(refused.value), (out / "medseg.log").read_text()]
+    texts += [(out / "run.json").read_text(), (out / "summary.html").read_text()]
+    assert "1 cases by the table" in texts[0] and not [text for text in texts if "ZZ" in text]
+
+
 def test_many_cases_of_one_cause_are_counted(
     tmp_path: Path, brain: Any, make_model: Callable[..., Path]
 ) -> None:

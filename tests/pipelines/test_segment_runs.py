@@ -16,7 +16,7 @@ from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import batch, loading
-from pipelines.commands import segment, segment_failures, segment_locks, segment_watch
+from pipelines.commands import segment, segment_failures, segment_inputs, segment_locks, segment_watch
 from pipelines.commands.segment import Settings
 from pipelines.execution.engines import Execution, Shard
 from pipelines.execution.limits import Limits
@@ -181,6 +181,17 @@ def test_two_shards_may_run_at_once_and_nothing_else_beside_them(tmp_path: Path)
         pass
 
 
+def test_a_shard_misses_a_file_that_belongs_to_no_case(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter, monkeypatch: Any
+) -> None:
+    source, settings = scans_of("a", "b", "c"), Settings(make_model(), shard=Shard(1, 1))
+    by_case = segment_inputs._by_case
+    monkeypatch.setattr(segment_inputs, "_by_case", lambda *arguments: by_case(*arguments)[1:])
+    with pytest.raises(MedsegError) as refused:
+        segment.run([source], tmp_path / "out", settings, say)
+    assert refused.value.code == Code.DOES_NOT_ADD_UP
+
+
 @pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "a/b", "1/0", "-1/2", "1/2/3"])
 def test_a_shard_that_is_no_part_is_refused(text: str) -> None:
     with pytest.raises(MedsegError) as refused:
@@ -237,6 +248,12 @@ def test_a_watch_goes_on_where_nothing_is_usable_yet(tmp_path: Path, make_model:
 
     with pytest.raises(StoppedError):
         segment_watch.run([tmp_path / "in"], tmp_path / "out", Settings(make_model()), say, wait=wait)
+
+
+def test_a_folder_that_is_not_there_is_not_watched(tmp_path: Path, make_model: Any, say: Reporter) -> None:
+    with pytest.raises(MedsegError) as refused:
+        segment_watch.run([tmp_path / "in"], tmp_path / "out", Settings(make_model()), say)
+    assert refused.value.code == Code.PATH_MISSING
 
 
 def test_events_are_lines_of_json(scans_of: Any, tmp_path: Path, make_model: Any) -> None:
