@@ -342,6 +342,14 @@ class MedsegError(Exception):
         return MedsegError, (f.code, f.where, f.details, f.how_to_fix)
 
 
+class WorkerFaultError(Exception):
+    """A fault in a worker process: its type, its traceback, and the traceback without the error's words."""
+
+    def __init__(self, kind: str, text: str, frames: str) -> None:
+        super().__init__(text)
+        self.kind, self.frames = kind, frames
+
+
 class HiddenError(Exception):
     """An error of a library, by its type alone: its words may quote a patient's name."""
 

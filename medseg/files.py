@@ -45,7 +45,7 @@ def written_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
     DISK_FULL.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path.parent)
+    _remove_abandoned_once(path.parent)
     part = path.with_name(f"{_PART}{_host()}-{os.getpid()}-{next(_numbers)}-{path.name}")
     try:
         with coded_disk_full(path):
@@ -70,7 +70,7 @@ def written_together(folder: Path, last: str, without: Iterable[Path] = ()) -> I
     stays as it was. Raises DISK_FULL.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
+    _remove_abandoned_once(folder)
     part = folder / f"{_PART}{_host()}-{os.getpid()}-{next(_numbers)}-{last}"
     part.mkdir()
     try:
@@ -92,12 +92,16 @@ def is_part(path: Path) -> bool:
     return path.name.startswith(_PART)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove temporary files of processes that are gone, or a day old; once for each folder in a process."""
-    if folder in _cleaned:
-        return
-    _cleaned.add(folder)
-    for part in folder.iterdir():
+def _remove_abandoned_once(folder: Path) -> None:
+    """Remove what earlier commands left in a folder, when this process first writes there."""
+    if folder not in _cleaned:
+        _cleaned.add(folder)
+        remove_abandoned(folder)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove temporary files of processes that are gone, or a day old; there may be no such folder."""
+    for part in folder.iterdir() if folder.is_dir() else ():
         match = _PART_NAME.fullmatch(part.name)
         if match is not None and (_is_gone(match[1], int(match[2])) or _age_s(part) > _ABANDONED_S):
             shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg import files
@@ -15,6 +15,7 @@ from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError
+from medseg.train import torchrun
 from pipelines import saved_recipe, scoring, tracking
 from pipelines.execution.engines import Execution
 from pipelines.fold import earlier, initial_weights, network
@@ -74,7 +75,13 @@ def run(
 
     A training with other settings is refused, or with `overwrite` moved aside. What can be known to go wrong
     is refused before the work folder is touched. `execution` is the engine for cases; default this process.
+    Of several processes that torchrun started, the first does all this, and the others train with it.
     """
+    if torchrun.process_count():
+        if not torchrun.is_first():
+            return torchrun.follow()
+        processes = f"train.processes={torchrun.process_count()}"
+        request = replace(request, settings=(*request.settings, processes))
     execution = execution or Execution()
     work, anew = Work(request.work_folder()), _stages_from(start)
     named = load.load(request.recipe, request.settings, request.data)
@@ -106,6 +113,8 @@ def run(
         command = request.command(source, work, with_data=recipe.data.layout != "dicom")
         job = Job(recipe, work, say, run, folds, command, request.strict, overwrite, execution)
         stages = STAGES if only is None else (only,)
+        if torchrun.process_count():
+            stack.enter_context(torchrun.leading())
         for stage in stages:
             if stage == "preprocess":
                 earlier.require_same_cases(guarded)

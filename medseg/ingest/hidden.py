@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from medseg.console import Reporter
-from medseg.errors import MEANING, Code, Finding, HiddenError, MedsegError
+from medseg.errors import MEANING, Code, Finding, HiddenError, MedsegError, WorkerFaultError
 from medseg.resources import is_disk_full, is_out_of_memory
 
 _QUOTING = frozenset(
@@ -75,6 +75,10 @@ class HiddenPaths:
         if is_disk_full(error, out or Path.cwd()):
             how_to_fix = "free some and run the same command again"
             return MedsegError(Code.DISK_FULL, "OUT", "no space is left", how_to_fix)
+        if isinstance(error, WorkerFaultError):
+            hidden = HiddenError(error.kind).with_traceback(error.__traceback__)
+            hidden.add_note(f"In the worker process:\n{error.frames}")
+            return hidden
         if not isinstance(error, OSError) or error.errno is None:
             return HiddenError(type(error).__name__).with_traceback(error.__traceback__)
         name, words = error.filename2 or error.filename, os.strerror(error.errno)

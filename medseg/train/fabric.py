@@ -13,7 +13,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
 from medseg.device import resolve_precision
@@ -32,7 +32,9 @@ def open_fabric(plan: FitPlan) -> Fabric:
     several processes and this is none of them.
     """
     if plan.processes > 1 and "LOCAL_RANK" not in os.environ:
-        raise ValueError(f"{plan.processes} processes are started by train.processes.fit_in_processes")
+        raise ValueError(
+            f"{plan.processes} processes are started by train.processes.fit_in_processes or by torchrun"
+        )
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it prints the settings otherwise
     kind, _, number = plan.device.partition(":")
     strategy: str | DDPStrategy = "auto"
@@ -40,15 +42,24 @@ def open_fabric(plan: FitPlan) -> Fabric:
         # Frozen layers have no gradient for the processes to wait for.
         freezes = any(phase.layers != ("*",) for phase in plan.phases)
         strategy = DDPStrategy(timeout=_LONGEST_VALIDATION, find_unused_parameters=freezes)
+    environment, machines = _processes_environment(plan)
     fabric = Fabric(
         accelerator=kind,
-        devices=[int(number)] if number else plan.processes,
+        devices=[int(number)] if number else plan.processes // machines,
+        num_nodes=machines,
         strategy=strategy,
         precision=_AMP[resolve_precision(plan.precision, plan.device)],
-        plugins=[LightningEnvironment()],
+        plugins=[environment],
     )
     fabric.launch()
     return fabric
+
+
+def _processes_environment(plan: FitPlan) -> tuple[LightningEnvironment | TorchElasticEnvironment, int]:
+    """The source of each process's rank, and the number of machines; torchrun starts as many on each."""
+    if plan.processes > 1 and TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment(), plan.processes // int(os.environ["LOCAL_WORLD_SIZE"])
+    return LightningEnvironment(), 1
 
 
 @cache

@@ -64,7 +64,7 @@ class _Workers:
         context = multiprocessing.get_context("spawn")
         self.messages: Any = context.Queue()
         self.asked = False
-        port = _free_port()
+        port = free_port()
         self.workers = [
             context.Process(target=_work, args=(rank, port, make, self.messages), daemon=True)
             for rank in range(processes)
@@ -136,7 +136,8 @@ def _work(rank: int, port: int, make: Make, messages: Any) -> None:
             torch.distributed.destroy_process_group()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port of this machine that nothing uses."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -46,7 +46,7 @@ class Asked:
 
 def work(asked: Asked) -> Work[Task, Outcome]:
     """The unit of work, for an engine."""
-    return Work(partial(make, asked), partial(_lost, asked))
+    return Work(partial(make, asked), partial(_lost, asked), lambda task: task.label.parent)
 
 
 def make(asked: Asked) -> Steps[Task, Outcome]:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
-from medseg.errors import Code, Finding, MedsegError
+from medseg import files
+from medseg.errors import Code, Finding, MedsegError, WorkerFaultError
 from pipelines.execution.limits import Limits, peak_memory
 from pipelines.execution.steps import Outcome, Step, Task, Work
 from pipelines.execution.worker import Done, Faulty, More, Notice, Refused, serve
@@ -26,10 +27,6 @@ _STARTS_IN_VAIN = 3
 """Times that a worker may die before its first task."""
 
 _STEPS: dict[Step, str] = {"read": "reading", "compute": "computing", "write": "writing"}
-
-
-class WorkerFaultError(Exception):
-    """A step raised what is no refusal; holds the worker's traceback."""
 
 
 @dataclass
@@ -87,7 +84,7 @@ class _Engine(Generic[Task, Outcome]):
 
     def results(self) -> Iterator[tuple[int, Outcome]]:
         with ExitStack() as stack:
-            stack.callback(self._end_all)
+            stack.callback(lambda: [self._end(worker) for worker in list(self._workers)])
             left = len(self._tasks)
             while left:
                 self._start_missing()
@@ -135,8 +132,8 @@ class _Engine(Generic[Task, Outcome]):
             case Done(number, outcome):
                 del worker.in_hand[number]
                 self._ended.append((number, outcome))
-            case Faulty(text):
-                raise WorkerFaultError(text)
+            case Faulty(kind, text, frames):
+                raise WorkerFaultError(kind, text, frames)
             case Refused(finding):
                 raise MedsegError(finding.code, finding.where, finding.details, finding.how_to_fix)
 
@@ -153,8 +150,7 @@ class _Engine(Generic[Task, Outcome]):
             worker.connection.send(None if number is None else (number, self._tasks[number]))
 
     def _replace_late(self, worker: _Worker, number: int, step: Step) -> None:
-        worker.end()
-        self._workers.remove(worker)
+        self._end(worker)
         details = f"{_STEPS[step]} took more than {self._limits.seconds:g} s{_memory(worker)}"
         self._lose(number, Code.TIME_LIMIT, details, "give it more time, or look at the scan")
         self._todo.extendleft(other for other in worker.in_hand if other != number)
@@ -162,8 +158,7 @@ class _Engine(Generic[Task, Outcome]):
     def _replace_dead(self, worker: _Worker) -> None:
         """Have the tasks of a dead worker tried again one by one, or name the one that it had alone."""
         self._read_messages(worker)
-        worker.end()
-        self._workers.remove(worker)
+        self._end(worker)
         if not worker.in_hand:
             self._count_vain_start(worker)
             return
@@ -187,9 +182,15 @@ class _Engine(Generic[Task, Outcome]):
         finding = Finding(code, "", details, how_to_fix)
         self._ended.append((number, self._work.lost(self._tasks[number], finding)))
 
-    def _end_all(self) -> None:
-        for worker in self._workers:
-            worker.end()
+    def _end(self, worker: _Worker) -> None:
+        """End a worker, and remove what it had not finished writing."""
+        worker.end()
+        self._workers.remove(worker)
+        folder_of = self._work.folder_of
+        if folder_of is not None:
+            for folder in {folder_of(self._tasks[number]) for number in worker.in_hand}:
+                files.remove_abandoned(folder)
+
 
 
 def _started(work: Work[Any, Any], limits: Limits, *, alone: bool) -> _Worker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from medseg.errors import Finding
@@ -37,8 +38,10 @@ class Steps(Generic[Task, Outcome]):
 class Work(Generic[Task, Outcome]):
     """Work for an engine: ``make`` gives the steps, once in each process; it can be pickled.
 
-    ``lost`` is called for tasks that ran over a limit or whose process died.
+    ``lost`` is called for tasks that ran over a limit or whose process died; ``folder_of`` names the folder
+    in which a task's files are written aside: what a dead process leaves there is removed.
     """
 
     make: Callable[[], Steps[Task, Outcome]]
     lost: Callable[[Task, Finding], Outcome]
+    folder_of: Callable[[Task], Path] | None = None

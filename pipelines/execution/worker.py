@@ -53,9 +53,14 @@ class Refused:
 
 @dataclass(frozen=True)
 class Faulty:
-    """The run must end: a step raised what is no refusal."""
+    """The run must end: a step raised what is no refusal.
 
+    ``frames`` is the part of the traceback that holds lines of code alone, and no words of the error.
+    """
+
+    kind: str
     traceback: str
+    frames: str
 
 
 def serve(connection: Connection, alive: Connection, make: Make, limits: Limits) -> None:
@@ -81,8 +86,9 @@ def serve(connection: Connection, alive: Connection, make: Make, limits: Limits)
             send(Done(number, outcome))
     except MedsegError as error:
         send(Refused(error.finding))
-    except Exception:
-        send(Faulty(traceback.format_exc()))
+    except Exception as error:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        send(Faulty(type(error).__name__, traceback.format_exc(), frames))
 
 
 def _print_nothing() -> None:

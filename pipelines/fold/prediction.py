@@ -49,7 +49,7 @@ class _Started:
 
 def work(asked: Asked) -> Work[Unit, Outcome]:
     """The unit of work, for an engine; a lost case has the outcome `excluded`."""
-    return Work(partial(make, asked), partial(_lost, asked))
+    return Work(partial(make, asked), partial(_lost, asked), lambda unit: unit.task.label.parent)
 
 
 def make(asked: Asked) -> Steps[Unit, Outcome]:

@@ -28,6 +28,7 @@ from medseg.model.description import Description
 from medseg.networks.contract import Network
 from medseg.tracking import pyfunc
 from medseg.tracking.tracker import DataSet, Run
+from medseg.train import torchrun
 from medseg.train.fabric import compile_problem
 from medseg.train.fit import BEST, HISTORY, LAST, fit
 from medseg.train.plan import Epoch
@@ -172,8 +173,11 @@ def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
             bar.to(step, f"loss {loss:.3f}, {speed.per_second():.0f} patches/s")
 
         if plan.processes > 1:
-            fresh = replace(training, prepared=None)  # open arrays do not travel
-            yield from fit_in_processes(partial(_arguments, fresh), plan.processes, on_step)
+            make = partial(_arguments, replace(training, prepared=None))  # open arrays do not travel
+            if torchrun.process_count():
+                yield from torchrun.fit_together(make, on_step)
+            else:
+                yield from fit_in_processes(make, plan.processes, on_step)
         else:
             yield from fit(**arguments, on_step=on_step)
 

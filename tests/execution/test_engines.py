@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
+import traceback
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from medseg.errors import Code, MedsegError
+from medseg import files
+from medseg.console import Reporter
+from medseg.errors import Code, HiddenError, MedsegError, WorkerFaultError
+from medseg.ingest.hidden import hidden_inputs
 from pipelines.execution import processes
 from pipelines.execution.limits import Limits, machine_memory, share_of_memory
 from pipelines.execution.overlap import overlapped
-from pipelines.execution.processes import WorkerFaultError
 from pipelines.execution.steps import Ended, Steps
 from tests.helpers.toy_work import Toy, work
 
@@ -125,6 +130,37 @@ def test_closing_the_iterator_ends_all_workers() -> None:
     started = time.monotonic()
     outcomes.close()  # type: ignore[attr-defined]
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("ending", ["closed", "late"])
+def test_a_worker_that_is_ended_leaves_no_half_file(ending: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    tasks = [Toy(1, "write writes", mark)]
+    limits = Limits(2.0 if ending == "late" else None)
+    outcomes = processes.run([*tasks, Toy(2)], work(tmp_path), workers=1, limits=limits)
+    if ending == "closed":
+        Thread(target=_interrupt_once, args=(tmp_path,)).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(outcomes)
+    else:
+        assert "TIME_LIMIT writing took more" in dict(outcomes)[0]
+    assert mark.exists() and not [path for path in tmp_path.iterdir() if files.is_part(path)]
+
+
+def _interrupt_once(folder: Path) -> None:
+    """Interrupt the main thread when a file is being written in the folder."""
+    while not any(map(files.is_part, folder.iterdir())):
+        time.sleep(0.05)
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_the_words_of_a_fault_in_a_worker_stay_out_where_inputs_are_hidden(tmp_path: Path) -> None:
+    with pytest.raises(HiddenError) as hidden, hidden_inputs([tmp_path], None, Reporter()):
+        in_processes([Toy(1, "read breaks")])
+    told = "".join(traceback.format_exception(hidden.value))
+    assert "ZeroDivisionError" in told and "toy_work.py" in told and "_misbehave" in told
+    assert 'raise ZeroDivisionError("by zero")' in told  # a line of code
+    assert "ZeroDivisionError: by zero" not in told
 
 
 def test_memory_is_shared_among_workers() -> None:

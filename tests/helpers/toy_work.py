@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from medseg import files
 from medseg.errors import Code, Finding, MedsegError
 from pipelines.execution.steps import Ended, Steps, Work
 
 
 @dataclass(frozen=True)
 class Toy:
-    """A number; `misbehaviour` says at which step what happens; `mark` is made when it first happens."""
+    """A number; `misbehaviour` says at which step what happens; `mark` is made when it first happens.
+
+    "writes" is what happens while a file beside `mark` is being written.
+    """
 
     number: int
     misbehaviour: str = ""
@@ -24,7 +28,7 @@ class Toy:
 
 def work(folder: Path | None = None) -> Work[Toy, str]:
     """Work whose outcomes are words; with a folder, each process that makes the steps leaves a file there."""
-    return Work(partial(_make, folder), _lost)
+    return Work(partial(_make, folder), _lost, None if folder is None else lambda _: folder)
 
 
 def _make(folder: Path | None) -> Steps[Toy, str]:
@@ -46,6 +50,10 @@ def _misbehave(toy: Toy, step: str) -> None:
         case "dies":
             time.sleep(0.3)  # so that others are in hand, too
             os.kill(os.getpid(), signal.SIGKILL)
+        case "writes":
+            assert toy.mark is not None
+            with files.written_aside(toy.mark.with_name("result")):
+                time.sleep(60)
         case "hangs":
             time.sleep(60)
         case "fills memory":
