@@ -4,13 +4,15 @@
 
 Scans and weights are random. Outside is all time from the start of the command's work to its end in which no
 step of any scan is going on: finding inputs, hand-over between steps, tables. Throughput is measured with one
-thread in each worker.
+thread in each worker, and with as many processors as workers: a single one would otherwise read and write on
+a second processor while it computes.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import statistics
 import sys
 import tempfile
@@ -110,14 +112,26 @@ def outside(scans: Path, folder: Path, settings: Settings) -> None:
     print(f"steps together: {together:.1f} s, overlapped into {covered(steps):.1f} s")
 
 
+@contextmanager
+def processors(count: int) -> Iterator[None]:
+    """Confine this process, and those that it starts, to so many processors (Linux)."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def throughput(scans: Path, folder: Path, settings: Settings, pairs: int) -> None:
     """Two workers against one, in turn; start-up of the workers is part of the time."""
     ratios = []
     for pair in range(pairs):
-        seconds = [
-            run(scans, folder / f"workers-{pair}-{n}", replace(settings, execution=Execution(n)))
-            for n in (1, 2)
-        ]
+        seconds = []
+        for n in (1, 2):
+            with processors(n):
+                out = folder / f"workers-{pair}-{n}"
+                seconds.append(run(scans, out, replace(settings, execution=Execution(n))))
         ratios.append(seconds[0] / seconds[1])
         print(
             f"pair {pair + 1}: one worker {seconds[0]:.1f} s, two {seconds[1]:.1f} s, ratio {ratios[-1]:.2f}"
@@ -130,13 +144,16 @@ def on_dask(scans: Path, folder: Path, settings: Settings) -> None:
     from distributed import LocalCluster
 
     for count in (1, 2):
-        with LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        ) as cluster:
+        with (
+            processors(count),
+            LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                silence_logs=50,
+            ) as cluster,
+        ):
             execution = Execution(0, "dask", cluster.scheduler_address)
             seconds = run(scans, folder / f"dask-{count}", replace(settings, execution=execution))
             print(f"dask, {count} worker(s): {seconds:.1f} s")
