@@ -16,7 +16,7 @@ import numpy as np
 from medseg.classes import ClassList
 from medseg.errors import MedsegError, some
 from medseg.grid import Grid
-from medseg.ingest.file_facts import Checksum, Facts, axis_codes, size_of
+from medseg.ingest.file_facts import Checksum, Facts, size_of
 from medseg.ingest.outliers import outliers
 from medseg.ingest.similar_names import similar_names
 
@@ -255,7 +255,7 @@ def _mixed(images: Sequence[Entry]) -> list[Remark]:
         if entries[0].facts.grid.unit == "px":
             continue
         group = entries[0].group
-        codes = _by(lambda entry: axis_codes(entry.facts.grid), entries)
+        codes = _by(lambda entry: entry.facts.axes, entries)
         if len(codes) > 1:
             remarks.append(_rarer("orientations differ", group, list(codes.items())))
         groups = by_spacing(entries)

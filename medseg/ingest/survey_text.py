@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from medseg.classes import ClassList
-from medseg.ingest.file_facts import axis_codes
 from medseg.ingest.survey import Entry, Remark, Survey, by_spacing, number, spacing_ras, spacing_text
 
 _KINDS = 3
@@ -36,12 +35,11 @@ def _section(survey: Survey, group: str, entries: Sequence[Entry]) -> Section:
     cases = len({entry.case for entry in entries})
     of_cases = survey.coverage and survey.n_cases > 1 and not group.startswith("other ")
     remark = f"{count} in {cases} of {survey.n_cases} cases" if of_cases else count
-    grids = [entry.facts.grid for entry in entries]
     rows = [("size", _sizes(entries))]
     if survey.unit == "mm":
         spacings = [(spacing_text(spacing), len(members)) for spacing, members in by_spacing(entries)]
         rows.append(("spacing", f"{_counted(spacings, len(entries))} mm"))
-        rows.append(("axes", _counted(Counter(map(axis_codes, grids)).most_common(), len(entries))))
+        rows.append(("axes", _counted(Counter(e.facts.axes for e in entries).most_common(), len(entries))))
     rows.append(("type", _counted(Counter(e.facts.dtype for e in entries).most_common(), len(entries))))
     if entries[0].is_label:
         rows.append(("values", _values(entries)))
@@ -181,7 +179,7 @@ def _file(entry: Entry) -> dict[str, Any]:
         "shape": list(facts.grid.shape),
         "unit": unit,
         "spacing_ras": [round(edge, 6) for edge in spacing_ras(facts.grid)],
-        "axes": facts.orientation,
+        "axes": facts.axes,
         "dtype": facts.dtype,
         "low": facts.low,
         "high": facts.high,

@@ -307,7 +307,7 @@ def _file(entry: Entry) -> str:
     middle = "" if entry.is_label else number(facts.median)
     return (
         f'<tr><td>{_text(entry.file)}<td>{_text(entry.group)}<td class="short">{shape}'
-        f'<td class="short">{spacing}<td>{facts.orientation}<td>{facts.dtype}'
+        f'<td class="short">{spacing}<td>{facts.axes}<td>{facts.dtype}'
         f'<td class="number">{number(facts.low)} to {number(facts.high)}<td class="number">{middle}'
         f"<td>{_text(sizes)}"
     )
