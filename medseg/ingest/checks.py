@@ -60,11 +60,9 @@ def read_case(
     and every reason found. Neither channels nor label map are read twice. Masks that may overlap are bits of
     the indices. ``intensity`` and ``n4`` are as for :func:`read_image`.
     """
-    image, findings = read_image(
-        paths.channels, max_voxels=max_voxels, intensity=intensity, n4=n4, observe=observe
-    )
-    grid = image.grid if image else None
-    label, more = read_truth(paths, classes, grid, max_voxels=max_voxels, observe=observe)
+    keywords: dict[str, Any] = {"max_voxels": max_voxels, "observe": observe}
+    image, findings = read_image(paths.channels, intensity=intensity, n4=n4, **keywords)
+    label, more = read_truth(paths, classes, image.grid if image else None, **keywords)
     findings += more
     if image is None or not all(finding.is_note for finding in findings):
         return None, findings
@@ -125,8 +123,7 @@ def read_truth(
 ) -> tuple[Volume | None, list[Finding]]:
     """Read a case's label map or masks as indices uint8 (1, X, Y, Z), as :func:`read_label` does.
 
-    Gives None without a reason for a case that is not labelled, and the note LABEL_EMPTY for one without any
-    foreground.
+    Gives None without a reason for an unlabelled case, and the note LABEL_EMPTY where there is no foreground.
     """
     if not paths.label_paths:
         return None, []

@@ -30,7 +30,7 @@ Checksum = tuple[tuple[int, ...], str, int, int]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file holds: ``low`` and ``high`` are its finite values' limits, in the file's own scale.
+    """Facts of one file: ``low`` and ``high`` are its finite values' limits, in the file's own scale.
 
     ``axes`` are the anatomical directions of the axes as stored, such as RAS; empty for an image.
 

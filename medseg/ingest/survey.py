@@ -301,7 +301,7 @@ def _size_outliers(survey: Survey) -> list[Remark]:
         figures = [entry.facts.extent for entry in entries]
         files = [entry.file for entry in entries]
         far = outliers(figures)
-        if len(far) <= _MOST_ODD_SIZES * len(files):  # otherwise sizes vary, as the table says
+        if len(far) <= max(_MOST_LINES, _MOST_ODD_SIZES * len(files)):  # otherwise sizes vary: see the table
             remarks += _far("image size", what, unit, files, figures, far)
     for name, sizes in survey.sizes().items():
         there = {file: size for file, size in sizes.items() if size > 0}

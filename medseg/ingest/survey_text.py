@@ -56,7 +56,9 @@ def _counted(kinds: Sequence[tuple[str, int]], n: int) -> str:
         return kinds[0][0]
     shown = [f"{name} ({count})" for name, count in kinds[:_KINDS]]
     rest = sum(count for _, count in kinds[_KINDS:])
-    return ", ".join([*shown, *([f"{len(kinds) - _KINDS} others ({rest} of {n})"] if rest else [])])
+    n_more = len(kinds) - _KINDS
+    more = [f"{n_more} other{'' if n_more == 1 else 's'} ({rest} of {n})"] if rest else []
+    return ", ".join([*shown, *more])
 
 
 def _sizes(entries: Sequence[Entry]) -> str:

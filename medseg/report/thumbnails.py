@@ -27,6 +27,7 @@ _KEPT = 192
 """Pixels of the longer side of a slice of a scan, of which a thumbnail shows the part that is not air."""
 
 SLICES = 5
+_DARK = 128
 _AIR = 20
 _AROUND = 4
 _GREYS = 64
@@ -74,14 +75,14 @@ def of_label(volume: Volume) -> Slices:
     return _packed([_nearest(np.rint(part).astype(np.int32), size, side) for part in parts], weights)
 
 
-def merged(masks: list[Slices]) -> Slices:
-    """Lay masks of one image over each other, numbered from 1 in their order; the last is on top."""
+def merged(masks: list[Slices], value: int | None = None) -> Slices:
+    """Lay masks of one image over each other: all as ``value``, or numbered from 1, the last on top."""
     same = [mask for mask in masks if mask.shape == masks[0].shape]
     parts = []
     for i in range(len(masks[0].packed)):
         part = np.zeros(masks[0].shape, np.int32)
         for number, mask in enumerate(same, 1):
-            part[mask.at(i) != 0] = number
+            part[mask.at(i) != 0] = number if value is None else value
         parts.append(part)
     weights = tuple(int(sum(row)) for row in zip(*(mask.weights for mask in same), strict=True))
     return _packed(parts, weights)
@@ -175,10 +176,10 @@ def _cuts(array: Array, grid: Grid) -> tuple[list[Array], tuple[float, float]]:
 
 
 def _grey(part: Array, facts: Facts) -> Array:
-    """Bring values to uint8, from black to white; those of 8-bit images stay."""
-    if part.dtype == np.uint8 and facts.grid.unit == "px":
+    """Bring values to uint8, from black to white; 8-bit images stay, unless they are dark."""
+    if part.dtype == np.uint8 and facts.grid.unit == "px" and facts.bright > _DARK:
         return part
-    dark, bright = (facts.low, facts.high) if facts.grid.unit == "px" else (facts.dark, facts.bright)
+    dark, bright = (facts.low, facts.bright) if facts.grid.unit == "px" else (facts.dark, facts.bright)
     share = (part.astype(np.float32) - np.float32(dark)) / np.float32(max(bright - dark, 1e-6))
     grey: Array = (np.clip(np.nan_to_num(share), 0, 1) * 255).astype(np.uint8)
     return grey

@@ -68,7 +68,7 @@ def unite(folder: Path, seen: Recorder) -> None:
     background = max(0, sum((parts[0].counts or {}).values()) - inside)
     seen.facts[folder] = (replace(parts[0], counts={0: background, high: inside}, checksum=None),)
     if kept := [seen.slices.pop(path) for path in paths if path in seen.slices]:
-        seen.slices[folder] = thumbnails.merged(kept)
+        seen.slices[folder] = thumbnails.merged(kept, high)
 
 
 def has_grey_edges(paths: Sequence[Path], seen: Recorder) -> bool:

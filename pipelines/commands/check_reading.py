@@ -73,7 +73,7 @@ def _cases(
             grid = case.image.grid if case else None
             results.append(Result(files.name, findings, grid).said(say))
             entries += check_cases.entries(files, seen, classes, shown)
-            if picture := check_cases.picture(files, seen):
+            if not _is_burned_in(findings) and (picture := check_cases.picture(files, seen)):
                 kept.append(picture)
             bar.to(n)
     survey = Survey(
@@ -85,6 +85,11 @@ def _cases(
         subjects={case.subject: case.subject for case in contents.cases},
     )
     return Checked(results, survey, classes, kept)
+
+
+def _is_burned_in(findings: Sequence[Finding]) -> bool:
+    """True for an image whose pixels may name a patient: no page shows it."""
+    return any(finding.code == Code.BURNED_IN for finding in findings)
 
 
 # DICOM without a recipe
@@ -101,8 +106,7 @@ def undescribed_export(paths: Sequence[Path], say: Reporter, *, pictures: bool) 
         results.append(result)
         if entry is not None:
             entries.append(entry)
-            burned = any(f.code == Code.BURNED_IN for f in result.findings)
-            if (slices := seen.slices.pop(entry.file, None)) and not burned:
+            if (slices := seen.slices.pop(entry.file, None)) and not _is_burned_in(result.findings):
                 kept.append(Picture(result.name, slices))
         if patient:
             subjects.setdefault(patient, result.name)

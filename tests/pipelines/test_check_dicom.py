@@ -26,7 +26,7 @@ def checked(folder: Path) -> tuple[ExitCode, list[dict[str, Any]], str]:
     """Exit code, JSON and the lines for the user."""
     screen, results = io.StringIO(), io.StringIO()
     ended = check.run(folder, None, Reporter(stream=screen, results=results), as_json=True)
-    return ended, json.loads(results.getvalue()), screen.getvalue()
+    return ended, json.loads(results.getvalue())["results"], screen.getvalue()
 
 
 @pytest.fixture
