@@ -10,7 +10,7 @@ from pathlib import Path
 from medseg.config.dicom import rules_of
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
-from medseg.errors import Code
+from medseg.errors import Code, Finding
 from medseg.ingest import checks, dicom_folder, layouts, leftovers, palettes
 from medseg.ingest.hidden import without_names
 from medseg.ingest.patterns import CaseFiles, FolderContents

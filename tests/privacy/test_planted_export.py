@@ -54,6 +54,8 @@ def test_check(
     code, screen = command("check", export, *options)
     assert code == ExitCode.SOME_EXCLUDED, screen
     assert leaks(here, planted_exports.words(export), screen) == {}
+    if "--html" in options:
+        assert "<img" in (here / "page.html").read_text()
     if "--json" in options:
         results, _ = json.JSONDecoder().raw_decode(screen[screen.index("[\n") :])
         assert len(results) > 15
