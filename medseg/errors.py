@@ -220,7 +220,7 @@ MEANING: dict[Code, str] = {
     Code.UNITS_CONVERTED: "the header's lengths are not in mm; they were converted",
     Code.REORIENTED: "the file's axes are stored in another order than the image's; it was reoriented",
     Code.LABEL_ROUNDED: "label values within 1e-3 of integers were rounded",
-    Code.LABEL_EMPTY: "the label map holds no foreground: nothing but background and void",
+    Code.LABEL_EMPTY: "the label map holds no voxel of any class but the background",
     Code.TURNED_UPRIGHT: "the image was rotated as its EXIF orientation says",
     Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on: excluded, or accepted for review",
     Code.BRAIN_EXTRACTED: "the brain was cut out of a whole head before it was segmented; it needs review",

@@ -77,7 +77,7 @@ class Excluded:
 class Page:
     """All that the page shows: ``thumbnails`` are PNG files by the name of the case, or of the file.
 
-    ``title`` names the folder, where that may be shown; ``n_more`` are pictures that were left out; with
+    ``title`` names the folder, where that may be shown; ``n_more`` are thumbnails that were left out; with
     ``is_hidden`` no word may stand in the page by chance.
     """
 

@@ -102,14 +102,14 @@ def thumbnail(image: Slices, label: Slices | None, colours: Mapping[int, Colour]
     if pixels.ndim == 2:
         pixels, values = _without_air(pixels, values)
     if pixels.ndim == 3:
-        picture = Image.fromarray(pixels).quantize(_COLOURS, Image.Quantize.FASTOCTREE)
+        drawn = Image.fromarray(pixels).quantize(_COLOURS, Image.Quantize.FASTOCTREE)
     else:
-        picture = Image.fromarray((pixels.astype(np.uint16) * _GREYS // 256).astype(np.uint8), "P")
-        picture.putpalette([level * 255 // (_GREYS - 1) for level in range(_GREYS) for _ in range(3)])
+        drawn = Image.fromarray((pixels.astype(np.uint16) * _GREYS // 256).astype(np.uint8), "P")
+        drawn.putpalette([level * 255 // (_GREYS - 1) for level in range(_GREYS) for _ in range(3)])
     if values.any():
-        picture = _outlined(picture, values, colours)
+        drawn = _outlined(drawn, values, colours)
     content = io.BytesIO()
-    picture.save(content, "PNG", optimize=True)
+    drawn.save(content, "PNG", optimize=True)
     return content.getvalue()
 
 
@@ -129,10 +129,10 @@ def _without_air(pixels: Array, values: Array) -> tuple[Array, Array]:
     return _resized(pixels, size, SIDE), _nearest(values, size, SIDE)
 
 
-def _outlined(picture: Image.Image, values: Array, colours: Mapping[int, Colour]) -> Image.Image:
+def _outlined(drawn: Image.Image, values: Array, colours: Mapping[int, Colour]) -> Image.Image:
     """Draw the borders of areas into an image with a palette, whose free entries take the colours."""
-    pixels = np.array(picture)
-    palette = (picture.getpalette() or [])[: 3 * _COLOURS]
+    pixels = np.array(drawn)
+    palette = (drawn.getpalette() or [])[: 3 * _COLOURS]
     palette += [0] * (3 * _COLOURS - len(palette))
     edges = _edges(values)
     shown = [value for value in np.unique(values[edges]).tolist() if value in colours]
@@ -193,9 +193,9 @@ def _target(size: tuple[float, float], side: int) -> tuple[int, int]:
 
 def _resized(part: Array, size: tuple[float, float], side: int) -> Array:
     rows, columns = _target(size, side)
-    picture = Image.fromarray(np.ascontiguousarray(part))
+    drawn = Image.fromarray(np.ascontiguousarray(part))
     resampling = Image.Resampling.BOX if part.shape[0] >= rows else Image.Resampling.BILINEAR
-    reduced: Array = np.asarray(picture.resize((columns, rows), resampling))
+    reduced: Array = np.asarray(drawn.resize((columns, rows), resampling))
     return reduced
 
 

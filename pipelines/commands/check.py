@@ -30,17 +30,17 @@ def run(
         folder = folder.absolute()
         with hidden_inputs([folder], None, say):
             paths = [folder / name for name in files_under(folder)] if folder.is_dir() else [folder]
-            checked = check_reading.undescribed_export(paths, say, pictures=page is not None)
+            checked = check_reading.undescribed_export(paths, say, with_slices=page is not None)
             return _report(checked, folder, say, as_json=as_json, page=page)
     if recipe_name is None:
         from pipelines.commands import check_files  # here, so that DICOM is not kept waiting for it
 
-        checked = check_files.undescribed(folder, say, pictures=page is not None)
+        checked = check_files.undescribed(folder, say, with_slices=page is not None)
     else:
         recipe = load.load(recipe_name, data=folder)
         is_series = recipe.data.layout == "dicom"
         described = check_reading.described_series if is_series else check_reading.described
-        checked = described(folder, recipe, say, pictures=page is not None)
+        checked = described(folder, recipe, say, with_slices=page is not None)
     return _report(checked, folder, say, as_json=as_json, page=page)
 
 

@@ -11,7 +11,7 @@ from medseg.ingest import mask_files
 from medseg.ingest.patterns import CaseFiles, Stray
 from medseg.ingest.survey import Entry, class_sizes
 from medseg.report import thumbnails
-from pipelines.commands.check_results import Picture, Recorder
+from pipelines.commands.check_results import CaseSlices, Recorder
 
 LABEL = "label map"
 """The group of label maps in tables."""
@@ -25,12 +25,12 @@ Shown = Callable[[CaseFiles, Path], str]
 
 def entries(case: CaseFiles, seen: Recorder, classes: ClassList | None, shown: Shown) -> list[Entry]:
     """The entries of a case's channels and label maps, of those that could be read."""
-    made = []
+    parts = []
     for path in dict.fromkeys(case.channels.values()):
         names = [name for name, other in case.channels.items() if other == path]
         facts = seen.facts.get(path, ())
         groups = names if len(facts) == len(names) else ["image"] * len(facts)
-        made += [
+        parts += [
             Entry(shown(case, path), case.name, case.subject, group, one)
             for group, one in zip(groups, facts, strict=True)
         ]
@@ -38,8 +38,8 @@ def entries(case: CaseFiles, seen: Recorder, classes: ClassList | None, shown: S
         for one in seen.facts.get(path, ()):
             sizes = class_sizes(one, classes, group if case.masks else None) if classes else {}
             name = shown(case, path)
-            made.append(Entry(name, case.name, case.subject, group, one, is_label=True, sizes=sizes))
-    return made
+            parts.append(Entry(name, case.name, case.subject, group, one, is_label=True, sizes=sizes))
+    return parts
 
 
 def labels_of(case: CaseFiles) -> dict[str, Path]:
@@ -47,14 +47,14 @@ def labels_of(case: CaseFiles) -> dict[str, Path]:
     return dict(case.masks) or ({LABEL: case.label} if case.label is not None else {})
 
 
-def picture(case: CaseFiles, seen: Recorder) -> Picture | None:
+def case_slices(case: CaseFiles, seen: Recorder) -> CaseSlices | None:
     """The slices of the first channel and of the label map, or all masks; None where none were kept."""
     image = seen.slices.get(next(iter(case.channels.values()), None))
     if image is None:
         return None
     labels = [seen.slices[path] for path in labels_of(case).values() if path in seen.slices]
     label = thumbnails.merged(labels) if case.masks and labels else next(iter(labels), None)
-    return Picture(case.name, image, label)
+    return CaseSlices(case.name, image, label)
 
 
 def unite(folder: Path, seen: Recorder) -> None:
@@ -127,5 +127,5 @@ def colours(classes: ClassList | None, values: Iterable[int]) -> dict[int, Colou
         by_value = {row.value: row.colour for row in foreground}
         return {v: by_value[merged.get(v, v)] for v in values if merged.get(v, v) in by_value}
     bits = dict(classes.file_values)
-    held = {v: [row for i, row in enumerate(foreground) if bits.get(v, 0) >> i & 1] for v in values}
-    return {value: rows[-1].colour for value, rows in held.items() if rows}
+    masks = {v: [row for i, row in enumerate(foreground) if bits.get(v, 0) >> i & 1] for v in values}
+    return {value: rows[-1].colour for value, rows in masks.items() if rows}

@@ -21,14 +21,14 @@ from medseg.ingest.tree import Tree, files_under, nfc, sorted_tree, tree_of, wit
 from medseg.io import scans
 from pipelines.commands import check_cases, init_reading
 from pipelines.commands.check_cases import LABEL
-from pipelines.commands.check_results import Checked, Picture, Recorder, Result
+from pipelines.commands.check_results import CaseSlices, Checked, Recorder, Result
 from pipelines.commands.init import packaged_set
 from pipelines.commands.init_reading import Given
 
 
 @dataclass(frozen=True)
 class _ByName:
-    """What the names of a folder's files tell before any is read."""
+    """Cases and classes that the names of a folder's files tell before any is read."""
 
     contents: FolderContents | None = None
     guess: Guess | None = None
@@ -41,11 +41,12 @@ class _ByName:
         return any(case.label_paths for case in cases)
 
 
-def undescribed(folder: Path, say: Reporter, *, pictures: bool) -> Checked:
+def undescribed(folder: Path, say: Reporter, *, with_slices: bool) -> Checked:
     """Read every file once; pair images and label maps by their names and by what was seen in them."""
     tree = sorted_tree(folder, files_under(folder), tree_of(folder).unit)
     names = _by_name(folder, tree)
-    seen = Recorder(pictures)
+    seen = Recorder(with_slices)
+    say.line("  files are read one by one, not as cases; `medseg init` writes a recipe, --recipe uses it")
     results = _read_all(folder, tree, names, seen, say)
     contents, guess, labels = _paired(folder, tree, names, seen)
     for name in labels:
@@ -80,9 +81,9 @@ def is_empty(seen: Recorder, path: Path) -> bool:
 def _layout_line(contents: FolderContents) -> str:
     labelled = sum(bool(case.label_paths) for case in contents.cases)
     if not labelled:
-        return "no label map was paired with an image; `medseg init` writes a recipe, --recipe uses it"
-    what = f"layout {contents.layout}: {len(contents.cases)} cases, {labelled} with label maps"
-    return f"looks like {what}; `medseg init` writes its recipe, --recipe uses it"
+        return "no label map was paired with an image"
+    what = "masks" if contents.unit == "px" else "label maps"
+    return f"looks like layout {contents.layout}: {len(contents.cases)} cases, {labelled} with {what}"
 
 
 # Before reading
@@ -215,8 +216,8 @@ def _entries(
     classes: ClassList | None,
     seen: Recorder,
     labels: Sequence[str],
-) -> tuple[list[Entry], list[Picture]]:
-    """Entries of all cases, then of the files that are in none; pictures of the same."""
+) -> tuple[list[Entry], list[CaseSlices]]:
+    """Entries of all cases, then of the files that are in none; slices of the same."""
 
     def shown(_: CaseFiles, path: Path) -> str:
         return path.relative_to(folder).as_posix()
@@ -225,7 +226,7 @@ def _entries(
         if case.label is not None and case.label.is_dir():
             check_cases.unite(case.label, seen)
     entries = [entry for case in contents.cases for entry in check_cases.entries(case, seen, classes, shown)]
-    kept = [made for case in contents.cases if (made := check_cases.picture(case, seen))]
+    kept = [drawn for case in contents.cases if (drawn := check_cases.case_slices(case, seen))]
     used = {path for case in contents.cases for path in case.paths()}
     other = "other " if contents.cases else ""
     noun = "scans" if tree.unit == "mm" else "images"
@@ -241,5 +242,5 @@ def _entries(
                 Entry(name, name, stem, group, facts, is_label=is_label, sizes=sizes, sort=other and name)
             )
         if path in seen.slices and not is_label:
-            kept.append(Picture(name, seen.slices[path]))
+            kept.append(CaseSlices(name, seen.slices[path]))
     return entries, kept

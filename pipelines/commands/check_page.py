@@ -10,16 +10,16 @@ from medseg.report import data_report, thumbnails
 from pipelines.commands import check_cases
 from pipelines.commands.check_results import Checked
 
-MOST_PICTURES = 1000
+MOST_THUMBNAILS = 1000
 """Thumbnails that the page holds."""
 
 
 def page(checked: Checked, remarks: Sequence[Remark], folder: Path) -> str:
-    """Write the page; pictures of cases that a remark names come before others that would be too many."""
+    """Write the page; thumbnails of cases that a remark names come before others that would be too many."""
     excluded = [result for result in checked.results if result.verdict == "excluded"]
     seen = data_report.names_with_remarks(checked.survey, remarks)
-    pictures = sorted(checked.pictures, key=lambda picture: picture.name not in seen)
-    n_more = max(0, len(pictures) - MOST_PICTURES)
+    cases = sorted(checked.slices, key=lambda case: case.name not in seen)
+    n_more = max(0, len(cases) - MOST_THUMBNAILS)
     values = {value for entry in checked.survey.labels for value in entry.facts.counts or {}}
     colours = check_cases.colours(checked.classes, values)
     content = data_report.Page(
@@ -35,11 +35,11 @@ def page(checked: Checked, remarks: Sequence[Remark], folder: Path) -> str:
             if not finding.is_note
         ],
         thumbnails={
-            picture.name: thumbnails.thumbnail(picture.image, picture.label, colours)
-            for picture in pictures[:MOST_PICTURES]
+            case.name: thumbnails.thumbnail(case.image, case.label, colours)
+            for case in cases[:MOST_THUMBNAILS]
         },
         n_more=n_more,
-        unlabelled=frozenset(picture.name for picture in pictures if picture.label is None)
+        unlabelled=frozenset(case.name for case in cases if case.label is None)
         if checked.survey.labels
         else frozenset(),
         noun=checked.noun,

@@ -18,10 +18,10 @@ from medseg.ingest.survey import Entry, Survey
 from medseg.io import scans
 from medseg.io.dicom.series import SeriesVolume
 from pipelines.commands import check_cases, dicom_inputs
-from pipelines.commands.check_results import Checked, Picture, Recorder, Result
+from pipelines.commands.check_results import CaseSlices, Checked, Recorder, Result
 
 
-def described(folder: Path, recipe: Recipe, say: Reporter, *, pictures: bool) -> Checked:
+def described(folder: Path, recipe: Recipe, say: Reporter, *, with_slices: bool) -> Checked:
     """With a recipe: every case, and sentences about the files that are in none."""
     data = recipe.data
     contents = layouts.find(
@@ -31,12 +31,12 @@ def described(folder: Path, recipe: Recipe, say: Reporter, *, pictures: bool) ->
     def shown(_: CaseFiles, path: Path) -> str:
         return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
-    checked = _cases(contents, recipe, say, shown, pictures=pictures)
+    checked = _cases(contents, recipe, say, shown, with_slices=with_slices)
     checked.lines = leftovers.leftover_lines(contents, folder)
     return checked
 
 
-def described_series(folder: Path, recipe: Recipe, say: Reporter, *, pictures: bool) -> Checked:
+def described_series(folder: Path, recipe: Recipe, say: Reporter, *, with_slices: bool) -> Checked:
     """With a recipe for DICOM: every case, by names that hold for this time only, as no key is kept."""
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
@@ -48,23 +48,23 @@ def described_series(folder: Path, recipe: Recipe, say: Reporter, *, pictures: b
             names = [name for name, other in case.channels.items() if other == path]
             return " ".join((case.name, *(names if len(case.channels) > 1 else [])))
 
-        checked = _cases(export.contents, recipe, say, shown, pictures=pictures)
+        checked = _cases(export.contents, recipe, say, shown, with_slices=with_slices)
     checked.lines, checked.is_hidden = export.remarks, True
     return checked
 
 
 def _cases(
-    contents: FolderContents, recipe: Recipe, say: Reporter, shown: check_cases.Shown, *, pictures: bool
+    contents: FolderContents, recipe: Recipe, say: Reporter, shown: check_cases.Shown, *, with_slices: bool
 ) -> Checked:
     """Read all cases, each with its findings; strays first."""
     results = [Result(Path(stray.where).name, [stray]).said(say) for stray in contents.strays]
     classes, scaling = recipe.data.class_list(), recipe.preprocess
     faults = palettes.faults_by_case(contents.cases, classes)
     entries: list[Entry] = []
-    kept: list[Picture] = []
+    kept: list[CaseSlices] = []
     with say.progress("reading", len(contents.cases)) as bar:
         for n, files in enumerate(contents.cases, 1):
-            seen = Recorder(pictures)
+            seen = Recorder(with_slices)
             observe = partial(seen.of_case, set(files.label_paths))
             case, findings = checks.read_case(
                 files, classes, intensity=scaling.intensity, n4=scaling.n4, observe=observe
@@ -73,8 +73,8 @@ def _cases(
             grid = case.image.grid if case else None
             results.append(Result(files.name, findings, grid).said(say))
             entries += check_cases.entries(files, seen, classes, shown)
-            if not _is_burned_in(findings) and (picture := check_cases.picture(files, seen)):
-                kept.append(picture)
+            if not _is_burned_in(findings) and (slices := check_cases.case_slices(files, seen)):
+                kept.append(slices)
             bar.to(n)
     survey = Survey(
         tuple(entries),
@@ -95,19 +95,19 @@ def _is_burned_in(findings: Sequence[Finding]) -> bool:
 # DICOM without a recipe
 
 
-def undescribed_export(paths: Sequence[Path], say: Reporter, *, pictures: bool) -> Checked:
+def undescribed_export(paths: Sequence[Path], say: Reporter, *, with_slices: bool) -> Checked:
     """Every volume of an export, and scans beside it, by numbers that tell no identity."""
     dicom = [path for path in paths if scans.detect_kind(path) is None and dicom_inputs.is_part(path)]
-    seen, subjects = Recorder(pictures), dict[str, str]()
+    seen, subjects = Recorder(with_slices), dict[str, str]()
     entries: list[Entry] = []
-    kept: list[Picture] = []
+    kept: list[CaseSlices] = []
     results = []
     for result, entry, patient in (*_volumes(dicom, seen, say), *_beside(paths, set(dicom), seen, say)):
         results.append(result)
         if entry is not None:
             entries.append(entry)
             if (slices := seen.slices.pop(entry.file, None)) and not _is_burned_in(result.findings):
-                kept.append(Picture(result.name, slices))
+                kept.append(CaseSlices(result.name, slices))
         if patient:
             subjects.setdefault(patient, result.name)
     others = len(paths) - len(dicom) - sum(scans.detect_kind(path) == "mm" for path in paths)

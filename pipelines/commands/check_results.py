@@ -67,7 +67,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Picture:
+class CaseSlices:
     """The slices of a case's first channel and of its label map, by the name that is shown."""
 
     name: str
@@ -77,12 +77,12 @@ class Picture:
 
 @dataclass
 class Checked:
-    """All that a check has read: results, the survey, class list, and pictures if they were asked for."""
+    """All that a check has read: results, the survey, class list, and slices if they were asked for."""
 
     results: list[Result]
     survey: Survey
     classes: ClassList | None = None
-    pictures: list[Picture] = field(default_factory=list)
+    slices: list[CaseSlices] = field(default_factory=list)
     lines: Sequence[str] = ()
     noun: str = "inputs"
     is_hidden: bool = False
@@ -90,9 +90,9 @@ class Checked:
 
 @dataclass
 class Recorder:
-    """Facts, kinds and, with `pictures`, slices of all files, filled while each is read once."""
+    """Facts, kinds and, with `with_slices`, slices of all files, filled while each is read once."""
 
-    pictures: bool
+    with_slices: bool
     facts: dict[object, tuple[Facts, ...]] = field(default_factory=dict)
     looks: dict[object, Look] = field(default_factory=dict)
     slices: dict[object, Slices] = field(default_factory=dict)
@@ -100,13 +100,13 @@ class Recorder:
     def image(self, key: object, volume: Volume) -> None:
         """Record an image or scan."""
         self.facts[key] = measure(volume)
-        if self.pictures:
+        if self.with_slices:
             self.slices[key] = thumbnails.of_image(volume, self.facts[key][0])
 
     def label(self, key: object, volume: Volume, counts: dict[int, int] | None = None) -> None:
         """Record a label map."""
         self.facts[key] = (measure_label(volume, counts),)
-        if self.pictures:
+        if self.with_slices:
             self.slices[key] = thumbnails.of_label(volume)
 
     def unknown(self, path: Readable, volume: Volume) -> None:
