@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from html import escape
 
 from medseg.classes import ClassList, Colour
-from medseg.errors import printable
+from medseg.errors import printable, some
 from medseg.ingest import survey_text
 from medseg.ingest.survey import Entry, Remark, Survey, number, spacing_ras, spacing_text
 from medseg.ingest.survey_text import ClassRow
 
 _MOST_EXCLUDED = 500
 _MOST_FILES = 5000
+_MOST_NAMES = 8
 _STRIP, _HIGH = 260, 22
+_NARROWEST = math.log(1.3)
 _STYLE = """
 :root { color-scheme: light dark; --line: #d5d9e0; --faint: #667085; --warn: #b54708; --bad: #b42318;
   --good: #067647; --ink: #1d2939; --card: #f8f9fb }
@@ -37,7 +39,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: anywhere }
 th { color: var(--faint); font-weight: 500 } td.number, th.number { text-align: right; white-space: nowrap }
-td.short { white-space: nowrap }
+td.short { white-space: nowrap; width: 1% }
 .warn { color: var(--warn) } .bad { color: var(--bad) } .good { color: var(--good) }
 div.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1rem }
 div.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .9rem }
@@ -127,8 +129,11 @@ def _text(text: str) -> str:
 def _heading(page: Page) -> str:
     survey = page.survey
     labelled = len({entry.case for entry in survey.labels})
-    tiles = [(survey.n_cases, "cases", ""), (labelled, "with label maps", "")] if survey.n_cases else []
-    tiles += [(page.n_usable, f"{page.noun} usable", "good"), (len(page.excluded), "excluded", "bad")]
+    tiles = [(survey.n_cases, "cases", ""), (labelled, "with label maps", "")] if survey.coverage else []
+    tiles += [
+        (page.n_usable, f"{page.noun} usable", "good"),
+        (len({row.name for row in page.excluded}), "excluded", "bad"),
+    ]
     tiles.append((len(page.remarks), "to look at", "warn"))
     items = "".join(f'<li class="{kind if n else ""}"><b>{n:,}</b>{words}</li>' for n, words, kind in tiles)
     remarks = " · ".join(_text(fact.replace("`", "")) for fact in page.facts)
@@ -148,15 +153,19 @@ def _remarks(remarks: Sequence[Remark]) -> str:
 
 
 def _excluded(excluded: Sequence[Excluded]) -> str:
-    if not excluded:
+    """A row for each reason, with the names of all inputs that share it."""
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for row in excluded:
+        names.setdefault((row.code, row.details, row.how_to_fix), []).append(row.name)
+    if not names:
         return ""
     rows = "\n".join(
-        f'<tr><td>{_text(row.name)}<td class="short bad">{_text(row.code)}<td>{_text(row.details)}'
-        f"<td>{_text(row.how_to_fix)}"
-        for row in excluded[:_MOST_EXCLUDED]
+        f'<tr><td>{_text(some(inputs, _MOST_NAMES))}<td class="short bad">{_text(code)}<td>{_text(details)}'
+        f"<td>{_text(how_to_fix)}"
+        for (code, details, how_to_fix), inputs in list(names.items())[:_MOST_EXCLUDED]
     )
-    more = len(excluded) - _MOST_EXCLUDED
-    end = f"<p>and {more} more, which the command lists.</p>" if more > 0 else ""
+    more = len(names) - _MOST_EXCLUDED
+    end = f"<p>and {more} more reasons, which the command lists.</p>" if more > 0 else ""
     head = "<tr><th>input<th>code<th>details<th>how to fix"
     return f"<h2>Would be excluded</h2>\n<table>{head}\n{rows}\n</table>{end}"
 
@@ -214,10 +223,11 @@ def _strip(points: Sequence[tuple[str, float]], outlying: set[str]) -> str:
     figures = [figure for _, figure in points]
     scale = math.log if min(figures) > 0 else float
     low, high = scale(min(figures)), scale(max(figures))
-    width = max(high - low, 1e-9)
+    least = _NARROWEST if scale is math.log else 1e-9
+    middle, width = (low + high) / 2, max(high - low, least)  # nearly equal figures lie near each other
 
     def x(figure: float) -> int:
-        return round(4 + (_STRIP - 8) * ((scale(figure) - low) / width if high > low else 0.5))
+        return round(_STRIP / 2 + (_STRIP - 8) * (scale(figure) - middle) / width)
 
     marks = "".join(f"M{place} 5v12" for place in sorted({x(figure) for figure in figures}))
     dots = "".join(

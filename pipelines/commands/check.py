@@ -26,6 +26,8 @@ def run(
     if not folder.is_dir() and (recipe_name is not None or not dicom_inputs.is_export(folder)):
         how_to_fix = "name a folder of scans, a DICOM file or a zip archive of DICOM"
         raise MedsegError(Code.PATH_MISSING, folder, "no such folder", how_to_fix)
+    if page is not None and page.is_dir():
+        raise MedsegError(Code.USAGE, page, "a folder", "name the file to write: --html report.html")
     if recipe_name is None and dicom_inputs.any_export([folder]):
         folder = folder.absolute()
         with hidden_inputs([folder], None, say):

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from medseg.console import Reporter
-from medseg.errors import ExitCode
+from medseg.errors import Code, ExitCode, MedsegError
 from pipelines.commands import check
 from tests.helpers.scan_files import STEP, save
 
@@ -251,6 +251,12 @@ def test_the_page_shows_every_case_and_is_the_only_file_written(tmp_path: Path, 
     assert all(case in page for case in CASES)
     assert page.count("no label map</i>") == 1 and page.count('class="seen"') == 1
     assert "http" not in page and "<script" not in page
+
+
+def test_a_folder_in_place_of_the_page_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(MedsegError) as caught:
+        report(tmp_path, None, tmp_path)
+    assert caught.value.code == Code.USAGE
 
 
 def test_the_page_escapes_names(tmp_path: Path) -> None:
