@@ -59,7 +59,8 @@ figure.seen div { outline: 2px solid var(--warn) }
 figcaption { font-size: .75rem; line-height: 1.25; padding: .2rem .1rem; overflow-wrap: anywhere;
   max-height: 2.6em; overflow: hidden }
 details summary { cursor: pointer; font-weight: 600; margin: 2rem 0 .5rem }
-div.wide { overflow-x: auto; font-size: .85em }
+div.scroll { overflow-x: auto } div.wide { overflow-x: auto; font-size: .85em }
+svg.strip { min-width: 120px }
 p.legend span { margin-right: 1.1rem; white-space: nowrap }
 @media print { details > * { display: block } figure { break-inside: avoid } }
 """
@@ -203,9 +204,10 @@ def _classes(page: Page) -> str:
         outlying = {file for file, size in row.sizes if (file, size) in far}
         lines.append(
             f'<tr><td>{name}<td class="number{missing}">{present}<td class="number">{middle}'
-            f"<td>{limits}<td>{_strip(row.sizes, outlying)}"
+            f'<td class="short">{limits}<td>{_strip(row.sizes, outlying)}'
         )
-    return f"<h2>Classes</h2>\n<table>{head}\n{chr(10).join(lines)}\n</table>"
+    table = f"<table>{head}\n{chr(10).join(lines)}\n</table>"
+    return f'<h2>Classes</h2>\n<div class="scroll">{table}</div>'
 
 
 def _class_name(row: ClassRow) -> str:

@@ -204,7 +204,8 @@ def _classes(
         return check_cases.list_of({**guess.classes, **void}, guess.void)
     if guess is None or guess.label is None or not guess.n_labelled or not values:
         return check_cases.list_of_values(values) if values else None
-    unnamed = {value: BACKGROUND if value == 0 else f"label_{value}" for value in values}
+    two = contents.unit == "px" and len(values | {0}) == 2
+    unnamed = {v: BACKGROUND if v == 0 else "foreground" if two else f"label_{v}" for v in values}
     named = init_reading.with_names(folder, replace(guess, classes=unnamed)).classes or unnamed
     return check_cases.list_of(named)
 

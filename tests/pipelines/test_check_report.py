@@ -259,6 +259,16 @@ def test_a_folder_in_place_of_the_page_is_refused_before_anything_is_read(tmp_pa
     assert caught.value.code == Code.USAGE
 
 
+def test_the_page_names_inputs_with_one_fault_together(tmp_path: Path) -> None:
+    clean(tmp_path / "data")
+    for name in ("a", "b", "c"):
+        save(tmp_path / "data" / f"{name}.nii.gz", np.zeros(SHAPE, np.float32) + 7)
+    report(tmp_path / "data", None, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("CONSTANT") == 1 and "<td>a.nii.gz, b.nii.gz, c.nii.gz<td" in page
+    assert '<li class="bad"><b>3</b>excluded' in page
+
+
 def test_the_page_escapes_names(tmp_path: Path) -> None:
     save(tmp_path / "data" / "<b>x.nii.gz", scan(0))
     report(tmp_path / "data", None, tmp_path / "page.html")
@@ -294,7 +304,7 @@ def test_images_are_reported_in_pixels(tmp_path: Path) -> None:
         "duplicate": {"images/a3.png", "images/a9.png"},
         "label map empty": {"masks/a9.png"},
     }
-    assert [row["size_max"] for row in described["classes"]] == [25 * 35]
+    assert [(row["name"], row["size_max"]) for row in described["classes"]] == [("foreground", 25 * 35)]
     assert (tmp_path / "page.html").read_text().count("<img") == 7
 
 
