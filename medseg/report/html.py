@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Report:
     content of ``summary.json``, ``scores`` the rows of ``scores.csv``, ``excluded`` those of ingest's
     ``quarantine.csv`` (case, file, code, details, how_to_fix) and ``unread`` those of the evaluation's.
     Charts are placed under "Scores" (``spread``), "Training" and "Computing time" (``times``). ``unit`` tells
-    scans (mm) from images (px).
+    scans (mm) from images (px). ``viewers`` are the addresses of cases' viewer pages.
     """
 
     title: str
@@ -91,6 +91,7 @@ class Report:
     spread: Sequence[Chart] = ()
     times: Sequence[Chart] = ()
     cases: Sequence[CaseView] = ()
+    viewers: Mapping[str, str] = field(default_factory=dict)
     unit: str = "mm"
 
 
@@ -181,6 +182,16 @@ def case_order(scores: Sequence[ScoreRow]) -> dict[str, float]:
             by_case.setdefault(row.case, []).append(value)
     means = {case: sum(values) / len(values) for case, values in by_case.items()}
     return dict(sorted(means.items(), key=lambda item: (item[1], item[0])))
+
+
+def class_scores(rows: Sequence[ScoreRow]) -> dict[str, str]:
+    """Class → the score by which a case is ordered, with its name, of the classes that have one."""
+    name = {"px": "IoU", "mm": "Dice"}
+    return {
+        row.class_name: f"{name[row.length_unit]} {value:.3f}"
+        for row in rows
+        if (value := _main_score(row)) is not None
+    }
 
 
 def _main_score(row: ScoreRow) -> float | None:

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import medseg
 from medseg import files
-from medseg.classes import OUTSIDE, ClassList
+from medseg.classes import OUTSIDE
 from medseg.device import choose, in_words
-from medseg.errors import MedsegError, refusal
-from medseg.grid import NOUNS, Array
+from medseg.grid import NOUNS
 from medseg.infer import results
-from medseg.ingest import checks
-from medseg.ingest.patterns import CaseFiles
 from medseg.metrics import summary, table
 from medseg.metrics.table import ScoreRow
 from medseg.model.description import Description
-from medseg.report import charts, html, volume_overlay
+from medseg.report import charts, html, viewer
 from medseg.report.html import CaseView, Chart, Report, Tile
-from medseg.volume import Volume
-from pipelines import explanations, scoring
+from pipelines import case_views, explanations
 from pipelines.case_tables import case_files, cases, unit
+from pipelines.case_views import Shown, View
 from pipelines.job import STAGES, Job
-from pipelines.scored_case import read_labels
 
-VERSION = 4
+VERSION = 5
 MOST_CASES = 40
 MOST_BOXES = 30
 MOST_NAMES = 24
@@ -41,9 +37,13 @@ def run(job: Job) -> None:
         "recipe": job.recipe.model_dump(mode="json"),
     }
     page = job.work.report / "report.html"
-    with job.stage("report", VERSION, used, [page]) as must_run:
+    scores = table.read(job.work.evaluation / "scores.csv")
+    shown = _shown(job, scores)
+    makes = [page, *(one.page for one in shown if one.page)]
+    with job.stage("report", VERSION, used, makes) as must_run:
         if must_run:
-            html.write(page, _gather(job))
+            _remove_stale(job, shown)
+            html.write(page, _gather(job, scores, shown))
     if must_run or not job.tracked.run.resumed:
         _log(job)
     job.say.result(f"  report: {page}")
@@ -63,8 +63,7 @@ def _log(job: Job) -> None:
         run.artifact(history, f"train/{training}")
 
 
-def _gather(job: Job) -> Report:
-    scores = table.read(job.work.evaluation / "scores.csv")
+def _gather(job: Job, scores: Sequence[ScoreRow], shown: Sequence[Shown]) -> Report:
     numbers = files.read_json(job.work.evaluation / "summary.json")
     model = files.read_json(job.work.model / "model.json")
     unread = job.work.evaluation / "quarantine.csv"
@@ -82,7 +81,8 @@ def _gather(job: Job) -> Report:
         training=_training(job),
         spread=_spread(job, scores, numbers),
         times=[_times(job)],
-        cases=list(_views(job, scores)),
+        cases=list(_views(job, shown, scores)),
+        viewers={one.case.name: viewer.address(one.page) for one in shown if one.page and one.page.is_file()},
         unit=unit(job.work.ingest),
     )
 
@@ -198,7 +198,7 @@ def _training(job: Job) -> list[Chart]:
     return curves
 
 
-def _spread(job: Job, scores: list[ScoreRow], numbers: dict[str, Any]) -> list[Chart]:
+def _spread(job: Job, scores: Sequence[ScoreRow], numbers: dict[str, Any]) -> list[Chart]:
     classes = job.recipe.data.class_list()
     colours = {c.name: c.colour for c in classes.classes}
     figures = []
@@ -241,24 +241,63 @@ def _metadata(job: Job) -> dict[Path, str]:
     return {p: case for p, case in results.metadata_files(job.work.predictions).items() if case in known}
 
 
-def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
-    """Overlays of predicted cases: the worst scored first, then unlabelled ones; at most `MOST_CASES`."""
-    by_name = cases(job.work.ingest)
-    names = [*html.case_order(scores)]
+def _shown(job: Job, scores: Sequence[ScoreRow]) -> list[Shown]:
+    """List the cases that get a figure or a viewer page: the worst scored first, then unlabelled ones."""
+    rows_of = {row.case: [r for r in scores if r.case == row.case] for row in scores}
+    by_name, means = cases(job.work.ingest), html.case_order(scores)
     predicted = {case: path for path, case in _metadata(job).items()}
-    names += [name for name in predicted if name not in names]
-    roles = {row.case: row.role for row in scores}
-    for name in names[:MOST_CASES]:
+    names = [*means, *(name for name in predicted if name not in means)]
+    with_viewer, classes = names[: job.recipe.report.viewers], job.recipe.data.class_list()
+    shown = []
+    for number, name in enumerate(names[: max(MOST_CASES, len(with_viewer))]):
         case, metadata = case_files(by_name[name]), predicted.get(name)
-        image, findings = checks.read_image(case.channels)
-        if image is None:
-            raise refusal(findings)
-        classes = job.recipe.data.class_list()
-        truth = _truth(case, classes, image)
-        prediction = None if metadata is None else _prediction(metadata, classes, image)
-        png = volume_overlay.overlay(image, classes, truth=truth, prediction=prediction)
-        explained = list(_explained(job, name)) if job.recipe.report.explain else []
-        yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(metadata), explained)
+        label = metadata and results.label_map(metadata.parent, name, by_name[name]["unit"])
+        heading = viewer.Heading(
+            name,
+            job.recipe.name,
+            _case_facts(rows_of.get(name, ()), means.get(name), metadata),
+            html.class_scores(rows_of.get(name, ())),
+            worse=with_viewer[number - 1] if number else None,
+            better=with_viewer[number + 1] if number + 1 < len(with_viewer) else None,
+        )
+        page = viewer.path_of(job.work.viewers, name) if number < len(with_viewer) else None
+        key = case_views.key(case, label, heading, classes)
+        shown.append(Shown(case, label, heading, page, key, number < MOST_CASES))
+    return shown
+
+
+def _case_facts(rows: Sequence[ScoreRow], mean: float | None, metadata: Path | None) -> list[str]:
+    role = rows[0].role if rows else "unlabelled"
+    score = [] if mean is None else [f"mean {'IoU' if rows[0].length_unit == 'px' else 'Dice'} {mean:.3f}"]
+    return [role, *score, _remark(metadata)]
+
+
+def _views(job: Job, shown: Sequence[Shown], scores: Sequence[ScoreRow]) -> Iterator[CaseView]:
+    """Write the viewer pages that are not up to date, and give the cases' figures."""
+    views: dict[int, View] = {}
+    predicted = {case: path for path, case in _metadata(job).items()}
+    roles = {row.case: row.role for row in scores}
+    with job.say.progress("drawing", len(shown)) as bar:
+        for number, view in job.execution.carry_out(shown, case_views.work(job.recipe.data.class_list())):
+            views[number] = view
+            if view.finding is not None:
+                job.say.line(f"  {view.finding}")
+            bar.to(len(views), shown[number].case.name)
+    for number, one in enumerate(shown):
+        if figure := views[number].figure:
+            name = one.case.name
+            explained = list(_explained(job, name)) if job.recipe.report.explain else []
+            yield CaseView(
+                name, roles.get(name, "unlabelled"), figure, _remark(predicted.get(name)), explained
+            )
+
+
+def _remove_stale(job: Job, shown: Sequence[Shown]) -> None:
+    """Delete the viewer pages of cases that are shown no longer."""
+    kept = {one.page for one in shown}
+    for path in job.work.viewers.glob(f"*{viewer.SUFFIX}"):
+        if path not in kept:
+            path.unlink()
 
 
 def _explained(job: Job, case: str) -> Iterator[Chart]:
@@ -267,28 +306,6 @@ def _explained(job: Job, case: str) -> Iterator[Chart]:
     caption = "The outline is the prediction; bright areas contributed most to it."
     for name, path in figures.items():
         yield Chart(f"Grad-CAM, {name}", path.read_bytes(), caption)
-
-
-def _truth(case: CaseFiles, classes: ClassList, image: Volume) -> Array | None:
-    """Class indices (X, Y, Z) on the image's grid, None for a case that is not labelled."""
-    labels, findings = checks.read_truth(case, classes, image.grid)
-    if labels is None and findings:
-        raise refusal(findings)
-    return None if labels is None else labels.array[0]
-
-
-def _prediction(metadata: Path, classes: ClassList, image: Volume) -> Array | None:
-    """Class indices (X, Y, Z) on the image's grid, None for a prediction that is missing or unusable."""
-    case = results.metadata_files(metadata.parent)[metadata]
-    label = results.label_map(metadata.parent, case, image.grid.unit)
-    predicted = scoring.predicted_files(label, classes.masks)
-    if predicted is None:
-        return None
-    try:
-        indices: Array = read_labels(predicted, classes.as_written(), image.grid).array[0]
-    except MedsegError:  # the evaluation names it, with its code
-        return None
-    return indices
 
 
 def _remark(metadata: Path | None) -> str:
