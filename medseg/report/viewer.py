@@ -17,7 +17,7 @@ from medseg.classes import VOID, VOID_COLOUR, ClassList
 from medseg.grid import Array
 from medseg.names import check_name
 from medseg.report import viewer_volumes
-from medseg.report.colors import ERRORS
+from medseg.report.colors import ERRORS, warm
 from medseg.volume import Volume
 
 VERSION = 1
@@ -31,7 +31,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands around a case's slices: its name, facts such as its set, a score by class, and notes.
+    """Texts around a case's slices: its name, facts such as its set, a score by class, and notes.
 
     ``worse`` and ``better`` are the cases whose pages lie beside it in the report's order.
     """
@@ -118,6 +118,7 @@ def render(
         "has_void": any(bool((array == VOID).any()) for array in labels.values()),
         "void_colour": VOID_COLOUR,
         "errors": [{"name": name, "colour": colour} for name, colour in ERRORS.items()],
+        "scale": [[round(255 * v) for v in colour] for colour in warm(np.linspace(0, 1, 9)).tolist()],
         "layers": layers,
         "layer": next(name for name in ("prediction", "truth", "none") if name in layers),
     }
@@ -130,9 +131,9 @@ def render(
     )
     environment.filters["css"] = lambda colour: "rgb({}, {}, {})".format(*colour)
     environment.filters["page_name"] = link_to
-    script = Markup((_HERE / "viewer.js").read_text(encoding="utf-8"))
+    scripts = [Markup((_HERE / name).read_text(encoding="utf-8")) for name in ("viewer_draw.js", "viewer.js")]
     text = environment.get_template("viewer.html.j2").render(
-        case=heading, page=page, layers=layers, script=script
+        case=heading, page=page, layers=layers, scripts=scripts
     )
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     return f"{text}{_END.decode()}{key} {sha256} -->\n"
