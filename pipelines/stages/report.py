@@ -9,15 +9,15 @@ from typing import Any
 
 import medseg
 from medseg import files
-from medseg.classes import OUTSIDE
+from medseg.classes import OUTSIDE, Colour
 from medseg.device import choose, in_words
 from medseg.grid import NOUNS
 from medseg.infer import results
 from medseg.metrics import summary, table
 from medseg.metrics.table import ScoreRow
 from medseg.model.description import Description
-from medseg.report import charts, html, viewer
-from medseg.report.html import CaseView, Chart, Report, Tile
+from medseg.report import charts, curves, html, viewer
+from medseg.report.html import CaseView, Chart, Report, Tile, counted
 from pipelines import case_views, explanations
 from pipelines.case_tables import case_files, cases, unit
 from pipelines.case_views import Shown, View
@@ -84,6 +84,7 @@ def _gather(job: Job, scores: Sequence[ScoreRow], shown: Sequence[Shown]) -> Rep
         cases=list(_views(job, shown, scores)),
         viewers={one.case.name: viewer.address(one.page) for one in shown if one.page and one.page.is_file()},
         unit=unit(job.work.ingest),
+        colours=_colours(job),
     )
 
 
@@ -93,7 +94,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
     record = _finished(job, "evaluate") or {}
     shuffled = job.recipe.sampling.order == "shuffled"
     keywords = ", ".join(f"{key}={value}" for key, value in description["keywords"].items())
-    length = "every case once" if shuffled else f"{train.steps_per_epoch} steps"
+    length = "every case once" if shuffled else counted(train.steps_per_epoch, "step")
     return {
         "Data": {
             "name": data["name"],
@@ -111,7 +112,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             **_ensemble_facts(model),
         },
         "Training": {
-            "length": f"{train.epochs} epochs × {length}, batch size {train.batch}",
+            "length": f"{counted(train.epochs, 'epoch')} × {length}, batch size {train.batch}",
             "optimiser": f"{train.optimiser}, learning rate {train.lr:g}, {train.schedule}",
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
             "seed": str(train.seed),
@@ -119,7 +120,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             **_initial_weights(description),
         },
         "Run": {
-            "finished": str(record.get("finished", "")),
+            "finished": html.date(record["finished"]) if "finished" in record else "",
             "medseg": medseg.__version__,
             "torch": str(importlib.metadata.version("torch")),
             "device": in_words(choose("auto")),
@@ -153,8 +154,7 @@ def _shortened(names: list[str]) -> str:
 
 def _input(description: dict[str, Any]) -> str:
     if description.get("unit") == "px":
-        channels = len(description["channels"])
-        return f"images of {channels} channel{'' if channels == 1 else 's'}"
+        return f"images of {counted(len(description['channels']), 'channel')}"
     plane, depth = description["plane"], description["depth"]
     planes = plane if isinstance(plane, str) else ", ".join(plane)
     return f"{depth} adjacent slices (2.5D), {planes}" if depth > 1 else f"single slices, {planes}"
@@ -168,7 +168,7 @@ def _tiles(numbers: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
             continue
         mean = of_set["over_classes"]["dice"]
         if mean["mean"] is not None:
-            tiles.append(Tile(f"mean Dice, {name}", f"{mean['mean']:.3f}", f"{of_set['cases']} cases"))
+            tiles.append(Tile(f"mean Dice, {name}", f"{mean['mean']:.3f}", counted(of_set["cases"], "case")))
         for class_name, metrics in of_set["classes"].items():
             if metrics["dice"]["mean"] is not None and len(tiles) < 5:
                 tiles.append(Tile(f"Dice {class_name}", f"{metrics['dice']['mean']:.3f}", name))
@@ -178,7 +178,7 @@ def _tiles(numbers: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
 
 def _image_tiles(name: str, of_set: dict[str, Any]) -> list[Tile]:
     """Numbers over a set of images that papers print, after the IoU of an only class."""
-    cases = f"{name}, {of_set['cases']} images"
+    cases = f"{name}, {counted(of_set['cases'], 'image')}"
     only = summary.only_class(of_set)
     shown = {f"IoU {only[0]}": only[1]} if only else {}
     shown |= {title: of_set["over_set"].get(key) for key, title in IMAGE_TILES.items()}
@@ -186,21 +186,21 @@ def _image_tiles(name: str, of_set: dict[str, Any]) -> list[Tile]:
 
 
 def _training(job: Job) -> list[Chart]:
-    curves = []
+    figures = []
     for training, path in job.work.histories.items():
         rows = files.read_csv(path)
         if rows:
-            png = charts.learning_curves(rows)
+            figure = curves.learning_curves(rows, _colours(job))
             by_set = "val/miou" in rows[0]
             scores = "mean IoU and accuracies over the validation images" if by_set else "validation Dice"
-            caption = f"Loss, {scores}, and learning rate by epoch."
-            curves.append(Chart(f"Fold {training.replace('/', ', ')}", png, caption))
-    return curves
+            kept = "" if curves.best_epoch(rows) is None else " The weights of the marked epoch are kept."
+            caption = f"Loss, {scores}, and learning rate by epoch.{kept}"
+            figures.append(Chart(f"Fold {training.replace('/', ', ')}", figure, caption))
+    return figures
 
 
 def _spread(job: Job, scores: Sequence[ScoreRow], numbers: dict[str, Any]) -> list[Chart]:
-    classes = job.recipe.data.class_list()
-    colours = {c.name: c.colour for c in classes.classes}
+    classes, colours = job.recipe.data.class_list(), _colours(job)
     figures = []
     images = {name: of_set for name, of_set in numbers["sets"].items() if of_set["length_unit"] == "px"}
     for name, of_set in images.items():
@@ -210,15 +210,38 @@ def _spread(job: Job, scores: Sequence[ScoreRow], numbers: dict[str, Any]) -> li
     if len(classes.foreground) <= MOST_BOXES:
         metrics = ("iou", "bf") if images else charts.SPREAD
         boxes = charts.box_plots(scores, metrics, colours)
-        spread = ("images", "Each point is an image.") if images else ("cases", "Each point is a case.")
-        figures.append(Chart(f"Spread over {spread[0]}", boxes, spread[1]))
+        spread = ("images", "an image") if images else ("cases", "a case")
+        caption = f"Each point is {spread[1]}; from {charts.FEWEST_IN_A_BOX} on a class has a box."
+        figures.append(Chart(f"Spread over {spread[0]}", boxes, caption))
+    figures += _scatters(job, scores)
     names = (OUTSIDE, table.INSIDE) if classes.multilabel else classes.names
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
-        png = charts.confusion_figure(matrix, names)
+        figure = charts.confusion_figure(matrix, names)
         figures.append(
-            Chart(f"Confusion, {name}", png, "Rows are the truth, in per cent of each true class.")
+            Chart(f"Confusion, {name}", figure, "Rows are the truth, in per cent of each true class.")
         )
     return figures
+
+
+def _scatters(job: Job, scores: Sequence[ScoreRow]) -> list[Chart]:
+    """Predicted against true sizes, and confidence against the mean score, where there are two points."""
+    means = html.case_order(scores)
+    quality = {case: files.read_json(path)["quality"] for path, case in _metadata(job).items()}
+    noun, score = ("area", "IoU") if unit(job.work.ingest) == "px" else ("volume", "Dice")
+    figures = []
+    if sum(row.size is not None for row in scores) > 1:
+        caption = "A point per case and class; on the line both are equal."
+        sizes = charts.volume_scatter(scores, _colours(job))
+        figures.append(Chart(f"Predicted against true {noun}", sizes, caption))
+    if len(means.keys() & quality.keys()) > 1:
+        caption = f"A point per case: does low confidence find the cases with a low {score}?"
+        figure = charts.confidence_scatter(quality, means, score)
+        figures.append(Chart(f"Confidence against {score}", figure, caption))
+    return figures
+
+
+def _colours(job: Job) -> dict[str, Colour]:
+    return {c.name: c.colour for c in job.recipe.data.class_list().classes}
 
 
 def _times(job: Job) -> Chart:
@@ -231,8 +254,8 @@ def _times(job: Job) -> Chart:
         for step, seconds in metadata["seconds"].items():
             steps[step] = steps.get(step, 0.0) + seconds / len(predicted)
     one = f"one {NOUNS[unit(job.work.ingest)]}"
-    png = charts.time_bars({"whole run": stages, one: steps} if steps else {"whole run": stages})
-    return Chart("Stages and steps", png, f"Stages of this run, and the mean time of each step for {one}.")
+    figure = curves.time_bars({"whole run": stages, one: steps} if steps else {"whole run": stages})
+    return Chart("Stages and steps", figure, f"Stages of this run, and the mean time of each step for {one}.")
 
 
 def _metadata(job: Job) -> dict[Path, str]:

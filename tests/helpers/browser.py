@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+_OPTIONS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+    "--force-prefers-reduced-motion",  # a click would miss what is still being scrolled to
+)
 _PATIENCE = 10.0  # seconds
 
 
@@ -28,7 +32,7 @@ def open_browser(width: int = 1200, height: int = 800) -> Iterator[Any]:
         pytest.skip("needs Chromium and chromedriver (Debian: chromium, chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+    for argument in _OPTIONS:
         options.add_argument(argument)
     options.add_argument(f"--window-size={width},{height}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
