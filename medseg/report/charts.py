@@ -138,11 +138,13 @@ def volume_scatter(rows: Sequence[ScoreRow], colours: Colours | None = None) -> 
         top = 1.5 * max(positive)
         axes.set_xscale("symlog", linthresh=min(positive))
         axes.set_yscale("symlog", linthresh=min(positive))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.plot((low, top), (low, top), color=QUIET, linewidth=0.8, zorder=1)
     axes.set_xlim(low, top)
     axes.set_ylim(low, top)
     if 1 < len(names) <= len(SERIES):
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", handletextpad=0.2)
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="best", handletextpad=0.2)
     figure.tight_layout()
     return mpl.svg(figure)
 

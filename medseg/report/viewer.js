@@ -38,20 +38,26 @@
 
   const place = (axis, index) => page.first[axis] + index * page.steps[axis];
 
+  /** Panels side by side that are drawn largest: rows of layers, or as many as fit best. */
   function layOut() {
     const names = state.plane === "all" ? Object.keys(planes) : [state.plane];
     const layers = state.side ? page.layers : [null];
-    const stage = find("stage"), narrow = window.innerWidth < 700;
-    const columns = state.side ? (narrow ? 2 : layers.length) : narrow ? 1 : names.length;
-    const rows = Math.ceil(names.length * layers.length / columns);
-    stage.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
-    const free = window.innerHeight - stage.getBoundingClientRect().top - window.scrollY - find("below").offsetHeight - 16;
-    const cell = { width: Math.floor((stage.clientWidth - 4 * (columns - 1)) / columns), height: Math.max(narrow ? 220 : 150, Math.floor(free / rows) - 4) };
     const wanted = names.flatMap((name) => layers.map((layer) => ({ name, layer })));
+    const stage = find("stage"), top = stage.getBoundingClientRect().top + window.scrollY;
+    const free = Math.max(window.innerHeight - top - find("below").offsetHeight - 16, 220);
+    const cellOf = (columns) => {
+      const rows = Math.ceil(wanted.length / columns), width = Math.floor((stage.clientWidth + 4) / columns) - 4;
+      return { columns, width, height: Math.max(Math.floor(free / rows) - 4, 150) };
+    };
+    const fit = (plane, cell) => Math.min(cell.width / extent(plane.across), cell.height / extent(plane.down));
+    const fitAll = (cell) => Math.min(...names.map((name) => fit(planes[name], cell)));
+    const grid = names.length > 1 && state.side;
+    const choices = grid && window.innerWidth >= 700 ? [layers.length] : wanted.map((_, i) => i + 1);
+    const cell = choices.map(cellOf).reduce((best, one) => fitAll(one) > fitAll(best) ? one : best);
+    stage.style.gridTemplateColumns = `repeat(${cell.columns}, 1fr)`;
     while (stage.children.length > wanted.length) stage.lastChild.remove();
     while (stage.children.length < wanted.length) stage.append(newCanvas());
-    const fit = (plane) => Math.min(cell.width / extent(plane.across), cell.height / extent(plane.down));
-    const scale = Math.min(...names.map((name) => fit(planes[name]))) * pixelRatio() * state.zoom;
+    const scale = fitAll(cell) * pixelRatio() * state.zoom;
     panels = wanted.map(({ name, layer }, i) => {
       const canvas = stage.children[i];
       canvas.width = Math.round(cell.width * pixelRatio());

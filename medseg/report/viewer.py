@@ -18,6 +18,7 @@ from medseg.grid import Array
 from medseg.names import check_name
 from medseg.report import viewer_volumes
 from medseg.report.colors import ERRORS, warm
+from medseg.report.viewer_volumes import Turned
 from medseg.volume import Volume
 
 VERSION = 1
@@ -31,7 +32,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Heading:
-    """Texts around a case's slices: its name, facts such as its set, a score by class, and notes.
+    """Texts around a case's slices: its name, facts such as its set, and a score by class.
 
     ``worse`` and ``better`` are the cases whose pages lie beside it in the report's order.
     """
@@ -42,7 +43,6 @@ class Heading:
     scores: Mapping[str, str] = field(default_factory=dict)
     worse: str | None = None
     better: str | None = None
-    notes: Sequence[str] = ()
 
 
 def path_of(folder: Path, case: str) -> Path:
@@ -133,10 +133,20 @@ def render(
     environment.filters["page_name"] = link_to
     scripts = [Markup((_HERE / name).read_text(encoding="utf-8")) for name in ("viewer_draw.js", "viewer.js")]
     text = environment.get_template("viewer.html.j2").render(
-        case=heading, page=page, layers=layers, scripts=scripts
+        case=heading, page=page, layers=layers, scripts=scripts, notes=_notes(case, packed[0])
     )
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     return f"{text}{_END.decode()}{key} {sha256} -->\n"
+
+
+def _notes(case: Turned, channel: Mapping[str, Any]) -> list[str]:
+    """Say where less is shown than the files hold."""
+    notes = []
+    if max(case.steps) > 1:
+        notes.append(f"every {' × '.join(map(str, case.steps))}th voxel is shown")
+    if max(channel["blocks"]) > 1:
+        notes.append(f"grey values are means of {' × '.join(map(str, channel['blocks']))} voxels")
+    return notes
 
 
 def _is_whole(channel: Mapping[str, Any]) -> bool:

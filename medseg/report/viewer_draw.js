@@ -223,7 +223,6 @@ function painterOf(page, { channels, maps, confidence }, state) {
 
   function drawLetters(context, panel) {
     const { plane } = panel, { width, height } = panel.canvas, size = 13 * dpr(), pad = 4 * dpr();
-    context.font = `600 ${size}px system-ui, sans-serif`;
     context.lineWidth = 3 * dpr();
     context.strokeStyle = "#000";
     context.fillStyle = "#dfe5ee";
@@ -233,16 +232,18 @@ function painterOf(page, { channels, maps, confidence }, state) {
       context.strokeText(text, x, y);
       context.fillText(text, x, y);
     };
+    context.font = `${size}px system-ui, sans-serif`;
+    const titleEnd = pad + context.measureText(panel.title).width;
+    write(panel.title, pad, pad, "left", "top");
+    context.font = `600 ${size}px system-ui, sans-serif`;
     if (page.unit !== "px") {
       const [right, left] = page.sides[plane.across], [bottom, top] = page.sides[plane.down];
       write(left, pad, height / 2, "left", "middle");
       write(right, width - pad, height / 2, "right", "middle");
-      write(top, width / 2, pad, "center", "top");
+      write(top, width / 2, titleEnd < width / 2 - size ? pad : pad + 1.4 * size, "center", "top");
       write(bottom, width / 2, height - pad, "center", "bottom");
       drawScale(context, panel, write);
     }
-    context.font = `${size}px system-ui, sans-serif`;
-    write(panel.title, pad, pad, "left", "top");
   }
 
   function drawScale(context, panel, write) {

@@ -335,5 +335,5 @@ def _remark(metadata: Path | None) -> str:
     if metadata is None:
         return "no prediction"
     values = files.read_json(metadata)
-    codes = " ".join(note["code"] for note in values["notes"])
+    codes = " ".join(dict.fromkeys(note["code"] for note in values["notes"]))
     return f"quality {values['quality']:.3f} ({values['quality_kind']}) {codes}".strip()

@@ -265,7 +265,9 @@ def test_charts_stand_side_by_side_where_two_fit_and_the_command_wraps():
     wide = charts.box_plots(ROWS)
     text = html.render(report(spread=[html.Chart("A", SVG), html.Chart("B", SVG), html.Chart("C", wide)]))
     _, _, below = text.partition('<div class="charts">')
-    small, same, large = (int(px) for px in re.findall(r'card chart" style="flex-basis: (\d+)px', below)[:3])
+    small, same, large = (
+        int(px) for px in re.findall(r'card chart(?: wide)?" style="flex-basis: (\d+)px', below)[:3]
+    )
     column = 72 * 16 - 2 * 24  # CSS pixels
     assert small == same and 2 * small + 1.1 * 16 <= column < 2 * large
     assert "white-space: pre-wrap" in re.search(r"pre\.command \{[^}]*\}", text)[0]

@@ -102,6 +102,9 @@ def test_grey_values_beyond_the_budget_lose_steps_then_voxels(monkeypatch: pytes
     assert (whole["levels"], whole["blocks"]) == (256, [1, 1, 1])
     assert fewer["levels"] < 256 and fewer["blocks"] == [1, 1, 1]
     assert coarse["blocks"] == [2, 2, 1]  # the finest axes together
+    assert "grey values are means of 2 × 2 × 1 voxels" in viewer.render(
+        viewer.Heading("a", "t"), image, ["t1"], CLASSES
+    )
     means = noise[0].reshape(12, 2, 10, 2, 16).mean(axis=(1, 3))
     step = (coarse["high"] - coarse["low"]) / (coarse["levels"] - 1)
     clipped = np.minimum(noise[0], coarse["high"]).reshape(12, 2, 10, 2, 16).mean(axis=(1, 3))
@@ -134,7 +137,7 @@ EVIL = ["</script><script>alert(1)</script>", '"><img src=x>', "a#b?c%d", "ä ö
 def test_hostile_names_stay_texts(evil: str, tmp_path: Path) -> None:
     image = Volume(np.ones((1, 5, 6, 7), np.float32), Grid((5, 6, 7), np.eye(4)))
     classes = ClassList.from_names({0: "background", 1: evil})
-    heading = viewer.Heading(evil, evil, [evil], {evil: evil}, worse=evil, better=evil, notes=[evil])
+    heading = viewer.Heading(evil, evil, [evil], {evil: evil}, worse=evil, better=evil)
     text = viewer.render(heading, image, [evil, evil][:1], classes, truth=np.ones((5, 6, 7), np.uint8))
     assert text.count("<script") == 3 and "<img" not in text and "http" not in text.replace("http-equiv", "")
     assert data_of(text)["channels"][0]["name"] == evil
@@ -159,3 +162,14 @@ def test_a_page_has_its_key_only_while_it_is_as_it_was_written(tmp_path: Path) -
     for damaged in (text[: len(text) // 2], text.replace("pointermove", "pointerm0ve"), text[:-80], ""):
         path.write_text(damaged)
         assert viewer.key_of(path) is None
+
+
+def test_a_page_of_fewer_voxels_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer_volumes, "MOST_VOXELS", 12 * 10 * 8)
+    image = Volume(np.ones((1, 24, 20, 8), np.float32), Grid((24, 20, 8), np.diag([1.0, 1, 4, 1])))
+    labels = np.random.default_rng(0).integers(0, 3, (24, 20, 8)).astype(np.uint8)
+    text = viewer.render(viewer.Heading("a", "t"), image, ["t1"], CLASSES, truth=labels)
+    page = data_of(text)
+    assert "every 2 × 2 × 1th voxel is shown" in text and page["shape"] == [12, 10, 8]
+    assert (unpacked(page["labels"]["truth"], (12, 10, 8)) == labels[::2, ::2]).all()
+    assert page["spacing"] == [2, 2, 4] and page["affine"][0] == [2, 0, 0, 0]
