@@ -61,12 +61,14 @@ class _Arrays:
 
 def key(case: CaseFiles, label: Path | None, heading: viewer.Heading, classes: ClassList) -> str:
     """Hash what a case's viewer depends on: its files, the words around them, and the class list."""
-    paths = [*case.channels.values(), *case.label_paths]
+    paths = (*case.channels.values(), *case.label_paths)
+    predicted: tuple[Path, ...] = ()
     if label is not None:
-        paths += [*results.label_files(label, classes.masks), results.confidence_path(label)]
+        predicted = (*results.label_files(label, classes.masks), results.confidence_path(label))
     used = {
         "version": viewer.VERSION,
         "files": [files.stamp(path) for path in paths if path.exists()],
+        "predicted": [files.sha256(path) for path in predicted if path.is_file()],
         "heading": asdict(heading),
         "classes": [*classes.to_json(), *classes.void_values],
     }

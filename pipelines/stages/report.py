@@ -280,8 +280,8 @@ def _shown(job: Job, scores: Sequence[ScoreRow]) -> list[Shown]:
             job.recipe.name,
             _case_facts(rows_of.get(name, ()), means.get(name), metadata),
             html.class_scores(rows_of.get(name, ())),
-            worse=with_viewer[number - 1] if number else None,
-            better=with_viewer[number + 1] if number + 1 < len(with_viewer) else None,
+            worse=next(iter(with_viewer[number - 1 : number]), None),
+            better=next(iter(with_viewer[number + 1 : number + 2]), None),
         )
         page = viewer.path_of(job.work.viewers, name) if number < len(with_viewer) else None
         key = case_views.key(case, label, heading, classes)
