@@ -68,7 +68,7 @@ def key(case: CaseFiles, label: Path | None, heading: viewer.Heading, classes: C
     used = {
         "version": viewer.VERSION,
         "files": [files.stamp(path) for path in paths if path.exists()],
-        "predicted": [files.sha256(path) for path in predicted if path.is_file()],
+        "predicted": [(path.name, *files.stamp(path)[1:]) for path in predicted if path.is_file()],
         "heading": asdict(heading),
         "classes": [*classes.to_json(), *classes.void_values],
     }

@@ -229,7 +229,8 @@ def _scatters(job: Job, scores: Sequence[ScoreRow]) -> list[Chart]:
     quality = {case: files.read_json(path)["quality"] for path, case in _metadata(job).items()}
     noun, score = ("area", "IoU") if unit(job.work.ingest) == "px" else ("volume", "Dice")
     figures = []
-    if sum(row.size is not None for row in scores) > 1:
+    few = len(job.recipe.data.class_list().foreground) <= MOST_BOXES
+    if few and sum(row.size is not None for row in scores) > 1:
         caption = "A point per case and class; on the line both are equal."
         sizes = charts.volume_scatter(scores, _colours(job))
         figures.append(Chart(f"Predicted against true {noun}", sizes, caption))
@@ -266,7 +267,9 @@ def _metadata(job: Job) -> dict[Path, str]:
 
 def _shown(job: Job, scores: Sequence[ScoreRow]) -> list[Shown]:
     """List the cases that get a figure or a viewer page: the worst scored first, then unlabelled ones."""
-    rows_of = {row.case: [r for r in scores if r.case == row.case] for row in scores}
+    rows_of: dict[str, list[ScoreRow]] = {}
+    for row in scores:
+        rows_of.setdefault(row.case, []).append(row)
     by_name, means = cases(job.work.ingest), html.case_order(scores)
     predicted = {case: path for path, case in _metadata(job).items()}
     names = [*means, *(name for name in predicted if name not in means)]
