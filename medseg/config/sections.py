@@ -310,6 +310,10 @@ class Report(Section):
     """Names of classes for which the report shows Grad-CAM figures of every case. Typical: left out; each
     predicts every case once more."""
 
+    viewers: Annotated[int, Field(ge=0)] = 500
+    """Most cases that get a page of their own in `report/cases/`, on which all slices can be scrolled, the
+    worst scored first; 0 for none. Typical: 500; a page takes about a second and some megabytes."""
+
 
 class Tracking(Section):
     """Tracking of the run in MLflow."""

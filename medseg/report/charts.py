@@ -1,15 +1,14 @@
-"""Charts of a run: learning curves, box plots, times and the confusion matrix, as PNG bytes."""
+"""Charts of scores: their spread, volumes and confidence, classes and the confusion matrix, as SVG bytes."""
 
 from __future__ import annotations
 
 import math
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from scipy.stats import spearmanr
 
 from medseg.grid import Array
 from medseg.metrics.table import PENALISED, ScoreRow
@@ -40,11 +39,13 @@ _SHARES = {"dice", "iou", "precision", "recall", "nsd", "bf"}
 _TITLE_WIDTH = 22  # characters of a panel's title
 _BARS_A_PANEL = 40
 _NUMBERS_UP_TO = 30  # classes of a confusion matrix whose cells hold numbers
-_OVER_SET = {"val/miou": "mIoU", "val/G": "G", "val/C": "C"}
-_MEAN = "mean"
+FEWEST_IN_A_BOX = 5
+"""Values below which a box would pretend to more than they say; they are shown as points alone."""
+_LOG_ABOVE = 30  # ratio of the largest to the smallest volume of an axis
+_RASTER_ABOVE = 2000  # points of a panel that are drawn as pixels, so that the file stays small
 
-_Lines = dict[str, list[tuple[float, float]]]
-"""Name → (epoch, value)."""
+Colours = Mapping[str, tuple[int, int, int]]
+"""Class → RGB, 0-255."""
 
 
 def heading(metric: str, length_unit: str) -> str:
@@ -54,101 +55,23 @@ def heading(metric: str, length_unit: str) -> str:
     return METRIC_NAMES[metric] + (f" ({length_unit})" if metric in _LENGTHS else "")
 
 
-def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """Draw training against epochs: panels of loss, Dice and learning rate, as far as the history has them.
-
-    ``history`` holds one mapping per epoch, as ``history.csv`` does: ``epoch``, and numbers (or cells of
-    text, empty where nothing was measured) under names such as ``train/loss``, ``val/dice_GM``, ``lr``.
-    Where it has mean IoU and accuracies over all validation images, these stand instead of Dice. Returns PNG.
-    """
-    panels = _panels(history)
-    figure = mpl.figure(9.2, 2.9)
-    for place, (kind, lines) in enumerate(panels.items(), start=1):
-        axes = figure.add_subplot(1, len(panels), place)
-        mpl.quiet_axes(axes)
-        _draw_lines(axes, lines)
-        axes.set_title(kind, color=INK, fontsize=10, loc="left")
-        axes.set_xlabel("epoch", color=QUIET, fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        if len({x for points in lines.values() for x, _ in points}) == 1:
-            axes.set_xlim(
-                axes.dataLim.x0 - 1, axes.dataLim.x1 + 1
-            )  # else the ticks are fractions of an epoch
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4, loc="best")
-    figure.tight_layout(w_pad=2.5)
-    return mpl.png(figure)
-
-
-def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, _Lines]:
-    """Heading → lines of each panel that has any."""
-    over_set = {name: points for key, name in _OVER_SET.items() if (points := _points(history, key))}
-    panels = {
-        "loss": _lines(history, "loss"),
-        **({"validation": over_set} if over_set else {"Dice": _few(_lines(history, "dice"))}),
-        "learning rate": _lines(history, "lr"),
-    }
-    return {title: lines for title, lines in panels.items() if lines}
-
-
-def _draw_lines(axes: Any, lines: _Lines) -> None:
-    for number, (name, points) in enumerate(lines.items()):
-        x, y = zip(*points, strict=True)
-        marker = "o" if len(x) <= 30 else None
-        axes.plot(
-            x, y, color=SERIES[number % len(SERIES)], linewidth=1.6, label=name, marker=marker, markersize=3
-        )
-
-
-def _lines(history: Sequence[Mapping[str, Any]], kind: str) -> _Lines:
-    """Name → (epoch, value) of the columns that belong to a panel; epochs without a value are skipped."""
-    names = dict.fromkeys(name for row in history for name in row if _kind(name) == kind)
-    by_column = {name: points for name in names if (points := _points(history, name))}
-    return {re.sub(f"^val/{kind}[/_]", "", name): points for name, points in by_column.items()}
-
-
-def _kind(column: str) -> str | None:
-    """The panel of a column; a class may be called `loss` or `lr`, so `val/dice_…` is decided first."""
-    if re.match("val/dice[/_]", column):
-        return "dice"
-    parts = re.split("[/_]", column.lower())
-    return next((kind for kind in ("loss", "dice", "lr") if kind in parts), None)
-
-
-def _points(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    """(epoch, value) of a column."""
-    cells = [(row.get("epoch", number), row.get(name)) for number, row in enumerate(history)]
-    return [(float(epoch), float(cell)) for epoch, cell in cells if cell not in ("", None)]
-
-
-def _few(lines: _Lines) -> _Lines:
-    """A line per class as long as the colours suffice, otherwise the mean alone."""
-    return {_MEAN: lines[_MEAN]} if len(lines) > len(SERIES) and _MEAN in lines else lines
-
-
 def box_plots(
-    rows: Sequence[ScoreRow],
-    metrics: Sequence[str] = SPREAD,
-    colours: Mapping[str, tuple[int, int, int]] | None = None,
+    rows: Sequence[ScoreRow], metrics: Sequence[str] = SPREAD, colours: Colours | None = None
 ) -> bytes:
-    """Draw a panel per metric and in it a box per class, every case as a point. Returns PNG.
+    """Draw a panel per metric: every case as a point by class, from five cases on with a box. Returns SVG.
 
-    ``colours`` gives classes their RGB colour (0-255). Undefined values are left out.
+    Classes without a colour get one of a series. Undefined values are left out.
     """
     names = list(dict.fromkeys(row.class_name for row in rows))
-    given = colours or {}
     figure = mpl.figure(9.2, 3.1)
     for place, metric in enumerate(metrics, start=1):
         axes = figure.add_subplot(1, len(metrics), place)
         mpl.quiet_axes(axes)
         for position, name in enumerate(names):
             values = [v for r in rows if r.class_name == name and (v := getattr(r, metric)) is not None]
-            rgb = given.get(name)
-            colour = SERIES[position % len(SERIES)] if rgb is None else tuple(v / 255 for v in rgb)
-            _draw_box(axes, position, values, colour)
+            _draw_box(axes, position, values, _colour(name, position, colours))
         axes.set_xlim(-0.6, len(names) - 0.4)
-        axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 4 else 40)
+        axes.set_xticks(range(len(names)), map(mpl.plain, names), rotation=0 if len(names) <= 4 else 40)
         title = heading(metric, rows[0].length_unit if rows else "mm")
         axes.set_title(textwrap.fill(title, _TITLE_WIDTH), color=INK, fontsize=10, loc="left")
         if metric == "size_error_percent":
@@ -158,80 +81,112 @@ def box_plots(
         elif metric != "size_error_percent":
             axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
     figure.tight_layout(w_pad=2)
-    return mpl.png(figure)
+    return mpl.svg(figure)
+
+
+def _colour(name: str, position: int, colours: Colours | None) -> Any:
+    rgb = (colours or {}).get(name)
+    return SERIES[position % len(SERIES)] if rgb is None else tuple(v / 255 for v in rgb)
 
 
 def _draw_box(axes: Any, position: int, values: Sequence[float], colour: Any) -> None:
-    if not values:
-        return
     line = {"color": INK, "linewidth": 1}
-    axes.boxplot(
-        values,
-        positions=[position],
-        widths=0.5,
-        showfliers=False,
-        patch_artist=True,
-        boxprops={"facecolor": colour, "alpha": 0.35, "edgecolor": INK},
-        medianprops={**line, "linewidth": 1.6},
-        whiskerprops=line,
-        capprops=line,
-        manage_ticks=False,
-    )
+    if len(values) >= FEWEST_IN_A_BOX:
+        axes.boxplot(
+            values,
+            positions=[position],
+            widths=0.5,
+            showfliers=False,
+            patch_artist=True,
+            boxprops={"facecolor": colour, "alpha": 0.35, "edgecolor": INK},
+            medianprops={**line, "linewidth": 1.6},
+            whiskerprops=line,
+            capprops=line,
+            manage_ticks=False,
+        )
     # Spread the points evenly, in the order of the table, so that the same scores give the same figure.
     offsets = (np.arange(len(values)) * 0.618 % 1 - 0.5) * 0.34
-    axes.scatter(position + offsets, values, s=12, color=colour, edgecolors=INK, linewidths=0.5, zorder=3)
+    _draw_points(axes, position + offsets, values, colour)
 
 
-def time_bars(bars: Mapping[str, Mapping[str, float]]) -> bytes:
-    """Draw times: a stacked bar per name, with its parts in seconds.
+def _draw_points(axes: Any, x: Any, y: Sequence[float], colour: Any, label: str | None = None) -> None:
+    style = {"color": colour, "edgecolors": INK, "linewidths": 0.5, "zorder": 3, "label": label}
+    axes.scatter(x, y, s=14, rasterized=len(y) > _RASTER_ABOVE, **style)
 
-    ``bars`` is, for instance, ``{"whole run": {"train": 812.0, …}, "one scan": {"read": 0.1, …}}``.
-    Returns PNG.
+
+def volume_scatter(rows: Sequence[ScoreRow], colours: Colours | None = None) -> bytes:
+    """Draw predicted against true sizes, a point per case and class, and the line of equal ones. Returns SVG.
+
+    Where sizes differ a lot, both axes are logarithmic beyond the smallest of them. Cases without a
+    prediction are left out.
     """
-    figure = mpl.figure(9.2, 0.15 + 0.85 * len(bars))
-    for place, (name, bar) in enumerate(bars.items(), start=1):
-        axes = figure.add_subplot(len(bars), 1, place)
-        axes.set_axis_off()
-        whole = sum(bar.values())
-        left = 0.0
-        for number, (part, seconds) in enumerate(bar.items()):
-            label = f"{part}  {duration(seconds)}"
-            colour = SERIES[number % len(SERIES)]
-            axes.barh(0, seconds, left=left, height=1, color=colour, edgecolor="white", label=label)
-            left += seconds
-        axes.set_xlim(0, whole or 1)
-        style: dict[str, Any] = {"color": INK, "fontsize": 9, "va": "center", "transform": axes.transAxes}
-        axes.text(-0.012, 0.5, name, ha="right", **style)
-        axes.text(1.012, 0.5, duration(whole), ha="left", **style)
-        axes.legend(
-            loc="upper left",
-            bbox_to_anchor=(-0.008, -0.02),
-            ncols=8,
-            frameon=False,
-            fontsize=8,
-            labelcolor=INK,
-            handlelength=0.9,
-            handleheight=0.9,
-            columnspacing=1.2,
-        )
-    figure.subplots_adjust(left=0.1, right=0.9, top=0.97, bottom=0.45 / figure.get_figheight(), hspace=1.6)
-    return mpl.png(figure)
+    names = list(dict.fromkeys(row.class_name for row in rows))
+    size = "area (px)" if _unit(rows) == "px" else "volume (ml)"
+    figure, axes = _square(f"true {size}", f"predicted {size}")
+    sizes = []
+    for position, name in enumerate(names):
+        pairs = [(r.reference_size, r.size) for r in rows if r.class_name == name and r.size is not None]
+        if pairs:
+            x, y = zip(*pairs, strict=True)
+            _draw_points(axes, x, y, _colour(name, position, colours), mpl.plain(name))
+            sizes += [*x, *y]
+    positive = [size for size in sizes if size > 0]
+    top = 1.08 * max(positive, default=1.0)
+    low = 0.0
+    if positive and max(positive) > _LOG_ABOVE * min(positive):
+        low = 0.0 if len(positive) < len(sizes) else min(positive) / 1.5
+        top = 1.5 * max(positive)
+        axes.set_xscale("symlog", linthresh=min(positive))
+        axes.set_yscale("symlog", linthresh=min(positive))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.plot((low, top), (low, top), color=QUIET, linewidth=0.8, zorder=1)
+    axes.set_xlim(low, top)
+    axes.set_ylim(low, top)
+    if 1 < len(names) <= len(SERIES):
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="best", handletextpad=0.2)
+    figure.tight_layout()
+    return mpl.svg(figure)
 
 
-def duration(seconds: float) -> str:
-    """Format seconds for readers: `0.42 s`, `37 s`, `12 min 5 s`, `3 h 20 min`."""
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
-    return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 // 60 else "")
+def confidence_scatter(confidence: Mapping[str, float], scores: Mapping[str, float], score: str) -> bytes:
+    """Draw each case's mean score against its confidence, and their rank correlation from five cases on.
+
+    Both are by case, in 0 to 1; ``score`` names the score. Cases that lack one are left out. Returns SVG.
+    """
+    both = [(confidence[case], value) for case, value in scores.items() if case in confidence]
+    figure, axes = _square("confidence of the case (quality)", f"mean {score} of the case")
+    x, y = zip(*both, strict=True) if both else ((), ())
+    _draw_points(axes, x, y, SERIES[0])
+    for values, set_limits in ((x, axes.set_xlim), (y, axes.set_ylim)):
+        low, high = min(values, default=0.0), max(values, default=1.0)
+        around = 0.2 * (high - low) + 0.01
+        set_limits(max(-0.01, low - around), min(1.005, high + around))
+    if len(both) >= FEWEST_IN_A_BOX and len(set(x)) > 1 and len(set(y)) > 1:
+        rank = float(spearmanr(x, y).statistic)
+        words = f"Spearman's rank correlation {rank:.2f}, n = {len(both)}"
+        axes.set_title(words, color=QUIET, fontsize=9, loc="left")
+    figure.tight_layout()
+    return mpl.svg(figure)
 
 
-def class_bars(values: Mapping[str, float | None], colours: Mapping[str, tuple[int, int, int]]) -> bytes:
-    """Draw a bar per class (class name → value, 0 to 1), in the order given and with its number. Returns PNG.
+def _square(x_label: str, y_label: str) -> tuple[Any, Any]:
+    """A figure with one panel, and the panel."""
+    figure = mpl.figure(4.5, 4.1)
+    axes = figure.add_subplot()
+    mpl.quiet_axes(axes)
+    axes.grid(axis="x", color=RULE, linewidth=0.7)
+    axes.set_xlabel(x_label, color=QUIET, fontsize=9)
+    axes.set_ylabel(y_label, color=QUIET, fontsize=9)
+    return figure, axes
+
+
+def _unit(rows: Sequence[ScoreRow]) -> str:
+    return rows[0].length_unit if rows else "mm"
+
+
+def class_bars(values: Mapping[str, float | None], colours: Colours) -> bytes:
+    """Draw a bar per class (class name → value, 0 to 1), in the order given and with its number. Returns SVG.
 
     ``colours`` are RGB, 0-255. A class that neither the truth nor the prediction has (None) is marked; long
     lists are drawn in panels side by side.
@@ -245,12 +200,10 @@ def class_bars(values: Mapping[str, float | None], colours: Mapping[str, tuple[i
         _draw_class_bars(axes, bars[place * rows : (place + 1) * rows], colours)
         axes.set_ylim(rows - 0.4, -0.6)
     figure.tight_layout(w_pad=1.5)
-    return mpl.png(figure)
+    return mpl.svg(figure)
 
 
-def _draw_class_bars(
-    axes: Any, bars: Sequence[tuple[str, float | None]], colours: Mapping[str, tuple[int, int, int]]
-) -> None:
+def _draw_class_bars(axes: Any, bars: Sequence[tuple[str, float | None]], colours: Colours) -> None:
     for row, (name, value) in enumerate(bars):
         text, ink = ("in no image", QUIET) if value is None else (f"{value:.3f}", INK)
         colour = tuple(v / 255 for v in colours[name])
@@ -259,7 +212,7 @@ def _draw_class_bars(
         axes.annotate(text, (value or 0, row), xytext=(4, 0), textcoords="offset points", **style)
     axes.set_xlim(0, 1.12)  # room for the number beside a full bar
     axes.set_xticks((0, 0.5, 1))
-    axes.set_yticks(range(len(bars)), [name for name, _ in bars])
+    axes.set_yticks(range(len(bars)), [mpl.plain(name) for name, _ in bars])
     axes.tick_params(length=0, colors=INK, labelsize=8)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(RULE)
@@ -268,7 +221,7 @@ def _draw_class_bars(
 
 
 def confusion_figure(matrix: Array, names: Sequence[str]) -> bytes:
-    """Draw a confusion matrix (K, K), rows = truth, as shares of each true class. Returns PNG.
+    """Draw a confusion matrix (K, K), rows = truth, as shares of each true class. Returns SVG.
 
     Cells shrink with the number of classes; those of long lists hold no numbers but have a colour bar.
     """
@@ -281,8 +234,9 @@ def confusion_figure(matrix: Array, names: Sequence[str]) -> bytes:
     numbered = len(names) <= _NUMBERS_UP_TO
     # Without numbers the square root lets rare confusions be seen.
     shown = axes.imshow(share if numbered else np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, **_slant(len(names)))
-    axes.set_yticks(range(len(names)), names)
+    labels = [mpl.plain(name) for name in names]
+    axes.set_xticks(range(len(names)), labels, **_slant(len(names)))
+    axes.set_yticks(range(len(names)), labels)
     axes.tick_params(length=0, colors=INK, labelsize=min(9, 58 * cell))
     axes.set_xlabel("prediction", color=QUIET, fontsize=9)
     axes.set_ylabel("truth", color=QUIET, fontsize=9)
@@ -295,7 +249,7 @@ def confusion_figure(matrix: Array, names: Sequence[str]) -> bytes:
         bar.ax.tick_params(colors=INK, labelsize=9)
         bar.outline.set_visible(False)
     figure.tight_layout()
-    return mpl.png(figure)
+    return mpl.svg(figure)
 
 
 _PER_CENT = (0, 1, 5, 20, 50, 100)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import calendar
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,7 @@ from markupsafe import Markup
 
 from medseg.files import write_text
 from medseg.metrics.table import PENALISED, ScoreRow, metrics_of
-from medseg.report import mpl
-from medseg.report.charts import heading
+from medseg.report.charts import Colours, heading
 
 _TEMPLATE = "page.html.j2"
 # A chart of full width fills the page's column.
@@ -32,6 +34,8 @@ _OVER_SET = {
 _OF_IMAGES = ("iou", "bf", "dice", "precision", "recall", "hd95", "size_error_percent")
 _MOST_ROWS = 3000
 _MOST_CLASSES = 6
+_KINDS = {b"\xff\xd8": "jpeg", b"<?xml": "svg+xml", b"<svg": "svg+xml"}
+_SVG_WIDTH = re.compile(rb'<svg [^>]*width="([0-9.]+)pt"')
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure (PNG bytes) with a heading and a sentence that says how to read it."""
+    """A figure (SVG or PNG bytes) with a heading and a sentence that says how to read it."""
 
     title: str
-    png: bytes
+    image: bytes
     caption: str = ""
 
 
@@ -74,7 +78,8 @@ class Report:
     content of ``summary.json``, ``scores`` the rows of ``scores.csv``, ``excluded`` those of ingest's
     ``quarantine.csv`` (case, file, code, details, how_to_fix) and ``unread`` those of the evaluation's.
     Charts are placed under "Scores" (``spread``), "Training" and "Computing time" (``times``). ``unit`` tells
-    scans (mm) from images (px).
+    scans (mm) from images (px). ``viewers`` are the addresses of cases' viewer pages, ``colours`` those of
+    classes (RGB, 0-255).
     """
 
     title: str
@@ -91,7 +96,9 @@ class Report:
     spread: Sequence[Chart] = ()
     times: Sequence[Chart] = ()
     cases: Sequence[CaseView] = ()
+    viewers: Mapping[str, str] = field(default_factory=dict)
     unit: str = "mm"
+    colours: Colours = field(default_factory=dict)
 
 
 def write(path: Path, report: Report) -> None:
@@ -122,10 +129,19 @@ def render(report: Report) -> str:
         cases=_cases(report),
         drawn={view.case for view in report.cases},
         score_heads=_heads(report.unit),
+        filters=_filters(report),
         penalised=PENALISED,
         size_unit="px" if images else "ml",
         size="pixels" if images else "size",
     )
+
+
+def _filters(report: Report) -> dict[str, list[str]]:
+    """The sets and classes among which a reader of the table of cases can choose."""
+    return {
+        "set": list(dict.fromkeys(row.role for row in report.scores)),
+        "class": list(dict.fromkeys(row.class_name for row in report.scores)),
+    }
 
 
 def _metrics(unit: str) -> tuple[str, ...]:
@@ -134,13 +150,14 @@ def _metrics(unit: str) -> tuple[str, ...]:
 
 
 def _data_uri(figure: bytes) -> Markup:
-    kind = "jpeg" if figure.startswith(b"\xff\xd8") else "png"
+    kind = next((kind for start, kind in _KINDS.items() if figure.startswith(start)), "png")
     return Markup(f"data:image/{kind};base64,") + base64.b64encode(figure).decode()
 
 
-def _shown_width(png: bytes) -> int:
-    """Width in CSS pixels at which a chart's text has its nominal size, from the PNG header."""
-    return round(int.from_bytes(png[16:20], "big") / mpl.DPI * 96 * _ENLARGED)
+def _shown_width(svg: bytes) -> int:
+    """Width in CSS pixels at which a chart's text has its nominal size, from the SVG's width in points."""
+    points = _SVG_WIDTH.search(svg)
+    return round(float(points[1]) / 72 * 96 * _ENLARGED) if points else 0
 
 
 def number(value: float | None, metric: str = "") -> str:
@@ -156,6 +173,17 @@ def number(value: float | None, metric: str = "") -> str:
     if metric == "size_error_percent":
         return f"{round(value, 1) + 0.0:+.1f}".replace("+0.0", "0.0")  # adding 0.0 turns -0.0 into 0.0
     return f"{value:,.0f}" if metric == "weighted_error" else f"{value:.3f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: `1 case`, `2 cases`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def date(iso: str) -> str:
+    """A time in UTC as readers write it: `30 November 2026, 15:12 UTC`."""
+    time = datetime.fromisoformat(iso).astimezone(UTC)
+    return f"{time.day} {calendar.month_name[time.month]} {time:%Y, %H:%M} UTC"
 
 
 def _heads(unit: str) -> dict[str, str]:
@@ -181,6 +209,16 @@ def case_order(scores: Sequence[ScoreRow]) -> dict[str, float]:
             by_case.setdefault(row.case, []).append(value)
     means = {case: sum(values) / len(values) for case, values in by_case.items()}
     return dict(sorted(means.items(), key=lambda item: (item[1], item[0])))
+
+
+def class_scores(rows: Sequence[ScoreRow]) -> dict[str, str]:
+    """Class → the score by which a case is ordered, with its name, of the classes that have one."""
+    name = {"px": "IoU", "mm": "Dice"}
+    return {
+        row.class_name: f"{name[row.length_unit]} {value:.3f}"
+        for row in rows
+        if (value := _main_score(row)) is not None
+    }
 
 
 def _main_score(row: ScoreRow) -> float | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import patheffects
+from matplotlib.figure import Figure
 from nibabel import orientations
 
 from medseg.classes import VOID, ClassList
@@ -26,8 +26,11 @@ _AIR = 0.08
 _WINDOW_MARGIN = 3  # voxels
 _BLACK = "#000000"
 _FAINT = "#c3cad6"
-_PANEL = 2.0  # inches
+_PANEL = 2.2  # inches of a column
+_SIDE = 0.15  # inches at the left and right of each panel, for the letters
 _GAP = 0.03
+_STRIP = 0.19  # inches above each row, for the plane's name and the upper letter
+_LOWEST = 0.3  # inches of a row: the letters beside a thin stack of slices need them
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,20 +98,26 @@ def overlay(
     cuts = [_cut(shown, plane) for plane in _LETTERS]
     # All planes at one scale: the widest fills its panel, the rows are as high as they need.
     width = max(cut.size[1] for cut in cuts)
-    heights = [cut.size[0] * _PANEL / width for cut in cuts]
-    inches = (_PANEL * len(shown.columns) + 0.1, sum(heights) + 0.75)
+    heights = [cut.size[0] * (_PANEL - 2 * _SIDE) / width for cut in cuts]
+    rows = [_STRIP + max(height, _LOWEST) for height in heights]
+    inches = (_PANEL * len(shown.columns) + 0.1, sum(rows) + 0.75)
     figure = mpl.figure(*inches, background=_BLACK)
-    top = inches[1] - 0.3
-    for cut, height in zip(cuts, heights, strict=True):
-        top -= height
+    row_top = inches[1] - 0.3
+    for cut, height, row in zip(cuts, heights, rows, strict=True):
+        _write_letters(figure, cut, row_top, row)
+        top = row_top - _STRIP - (row - _STRIP + height) / 2
+        row_top -= row
         for column, name in enumerate(shown.columns):
-            left = 0.05 + column * _PANEL
+            left = 0.05 + column * _PANEL + _SIDE
             axes = figure.add_axes(
-                (left / inches[0], top / inches[1], _PANEL / inches[0], height / inches[1])
+                (
+                    left / inches[0],
+                    top / inches[1],
+                    (_PANEL - 2 * _SIDE) / inches[0],
+                    height / inches[1],
+                )
             )
             _draw(axes, _panel(shown, cut, name, classes), cut, width)
-            if column == 0:
-                _write_letters(axes, cut)
     for column, name in enumerate(shown.columns):
         x = (0.05 + (column + 0.5) * _PANEL) / inches[0]
         heading = image_overlay.HEADINGS.get(name, name)
@@ -199,16 +208,18 @@ def _draw(axes: Any, rgb: Array, cut: _Cut, width: float) -> None:
     axes.set_axis_off()
 
 
-def _write_letters(axes: Any, cut: _Cut) -> None:
-    """Write the patient's sides and the slice's index in the RAS+ volume."""
-    left, right, top = _LETTERS[cut.plane]
-    style = {
-        "color": _FAINT,
-        "size": 8,
-        "transform": axes.transAxes,
-        "path_effects": [patheffects.withStroke(linewidth=2, foreground=_BLACK)],
-    }
-    axes.text(0.015, 0.5, left, ha="left", va="center", **style)
-    axes.text(0.985, 0.5, right, ha="right", va="center", **style)
-    axes.text(0.5, 0.995, top, ha="center", va="top", **style)
-    axes.text(0.015, 0.99, f"{cut.plane} {cut.index}", ha="left", va="top", **{**style, "size": 7})
+def _write_letters(figure: Figure, cut: _Cut, top: float, height: float) -> None:
+    """Write the patient's sides and the slice's index in the RAS+ volume beside and above the first panel.
+
+    ``top`` and ``height`` are those of the row in inches, with the strip above its panels.
+    """
+    width, whole = figure.get_size_inches()
+    left, right, upper = _LETTERS[cut.plane]
+    strip, middle = (top - _STRIP / 2) / whole, (top - _STRIP - (height - _STRIP) / 2) / whole
+    for text, x, y, side, size in (
+        (f"{cut.plane} {cut.index}", 0.08, strip, "left", 7),
+        (upper, 0.05 + _PANEL / 2, strip, "center", 8),
+        (left, 0.05 + _SIDE / 2, middle, "center", 8),
+        (right, 0.05 + _PANEL - _SIDE / 2, middle, "center", 8),
+    ):
+        figure.text(x / width, y, text, color=_FAINT, size=size, ha=side, va="center")

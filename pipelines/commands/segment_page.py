@@ -30,6 +30,8 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
 td:first-child, td.done, td.excluded { white-space: nowrap }
 th { color: var(--faint); font-weight: 500 } td.number, th.number { text-align: right }
+th i { display: inline-block; width: .7em; height: .7em; border-radius: 2px; margin-right: .4em;
+  box-shadow: 0 0 0 1px #0003; print-color-adjust: exact; -webkit-print-color-adjust: exact }
 .review { color: var(--warn) } .excluded { color: var(--bad) } .done { color: var(--good) }
 figure { margin: 1.5rem 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden }
 figure img { width: 100%; display: block; background: #000 }
@@ -37,10 +39,17 @@ figcaption { padding: .5rem .8rem } figcaption small { color: var(--faint) }
 """
 
 
-def page(rows: Sequence[Mapping[str, Any]], sizes: Sequence[str], facts: Sequence[str], folder: Path) -> str:
+def page(
+    rows: Sequence[Mapping[str, Any]],
+    sizes: Sequence[str],
+    facts: Sequence[str],
+    folder: Path,
+    colours: Mapping[str, Sequence[int]] | None = None,
+) -> str:
     """Write the page for rows of `summary.csv`, whose columns ``sizes`` hold volumes or areas.
 
-    ``facts`` are short remarks on the run. Figures `<case>_figure.png` of ``folder`` are put into the page.
+    ``facts`` are short remarks on the run, ``colours`` those of classes (RGB, 0-255). Figures
+    `<case>_figure.png` of ``folder`` are put into the page.
     """
     excluded = [row for row in rows if row["status"] == "excluded"]
     others = sorted((row for row in rows if row["status"] != "excluded"), key=_worst_first)
@@ -48,7 +57,7 @@ def page(rows: Sequence[Mapping[str, Any]], sizes: Sequence[str], facts: Sequenc
     if excluded:
         parts.append(_excluded(excluded))
     if others:
-        parts += [_table(others, sizes), _figures(others, folder)]
+        parts += [_table(others, sizes, colours or {}), _figures(others, folder)]
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
@@ -87,8 +96,12 @@ def _excluded(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"<h2>Excluded</h2>\n<table>{head}\n{chr(10).join(lines)}\n</table>"
 
 
-def _table(rows: Sequence[Mapping[str, Any]], sizes: Sequence[str]) -> str:
-    head = "".join(f'<th class="number">{escape(_size_title(name))}' for name in sizes)
+def _table(
+    rows: Sequence[Mapping[str, Any]], sizes: Sequence[str], colours: Mapping[str, Sequence[int]]
+) -> str:
+    head = "".join(
+        f'<th class="number">{_swatch(name, colours)}{escape(_size_title(name))}' for name in sizes
+    )
     lines = []
     for row in rows:
         review = '<span class="review">needs review</span>' if row.get("needs_review") else ""
@@ -119,7 +132,7 @@ def _figures(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
             f"<figcaption>{case} <small>quality {quality or 'unknown'}</small></figcaption></figure>"
         )
     if len(drawn) > MOST_FIGURES:
-        parts.append(f"<p>The figures of {len(drawn) - MOST_FIGURES} better cases lie beside this page.</p>")
+        parts.append(f"<p>The figures of better cases lie beside this page: {len(drawn) - MOST_FIGURES}.</p>")
     return "\n".join(parts)
 
 
@@ -134,6 +147,12 @@ def _in_pairs(text: str) -> str:
 def _size_title(column: str) -> str:
     name, _, unit = column.rpartition("_")
     return f"{name} ({unit})"
+
+
+def _swatch(column: str, colours: Mapping[str, Sequence[int]]) -> str:
+    """The colour of a column's class as a small square, as in the figures."""
+    colour = colours.get(column.rpartition("_")[0])
+    return f'<i style="background: rgb({", ".join(str(int(v)) for v in colour)})"></i>' if colour else ""
 
 
 def _number(value: Any, digits: int = 1) -> str:

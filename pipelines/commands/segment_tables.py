@@ -165,4 +165,10 @@ def _write(tables: Tables, out: Path) -> None:
     how_to_fix = {str(row["case"]): row["how_to_fix"] for row in tables.excluded}
     rows = [{**row, "how_to_fix": how_to_fix.get(str(row["case"]), "")} for row in tables.rows]
     facts = [f"model {tables.run['model_name']}", f"medseg {tables.run['medseg']}", tables.words()]
-    files.write_text(out / "summary.html", segment_page.page(rows, tables.sizes, facts, out))
+    files.write_text(out / "summary.html", segment_page.page(rows, tables.sizes, facts, out, _colours(out)))
+
+
+def _colours(out: Path) -> dict[str, list[int]]:
+    """Class → colour (RGB, 0-255), by the list beside the label maps."""
+    listed = out / "labels.json"
+    return {row["name"]: row["colour"] for row in files.read_json(listed)} if listed.is_file() else {}

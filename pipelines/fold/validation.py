@@ -17,7 +17,7 @@ from medseg.infer.predictor import Predictor
 from medseg.metrics import confusion_matrix
 from medseg.preprocess.store import PreprocessedCase
 
-DICE, IOU = "dice_mean", "miou"
+DICE, IOU, LOSS = "dice_mean", "miou", "loss"
 OVER_SET = {
     IOU: confusion_matrix.mean_iou,
     "G": confusion_matrix.pixel_accuracy,

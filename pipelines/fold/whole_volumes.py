@@ -19,14 +19,15 @@ from medseg.report import volume_overlay
 from medseg.volume import Volume
 from pipelines.fold import validation
 from pipelines.fold.fold import FoldTraining
-from pipelines.fold.validation import DICE
+from pipelines.fold.validation import DICE, LOSS
+from pipelines.fold.validation_loss import loss_on_windows
 
 
 def validator(training: FoldTraining) -> Callable[[nn.Module], dict[str, float]] | None:
     """Make the function that scores a network on whole volumes, on the prepared grids; None without cases.
 
     For images, or where it decides which weights are best, also mean IoU and accuracies over all their
-    pixels.
+    pixels. Beside the scores stands the loss on windows of the cases.
     """
     recipe, cases = training.recipe, training.cases.validation
     if not cases:
@@ -52,7 +53,7 @@ def validator(training: FoldTraining) -> Callable[[nn.Module], dict[str, float]]
 
     # The CRF and test-time augmentation come after training
     inferer = inferers.choose_inferer(description.model_copy(update={"crf": None}))
-    return validation.by_volumes(
+    score = validation.by_volumes(
         cases,
         classes,
         predictor,
@@ -60,6 +61,8 @@ def validator(training: FoldTraining) -> Callable[[nn.Module], dict[str, float]]
         over_set=(images or training.plan.monitor != DICE) and not classes.multilabel,
         draw=(lambda labels: draw_overlay(training, labels)) if recipe.tracking.overlays else None,
     )
+    mean_loss = loss_on_windows(training)
+    return lambda network: {**score(network), LOSS: mean_loss(network)}
 
 
 def overlay_path(training: FoldTraining) -> Path:

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import medseg
 from medseg import files
-from medseg.classes import OUTSIDE, ClassList
+from medseg.classes import OUTSIDE, Colour
 from medseg.device import choose, in_words
-from medseg.errors import MedsegError, refusal
-from medseg.grid import NOUNS, Array
+from medseg.grid import NOUNS
 from medseg.infer import results
-from medseg.ingest import checks
-from medseg.ingest.patterns import CaseFiles
 from medseg.metrics import summary, table
 from medseg.metrics.table import ScoreRow
 from medseg.model.description import Description
-from medseg.report import charts, html, volume_overlay
-from medseg.report.html import CaseView, Chart, Report, Tile
-from medseg.volume import Volume
-from pipelines import explanations, scoring
+from medseg.report import charts, curves, html, viewer
+from medseg.report.html import CaseView, Chart, Report, Tile, counted
+from pipelines import case_views, explanations
 from pipelines.case_tables import case_files, cases, unit
+from pipelines.case_views import Shown, View
 from pipelines.job import STAGES, Job
-from pipelines.scored_case import read_labels
 
-VERSION = 4
+VERSION = 5
 MOST_CASES = 40
 MOST_BOXES = 30
 MOST_NAMES = 24
@@ -41,9 +37,13 @@ def run(job: Job) -> None:
         "recipe": job.recipe.model_dump(mode="json"),
     }
     page = job.work.report / "report.html"
-    with job.stage("report", VERSION, used, [page]) as must_run:
+    scores = table.read(job.work.evaluation / "scores.csv")
+    shown = _shown(job, scores)
+    makes = [page, *(one.page for one in shown if one.page)]
+    with job.stage("report", VERSION, used, makes) as must_run:
         if must_run:
-            html.write(page, _gather(job))
+            _remove_stale(job, shown)
+            html.write(page, _gather(job, scores, shown))
     if must_run or not job.tracked.run.resumed:
         _log(job)
     job.say.result(f"  report: {page}")
@@ -63,8 +63,7 @@ def _log(job: Job) -> None:
         run.artifact(history, f"train/{training}")
 
 
-def _gather(job: Job) -> Report:
-    scores = table.read(job.work.evaluation / "scores.csv")
+def _gather(job: Job, scores: Sequence[ScoreRow], shown: Sequence[Shown]) -> Report:
     numbers = files.read_json(job.work.evaluation / "summary.json")
     model = files.read_json(job.work.model / "model.json")
     unread = job.work.evaluation / "quarantine.csv"
@@ -82,8 +81,10 @@ def _gather(job: Job) -> Report:
         training=_training(job),
         spread=_spread(job, scores, numbers),
         times=[_times(job)],
-        cases=list(_views(job, scores)),
+        cases=list(_views(job, shown, scores)),
+        viewers={one.case.name: viewer.address(one.page) for one in shown if one.page and one.page.is_file()},
         unit=unit(job.work.ingest),
+        colours=_colours(job),
     )
 
 
@@ -93,7 +94,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
     record = _finished(job, "evaluate") or {}
     shuffled = job.recipe.sampling.order == "shuffled"
     keywords = ", ".join(f"{key}={value}" for key, value in description["keywords"].items())
-    length = "every case once" if shuffled else f"{train.steps_per_epoch} steps"
+    length = "every case once" if shuffled else counted(train.steps_per_epoch, "step")
     return {
         "Data": {
             "name": data["name"],
@@ -111,7 +112,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             **_ensemble_facts(model),
         },
         "Training": {
-            "length": f"{train.epochs} epochs × {length}, batch size {train.batch}",
+            "length": f"{counted(train.epochs, 'epoch')} × {length}, batch size {train.batch}",
             "optimiser": f"{train.optimiser}, learning rate {train.lr:g}, {train.schedule}",
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
             "seed": str(train.seed),
@@ -119,7 +120,7 @@ def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
             **_initial_weights(description),
         },
         "Run": {
-            "finished": str(record.get("finished", "")),
+            "finished": html.date(record["finished"]) if "finished" in record else "",
             "medseg": medseg.__version__,
             "torch": str(importlib.metadata.version("torch")),
             "device": in_words(choose("auto")),
@@ -153,8 +154,7 @@ def _shortened(names: list[str]) -> str:
 
 def _input(description: dict[str, Any]) -> str:
     if description.get("unit") == "px":
-        channels = len(description["channels"])
-        return f"images of {channels} channel{'' if channels == 1 else 's'}"
+        return f"images of {counted(len(description['channels']), 'channel')}"
     plane, depth = description["plane"], description["depth"]
     planes = plane if isinstance(plane, str) else ", ".join(plane)
     return f"{depth} adjacent slices (2.5D), {planes}" if depth > 1 else f"single slices, {planes}"
@@ -168,7 +168,7 @@ def _tiles(numbers: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
             continue
         mean = of_set["over_classes"]["dice"]
         if mean["mean"] is not None:
-            tiles.append(Tile(f"mean Dice, {name}", f"{mean['mean']:.3f}", f"{of_set['cases']} cases"))
+            tiles.append(Tile(f"mean Dice, {name}", f"{mean['mean']:.3f}", counted(of_set["cases"], "case")))
         for class_name, metrics in of_set["classes"].items():
             if metrics["dice"]["mean"] is not None and len(tiles) < 5:
                 tiles.append(Tile(f"Dice {class_name}", f"{metrics['dice']['mean']:.3f}", name))
@@ -178,7 +178,7 @@ def _tiles(numbers: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
 
 def _image_tiles(name: str, of_set: dict[str, Any]) -> list[Tile]:
     """Numbers over a set of images that papers print, after the IoU of an only class."""
-    cases = f"{name}, {of_set['cases']} images"
+    cases = f"{name}, {counted(of_set['cases'], 'image')}"
     only = summary.only_class(of_set)
     shown = {f"IoU {only[0]}": only[1]} if only else {}
     shown |= {title: of_set["over_set"].get(key) for key, title in IMAGE_TILES.items()}
@@ -186,21 +186,21 @@ def _image_tiles(name: str, of_set: dict[str, Any]) -> list[Tile]:
 
 
 def _training(job: Job) -> list[Chart]:
-    curves = []
+    figures = []
     for training, path in job.work.histories.items():
         rows = files.read_csv(path)
         if rows:
-            png = charts.learning_curves(rows)
+            figure = curves.learning_curves(rows, _colours(job))
             by_set = "val/miou" in rows[0]
             scores = "mean IoU and accuracies over the validation images" if by_set else "validation Dice"
-            caption = f"Loss, {scores}, and learning rate by epoch."
-            curves.append(Chart(f"Fold {training.replace('/', ', ')}", png, caption))
-    return curves
+            kept = "" if curves.best_epoch(rows) is None else " The weights of the marked epoch are kept."
+            caption = f"Loss, {scores}, and learning rate by epoch.{kept}"
+            figures.append(Chart(f"Fold {training.replace('/', ', ')}", figure, caption))
+    return figures
 
 
-def _spread(job: Job, scores: list[ScoreRow], numbers: dict[str, Any]) -> list[Chart]:
-    classes = job.recipe.data.class_list()
-    colours = {c.name: c.colour for c in classes.classes}
+def _spread(job: Job, scores: Sequence[ScoreRow], numbers: dict[str, Any]) -> list[Chart]:
+    classes, colours = job.recipe.data.class_list(), _colours(job)
     figures = []
     images = {name: of_set for name, of_set in numbers["sets"].items() if of_set["length_unit"] == "px"}
     for name, of_set in images.items():
@@ -210,15 +210,39 @@ def _spread(job: Job, scores: list[ScoreRow], numbers: dict[str, Any]) -> list[C
     if len(classes.foreground) <= MOST_BOXES:
         metrics = ("iou", "bf") if images else charts.SPREAD
         boxes = charts.box_plots(scores, metrics, colours)
-        spread = ("images", "Each point is an image.") if images else ("cases", "Each point is a case.")
-        figures.append(Chart(f"Spread over {spread[0]}", boxes, spread[1]))
+        spread = ("images", "an image") if images else ("cases", "a case")
+        caption = f"Each point is {spread[1]}; from {charts.FEWEST_IN_A_BOX} on a class has a box."
+        figures.append(Chart(f"Spread over {spread[0]}", boxes, caption))
+    figures += _scatters(job, scores)
     names = (OUTSIDE, table.INSIDE) if classes.multilabel else classes.names
     for name, matrix in table.read_confusion(job.work.evaluation / "confusion.csv").items():
-        png = charts.confusion_figure(matrix, names)
+        figure = charts.confusion_figure(matrix, names)
         figures.append(
-            Chart(f"Confusion, {name}", png, "Rows are the truth, in per cent of each true class.")
+            Chart(f"Confusion, {name}", figure, "Rows are the truth, in per cent of each true class.")
         )
     return figures
+
+
+def _scatters(job: Job, scores: Sequence[ScoreRow]) -> list[Chart]:
+    """Predicted against true sizes, and confidence against the mean score, where there are two points."""
+    means = html.case_order(scores)
+    quality = {case: files.read_json(path)["quality"] for path, case in _metadata(job).items()}
+    noun, score = ("area", "IoU") if unit(job.work.ingest) == "px" else ("volume", "Dice")
+    figures = []
+    few = len(job.recipe.data.class_list().foreground) <= MOST_BOXES
+    if few and sum(row.size is not None for row in scores) > 1:
+        caption = "A point per case and class; on the line both are equal."
+        sizes = charts.volume_scatter(scores, _colours(job))
+        figures.append(Chart(f"Predicted against true {noun}", sizes, caption))
+    if len(means.keys() & quality.keys()) > 1:
+        caption = f"A point per case: does low confidence find the cases with a low {score}?"
+        figure = charts.confidence_scatter(quality, means, score)
+        figures.append(Chart(f"Confidence against {score}", figure, caption))
+    return figures
+
+
+def _colours(job: Job) -> dict[str, Colour]:
+    return {c.name: c.colour for c in job.recipe.data.class_list().classes}
 
 
 def _times(job: Job) -> Chart:
@@ -231,8 +255,8 @@ def _times(job: Job) -> Chart:
         for step, seconds in metadata["seconds"].items():
             steps[step] = steps.get(step, 0.0) + seconds / len(predicted)
     one = f"one {NOUNS[unit(job.work.ingest)]}"
-    png = charts.time_bars({"whole run": stages, one: steps} if steps else {"whole run": stages})
-    return Chart("Stages and steps", png, f"Stages of this run, and the mean time of each step for {one}.")
+    figure = curves.time_bars({"whole run": stages, one: steps} if steps else {"whole run": stages})
+    return Chart("Stages and steps", figure, f"Stages of this run, and the mean time of each step for {one}.")
 
 
 def _metadata(job: Job) -> dict[Path, str]:
@@ -241,24 +265,65 @@ def _metadata(job: Job) -> dict[Path, str]:
     return {p: case for p, case in results.metadata_files(job.work.predictions).items() if case in known}
 
 
-def _views(job: Job, scores: list[ScoreRow]) -> Iterator[CaseView]:
-    """Overlays of predicted cases: the worst scored first, then unlabelled ones; at most `MOST_CASES`."""
-    by_name = cases(job.work.ingest)
-    names = [*html.case_order(scores)]
+def _shown(job: Job, scores: Sequence[ScoreRow]) -> list[Shown]:
+    """List the cases that get a figure or a viewer page: the worst scored first, then unlabelled ones."""
+    rows_of: dict[str, list[ScoreRow]] = {}
+    for row in scores:
+        rows_of.setdefault(row.case, []).append(row)
+    by_name, means = cases(job.work.ingest), html.case_order(scores)
     predicted = {case: path for path, case in _metadata(job).items()}
-    names += [name for name in predicted if name not in names]
-    roles = {row.case: row.role for row in scores}
-    for name in names[:MOST_CASES]:
+    names = [*means, *(name for name in predicted if name not in means)]
+    with_viewer, classes = names[: job.recipe.report.viewers], job.recipe.data.class_list()
+    shown = []
+    for number, name in enumerate(names[: max(MOST_CASES, len(with_viewer))]):
         case, metadata = case_files(by_name[name]), predicted.get(name)
-        image, findings = checks.read_image(case.channels)
-        if image is None:
-            raise refusal(findings)
-        classes = job.recipe.data.class_list()
-        truth = _truth(case, classes, image)
-        prediction = None if metadata is None else _prediction(metadata, classes, image)
-        png = volume_overlay.overlay(image, classes, truth=truth, prediction=prediction)
-        explained = list(_explained(job, name)) if job.recipe.report.explain else []
-        yield CaseView(name, roles.get(name, "unlabelled"), png, _remark(metadata), explained)
+        label = metadata and results.label_map(metadata.parent, name, by_name[name]["unit"])
+        heading = viewer.Heading(
+            name,
+            job.recipe.name,
+            _case_facts(rows_of.get(name, ()), means.get(name), metadata),
+            html.class_scores(rows_of.get(name, ())),
+            worse=next(iter(with_viewer[number - 1 : number]), None),
+            better=next(iter(with_viewer[number + 1 : number + 2]), None),
+        )
+        page = viewer.path_of(job.work.viewers, name) if number < len(with_viewer) else None
+        key = case_views.key(case, label, heading, classes)
+        shown.append(Shown(case, label, heading, page, key, number < MOST_CASES))
+    return shown
+
+
+def _case_facts(rows: Sequence[ScoreRow], mean: float | None, metadata: Path | None) -> list[str]:
+    role = rows[0].role if rows else "unlabelled"
+    score = [] if mean is None else [f"mean {'IoU' if rows[0].length_unit == 'px' else 'Dice'} {mean:.3f}"]
+    return [role, *score, _remark(metadata)]
+
+
+def _views(job: Job, shown: Sequence[Shown], scores: Sequence[ScoreRow]) -> Iterator[CaseView]:
+    """Write the viewer pages that are not up to date, and give the cases' figures."""
+    views: dict[int, View] = {}
+    predicted = {case: path for path, case in _metadata(job).items()}
+    roles = {row.case: row.role for row in scores}
+    with job.say.progress("drawing", len(shown)) as bar:
+        for number, view in job.execution.carry_out(shown, case_views.work(job.recipe.data.class_list())):
+            views[number] = view
+            if view.finding is not None:
+                job.say.line(f"  {view.finding}")
+            bar.to(len(views), shown[number].case.name)
+    for number, one in enumerate(shown):
+        if figure := views[number].figure:
+            name = one.case.name
+            explained = list(_explained(job, name)) if job.recipe.report.explain else []
+            yield CaseView(
+                name, roles.get(name, "unlabelled"), figure, _remark(predicted.get(name)), explained
+            )
+
+
+def _remove_stale(job: Job, shown: Sequence[Shown]) -> None:
+    """Delete the viewer pages of cases that are shown no longer."""
+    kept = {one.page for one in shown}
+    for path in job.work.viewers.glob(f"*{viewer.SUFFIX}"):
+        if path not in kept:
+            path.unlink()
 
 
 def _explained(job: Job, case: str) -> Iterator[Chart]:
@@ -269,31 +334,9 @@ def _explained(job: Job, case: str) -> Iterator[Chart]:
         yield Chart(f"Grad-CAM, {name}", path.read_bytes(), caption)
 
 
-def _truth(case: CaseFiles, classes: ClassList, image: Volume) -> Array | None:
-    """Class indices (X, Y, Z) on the image's grid, None for a case that is not labelled."""
-    labels, findings = checks.read_truth(case, classes, image.grid)
-    if labels is None and findings:
-        raise refusal(findings)
-    return None if labels is None else labels.array[0]
-
-
-def _prediction(metadata: Path, classes: ClassList, image: Volume) -> Array | None:
-    """Class indices (X, Y, Z) on the image's grid, None for a prediction that is missing or unusable."""
-    case = results.metadata_files(metadata.parent)[metadata]
-    label = results.label_map(metadata.parent, case, image.grid.unit)
-    predicted = scoring.predicted_files(label, classes.masks)
-    if predicted is None:
-        return None
-    try:
-        indices: Array = read_labels(predicted, classes.as_written(), image.grid).array[0]
-    except MedsegError:  # the evaluation names it, with its code
-        return None
-    return indices
-
-
 def _remark(metadata: Path | None) -> str:
     if metadata is None:
         return "no prediction"
     values = files.read_json(metadata)
-    codes = " ".join(note["code"] for note in values["notes"])
+    codes = " ".join(dict.fromkeys(note["code"] for note in values["notes"]))
     return f"quality {values['quality']:.3f} ({values['quality_kind']}) {codes}".strip()

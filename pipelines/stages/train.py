@@ -37,7 +37,7 @@ from pipelines import case_tables
 from pipelines.fold import best_weights, data, earlier, initial_weights
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings
-from pipelines.fold.validation import DICE, OVER_SET, absent_classes
+from pipelines.fold.validation import DICE, LOSS, OVER_SET, absent_classes
 from pipelines.fold.whole_volumes import draw_overlay, overlay_path, validator
 from pipelines.job import Job
 from pipelines.tracking import MOST_CHARTED
@@ -273,12 +273,13 @@ def _charted(training: FoldTraining) -> set[str]:
     """Numbers of validation that are charts: each class by itself as long as there are few."""
     names = training.recipe.data.class_list().foreground_names
     by_class = [f"dice_{name}" for name in names] if len(names) <= MOST_CHARTED else []
-    return {DICE, *OVER_SET, *by_class}
+    return {DICE, LOSS, *OVER_SET, *by_class}
 
 
 def _in_words(val: dict[str, float]) -> str:
     """Validation in a few words: the numbers over the set where there are any, else each class's Dice."""
-    words = {k: f"{v:.4f}" if math.isfinite(v) else "not defined" for k, v in val.items()}
+    scores = {k: v for k, v in val.items() if k != LOSS}
+    words = {k: f"{v:.4f}" if math.isfinite(v) else "not defined" for k, v in scores.items()}
     if over_set := [f"{k} {text}" for k, text in words.items() if k in OVER_SET]:
         return ", ".join(over_set)
     dice = ", ".join(f"{k.removeprefix('dice_')} {text}" for k, text in words.items())

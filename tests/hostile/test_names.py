@@ -189,6 +189,7 @@ JOINS = {
     "medseg/io/dicom/dicomweb.py": 1,  # a hash
     "medseg/model/folder.py": 1,  # check_name
     "medseg/preprocess/store.py": 3,  # check_name of each
+    "medseg/report/viewer.py": 1,  # check_name
     "medseg/synth/folder.py": 2,  # numbers
     "pipelines/commands/convert.py": 1,  # check_name of a pseudonym
     "pipelines/commands/export.py": 1,  # a member, by check_name in model.json

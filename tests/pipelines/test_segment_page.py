@@ -47,4 +47,21 @@ def test_figures_are_inside_the_page_up_to_a_number(tmp_path: Path, monkeypatch:
     data = re.findall(r"base64,([^\"]*)\"", text)
     assert base64.b64decode(data[0]) == (tmp_path / "b_figure.png").read_bytes()
     assert not re.search("[A-Za-z]{3}", data[0])  # no name by chance
-    assert "1 better cases" in text and "http" not in text and 'src="data:image/png' in text
+    assert (
+        "better cases lie beside this page: 1." in text
+        and "http" not in text
+        and 'src="data:image/png' in text
+    )
+
+
+def test_columns_of_volumes_have_the_classes_colours(tmp_path: Path) -> None:
+    colours = {"gm": [86, 180, 233], "<b>": [1, 2, 3]}
+    text = segment_page.page([row("a")], ["gm_ml", "<b>_ml", "other_ml"], [], tmp_path, colours)
+    cells = re.findall('<th class="number">([^\n]*?)(?=<th)', text + "<th")
+    assert [("rgb(" in cell, cell.rpartition(">")[2]) for cell in cells] == [
+        (False, "quality"),
+        (True, "gm (ml)"),
+        (True, "&lt;b&gt; (ml)"),
+        (False, "other (ml)"),
+    ]
+    assert "rgb(86, 180, 233)" in text
