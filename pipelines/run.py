@@ -14,7 +14,7 @@ from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.device import choose, resolve_precision
-from medseg.errors import Code, ExitCode, MedsegError
+from medseg.errors import Code, ExitCode, MedsegError, choice
 from pipelines import saved_recipe, scoring, tracking
 from pipelines.execution.engines import Execution
 from pipelines.fold import earlier, initial_weights, network
@@ -139,7 +139,7 @@ def _stages_from(start: str | None) -> tuple[str, ...]:
     if start is None:
         return ()
     if start not in STAGES:
-        raise MedsegError(Code.USAGE, "--from", f"no stage {start!r}", f"one of {', '.join(STAGES)}")
+        raise MedsegError(Code.USAGE, "--from", f"no stage {start!r}", choice(start, STAGES))
     return STAGES[STAGES.index(start) :]
 
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose, app, reporter
+from medseg.cli.app import app, reporter
 from medseg.cli.exits import needs_extra
+from medseg.cli.options import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose
 from medseg.errors import Code, ExitCode, MedsegError
 
 

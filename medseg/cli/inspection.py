@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import completion
 from medseg.cli.app import app
 from medseg.cli.exits import needs_extra
+from medseg.cli.options import AsJson, DataFolder, Settings
 from medseg.errors import ExitCode
 
 
@@ -50,6 +52,40 @@ def explain(
         explanations.draw(Work(work), case, [class_name], layer, device)  # says what is missing
     with only_one(Work(work)):
         typer.echo(explanations.draw(Work(work), case, [class_name], layer, device)[class_name])
+
+
+@app.command(rich_help_panel="Recipes")
+def recipes(as_json: AsJson = False) -> None:
+    """List the packaged recipes: name, data, network, minutes.
+
+    Example: `medseg recipes`
+    """
+    from pipelines.commands import recipes as pipeline
+
+    pipeline.run(as_json=as_json)
+
+
+@app.command(rich_help_panel="Recipes")
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|KEY|NETWORK",
+            autocompletion=completion.names,
+            help="A recipe, by name or file; a key as `train.epochs`, a section as `train`; a network.",
+        ),
+    ],
+    data: DataFolder = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a recipe with all its keys, the meaning of a key, or a network.
+
+    Example: `medseg show ibsr18_quick`, `medseg show train.lr`, `medseg show unet`
+    """
+    from pipelines.commands import show as pipeline
+
+    pipeline.run(name, settings or [], data, as_json=as_json)
 
 
 @app.command(rich_help_panel="About this installation")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import CredentialsFile, Quiet, Verbose, app, reporter
+from medseg.cli.app import app, reporter
 from medseg.cli.exits import needs_extra
+from medseg.cli.options import CredentialsFile, Quiet, Verbose
 from medseg.errors import ExitCode
 
 

@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import (
+from medseg.cli import completion
+from medseg.cli.app import app, reporter
+from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution
+from medseg.cli.exits import needs_extra
+from medseg.cli.options import (
     DataFolder,
     FoldChoice,
     Overwrite,
@@ -17,11 +21,7 @@ from medseg.cli.app import (
     Strict,
     Verbose,
     WorkFolder,
-    app,
-    reporter,
 )
-from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution
-from medseg.cli.exits import needs_extra
 from medseg.errors import ExitCode
 
 
@@ -44,7 +44,13 @@ def run(
     work: WorkFolder = None,
     settings: Settings = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all later ones again.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="STAGE",
+            autocompletion=completion.stages,
+            help="Run this stage and all later ones again.",
+        ),
     ] = None,
     fold: FoldChoice = None,
     strict: Strict = False,

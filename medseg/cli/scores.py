@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder, app, reporter
+from medseg.cli.app import app, reporter
 from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution
 from medseg.cli.exits import needs_extra
+from medseg.cli.options import DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder
 from medseg.errors import Code, ExitCode, MedsegError
 
 

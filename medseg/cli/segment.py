@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from medseg.cli.app import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose, app, reporter
+from medseg.cli.app import app, reporter
 from medseg.cli.exits import needs_extra
+from medseg.cli.options import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose
 from medseg.errors import ExitCode
 
 _INPUTS, _RESULTS, _RUNNING = "Inputs", "Results", "Running"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medseg import files
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, choice
 from medseg.metrics.compare import Comparison, Cost, Difference, compare
 from medseg.metrics.table import METRICS
 
@@ -25,9 +25,9 @@ def run(folders: Sequence[Path], metrics: Sequence[str], role: str, csv: Path | 
     Raises USAGE for an unknown metric or role, and for folders that have no case of the role in common.
     """
     if unknown := set(metrics) - set(METRICS):
-        raise MedsegError(Code.USAGE, "--metric", ", ".join(sorted(unknown)), f"one of {', '.join(METRICS)}")
+        raise MedsegError(Code.USAGE, "--metric", ", ".join(sorted(unknown)), choice(min(unknown), METRICS))
     if role not in ROLES:
-        raise MedsegError(Code.USAGE, "--role", f"there is no role {role!r}", f"one of {', '.join(ROLES)}")
+        raise MedsegError(Code.USAGE, "--role", f"there is no role {role!r}", choice(role, ROLES))
     comparison = compare(folders, roles=(role,))
     if not comparison.differences:
         raise MedsegError(
