@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli import completion
+from medseg.errors import Code, MedsegError
 
 RecipeName = Annotated[
     str,
@@ -87,3 +88,14 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for
 def with_device(settings: list[str] | None, device: str | None) -> tuple[str, ...]:
     """The overrides of a recipe's keys, `--device` among them."""
     return (*(settings or ()), *([f"train.device={device}"] if device is not None else ()))
+
+
+def inputs_and_out(inputs: list[str] | None, last: Path | None, out: Path | None) -> tuple[list[str], Path]:
+    """The inputs and OUT, which is the last argument or `--out`. Raises USAGE where one is missing."""
+    words = [*(inputs or ()), *([] if last is None else [str(last)])]
+    if out is None and words:
+        out = Path(words.pop())
+    if out is None or not words:
+        details = "no input" if out is None else f"no input beside OUT, which is {out}"
+        raise MedsegError(Code.USAGE, "IN… OUT", details, "name the inputs and then OUT, or --out OUT")
+    return words, out

@@ -13,6 +13,7 @@ from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Work
 from medseg.cli.exits import needs_extra
 from medseg.cli.options import (
     DataFolder,
+    Device,
     FoldChoice,
     Overwrite,
     Quiet,
@@ -21,8 +22,9 @@ from medseg.cli.options import (
     Strict,
     Verbose,
     WorkFolder,
+    with_device,
 )
-from medseg.errors import ExitCode
+from medseg.errors import Code, ExitCode, MedsegError
 
 
 @app.command(rich_help_panel="Pipeline")
@@ -55,6 +57,16 @@ def run(
     fold: FoldChoice = None,
     strict: Strict = False,
     overwrite: Overwrite = False,
+    device: Device = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Read the data and print the plan: cases of each role, channels, classes, time and disk. "
+            "Nothing is written but to a temporary folder; exit codes are the run's.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print the plan as JSON.")] = False,
     workers: Workers = 0,
     executor: Executor = "local",
     scheduler: Scheduler = None,
@@ -62,12 +74,23 @@ def run(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Run every stage of a recipe; a stage whose inputs and settings are unchanged is skipped."""
+    """Run every stage of a recipe; a stage whose inputs and settings are unchanged is skipped.
+
+    Example: `medseg run recipe.yaml --data DATA --dry-run`, then the same without --dry-run.
+    """
     needs_extra("train")
     from pipelines import run as pipeline
 
     engine = execution(workers, executor, scheduler, time_limit)
-    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
+    request = pipeline.Request(recipe, data, work, with_device(settings, device), fold, strict)
+    if dry_run:
+        from medseg.console import Reporter
+        from pipelines.commands import dry_run as planning
+
+        say = Reporter(quiet=quiet, verbose=verbose)  # without a log, which would be in the work folder
+        return planning.run(request, say, start=start, overwrite=overwrite, as_json=as_json)
+    if as_json:
+        raise MedsegError(Code.USAGE, "--json", "it prints the plan of --dry-run", "give --dry-run, too")
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
     return pipeline.run(request, say, start=start, overwrite=overwrite, execution=engine)
 
