@@ -11,13 +11,10 @@ _MOST_SECTIONS = 4
 
 def recipes(incomplete: str) -> list[tuple[str, str]]:
     """Names of packaged recipes with their descriptions; paths are completed by the shell itself."""
-    from medseg.config.class_file import packaged, packaged_recipes
+    from medseg.config.class_file import packaged
 
-    return [
-        (name, _description(packaged() / f"{name}.yaml"))
-        for name in packaged_recipes()
-        if name.startswith(incomplete)
-    ]
+    paths = sorted(packaged().glob("*.yaml"))
+    return [(path.stem, _description(path)) for path in paths if path.stem.startswith(incomplete)]
 
 
 def classes(incomplete: str) -> list[str]:

@@ -140,7 +140,7 @@ def _speed(training: FoldTraining, network: Network) -> tuple[float, float]:
 
 
 def _overlap(recipe: Recipe, network: Network) -> float:
-    """How often each pixel is seen in a prediction, by its mode."""
+    """Give the number of times that each pixel is seen in a prediction, by its mode."""
     settings = recipe.predict
     window = settings.window or recipe.sampling.window
     if settings.mode == "tiles":
@@ -153,5 +153,5 @@ def _overlap(recipe: Recipe, network: Network) -> float:
 
 
 def _variants(recipe: Recipe) -> float:
-    """How many times an image is segmented by test-time augmentation, by its area."""
+    """Give the number of times that an image is segmented by test-time augmentation, by its area."""
     return sum(scale**2 for scale in recipe.predict.scales) * (2 if recipe.predict.flip else 1)

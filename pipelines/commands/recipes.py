@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from medseg.config.class_file import packaged, packaged_recipes
+from medseg.config.class_file import packaged
 
 _MINUTES = re.compile(r"^# minutes: (\d+)", re.MULTILINE)
 _WIDE = 160
@@ -54,16 +54,16 @@ def _lines(rows: Sequence[dict[str, Any]], width: int) -> Iterator[str]:
 
 def table() -> list[dict[str, Any]]:
     """Describe the packaged recipes by name, data, network, minutes (None: not measured) and description."""
-    return [_row(name, packaged() / f"{name}.yaml") for name in packaged_recipes()]
+    return [_row(path) for path in sorted(packaged().glob("*.yaml"))]
 
 
-def _row(name: str, path: Path) -> dict[str, Any]:
+def _row(path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # absent in some builds; ten times as fast
     tree = yaml.load(text, loader)
     description, minutes = str(tree.get("description", "")), _MINUTES.search(text)
     return {
-        "name": name,
+        "name": path.stem,
         "data": description.partition(",")[0].removesuffix("."),
         "network": str(tree.get("network", {}).get("name", _DEFAULT_NETWORK)),
         "minutes": int(minutes[1]) if minutes else None,

@@ -38,9 +38,10 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
     _require_possible(out, description, paths, overwrite=settings.overwrite)
     folder, name = out.parent, results.case_of(out)
     folder.mkdir(parents=True, exist_ok=True)
-    lock, details = folder / f".{out.name}.lock", "another medseg command writes this file"
+    lock, details = out.with_name(f".{out.name}.lock"), "another medseg command writes this file"
     with ExitStack() as stack:
         stack.enter_context(files.hold_lock(lock, out, details, "wait for it to end, or name another file"))
+        stack.callback(lock.unlink, missing_ok=True)  # while it is held
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-")))
         results.write_label_names(temporary, description.class_list())
         label = results.label_map(temporary, name, description.unit)
@@ -54,7 +55,6 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
             ):  # the JSON last: it proves the others
                 path.replace(folder / path.name)
             say.result(str(out))
-        lock.unlink(missing_ok=True)  # while it is held
     return ended
 
 
