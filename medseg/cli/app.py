@@ -3,18 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from medseg.cli.exits import log_file
 
 if TYPE_CHECKING:
     from medseg.console import Reporter
 
+_ORDER = (
+    *("init", "check", "convert", "recipes", "show"),
+    *("demo", "run", "baseline"),
+    *("ingest", "preprocess", "train", "predict", "evaluate", "report"),
+    *("compare", "ui", "explain", "segment", "export", "push", "info", "doctor"),
+)
+"""Commands as the help page lists them, in the panels that each names; others come after them."""
+
+
+class _Group(TyperGroup):
+    """The commands in the order of a project, their switches shown without a type: `--quiet`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: (*_ORDER, name).index(name))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _hide_types_of_switches(command.get_params(ctx))
+        return command
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters = super().get_params(ctx)
+        _hide_types_of_switches(parameters)
+        return parameters
+
+
+def _hide_types_of_switches(parameters: list[Any]) -> None:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+
+
 app = typer.Typer(
     name="medseg",
-    help="Segmentation of MRI scans and images: train networks on folders of scans, apply and score them.",
+    cls=_Group,
+    help="Segmentation of MRI scans and images: train networks on folders of scans, apply and score them.\n\n"
+    "Begin with `medseg demo`. With your own data: `medseg init DATA`, `medseg run recipe.yaml --dry-run`, "
+    "`medseg run recipe.yaml`, then `medseg segment SCANS OUT --model work/recipe`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

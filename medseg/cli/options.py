@@ -10,6 +10,9 @@ import typer
 from medseg.cli import completion
 from medseg.errors import Code, MedsegError
 
+_DICOM = "DICOM"
+"""A panel of the help texts."""
+
 RecipeName = Annotated[
     str,
     typer.Argument(
@@ -55,12 +58,15 @@ Device = Annotated[
         "--device", metavar="DEVICE", help="`cpu`, `cuda`, `cuda:1`, …; default: the recipe's `train.device`."
     ),
 ]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="OUT", help="OUT, in place of the last argument.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 KeyFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        rich_help_panel="DICOM",
+        rich_help_panel=_DICOM,
         help="A secret key for the pseudonyms of DICOM; default: OUT/private/key.",
     ),
 ]
@@ -68,7 +74,7 @@ NoIndex = Annotated[
     bool,
     typer.Option(
         "--no-index",
-        rich_help_panel="DICOM",
+        rich_help_panel=_DICOM,
         help="Do not write OUT/private/index.csv (pseudonym, patient).",
     ),
 ]
@@ -77,7 +83,7 @@ CredentialsFile = Annotated[
     typer.Option(
         "--credentials",
         metavar="FILE",
-        rich_help_panel="DICOM",
+        rich_help_panel=_DICOM,
         help="User and password, or a token, for a DICOMweb server: JSON that you alone can read.",
     ),
 ]

@@ -29,14 +29,21 @@ from medseg.errors import Code, ExitCode, MedsegError
 
 @app.command(rich_help_panel="Pipeline")
 def demo(
-    work: WorkFolder = None, settings: Settings = None, quiet: Quiet = False, verbose: Verbose = False
+    work: WorkFolder = None,
+    settings: Settings = None,
+    device: Device = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> ExitCode:
-    """Make synthetic subjects and run every stage on them; needs no data and no internet."""
+    """Make synthetic subjects and run every stage on them; needs no data and no internet.
+
+    Example: `medseg demo`, which takes two minutes
+    """
     needs_extra("train")
     from pipelines.commands import demo as pipeline
 
     folder = work or Path("work/demo")
-    return pipeline.run(folder, settings or [], reporter(folder, quiet=quiet, verbose=verbose))
+    return pipeline.run(folder, with_device(settings, device), reporter(folder, quiet=quiet, verbose=verbose))
 
 
 @app.command(rich_help_panel="Pipeline")
@@ -100,14 +107,18 @@ def baseline(
     recipe: RecipeName,
     data: DataFolder = None,
     work: Annotated[
-        Path | None, typer.Option("--work", metavar="W", help="Default `./work/<recipe>_fcm`.")
+        Path | None,
+        typer.Option("--work", "-w", metavar="WORK", help="The work folder; default `./work/<recipe>_fcm`."),
     ] = None,
     settings: Settings = None,
     fold: FoldChoice = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Score fuzzy c-means clustering on a recipe's test cases, as a baseline for `medseg compare`."""
+    """Score fuzzy c-means clustering on a recipe's test cases, as a baseline for `medseg compare`.
+
+    Example: `medseg baseline demo --data work/demo/subjects`
+    """
     needs_extra("train")
     from pipelines.commands import baseline as pipeline
     from pipelines.run import Request
@@ -127,7 +138,10 @@ def ingest(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Read and check every scan or image; list usable and excluded cases, and the splits."""
+    """Read and check every scan or image; list usable and excluded cases, and the splits.
+
+    Example: `medseg ingest recipe.yaml --data DATA`
+    """
     needs_extra("train")
     from pipelines import run as pipeline
 
@@ -144,14 +158,18 @@ def train(
     settings: Settings = None,
     fold: FoldChoice = None,
     overwrite: Overwrite = False,
+    device: Device = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Train, or resume an interrupted training; export the model folder."""
+    """Train, or resume an interrupted training; export the model folder.
+
+    Example: `medseg train recipe.yaml --fold all --device cuda`
+    """
     needs_extra("train")
     from pipelines import run as pipeline
 
-    request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+    request = pipeline.Request(recipe, data, work, with_device(settings, device), fold)
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
     return pipeline.run(request, say, only="train", overwrite=overwrite)
 
@@ -166,7 +184,10 @@ def report(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Write the report: one HTML file that works offline."""
+    """Write the report: one HTML file that works offline.
+
+    Example: `medseg report recipe.yaml`
+    """
     needs_extra("train")
     from pipelines import run as pipeline
 
@@ -182,6 +203,7 @@ def _stage_of_cases(stage: str) -> None:
         work: WorkFolder = None,
         settings: Settings = None,
         fold: FoldChoice = None,
+        device: Device = None,
         workers: Workers = 0,
         executor: Executor = "local",
         scheduler: Scheduler = None,
@@ -193,7 +215,7 @@ def _stage_of_cases(stage: str) -> None:
         from pipelines import run as pipeline
 
         engine = execution(workers, executor, scheduler, time_limit)
-        request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold)
+        request = pipeline.Request(recipe, data, work, with_device(settings, device), fold)
         say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
         return pipeline.run(request, say, only=stage, execution=engine)
 
@@ -201,8 +223,10 @@ def _stage_of_cases(stage: str) -> None:
 
 
 _STAGE_HELP = {
-    "preprocess": "Prepare usable cases as the arrays that training reads.",
-    "predict": "Segment the test and unlabelled cases in their native image space.",
+    "preprocess": "Prepare usable cases as the arrays that training reads.\n\n"
+    "Example: `medseg preprocess recipe.yaml --workers 4`",
+    "predict": "Segment the test and unlabelled cases in their native image space.\n\n"
+    "Example: `medseg predict recipe.yaml --device cuda`",
 }
 for _stage in _STAGE_HELP:
     _stage_of_cases(_stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medseg.cli import segment_options as options
 from medseg.cli.app import app, reporter
 from medseg.cli.exits import needs_extra
-from medseg.cli.options import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose, inputs_and_out
+from medseg.cli.options import CredentialsFile, KeyFile, NoIndex, OutOption, Quiet, Verbose, inputs_and_out
 from medseg.errors import Code, ExitCode, MedsegError
 
 
@@ -14,7 +14,7 @@ def segment(
     model: options.Model,
     inputs: options.In = None,
     out: options.Out = None,
-    out_option: options.OutOption = None,
+    out_option: OutOption = None,
     mode: options.Mode = None,
     device: options.Device = "auto",
     accept_domain: options.AcceptDomain = False,
@@ -47,30 +47,24 @@ def segment(
 ) -> ExitCode:
     """Segment scans or images with a trained model. A second run skips what is done.
 
+    Example: `medseg segment SCANS OUT --model work/recipe`, or for one scan `medseg segment t1.nii.gz
+    labels.nii.gz --model work/recipe`
+
     Writes `OUT/<case>.nii.gz` in the scan's native space (`<case>.png` for an image), `<case>.json`,
     `labels.json`, `summary.html` to be read first, `summary.csv`, `quarantine.csv` and `run.json`.
 
-    A case is named after the folders below IN and its file, joined by underscores: `IN/p1/anat/T1.nii.gz`
-    becomes `p1_anat_T1`; where a name contains underscores itself, two of them join the parts:
-    `IN/sub_1/T1.nii.gz` becomes `sub_1__T1`. A file that is given by itself keeps its name. Two inputs that
-    would get the same name are both excluded.
+    The folder of the training is read by the model's own patterns, others by --recipe or --channel. Else a
+    case is named after the folders below IN and its file, joined by underscores: `IN/p1/anat/T1.nii.gz` is
+    `p1_anat_T1` (`IN/sub_1/T1.nii.gz` is `sub_1__T1`), and a model with several channels takes files named
+    `<case>_<channel>`. Two inputs that would get the same name are both excluded.
 
-    DICOM exports (folders of any depth, zip archives) are taken too: each volume of a series is a case under
-    a pseudonym; beside its label map lie `<case>.seg.dcm` (DICOM SEG) and `<case>.sr.dcm` (volumes). Only
-    `OUT/private/` tells whom the pseudonyms stand for. Files beside DICOM get pseudonyms, too, and with
-    --private all files.
-
-    `dicomweb://host[:port]/dicom-web/studies/UID[/series/UID]` (`dicomwebs://` with TLS) is fetched into
-    `OUT/private/` for the run, and then taken like an export. User and password, or a token, come from
-    --credentials FILE or from the environment (see `medseg push --help`).
+    DICOM exports (folders of any depth, zip archives, `dicomweb://host[:port]/dicom-web/studies/UID`) are
+    taken too: each volume of a series is a case under a pseudonym, with `<case>.seg.dcm` (DICOM SEG) and
+    `<case>.sr.dcm` (volumes); only `OUT/private/` tells whom the pseudonyms stand for.
 
     A scan unlike those that the model was trained on is excluded (`OUT_OF_DOMAIN`) unless --accept-domain is
-    given.
-
-    A model with several channels takes files named `<case>_<channel>`. An earlier result is kept even if
-    its scan cannot be used any more. Only one command at a time may write to OUT. Exit code 3: some inputs
-    were excluded (see `quarantine.csv`), or a DICOM SEG could not be written; its label map is kept, and the
-    next run tries again.
+    given. Only one command at a time may write to OUT. Exit code 3: some inputs were excluded (see
+    `quarantine.csv`), or a DICOM SEG could not be written; the next run tries again.
     """
     from medseg.console import Reporter
     from medseg.model import folder as model_folder

@@ -15,7 +15,7 @@ _INPUTS, _RESULTS, _RUNNING, _DICOM = "Inputs", "Results", "Running", "DICOM"
 In = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="IN…", show_default=False, help="Scans or images, folders of them, or dicomweb:// addresses."
+        metavar="IN", show_default=False, help="Scans or images, folders of them, or dicomweb:// addresses."
     ),
 ]
 Out = Annotated[
@@ -25,9 +25,6 @@ Out = Annotated[
         show_default=False,
         help="The folder for label maps and `summary.csv`; for one scan also a file, `x.nii.gz`.",
     ),
-]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="OUT", help="OUT, in place of the last argument.")
 ]
 Model = Annotated[
     Path,
@@ -42,8 +39,9 @@ Model = Annotated[
 Mode = Annotated[
     Literal["dense", "vote", "tiles", "gaussian"] | None,
     typer.Option(
-        help="Whole slices (dense), votes of overlapping windows, overlap-tiles (valid convolutions), or "
-        "windows blended by Gaussian weights. The default is the model's own."
+        metavar="MODE",
+        help="`dense` (whole slices), `vote` (of overlapping windows), `tiles` (overlap-tiles, for valid "
+        "convolutions) or `gaussian` (blended windows); default: the model's own.",
     ),
 ]
 Device = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,3 +177,46 @@ def test_every_key_can_be_shown(capfd: pytest.CaptureFixture[str]) -> None:
         show.run(key, [], None, as_json=False)
         lines = capfd.readouterr().out.splitlines()
         assert lines[0] == key and lines[1].strip()
+
+
+COMMANDS = [
+    *("init", "check", "convert", "recipes", "show", "demo", "run", "baseline"),
+    *("ingest", "preprocess", "train", "predict", "evaluate", "report"),
+    *("compare", "ui", "explain", "segment", "export", "push", "info", "doctor"),
+]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_help_page_reads_well(
+    command: str, width: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    page = run_command([command, "--help"], capfd, monkeypatch)
+    assert page.code == 0 and max(map(len, page.text.splitlines())) <= width
+    assert f"Example: medseg {command}" in " ".join(page.text.split())
+    assert "<bool>" not in page.text
+
+
+def test_commands_stand_in_the_order_of_a_project(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = run_command(["--help"], capfd, monkeypatch).text
+    listed = re.findall(r"^│ ([a-z]+) {2,}", page, re.MULTILINE)
+    assert listed == COMMANDS
+
+
+def test_shared_options_have_one_spelling(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    pages = {name: run_command([name, "--help"], capfd, monkeypatch).text for name in COMMANDS}
+    for option, short in {"--out": "-o", "--model": "-m", "--work": "-w", "--recipe": "-r"}.items():
+        for name, page in pages.items():
+            for line in page.splitlines():
+                if re.match(rf"│ [* ]*{option} ", line):
+                    assert f" {short} " in line, f"{name}: {line}"
+    for name in ("run", "train", "predict", "preprocess", "demo", "segment", "explain"):
+        assert re.search(r"--device +DEVICE", pages[name]), name
+    for name in ("run", "check", "info", "doctor", "recipes", "show"):
+        assert "--json " in pages[name], name
