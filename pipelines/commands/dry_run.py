@@ -184,8 +184,8 @@ def _lines_of_fold(fold: dict[str, Any]) -> Iterator[str]:
 def _costs(plan: dict[str, Any]) -> Iterator[str]:
     seconds, megabytes = plan["seconds"], plan["megabytes"]
     parts = ", ".join(f"{name} {seconds_in_words(value)}" for name, value in seconds.items())
-    steps = f"{_counted(plan['epochs'], 'epoch')}, batches of {plan['batch']}, {plan['precision']} on {plan['device']}"
-    yield f"training  {steps}; prediction by {plan['mode']}"
+    steps = f"{_counted(plan['epochs'], 'epoch')}, batches of {plan['batch']}"
+    yield f"training  {steps}, {plan['precision']} on {plan['device']}; prediction by {plan['mode']}"
     yield f"time      about {seconds_in_words(sum(seconds.values()))}: {parts}"
     free = "" if plan["free_gb"] is None else f"; {plan['free_gb']:.0f} GB are free"
     disk = ", ".join(f"{name} {value:.0f} MB" for name, value in megabytes.items())

@@ -70,16 +70,8 @@ def test_the_plan_names_the_cases_of_each_role(place: Path) -> None:
 def test_the_lines_say_what_a_person_asks(
     place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [
-        "run",
-        place / "boxes.yaml",
-        "--data",
-        place / "data",
-        "--work",
-        place / "work",
-        "--device",
-        "cpu",
-    ]
+    words = ["run", place / "boxes.yaml", "--data", place / "data", "--work", place / "work"]
+    words += ["--device", "cpu", "--set", "train.precision=fp32"]
     said = run_command([*words, "--dry-run"], capfd, monkeypatch)
     lines = said.text.splitlines()
     assert said.code == ExitCode.DONE
