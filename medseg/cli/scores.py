@@ -11,7 +11,7 @@ from medseg.cli import completion
 from medseg.cli.app import app, reporter
 from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution
 from medseg.cli.exits import needs_extra
-from medseg.cli.options import DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder
+from medseg.cli.options import AsJson, DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder
 from medseg.errors import Code, ExitCode, MedsegError
 
 _FOLDERS = "Two folders of label maps, without a recipe"
@@ -131,6 +131,7 @@ def compare(
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write every metric's differences to this file.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare work folders: paired differences with intervals, and the time and size of each run.
 
@@ -139,4 +140,4 @@ def compare(
     needs_extra("train")
     from pipelines.commands import compare
 
-    compare.run(folders, tuple(metric or ("dice", "hd95", "hd95_penalised")), role, csv)
+    compare.run(folders, tuple(metric or ("dice", "hd95", "hd95_penalised")), role, csv, as_json=as_json)

@@ -47,7 +47,7 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
         label = results.label_map(temporary, name, description.unit)
         for path in filter(Path.is_file, _files(out)):
             shutil.copy2(path, temporary)
-        unheard = replace(say, results=io.StringIO())
+        unheard = say if say.json_lines else replace(say, results=io.StringIO())
         ended = segment.run(paths, temporary, replace(settings, name=name, figure=False), unheard)
         if ended is not ExitCode.NOTHING_USABLE:
             for path in filter(

@@ -106,6 +106,13 @@ def test_a_misspelt_name_is_answered_with_the_one_that_was_meant(
     assert answer in " ".join(ended.text.split())
 
 
+def test_the_version_has_a_short_option(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, long = (run_command([word], capfd, monkeypatch) for word in ("-V", "--version"))
+    assert short == long and short.code == 0 and short.text.startswith("medseg ")
+
+
 def test_choices_are_spelt_alike_or_all() -> None:
     assert choice("T1", ["t1", "flair"]) == "did you mean t1?"
     assert choice("unett", ["unet", "unetpp", "usegnet"]) == "did you mean unet?"
@@ -218,5 +225,5 @@ def test_shared_options_have_one_spelling(
                     assert f" {short} " in line, f"{name}: {line}"
     for name in ("run", "train", "predict", "preprocess", "demo", "segment", "explain"):
         assert re.search(r"--device +DEVICE", pages[name]), name
-    for name in ("run", "check", "info", "doctor", "recipes", "show"):
+    for name in ("run", "check", "info", "doctor", "recipes", "show", "compare"):
         assert "--json " in pages[name], name

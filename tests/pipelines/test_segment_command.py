@@ -10,11 +10,13 @@ from typing import Any
 import nibabel as nib
 import pytest
 
+import medseg
 from medseg import files
 from medseg.console import Reporter
 from medseg.errors import ExitCode
 from pipelines.commands import segment, segment_tables
 from pipelines.commands.segment import Settings
+from pipelines.fold import initial_weights
 from tests.helpers.commands import Ended, run_command
 from tests.helpers.dicom_files import write_series
 from tests.helpers.scan_files import save
@@ -66,6 +68,9 @@ def test_a_work_folder_is_taken_for_its_model(
     make_model("work/model")
     assert command(scans, tmp_path / "out", model=tmp_path / "work").code == ExitCode.DONE
     assert files.read_json(tmp_path / "out/run.json")["model"] == str(tmp_path / "work/model")
+    assert medseg.load_model(tmp_path / "work", device="cpu").description.channels == ("t1",)
+    from_work = initial_weights._member(tmp_path / "work", "fold0")
+    assert from_work == initial_weights._member(tmp_path / "work/model", "fold0")
     assert "NOT_A_MODEL" in command(scans, tmp_path / "out", model=tmp_path / "in").text
 
 
@@ -79,6 +84,8 @@ def test_one_scan_may_become_one_file(command: Command, scans: Path, tmp_path: P
     assert sorted(path.name for path in out.parent.iterdir()) == ["brain.json", "brain.nii.gz"]
     assert nib.load(out).shape == (20, 24, 8)
     assert files.read_json(out.parent / "brain.json")["case"] == "brain"
+    events = command(scans / "a.nii.gz", tmp_path / "other/x.nii.gz", "--json-lines", "--quiet").text
+    assert [json.loads(line)["event"] for line in events.splitlines()] == ["case", "end"]
     before = contents(tmp_path / "results")
     assert "skipped: brain" in command(scans / "a.nii.gz", out).text
     assert contents(tmp_path / "results") == before
