@@ -8,6 +8,7 @@ of :data:`NOTES`. Both say the same four things: the code, where it is, the deta
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -375,6 +376,22 @@ def some(items: Sequence[object], most: int = 5) -> str:
     """Write the first items on one line, and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(printable(str(item)) for item in items[:most]) + more
+
+
+_MOST_CHOICES = 40
+_ALIKE = 0.65
+"""Similarity (0 to 1) from which one word may be meant by another."""
+
+
+def choice(word: str, known: Iterable[str], otherwise: str = "use one of") -> str:
+    """Say how to fix an unknown word: by those of ``known`` that are spelt alike, else by all of them."""
+    known = list(known)
+    alike = {name: difflib.SequenceMatcher(None, word.lower(), name.lower()).ratio() for name in known}
+    best = max(alike.values(), default=0.0)
+    if best >= _ALIKE:
+        near = [name for name in sorted(known, key=lambda name: -alike[name]) if alike[name] > best - 0.08]
+        return f"did you mean {' or '.join(near[:3])}?"
+    return f"{otherwise} {some(known, _MOST_CHOICES)}"
 
 
 def printable(name: str) -> str:

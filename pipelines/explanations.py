@@ -10,7 +10,7 @@ import numpy as np
 
 from medseg import files
 from medseg.device import choose
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, choice
 from medseg.explain import gradcam
 from medseg.grid import PLANE_AXIS, Array, Plane
 from medseg.infer import inferers, loading, predict
@@ -29,7 +29,6 @@ from pipelines.case_tables import case_files, cases, roles
 from pipelines.workfolder import Work, fold_of
 
 _SHOWN = 3
-_NAMED = 20
 
 _PLAIN = " ()[]+,=@~"
 """Characters beside letters, digits and _.- that a figure's file name may have; others are quoted."""
@@ -76,8 +75,7 @@ def _row(work: Work, case: str) -> dict[str, str]:
         raise MedsegError(Code.STAGE_MISSING, work.root, "no trained model", "medseg run RECIPE --work W")
     known = cases(work.ingest)
     if case not in known:
-        names = ", ".join(list(known)[:_NAMED]) + (", …" if len(known) > _NAMED else "")
-        raise MedsegError(Code.USAGE, "CASE", f"no case {case!r}", f"use one of {names}")
+        raise MedsegError(Code.USAGE, "CASE", f"no case {case!r}", choice(case, known))
     return known[case]
 
 
@@ -92,7 +90,7 @@ def _member(work: Work, case: str) -> str:
 def _class_index(description: Description, name: str) -> int:
     names = description.class_list().names
     if name not in names:
-        raise MedsegError(Code.USAGE, "--class", f"no class {name!r}", f"use one of {', '.join(names)}")
+        raise MedsegError(Code.USAGE, "--class", f"no class {name!r}", choice(name, names))
     return names.index(name)
 
 

@@ -14,7 +14,7 @@ from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.device import choose, resolve_precision
-from medseg.errors import Code, ExitCode, MedsegError
+from medseg.errors import Code, ExitCode, MedsegError, choice
 from medseg.train import torchrun
 from pipelines import saved_recipe, scoring, tracking
 from pipelines.execution.engines import Execution
@@ -62,6 +62,22 @@ class Request:
         return shlex.join([*words, "--fold", self.fold] if self.fold else words)
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """A request with all that follows from it: the recipe that is used and the one that was named.
+
+    ``anew`` are the stages to forget; ``guarded`` the trainings that no other settings may replace.
+    """
+
+    recipe: Recipe
+    named: Recipe
+    source: str
+    work: Work
+    folds: tuple[int, ...]
+    anew: tuple[str, ...]
+    guarded: tuple[FoldTraining, ...]
+
+
 def run(
     request: Request,
     say: Reporter,
@@ -83,6 +99,49 @@ def run(
         processes = f"train.processes={torchrun.process_count()}"
         request = replace(request, settings=(*request.settings, processes))
     execution = execution or Execution()
+    resolved = resolve(request, start=start, only=only, overwrite=overwrite)
+    recipe, work, folds = resolved.recipe, resolved.work, resolved.folds
+    execution.check()
+    with ExitStack() as stack:
+        stack.enter_context(only_one(work))
+        if differing := load.differing(resolved.named, recipe):
+            say.line(
+                f"the work folder's recipe.yaml is used; the named recipe differs in {', '.join(differing)}"
+            )
+        for stage in resolved.anew:
+            forget(stage, work, folds, say)
+        saved_recipe.save(recipe, work)
+        run = stack.enter_context(tracking.tracked(recipe, work, say))
+        command = request.command(resolved.source, work, with_data=recipe.data.layout != "dicom")
+        job = Job(recipe, work, say, run, folds, command, request.strict, overwrite, execution)
+        stages = STAGES if only is None else (only,)
+        if torchrun.process_count():
+            stack.enter_context(torchrun.leading())
+        for stage in stages:
+            if stage == "preprocess":
+                earlier.require_same_cases(resolved.guarded)
+            RUN[stage](job)
+    excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
+    unpredicted = "predict" in stages and predict.is_incomplete(work)
+    unscored = "evaluate" in stages and scoring.is_incomplete(work.evaluation)
+    if "report" in stages:
+        for line in next_steps(work):
+            say.line(line)
+    return ExitCode.SOME_EXCLUDED if excluded or unpredicted or unscored else ExitCode.DONE
+
+
+def next_steps(work: Work) -> list[str]:
+    """The lines that a run ends with, below the place of its report: commands to look at it and to use it."""
+    return [
+        f"  runs:   {shlex.join(['medseg', 'ui', str(work.root)])}",
+        f"  use it: {shlex.join(['medseg', 'segment', 'SCANS', 'OUT', '--model', str(work.model)])}",
+    ]
+
+
+def resolve(
+    request: Request, *, start: str | None = None, only: str | None = None, overwrite: bool = False
+) -> Resolved:
+    """Resolve the recipe and refuse what can be known to go wrong; nothing is written."""
     work, anew = Work(request.work_folder()), _stages_from(start)
     named = load.load(request.recipe, request.settings, request.data)
     if named.data.path is None and work.recipe.is_file():
@@ -92,37 +151,13 @@ def run(
     folds = chosen_folds(recipe, request.fold)
     _check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)
-    execution.check()
-    trains = only in (None, "train")
     guarded: list[FoldTraining] = []
-    if trains:
+    if only in (None, "train"):
         initial_weights.check(recipe, work, folds, anew="train" in anew)
         if not overwrite and "train" not in anew:
             guarded = [training for fold in folds for training in fold_trainings(recipe, work, fold)]
         earlier.require_same_recipe(guarded)
-    with ExitStack() as stack:
-        stack.enter_context(only_one(work))
-        if differing := load.differing(named, recipe):
-            say.line(
-                f"the work folder's recipe.yaml is used; the named recipe differs in {', '.join(differing)}"
-            )
-        for stage in anew:
-            forget(stage, work, folds, say)
-        saved_recipe.save(recipe, work)
-        run = stack.enter_context(tracking.tracked(recipe, work, say))
-        command = request.command(source, work, with_data=recipe.data.layout != "dicom")
-        job = Job(recipe, work, say, run, folds, command, request.strict, overwrite, execution)
-        stages = STAGES if only is None else (only,)
-        if torchrun.process_count():
-            stack.enter_context(torchrun.leading())
-        for stage in stages:
-            if stage == "preprocess":
-                earlier.require_same_cases(guarded)
-            RUN[stage](job)
-    excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
-    unpredicted = "predict" in stages and predict.is_incomplete(work)
-    unscored = "evaluate" in stages and scoring.is_incomplete(work.evaluation)
-    return ExitCode.SOME_EXCLUDED if excluded or unpredicted or unscored else ExitCode.DONE
+    return Resolved(recipe, named, source, work, folds, anew, tuple(guarded))
 
 
 def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Recipe | None:
@@ -148,7 +183,7 @@ def _stages_from(start: str | None) -> tuple[str, ...]:
     if start is None:
         return ()
     if start not in STAGES:
-        raise MedsegError(Code.USAGE, "--from", f"no stage {start!r}", f"one of {', '.join(STAGES)}")
+        raise MedsegError(Code.USAGE, "--from", f"no stage {start!r}", choice(start, STAGES))
     return STAGES[STAGES.index(start) :]
 
 

@@ -27,9 +27,10 @@ class _Below:
 
 @dataclass(frozen=True)
 class Work:
-    """Names of everything in a work folder."""
+    """Names of everything in a work folder; ``stands_for`` another one, which is not to be written to."""
 
     root: Path
+    stands_for: Path | None = None
 
     recipe = _Below("recipe.yaml")
     """The recipe as resolved."""
@@ -62,6 +63,11 @@ class Work:
         """The folder of one fold's checkpoints and history, or of one per plane."""
         folder = self.root / "train" / str(fold)
         return folder if plane is None else folder / plane
+
+    @property
+    def outputs(self) -> Path:
+        """The folder whose files are results of the run, and no data, should it lie among the data."""
+        return self.stands_for or self.root
 
     @property
     def histories(self) -> dict[str, Path]:

@@ -28,6 +28,7 @@ from medseg.ingest.hidden import hidden_inputs
 from medseg.io import nifti
 from medseg.io.dicom.series import SeriesVolume
 from medseg.io.scans import Readable
+from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.names import check_name
 from medseg.resources import coded_out_of_memory
@@ -145,7 +146,7 @@ class Segmentation:
 
 
 def load_model(folder: PathLike, device: str = "auto") -> Model:
-    """Load a model folder: of a run `work/…/model`, or one that `medseg export` wrote.
+    """Load a model folder: a run's work folder or its `model/`, or one that `medseg export` wrote.
 
     `device` is `auto` (the fastest one here), `cpu`, `cuda`, `cuda:1` or `mps`. Every file's sha256 is
     checked; no code of the folder is run. Raises USAGE for a device that is not there, NOT_A_MODEL,
@@ -159,7 +160,7 @@ def load_model(folder: PathLike, device: str = "auto") -> Model:
     with naming("device"):
         chosen = choose(device)
     with naming("folder"):
-        return loading.load(path, chosen)
+        return loading.load(model_folder.locate(path), chosen)
 
 
 def segment(

@@ -1,73 +1,62 @@
-"""The typer application, and options that several commands share."""
+"""The typer application, its own options, and the reporter of a command."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from medseg.cli.exits import log_file
 
 if TYPE_CHECKING:
     from medseg.console import Reporter
 
+_ORDER = (
+    *("init", "check", "convert", "recipes", "show"),
+    *("demo", "run", "baseline"),
+    *("ingest", "preprocess", "train", "predict", "evaluate", "report"),
+    *("compare", "ui", "explain", "segment", "export", "push", "info", "doctor"),
+)
+"""Commands as the help page lists them, in the panels that each names; others come after them."""
+
+
+class _Group(TyperGroup):
+    """The commands in the order of a project, their switches shown without a type: `--quiet`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: (*_ORDER, name).index(name))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _hide_types_of_switches(command.get_params(ctx))
+        return command
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters = super().get_params(ctx)
+        _hide_types_of_switches(parameters)
+        return parameters
+
+
+def _hide_types_of_switches(parameters: list[Any]) -> None:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+
+
 app = typer.Typer(
     name="medseg",
-    help="Segmentation of MRI scans and images: train networks on folders of scans, apply and score them.",
+    cls=_Group,
+    help="Segmentation of MRI scans and images: train networks on folders of scans, apply and score them.\n\n"
+    "Begin with `medseg demo`. With your own data: `medseg init DATA`, `medseg run recipe.yaml --dry-run`, "
+    "`medseg run recipe.yaml`, then `medseg segment SCANS OUT --model work/recipe`.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-RecipeName = Annotated[
-    str,
-    typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a packaged recipe (`medseg info`)."),
-]
-DataFolder = Annotated[
-    Path | None, typer.Option("--data", metavar="D", help="The data folder; overrides `data.path`.")
-]
-WorkFolder = Annotated[
-    Path | None, typer.Option("--work", metavar="W", help="The work folder; default `./work/<recipe>`.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="a.b=c", help="Override a key of the recipe; repeatable."),
-]
-FoldChoice = Annotated[
-    str | None, typer.Option("--fold", metavar="K|all", help="The fold of the splits, or all; default 0.")
-]
-Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite", help="Train anew where a training with other settings is; that is moved aside."
-    ),
-]
-Strict = Annotated[
-    bool,
-    typer.Option(
-        "--strict", help="Refuse splits in which cases that look like one subject's are on different sides."
-    ),
-]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="A secret key for the pseudonyms of DICOM; default: OUT/private/key."),
-]
-NoIndex = Annotated[
-    bool, typer.Option("--no-index", help="Do not write OUT/private/index.csv (pseudonym, patient).")
-]
-CredentialsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--credentials",
-        metavar="FILE",
-        help="User and password, or a token, for a DICOMweb server: JSON that you alone can read.",
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and results.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every case.")]
 
 
 def reporter(work: Path, *, quiet: bool, verbose: bool = False) -> Reporter:
@@ -89,7 +78,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Options of `medseg` itself; see `medseg COMMAND --help` for each command's."""

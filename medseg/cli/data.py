@@ -8,31 +8,45 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import CredentialsFile, KeyFile, NoIndex, Quiet, Verbose, app, reporter
+from medseg.cli import completion
+from medseg.cli.app import app, reporter
 from medseg.cli.exits import needs_extra
+from medseg.cli.options import (
+    CredentialsFile,
+    KeyFile,
+    NoIndex,
+    OutOption,
+    Quiet,
+    Verbose,
+    inputs_and_out,
+)
 from medseg.errors import Code, ExitCode, MedsegError
 
 
-@app.command(rich_help_panel="Data and models")
+@app.command(rich_help_panel="Data and recipes")
 def init(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder of scans or images.")],
-    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RECIPE", help="The recipe to write.")] = Path(
+        "recipe.yaml"
+    ),
+    force: Annotated[bool, typer.Option("--overwrite", "--force", help="Overwrite the recipe.")] = False,
     channel: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=PATTERN",
-            help="A channel's files: '{case}/{case}_t1.nii.gz', or '*_t1.nii.gz' (repeatable).",
+            help="A channel's files: `{case}/{case}_t1.nii.gz`, or `*_t1.nii.gz`; repeatable.",
         ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(metavar="PATTERN", help="The label maps: '{case}_seg.nii.gz' or '*_seg*'.")
+        str | None, typer.Option(metavar="PATTERN", help="The label maps: `{case}_seg.nii.gz` or `*_seg*`.")
     ] = None,
 ) -> ExitCode:
     """Write a commented recipe for an unknown folder: channels, labels, subjects and classes are guessed.
 
     Label maps are told by their content. Exit code 3: no labelled case was recognised, and the file is a
     skeleton that lists what is there.
+
+    Example: `medseg init DATA --out recipe.yaml`
     """
     from pipelines.commands import init as pipeline
     from pipelines.commands.init_reading import Given
@@ -74,7 +88,7 @@ def _named(options: list[str]) -> dict[str, str]:
     return patterns
 
 
-@app.command(rich_help_panel="Data and models")
+@app.command(rich_help_panel="Data and recipes")
 def check(
     folder: Annotated[
         str,
@@ -84,7 +98,14 @@ def check(
         ),
     ],
     recipe: Annotated[
-        str | None, typer.Option(metavar="R", help="A recipe: its patterns and class list are used.")
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            metavar="RECIPE",
+            autocompletion=completion.recipes,
+            help="A recipe: its patterns and class list are used.",
+        ),
     ] = None,
     as_json: Annotated[
         bool,
@@ -107,6 +128,8 @@ def check(
 
     Of DICOM exports each volume is read; their names and paths are not shown. A study at an address (see
     `medseg segment --help`) is fetched into the system's temporary folder for the run.
+
+    Example: `medseg check DATA --recipe recipe.yaml`
     """
     import sys
 
@@ -121,16 +144,19 @@ def check(
         return pipeline.run(paths[0], recipe, say, as_json=as_json, page=html)
 
 
-@app.command(rich_help_panel="Data and models")
+@app.command(rich_help_panel="Use a trained model")
 def export(
     work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder with a trained model.")],
-    folder: Annotated[Path, typer.Argument(metavar="MODEL_FOLDER", help="The model folder to write.")],
+    folder: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="The model folder to write.")],
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also write each network as an ONNX graph: `<member>.onnx`.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check the model of a work folder and copy it to a folder of its own."""
+    """Check the model of a work folder and copy it to a folder of its own.
+
+    Example: `medseg export work/recipe model --onnx`
+    """
     needs_extra("train")
     if onnx:
         needs_extra("export")
@@ -140,16 +166,21 @@ def export(
     pipeline.run(work, folder, Reporter(quiet=quiet), onnx=onnx)
 
 
-@app.command(rich_help_panel="Data and models")
+@app.command(rich_help_panel="Data and recipes")
 def convert(
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="IN…",
+            metavar="IN",
+            show_default=False,
             help="DICOM exports: folders of any depth, files, zip archives; dicomweb:// addresses.",
         ),
-    ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for NIfTI files and summary.csv.")],
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="OUT", show_default=False, help="The folder for NIfTI files and summary.csv."),
+    ] = None,
+    out_option: OutOption = None,
     key_file: KeyFile = None,
     no_index: NoIndex = False,
     credentials: CredentialsFile = None,
@@ -161,7 +192,10 @@ def convert(
     Writes `OUT/<case>.nii.gz`, `summary.csv`, `quarantine.csv` and `run.json`. Case names are keyed hashes;
     only `OUT/private/` tells whom they stand for. Run again, what is done is skipped. Exit code 3: some
     series were excluded (see `quarantine.csv`).
+
+    Example: `medseg convert EXPORT OUT`
     """
+    inputs, out = inputs_and_out(inputs, out, out_option)
     needs_extra("dicom")
     from pipelines.commands import convert as pipeline
     from pipelines.commands import remote_inputs

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import completion
 from medseg.cli.app import app
 from medseg.cli.exits import needs_extra
+from medseg.cli.options import AsJson, DataFolder, Settings
 from medseg.errors import ExitCode
 
 
@@ -23,7 +25,10 @@ def ui(
         ),
     ] = "127.0.0.1",
 ) -> None:
-    """Open MLflow on the runs of a work folder; Ctrl-C stops it."""
+    """Open MLflow on the runs of a work folder; Ctrl-C stops it.
+
+    Example: `medseg ui work/demo`
+    """
     needs_extra("train")
     from pipelines.commands import ui as pipeline
 
@@ -32,16 +37,21 @@ def ui(
 
 @app.command(rich_help_panel="Look at results")
 def explain(
-    work: Annotated[Path, typer.Argument(metavar="W", help="A work folder with a trained model.")],
+    work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder with a trained model.")],
     case: Annotated[str, typer.Argument(metavar="CASE", help="A case of its `ingest/cases.csv`.")],
-    class_name: Annotated[str, typer.Option("--class", metavar="C", help="The class, by name.")],
+    class_name: Annotated[str, typer.Option("--class", metavar="NAME", help="The class, by name.")],
     layer: Annotated[
         str | None,
-        typer.Option(metavar="L", help="A layer of the network; default: the last before its head."),
+        typer.Option(metavar="NAME", help="A layer of the network; default: the last before its head."),
     ] = None,
-    device: Annotated[str, typer.Option(help="`cpu`, `cuda`, …; auto takes a GPU if present.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="`cpu`, `cuda`, …; auto takes a GPU if present.")
+    ] = "auto",
 ) -> None:
-    """Draw a Grad-CAM figure of a class in a case: `W/report/explain_<case>_<class>.png`."""
+    """Draw a Grad-CAM figure of a class in a case: `WORK/report/explain_<case>_<class>.png`.
+
+    Example: `medseg explain work/demo sub-11 --class wm`
+    """
     needs_extra("train")
     from pipelines import explanations
     from pipelines.workfolder import Work, only_one
@@ -52,17 +62,54 @@ def explain(
         typer.echo(explanations.draw(Work(work), case, [class_name], layer, device)[class_name])
 
 
+@app.command(rich_help_panel="Data and recipes")
+def recipes(as_json: AsJson = False) -> None:
+    """List the packaged recipes: name, data, network, minutes.
+
+    Example: `medseg recipes`
+    """
+    from pipelines.commands import recipes as pipeline
+
+    pipeline.run(as_json=as_json)
+
+
+@app.command(rich_help_panel="Data and recipes")
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|KEY|NETWORK",
+            autocompletion=completion.names,
+            help="A recipe, by name or file; a key as `train.epochs`, a section as `train`; a network.",
+        ),
+    ],
+    data: DataFolder = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a recipe with all its keys, the meaning of a key, or a network.
+
+    Example: `medseg show ibsr18_quick`, `medseg show train.lr`, `medseg show unet`
+    """
+    from pipelines.commands import show as pipeline
+
+    pipeline.run(name, settings or [], data, as_json=as_json)
+
+
 @app.command(rich_help_panel="About this installation")
 def info(
     full: Annotated[
         bool, typer.Option("--full", help="Also list every network, with its parameters.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: AsJson = False,
     figure: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Only draw a figure of the 2.5D networks.")
+        Path | None, typer.Option(metavar="FILE", help="Only draw a figure of the 2.5D networks.")
     ] = None,
 ) -> None:
-    """Show versions, device, extras and packaged recipes; with --full also the networks."""
+    """Show versions, device, extras and packaged recipes; with --full also the networks.
+
+    Example: `medseg info --full`
+    """
     from pipelines.commands import info as pipeline
 
     if figure is not None:
@@ -71,20 +118,27 @@ def info(
         typer.echo(figure)
         return
 
-    pipeline.run(full=full, as_json=json)
+    pipeline.run(full=full, as_json=as_json)
 
 
 @app.command(rich_help_panel="About this installation")
 def doctor(
     model: Annotated[
-        list[Path] | None, typer.Option(metavar="M", help="Model folders whose hashes are checked.")
+        list[Path] | None,
+        typer.Option(
+            "--model", "-m", metavar="MODEL_DIR", help="A model folder whose hashes are checked; repeatable."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="The folder for results; default: the current one.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="OUT", help="The folder for results; default: the current one."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    as_json: AsJson = False,
 ) -> ExitCode:
-    """Say what will go wrong on this machine before it does; ends with 1 if something will."""
+    """Say what will go wrong on this machine before it does; ends with 1 if something will.
+
+    Example: `medseg doctor --model work/demo`
+    """
     from pipelines.commands import doctor as pipeline
 
-    return pipeline.run(tuple(model or ()), out, as_json=json)
+    return pipeline.run(tuple(model or ()), out, as_json=as_json)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import CredentialsFile, Quiet, Verbose, app, reporter
+from medseg.cli.app import app, reporter
 from medseg.cli.exits import needs_extra
+from medseg.cli.options import CredentialsFile, Quiet, Verbose
 from medseg.errors import ExitCode
 
 
@@ -39,6 +40,8 @@ def push(
     A DICOMweb server's user and password, or token, come from --credentials FILE, or from the environment:
     `MEDSEG_DICOMWEB_USER` and `MEDSEG_DICOMWEB_PASSWORD`, or `MEDSEG_DICOMWEB_TOKEN`. The file is
     `{"user": "…", "password": "…"}` or `{"token": "…"}`, mode 600. Exit code 3: some files failed; 4: all.
+
+    Example: `medseg push OUT --to https://pacs.example/dicom-web`
     """
     needs_extra("dicom")
     from pipelines.commands import push as pipeline

@@ -7,32 +7,66 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.app import DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder, app, reporter
+from medseg.cli import completion
+from medseg.cli.app import app, reporter
 from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution
 from medseg.cli.exits import needs_extra
+from medseg.cli.options import AsJson, DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder
 from medseg.errors import Code, ExitCode, MedsegError
+
+_FOLDERS = "Two folders of label maps, without a recipe"
+"""A panel of the help text."""
 
 
 @app.command(rich_help_panel="Stages")
 def evaluate(
     recipe: Annotated[
-        str | None, typer.Argument(metavar="[RECIPE]", help="The recipe whose predictions are scored.")
+        str | None,
+        typer.Argument(
+            metavar="RECIPE",
+            autocompletion=completion.recipes,
+            show_default=False,
+            help="The recipe whose predictions are scored; left out with --truth and --pred.",
+        ),
     ] = None,
-    truth: Annotated[Path | None, typer.Option(metavar="A", help="A folder of reference label maps.")] = None,
-    pred: Annotated[Path | None, typer.Option(metavar="B", help="A folder of label maps to score.")] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=_FOLDERS, help="A folder of reference label maps."),
+    ] = None,
+    pred: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=_FOLDERS, help="A folder of label maps to score."),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="O", help="With --truth: where scores go; default B/evaluation.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            rich_help_panel=_FOLDERS,
+            help="Where scores go; default `evaluation` in the folder of --pred.",
+        ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="With --truth: tolerance of the surface Dice, mm or px.")
+        float,
+        typer.Option(metavar="X", rich_help_panel=_FOLDERS, help="Tolerance of the surface Dice, mm or px."),
     ] = 1.0,
     void: Annotated[
         list[int] | None,
-        typer.Option(metavar="V", help="With --truth: a value that marks void (ignored label); repeatable."),
+        typer.Option(
+            metavar="VALUE",
+            rich_help_panel=_FOLDERS,
+            help="A value that marks void (ignored label); repeatable.",
+        ),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="With --truth: a packaged class list or a YAML file of one."),
+        typer.Option(
+            metavar="NAME|FILE",
+            autocompletion=completion.classes,
+            rich_help_panel=_FOLDERS,
+            help="A packaged class list or a YAML file of one.",
+        ),
     ] = None,
     data: DataFolder = None,
     work: WorkFolder = None,
@@ -45,7 +79,10 @@ def evaluate(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
-    """Score predictions: a recipe's stage, or two folders of label maps (--truth A --pred B)."""
+    """Score predictions: a recipe's stage, or two folders of label maps.
+
+    Example: `medseg evaluate --truth labels --pred results --out scores`
+    """
     needs_extra("train")
     engine = execution(workers, executor, scheduler, time_limit)
     if recipe is None and truth is not None and pred is not None:
@@ -70,7 +107,7 @@ def evaluate(
             Code.USAGE,
             "medseg evaluate",
             "either a recipe or both folders are needed; --out, --void and --classes belong to folders",
-            "medseg evaluate RECIPE, or medseg evaluate --truth A --pred B",
+            "medseg evaluate RECIPE, or medseg evaluate --truth DIR --pred DIR",
         )
     from pipelines import run as pipeline
 
@@ -82,18 +119,25 @@ def evaluate(
 @app.command(rich_help_panel="Look at results")
 def compare(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="W1 W2…", help="Work folders; the first is the base.")
+        list[Path], typer.Argument(metavar="WORK…", help="Work folders; the first is the base.")
     ],
     metric: Annotated[
-        list[str] | None, typer.Option(help="Metrics to show; default dice, hd95, hd95_penalised.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A metric to show; repeatable; default dice, hd95, hd95_penalised."
+        ),
     ] = None,
-    role: Annotated[str, typer.Option(help="Which cases: test, val or train.")] = "test",
+    role: Annotated[str, typer.Option(metavar="ROLE", help="Which cases: test, val or train.")] = "test",
     csv: Annotated[
-        Path | None, typer.Option(help="Also write every metric's differences to this file.")
+        Path | None, typer.Option(metavar="FILE", help="Also write every metric's differences to this file.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare work folders: paired differences with intervals, and the time and size of each run."""
+    """Compare work folders: paired differences with intervals, and the time and size of each run.
+
+    Example: `medseg compare work/first work/second --csv differences.csv`
+    """
     needs_extra("train")
     from pipelines.commands import compare
 
-    compare.run(folders, tuple(metric or ("dice", "hd95", "hd95_penalised")), role, csv)
+    compare.run(folders, tuple(metric or ("dice", "hd95", "hd95_penalised")), role, csv, as_json=as_json)

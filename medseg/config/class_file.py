@@ -6,7 +6,6 @@ classes, how its label files write them, and where its files are.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import yaml
 
 from medseg.config import yaml_text
-from medseg.errors import Code, Finding, MedsegError
+from medseg.errors import Code, Finding, MedsegError, choice
 
 KEYS = frozenset(
     {"classes", "background", "void", "void_colours", "label_form", "merge", "codes"}
@@ -26,6 +25,11 @@ def packaged() -> Path:
     """Return the folder of packaged recipes: inside the installed package, or `configs/` of a checkout."""
     installed = Path(__file__).parents[1] / "configs"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "configs"
+
+
+def packaged_recipes() -> list[str]:
+    """Return the names of the recipes that ship with medseg."""
+    return sorted(path.stem for path in packaged().glob("*.yaml"))
 
 
 def packaged_names() -> list[str]:
@@ -68,7 +72,7 @@ def read(name: str) -> dict[str, Any]:
     try:
         content = yaml_text.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
-        how_to_fix = f"give a YAML file or one of: {', '.join(packaged_names())}"
+        how_to_fix = choice(name, packaged_names(), "give a YAML file or one of:")
         raise MedsegError(Code.PATH_MISSING, name, "no such class list", how_to_fix) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
@@ -77,7 +81,6 @@ def read(name: str) -> dict[str, Any]:
         how_to_fix = "name a packaged class list or a YAML file with the key classes"
         raise MedsegError(Code.RECIPE_INVALID, name, "no classes", how_to_fix)
     if unknown := sorted(map(str, content.keys() - KEYS)):
-        close = difflib.get_close_matches(unknown[0], KEYS, n=1)
-        how_to_fix = f"did you mean {close[0]}?" if close else f"known keys here: {', '.join(sorted(KEYS))}"
+        how_to_fix = choice(unknown[0], sorted(KEYS), "known keys here:")
         raise MedsegError(Code.RECIPE_INVALID, name, f"unknown key {', '.join(unknown)}", how_to_fix)
     return content

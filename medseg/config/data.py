@@ -118,8 +118,8 @@ class Data(Section):
     left out, or 1 to 7 masks."""
 
     classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
-    """Value in the label files: name of the class. Values that are not listed exclude a case. Typical:
-    `{0: background, 1: lesion}`."""
+    """Value in the label files: name of the class. Values that are not listed exclude a case. nnU-Net's way,
+    `{background: 0, lesion: 1}`, is taken, too. Typical: `{0: background, 1: lesion}`."""
 
     regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default={})
     """Mask name: the label values that make up the mask, for structures that overlap. Typical: left out, or
@@ -156,12 +156,17 @@ class Data(Section):
     """Splits of the cases: at random, by lists of case names, or `listed` for the roles that the data set or
     the table gives. Typical: random for a first run, lists for a result that others should reproduce."""
 
-    @field_validator("classes", mode="before", json_schema_input_type=dict[int, str | ClassSpec])
+    @field_validator(
+        "classes", mode="before", json_schema_input_type=dict[int, str | ClassSpec] | dict[str, int]
+    )
     @classmethod
     def _names_alone_will_do(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: {"name": v} if isinstance(v, str) else v for k, v in value.items()}
-        return value
+        """Take `{1: lesion}` for a name alone, and nnU-Net's `{lesion: 1}`."""
+        if not isinstance(value, dict):
+            return value
+        if value and all(isinstance(name, str) and not _is_number(name) for name in value):
+            value = _by_value(value)
+        return {k: {"name": v} if isinstance(v, str) else v for k, v in value.items()}
 
     @field_validator("classes")
     @classmethod
@@ -260,3 +265,28 @@ class Data(Section):
         if self.splits == "listed":
             return 1
         return self.splits.folds if isinstance(self.splits, RandomSplit) else len(self.splits)
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().lstrip("+-").isdigit()
+
+
+def _by_value(value_of: dict[str, Any]) -> dict[Any, Any]:
+    """Turn `name: value` around; refuses two names of a value, and nnU-Net's regions, with what to write."""
+    if lists := [name for name, value in value_of.items() if isinstance(value, list | tuple)]:
+        details = f"{lists[0]} is several values, a region"
+        how_to_fix = "write data.regions: {name: [values]}, and each value with a name in data.classes"
+        raise refusal(Code.RECIPE_INVALID, details, how_to_fix)
+    values = list(value_of.values())
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        details, how_to_fix = (
+            "names on the left, but not a number for each",
+            "write {0: background, 1: lesion}",
+        )
+        raise refusal(Code.RECIPE_INVALID, details, how_to_fix)
+    if twice := [value for value in values if values.count(value) > 1]:
+        both = " and ".join(name for name, value in value_of.items() if value == twice[0])
+        raise refusal(
+            Code.RECIPE_INVALID, f"{both} have the value {twice[0]}", "give each a value of its own"
+        )
+    return {value: name for name, value in value_of.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from medseg.config.base import Clash, ClashError
 from medseg.config.class_file import packaged as packaged
 from medseg.config.data import Data
 from medseg.config.recipe import Recipe
-from medseg.errors import Code, Finding, MedsegError
+from medseg.errors import Code, Finding, MedsegError, choice
 
 SCHEMA = "recipe.schema.json"
 """The JSON Schema of recipes, beside the packaged ones; editors complete keys by it."""
@@ -51,8 +50,8 @@ def locate(recipe: str) -> Path:
     packaged_path = packaged() / f"{recipe}.yaml"
     if path.suffix == "" and path.parent == Path() and packaged_path.is_file():
         return packaged_path
-    known = ", ".join(sorted(p.stem for p in packaged().glob("*.yaml")))
-    raise MedsegError(Code.PATH_MISSING, recipe, "no such recipe", f"give a YAML file or one of: {known}")
+    how_to_fix = choice(recipe, class_file.packaged_recipes(), "give a YAML file or one of:")
+    raise MedsegError(Code.PATH_MISSING, recipe, "no such recipe", how_to_fix)
 
 
 def load(recipe: str, settings: Sequence[str] = (), data: Path | None = None) -> Recipe:
@@ -266,11 +265,12 @@ def _nearest_key(location: Sequence[str]) -> str:
     fields = _fields_at(location[:-1])
     if not fields:
         return "remove it"
-    if close := difflib.get_close_matches(location[-1], fields, n=1):
-        return f"did you mean {close[0]}?"
+    alike = choice(location[-1], fields, "known keys here:")
+    if alike.startswith("did"):
+        return alike
     if elsewhere := [key for key in keys_of(Recipe) if key.rpartition(".")[2] == location[-1]]:
         return f"did you mean {' or '.join(elsewhere[:3])}?"
-    return f"known keys here: {', '.join(fields)}"
+    return alike
 
 
 def _fields_at(location: Sequence[str]) -> list[str]:

@@ -88,9 +88,9 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
     below: list[str] = []
     for key, field in model.model_fields.items():
         parts = sections_in(field.annotation)
-        kind = "section, below" if parts else _type(field.annotation)
+        kind = "section, below" if parts else type_in_words(field.annotation)
         meaning, typical = description(field)
-        default = _default(field, is_section=bool(parts))
+        default = default_in_words(field, is_section=bool(parts))
         lines.append(f"| `{key}` | {kind} | {default} | {meaning} | {typical} |")
         for part in parts:
             title = f"{name}.{key}".lstrip(".")
@@ -105,25 +105,26 @@ def description(field: FieldInfo) -> tuple[str, str]:
     return meaning.strip(), typical.strip().removesuffix(".")
 
 
-def _type(annotation: Any) -> str:
+def type_in_words(annotation: Any) -> str:
     """Return a type as people read it: `axial or coronal or sagittal`, `int`, `list of str`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{a}`" for a in arguments)
     if origin is Annotated:
-        return _type(arguments[0])
+        return type_in_words(arguments[0])
     if origin in (Union, UnionType):
-        return " or ".join("nothing" if a is type(None) else _type(a) for a in arguments)
+        return " or ".join("nothing" if a is type(None) else type_in_words(a) for a in arguments)
     if origin is tuple:
-        kinds = [_type(a) for a in arguments if a is not Ellipsis]
+        kinds = [type_in_words(a) for a in arguments if a is not Ellipsis]
         return f"list of {kinds[0]}" if Ellipsis in arguments else f"list of {len(kinds)} {kinds[0]}"
     if origin is dict:
-        return f"{_type(arguments[0])}: {_type(arguments[1])}"
+        return f"{type_in_words(arguments[0])}: {type_in_words(arguments[1])}"
     name: str = annotation.__name__
     return {"Any": "any", "Path": "path"}.get(name, name)
 
 
-def _default(field: FieldInfo, *, is_section: bool) -> str:
+def default_in_words(field: FieldInfo, *, is_section: bool) -> str:
+    """Return a key's default: `required`, `nothing`, or its value; empty for sections."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)

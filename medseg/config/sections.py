@@ -24,7 +24,7 @@ from medseg.config.base import (
 from medseg.config.data import Data
 from medseg.config.pretrained import Weights
 from medseg.config.training import Train
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, choice
 from medseg.grid import Plane, planes_of
 from medseg.limits import MAX_NAME_BYTES
 from medseg.model.description import CRFSettings
@@ -214,8 +214,8 @@ class Loss(Section):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in losses.LOSSES:
-            known = ", ".join(sorted(losses.LOSSES))
-            raise refusal(Code.KEYWORD_INVALID, f"there is no loss {value!r}", f"use one of {known}")
+            how_to_fix = choice(value, sorted(losses.LOSSES))
+            raise refusal(Code.KEYWORD_INVALID, f"there is no loss {value!r}", how_to_fix)
         return value
 
     @model_validator(mode="after")

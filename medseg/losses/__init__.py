@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, choice
 
 if TYPE_CHECKING:
     from medseg.losses.base import Loss
@@ -48,7 +48,7 @@ def build(name: str, class_weights: Sequence[float] | None = None, **keywords: A
             Code.KEYWORD_INVALID,
             "loss",
             f"there is no loss {name!r}",
-            f"use one of {', '.join(sorted(LOSSES))}",
+            choice(name, sorted(LOSSES)),
         )
     module, _, attribute = LOSSES[name].partition(":")
     cls: type[Loss] = getattr(import_module(module), attribute)

@@ -62,6 +62,12 @@ def weights_and_graphs(folder: Path) -> list[Path]:
     return [*folder.glob("*.safetensors"), *folder.glob("*.onnx")]
 
 
+def locate(folder: Path) -> Path:
+    """Return a model folder: the one that is named, or `model/` of a work folder that is named instead."""
+    inside = folder / "model"
+    return inside if not (folder / MODEL_JSON).is_file() and (inside / MODEL_JSON).is_file() else folder
+
+
 def read(folder: Path) -> ModelFile:
     """Read `model.json` alone, without the weights; raises NOT_A_MODEL, NAME_INVALID."""
     path = folder / MODEL_JSON

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,7 +72,7 @@ def check_name(name: str) -> None:
             Code.NETWORK_UNKNOWN,
             "network",
             f"there is no network {name!r}",
-            f"use one of {', '.join(sorted(NETWORKS))}, or {MONAI_PREFIX}<Name>",
+            choice(name, sorted(NETWORKS), f"use {MONAI_PREFIX}<Name>, or one of"),
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medseg import files
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, choice
 from medseg.metrics.compare import Comparison, Cost, Difference, compare
 from medseg.metrics.table import METRICS
 
@@ -19,15 +21,17 @@ ROLES = ("test", "val", "train")
 _WIDE = 1000
 
 
-def run(folders: Sequence[Path], metrics: Sequence[str], role: str, csv: Path | None) -> None:
-    """Print the comparison of work folders; write every metric to `csv`, if it is given.
+def run(
+    folders: Sequence[Path], metrics: Sequence[str], role: str, csv: Path | None, *, as_json: bool = False
+) -> None:
+    """Print the comparison of work folders, as tables or JSON; write every metric to `csv`, if given.
 
     Raises USAGE for an unknown metric or role, and for folders that have no case of the role in common.
     """
     if unknown := set(metrics) - set(METRICS):
-        raise MedsegError(Code.USAGE, "--metric", ", ".join(sorted(unknown)), f"one of {', '.join(METRICS)}")
+        raise MedsegError(Code.USAGE, "--metric", ", ".join(sorted(unknown)), choice(min(unknown), METRICS))
     if role not in ROLES:
-        raise MedsegError(Code.USAGE, "--role", f"there is no role {role!r}", f"one of {', '.join(ROLES)}")
+        raise MedsegError(Code.USAGE, "--role", f"there is no role {role!r}", choice(role, ROLES))
     comparison = compare(folders, roles=(role,))
     if not comparison.differences:
         raise MedsegError(
@@ -36,15 +40,20 @@ def run(folders: Sequence[Path], metrics: Sequence[str], role: str, csv: Path | 
             f"the folders share no class of a scored case of role {role}",
             "name another --role, or give both recipes the same class names",
         )
+    if csv is not None:
+        columns = [f.name for f in fields(Difference)]
+        files.write_csv(csv, columns, [_cells(d) for d in comparison.differences])
+    if as_json:
+        shown = [asdict(d) for d in comparison.differences if d.metric in metrics]
+        tree = {"differences": shown, "costs": [asdict(cost) for cost in comparison.costs]}
+        sys.stdout.write(json.dumps(tree, indent=1) + "\n")
+        return
     console = Console()
     if not console.is_terminal:  # a file or another program takes whole lines
         console = Console(width=_WIDE)
     for table in (_scores(comparison, metrics), _costs(comparison.costs)):
         table.box = table.box if console.is_terminal else box.ASCII
         console.print(table)
-    if csv is not None:
-        columns = [f.name for f in fields(Difference)]
-        files.write_csv(csv, columns, [_cells(d) for d in comparison.differences])
 
 
 def _cells(difference: Difference) -> dict[str, object]:

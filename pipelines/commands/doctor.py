@@ -20,6 +20,7 @@ import medseg
 from medseg.device import choose, has_native_bf16, in_words, resolve_precision
 from medseg.errors import ExitCode, MedsegError, printable
 from medseg.infer import loading
+from medseg.model import folder as model_folder
 from pipelines.commands import machine
 from pipelines.commands.info import TRAIN, version
 
@@ -216,7 +217,7 @@ def _model(folder: Path) -> Check:
     """A model folder: its files have their sha256, its networks can be built, and its packages are there."""
     name = f"model {folder.name or folder}"
     try:
-        model = loading.load(folder)
+        model = loading.load(model_folder.locate(folder))
     except MedsegError as error:
         return Check(name, "fail", f"{error.code} {error.finding.details}", error.finding.how_to_fix)
     if importlib.util.find_spec("pydicom") is None and model.description.series:

@@ -22,9 +22,9 @@ from medseg.device import choose
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.grid import NOUNS
 from medseg.infer import batch, loading, results
-from medseg.infer.batch import Outcome, Task
+from medseg.infer.batch import Outcome
 from medseg.infer.brain import BrainMask
-from medseg.ingest import label_names, privacy, quarantine
+from medseg.ingest import privacy
 from medseg.ingest.hidden import hidden_inputs
 from medseg.ingest.privacy import Pseudonyms
 from medseg.io import scans
@@ -35,9 +35,11 @@ from pipelines.commands import (
     segment_failures,
     segment_inputs,
     segment_locks,
+    segment_patterns,
     segment_series,
     segment_steps,
     segment_tables,
+    segment_words,
 )
 from pipelines.commands.segment_inputs import Input, Inputs
 from pipelines.commands.segment_steps import Asked
@@ -73,6 +75,10 @@ class Settings:
     retry: bool = False
     shard: Shard | None = None
     execution: Execution = field(default_factory=Execution)
+    recipe: str | None = None
+    overwrite: bool = False
+    name: str | None = None
+    """Name of the only case, whose result alone is wanted."""
 
     def of_cases(self, unit: scans.Unit) -> batch.Settings:
         """The settings of a single case, a scan (mm) or an image (px), whose label map needs no figure."""
@@ -106,12 +112,8 @@ def segment_once(
     Outcomes in `known`, by :func:`Task.fingerprint`, are taken over; new ones are added to it.
     """
     known = {} if known is None else known
-    with _names_of(paths, out, settings, say) as (names, paths, out):
-        inputs = _find(paths, out, settings, names, say, settled or (lambda _: True))
-        if not inputs.cases:
-            where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
-            how_to_fix = f"name {noun}s or their folder"
-            raise MedsegError(Code.NOTHING_USABLE, where, f"no {noun} among the inputs", how_to_fix)
+    with names_of(paths, out, settings, say) as (names, paths, out):
+        inputs = find_cases(paths, out, settings, names, say, settled or (lambda _: True))
         with hold():
             return _segment_all(inputs, out, settings, say, known, private=names is not None)
 
@@ -131,31 +133,38 @@ def require_possible(settings: Settings) -> None:
 
 
 @contextmanager
-def _names_of(
-    paths: Sequence[Path], out: Path, settings: Settings, say: Reporter
+def names_of(
+    paths: Sequence[Path], out: Path, settings: Settings, say: Reporter, key_folder: Path | None = None
 ) -> Iterator[tuple[Pseudonyms | None, Sequence[Path], Path]]:
-    """Pseudonyms where there is DICOM, or where they are asked for; names of inputs are hidden then."""
+    """Pseudonyms where there is DICOM, or where they are asked for; names of inputs are hidden then.
+
+    Their key is kept below `key_folder`, by default in `out`.
+    """
     if not settings.private and not dicom_inputs.any_export(paths, out):
         yield None, paths, out
         return
     paths, out = [path.absolute() for path in paths], out.absolute()
     with hidden_inputs(paths, out, say):
-        names = privacy.load_key(out, settings.key_file)
+        names = privacy.load_key(key_folder or out, settings.key_file)
         if warning := privacy.key_warning(settings.key_file):
             say.line(warning)
         yield names, paths, out
 
 
-def _find(
+def find_cases(
     paths: Sequence[Path],
     out: Path,
     settings: Settings,
     names: Pseudonyms | None,
     say: Reporter,
-    settled: Settled,
+    settled: Settled = lambda _: True,
 ) -> Inputs:
-    """All cases of this run: files, and volumes of DICOM exports; of a shard those that it holds."""
+    """All cases of this run: files, and volumes of DICOM exports; of a shard those that it holds.
+
+    Raises NOTHING_USABLE where there is none.
+    """
     description = model_folder.read(settings.model).description
+    recipe = segment_patterns.data_of(settings.recipe)
     inputs = segment_inputs.find_inputs(
         paths,
         description,
@@ -164,12 +173,22 @@ def _find(
         names=names,
         settled=settled,
         patterns=settings.patterns,
+        recipe=recipe,
     )
     for words in inputs.words:
         say.line(f"  {words}")
     if names is not None:
-        rules = segment_series.with_changes(description.series_rules(), settings.series)
+        known = description.series_rules()
+        if recipe is not None:
+            known |= {name: rules for name, rules in recipe.series.items() if name in known}
+        rules = segment_series.with_changes(known, settings.series)
         inputs = segment_inputs.with_series(inputs, rules, out, names, index=settings.index, say=say)
+    if not inputs.cases:
+        where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
+        how_to_fix = f"name {noun}s or their folder"
+        raise MedsegError(Code.NOTHING_USABLE, where, f"no {noun} among the inputs", how_to_fix)
+    if settings.name is not None:
+        inputs = inputs.alone(settings.name, out)
     inputs = replace(inputs, cases=tuple(_with_brain(case, settings) for case in inputs.cases))
     return inputs if settings.shard is None else inputs.of_shard(settings.shard.holds)
 
@@ -196,15 +215,24 @@ def _segment_all(
 ) -> ExitCode:
     """Have the cases segmented and write the tables; of a run that is stopped, too, with what was not run."""
     description = model_folder.read(settings.model).description
-    asked = _asked(settings, out)
+    asked = asked_of(settings, out)
     results.write_label_names(out, description.class_list())
     outcomes: list[Outcome | None] = [None] * len(inputs.cases)
 
+    facts = {"model_name": description.name, **_facts(settings, asked, description, private=private)}
+
+    def write_tables() -> segment_tables.Tables:
+        run = segment_tables.Run(inputs, outcomes, description, facts, private)
+        tables = segment_tables.tables_of(run, out)
+        with segment_locks.hold_tables(out):
+            if settings.shard is None:
+                segment_tables.write(tables, out)
+            else:
+                segment_tables.write_shard(tables, settings.shard, out)
+        return tables
+
     def conclude() -> ExitCode:
-        facts = {"model_name": description.name, **_facts(settings, asked, description, private=private)}
-        tables = segment_tables.tables_of(
-            segment_tables.Run(inputs, outcomes, description, facts, private), out
-        )
+        tables = write_tables()
         with segment_locks.hold_tables(out):
             ended = [
                 (case.task, outcome)
@@ -212,18 +240,16 @@ def _segment_all(
                 if outcome is not None and case.reason is None
             ]
             segment_failures.write(out, asked, ended)
-            if settings.shard is None:
-                segment_tables.write(tables, out)
-            else:
-                segment_tables.write_shard(tables, settings.shard, out)
         if inputs.left_out:
-            say.line(_left_out_line(inputs, out))
+            say.line(segment_words.left_out_line(inputs, out))
         say.event("end", **{key: tables.run[key] for key in ("inputs", "counts")})
         say.result(f"{tables.words()} Summary: {out / 'summary.csv'}")
         return tables.exit_code
 
     try:
-        _carry_out(inputs.cases, outcomes, asked, settings, known, say)
+        _carry_out(
+            inputs.cases, outcomes, asked, settings, known, say, segment_tables.Growing(write_tables).grow
+        )
     except BaseException:
         with suppress(MedsegError, OSError):  # the reason of the end is the one to be told
             conclude()
@@ -238,8 +264,9 @@ def _carry_out(
     settings: Settings,
     known: dict[str, Outcome],
     say: Reporter,
+    grow: Callable[[], None],
 ) -> None:
-    """Fill in the outcome of each case as it ends."""
+    """Fill in the outcome of each case as it ends, and have the tables grow."""
     masks = model_folder.read(settings.model).description.class_list().masks
     with say.progress("segmenting", len(cases)) as bar:
         alike: Counter[tuple[str, str]] = Counter()
@@ -250,8 +277,8 @@ def _carry_out(
             reason = (str(outcome.finding.code), outcome.finding.details) if outcome.finding else ("", "")
             alike[reason] += 1
             if not reason[0] or alike[reason] <= _ALIKE:
-                _say(say, cases[number].task, outcome)
-            _tell(say, case, outcome)
+                segment_words.say_outcome(say, cases[number].task, outcome)
+            segment_words.print_event(say, case, outcome)
             bar.to(sum(o is not None for o in outcomes), case)
 
         todo: list[int] = []
@@ -266,13 +293,15 @@ def _carry_out(
         tasks = [cases[number].task for number in todo]
         for place, outcome in settings.execution.carry_out(tasks, segment_steps.work(asked)):
             end(todo[place], outcome)
+            grow()
             known[tasks[place].fingerprint()] = outcome
         for (code, details), count in alike.items():
             if code and count > _ALIKE:
                 say.line(f"  excluded: {code} {count - _ALIKE} further cases: {details}")
 
 
-def _asked(settings: Settings, out: Path) -> Asked:
+def asked_of(settings: Settings, out: Path) -> Asked:
+    """All that decides outcomes but the scans; failures of earlier runs are those noted in `out`."""
     execution = settings.execution
     threads = max(1, torch.get_num_threads() // execution.workers) if execution.workers else None
     return Asked(
@@ -282,7 +311,8 @@ def _asked(settings: Settings, out: Path) -> Asked:
         settings.of_cases(model_folder.read(settings.model).description.unit),
         limits=f"{execution.limits}",
         threads=threads,
-        earlier={} if settings.retry else segment_failures.read(out),
+        anew=settings.overwrite,
+        earlier={} if settings.retry or settings.overwrite else segment_failures.read(out),
     )
 
 
@@ -302,32 +332,3 @@ def _facts(settings: Settings, asked: Asked, description: Description, *, privat
             "numpy": np.__version__,
         },
     }
-
-
-def _say(say: Reporter, task: Task, outcome: Outcome) -> None:
-    if outcome.finding is not None:
-        say.line(f"  {quarantine.line(quarantine.row(task.case, outcome.finding, task.file))}")
-    else:
-        codes = " ".join(n["code"] for n in outcome.metadata["notes"])
-        if outcome.status in ("done without SEG", "SEG failed"):
-            codes += f" {outcome.metadata['seg']}"
-        seconds = sum(outcome.metadata["seconds"].values())
-        say.line(f"  {outcome.status}: {task.case} ({seconds:.1f} s) {codes.strip()}".rstrip())
-
-
-def _tell(say: Reporter, case: str, outcome: Outcome) -> None:
-    """Print the end of a case for other programs."""
-    notes = [str(note["code"]) for note in outcome.metadata.get("notes", ())]
-    codes = notes if outcome.finding is None else [str(outcome.finding.code)]
-    quality = outcome.metadata.get("quality")
-    say.event("case", case=case, status=outcome.status, codes=codes, quality=quality)
-
-
-def _left_out_line(inputs: Inputs, out: Path) -> str:
-    count = len(inputs.left_out)
-    labels = sum(
-        scans.detect_kind(path) == inputs.unit and label_names.is_label(scans.stem(path))
-        for path in inputs.left_out
-    )
-    remark = f" ({labels} named like label maps: --include-labels takes them)" if labels else ""
-    return f"{count} file{'' if count == 1 else 's'} left out{remark}, see {out / 'run.json'}"

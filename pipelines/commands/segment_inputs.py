@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg.console import Reporter
 from medseg.errors import Code, Finding, MedsegError
@@ -23,6 +24,9 @@ from medseg.names import check_name, joined
 from pipelines.commands import dicom_inputs, segment_patterns, segment_series
 from pipelines.commands.segment_patterns import Matched
 from pipelines.commands.segment_series import SeriesCase
+
+if TYPE_CHECKING:
+    from medseg.config.data import Data
 
 _LONGEST_FILE_NAME = 225
 """Bytes; a name may have 255, and a temporary one has a prefix."""
@@ -48,6 +52,18 @@ class Inputs:
     left_out: tuple[Path, ...]
     unit: scans.Unit = "mm"
     words: tuple[str, ...] = ()
+
+    def alone(self, name: str, out: Path) -> Inputs:
+        """The only case under another name, with its result in `out`; raises USAGE for none or several."""
+        noun, file = NOUNS[self.unit], f"{name}{results.ENDINGS[self.unit]}"
+        if len(self.cases) != 1:
+            details = f"one file for {len(self.cases)} {noun}s"
+            raise MedsegError(Code.USAGE, file, details, f"name one {noun}, or a folder for OUT")
+        (case,) = self.cases
+        info = {**case.task.case_info, "case": name}
+        label = results.label_map(out, name, self.unit)
+        task = replace(case.task, case=name, label=label, case_info=info)
+        return replace(self, cases=(replace(case, task=task),))
 
     def of_shard(self, holds: Callable[[str], bool]) -> Inputs:
         """The cases whose names a shard holds, and the files that belong to no case of another one."""
@@ -77,6 +93,7 @@ def find_inputs(
     names: Pseudonyms | None = None,
     settled: Callable[[Path], bool] = lambda _: True,
     patterns: Sequence[str] = (),
+    recipe: Data | None = None,
 ) -> Inputs:
     """Find the cases among files and folders, and the files of those folders that are left out.
 
@@ -91,7 +108,7 @@ def find_inputs(
     that name. Files of folders that are not `settled` are passed over.
 
     Folders that are organised like the one of the training are read by the model's patterns, all folders by
-    `patterns` (`NAME=PATTERN`) where there are any, and a table names its cases itself.
+    `patterns` (`NAME=PATTERN`) or by `recipe` where there are any, and a table names its cases itself.
 
     Raises PATH_MISSING, and USAGE where results would lie among the scans or replace other files.
     """
@@ -99,7 +116,7 @@ def find_inputs(
     sources: list[_Source] = []
     left_out: list[Path] = []
     matched: list[Matched] = []
-    asked = segment_patterns.asked_for(description, patterns)
+    asked = segment_patterns.asked_for(description, patterns, recipe)
     for path in paths:
         if path.suffix.lower() == ".csv" and path.is_file():
             matched.append(segment_patterns.in_table(path, description))

@@ -1,25 +1,38 @@
-"""Cases of `medseg segment` by patterns: those of the model's recipe, of the command line, or a table."""
+"""Cases of `medseg segment` by patterns: of the model, the command line or a recipe; or by a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg.errors import Code, MedsegError
 from medseg.ingest import label_names, layouts
+from medseg.ingest.layouts import Layout
 from medseg.ingest.patterns import CaseFiles, FolderContents, Stray
 from medseg.io import scans
 from medseg.model.description import Description
 
+if TYPE_CHECKING:
+    from medseg.config.data import Data
+
 
 @dataclass(frozen=True)
 class Asked:
-    """Patterns of the files of each channel; ``required`` if the user gave them, and not the model folder."""
+    """Layout of the folders and patterns of the files of each channel, from what ``whose`` says.
+
+    ``required`` if the user gave them, by ``option``, and not the model folder.
+    """
 
     channels: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
     required: bool = False
+    layout: Layout = "patterns"
+    masks: Mapping[str, str] = field(default_factory=dict)
+    table: str | None = None
+    whose: str = "the model's own patterns"
+    option: str = "--channel"
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,23 @@ class Matched:
         return [*of_cases, *(path for stray in self.strays for path in stray.files)]
 
 
-def asked_for(description: Description, given: Iterable[str]) -> Asked:
-    """The patterns `NAME=PATTERN` of the command line, or the model's own; raises USAGE."""
+def data_of(recipe: str | None) -> Data | None:
+    """The section `data` of the recipe that `--recipe` names; raises as :func:`medseg.config.load.load`."""
+    if recipe is None:
+        return None
+    from medseg.config import load  # most runs need no recipe, and begin sooner without
+
+    return load.load(recipe).data
+
+
+def asked_for(description: Description, given: Iterable[str], recipe: Data | None = None) -> Asked:
+    """The patterns `NAME=PATTERN` of the command line, a recipe's, or the model's own; raises USAGE."""
+    given = list(given)
+    if recipe is not None:
+        if given:
+            details = "--recipe names the files already"
+            raise MedsegError(Code.USAGE, "--channel", details, "leave one of them out")
+        return _of_recipe(description, recipe)
     channels = {}
     for text in given:
         name, equals, pattern = text.partition("=")
@@ -57,7 +85,25 @@ def asked_for(description: Description, given: Iterable[str]) -> Asked:
     if lacking := [name for name in description.channels if name not in channels]:
         how_to_fix = f"give one for {', '.join(lacking)}, too"
         raise MedsegError(Code.USAGE, "--channel", "each channel needs a pattern", how_to_fix)
-    return Asked(channels, required=True)
+    return Asked(channels, required=True, whose="the patterns of --channel")
+
+
+def _of_recipe(description: Description, data: Data) -> Asked:
+    """The layout and patterns of a recipe, whose channels must be those of the model; raises USAGE."""
+    named = [*data.channels] or [*data.series]
+    if named and len(description.channels) > 1 and not set(named) >= set(description.channels):
+        details = f"its channels are {', '.join(named)}, the model's {', '.join(description.channels)}"
+        raise MedsegError(Code.USAGE, "--recipe", details, "name a recipe with the model's channels")
+    return Asked(
+        {} if data.layout == "dicom" else data.channels,
+        data.label,
+        required=True,
+        layout=data.layout,
+        masks=data.masks,
+        table=data.table,
+        whose="the recipe",
+        option="--recipe",
+    )
 
 
 def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> Matched | None:
@@ -65,12 +111,14 @@ def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> 
 
     The model's patterns fit if they make a case, and, for a single channel, if no scan is left that is not
     named like a label map: such a folder is not organised as the one of the training was. Raises USAGE where
-    patterns of the command line find nothing.
+    patterns of the user find nothing.
     """
-    if not asked.channels:
+    if asked.layout == "dicom" or not (asked.channels or asked.required):
         return None
     try:
-        contents = layouts.find(root, "patterns", asked.channels, asked.label, out)
+        contents = layouts.find(
+            root, asked.layout, asked.channels or None, asked.label, out, asked.table, asked.masks
+        )
     except MedsegError:
         if asked.required:
             raise
@@ -78,12 +126,25 @@ def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> 
     others = [path for path in contents.ignored if not label_names.is_label(scans.stem(path))]
     fits = contents.cases and (len(description.channels) > 1 or not others)
     if asked.required and not contents.cases and not contents.strays:
-        details = f"no file of {root} matches {', '.join(asked.channels.values())}"
-        raise MedsegError(Code.USAGE, "--channel", details, "correct the pattern; paths are relative to IN")
+        details = f"no file of {root} matches {', '.join(asked.channels.values()) or asked.layout}"
+        raise MedsegError(Code.USAGE, asked.option, details, "correct the pattern; paths are relative to IN")
     if not asked.required and not fits:
         return None
-    whose = "the patterns of --channel" if asked.required else "the model's own patterns"
-    return _matched(contents, f"{whose} ({', '.join(asked.channels.values())})")
+    patterns = ", ".join(contents.patterns.channels.values()) or f"layout {contents.layout}"
+    return _matched(_renamed(contents, description), f"{asked.whose} ({patterns})")
+
+
+def _renamed(contents: FolderContents, description: Description) -> FolderContents:
+    """Name the channel of scans as a model with one channel does, whatever the layout or recipe calls it."""
+    if len(description.channels) > 1 or contents.unit != "mm":
+        return contents
+    (name,) = description.channels
+
+    def renamed(case: CaseFiles) -> CaseFiles:
+        (path, *others) = case.channels.values()
+        return case if others else replace(case, channels={name: path})
+
+    return replace(contents, cases=list(map(renamed, contents.cases)))
 
 
 def in_table(table: Path, description: Description) -> Matched:
@@ -91,13 +152,7 @@ def in_table(table: Path, description: Description) -> Matched:
     several = len(description.channels) > 1
     columns = {name: name for name in description.channels} if several else None
     contents = layouts.find(table.parent, "csv", columns, None, table=table.name)
-    if not several and contents.unit == "mm":
-        (name,) = description.channels
-        cases = [
-            replace(case, channels={name: path}) for case in contents.cases for path in case.channels.values()
-        ]
-        contents = replace(contents, cases=cases)
-    return _matched(contents, f"the table {table}")
+    return _matched(_renamed(contents, description), f"the table {table}")
 
 
 def _matched(contents: FolderContents, by: str) -> Matched:

@@ -41,6 +41,8 @@ class Asked:
     settings: batch.Settings
     limits: str = ""
     threads: int | None = None
+    anew: bool = False
+    """Make results again that are up to date."""
     earlier: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -55,6 +57,12 @@ def make(asked: Asked) -> Steps[Task, Outcome]:
         torch.set_num_threads(asked.threads)
     case_steps = _CaseSteps(asked)
     return Steps(case_steps.read, case_steps.compute, case_steps.write)
+
+
+def known_outcome(task: Task, asked: Asked) -> Outcome | None:
+    """The outcome of a case as far as no scan has to be decoded for it; None for one to be segmented."""
+    known = _CaseSteps(asked).known(task)
+    return known.outcome if isinstance(known, Ended) else None
 
 
 def failure_key(task: Task, key: str, asked: Asked, code: str) -> str:
@@ -77,15 +85,25 @@ class _CaseSteps:
         self._description: Description = model_folder.read(asked.model).description
         self._model: Model | None = None
 
-    def read(self, task: Task) -> batch.Started | Ended[Outcome]:
+    def known(self, task: Task) -> Ended[Outcome] | str:
+        """The outcome of a case that needs no network: kept, failed before, not readable; else its key."""
         asked, masks, key = self._asked, self._description.class_list().masks, ""
         try:
             key = batch.content_key(task, self._description, asked.model_sha256, asked.settings)
-            if (outcome := batch.up_to_date(task, key, masks, asked.settings)) is not None:
+            if not asked.anew and (outcome := batch.up_to_date(task, key, masks, asked.settings)) is not None:
                 return Ended(outcome)
             if (finding := _failed_before(task, key, asked)) is not None:
                 return Ended(batch.excluded(task, masks, finding, key))
-            return batch.start(task, key, self._description, asked.settings)
+        except MedsegError as error:
+            return self._refused(task, error, key)
+        return key
+
+    def read(self, task: Task) -> batch.Started | Ended[Outcome]:
+        key = self.known(task)
+        if isinstance(key, Ended):
+            return key
+        try:
+            return batch.start(task, key, self._description, self._asked.settings)
         except MedsegError as error:
             return self._refused(task, error, key)
 

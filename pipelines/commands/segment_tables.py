@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ from pipelines.execution.engines import Shard
 
 NOT_RUN = "not run"
 """Status of a case that a run which was stopped had not come to."""
+
+_EVERY_S = 5.0
+"""Seconds at least between two writings of tables that grow."""
+
+_COST = 50
+"""Times that a writing took, at least, until the next."""
 
 SHARDS = "shards"
 """Folder with the tables of each shard."""
@@ -61,6 +68,23 @@ class Tables:
         """The number of inputs by outcome."""
         counts = ", ".join(f"{n} {status}" for status, n in self.run["counts"].items())
         return f"{len(self.rows)} inputs: {counts}."
+
+
+class Growing:
+    """Tables that appear with the first outcome and grow; not written so often that it takes time."""
+
+    def __init__(self, write: Callable[[], object]) -> None:
+        self._write = write
+        self._due = 0.0
+
+    def grow(self) -> None:
+        """Write the tables if it is time."""
+        began = time.monotonic()
+        if began < self._due:
+            return
+        self._write()
+        ended = time.monotonic()
+        self._due = ended + max(_EVERY_S, _COST * (ended - began))
 
 
 def tables_of(run: Run, out: Path) -> Tables:

@@ -10,7 +10,7 @@ import multiprocessing
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -84,7 +84,7 @@ class _Engine(Generic[Task, Outcome]):
 
     def results(self) -> Iterator[tuple[int, Outcome]]:
         with ExitStack() as stack:
-            stack.callback(lambda: [self._end(worker) for worker in list(self._workers)])
+            stack.callback(self._end, self._workers)
             left = len(self._tasks)
             while left:
                 self._start_missing()
@@ -150,7 +150,7 @@ class _Engine(Generic[Task, Outcome]):
             worker.connection.send(None if number is None else (number, self._tasks[number]))
 
     def _replace_late(self, worker: _Worker, number: int, step: Step) -> None:
-        self._end(worker)
+        self._end([worker])
         details = f"{_STEPS[step]} took more than {self._limits.seconds:g} s{_memory(worker)}"
         self._lose(number, Code.TIME_LIMIT, details, "give it more time, or look at the scan")
         self._todo.extendleft(other for other in worker.in_hand if other != number)
@@ -158,7 +158,7 @@ class _Engine(Generic[Task, Outcome]):
     def _replace_dead(self, worker: _Worker) -> None:
         """Have the tasks of a dead worker tried again one by one, or name the one that it had alone."""
         self._read_messages(worker)
-        self._end(worker)
+        self._end([worker])
         if not worker.in_hand:
             self._count_vain_start(worker)
             return
@@ -182,15 +182,15 @@ class _Engine(Generic[Task, Outcome]):
         finding = Finding(code, "", details, how_to_fix)
         self._ended.append((number, self._work.lost(self._tasks[number], finding)))
 
-    def _end(self, worker: _Worker) -> None:
-        """End a worker, and remove what it had not finished writing."""
-        worker.end()
-        self._workers.remove(worker)
-        folder_of = self._work.folder_of
-        if folder_of is not None:
-            for folder in {folder_of(self._tasks[number]) for number in worker.in_hand}:
-                files.remove_abandoned(folder)
-
+    def _end(self, workers: Iterable[_Worker]) -> None:
+        """End workers, and remove what they had not finished writing."""
+        for worker in list(workers):
+            worker.end()
+            self._workers.remove(worker)
+            folder_of = self._work.folder_of
+            if folder_of is not None:
+                for folder in {folder_of(self._tasks[number]) for number in worker.in_hand}:
+                    files.remove_abandoned(folder)
 
 
 def _started(work: Work[Any, Any], limits: Limits, *, alone: bool) -> _Worker:

@@ -51,7 +51,7 @@ def init_source(part: sections.Network, name: str, folder: Path) -> InitSource |
     noted = None
     if note is not None and note["place"] == _stated_place(part):
         noted = InitSource(note["origin"], note["sha256"])
-        if part.init_from is not None and part.init_from.resolve() == _own_model(folder):
+        if part.init_from is not None and _own_model(folder) == model_folder.locate(part.init_from).resolve():
             return noted
     try:
         return _find_source(part, name)
@@ -200,7 +200,7 @@ def _checked(weights: Weights, path: Path) -> Path:
 
 def _load_member(folder: Path, name: str) -> Network:
     _, member = _member(folder, name)
-    return model_folder.load_network(folder, member.name)[1]
+    return model_folder.load_network(model_folder.locate(folder), member.name)[1]
 
 
 def _member(folder: Path, name: str) -> tuple[str, Member]:
@@ -209,8 +209,9 @@ def _member(folder: Path, name: str) -> tuple[str, Member]:
     ``name`` is the future name of the member that starts; a plane's starts from that of its plane or, where
     there is none, from its fold's for all planes.
     """
+    folder = model_folder.locate(folder)
     if not (folder / "model.json").is_file():
-        how_to_fix = "train that model first, or name another by --set network.init_from=MODEL_FOLDER"
+        how_to_fix = "train that model first, or name another by --set network.init_from=MODEL_DIR"
         raise MedsegError(
             Code.PATH_MISSING, f"network.init_from {folder}", "there is no model.json", how_to_fix
         )

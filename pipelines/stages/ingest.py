@@ -59,7 +59,7 @@ def run(job: Job) -> None:
         if must_run:
             usable, cases, excluded = _read_all(job, contents)
             excluded = [quarantine.row(s.case, s, root=root) for s in contents.strays] + excluded
-            _must_add_up(root, job.work.root, contents, cases, excluded)
+            _must_add_up(root, job.work.outputs, contents, cases, excluded)
             quarantine.write(out / "quarantine.csv", excluded)
             files.write_csv(out / "cases.csv", CASE_COLUMNS, cases)
             _say(job, contents, root)
@@ -97,7 +97,7 @@ def _contents(job: Job, root: Path) -> FolderContents:
         data.layout,
         data.channels,
         data.label,
-        job.work.root,
+        job.work.outputs,
         data.table,
         data.masks,
         subject=data.subject,
@@ -106,7 +106,7 @@ def _contents(job: Job, root: Path) -> FolderContents:
 
 def _export(job: Job, root: Path) -> DicomFolder:
     """The cases of a DICOM export; index, key and references to their files go to `private/`."""
-    sources = dicom_folder.sources(root, job.work.root)
+    sources = dicom_folder.sources(root, job.work.outputs)
     with job.say.progress("reading headers", len(sources)) as bar:
         export = dicom_folder.find(root, sources, rules_of(job.recipe.data), job.work.root, bar.to)
     for remark in export.remarks:

@@ -216,12 +216,12 @@ def _say_plan(job: Job, training: FoldTraining, arguments: dict[str, Any], sourc
     if (training.folder / LAST).exists():
         job.say.line("  going on from the last checkpoint")
         return
-    seconds = _trial_seconds(arguments) * training.batches.relative_steps(plan.epochs) / plan.processes
+    seconds = trial_seconds(arguments) * training.batches.relative_steps(plan.epochs) / plan.processes
     disk = count * 4 * (4 if plan.optimiser.name == "adamw" else 3) / 1e6
     job.say.line(f"  about {seconds_in_words(seconds)} and validation; {disk:.0f} MB of checkpoints")
 
 
-def _trial_seconds(arguments: dict[str, Any]) -> float:
+def trial_seconds(arguments: dict[str, Any]) -> float:
     """Seconds of a step, from a few steps of the same loop on a copy of the network."""
     plan, network = arguments["plan"], copy.deepcopy(arguments["network"])
     short = replace(plan, epochs=1, steps_per_epoch=TRIAL_STEPS, phases=(), processes=1)

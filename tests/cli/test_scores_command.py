@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_off_a_terminal_the_tables_are_whole(folders: list[str]) -> None:
     for cell in ("second_of_both", "dice", "0.5000", "0.7500", "+0.2500", "fewer than five subjects", "2"):
         assert cell in line
     assert "…" not in done.stdout
+
+
+def test_the_comparison_is_json_for_programs(folders: list[str]) -> None:
+    done = CliRunner().invoke(app, ["compare", *folders, "--json", "--metric", "dice"])
+    tree = json.loads(done.stdout)
+    (difference,) = [d for d in tree["differences"] if d["class_name"] == LONG]
+    assert (difference["difference"], difference["pairs"], difference["ci95"]) == (0.25, 2, None)
+    assert {d["metric"] for d in tree["differences"]} == {"dice"} and len(tree["costs"]) == 2
 
 
 @pytest.mark.parametrize(("role", "words"), [("zzz", "one of test, val, train"), ("val", "another --role")])

@@ -237,3 +237,25 @@ def test_series_rules_are_for_channels_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as refused:
         load.load(path, ["data.series={t1: {contrast: [t9]}}"])
     assert "data.series.t1.contrast" in str(refused.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("classes", "answer"),
+    [
+        ({"background": 0, "lesion": 1}, None),
+        ({"0": "background", "1": "lesion"}, None),
+        ({"background": 0, "core": 1, "rim": 1}, "core and rim have the value 1"),
+        ({"background": 0, "whole": [1, 2]}, "write data.regions"),
+        ({"background": 0, "lesion": "one"}, "write {0: background, 1: lesion}"),
+        ({"background": False, "lesion": True}, "write {0: background, 1: lesion}"),
+    ],
+)
+def test_classes_may_be_written_as_for_nnunet(classes: dict[str, object], answer: str | None) -> None:
+    tree = {"name": "x", "data": {"classes": classes}}
+    if answer is None:
+        data = load.validate(tree, Path("x.yaml")).data
+        assert {value: c.name for value, c in data.classes.items()} == {0: "background", 1: "lesion"}
+        return
+    with pytest.raises(RecipeError) as caught:
+        load.validate(tree, Path("x.yaml"))
+    assert [answer in str(problem) for problem in caught.value.problems] == [True]

@@ -314,7 +314,7 @@ def test_the_transfer_recipe_without_its_model_ends_in_one_line_that_names_the_k
     assert refused.value.code is Code.PATH_MISSING
     line = str(refused.value)
     assert line.count("\n") == 0 and "network.init_from" in line
-    assert "--set network.init_from=MODEL_FOLDER" in line
+    assert "--set network.init_from=MODEL_DIR" in line
     assert not (tmp_path / "w").exists()
 
 

@@ -100,6 +100,7 @@ def test_a_run_writes_what_the_work_folder_promises_and_tracks_it(place: Path) -
     before = stamps(work)
     _, said = go(place)
     assert said.count("up to date") == len(STAGES)
+    assert said.splitlines()[-2:] == pipeline.next_steps(Work(work))
     assert stamps(work) == before
 
 

@@ -11,7 +11,7 @@ import pytest
 from medseg.infer import results
 from medseg.ingest.privacy import Pseudonyms
 from medseg.io import nifti_writer
-from pipelines.commands import convert, segment
+from pipelines.commands import convert, segment_words
 from tests.helpers import planted_exports
 from tests.helpers.dicom_files import write_series
 from tests.helpers.leaks import leaks
@@ -43,11 +43,21 @@ def _wrap(
 
 
 def _log_a_description(patch: pytest.MonkeyPatch) -> None:
-    _wrap(patch, segment, "_say", lambda _, args: args[0].line(f"done: {args[1].series.header.description}"))
+    _wrap(
+        patch,
+        segment_words,
+        "say_outcome",
+        lambda _, args: args[0].line(f"done: {args[1].series.header.description}"),
+    )
 
 
 def _log_a_file_name(patch: pytest.MonkeyPatch) -> None:
-    _wrap(patch, segment, "_say", lambda _, args: args[0].detail(str(args[1].series.header.file.path.name)))
+    _wrap(
+        patch,
+        segment_words,
+        "say_outcome",
+        lambda _, args: args[0].detail(str(args[1].series.header.file.path.name)),
+    )
 
 
 def _in_summary(patch: pytest.MonkeyPatch) -> None:
@@ -115,6 +125,11 @@ def test_a_leak_of_convert_is_seen(
 def test_a_path_in_a_line_is_hidden_all_the_same(
     export: Path, tmp_path: Path, command: Command, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _wrap(monkeypatch, segment, "_say", lambda _, args: args[0].line(f"read {args[1].series.header.file}"))
+    _wrap(
+        monkeypatch,
+        segment_words,
+        "say_outcome",
+        lambda _, args: args[0].line(f"read {args[1].series.header.file}"),
+    )
     assert segmented(export, tmp_path, command, model) == {}
     assert "read input 1/…" in (tmp_path / "out/medseg.log").read_text()

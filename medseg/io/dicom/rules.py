@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, MedsegError, choice
 from medseg.grid import PLANE_AXIS, Grid, Plane
 from medseg.io.dicom import terms
 from medseg.io.dicom.contrast import CONTRASTS, Contrast, contrast_of
@@ -87,8 +87,8 @@ class SeriesRules(BaseModel):
         name, _, value = text.partition("=")
         rule = type(self).model_fields.get(name)
         if rule is None or not value:
-            known = ", ".join(type(self).model_fields)
-            raise MedsegError(Code.USAGE, "--series", f"{text!r} is no RULE=VALUE", f"name one of {known}")
+            how_to_fix = choice(name, type(self).model_fields, "name one of")
+            raise MedsegError(Code.USAGE, "--series", f"{text!r} is no RULE=VALUE", how_to_fix)
         listed = str(rule.annotation).startswith("tuple")
         words: Any = value.split(",") if listed else value
         if value == ANY:
