@@ -6,17 +6,20 @@ of pages in index.md, and the front page ends with the README's results.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from myst_parser.parsers.sphinx_ import MystParser
 
 ROOT = Path(__file__).parents[1]
 
 project = "medseg"
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 extensions = ["myst_parser"]
-exclude_patterns = ["tour.ipynb"]
 highlight_language = "none"
 myst_heading_anchors = 4
 smartquotes = False
@@ -29,7 +32,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 
 _GROUP = re.compile(r"^## (.+)\n((?:(?!##).*\n)*)", re.MULTILINE)
-_PAGE = re.compile(r"^- \[(.+?)\]\((\S+)\.md\)", re.MULTILINE)
+_PAGE = re.compile(r"^- \[(.+?)\]\((\S+)\.(?:md|ipynb)\)", re.MULTILINE)
 
 
 def front_page(text: str) -> str:
@@ -51,6 +54,32 @@ def toctrees(text: str) -> list[str]:
     ]
 
 
+class NotebookParser(MystParser):
+    """Parse an executed notebook as Markdown with its code and outputs."""
+
+    supported = ("notebook",)
+
+    def parse(self, inputstring: str, document: Any) -> None:
+        """Fill the document from the notebook's JSON."""
+        cells = json.loads(inputstring)["cells"]
+        super().parse("\n\n".join(part for cell in cells for part in cell_parts(cell)), document)
+
+
+def cell_parts(cell: dict[str, Any]) -> Iterator[str]:
+    """Yield the parts of a cell as Markdown: text, or code and what it put out."""
+    source = "".join(cell["source"])
+    if cell["cell_type"] != "code":
+        yield source
+        return
+    yield f"```python\n{source}\n```"
+    for output in cell["outputs"]:
+        data = output.get("data", {})
+        if "image/png" in data:
+            yield f"![Output of the cell](data:image/png;base64,{''.join(data['image/png']).strip()})"
+        elif text := "".join(output.get("text", data.get("text/plain", []))).rstrip():
+            yield f"```text\n{text}\n```"
+
+
 def _read(_app: object, page: str, source: list[str]) -> None:
     """Change the text of a page before it is parsed."""
     if page == "index":
@@ -60,4 +89,6 @@ def _read(_app: object, page: str, source: list[str]) -> None:
 
 def setup(app: Any) -> None:
     """Connect to Sphinx."""
+    app.add_source_suffix(".ipynb", "notebook")
+    app.add_source_parser(NotebookParser)
     app.connect("source-read", _read)

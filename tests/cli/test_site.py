@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
+PAGES = sorted(path.stem for path in (ROOT / "docs").glob("*.*") if path.suffix in {".md", ".ipynb"})
 
 
 def build(docs: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -37,6 +37,7 @@ def test_each_page_is_built_and_stands_in_the_navigation(site: Path) -> None:
     listed = re.findall(r'<li class="toctree-l1"><a class="[^"]*" href="([\w-]+)\.html"', navigation)
     assert sorted(listed) == [page for page in PAGES if page != "index"]
     assert {path.stem for path in site.glob("*.html")} >= set(PAGES)
+    assert "data:image/png" in (site / "tour.html").read_text()  # an output of the notebook
     captions = re.findall(r'<span class="caption-text">([^<]+)</span>', navigation)
     assert captions == ["Start", "Train", "Segment", "Hospital", "Python"]
 
