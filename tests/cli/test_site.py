@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,25 @@ def test_navigation_is_the_list_of_the_front_page() -> None:
     text = "# t\n\n## One\n- [A b](a.md): text\n- [C](c.md)\n\n## Two\nno pages\n"
     tree = "```{toctree}\n:hidden:\n:caption: One\n\nA b <a>\nC <c>\n```\n"
     assert conf["toctrees"](text) == [tree]
+
+
+def test_a_browser_searches_the_site_on_a_file_server(site: Path) -> None:
+    if (browser := shutil.which("chromium") or shutil.which("google-chrome")) is None:
+        pytest.skip("no Chromium here")
+    handler = functools.partial(Quiet, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/search.html?q=orthonormal"
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--dump-dom"]
+        command = [browser, *options, f"--user-data-dir={site.parent / 'browser'}", address]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        server.shutdown()
+    results = shown.split('id="search-results"')[1]
+    assert "faq.html" in results
+    assert "Questions and answers" in results
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A file server that prints nothing."""
+
+    def log_message(self, *_: object) -> None: ...
