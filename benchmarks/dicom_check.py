@@ -70,7 +70,7 @@ def main() -> None:
             f" peak {peak:.0f} MB"
         )
         if command == "check":
-            results = json.loads(figures[0][2])
+            results = json.loads(figures[0][2])["results"]
             counts = Counter(f"{row['verdict']} {row['code']}".strip() for row in results)
             print("  " + ", ".join(f"{count} {words}" for words, count in sorted(counts.items())))
 

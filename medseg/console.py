@@ -39,6 +39,11 @@ class Reporter:
     def __post_init__(self) -> None:
         self._console = Console(file=self.stream, highlight=False, soft_wrap=True)
 
+    @property
+    def width(self) -> int:
+        """Characters of a line: the terminal's, 80 elsewhere."""
+        return self._console.width if self._console.is_terminal else 80
+
     def result(self, text: str) -> None:
         """Print a line that the command was run for, such as a score; also when quiet."""
         text = self.redact(text)

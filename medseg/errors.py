@@ -105,6 +105,7 @@ class Code(StrEnum):
     UNITS_CONVERTED = "UNITS_CONVERTED"
     REORIENTED = "REORIENTED"
     LABEL_ROUNDED = "LABEL_ROUNDED"
+    LABEL_EMPTY = "LABEL_EMPTY"
     TURNED_UPRIGHT = "TURNED_UPRIGHT"
     OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
     BRAIN_EXTRACTED = "BRAIN_EXTRACTED"
@@ -219,6 +220,7 @@ MEANING: dict[Code, str] = {
     Code.UNITS_CONVERTED: "the header's lengths are not in mm; they were converted",
     Code.REORIENTED: "the file's axes are stored in another order than the image's; it was reoriented",
     Code.LABEL_ROUNDED: "label values within 1e-3 of integers were rounded",
+    Code.LABEL_EMPTY: "the label map holds no voxel of any class but the background",
     Code.TURNED_UPRIGHT: "the image was rotated as its EXIF orientation says",
     Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on: excluded, or accepted for review",
     Code.BRAIN_EXTRACTED: "the brain was cut out of a whole head before it was segmented; it needs review",
@@ -276,6 +278,7 @@ NOTES: frozenset[Code] = frozenset(
         Code.UNITS_CONVERTED,
         Code.REORIENTED,
         Code.LABEL_ROUNDED,
+        Code.LABEL_EMPTY,
         Code.TURNED_UPRIGHT,
         Code.OUT_OF_DOMAIN,
         Code.BRAIN_EXTRACTED,

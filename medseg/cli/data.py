@@ -89,12 +89,21 @@ def check(
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="Print a JSON array: usable or excluded, codes, shape and affine of each."
+            "--json", help="Print a JSON object: results, files with all figures, classes, remarks."
         ),
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write the report as a page with a montage of all cases."
+        ),
+    ] = None,
     credentials: CredentialsFile = None,
 ) -> ExitCode:
-    """Read every file and print for each case whether it can be used; nothing is changed.
+    """Read every file once and report on the data; nothing is changed, nothing written but `--html FILE`.
+
+    Inputs that cannot be used are listed with the reason. A table shows sizes, spacings, orientations, types,
+    values and volumes of classes. Equal files, similar names, outliers and what is missing are named.
 
     Of DICOM exports each volume is read; their names and paths are not shown. A study at an address (see
     `medseg segment --help`) is fetched into the system's temporary folder for the run.
@@ -109,7 +118,7 @@ def check(
         needs_extra("dicom")
     say = Reporter(stream=sys.stderr if as_json else sys.stdout)
     with remote_inputs.fetched([folder], None, credentials, say) as paths:
-        return pipeline.run(paths[0], recipe, say, as_json=as_json)
+        return pipeline.run(paths[0], recipe, say, as_json=as_json, page=html)
 
 
 @app.command(rich_help_panel="Data and models")

@@ -6,7 +6,7 @@ decided whether grey values can be computed with, and in which dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ from medseg.volume import Case, Intensity, Volume, survives_float32, white_level
 LABEL_TOLERANCE = 1e-3
 """Largest distance of a label value from an integer."""
 
+Observer = Callable[[Readable, Volume], None]
+"""A function that sees each file's volume as it is read, before it is checked."""
+
 _SLAB_VOXELS = 2**20
 _LABEL_LIMIT = 2**31  # larger values are beyond every class list, and beyond a safe cast
 _LARGEST = {"float64": float(np.finfo(np.float32).max), "int64": 2.0**53, "uint64": 2.0**53}
@@ -49,6 +52,7 @@ def read_case(
     max_voxels: int = affine_checks.MAX_VOXELS,
     intensity: Intensity = "zscore",
     n4: bool = False,
+    observe: Observer | None = None,
 ) -> tuple[Case | None, list[Finding]]:
     """Read and check all files of a case.
 
@@ -56,8 +60,9 @@ def read_case(
     and every reason found. Neither channels nor label map are read twice. Masks that may overlap are bits of
     the indices. ``intensity`` and ``n4`` are as for :func:`read_image`.
     """
-    image, findings = read_image(paths.channels, max_voxels=max_voxels, intensity=intensity, n4=n4)
-    label, more = read_truth(paths, classes, image.grid if image else None, max_voxels=max_voxels)
+    keywords: dict[str, Any] = {"max_voxels": max_voxels, "observe": observe}
+    image, findings = read_image(paths.channels, intensity=intensity, n4=n4, **keywords)
+    label, more = read_truth(paths, classes, image.grid if image else None, **keywords)
     findings += more
     if image is None or not all(finding.is_note for finding in findings):
         return None, findings
@@ -70,6 +75,7 @@ def read_image(
     max_voxels: int = affine_checks.MAX_VOXELS,
     intensity: Intensity = "zscore",
     n4: bool = False,
+    observe: Observer | None = None,
 ) -> tuple[Volume | None, list[Finding]]:
     """Read channels, each from its file, into one volume (C, X, Y, Z) on the first one's grid.
 
@@ -89,6 +95,8 @@ def read_image(
         except MedsegError as error:
             findings.append(error.finding)
             continue
+        if observe is not None:
+            observe(path, volume)
         findings += [*volume.notes, *_count_mismatch(volume, names, path)]
         faults = _voxel_faults(volume, path)
         findings += faults or _range_faults(volume, path, intensity, n4=n4)
@@ -106,18 +114,34 @@ def read_image(
 
 
 def read_truth(
-    paths: CaseFiles, classes: ClassList, grid: Grid | None, *, max_voxels: int = affine_checks.MAX_VOXELS
+    paths: CaseFiles,
+    classes: ClassList,
+    grid: Grid | None,
+    *,
+    max_voxels: int = affine_checks.MAX_VOXELS,
+    observe: Observer | None = None,
 ) -> tuple[Volume | None, list[Finding]]:
     """Read a case's label map or masks as indices uint8 (1, X, Y, Z), as :func:`read_label` does.
 
-    Gives None without a reason for a case that is not labelled.
+    Gives None without a reason for an unlabelled case, and the note LABEL_EMPTY where there is no foreground.
     """
+    if not paths.label_paths:
+        return None, []
     if paths.masks:
         in_order = [paths.masks[name] for name in classes.masks]
-        return read_masks(in_order, classes, grid, max_voxels=max_voxels)
-    if paths.label is None:
-        return None, []
-    return read_label(paths.label, classes, grid, max_voxels=max_voxels)
+        label, findings = read_masks(in_order, classes, grid, max_voxels=max_voxels, observe=observe)
+    else:
+        path = paths.label_paths[0]
+        label, findings = read_label(path, classes, grid, max_voxels=max_voxels, observe=observe)
+    if label is not None and not any(classes.holds(label.array, i).any() for i in classes.foreground):
+        return label, [*findings, empty_label(paths.label_paths[0])]
+    return label, findings
+
+
+def empty_label(path: Path | MemoryImage) -> Finding:
+    """Give the note about a label map without any foreground."""
+    how_to_fix = "is it right? If the labels are missing, leave the file out: the case is then unlabelled"
+    return Finding(Code.LABEL_EMPTY, str(path), "no voxel of any class but the background", how_to_fix)
 
 
 def read_masks(
@@ -126,6 +150,7 @@ def read_masks(
     grid: Grid | None,
     *,
     max_voxels: int = affine_checks.MAX_VOXELS,
+    observe: Observer | None = None,
 ) -> tuple[Volume | None, list[Finding]]:
     """Read overlapping masks, each 0 and 1 in its file, in the order of the list, as indices (1, X, Y, Z).
 
@@ -137,7 +162,7 @@ def read_masks(
     masks: list[Volume] = []
     findings: list[Finding] = []
     for path in paths:
-        mask, more = read_label(path, alone, grid, max_voxels=max_voxels)
+        mask, more = read_label(path, alone, grid, max_voxels=max_voxels, observe=observe)
         findings += more
         if mask is not None:
             grid = mask.grid if grid is None else grid
@@ -154,6 +179,7 @@ def read_label(
     grid: Grid | None,
     *,
     max_voxels: int = affine_checks.MAX_VOXELS,
+    observe: Observer | None = None,
 ) -> tuple[Volume | None, list[Finding]]:
     """Read a label map as indices uint8 (1, X, Y, Z), placed on ``grid`` if it lies on it.
 
@@ -166,6 +192,8 @@ def read_label(
         volume = mask_files.read(path, classes, max_voxels=max_voxels)
     except MedsegError as error:
         return None, [error.finding]
+    if observe is not None:
+        observe(path, volume)
     findings = list(volume.notes)
     if grid is not None:
         volume, more = onto(grid, volume, path)

@@ -19,10 +19,12 @@ from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.ingest import mask_files
 from medseg.ingest.checks import LABEL_TOLERANCE
+from medseg.ingest.file_facts import value_counts
 from medseg.ingest.label_names import label_rank
 from medseg.ingest.path_words import has_number, words_of
 from medseg.ingest.tree import without_suffix
 from medseg.io import scans
+from medseg.volume import Volume
 
 Kind = Literal["image", "label", "empty", "unread"]
 
@@ -30,6 +32,9 @@ _SURELY_FEW = 12
 _FEW = 512
 _AREAS = 0.6
 """Share of equal neighbours, of those that are not both 0, from which on whole numbers lie in areas."""
+
+_NEIGHBOURS = 2**20
+"""Voxels from which on some slices tell whether values lie in areas."""
 
 _GREY_EDGES = 0.9
 _SAMPLE = 3
@@ -50,9 +55,10 @@ class Look:
 class Looks:
     """Looks at files below ``root``, each file read once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, known: Mapping[str, Look] | None = None) -> None:
+        """Take looks at files that were read already as ``known``."""
         self._root = root
-        self._known: dict[str, Look] = {}
+        self._known = dict(known or {})
 
     def at(self, path: str) -> Look:
         """The look at one file, given by its relative path."""
@@ -86,15 +92,36 @@ def look(path: Path) -> Look:
         volume = mask_files.read_values(path)
     except MedsegError as error:
         return _in_colours(path) if error.code is Code.NOT_SCALAR and path.is_file() else Look("unread")
+    return look_at(volume)
+
+
+def look_at(volume: Volume, counts: Mapping[int, int] | None = None) -> Look:
+    """Tell what a volume is, by its first channel; ``counts`` are those of :func:`few_values`, if known."""
     array = volume.array[0]
-    values = _whole_values(array)
-    if values is None:
+    counts = few_values(volume) if counts is None else counts
+    if counts is None:
         return Look("image", volume.grid)
+    values = tuple(sorted(counts))
     if len(values) == 1:
         return Look("empty" if values[0] == 0 else "image", volume.grid, values)
-    grey_edges = volume.grid.unit == "px" and np.isin(array, (0, 255)).mean() >= _GREY_EDGES
+    black_white = counts.get(0, 0) + counts.get(255, 0)
+    grey_edges = volume.grid.unit == "px" and black_white >= _GREY_EDGES * array.size
     is_label = len(values) <= _SURELY_FEW or grey_edges or (len(values) <= _FEW and _in_areas(array))
     return Look("label" if is_label else "image", volume.grid, values if is_label else ())
+
+
+def few_values(volume: Volume) -> dict[int, int] | None:
+    """Count the values of the first channel (voxels by value) if all are whole numbers and few, else None."""
+    array = volume.array[0]
+    middle = np.unique(array[:, :, array.shape[2] // 2])  # most images are told by one slice
+    if (
+        len(middle) > _FEW
+        or not np.isfinite(middle).all()
+        or (np.abs(middle - np.rint(middle)) > LABEL_TOLERANCE).any()
+    ):
+        return None
+    counts = value_counts(array)
+    return counts if counts is not None and len(counts) <= _FEW else None
 
 
 def _in_colours(path: Path) -> Look:
@@ -106,22 +133,9 @@ def _in_colours(path: Path) -> Look:
     return Look("image", volume.grid)
 
 
-def _whole_values(array: Array) -> tuple[int, ...] | None:
-    """The values of an array if all are whole numbers and few, else None."""
-    middle = array[:, :, array.shape[2] // 2]
-    for part in (middle, array):  # most images are told by one slice
-        values = np.unique(part)
-        if (
-            len(values) > _FEW
-            or not np.isfinite(values).all()
-            or (np.abs(values - np.rint(values)) > LABEL_TOLERANCE).any()
-        ):
-            return None
-    return tuple(sorted({round(float(value)) for value in values}))
-
-
 def _in_areas(array: Array) -> bool:
-    """True if most neighbours along the axes are equal, pairs of 0 left out."""
+    """True if most neighbours in slices are equal, pairs of 0 left out; of a large volume in some slices."""
+    array = array[:, :, :: max(1, array.size // _NEIGHBOURS)]
     equal = total = 0
     for axis in range(2):
         first, second = np.swapaxes(array, 0, axis)[:-1], np.swapaxes(array, 0, axis)[1:]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -63,10 +63,11 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Stray(Finding):
-    """The existing ``files`` of a ``case`` that cannot be made, and the reason."""
+    """The existing ``files`` of a ``case`` that cannot be made, the reason, and the ``missing`` channels."""
 
     case: str
     files: tuple[Path, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -339,7 +340,8 @@ def _settle(
             return stray(Code.LABEL_WITHOUT_IMAGE, files[0], "no image of this case", "add the image")
         details = f"no {', '.join(missing)}"
         first = next(iter(channels.values()))
-        return stray(Code.CHANNEL_MISSING, first, details, "add the file, or drop the channel")
+        finding = stray(Code.CHANNEL_MISSING, first, details, "add the file, or drop the channel")
+        return replace(finding, missing=tuple(missing))
     if masks and (missing := [m for m in patterns.masks if m not in masks]):
         how_to_fix = "add the file, all 0 if there is none of it in the case"
         first = next(iter(masks.values()))

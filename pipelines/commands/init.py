@@ -46,7 +46,7 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None) -> Gu
         return guess
     guess = init_reading.read(data, given)
     if guess.unit == "px" and guess.n_cases:
-        packaged = None if given.channels or given.label else _packaged(data, guess)
+        packaged = None if given.channels or given.label else packaged_set(data, guess)
         guess = packaged or _of_images(data, guess)
     elif guess.classes is None:
         guess = _with_classes(data, guess)
@@ -61,7 +61,7 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None) -> Gu
     return guess
 
 
-def _packaged(data: Path, guess: Guess) -> Guess | None:
+def packaged_set(data: Path, guess: Guess) -> Guess | None:
     """The class file of a known set, else the one whose patterns find most labelled cases, if any does."""
     known = {**{name: name for name in class_file.packaged_names()}, "voc_aug": "voc"}
     if guess.layout in known:

@@ -13,7 +13,7 @@ from medseg.errors import Code, MedsegError, some
 from medseg.grid import axis_order
 from medseg.ingest import by_content, class_names, dataset_json, imagesets, layouts
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
-from medseg.ingest.looks import Looks
+from medseg.ingest.looks import Look, Looks
 from medseg.ingest.patterns import Patterns
 from medseg.ingest.tree import Tree, nfc, tree_of, without_suffix
 
@@ -33,13 +33,14 @@ class Given:
     label: str | None = None
 
 
-def read(data: Path, given: Given) -> Guess:
+def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> Guess:
     """The folder's reading with most labelled cases; the layout's where two are equal.
 
-    Raises what :func:`layouts.guess` raises; RECIPE_INVALID or USAGE for given patterns that cannot work.
+    ``known`` are looks at files that were read before, by relative path. Raises what
+    :func:`layouts.guess` raises; RECIPE_INVALID or USAGE for given patterns that cannot work.
     """
     tree = tree_of(data, channels=given.channels)
-    looks = Looks(data)
+    looks = Looks(data, known)
     if given.channels or given.label:
         guess = _as_given(data, tree, looks, given)
     else:

@@ -26,7 +26,7 @@ def checked(folder: Path) -> tuple[ExitCode, list[dict[str, Any]], str]:
     """Exit code, JSON and the lines for the user."""
     screen, results = io.StringIO(), io.StringIO()
     ended = check.run(folder, None, Reporter(stream=screen, results=results), as_json=True)
-    return ended, json.loads(results.getvalue()), screen.getvalue()
+    return ended, json.loads(results.getvalue())["results"], screen.getvalue()
 
 
 @pytest.fixture
@@ -87,3 +87,23 @@ def test_a_note_about_a_file_is_no_usable_input(tmp_path: Path) -> None:
     ended, results, _ = checked(tmp_path)
     assert ended == ExitCode.NOTHING_USABLE
     assert [(result["verdict"], result["code"]) for result in results] == [("note", "DICOMDIR_INCOMPLETE")]
+
+
+def test_the_report_names_volumes_by_numbers_and_shows_no_burned_in_text(
+    export: Path, brain: Any, tmp_path: Path
+) -> None:
+    pixels = brain.astype(np.uint16)
+    write_series(export / "again", pixels, AFFINE, PatientName="CANARY", PatientID="sub-01")
+    write_series(export / "burned", pixels + 9, AFFINE, BurnedInAnnotation="YES", PatientID="SUB1")
+    screen, results, page = io.StringIO(), io.StringIO(), tmp_path / "page.html"
+    check.run(export, None, Reporter(stream=screen, results=results), as_json=True, page=page)
+    described = json.loads(results.getvalue())
+    kinds = {remark["kind"]: remark for remark in described["remarks"]}
+    assert len(kinds["duplicate"]["files"]) == len(kinds["similar names"]["files"]) == 2
+    named = {name for remark in kinds.values() for name in remark["files"]}
+    assert all(name.startswith("volume ") for name in named)
+    shown = page.read_text()
+    assert shown.count("<img") == 2 and "<title>Data report</title>" in shown
+    assert not any(
+        word in shown + screen.getvalue() + results.getvalue() for word in ("CANARY", "SUB1", "sub-01")
+    )

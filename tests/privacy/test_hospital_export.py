@@ -64,7 +64,7 @@ def test_convert(hospital: Path, identities: Words, tmp_path: Path, command: Com
     assert len([*out.glob("*.nii.gz")]) == 6
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)], ids=["words", "json"])
+@pytest.mark.parametrize("options", [(), ("--json",), ("--html", "page.html")], ids=["words", "json", "page"])
 def test_check(
     options: tuple[str, ...],
     hospital: Path,

@@ -40,7 +40,7 @@ def test_segment(export: Path, tmp_path: Path, command: Command, model: Path) ->
     assert leaks(out, planted_exports.words(export), screen) == {}
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)], ids=["words", "json"])
+@pytest.mark.parametrize("options", [(), ("--json",), ("--html", "page.html")], ids=["words", "json", "page"])
 def test_check(
     options: tuple[str, ...],
     export: Path,
@@ -54,6 +54,8 @@ def test_check(
     code, screen = command("check", export, *options)
     assert code == ExitCode.SOME_EXCLUDED, screen
     assert leaks(here, planted_exports.words(export), screen) == {}
-    if options:
+    if "--html" in options:
+        assert "<img" in (here / "page.html").read_text()
+    if "--json" in options:
         results, _ = json.JSONDecoder().raw_decode(screen[screen.index("[\n") :])
         assert len(results) > 15
