@@ -8,7 +8,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= medseg:$(VERSION)
 OFFLINE ?= /var/tmp/medseg-container
 
-.PHONY: demo test test-long format check setup image container-test clean
+.PHONY: demo test test-long format check docs setup image container-test clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -36,6 +36,9 @@ test: check          ## everything that must hold, within ten minutes
 test-long: check     ## what takes longer: kill tests, exports, real trainings
 	$(BIN)/pytest -m long
 
+docs: setup          ## the site of docs/ as pages that work offline: site/index.html
+	$(BIN)/sphinx-build -q -W --keep-going -d site/.doctrees docs site
+
 image:               ## build the container image with docker or podman
 	$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
 		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
@@ -48,4 +51,4 @@ container-test: setup  ## build the image from debootstrap and wheels, and run i
 		MEDSEG_IMAGE=localhost/medseg:test $(BIN)/pytest -m container tests/container
 
 clean:
-	rm -rf .venv work .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv work site .pytest_cache .mypy_cache .ruff_cache .hypothesis
