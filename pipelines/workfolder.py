@@ -55,6 +55,8 @@ class Work:
     """scores.csv, summary.json, confusion.csv."""
     report = _Below("report")
     """report.html."""
+    overlays = _Below("report/overlays")
+    """A figure of each scored case, the worst first."""
 
     def train(self, fold: int, plane: Plane | None = None) -> Path:
         """The folder of one fold's checkpoints and history, or of one per plane."""

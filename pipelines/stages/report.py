@@ -22,7 +22,7 @@ from medseg.model.description import Description
 from medseg.report import charts, html, volume_overlay
 from medseg.report.html import CaseView, Chart, Report, Tile
 from medseg.volume import Volume
-from pipelines import explanations, scoring
+from pipelines import case_overlays, explanations, scoring
 from pipelines.case_tables import case_files, cases, unit
 from pipelines.job import STAGES, Job
 from pipelines.scored_case import read_labels
@@ -43,7 +43,9 @@ def run(job: Job) -> None:
     page = job.work.report / "report.html"
     with job.stage("report", VERSION, used, [page]) as must_run:
         if must_run:
-            html.write(page, _gather(job))
+            gathered = _gather(job)
+            html.write(page, gathered)
+            case_overlays.write(job.work.overlays, gathered.cases, gathered.scores)
     if must_run or not job.tracked.run.resumed:
         _log(job)
     job.say.result(f"  report: {page}")
@@ -57,6 +59,8 @@ def _finished(job: Job, stage: str) -> Any:
 def _log(job: Job) -> None:
     run = job.tracked.run
     run.artifact(job.work.report / "report.html")
+    if job.recipe.tracking.overlays:
+        run.artifact(job.work.overlays, "test_cases")
     for folder, kind in ((job.work.evaluation, "evaluation"), (job.work.ingest, "ingest")):
         run.artifact(folder, kind)
     for training, history in job.work.histories.items():
