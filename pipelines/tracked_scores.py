@@ -86,9 +86,9 @@ def over_folds(folds: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
     return logged
 
 
-def write_tables(folder: Path) -> list[Path]:
-    """Write a table of all classes and metrics for each set beside summary.json; give their paths."""
-    numbers = files.read_json(folder / "summary.json")
+def write_tables(numbers: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write a table of all classes and metrics for each set of summary.json to `folder`; give their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for role, of_set in numbers["sets"].items():
         rows = [_row("mean (foreground)", of_set["over_classes"])]
@@ -121,22 +121,33 @@ def read_rows(folder: Path) -> list[ScoreRow]:
     return table.read(folder / "scores.csv")
 
 
-def in_markdown(numbers: Mapping[str, Any]) -> str:
-    """Write a Markdown table of the scores for a run's description; empty without any."""
+def in_words(numbers: Mapping[str, Any]) -> str:
+    """Write the means of each set in a line, for a run's description."""
     lines = []
     for role, of_set in numbers["sets"].items():
         if of_set["length_unit"] == "px":
-            shown = {key: _digits(value) for key, value in of_set["over_set"].items() if key in OVER_SET}
-            lines += [
-                f"**{role}**, {of_set['cases']} images: " + ", ".join(f"{k} {v}" for k, v in shown.items())
-            ]
+            shown = [f"{key} {_digits(v)}" for key, v in of_set["over_set"].items() if key in OVER_SET]
+            lines.append(f"**{role}**, {of_set['cases']} images: {', '.join(shown)}")
+        else:
+            dice, hd95, nsd = (
+                _digits(of_set["over_classes"][metric]["mean"]) or "not defined" for metric in MEANS
+            )
+            lines.append(f"**{role}**, {of_set['cases']} cases: Dice {dice}, HD95 {hd95} mm, NSD {nsd}")
+    return "  \n".join(lines)
+
+
+def in_markdown(numbers: Mapping[str, Any]) -> str:
+    """Write a Markdown table of the scores of each class, for a run's description; empty for many classes."""
+    lines: list[str] = []
+    for role, of_set in numbers["sets"].items():
+        if of_set["length_unit"] == "px" or len(of_set["classes"]) > MOST_CLASSES:
             continue
-        lines += [f"| {role}, {of_set['cases']} cases | Dice | HD95 mm | NSD |", "| --- | --- | --- | --- |"]
-        classes = list(of_set["classes"].items())
-        if len(classes) > MOST_CLASSES:
-            classes = []
-        for name, metrics in [*classes, ("**mean (foreground)**", of_set["over_classes"])]:
+        lines += [
+            "",
+            f"| {role}, {of_set['cases']} cases | Dice | HD95 mm | NSD |",
+            "| --- | --- | --- | --- |",
+        ]
+        for name, metrics in [*of_set["classes"].items(), ("**mean (foreground)**", of_set["over_classes"])]:
             cells = [_digits(metrics[metric]["mean"]) for metric in MEANS]
             lines.append(f"| {name} | {' | '.join(cells)} |")
-        lines.append("")
     return "\n".join(lines).strip()

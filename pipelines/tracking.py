@@ -11,7 +11,7 @@ from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.grid import Plane
 from medseg.tracking import store
-from medseg.tracking.tracker import Run, Tracker
+from medseg.tracking.tracker import Run, Tracker, flatten
 from pipelines.tracked_texts import description, run_name, tags
 from pipelines.workfolder import Work
 
@@ -22,6 +22,12 @@ _TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
 """Parts of a recipe that make another training, and so another run, when they change."""
 _PLACES = {"data": ("path",), "train": ("device", "threads", "compile", "channels_last")}
 """What in them does not: where the data lie and where the training runs."""
+_MAIN = {
+    *("network.name", "loss.name"),
+    *("train.epochs", "train.steps_per_epoch", "train.batch", "train.lr"),
+}
+"""Keys that are parameters of every run."""
+
 _NOTE = "mlflow.note.content"
 """The tag that MLflow's pages show as a run's description."""
 
@@ -82,9 +88,11 @@ class Tracked:
         if self._nested and (run_id := known.get(_key(fold))):
             self._tracker.ended(run_id).summary(scores)
 
-    def describe(self, scores: str) -> None:
-        """Add the scores, in Markdown, to the run's description."""
-        self.run.tags({_NOTE: f"{self._description}\n\n{scores}".strip()})
+    def describe(self, means: str, scores: str) -> None:
+        """Put means and a table of scores, both in Markdown, into the run's description."""
+        sentence, _, facts = self._description.partition("\n\n")
+        parts = (sentence, means, facts, scores)
+        self.run.tags({_NOTE: "\n\n".join(part for part in parts if part)})
 
     def end_open_folds(self, error: BaseException) -> None:
         """End nested runs that an error or a signal cut short."""
@@ -141,7 +149,7 @@ def _start(tracker: Tracker, recipe: Recipe, work: Work, say: Reporter, words: d
     known = files.read_json(work.tracking) if work.tracking.is_file() else {}
     run_id = known.get("run_id") if known.get("key") == key else None
     tracker.mark_killed(keep=[run_id] if run_id else [])
-    run = tracker.start(run_name(work.root), params=_params(tree), tags=words, run_id=run_id)
+    run = tracker.start(run_name(work.root), params=_params(recipe, tree), tags=words, run_id=run_id)
     if not run.resumed:
         work.tracked_folds.unlink(missing_ok=True)
     if run_id and not run.resumed:
@@ -157,7 +165,18 @@ def _training(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _params(tree: dict[str, Any]) -> dict[str, Any]:
-    """Select what people vary, for the run's parameter table. The whole recipe is an artifact."""
-    train = {k: v for k, v in tree["train"].items() if k not in _MACHINE and v not in (None, [], 0)}
-    return {**{part: tree[part] for part in ("preprocess", "sampling", "network", "loss")}, "train": train}
+def _params(recipe: Recipe, tree: dict[str, Any]) -> dict[str, Any]:
+    """Select what people vary, for the run's parameter table: the main keys, and what is not at its default.
+
+    The whole recipe is an artifact. MLflow's charts write all parameters of a run above its images: many
+    would hide them.
+    """
+    parts = ("preprocess", "sampling", "network", "loss", "train")
+    defaults = {part: type(getattr(recipe, part))().model_dump(mode="json") for part in parts}
+    chosen = dict(flatten({part: tree[part] for part in parts}))
+    usual = dict(flatten(defaults))
+    return {
+        key: value
+        for key, value in chosen.items()
+        if key in _MAIN or (usual.get(key) != value and key.rpartition(".")[2] not in _MACHINE)
+    }

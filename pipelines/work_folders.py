@@ -57,14 +57,18 @@ def experiment_of(work: Path) -> str:
 
 
 def _work_folders(folder: Path) -> Iterator[Path]:
-    """Walk down to the work folders; what is inside one is not looked at."""
-    for place, folders, names in os.walk(folder):
+    """Walk down to the work folders, through links, too; what is inside one is not looked at."""
+    seen: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
         here = Path(place)
-        if store.DATABASE in names or Work(here).tracking.name in names:
+        is_work = store.DATABASE in names or Work(here).tracking.name in names
+        if is_work or here.resolve() in seen:
             folders.clear()
-            yield here
         else:
             folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in _NOT_BELOW)
+        seen.add(here.resolve())
+        if is_work:
+            yield here
 
 
 def _server(work: Path) -> str | None:

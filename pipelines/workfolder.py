@@ -54,7 +54,7 @@ class Work:
     evaluation = _Below("evaluation")
     """scores.csv, summary.json, confusion.csv."""
     report = _Below("report")
-    """report.html."""
+    """report.html, and a table of the scores of each set."""
     overlays = _Below("report/overlays")
     """A figure of each scored case, the worst first."""
 

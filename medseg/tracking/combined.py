@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from medseg.errors import Code, MedsegError
 from medseg.tracking import store
 
 _OF_RUNS = ("metrics", "latest_metrics", "params", "tags")
@@ -41,17 +42,31 @@ class Combined:
 
     works: Sequence[Path]
     folder: Path
+    unread: dict[Path, str] = field(default_factory=dict)
+    """Work folders whose store cannot be read, each with the reason; their runs are left out."""
     _stamps: dict[Path, Stamp | None] = field(default_factory=dict)
 
     def create(self) -> str:
-        """Make the store with all runs; returns its URI."""
-        newest = max(self.works, key=lambda work: _stamp(work / store.DATABASE) or (0, 0))
-        _copy(newest / store.DATABASE, self.folder / store.DATABASE)
-        uri = store.prepare(self.folder)
-        with closing(sqlite3.connect(self.folder / store.DATABASE)) as target:
-            target.execute("PRAGMA journal_mode = WAL")  # MLflow can read while runs are read again
-        self.refresh()
-        return uri
+        """Make the store with all runs; returns its URI. Raises TRACKING_UNREACHABLE if none can be read."""
+        newest_first = sorted(
+            self.works, key=lambda work: _stamp(work / store.DATABASE) or (0, 0), reverse=True
+        )
+        for work in newest_first:  # the first that can be read gives the schema
+            try:
+                _copy(work / store.DATABASE, self.folder / store.DATABASE)
+                uri = store.prepare(self.folder)
+                with closing(sqlite3.connect(self.folder / store.DATABASE)) as target:
+                    target.execute("PRAGMA journal_mode = WAL")  # MLflow can read while runs are read again
+                    _schema(target)
+            except (sqlite3.Error, MedsegError) as error:
+                self.unread[work] = store.reason(error)
+                (self.folder / store.DATABASE).unlink(missing_ok=True)
+                continue
+            self.refresh()
+            return uri
+        where, reasons = ", ".join(map(str, self.works)), "; ".join(dict.fromkeys(self.unread.values()))
+        how_to_fix = f"move {store.DATABASE} away and run the recipe again there"
+        raise MedsegError(Code.TRACKING_UNREACHABLE, where, reasons, how_to_fix)
 
     def refresh(self) -> list[Path]:
         """Read all runs again if a work folder's store has changed; returns the folders that changed.
@@ -71,11 +86,15 @@ class Combined:
         with ExitStack() as stack:
             target = stack.enter_context(closing(sqlite3.connect(self.folder / store.DATABASE, timeout=60)))
             target.row_factory = sqlite3.Row
-            (schema,) = target.execute("SELECT version_num FROM alembic_version").fetchone()
             imports = []
+            self.unread = {}
             for work in works:
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder)))
-                _copy_up_to_date(work, scratch, schema)
+                try:
+                    _copy_up_to_date(work, scratch, _schema(target))
+                except (sqlite3.Error, MedsegError) as error:
+                    self.unread[work] = store.reason(error)
+                    continue
                 source = stack.enter_context(closing(sqlite3.connect(scratch / store.DATABASE)))
                 source.row_factory = sqlite3.Row
                 imports.append(_Import(source, target))
@@ -87,11 +106,19 @@ class Combined:
                     one.registry()
 
 
+def _schema(database: sqlite3.Connection) -> str:
+    """Give the name of the last change to a store's schema. Raises sqlite3.Error for what is no store."""
+    row = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("no store of MLflow")
+    return str(row[0])
+
+
 def _copy_up_to_date(work: Path, folder: Path, schema: str) -> None:
     """Copy a work folder's store, with the present schema and the present paths of its files."""
     _copy(work / store.DATABASE, folder / store.DATABASE)
     with closing(sqlite3.connect(folder / store.DATABASE)) as copied:
-        (of_copy,) = copied.execute("SELECT version_num FROM alembic_version").fetchone()
+        of_copy = _schema(copied)
     if of_copy != schema:
         store.upgrade(folder)
     store.relocate(folder, work)

@@ -141,7 +141,7 @@ def register_model(client: Any, model: Any, name: str, alias: str, *, is_local: 
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    known = [v for v in client.search_model_versions(f"name='{name}'") if v.model_id == model.model_id]
+    known = [v for v in client.search_model_versions(f"name='{name}'") if model.model_id in (v.source or "")]
     version = int(known[0].version) if known else _add_version(client, model, name, is_local=is_local)
     client.set_registered_model_alias(name, alias, str(version))
     return version

@@ -1,18 +1,28 @@
-"""MLflow's server as `medseg ui` starts it: as it is, but for the assistant, which does not open by itself.
+"""MLflow's server as `medseg ui` starts it: as it is, but for two choices that its page makes at first sight.
 
-`python -m medseg.tracking.mlflow_app --host …` takes the options of `mlflow server`. MLflow's page opens a
-panel over a quarter of the window when a browser sees it for the first time; a line of script in the page
-says that this has happened.
+`python -m medseg.tracking.mlflow_app --host …` takes the options of `mlflow server`. MLflow's page shows a
+browser that is new to it the menu for language models, and opens an assistant over a quarter of the window. A
+line of script in the page chooses the menu for training and leaves the assistant closed; whoever has chosen
+otherwise keeps that.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-_OPENED = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
-SCRIPT = f"<script>localStorage.setItem({_OPENED!r}, 'true')</script>".encode()
+_CHOICES = {
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
+    "mlflow.workflowType_v1": '"machine_learning"',
+}
+"""Keys and values of the browser's storage, as MLflow writes them."""
+
+SCRIPT = (
+    f"<script>for (const [key, value] of Object.entries({json.dumps(_CHOICES)})) "
+    "if (localStorage.getItem(key) === null) localStorage.setItem(key, value)</script>"
+).encode()
 _HEAD = b"<head>"
 
 _MLFLOW = "mlflow.server.fastapi_app:app"

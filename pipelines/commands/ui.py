@@ -26,7 +26,10 @@ def run(folders: Sequence[Path], port: int, host: str, *, browser: bool = True) 
     """
     runs = runs_below(folders)
     for uri, work in runs.servers.items():
-        _open_server(uri, work, browser=browser and not runs.own)
+        if not runs.own and len(runs.servers) == 1 and not _is_http(uri):
+            _serve(work, uri, port, host, browser=browser)  # a database
+        else:
+            _open_server(uri, work, browser=browser and not runs.own)
     if len(runs.own) == 1:
         _serve(runs.own[0], None, port, host, browser=browser)
     elif runs.own:
@@ -35,13 +38,17 @@ def run(folders: Sequence[Path], port: int, host: str, *, browser: bool = True) 
 
 def _open_server(uri: str, work: Path, *, browser: bool) -> None:
     """Say where the server is that has a work folder's runs, and open its page of them."""
-    if not uri.startswith(("http://", "https://")):
-        _say(f"{work}: its runs are in the store {redacted(uri)}; `mlflow server` shows that")
+    if not _is_http(uri):
+        _say(f"{work}: its runs are in the store {redacted(uri)}; `medseg ui {work}` shows that")
         return
     address = f"{uri.rstrip('/')}/{experiments.experiment_page(experiment_of(work))}"
     _say(f"{work}: its runs are on a server, open {address}")
     if browser:
         ui.open_browser(address, os.environ)
+
+
+def _is_http(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
 
 
 def _serve_several(runs: Runs, port: int, host: str, *, browser: bool) -> None:
@@ -50,6 +57,8 @@ def _serve_several(runs: Runs, port: int, host: str, *, browser: bool) -> None:
         _say(f"reading the runs of {len(runs.own)} work folders …")
         combined = Combined(runs.own, Path(folder))
         uri = combined.create()
+        for work, reason in combined.unread.items():
+            _say(f"{work}: its runs are left out: {reason}")
         _say("new runs appear by themselves; what you change on these pages is kept nowhere")
         _serve(Path(folder), uri, port, host, browser=browser, combined=combined)
 

@@ -54,8 +54,8 @@ def _log(job: Job) -> None:
     numbers, data = files.read_json(folder / "summary.json"), data_set(job)
     folds = tracked_scores.by_fold(tracked_scores.read_rows(folder))
     tracked.run.summary({**tracked_scores.headlines(numbers), **tracked_scores.over_folds(folds)}, data)
-    tracked.describe(tracked_scores.in_markdown(numbers))
-    for path in tracked_scores.write_tables(folder):
+    tracked.describe(tracked_scores.in_words(numbers), tracked_scores.in_markdown(numbers))
+    for path in tracked_scores.write_tables(numbers, job.work.report):
         tracked.run.artifact(path)
     if job.recipe.sampling.plane_networks != "separate":  # a fold's planes are scored together
         for fold, means in folds.items():

@@ -128,3 +128,18 @@ def test_the_command_has_no_store_open_in_what_a_work_folder_keeps(tmp_path: Pat
     own(work / store.ARTIFACTS / "x")
     own(work / "prepared" / "y")
     assert runs_below([tmp_path]).own == (work,)
+
+
+def test_a_database_that_tracks_the_runs_is_served(tmp_path: Path, served: Served) -> None:
+    uri = f"sqlite:///{tmp_path / 'shared.db'}"
+    work = remote(tmp_path / "a", uri)
+    command.run([tmp_path], 5000, ui.HOST, browser=False)
+    assert served.calls == [(work, uri)]
+
+
+def test_links_are_followed_and_a_circle_of_them_ends(tmp_path: Path) -> None:
+    work = own(tmp_path / "disk/a")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/linked").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/back").symlink_to(tmp_path / "work")
+    assert runs_below([tmp_path / "work"]).own == (work,)

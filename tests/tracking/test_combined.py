@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from medseg.errors import Code, MedsegError
 from medseg.tracking import store
 from medseg.tracking.combined import Combined
 from medseg.tracking.logged_model import register_model
@@ -144,3 +147,47 @@ def test_versions_of_one_registered_name_get_numbers_in_order_and_the_newest_the
     names = {int(v.version): client.get_run(v.run_id).info.run_name for v in versions}
     assert names == {1: "first", 2: "second"}
     assert int(client.get_model_version_by_alias("brains", "current").version) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all, but some text that is long enough" * 40])
+def test_a_store_that_cannot_be_read_is_named_and_the_others_are_shown(
+    works: list[Path], make: Any, content: bytes
+) -> None:
+    run = track(works[0])
+    (works[1] / store.DATABASE).write_bytes(content)
+    combined, client = make()
+    assert list(combined.unread) == [works[1]]
+    assert client.get_run(run.id).info.run_name == "first"
+
+
+def test_stores_none_of_which_can_be_read_are_refused(works: list[Path], make: Any) -> None:
+    for work in works:
+        (work / store.DATABASE).write_bytes(b"")
+    with pytest.raises(MedsegError) as refused:
+        make()
+    assert refused.value.code == Code.TRACKING_UNREACHABLE
+
+
+def test_a_store_of_an_earlier_mlflow_is_read_by_a_copy_that_is_brought_up_to_date(
+    works: list[Path], make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for work in works:
+        track(work)
+    with sqlite3.connect(works[0] / store.DATABASE) as database:
+        (schema,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        database.execute("UPDATE alembic_version SET version_num = 'earlier'")
+    os.utime(works[0] / store.DATABASE, (1, 1))  # the older one
+    upgraded: list[Path] = []
+
+    def upgrade(folder: Path) -> None:
+        upgraded.append(folder)
+        with sqlite3.connect(folder / store.DATABASE) as database:
+            database.execute("UPDATE alembic_version SET version_num = ?", (schema,))
+
+    monkeypatch.setattr(store, "upgrade", upgrade)
+    before = digests(works)
+    _, client = make()
+    (experiment,) = client.search_experiments()
+    assert len(client.search_runs([experiment.experiment_id])) == 2
+    assert len(upgraded) == 1 and works[0] not in upgraded
+    assert digests(works) == before
