@@ -21,7 +21,7 @@ MEANS = ("dice", "hd95", "nsd")
 TABLE = "{role}_scores.csv"
 """Name of a set's table among the run's artifacts."""
 
-_COLUMNS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd", "bf", "size_error_percent")
+_COLUMNS = ("dice", "hd95", "nsd", "bf", "iou", "precision", "recall", "assd", "size_error_percent")
 _NAMES = {"val": "val_scored"}
 """`val/…` are the curves of validation during training: scores of predicted cases have names of their own."""
 
@@ -105,11 +105,9 @@ def write_tables(numbers: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def _row(name: str, metrics: Mapping[str, Any]) -> dict[str, str]:
     """Make a line of the table: a metric's mean and standard deviation over cases, to four digits."""
-    row = {"class": name, "cases": str(metrics["dice"]["n"])}
-    for metric in _COLUMNS:
-        values = metrics.get(metric, {})
-        row |= {metric: _digits(values.get("mean")), f"{metric}_sd": _digits(values.get("sd"))}
-    return row
+    means = {metric: _digits(metrics.get(metric, {}).get("mean")) for metric in _COLUMNS}
+    spreads = {f"{metric}_sd": _digits(metrics.get(metric, {}).get("sd")) for metric in _COLUMNS}
+    return {"class": name, "cases": str(metrics["dice"]["n"]), **means, **spreads}
 
 
 def _digits(value: float | None) -> str:

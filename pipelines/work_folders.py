@@ -18,7 +18,7 @@ _NOT_BELOW = {store.ARTIFACTS, "mlruns", "node_modules"}
 
 @dataclass(frozen=True)
 class Runs:
-    """Where the runs of some work folders are: stores of their own, or at addresses of servers."""
+    """Places of the runs of some work folders: stores of their own, or addresses of servers."""
 
     own: tuple[Path, ...]
     servers: dict[str, Path]

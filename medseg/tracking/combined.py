@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import Code, MedsegError
-from medseg.tracking import store
+from medseg.tracking import experiments, store
 
 _OF_RUNS = ("metrics", "latest_metrics", "params", "tags")
 """Tables whose rows belong to a run by `run_uuid`."""
@@ -185,7 +185,11 @@ class _Import:
         new = row["experiment_id"] if row["experiment_id"] == 0 else number + 1
         self._insert("experiments", [{**row, "experiment_id": new}], mapped=False)
         tags = [tag for tag in self._rows("experiment_tags") if tag["experiment_id"] == row["experiment_id"]]
-        self._insert("experiment_tags", [{**tag, "experiment_id": new} for tag in tags], mapped=False)
+        tags += [
+            {"key": key, "value": value} for key, value in experiments.tags().items()
+        ]  # the present view
+        rows = [{**tag, "experiment_id": new} for tag in tags]
+        self._insert("experiment_tags", rows, mapped=False, or_else="REPLACE")
         return new
 
     def _inputs(self, runs: set[object]) -> None:

@@ -23,6 +23,9 @@ SHOWN_METRICS = (
 SHOWN_TAGS = ("network", "data set")
 """Tags that are columns of the view, after the scores."""
 
+_FIRST = ("attributes.`Run Name`", "runDateAndNestInfo", "duration")
+"""Columns that MLflow always shows, by its own names."""
+
 _WIDTH = 130  # pixels: MLflow's own width cuts names of metrics
 
 _VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
@@ -82,7 +85,11 @@ def experiment_page(experiment_id: str) -> str:
 def _state() -> dict[str, Any]:
     metrics = [f"metrics.`{name}`" for name in SHOWN_METRICS]
     columns = [*metrics, *(f"tags.`{name}`" for name in SHOWN_TAGS)]
-    return {"selectedColumns": columns, "columnWidths": dict.fromkeys(columns, _WIDTH)}
+    return {
+        "selectedColumns": columns,
+        "columnOrder": [*_FIRST, *columns],
+        "columnWidths": dict.fromkeys(columns, _WIDTH),
+    }
 
 
 def _columns(view: str | None) -> Any:

@@ -151,15 +151,15 @@ def _add_version(client: Any, model: Any, name: str, *, is_local: bool) -> int:
     card = model.tags.get(_NOTE, "")
     # A sqlite store would look a `models:/` URI up in whatever store MLflow thinks is active.
     source = model.artifact_location if is_local else f"models:/{model.model_id}"
-    made = client.create_model_version(
+    created = client.create_model_version(
         name, source, model.source_run_id, description=_cut(card), model_id=model.model_id
     )
     client.update_registered_model(name, _cut(card))
     # For the model's own page.
     listed = json.loads(model.tags.get("mlflow.modelVersions", "[]"))
-    versions = json.dumps([*listed, {"name": name, "version": str(made.version)}])
+    versions = json.dumps([*listed, {"name": name, "version": str(created.version)}])
     client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": versions})
-    return int(made.version)
+    return int(created.version)
 
 
 def _cut(text: str) -> str:

@@ -200,21 +200,17 @@ class Run(AbstractContextManager["Run"]):
 
         With the `data` that they were measured on they also stand on the page of the run's newest model.
         """
-        earlier, model = self._sender.stored("metrics"), self.model() if data is not None else None
-        measured = () if model is None or data is None else (model, data.name, short(data.digest))
-        now = _now()
+        earlier, now = self._sender.stored("metrics"), _now()
+        measured: tuple[str, ...] = ()
+        if self.id and data is not None:
+            model = self.link.ask(lambda client: newest_model(client, self.id), default=None)
+            measured = () if model is None else (model, data.name, short(data.digest))
         rows = [
             (key, value, now, 0, *measured)
             for key, value in _finite(values).items()
             if earlier.get(key) != value
         ]
         self._sender.rows("metrics", rows, MAX_METRICS)
-
-    def model(self) -> str | None:
-        """Give the id of the model that the run logged last; None without one."""
-        if not self.id:
-            return None
-        return self.link.ask(lambda client: newest_model(client, self.id), default=None)
 
     def image(self, key: str, image: Array, step: int) -> None:
         """Add `image` (H, W, 3) uint8 to the image series `key` at `step`, unless it is there.

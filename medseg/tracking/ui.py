@@ -54,7 +54,7 @@ class Server:
 
 
 def serve(
-    work: Path, port: int = 5000, host: str = HOST, *, uri: str | None = None, patience: float = 90.0
+    work: Path, port: int = 5000, host: str = HOST, *, uri: str | None = None, patience: float = 180.0
 ) -> Server:
     """Serve the store of `work` at `port` of the address `host` and return once it answers.
 

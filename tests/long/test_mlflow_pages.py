@@ -208,9 +208,16 @@ def comparison(pages: Pages) -> None:
     pages.browser.get(pages.address)
     pages.find("//a[normalize-space()='second']")
     boxes = "//*[contains(@class, 'ag-row')]//input[@type='checkbox']"
-    pages.until(lambda: len(pages.browser.find_elements("xpath", boxes)) >= 2, "boxes to choose runs")
-    for box in pages.browser.find_elements("xpath", boxes)[:2]:
-        pages.browser.execute_script("arguments[0].click()", box)
-    pages.click("//button[contains(., 'Compare')]")
+    compare = "//button[contains(., 'Compare') and not(@disabled)]"
+
+    def chosen() -> bool:
+        for box in pages.browser.find_elements("xpath", boxes):
+            if not box.is_selected():
+                pages.browser.execute_script("arguments[0].click()", box)
+                return False
+        return bool(pages.browser.find_elements("xpath", compare))
+
+    pages.until(chosen, "two chosen runs")
+    pages.click(compare)
     pages.reads("Comparing 2 Runs from 1 Experiment", "first", "second", "train.lr", "test_dice_mean")
     pages.picture("comparison")

@@ -69,6 +69,7 @@ def test_runs_of_one_recipe_share_an_experiment_with_all_that_belongs_to_them(
     before = digests(works)
     _, client = make()
     (experiment,) = client.search_experiments()
+    assert "mlflow.sharedViewState.scores" in experiment.tags
     listed = client.search_runs([experiment.experiment_id])
     assert {run.info.run_id: run.info.run_name for run in listed} == {
         run.id: work.name for run, work in zip(runs, works, strict=True)
