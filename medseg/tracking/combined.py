@@ -54,10 +54,10 @@ class Combined:
         for work in newest_first:  # the first that can be read gives the schema
             try:
                 _copy(work / store.DATABASE, self.folder / store.DATABASE)
-                uri = store.prepare(self.folder)
                 with closing(sqlite3.connect(self.folder / store.DATABASE)) as target:
-                    target.execute("PRAGMA journal_mode = WAL")  # MLflow can read while runs are read again
                     _schema(target)
+                    target.execute("PRAGMA journal_mode = WAL")  # MLflow can read while runs are read again
+                uri = store.prepare(self.folder)
             except (sqlite3.Error, MedsegError) as error:
                 self.unread[work] = store.reason(error)
                 (self.folder / store.DATABASE).unlink(missing_ok=True)

@@ -219,5 +219,5 @@ def comparison(pages: Pages) -> None:
 
     pages.until(chosen, "two chosen runs")
     pages.click(compare)
-    pages.reads("Comparing 2 Runs from 1 Experiment", "first", "second", "train.lr", "test_dice_mean")
+    pages.reads("Comparing 2 Runs from 1 Experiment", "first", "second", "train.lr", "0.02000", "Metrics")
     pages.picture("comparison")
