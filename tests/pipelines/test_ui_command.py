@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,9 +47,18 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     return server
 
 
+@cache
+def empty_store() -> bytes:
+    """The content of a store without runs, made once: a fresh one costs seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        store.prepare(Path(folder))
+        return (Path(folder) / store.DATABASE).read_bytes()
+
+
 def own(folder: Path) -> Path:
     """A work folder with a store of its own."""
-    store.prepare(folder)
+    folder.mkdir(parents=True)
+    (folder / store.DATABASE).write_bytes(empty_store())
     return folder
 
 
