@@ -22,6 +22,7 @@ from pipelines.fold import earlier, initial_weights, network
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.job import STAGES, Job, forget, needs_earlier
 from pipelines.stages import evaluate, ingest, predict, preprocess, report, train
+from pipelines.tracked_texts import header
 from pipelines.workfolder import Work, only_one
 
 RUN: dict[str, Callable[[Job], None]] = {
@@ -111,7 +112,7 @@ def run(
         for stage in resolved.anew:
             forget(stage, work, folds, say)
         saved_recipe.save(recipe, work)
-        run = stack.enter_context(tracking.tracked(recipe, work, say))
+        run = stack.enter_context(tracking.tracked(recipe, work, say, header(load.locate(resolved.source))))
         command = request.command(resolved.source, work, with_data=recipe.data.layout != "dicom")
         job = Job(recipe, work, say, run, folds, command, request.strict, overwrite, execution)
         stages = STAGES if only is None else (only,)

@@ -11,7 +11,8 @@ from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.grid import Plane
 from medseg.tracking import store
-from medseg.tracking.tracker import Run, Tracker
+from medseg.tracking.tracker import Run, Tracker, flatten
+from pipelines.tracked_texts import description, run_name, tags
 from pipelines.workfolder import Work
 
 MOST_CHARTED = 30
@@ -21,15 +22,29 @@ _TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
 """Parts of a recipe that make another training, and so another run, when they change."""
 _PLACES = {"data": ("path",), "train": ("device", "threads", "compile", "channels_last")}
 """What in them does not: where the data lie and where the training runs."""
+_MAIN = {
+    *("network.name", "loss.name"),
+    *("train.epochs", "train.steps_per_epoch", "train.batch", "train.lr"),
+}
+"""Keys that are parameters of every run."""
+
+_NOTE = "mlflow.note.content"
+"""The tag that MLflow's pages show as a run's description."""
+
 _MACHINE = ("device", "threads", "processes", "compile", "validate_cases", "channels_last")
 
 
 class Tracked:
     """The recipe's run, and a nested one for each training where the recipe has several."""
 
-    def __init__(self, tracker: Tracker, run: Run, work: Work, *, nested: bool) -> None:
+    def __init__(
+        self, tracker: Tracker, run: Run, work: Work, *, nested: bool, tags: dict[str, str], description: str
+    ) -> None:
         self.run = run
         self._tracker = tracker
+        self._description = description
+        self._tags = tags
+        self._name = run_name(work.root)
         self._children = work.tracked_folds
         self._nested = nested
         self._open: dict[str, Run] = {}
@@ -44,8 +59,10 @@ class Tracked:
         key = _key(fold, plane)
         if key not in self._open:
             known = files.read_json(self._children) if self._children.is_file() else {}
-            name = f"fold {fold}" if plane is None else f"fold {fold}, {plane}"
-            child = self._tracker.start(name, run_id=known.get(key), parent=self.run)
+            part = f"fold {fold}" if plane is None else f"fold {fold}, {plane}"
+            child = self._tracker.start(
+                f"{self._name}, {part}", tags=self._tags, run_id=known.get(key), parent=self.run
+            )
             files.write_json(self._children, {**known, key: child.id})
             self._open[key] = child
         return self._open[key]
@@ -65,13 +82,25 @@ class Tracked:
         if (key := _key(fold, plane)) in self._open:
             self._open.pop(key).finish("FINISHED")
 
+    def fold_scores(self, fold: int, scores: dict[str, float]) -> None:
+        """Log a fold's own scores with its run, which has ended; nothing without runs of folds."""
+        known = files.read_json(self._children) if self._children.is_file() else {}
+        if self._nested and (run_id := known.get(_key(fold))):
+            self._tracker.ended(run_id).summary(scores)
+
+    def describe(self, means: str, scores: str) -> None:
+        """Put means and a table of scores, both in Markdown, into the run's description."""
+        sentence, _, facts = self._description.partition("\n\n")
+        parts = (sentence, means, facts, scores)
+        self.run.tags({_NOTE: "\n\n".join(part for part in parts if part)})
+
     def end_open_folds(self, error: BaseException) -> None:
         """End nested runs that an error or a signal cut short."""
         for child in self._open.values():
             child.__exit__(type(error), error, None)
 
 
-def _key(fold: int, plane: Plane | None) -> str:
+def _key(fold: int, plane: Plane | None = None) -> str:
     return str(fold) if plane is None else f"{fold}/{plane}"
 
 
@@ -88,17 +117,20 @@ def check(recipe: Recipe, work: Work) -> None:
 
 
 @contextmanager
-def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
+def tracked(recipe: Recipe, work: Work, say: Reporter, comment: str = "") -> Iterator[Tracked]:
     """Open the run of this recipe in this work folder, going on with it if its training is the same.
+
+    `comment` is the one that the recipe's file begins with; it describes the run if the recipe does not.
 
     Runs that a kill left RUNNING are marked KILLED. The recipe is stored first of all, so that a store which
     keeps no files is known before any work.
     """
     uri = (recipe.tracking.uri or store.prepare(work.root)) if recipe.tracking.enabled else None
     tracker = Tracker(uri, work.root, recipe.name, warn=say.line)
-    run = _start(tracker, recipe, work, say) if recipe.tracking.enabled else tracker.start(recipe.name)
+    words = {**tags(recipe), _NOTE: description(recipe, comment)}
+    run = _start(tracker, recipe, work, say, words) if recipe.tracking.enabled else tracker.start(recipe.name)
     several = recipe.data.n_folds() > 1 or recipe.sampling.plane_networks == "separate"
-    opened = Tracked(tracker, run, work, nested=several)
+    opened = Tracked(tracker, run, work, nested=several, tags=tags(recipe), description=words[_NOTE])
     with run:
         run.artifact(work.recipe)
         try:
@@ -108,7 +140,7 @@ def tracked(recipe: Recipe, work: Work, say: Reporter) -> Iterator[Tracked]:
             raise
 
 
-def _start(tracker: Tracker, recipe: Recipe, work: Work, say: Reporter) -> Run:
+def _start(tracker: Tracker, recipe: Recipe, work: Work, say: Reporter, words: dict[str, str]) -> Run:
     """Start the run of this training, or go on with it, and note it in the work folder."""
     tree = recipe.model_dump(mode="json")
     tree["network"], tree["data"] = recipe.network.used(), recipe.data.used()
@@ -117,8 +149,7 @@ def _start(tracker: Tracker, recipe: Recipe, work: Work, say: Reporter) -> Run:
     known = files.read_json(work.tracking) if work.tracking.is_file() else {}
     run_id = known.get("run_id") if known.get("key") == key else None
     tracker.mark_killed(keep=[run_id] if run_id else [])
-    tags = {"mlflow.note.content": recipe.description, "medseg.recipe": key[:16]}
-    run = tracker.start(recipe.name, params=_params(tree), tags=tags, run_id=run_id)
+    run = tracker.start(run_name(work.root), params=_params(recipe, tree), tags=words, run_id=run_id)
     if not run.resumed:
         work.tracked_folds.unlink(missing_ok=True)
     if run_id and not run.resumed:
@@ -134,7 +165,18 @@ def _training(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _params(tree: dict[str, Any]) -> dict[str, Any]:
-    """Select what people vary, for the run's parameter table. The whole recipe is an artifact."""
-    train = {k: v for k, v in tree["train"].items() if k not in _MACHINE and v not in (None, [], 0)}
-    return {**{part: tree[part] for part in ("preprocess", "sampling", "network", "loss")}, "train": train}
+def _params(recipe: Recipe, tree: dict[str, Any]) -> dict[str, Any]:
+    """Select what people vary, for the run's parameter table: the main keys, and what is not at its default.
+
+    The whole recipe is an artifact. MLflow's charts write all parameters of a run above its images: many
+    would hide them.
+    """
+    parts = ("preprocess", "sampling", "network", "loss", "train")
+    defaults = {part: type(getattr(recipe, part))().model_dump(mode="json") for part in parts}
+    chosen = dict(flatten({part: tree[part] for part in parts}))
+    usual = dict(flatten(defaults))
+    return {
+        key: value
+        for key, value in chosen.items()
+        if key in _MAIN or (usual.get(key) != value and key.rpartition(".")[2] not in _MACHINE)
+    }

@@ -55,9 +55,11 @@ class Work:
     evaluation = _Below("evaluation")
     """scores.csv, summary.json, confusion.csv."""
     report = _Below("report")
-    """report.html."""
+    """report.html, and a table of the scores of each set."""
     viewers = _Below("report/cases")
     """The viewer's page of each case."""
+    overlays = _Below("report/overlays")
+    """A figure of each scored case, the worst first."""
 
     def train(self, fold: int, plane: Plane | None = None) -> Path:
         """The folder of one fold's checkpoints and history, or of one per plane."""

@@ -151,6 +151,15 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also write each network as an ONNX graph: `<member>.onnx`.")
     ] = False,
+    register: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Also make the model the newest version of NAME in MLflow's registry."
+        ),
+    ] = None,
+    alias: Annotated[
+        str, typer.Option(metavar="ALIAS", help="The alias of that version, for `models:/NAME@ALIAS`.")
+    ] = "current",
     quiet: Quiet = False,
 ) -> None:
     """Check the model of a work folder and copy it to a folder of its own.
@@ -163,7 +172,7 @@ def export(
     from medseg.console import Reporter
     from pipelines.commands import export as pipeline
 
-    pipeline.run(work, folder, Reporter(quiet=quiet), onnx=onnx)
+    pipeline.run(work, folder, Reporter(quiet=quiet), onnx=onnx, register=register, alias=alias)
 
 
 @app.command(rich_help_panel="Data and recipes")

@@ -16,7 +16,12 @@ from medseg.errors import ExitCode
 
 @app.command(rich_help_panel="Look at results")
 def ui(
-    work: Annotated[Path, typer.Argument(metavar="WORK", help="A work folder; it may be a copy.")],
+    work: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="WORK…", help="Work folders, or folders above some; copies, too. Default: `work`."
+        ),
+    ] = [Path("work")],  # noqa: B006 - typer copies it
     port: Annotated[int, typer.Option(metavar="P", help="The port on this machine.")] = 5000,
     host: Annotated[
         str,
@@ -24,15 +29,18 @@ def ui(
             metavar="H", help="The address to listen at; in a container 0.0.0.0, with the port published."
         ),
     ] = "127.0.0.1",
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser of a desktop.")
+    ] = True,
 ) -> None:
-    """Open MLflow on the runs of a work folder; Ctrl-C stops it.
+    """Open MLflow on the runs of one or more work folders, side by side; Ctrl-C stops it.
 
-    Example: `medseg ui work/demo`
+    Example: `medseg ui work/`
     """
     needs_extra("train")
     from pipelines.commands import ui as pipeline
 
-    pipeline.run(work, port, host)
+    pipeline.run(work, port, host, browser=browser)
 
 
 @app.command(rich_help_panel="Look at results")

@@ -326,8 +326,16 @@ class Tracking(Section):
     by MLflow's environment variables, not here. Typical: left out, or `http://localhost:5000`."""
 
     overlays: bool = True
-    """Figures of one validation case during training. Typical: true; false where images must not leave the
-    machine."""
+    """Figures of one validation case during training, and of the scored cases. Typical: true; false where
+    images must not leave the machine."""
+
+    host: bool = True
+    """The name of this machine among the run's tags. Typical: true; false where names of machines must not be
+    shared."""
+
+    register_as: Annotated[str, Field(pattern=r"^[^/:]{1,200}$")] | None = None
+    """Name in MLflow's model registry: each trained model becomes its newest version, with the alias
+    `current`. Typical: left out, or `brain-tissues`."""
 
     @field_validator("uri")
     @classmethod

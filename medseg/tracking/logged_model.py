@@ -14,9 +14,20 @@ import medseg
 from medseg import files
 from medseg.classes import ClassList
 from medseg.infer import results
+from medseg.model.folder import CARD, MODEL_JSON
 from medseg.tracking.store import StorageError, storing
 
 _CODE = Path(__file__).with_name("mlflow_model.py")
+
+ALIAS = "current"
+"""Alias of the version that was registered last, where no other is given."""
+
+MAX_PARAM = 500
+"""Characters of a model's parameter."""
+
+_NOTE = "mlflow.note.content"
+_MOST_CHARACTERS = 5000
+"""Characters that MLflow's registry keeps of a description."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +45,13 @@ def store_model(client: Any, line: Mapping[str, Any]) -> Logged:
     from mlflow.entities import LoggedModelOutput
 
     run_id, name, register = line["run_id"], line["name"], line["register"]
-    model = client.create_logged_model(line["experiment_id"], name, source_run_id=run_id)
+    folder = Path(line["folder"])
+    model = client.create_logged_model(
+        line["experiment_id"], name, source_run_id=run_id, tags=_tags(folder), params=_params(folder)
+    )
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "model"
-        _save(saved, Path(line["folder"]), run_id, model.model_id)
+        _save(saved, folder, run_id, model.model_id)
         try:
             with storing():
                 client.log_model_artifacts(model.model_id, str(saved))
@@ -46,7 +60,11 @@ def store_model(client: Any, line: Mapping[str, Any]) -> Logged:
             raise
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    version = None if register is None else _register(client, register, line, model)
+    version = (
+        None
+        if register is None
+        else register_model(client, model, register, line.get("alias") or ALIAS, is_local=line["local"])
+    )
     return Logged(
         uri=f"models:/{model.model_id}",
         run_uri=f"runs:/{run_id}/{name}",
@@ -63,7 +81,7 @@ def _save(path: Path, folder: Path, run_id: str, model_id: str) -> None:
     import pandas as pd
     from mlflow.models import Model
 
-    description = files.read_json(folder / "model.json")["description"]
+    description = files.read_json(folder / MODEL_JSON)["description"]
     columns = input_columns(description)
     ending = results.ENDINGS[description.get("unit", "mm")]
     mlflow.pyfunc.save_model(
@@ -111,7 +129,11 @@ def _signature(columns: Sequence[str], classes: ClassList) -> Any:
     )
 
 
-def _register(client: Any, name: str, line: Mapping[str, Any], model: Any) -> int:
+def register_model(client: Any, model: Any, name: str, alias: str, *, is_local: bool) -> int:
+    """Make a logged model a version of the registered model `name`, with an alias; return the version.
+
+    A model that is a version already stays that version. `is_local` is for a sqlite store.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -119,10 +141,51 @@ def _register(client: Any, name: str, line: Mapping[str, Any], model: Any) -> in
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    # A sqlite store would look a `models:/` URI up in whatever store MLflow thinks is active.
-    source = model.artifact_location if line["local"] else f"models:/{model.model_id}"
-    version = int(client.create_model_version(name, source, line["run_id"], model_id=model.model_id).version)
-    # For the model's own page.
-    versions = json.dumps([{"name": name, "version": str(version)}])
-    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": versions})
+    known = [v for v in client.search_model_versions(f"name='{name}'") if model.model_id in (v.source or "")]
+    version = int(known[0].version) if known else _add_version(client, model, name, is_local=is_local)
+    client.set_registered_model_alias(name, alias, str(version))
     return version
+
+
+def _add_version(client: Any, model: Any, name: str, *, is_local: bool) -> int:
+    card = model.tags.get(_NOTE, "")
+    # A sqlite store would look a `models:/` URI up in whatever store MLflow thinks is active.
+    source = model.artifact_location if is_local else f"models:/{model.model_id}"
+    created = client.create_model_version(
+        name, source, model.source_run_id, description=_cut(card), model_id=model.model_id
+    )
+    client.update_registered_model(name, _cut(card))
+    # For the model's own page.
+    listed = json.loads(model.tags.get("mlflow.modelVersions", "[]"))
+    versions = json.dumps([*listed, {"name": name, "version": str(created.version)}])
+    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": versions})
+    return int(created.version)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+
+
+def _tags(folder: Path) -> dict[str, str]:
+    """Make the tags of a model: its card is the description on its page."""
+    card = folder / CARD
+    return {_NOTE: card.read_text(encoding="utf-8")} if card.is_file() else {}
+
+
+def _params(folder: Path) -> dict[str, str]:
+    """List what a model's page shows of its description: network, inputs, classes, weights."""
+    model = files.read_json(folder / MODEL_JSON)
+    description = model["description"]
+    planes = description.get("plane", "")
+    listed = {
+        "network": description.get("network"),
+        **{f"network.{key}": value for key, value in description.get("keywords", {}).items()},
+        "parameters": model.get("parameters"),
+        "members": len(model.get("members", [])),
+        "channels": ", ".join(description["channels"]),
+        "classes": ", ".join(row["name"] for row in description["classes"]),
+        "plane": planes if isinstance(planes, str) else ", ".join(planes),
+        "slices": description.get("depth"),
+        "prediction mode": description.get("mode"),
+    }
+    return {key: str(value)[:MAX_PARAM] for key, value in listed.items() if value not in (None, "")}

@@ -13,9 +13,12 @@ from medseg.tracking.logged_model import Logged, store_model
 from medseg.tracking.tracker import Run
 
 
-def log(run: Run, folder: Path, *, name: str = "model", register: str | None = None) -> Logged | None:
+def log(
+    run: Run, folder: Path, *, name: str = "model", register: str | None = None, alias: str | None = None
+) -> Logged | None:
     """Log the model folder `folder` with `run`, and register it as `register` if named.
 
+    Its version gets the alias `alias`, by default `current`.
     None if the run is not tracked, or if the store is lost; then the model is logged by a later command.
     """
     line = {
@@ -25,6 +28,7 @@ def log(run: Run, folder: Path, *, name: str = "model", register: str | None = N
         "folder": str(folder.resolve()),
         "name": name,
         "register": register,
+        "alias": alias,
         "local": store.is_local(str(run.link.uri)),
     }
     if not run.id:

@@ -27,7 +27,11 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 _SQLITE = "sqlite:///"
 
-_SILENCE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+_SILENCE = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 # MLflow's own defaults wait minutes for a server that is gone; a training must not.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 _IMPATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
@@ -131,11 +135,12 @@ def _migrate(work: Path, uri: str) -> None:
     except MlflowException as error:
         if "out-of-date database schema" not in str(error):
             raise
-        _upgrade(work, uri)
+        upgrade(work)
 
 
-def _upgrade(work: Path, uri: str) -> None:
-    command = [sys.executable, "-P", "-m", "mlflow", "db", "upgrade", uri]
+def upgrade(work: Path) -> None:
+    """Bring the store of a work folder to the schema of the MLflow that is installed."""
+    command = [sys.executable, "-P", "-m", "mlflow", "db", "upgrade", local_uri(work)]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **_SILENCE}, check=False
     )
@@ -146,8 +151,10 @@ def _upgrade(work: Path, uri: str) -> None:
         )
 
 
-def relocate(work: Path) -> int:
+def relocate(work: Path, beside: Path | None = None) -> int:
     """Point the store of a copied or moved work folder at the files beside it; returns the rows changed.
+
+    With `beside` at the files of that work folder.
 
     MLflow keeps absolute paths in four tables. Every one that ends in `…/mlartifacts` or lies below it gets
     the folder's present place in front; anything else is left alone.
@@ -156,11 +163,11 @@ def relocate(work: Path) -> int:
     if not database.is_file():
         return 0
     with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
-        return sum(_repoint(connection, table, column, work) for table, column in _ABSOLUTE)
+        root = artifact_root(beside or work)
+        return sum(_repoint(connection, table, column, root) for table, column in _ABSOLUTE)
 
 
-def _repoint(connection: sqlite3.Connection, table: str, column: str, work: Path) -> int:
-    root = artifact_root(work)
+def _repoint(connection: sqlite3.Connection, table: str, column: str, root: str) -> int:
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
     if column not in columns:
         return 0

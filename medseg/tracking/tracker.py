@@ -22,6 +22,7 @@ import medseg
 from medseg.grid import Array
 from medseg.tracking import store
 from medseg.tracking.buffered_client import UNSENT, BufferedClient
+from medseg.tracking.experiments import open_experiment
 from medseg.tracking.names import metric_name
 from medseg.tracking.store import storing
 from medseg.tracking.system_metrics import PREFIX, Sampler
@@ -32,12 +33,11 @@ MAX_VALUE = 6000  # characters of a parameter
 MAX_PARAMS = 100  # a batch
 MAX_METRICS = 1000  # a batch
 
-# Columns of the saved view "scores", which the runs page offers under "TestTimeAugmentation".
-_COLUMNS = [
-    *(f"metrics.`{name}`" for name in ("test/dice_mean", "val/dice_mean", "train/loss")),
-    *(f"attributes.`{name}`" for name in ("Dataset", "Models")),
-]
-_WORK_TAG = "medseg.work"
+DIGITS = 4
+"""Significant digits of metrics."""
+
+# MLflow's pages show no tag whose name begins like this one: a digest is of no use to a reader.
+_WORK_TAG = "mlflow.medseg.work"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Tracker:
         self._own = uri is not None and store.is_own(uri, work)
         self._link.resend()
         place = None if uri is None else store.artifacts_beside(uri)
-        self._experiment = self._link.ask(lambda client: _experiment(client, experiment, place), default="")
+        self._experiment = self._link.ask(
+            lambda client: open_experiment(client, experiment, place), default=""
+        )
 
     def start(
         self,
@@ -82,8 +84,14 @@ class Tracker:
                 all_tags["mlflow.parentRunId"] = parent.id
             run_id = self._link.ask(lambda client: self._create(client, name, all_tags), default="")
         run = Run(self._link, self._experiment, run_id or "", resumed=resumed)
+        if resumed:
+            run.tags(tags or {})
         run.params(params or {})
         return run
+
+    def ended(self, run_id: str) -> Run:
+        """Give a run that has ended, to add to it; it stays ended."""
+        return Run(self._link, self._experiment, run_id, resumed=True)
 
     def has(self, run_id: str) -> bool:
         """True if the store still has a run; also if the store does not answer."""
@@ -187,11 +195,21 @@ class Run(AbstractContextManager["Run"]):
         ]
         self._sender.rows("metrics", [*rows, *self._machine()], MAX_METRICS)
 
-    def summary(self, values: Mapping[str, float | None]) -> None:
-        """Log values that have no step, such as test scores; a changed value replaces the earlier one."""
-        earlier = self._sender.stored("metrics")
-        now = _now()
-        rows = [(key, value, now, 0) for key, value in _finite(values).items() if earlier.get(key) != value]
+    def summary(self, values: Mapping[str, float | None], data: DataSet | None = None) -> None:
+        """Log values that have no step, such as test scores; a changed value replaces the earlier one.
+
+        With the `data` that they were measured on they also stand on the page of the run's newest model.
+        """
+        earlier, now = self._sender.stored("metrics"), _now()
+        measured: tuple[str, ...] = ()
+        if self.id and data is not None:
+            model = self.link.ask(lambda client: newest_model(client, self.id), default=None)
+            measured = () if model is None else (model, data.name, short(data.digest))
+        rows = [
+            (key, value, now, 0, *measured)
+            for key, value in _finite(values).items()
+            if earlier.get(key) != value
+        ]
         self._sender.rows("metrics", rows, MAX_METRICS)
 
     def image(self, key: str, image: Array, step: int) -> None:
@@ -257,23 +275,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield metric_name(name), text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
 
 
-def _experiment(client: Any, name: str, place: str | None) -> str:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        return str(client.create_experiment(name, artifact_location=place, tags=_experiment_tags()))
-    if experiment.lifecycle_stage == "deleted":
-        client.restore_experiment(experiment.experiment_id)
-    return str(experiment.experiment_id)
-
-
-def _experiment_tags() -> dict[str, str]:
-    view = {"name": "scores", "createdAt": _now(), "state": json.dumps({"selectedColumns": _COLUMNS})}
-    return {
-        "mlflow.experimentKind": "custom_model_development",
-        "mlflow.sharedViewState.scores": json.dumps(view),
-    }
-
-
 def _is_there(client: Any, run_id: str | None) -> bool:
     from mlflow.exceptions import MlflowException
 
@@ -293,9 +294,9 @@ def _reopen(client: Any, run_id: str | None) -> bool:
 
 
 def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
-    """Metrics under the names that MLflow takes, without those that have no value."""
+    """Metrics under the names that MLflow takes, of `DIGITS` digits, without those that have no value."""
     return {
-        metric_name(key): float(value)
+        metric_name(key): float(f"{float(value):.{DIGITS}g}")
         for key, value in values.items()
         if value is not None and math.isfinite(value)
     }
@@ -322,7 +323,7 @@ def _input(data: DataSet) -> Any:
     columns = [{"name": name, "type": kind, "required": True} for name, kind in data.columns.items()]
     entity = Dataset(
         name=data.name,
-        digest=data.digest[:8],
+        digest=short(data.digest),
         source_type="local",
         source=json.dumps({"uri": str(data.source)}),
         schema=json.dumps({"mlflow_colspec": columns}),
@@ -331,11 +332,23 @@ def _input(data: DataSet) -> Any:
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
 
 
+def short(digest: str) -> str:
+    """Shorten the digest of a data set to what MLflow's pages show."""
+    return digest[:8]
+
+
+def newest_model(client: Any, run_id: str) -> str | None:
+    """Give the id of the model that a run logged last; None without one."""
+    outputs = getattr(client.get_run(run_id).outputs, "model_outputs", None) or []
+    models = [client.get_logged_model(output.model_id) for output in outputs]
+    return str(max(models, key=lambda model: model.creation_timestamp).model_id) if models else None
+
+
 def _origin() -> dict[str, str]:
     tags = {
         "mlflow.source.name": "medseg",
         "mlflow.source.type": "LOCAL",
-        "medseg.version": medseg.__version__,
+        "version": medseg.__version__,
     }
     if commit := _git_commit():
         tags["mlflow.source.git.commit"] = commit

@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+import webbrowser
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import Code, MedsegError
-from medseg.tracking import store
+from medseg.tracking import experiments, store
 
 HOST = "127.0.0.1"
 LOG = "mlflow-server.log"
@@ -32,9 +34,12 @@ class Server:
     address: str
     process: subprocess.Popen[bytes]
 
-    def wait(self) -> int:
-        """Wait until the server ends by itself; return its exit status."""
-        return self.process.wait()
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait until the server ends by itself; return its exit status, or None after `seconds`."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def stop(self) -> None:
         """End the server and the workers it started."""
@@ -48,20 +53,23 @@ class Server:
                 continue
 
 
-def serve(work: Path, port: int = 5000, host: str = HOST, *, patience: float = 90.0) -> Server:
+def serve(
+    work: Path, port: int = 5000, host: str = HOST, *, uri: str | None = None, patience: float = 180.0
+) -> Server:
     """Serve the store of `work` at `port` of the address `host` and return once it answers.
 
-    Browsers must ask for 127.0.0.1 or localhost at `port`, whatever `host` is.
+    Browsers must ask for 127.0.0.1 or localhost at `port`, whatever `host` is. With `uri` that store is
+    served as it is; the server's log and new files lie in `work`.
 
     Raises STAGE_MISSING without a store, USAGE if the port is taken, TRACKING_UNREACHABLE if the server
     ends or has not answered after `patience` seconds.
     """
-    if not (work / store.DATABASE).is_file():
+    if uri is None and not (work / store.DATABASE).is_file():
         how_to_fix = "train first; if the recipe names tracking.uri, open that address instead"
         raise MedsegError(Code.STAGE_MISSING, work, f"no {store.DATABASE} in this folder", how_to_fix)
     _refuse_busy(port, host)
-    uri = store.prepare(work)
-    address = f"http://{HOST}:{port}/{runs_page(uri)}"
+    uri = uri or store.prepare(work)
+    address = f"http://{HOST}:{port}/{experiments.runs_page(store.client(uri))}"
     with (work / LOG).open("wb") as log:
         process = subprocess.Popen(
             _command(uri, work, port, host),
@@ -69,7 +77,7 @@ def serve(work: Path, port: int = 5000, host: str = HOST, *, patience: float = 9
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **_ENVIRONMENT},
-            cwd=work,
+            cwd=sys.prefix,  # uvicorn imports from here, which a copied work folder must not decide
             start_new_session=True,
         )
     server = Server(address, process)
@@ -81,16 +89,18 @@ def serve(work: Path, port: int = 5000, host: str = HOST, *, patience: float = 9
     return server
 
 
-def runs_page(uri: str) -> str:
-    """Give the path, after the host, of the page with the training runs of the newest experiment at `uri`."""
-    newest = store.client(uri).search_experiments(order_by=["last_update_time DESC"], max_results=1)
-    query = "workflowType=machine_learning"
-    return f"#/experiments/{newest[0].experiment_id}/runs?{query}" if newest else f"#/experiments?{query}"
+def open_browser(address: str, environment: Mapping[str, str], system: str = sys.platform) -> bool:
+    """Open an address in the browser of a desktop; False where there is none, as on a server or over SSH."""
+    remote = any(environment.get(name) for name in ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY"))
+    has_screen = system in ("win32", "darwin") or any(
+        environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return has_screen and not remote and webbrowser.open(address)
 
 
 def _command(uri: str, work: Path, port: int, host: str) -> list[str]:
     return [
-        *(sys.executable, "-P", "-m", "mlflow", "server"),
+        *(sys.executable, "-P", "-m", "medseg.tracking.mlflow_app"),
         *("--backend-store-uri", uri),
         *("--artifacts-destination", store.artifact_root(work)),
         *("--host", host, "--port", str(port), "--workers", "1"),

@@ -76,7 +76,7 @@ def _temporary_work(temporary: Path, real: Path, *, anew: bool) -> Work:
 def _job(request: Request, resolved: Resolved, work: Work, say: Reporter) -> Job:
     recipe = resolved.recipe
     tracker = Tracker(None, work.root, recipe.name, warn=say.line)
-    tracked = Tracked(tracker, tracker.start(recipe.name), work, nested=False)
+    tracked = Tracked(tracker, tracker.start(recipe.name), work, nested=False, tags={}, description="")
     return Job(recipe, work, say, tracked, resolved.folds, strict=request.strict)
 
 

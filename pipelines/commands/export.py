@@ -12,17 +12,28 @@ from medseg.infer import loading
 from medseg.model import folder as model_folder
 from medseg.model import onnx_graph
 from medseg.model.folder import CARD, MODEL_JSON
+from medseg.tracking.logged_model import ALIAS
+from pipelines import registry
 from pipelines.workfolder import Work
 
 _LOCK = ".lock"
 
 
-def run(work: Path, folder: Path, say: Reporter, *, onnx: bool = False) -> None:
+def run(
+    work: Path,
+    folder: Path,
+    say: Reporter,
+    *,
+    onnx: bool = False,
+    register: str | None = None,
+    alias: str = ALIAS,
+) -> None:
     """Load the model (every sha256 is checked), then copy its files to `folder`: all of them or none.
 
     With `onnx` each member is written as an ONNX graph, too. The members and graphs of a model that lay in
-    `folder` before are removed once the new ones are complete. Raises USAGE for a folder of other files,
-    WORK_IN_USE, NOT_EXPORTABLE.
+    `folder` before are removed once the new ones are complete. With `register` the model that the work
+    folder's run logged becomes a version of that name in MLflow's registry, with an alias. Raises USAGE for a
+    folder of other files, WORK_IN_USE, NOT_EXPORTABLE, and as :func:`pipelines.registry.register`.
     """
     source = Work(work).model
     model, members = loading.load(source), model_folder.read(source).members
@@ -46,6 +57,8 @@ def run(work: Path, folder: Path, say: Reporter, *, onnx: bool = False) -> None:
     say.result(
         f"{folder}: {model.description.network}, {model.parameters:,} parameters, sha256 {model.sha256[:12]}"
     )
+    if register is not None:
+        say.result(f"registered as {registry.register(Work(work), register, alias)}")
 
 
 def _check_is_model_or_empty(folder: Path) -> None:

@@ -11,17 +11,16 @@ from medseg.errors import Code, MedsegError
 from medseg.infer import results
 from medseg.metrics.folder_pairs import LabelFiles
 from medseg.metrics.table import Entry
-from pipelines import scoring
+from pipelines import scoring, tracked_scores
 from pipelines.case_tables import case_files, cases, label_form, label_stamps, roles
 from pipelines.execution import lost
 from pipelines.job import Job
 from pipelines.scored_case import Reference
-from pipelines.scoring import OVER_SET, predicted_files
-from pipelines.tracking import MOST_CHARTED
+from pipelines.scoring import predicted_files
+from pipelines.tracked_data import data_set
 from pipelines.workfolder import fold_of
 
 VERSION = 4
-BY_CLASS = ("dice", "hd95")
 _FILES = ("scores.csv", "summary.json", "confusion.csv", "quarantine.csv")
 
 
@@ -46,7 +45,21 @@ def score(job: Job, listed: list[Reference]) -> None:
         if must_run:
             _score_all(job, listed)
     scoring.say(job.work.evaluation, job.say)
-    job.tracked.run.summary(means(files.read_json(job.work.evaluation / "summary.json")))
+    _log(job)
+
+
+def _log(job: Job) -> None:
+    """Log the scores with the run, those of each fold with its own, and the tables of all classes."""
+    tracked, folder = job.tracked, job.work.evaluation
+    numbers, data = files.read_json(folder / "summary.json"), data_set(job)
+    folds = tracked_scores.by_fold(tracked_scores.read_rows(folder))
+    tracked.run.summary({**tracked_scores.headlines(numbers), **tracked_scores.over_folds(folds)}, data)
+    tracked.describe(tracked_scores.in_words(numbers), tracked_scores.in_markdown(numbers))
+    for path in tracked_scores.write_tables(numbers, job.work.report):
+        tracked.run.artifact(path)
+    if job.recipe.sampling.plane_networks != "separate":  # a fold's planes are scored together
+        for fold, means in folds.items():
+            tracked.fold_scores(fold, means)
 
 
 def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Reference]:
@@ -102,29 +115,3 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
         job.say.line(f"  note: {finding}")
     costs = (settings.cost_fp, settings.cost_fn)
     scoring.write(job.work.evaluation, scored, classes, costs=costs)
-
-
-_CHART_OF = {"val": "val_scored"}
-"""`val/…` are the curves of validation during training: scores of predicted cases must not lie on them."""
-
-
-def means(numbers: dict[str, Any]) -> dict[str, float]:
-    """Means to log, from the content of summary.json: `test/dice_csf` → value.
-
-    Every metric's mean over classes is `test/<metric>_mean`; the metrics of `BY_CLASS` are logged for each
-    class, too. Sets of images have the numbers over the set instead: `test/mIoU`, `test/IoU_car`. Scores of
-    validation cases are `val_scored/…`. With more than `MOST_CHARTED` classes none has a chart of its own;
-    the tables among the run's artifacts hold all.
-    """
-    logged: dict[str, float] = {}
-    for name, of_set in numbers["sets"].items():
-        shown = {f"{metric}_mean": values["mean"] for metric, values in of_set["over_classes"].items()}
-        by_class, over_set = of_set["classes"], of_set["over_set"]
-        if of_set["length_unit"] == "px":
-            shown |= {key: over_set[key] for key in OVER_SET if key in over_set}
-            if len(by_class) <= MOST_CHARTED:
-                shown |= {f"IoU_{key}": value for key, value in over_set["iou_by_class"].items()}
-        elif len(by_class) <= MOST_CHARTED:
-            shown |= {f"{m}_{key}": metrics[m]["mean"] for m in BY_CLASS for key, metrics in by_class.items()}
-        logged |= {f"{_CHART_OF.get(name, name)}/{key}": v for key, v in shown.items() if v is not None}
-    return logged

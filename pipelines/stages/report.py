@@ -18,7 +18,7 @@ from medseg.metrics.table import ScoreRow
 from medseg.model.description import Description
 from medseg.report import charts, curves, html, viewer
 from medseg.report.html import CaseView, Chart, Report, Tile, counted
-from pipelines import case_views, explanations
+from pipelines import case_overlays, case_views, explanations
 from pipelines.case_tables import case_files, cases, unit
 from pipelines.case_views import Shown, View
 from pipelines.job import STAGES, Job
@@ -43,7 +43,9 @@ def run(job: Job) -> None:
     with job.stage("report", VERSION, used, makes) as must_run:
         if must_run:
             _remove_stale(job, shown)
-            html.write(page, _gather(job, scores, shown))
+            gathered = _gather(job, scores, shown)
+            html.write(page, gathered)
+            case_overlays.write(job.work.overlays, gathered.cases, gathered.scores)
     if must_run or not job.tracked.run.resumed:
         _log(job)
     job.say.result(f"  report: {page}")
@@ -57,6 +59,8 @@ def _finished(job: Job, stage: str) -> Any:
 def _log(job: Job) -> None:
     run = job.tracked.run
     run.artifact(job.work.report / "report.html")
+    if job.recipe.tracking.overlays:
+        run.artifact(job.work.overlays, "test_cases")
     for folder, kind in ((job.work.evaluation, "evaluation"), (job.work.ingest, "ingest")):
         run.artifact(folder, kind)
     for training, history in job.work.histories.items():

@@ -21,25 +21,24 @@ from medseg.console import seconds_in_words
 from medseg.device import emulation_warning, resolve_precision
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane
-from medseg.ingest.splits import SplitRow
 from medseg.model import domain
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.networks.contract import Network
 from medseg.tracking import pyfunc
-from medseg.tracking.tracker import DataSet, Run
+from medseg.tracking.tracker import Run
 from medseg.train import torchrun
 from medseg.train.fabric import compile_problem
 from medseg.train.fit import BEST, HISTORY, LAST, fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
-from pipelines import case_tables
 from pipelines.fold import best_weights, data, earlier, initial_weights
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.fold.validation import DICE, LOSS, OVER_SET, absent_classes
 from pipelines.fold.whole_volumes import draw_overlay, overlay_path, validator
 from pipelines.job import Job
+from pipelines.tracked_data import data_set
 from pipelines.tracking import MOST_CHARTED
 from pipelines.workfolder import DONE
 
@@ -68,6 +67,7 @@ def run(job: Job) -> None:
     for training in trainings:
         if training not in unfinished:
             earlier.record(training)  # keys that changed without changing the arrays
+    job.tracked.run.data(data_set(job))
     with job.stage("train", VERSION, used, outputs) as must_run:
         if must_run:
             for training in unfinished:
@@ -79,7 +79,11 @@ def run(job: Job) -> None:
         if job.tracked.lacks(training.fold, training.plane):
             _log_again(job, training)
     if not (must_run or job.tracked.run.resumed):
-        pyfunc.log(job.tracked.run, job.work.model)
+        _log_model(job)
+
+
+def _log_model(job: Job) -> None:
+    pyfunc.log(job.tracked.run, job.work.model, register=job.recipe.tracking.register_as)
 
 
 def _without_others(job: Job, trainings: Sequence[FoldTraining]) -> list[FoldTraining]:
@@ -127,7 +131,7 @@ def _train(job: Job, training: FoldTraining) -> None:
     initial_weights.record_init(job.recipe.network, training.member, training.folder)
     best_weights.require_resumable(training, job.say)
     run = job.tracked.fold(training.fold, training.plane)
-    run.data(_data_set(job, training.fold))
+    run.data(data_set(job, training.fold))
     run.watch()
     if training.cases.validation and job.recipe.tracking.overlays and not (training.folder / LAST).exists():
         draw_overlay(training)  # MLflow's slider starts at step 0
@@ -258,7 +262,7 @@ def _report(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
 def _log_again(job: Job, training: FoldTraining) -> None:
     """Log a finished training that its store lacks (its run was deleted, or not tracked) from its history."""
     run = job.tracked.fold(training.fold, training.plane)
-    run.data(_data_set(job, training.fold))
+    run.data(data_set(job, training.fold))
     charted = {f"val/{name}" for name in _charted(training)}
     names = {"train_loss": "train/loss", "lr": "train/learning_rate", "seconds": "train/seconds"}
     for row in (history := files.read_csv(training.folder / HISTORY)):
@@ -292,18 +296,8 @@ def _show(training: FoldTraining, run: Run, step: int) -> None:
     if path.is_file():
         with Image.open(path) as figure:
             pixels = np.asarray(figure.convert("RGB"))
-        run.image(training.cases.validation[0].name, pixels, step)
-
-
-def _data_set(job: Job, fold: int) -> DataSet:
-    dataset = files.read_json(job.work.ingest / "dataset.json")
-    rows: list[SplitRow] = [r for r in case_tables.roles(job.work.ingest) if r.fold == fold]
-    counts = {role: sum(r.role == role for r in rows) for role in ("train", "val", "test", "unlabelled")}
-    digest = files.sha256_of_value([[r.case, r.role] for r in rows])
-    columns = {**dict.fromkeys(dataset["channels"], "scan"), "label": "label map"}
-    data = job.recipe.data
-    path = None if data.layout == "dicom" else data.path  # an export's path may name a patient
-    return DataSet(job.recipe.name, digest[:16], path or job.work.root, columns, counts)
+        # By this prefix MLflow's page of a run shows it beside the curves of validation.
+        run.image(f"val/{training.cases.validation[0].name}", pixels, step)
 
 
 def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
@@ -340,7 +334,7 @@ def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
     model_folder.export(job.work.model, members, descriptions[0].model_copy(update=merged), planes)
     for training in exported:
         best_weights.note_export(training)
-    pyfunc.log(job.tracked.run, job.work.model)
+    _log_model(job)
     kept = [training.folder / name for training in exported for name in (BEST, HISTORY, DONE)]
     return [*kept, *(job.work.model / f"{name}.safetensors" for name in members)]
 

@@ -191,6 +191,7 @@ JOINS = {
     "medseg/preprocess/store.py": 3,  # check_name of each
     "medseg/report/viewer.py": 1,  # check_name
     "medseg/synth/folder.py": 2,  # numbers
+    "pipelines/case_overlays.py": 1,  # a number, and a case of ingest, by check_name
     "pipelines/commands/convert.py": 1,  # check_name of a pseudonym
     "pipelines/commands/export.py": 1,  # a member, by check_name in model.json
     "pipelines/commands/segment_inputs.py": 1,  # a constant

@@ -210,6 +210,6 @@ def test_each_planes_training_has_a_run_of_its_own(place: Path) -> None:
     for child in children.values():
         assert child.info.status == "FINISHED"
         assert [m.step for m in client.get_metric_history(child.info.run_id, "train/loss")] == [1]
-    assert "test/dice_mean" in client.get_run(known["run_id"]).data.metrics
+    assert "test_dice_mean" in client.get_run(known["run_id"]).data.metrics
     go(place)
     assert files.read_json(place / "work/tracking.json") == known

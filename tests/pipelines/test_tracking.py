@@ -48,12 +48,12 @@ def test_folds_are_nested_and_the_model_loads_from_a_copied_folder(place: Path) 
     runs = client.search_runs([known["experiment_id"]])
     assert {r.info.status for r in runs} == {"FINISHED"}
     children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == known["run_id"]]
-    assert sorted(r.info.run_name for r in children) == ["fold 0", "fold 1"]
+    assert sorted(r.info.run_name for r in children) == ["work, fold 0", "work, fold 1"]
     for child in children:
         assert {"train/loss", "val/dice_mean", "val/dice_outer"} <= child.data.metrics.keys()
         assert child.inputs.dataset_inputs[0].dataset.name == "boxes"
     parent = client.get_run(known["run_id"])
-    assert "test/dice_mean" in parent.data.metrics
+    assert "test_dice_mean" in parent.data.metrics
     assert parent.data.params["network.name"] == "usegnet"
     names = {a.path for a in client.list_artifacts(known["run_id"])}
     assert {"recipe.yaml", "report.html", "evaluation", "ingest"} <= names

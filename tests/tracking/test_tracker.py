@@ -50,14 +50,14 @@ def test_a_deleted_experiment_comes_back(work: Path, tracker: Tracker, client: A
 
 def test_a_run_has_its_parameters_tags_and_metrics_by_step(tracker: Tracker, client: Any) -> None:
     params = {f"p{i}": i for i in range(250)}
-    with tracker.start("fold 0", params=params, tags={"medseg.recipe": "abc"}) as run:
+    with tracker.start("fold 0", params=params, tags={"recipe": "abc"}) as run:
         for step in (1, 2):
             run.metrics({"train/loss": 1 / step, "val/dice_mean": None if step == 1 else math.nan}, step)
     found = client.get_run(run.id)
     assert (found.info.run_name, found.info.status) == ("fold 0", "FINISHED")
     assert found.data.params == {f"p{i}": str(i) for i in range(250)}
-    assert found.data.tags["medseg.recipe"] == "abc"
-    assert found.data.tags["medseg.version"] == medseg.__version__
+    assert found.data.tags["recipe"] == "abc"
+    assert found.data.tags["version"] == medseg.__version__
     assert _steps(client, run.id, "train/loss") == [(1, 1.0), (2, 0.5)]
     assert [step for step, _ in _steps(client, run.id, "val/dice_mean")] == []  # NaN is no value
 

@@ -6,13 +6,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medseg.errors import Code, MedsegError
-from medseg.tracking import buffered_client, store, ui
+from medseg.tracking import buffered_client, experiments, mlflow_app, store, ui
 from medseg.tracking.tracker import Tracker
 
 
@@ -44,13 +45,18 @@ def test_a_copied_folder_is_served_and_is_a_server_like_any_other(
     copy = tmp_path / "copy of it"
     shutil.copytree(work, copy)
     shutil.rmtree(work)
+    for module in ("mlflow", "medseg", "uvicorn"):  # what a folder from elsewhere holds is never imported
+        (copy / f"{module}.py").write_text("raise SystemExit(7)")
 
     server = ui.serve(copy, port)
     try:
-        page = f"#/experiments/{run.experiment_id}/runs?workflowType=machine_learning"
+        page = (
+            f"#/experiments/{run.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=scores"
+        )
         assert server.address == f"http://127.0.0.1:{port}/{page}"
         assert _get(port, f"/get-artifact?path=report.html&run_uuid={run.id}") == (200, b"<h1>report</h1>")
         assert _get(port, "/", host="elsewhere.example")[0] == 403
+        assert mlflow_app.SCRIPT in _get(port, "/")[1].partition(b"</head>")[0]
         with pytest.raises(MedsegError) as refused:
             ui.serve(copy, port)
         assert refused.value.code == Code.USAGE
@@ -128,4 +134,33 @@ def test_a_server_that_does_not_come_up_is_stopped_and_named(
 
 
 def test_the_page_of_a_store_without_runs_is_the_list_of_experiments(work: Path) -> None:
-    assert ui.runs_page(store.local_uri(work)) == "#/experiments?workflowType=machine_learning"
+    client = store.client(store.local_uri(work))
+    assert experiments.runs_page(client) == "#/experiments?workflowType=machine_learning"
+
+
+def test_the_page_of_several_experiments_has_the_runs_of_all(work: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        Tracker(store.local_uri(work), work, name, warn=pytest.fail).start("run").finish()
+    page = experiments.runs_page(store.client(store.local_uri(work)))
+    assert page.startswith("#/compare-experiments/s?experiments=%5B%22")
+    assert page.count("%22") == 4
+
+
+@pytest.mark.parametrize(
+    ("environment", "system", "opens"),
+    [
+        ({"DISPLAY": ":0"}, "linux", True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        ({}, "linux", False),
+        ({}, "darwin", True),
+        ({"DISPLAY": ":10", "SSH_CONNECTION": "10.0.0.1 22"}, "linux", False),
+        ({"SSH_TTY": "/dev/pts/0"}, "darwin", False),
+    ],
+)
+def test_a_browser_opens_on_a_desktop_alone(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], system: str, opens: bool
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)) or True)
+    assert ui.open_browser("http://127.0.0.1:5000/", environment, system) is opens
+    assert bool(opened) is opens

@@ -1,0 +1,80 @@
+"""Words of a run in MLflow: its name, its tags and its description, made from the recipe."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from medseg.config.recipe import Recipe
+from medseg.redaction import redact_text
+
+_ORDINARY = {"data", "raw", "images", "scans", "subjects", "dataset", "train", "training", "nifti", "niftis"}
+"""Names of folders that say nothing about what is in them."""
+
+_MOST_CHARACTERS = 1500
+_EDITORS = "yaml-language-server"
+
+
+def run_name(work: Path) -> str:
+    """Name the run of a work folder after it."""
+    return work.resolve().name or "run"
+
+
+def data_name(recipe: Recipe) -> str:
+    """Name the data set after its folder; after the recipe where that says nothing, or may name a patient."""
+    path = recipe.data.path
+    if recipe.data.layout == "dicom" or path is None or path.name.lower() in _ORDINARY | {""}:
+        return recipe.name
+    return path.name
+
+
+def tags(recipe: Recipe) -> dict[str, str]:
+    """Make the tags that readers look for."""
+    named = {"recipe": recipe.name, "data set": data_name(recipe), "network": recipe.network.name}
+    return {**named, "host": platform.node()} if recipe.tracking.host and platform.node() else named
+
+
+def header(recipe: Path) -> str:
+    """Read the comment that a recipe's file begins with; empty without one."""
+    lines: list[str] = []
+    for line in recipe.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if _EDITORS not in line:
+            lines.append(line.lstrip("# ").rstrip())
+    text = redact_text("\n".join(lines).strip())
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+
+
+def description(recipe: Recipe, comment: str) -> str:
+    """Write a run's description in Markdown: the recipe's own, else its file's comment; then the facts."""
+    own = (
+        recipe.description
+        or comment.replace("\n", "  \n")
+        or f"{recipe.network.name} on {data_name(recipe)}."
+    )
+    facts = {
+        "data": f"{data_name(recipe)}: {', '.join(recipe.data.channel_names())} → {_classes(recipe)}",
+        "network": f"{recipe.network.name}, {_input(recipe)}",
+        "training": _training(recipe),
+    }
+    return own + "\n\n" + "\n".join(f"- **{name}**: {fact}" for name, fact in facts.items())
+
+
+def _classes(recipe: Recipe) -> str:
+    names = recipe.data.class_list().foreground_names
+    return ", ".join(names) if len(names) <= 12 else f"{len(names)} classes"
+
+
+def _input(recipe: Recipe) -> str:
+    sampling = recipe.sampling
+    planes, depth = ", ".join(sampling.planes), sampling.depth
+    slices = f"{depth} adjacent slices (2.5D)" if depth > 1 else "single slices"
+    return f"{slices}, {planes}"
+
+
+def _training(recipe: Recipe) -> str:
+    train = recipe.train
+    each = "every case once" if recipe.sampling.order == "shuffled" else f"{train.steps_per_epoch} steps"
+    rate = f"{train.optimiser}, learning rate {train.lr:g}"
+    return f"{train.epochs} epochs × {each}, batch {train.batch}, {rate}, loss {recipe.loss.name}"
