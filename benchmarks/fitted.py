@@ -14,11 +14,9 @@ the scores are those of the validation cases: rules are judged by these.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -34,9 +32,12 @@ import yaml
 from medseg import files
 from medseg.config import load
 from medseg.config.recipe import Recipe
+from medseg.console import Reporter
 from medseg.train.fit import fit as train
+from pipelines import run as pipeline
 from pipelines.commands import init_fit
 from pipelines.fold.fold import FoldTraining
+from pipelines.run import Request
 from pipelines.workfolder import Work
 
 TRIAL_STEPS = 6
@@ -123,9 +124,10 @@ def for_equal_time(tree: dict[str, Any], work: Path, minutes: float) -> dict[str
     seconds = seconds_of_step(training)
     steps = 60 * minutes / seconds
     if recipe.sampling.order == "shuffled":
-        epochs = max(1, round(steps / per_epoch))
+        epochs = max(VALIDATIONS, round(steps / per_epoch))
         t |= {"epochs": epochs, "validate_every": -(-epochs // VALIDATIONS)}
-    else:
+    if recipe.sampling.order == "random" or steps < VALIDATIONS * per_epoch:
+        tree = {**tree, "sampling": {**tree.get("sampling", {}), "order": "random"}}
         t |= {"epochs": VALIDATIONS, "steps_per_epoch": max(1, round(steps / VALIDATIONS))}
     return {**tree, "train": t}
 
@@ -151,21 +153,11 @@ def write(tree: dict[str, Any], work: Path) -> Recipe:
 
 
 def run(stage: str, work: Path) -> float:
-    """Run one stage in a process of its own; give its processor seconds."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [
-        sys.executable,
-        "-m",
-        "medseg",
-        stage,
-        str(work / "recipe.yaml"),
-        "--work",
-        str(work / "run"),
-        "--quiet",
-    ]
-    subprocess.run([*command, "--overwrite"] if stage == "train" else command, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    """Run one stage; give its processor seconds."""
+    started = time.process_time()
+    request = Request(str(work / "recipe.yaml"), None, work / "run")
+    pipeline.run(request, Reporter(stream=io.StringIO()), only=stage, overwrite=stage == "train")
+    return time.process_time() - started
 
 
 def compare(
@@ -205,9 +197,47 @@ def trained(tree: dict[str, Any], work: Path, minutes: float, *, validation: boo
     if not validation:
         for stage in ("predict", "evaluate"):
             run(stage, work)
-        summary = files.read_json(work / "run/evaluation/summary.json")
-        result["test"] = summary
+        result["test"] = test_scores(work / "run/evaluation/summary.json")
     return result
+
+
+def test_scores(path: Path) -> dict[str, Any]:
+    """Dice by class, its mean with an interval, HD95, and mean IoU and accuracies over all pixels."""
+    of_test = files.read_json(path)["sets"]["test"]
+    over = of_test["over_classes"]
+    scores = {
+        "cases": of_test["cases"],
+        "dice": {name: values["dice"]["mean"] for name, values in of_test["classes"].items()},
+        "dice_mean": over["dice"]["mean"],
+        "dice_interval": over["dice"].get("ci95"),
+        "hd95_mean": over["hd95"]["mean"],
+    }
+    return {**scores, **{name: of_test["over_set"][name] for name in ("mIoU", "G", "C")}}
+
+
+def table(minutes: float, results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = [
+        "| data | recipe | network | plane, window, slices | batch, steps | processor s | Dice | mIoU | G |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, kinds in results.items():
+        for kind, one in kinds.items():
+            cut = f"{one['plane']}, {one['window'][0]} × {one['window'][1]}, {one['depth']}"
+            test = one["test"]
+            interval = test["dice_interval"]
+            dice = f"{test['dice_mean']:.3f}" + (
+                f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+            )
+            label = kind if kind == "fitted" else QUICK[name]
+            lines.append(
+                f"| {name} | {label} | {one['network']} | {cut} | {one['batch']}, {one['steps']}"
+                f" | {one['processor_seconds_with_validation']} | {dice} | {test['mIoU']:.3f}"
+                f" | {test['G']:.3f} |"
+            )
+    return (
+        f"# Fitted and hand-written recipes, {minutes:g} processor minutes each\n\n" + "\n".join(lines) + "\n"
+    )
 
 
 def main() -> None:
@@ -219,6 +249,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--work", type=Path, help="keep the work folders here")
     parser.add_argument("--out", type=Path, help="write fitted.json and fitted.md here")
+    parser.add_argument("--kinds", nargs="+", choices=("fitted", "quick"), default=["fitted", "quick"])
     parser.add_argument(
         "--validation", action="store_true", help="score validation cases; leave test cases alone"
     )
@@ -235,9 +266,10 @@ def main() -> None:
             )
             print(json.dumps({name: results[name]}, indent=1), flush=True)
             if arguments.out:
-                files.write_json(
-                    arguments.out / "fitted.json", {"minutes": arguments.minutes, "sets": results}
-                )
+                content = {"minutes": arguments.minutes, "sets": results}
+                files.write_json(arguments.out / "fitted.json", content)
+                if not arguments.validation:
+                    files.write_text(arguments.out / "fitted.md", table(arguments.minutes, results))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ def _write(data: Path, out: Path, guess: Guess, minutes: float) -> Guess:
     """
     choices = plan.unfitted(guess.unit, multilabel=bool(guess.regions or guess.masks))
     if guess.n_labelled:
-        draft = {"name": "draft", **yaml_text.parse(init_text.data_section(data, guess))}
+        loss = {"name": choices["loss.name"].value}
+        draft = {"name": "draft", **yaml_text.parse(init_text.data_section(data, guess)), "loss": loss}
         splits: init_fit.Splits = "listed" if {"train", "val"} <= guess.roles else "drawn"
         fitted = init_fit.fit(load.validate(draft, out), minutes, splits)
         choices |= fitted.choices

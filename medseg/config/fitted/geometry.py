@@ -35,11 +35,12 @@ PASSES = 8
 
 
 class Slices(NamedTuple):
-    """The slices that a network is trained on: plane, size (px) of a typical slice, number in a scan."""
+    """The slices to train on: plane, size (px) of a typical slice, number in a scan, reason."""
 
     plane: Plane
     size: tuple[int, int]
     number: int
+    reason: str = ""
 
 
 def of_scans(fingerprint: Fingerprint) -> tuple[Choices, Slices]:
@@ -54,9 +55,10 @@ def of_scans(fingerprint: Fingerprint) -> tuple[Choices, Slices]:
     chosen["preprocess.crop"] = _crop(fingerprint)
     if not chosen["preprocess.crop"].value and fingerprint.spacing_ratio <= ONE_SIZE:
         shape = fingerprint.shape(cropped=False)
+    chosen["preprocess.n4"] = Choice(value=False, reason="bias-field correction, about a minute a scan")
+    chosen["preprocess.intensity"] = Choice("zscore", "each scan by its own foreground")
     name, reason = plane(spacing, shape)
-    chosen["sampling.plane"] = Choice(name, reason)
-    return chosen, Slices(name, slice_shape(shape, name), shape[PLANE_AXIS[name]])
+    return chosen, Slices(name, slice_shape(shape, name), shape[PLANE_AXIS[name]], reason)
 
 
 def of_images(fingerprint: Fingerprint, pixels_in_time: float) -> tuple[Choices, Slices]:
@@ -68,6 +70,7 @@ def of_images(fingerprint: Fingerprint, pixels_in_time: float) -> tuple[Choices,
         reason = f"1/{factor} of the size: all {fingerprint.n_train} images are seen more often in the time"
         chosen["preprocess.spacing_px"] = Choice([factor, factor], reason)
     chosen["preprocess.crop"] = Choice(value=False, reason="images are segmented whole")
+    chosen["preprocess.intensity"] = Choice("zscore", "each image by itself")
     size = (-(-height // factor), -(-width // factor))
     return chosen, Slices("axial", size, 1)
 

@@ -52,36 +52,42 @@ def choose(fingerprint: Fingerprint, budget: Budget, measure: Measure) -> Choice
         depth = Choice(1, "an image has no neighbours")
     else:
         chosen, slices = geometry.of_scans(fingerprint)
-        spacing = (
-            chosen["preprocess.spacing_mm"].value
-            if "preprocess.spacing_mm" in chosen
-            else fingerprint.spacing
-        )
-        depth = geometry.depth(spacing, slices)
+        resampled = chosen.get("preprocess.spacing_mm")
+        depth = geometry.depth(resampled.value if resampled else fingerprint.spacing, slices)
     first = _narrowest(slices, depth.value, budget, images=images)
     best, seconds, reasons = training.network(first, budget, measure)
     oversampled = training.oversampling(fingerprint, best.window, slices)
-    plane = {"sampling.plane": chosen.pop("sampling.plane")} if not images else {}
+    return {
+        **chosen,
+        **_sampling(slices, depth, best, oversampled, images=images),
+        **_network(best, reasons["width"]),
+        **training.loss(fingerprint, oversampled.value),
+        **_training(fingerprint, slices, best, seconds, budget, reasons["batch"]),
+        "predict.mode": Choice("dense", "whole slices; or vote, gaussian, tiles"),
+    }
+
+
+def _sampling(
+    slices: Slices, depth: Choice, best: Candidate, oversampled: Choice, *, images: bool
+) -> Choices:
+    chosen = {} if images else {"sampling.plane": Choice(slices.plane, slices.reason)}
     chosen |= {
-        "preprocess.intensity": Choice(
-            "zscore", "each scan by its own foreground" if not images else "each image by itself"
-        ),
-        **plane,
         "sampling.depth": depth,
         "sampling.window": Choice(list(best.window), _why_window(slices, best)),
         "sampling.foreground_oversampling": oversampled,
     }
     if images:
         chosen["sampling.order"] = Choice("shuffled", "an epoch takes every image once")
-    chosen |= {
-        "network.name": Choice("unet", "of the networks here the one that learns most in a given time"),
-        "network.keywords": Choice(
-            {"width": best.width, "depth": best.poolings}, f"{reasons['width']}; {_why_poolings(best)}"
-        ),
+    return chosen
+
+
+def _network(best: Candidate, why_width: str) -> Choices:
+    keywords = {"width": best.width, "depth": best.poolings}
+    why_poolings = f"{best.poolings} poolings, to {min(best.window) // 2**best.poolings} px"
+    return {
+        "network.name": Choice("unet", "takes in most pixels a second of the networks here"),
+        "network.keywords": Choice(keywords, f"{why_width}; {why_poolings}"),
     }
-    chosen |= training.loss(fingerprint, oversampled.value)
-    chosen |= _training(fingerprint, slices, best, seconds, budget, reasons["batch"])
-    return chosen | {"predict.mode": Choice("dense", "whole slices; or vote, gaussian, tiles")}
 
 
 def _pixels_in_time(budget: Budget, measure: Measure) -> float:
@@ -105,10 +111,6 @@ def _why_window(slices: Slices, best: Candidate) -> str:
     whole = all(side >= n - 2**best.poolings / 2 for side, n in zip(best.window, slices.size, strict=True))
     part = "a whole slice" if whole else "a part of a slice"
     return f"{part}; typical slices have {height} × {width} px"
-
-
-def _why_poolings(best: Candidate) -> str:
-    return f"{best.poolings} poolings, to {min(best.window) // 2**best.poolings} px"
 
 
 def _training(
