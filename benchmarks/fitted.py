@@ -6,7 +6,7 @@ Both recipes of a set have its data section: channels, classes and splits. The f
 of `medseg init` from its training cases; the other is a packaged recipe, or for the spine what `medseg init`
 wrote before its recipes were fitted. Before either is trained, the processor time of its training step is
 measured in the training loop itself, and its number of steps fixed to fill the minutes; both train in one
-thread and are validated twice on the same cases, outside these minutes; the better weights count. Processor
+thread, and the last weights count: they are validated once at the end, outside these minutes. Processor
 time is measured, since other programs may share the machine. With --validation test cases are left alone, and
 the scores are those of the validation cases: rules are judged by these.
 """
@@ -41,7 +41,7 @@ from pipelines.run import Request
 from pipelines.workfolder import Work
 
 TRIAL_STEPS = 6
-VALIDATIONS = 2
+VALIDATIONS = 1
 
 SPINE = {
     "layout": "patterns",
@@ -115,7 +115,7 @@ def fitted(name: str, data: dict[str, Any], minutes: float) -> dict[str, Any]:
 def for_equal_time(tree: dict[str, Any], work: Path, minutes: float) -> dict[str, Any]:
     """The recipe with as many steps as fill the minutes, by the processor time of a step of its training."""
     tree = json.loads(json.dumps(tree)) if "class_file" in tree["data"] else {**tree}
-    t = {**tree.get("train", {}), "threads": 1, "validate_every": 1, "validate_cases": 0}
+    t = {**tree.get("train", {}), "threads": 1, "validate_every": 1, "validate_cases": 1}
     recipe = write({**tree, "train": {**t, "epochs": VALIDATIONS}}, work)
     for stage in ("ingest", "preprocess"):
         run(stage, work)

@@ -132,6 +132,12 @@ class Fingerprint:
         return {index: float(n) / total for index, n in enumerate(sums) if n}
 
     @cached_property
+    def foreground_share(self) -> float:
+        """Share of the voxels that belong to any foreground class."""
+        start = self.classes.foreground.start
+        return sum(share for index, share in self.shares.items() if index >= start)
+
+    @cached_property
     def rarest(self) -> float:
         """Share of the rarest foreground class; 0 where none occurs."""
         start = self.classes.foreground.start

@@ -106,7 +106,7 @@ def test_the_network_is_the_widest_that_has_enough_steps() -> None:
     ]
     assert widths == [16, 24, 64]
     long, short = chosen(of()), chosen(of(), Budget(60, "cpu", None))
-    assert (long["train.batch"].value, short["train.batch"].value) == (8, 4)
+    assert (long["train.batch"].value, short["train.batch"].value) == (32, 8)
 
 
 def test_a_batch_fits_into_the_memory() -> None:
@@ -121,6 +121,14 @@ def test_whole_images_with_rare_classes_have_weights() -> None:
     even = case((120, 160, 1), voxels={0: 9600, 1: 9600})
     assert "loss.class_weights" not in chosen(of(even, unit="px"))
     assert "loss.class_weights" not in chosen(of())
+
+
+def test_windows_of_scans_with_small_structures_are_small() -> None:
+    large = case(voxels={0: 160**3 - 160**2 * 8, 1: 160**2 * 8})
+    assert chosen(of())["sampling.window"].value == [64, 64]
+    assert chosen(of(large))["sampling.window"].value == [128, 128]
+    assert chosen(of(large), Budget(1800, "gpu", None))["sampling.window"].value == [160, 160]
+    assert chosen(of(case((300, 200, 1)), unit="px"))["sampling.window"].value == [256, 192]
 
 
 def test_flips_keep_left_from_right_where_names_tell_them() -> None:

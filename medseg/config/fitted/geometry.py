@@ -20,6 +20,10 @@ ABOVE_AIR_HU = -500
 LARGEST_WINDOW = {"cpu": 128, "gpu": 256}
 """Longest side of a training window (px): of scans; of images twice as long, for they are seen whole."""
 
+SPARSE = 0.02
+SPARSE_WINDOW = 64
+"""Longest side of a window (px) of scans whose classes fill less than this share: more of it is theirs."""
+
 DEEPEST = {"cpu": 4, "gpu": 5}
 """Poolings at most; one more quarters the pixels of its level and doubles its channels."""
 
@@ -117,6 +121,13 @@ def poolings(size: tuple[int, int], device: str) -> int:
     """Number of poolings that leave :data:`SMALLEST_LEVEL` pixels of a slice of ``size`` (px)."""
     fitting = int(math.log2(max(2 * SMALLEST_LEVEL, min(size)) / SMALLEST_LEVEL))
     return max(1, min(DEEPEST[device], fitting))
+
+
+def longest_side(fingerprint: Fingerprint, device: str) -> int:
+    """Longest side (px) of a window."""
+    if fingerprint.unit == "px":
+        return 2 * LARGEST_WINDOW[device]
+    return SPARSE_WINDOW if fingerprint.foreground_share < SPARSE else LARGEST_WINDOW[device]
 
 
 def window(size: tuple[int, int], divisor: int, longest: int) -> tuple[int, int]:

@@ -54,7 +54,7 @@ def choose(fingerprint: Fingerprint, budget: Budget, measure: Measure) -> Choice
         chosen, slices = geometry.of_scans(fingerprint)
         resampled = chosen.get("preprocess.spacing_mm")
         depth = geometry.depth(resampled.value if resampled else fingerprint.spacing, slices)
-    first = _narrowest(slices, depth.value, budget, images=images)
+    first = _narrowest(fingerprint, slices, depth.value, budget)
     best, seconds, reasons = training.network(first, budget, measure)
     oversampled = training.oversampling(fingerprint, best.window, slices)
     return {
@@ -97,9 +97,9 @@ def _pixels_in_time(budget: Budget, measure: Measure) -> float:
     return budget.seconds / measure(probe) * probe.pixels
 
 
-def _narrowest(slices: Slices, depth: int, budget: Budget, *, images: bool) -> Candidate:
+def _narrowest(fingerprint: Fingerprint, slices: Slices, depth: int, budget: Budget) -> Candidate:
     """Start from the narrowest network and the window that fits a slice and its poolings."""
-    longest = geometry.LARGEST_WINDOW[budget.device] * (2 if images else 1)
+    longest = geometry.longest_side(fingerprint, budget.device)
     poolings = geometry.poolings(slices.size, budget.device)
     window = geometry.window(slices.size, 2**poolings, longest)
     width = training.WIDTHS[0]
