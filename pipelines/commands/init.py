@@ -66,7 +66,7 @@ def _write(data: Path, out: Path, guess: Guess, minutes: float) -> Guess:
         draft = {"name": "draft", **yaml_text.parse(init_text.data_section(data, guess)), "loss": loss}
         splits: init_fit.Splits = "listed" if {"train", "val"} <= guess.roles else "drawn"
         fitted = init_fit.fit(load.validate(draft, out), minutes, splits)
-        choices |= fitted.choices
+        choices = fitted.choices
         guess = replace(guess, remarks=(*guess.remarks, *fitted.remarks))
     text = init_text.recipe_text(out, data, guess, choices)
     if guess.n_labelled:

@@ -12,9 +12,10 @@ from typing import Literal
 
 from medseg.config.dicom import rules_of
 from medseg.config.fitted import plan
-from medseg.config.fitted.choice import Choices
+from medseg.config.fitted.choice import Choice, Choices
 from medseg.config.fitted.training import Budget
 from medseg.config.recipe import Recipe
+from medseg.errors import MedsegError
 from medseg.ingest import checks, dicom_folder
 from medseg.ingest.patterns import CaseFiles, FolderContents
 from medseg.preprocess import fingerprint as fingerprints
@@ -46,25 +47,37 @@ def fit(
     """Choose the splits and what follows the data section, for a training of some minutes on this machine.
 
     Of the recipe the section data is read alone; ``splits`` says that the data set lists the roles, that
-    they are drawn, or that the recipe's stay. Test cases are not looked at. Where no training case can
-    be read, the splits alone are chosen. ``clock`` measures the speed.
+    they are drawn, or that the recipe's stay. Test cases are not looked at. ``clock`` measures the speed.
+    Where no training case can be read, values are the usual ones and a remark says why.
     """
+    multilabel = recipe.data.class_list().multilabel
     chosen: Choices = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        contents = _contents(recipe, Path(scratch))
-        labelled = [case for case in contents.cases if case.label_paths]
-        if splits != "given":
-            n_subjects = len({case.subject for case in labelled})
-            chosen = {"data.splits": plan.splits(n_subjects, listed=splits == "listed")}
-            data = {**recipe.data.model_dump(), "splits": chosen["data.splits"].value}
-            recipe = recipe.model_copy(update={"data": recipe.data.model_validate(data)})
-        fingerprint = measure(recipe, contents)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            contents = _contents(recipe, Path(scratch))
+            if splits != "given":
+                subjects = {case.subject for case in contents.cases if case.label_paths}
+                chosen = {"data.splits": plan.splits(len(subjects), listed=splits == "listed")}
+            fingerprint = measure(_with_splits(recipe, chosen), contents)
+    except MedsegError as error:
+        remark = f"nothing is fitted to the data: {error.finding.details}"
+        return Fitted(plan.unfitted("mm", multilabel=multilabel) | chosen, (remark,))
     if fingerprint is None:
-        remark = "no labelled training case could be read: nothing is fitted to the data; see medseg check"
-        return Fitted(chosen, (remark,))
+        remark = "nothing is fitted to the data: no labelled training case can be read; see medseg check"
+        return Fitted(plan.unfitted(contents.unit, multilabel=multilabel) | chosen, (remark,))
     measured = partial(seconds_of_step, fingerprint.n_channels, fingerprint.classes, clock=clock)
     chosen |= plan.choose(fingerprint, budget(minutes), measured)
+    if splits == "listed":
+        chosen["predict.roles"] = Choice(["val", "test"], "a set's test images are often not published")
     return Fitted(chosen)
+
+
+def _with_splits(recipe: Recipe, chosen: Choices) -> Recipe:
+    """The recipe with the chosen splits, if there are any."""
+    if not chosen:
+        return recipe
+    data = {**recipe.data.model_dump(), "splits": chosen["data.splits"].value}
+    return recipe.model_copy(update={"data": recipe.data.model_validate(data)})
 
 
 def _contents(recipe: Recipe, scratch: Path) -> FolderContents:

@@ -13,7 +13,7 @@ from medseg.classes import ClassList
 from medseg.config.fitted.training import Candidate
 
 STEPS = 3
-DRAWING = 1.15
+DRAWING = 1.25
 """Time of a step with drawing and augmentation of its patches over the network's alone, on one core."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -37,7 +37,8 @@ def unfitted(unit: str, *, multilabel: bool) -> Choices:
         "sampling.depth": Choice(1 if images else 3, usual),
         "sampling.window": Choice([128, 128] if images else [64, 64], usual),
         "network.name": Choice("unet", usual),
-        "network.keywords": Choice({"width": 16, "depth": 4}, usual),
+        "network.keywords.width": Choice(16, usual),
+        "network.keywords.depth": Choice(4, usual),
         "loss.name": Choice("bce_dice" if multilabel else "ce_dice", usual),
         "train.epochs": Choice(20, usual),
         "train.batch": Choice(16, usual),
@@ -82,11 +83,11 @@ def _sampling(
 
 
 def _network(best: Candidate, why_width: str) -> Choices:
-    keywords = {"width": best.width, "depth": best.poolings}
-    why_poolings = f"{best.poolings} poolings, to {min(best.window) // 2**best.poolings} px"
+    smallest = min(best.window) // 2**best.poolings
     return {
-        "network.name": Choice("unet", "takes in most pixels a second of the networks here"),
-        "network.keywords": Choice(keywords, f"{why_width}; {why_poolings}"),
+        "network.name": Choice("unet", "as nnU-Net plans: quick to train and to predict"),
+        "network.keywords.width": Choice(best.width, why_width),
+        "network.keywords.depth": Choice(best.poolings, f"poolings, from the window to {smallest} px"),
     }
 
 

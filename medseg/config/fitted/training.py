@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medseg.config.fitted.choice import Choice, Choices
 from medseg.config.fitted.geometry import Slices
@@ -24,7 +24,8 @@ PIXELS_OF_BATCH = {"cpu": 2**17, "gpu": 2**20}
 MOST_PATCHES, FEWEST_PATCHES = 64, 4
 BYTES_PER_ACTIVATION = 4
 MAPS_PER_WIDTH = 24
-"""Feature maps of the first level's size that a training step keeps, over the network's width (measured)."""
+"""Feature maps of the first level's size that a training step keeps, over the network's width: convolution,
+normalisation and activation of four layers, and half as much at each level below."""
 
 MEMORY_SHARE = 0.5
 FEW_CASES = 10
@@ -79,7 +80,9 @@ def oversampling(fingerprint: Fingerprint, window: tuple[int, int], slices: Slic
         return Choice(0, "a window shows a whole image")
     rarest = fingerprint.rarest
     share = 0.8 if rarest < 0.001 else 0.66 if rarest < 0.02 else 0.5
-    return Choice(share, f"share of patches around a class drawn by chance; the rarest fills {rarest:.2%}")
+    return Choice(
+        share, f"share of patches around a class drawn by chance; the rarest fills {100 * rarest:.2g} %"
+    )
 
 
 def batch(window: tuple[int, int], width: int, budget: Budget) -> int:
@@ -95,27 +98,32 @@ def batch(window: tuple[int, int], width: int, budget: Budget) -> int:
 def network(first: Candidate, budget: Budget, measure: Measure) -> tuple[Candidate, float, dict[str, str]]:
     """Choose width and batch by what the machine does in the time: candidate, seconds of a step, reasons."""
     chosen, seconds = first, measure(first)
-    reason = f"patches of {first.window[0]} × {first.window[1]} px that keep the {budget.device.upper()} busy"
     while budget.seconds / seconds < FEWEST_STEPS and chosen.batch > FEWEST_PATCHES:
-        chosen = Candidate(chosen.width, chosen.poolings, chosen.window, chosen.depth, chosen.batch // 2)
+        chosen = replace(chosen, batch=chosen.batch // 2)
         seconds = measure(chosen)
-        reason = f"small, for {FEWEST_STEPS} steps or nearly so in the time"
     for width in WIDTHS[WIDTHS.index(first.width) + 1 :]:
-        size = min(chosen.batch, batch(first.window, width, budget))
-        wider = Candidate(width, chosen.poolings, chosen.window, chosen.depth, size)
+        wider = replace(chosen, width=width, batch=min(chosen.batch, batch(first.window, width, budget)))
         slower = measure(wider)
         if budget.seconds / slower < STEPS_TO_WIDEN:
             break
         chosen, seconds = wider, slower
     steps = budget.seconds / seconds
-    why_width = f"channels of the first level: the most with {STEPS_TO_WIDEN} steps in the time"
-    if chosen.width == WIDTHS[0]:
-        why_width = f"channels of the first level: few, as the time is enough for {steps:.0f} steps only"
-        if steps >= STEPS_TO_WIDEN:
-            why_width = (
-                f"channels of the first level: {WIDTHS[1]} would leave fewer than {STEPS_TO_WIDEN} steps"
-            )
-    return chosen, seconds, {"batch": reason, "width": why_width}
+    why_batch = (
+        f"patches of {first.window[0]} × {first.window[1]} px, as many as fill the device or the memory"
+    )
+    if chosen.batch < batch(first.window, chosen.width, budget):
+        why_batch = f"fewer than fill the device, for {steps:.0f} steps in the time"
+    return chosen, seconds, {"batch": why_batch, "width": _why_width(chosen.width, steps)}
+
+
+def _why_width(width: int, steps: float) -> str:
+    what = "channels of the first level"
+    if steps < STEPS_TO_WIDEN:
+        return f"{what}: few, as the time is enough for {steps:.0f} steps only"
+    if width == WIDTHS[-1]:
+        return f"{what}: the most that are tried; {steps:.0f} steps fit into the time"
+    wider = WIDTHS[WIDTHS.index(width) + 1]
+    return f"{what}: with {wider}, fewer than {STEPS_TO_WIDEN} steps fit into the time"
 
 
 def loss(fingerprint: Fingerprint, oversampled: float) -> Choices:
@@ -141,7 +149,7 @@ def augmentation(fingerprint: Fingerprint, plane: Plane, passes: float) -> Choic
     few = fingerprint.n_train < FEW_CASES
     grey = round(min(0.3, max(0.1, fingerprint.grey_spread)), 2)
     why = "few cases" if few else f"{fingerprint.n_train} cases"
-    seen = f"{why}, each seen {passes:.2g} times"
+    seen = f"{why}, each seen {passes:.0f} times" if passes >= 10 else f"{why}, each seen {passes:.2g} times"
     degrees, scale = (15, 0.15) if few and strong else (10, 0.1) if strong else (5, 0.05)
     scale = round(max(scale, min(0.3, fingerprint.spacing_ratio - 1) if fingerprint.unit == "mm" else 0), 2)
     spread = f"classes differ by {fingerprint.grey_spread:.2g} SD of grey values between cases"
