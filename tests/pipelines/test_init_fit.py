@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
 
 from medseg import files
+from medseg.classes import ClassList
 from medseg.config import load
+from medseg.config.fitted.training import Candidate
 from medseg.console import Reporter
 from medseg.errors import ExitCode
 from pipelines import run as pipeline
-from pipelines.commands import init, init_fit
+from pipelines.commands import init, init_fit, init_speed
 from pipelines.run import Request
 from tests.helpers.everyday_folders import FOLDERS, PATIENTS, label, scan
 
@@ -56,6 +59,27 @@ def test_few_subjects_are_split_as_far_as_they_reach(tmp_path: Path, subjects: i
     init.run(tmp_path / "data", tmp_path / "r.yaml", force=False, minutes=0.1)
     trained(tmp_path / "r.yaml", tmp_path / "w")
     assert {row["role"] for row in files.read_csv(tmp_path / "w/ingest/splits.csv")} == roles
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_the_speed_is_that_of_a_step(multilabel: bool) -> None:
+    names = {0: "background", 1: "a"}
+    classes = (
+        ClassList.of_masks({"a": (), "b": ()}, (), {}) if multilabel else ClassList.from_names(names, {}, ())
+    )
+    narrow, wide = (Candidate(width, 1, (32, 32), 3, 4) for width in (8, 64))
+    seconds = [init_speed.seconds_of_step(2, classes, one, time.process_time) for one in (narrow, wide)]
+    assert 0 < seconds[0] < seconds[1] < 10
+    kind, memory = init_speed.device_kind()
+    assert kind in ("cpu", "gpu") and (memory is None or memory > 0)
+
+
+def test_splits_that_cannot_be_made_leave_the_usual_values(tmp_path: Path) -> None:
+    FOLDERS["flat with suffixes"].build(tmp_path / "data")
+    init.run(tmp_path / "data", tmp_path / "r.yaml", force=False)
+    recipe = load.load(str(tmp_path / "r.yaml"), ("data.splits={train: [nobody]}",))
+    fitted = init_fit.fit(recipe, 1.0, "given")
+    assert "nothing is fitted" in fitted.remarks[0] and fitted.choices["train.epochs"].value == 20
 
 
 def test_test_cases_have_no_part_in_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
