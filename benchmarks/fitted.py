@@ -1,6 +1,6 @@
 """Fitted recipes against hand-written quick ones at equal training time, on four data sets.
 
-    python benchmarks/fitted.py path/to/data --minutes 2 --out benchmarks/results
+    python benchmarks/fitted.py path/to/data --minutes 0.5 --out benchmarks/results
 
 Both recipes of a set have its data section: channels, classes and splits. The fitted one follows the rules
 of `medseg init` from its training cases; the other is a packaged recipe, or for the spine what `medseg init`
@@ -41,7 +41,6 @@ from pipelines.run import Request
 from pipelines.workfolder import Work
 
 TRIAL_STEPS = 6
-VALIDATIONS = 1
 
 SPINE = {
     "layout": "patterns",
@@ -112,11 +111,11 @@ def fitted(name: str, data: dict[str, Any], minutes: float) -> dict[str, Any]:
     return tree
 
 
-def for_equal_time(tree: dict[str, Any], work: Path, minutes: float) -> dict[str, Any]:
+def for_equal_time(tree: dict[str, Any], work: Path, minutes: float, n_validated: int) -> dict[str, Any]:
     """The recipe with as many steps as fill the minutes, by the processor time of a step of its training."""
     tree = json.loads(json.dumps(tree)) if "class_file" in tree["data"] else {**tree}
-    t = {**tree.get("train", {}), "threads": 1, "validate_every": 1, "validate_cases": 1}
-    recipe = write({**tree, "train": {**t, "epochs": VALIDATIONS}}, work)
+    t = {**tree.get("train", {}), "threads": 1, "validate_every": 1, "validate_cases": n_validated}
+    recipe = write({**tree, "train": {**t, "epochs": 1}}, work)
     for stage in ("ingest", "preprocess"):
         run(stage, work)
     training = FoldTraining(recipe, Work(work / "run"), 0)
@@ -124,11 +123,11 @@ def for_equal_time(tree: dict[str, Any], work: Path, minutes: float) -> dict[str
     seconds = seconds_of_step(training)
     steps = 60 * minutes / seconds
     if recipe.sampling.order == "shuffled":
-        epochs = max(VALIDATIONS, round(steps / per_epoch))
-        t |= {"epochs": epochs, "validate_every": -(-epochs // VALIDATIONS)}
-    if recipe.sampling.order == "random" or steps < VALIDATIONS * per_epoch:
+        epochs = max(1, round(steps / per_epoch))
+        t |= {"epochs": epochs, "validate_every": epochs}
+    if recipe.sampling.order == "random" or steps < per_epoch:  # of images, a part of an epoch
         tree = {**tree, "sampling": {**tree.get("sampling", {}), "order": "random"}}
-        t |= {"epochs": VALIDATIONS, "steps_per_epoch": max(1, round(steps / VALIDATIONS))}
+        t |= {"epochs": 1, "steps_per_epoch": max(1, round(steps))}
     return {**tree, "train": t}
 
 
@@ -175,7 +174,7 @@ def compare(
 
 def trained(tree: dict[str, Any], work: Path, minutes: float, *, validation: bool) -> dict[str, Any]:
     """Train one recipe for the minutes and score it, on test cases or on those of validation."""
-    recipe = write(for_equal_time(tree, work, minutes), work)
+    recipe = write(for_equal_time(tree, work, minutes, 0 if validation else 1), work)
     run("ingest", work)  # which takes the recipe with its length into the work folder
     started = time.monotonic()
     seconds = run("train", work)
@@ -183,7 +182,9 @@ def trained(tree: dict[str, Any], work: Path, minutes: float, *, validation: boo
     history = files.read_csv(work / "run/train/0/history.csv")
     best = [{k: round(float(v), 4) for k, v in row.items() if k.startswith("val/") and v} for row in history]
     result: dict[str, Any] = {
-        "network": f"{recipe.network.name} {recipe.network.keywords or ''}".strip(),
+        "network": ", ".join(
+            [recipe.network.name, *(f"{k} {v}" for k, v in recipe.network.keywords.items())]
+        ),
         "plane": recipe.sampling.plane,
         "window": list(recipe.sampling.window),
         "depth": recipe.sampling.depth,
