@@ -150,7 +150,7 @@ def resolve(
     kept = _kept(request, named, work, only)
     recipe, source = (named, request.recipe) if kept is None else (kept, str(work.recipe))
     folds = chosen_folds(recipe, request.fold)
-    _check_parts(recipe, load.locate(source))
+    check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)
     guarded: list[FoldTraining] = []
     if only in (None, "train"):
@@ -199,7 +199,7 @@ def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> Non
     tracking.check(recipe, work)
 
 
-def _check_parts(recipe: Recipe, where: Path) -> None:
+def check_parts(recipe: Recipe, where: Path) -> None:
     """Raise RecipeError with everything that only building and trying the network and the loss can tell."""
     channels, heads, problems = len(recipe.data.channel_names()), 1, []
     try:

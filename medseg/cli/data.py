@@ -40,6 +40,9 @@ def init(
     label: Annotated[
         str | None, typer.Option(metavar="PATTERN", help="The label maps: `{case}_seg.nii.gz` or `*_seg*`.")
     ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="Time for training on this machine, which the recipe is fitted to.")
+    ] = 30,
 ) -> ExitCode:
     """Write a commented recipe for an unknown folder: channels, labels, subjects and classes are guessed.
 
@@ -51,7 +54,7 @@ def init(
     from pipelines.commands import init as pipeline
     from pipelines.commands.init_reading import Given
 
-    guess = pipeline.run(data, out, force=force, given=Given(_named(channel or []), label))
+    guess = pipeline.run(data, out, force=force, given=Given(_named(channel or []), label), minutes=minutes)
     count = f"{len(guess.masks)} masks" if guess.masks else f"{len(guess.classes or {})} classes"
     classes = f"class list {guess.class_file}" if guess.class_file else count
     cases = f"{guess.n_cases} cases ({guess.n_labelled} labelled)"

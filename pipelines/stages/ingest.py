@@ -43,7 +43,7 @@ def run(job: Job) -> None:
     root = data_folder(recipe)
     data = recipe.data
     export = _export(job, root) if data.layout == "dicom" else None
-    contents = _contents(job, root) if export is None else export.contents
+    contents = contents_of(job.recipe, root, job.work.outputs) if export is None else export.contents
     used: dict[str, Any] = {
         "data": data.used_for_cases(),
         "files": [[files.stamp(p) for p in _paths(c)] for c in contents.cases],
@@ -71,7 +71,7 @@ def run(job: Job) -> None:
                 details = ", ".join(sorted(codes)) or nothing
                 how_to_fix = f"see ingest/quarantine.csv, data.layout and data.{key}"
                 raise MedsegError(Code.NOTHING_USABLE, where, details, how_to_fix)
-            all_splits = _split(recipe, contents, usable, excluded)
+            all_splits = split(recipe, contents, usable, excluded)
             _check_result_names(job, all_splits, contents.unit)
             splits.write(out / "splits.csv", all_splits.rows)
             _say_unused(job, all_splits)
@@ -90,14 +90,15 @@ def _require_channels(job: Job) -> None:
         raise MedsegError(Code.RECIPE_INVALID, "data.series", details, how_to_fix)
 
 
-def _contents(job: Job, root: Path) -> FolderContents:
-    data = job.recipe.data
+def contents_of(recipe: Recipe, root: Path, without: Path | None) -> FolderContents:
+    """The cases of a recipe below its data folder; nothing is read but names. Not for layout dicom."""
+    data = recipe.data
     return layouts.find(
         root,
         data.layout,
         data.channels,
         data.label,
-        job.work.outputs,
+        without,
         data.table,
         data.masks,
         subject=data.subject,
@@ -231,7 +232,7 @@ def _lost_files(root: Path, without: Path, contents: FolderContents) -> list[Pat
     return sorted(path for path in paths if path not in known and path.parent not in known)
 
 
-def _split(
+def split(
     recipe: Recipe, contents: FolderContents, usable: Sequence[CaseFiles], excluded: Sequence[quarantine.Row]
 ) -> Splits:
     """The splits; where they fail, the cases that were excluded are named with their codes."""

@@ -13,11 +13,14 @@ import yaml
 from pydantic import BaseModel
 
 from medseg.config import load, reference
+from medseg.config.fitted import plan
 from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.ingest.layouts import Guess
-from pipelines.commands import init
+from pipelines.commands import init_text
 from tests.helpers.json_schema import problems
+
+USUAL = plan.unfitted("mm", multilabel=False)
 
 SCHEMA = json.loads(reference.schema())
 PACKAGED = sorted(load.packaged().glob("*.yaml"))
@@ -151,6 +154,6 @@ def test_a_recipe_made_by_init_names_the_installed_schema(tmp_path: Path) -> Non
         "patterns", {"t1": "{case}/t1.nii.gz"}, "{case}/seg.nii.gz", {0: "background", 1: "b"}, 3, 3
     )
     out = tmp_path / "mine.yaml"
-    out.write_text(init.recipe_text(out, tmp_path, guess), encoding="utf-8")
+    out.write_text(init_text.recipe_text(out, tmp_path, guess, USUAL), encoding="utf-8")
     assert named_schema(out) == load.packaged() / load.SCHEMA
     assert problems(as_json(yaml.safe_load(out.read_text())), SCHEMA, SCHEMA) == []

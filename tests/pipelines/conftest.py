@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from medseg import networks
+from medseg.classes import ClassList
+from medseg.config.fitted.training import Candidate
 from medseg.console import Reporter
 from medseg.model import folder as model_folder
+from pipelines.commands import init_fit
 from tests.helpers.model_folders import describe
 
 
@@ -44,3 +47,13 @@ def brain() -> Any:
     array = np.zeros((20, 24, 8), np.int16)
     array[4:16, 5:19, 1:7] = np.random.default_rng(0).integers(50, 200, (12, 14, 6))
     return array
+
+
+@pytest.fixture(autouse=True)
+def _known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give `medseg init` a speed without trial steps; a test of its own measures one."""
+
+    def seconds(_channels: int, _classes: ClassList, candidate: Candidate, **_: Any) -> float:
+        return 2e-6 * candidate.pixels * (candidate.width / 16) ** 1.5
+
+    monkeypatch.setattr(init_fit, "seconds_of_step", seconds)

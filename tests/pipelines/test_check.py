@@ -15,14 +15,17 @@ import yaml
 
 from medseg import files
 from medseg.config import load
+from medseg.config.fitted import plan
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.ingest import layouts
 from medseg.ingest.layouts import Guess
 from pipelines import run as pipeline
-from pipelines.commands import check, init
+from pipelines.commands import check, init, init_text
 from pipelines.run import Request
 from pipelines.stages import ingest as ingest_stage
+
+USUAL = plan.unfitted("mm", multilabel=False)
 
 STEP = np.diag([1.0, 1.0, 2.0, 1.0])
 
@@ -216,7 +219,7 @@ def test_init_writes_recipes_that_load_whatever_the_names(tmp_path: Path, name: 
 def test_class_and_channel_names_are_quoted_where_they_must_be() -> None:
     classes = {0: "no", 1: "CSF: inner", 2: "7", 3: "null", 4: "a, b", 5: "white matter"}
     guess = Guess("plain", {"t1: x": "images/{case}.nii", "y": "*{case}"}, "l/{case}", classes, 2, 2)
-    tree = yaml.safe_load(init.recipe_text(Path("r.yaml"), Path("data"), guess))
+    tree = yaml.safe_load(init_text.recipe_text(Path("r.yaml"), Path("data"), guess, USUAL))
     assert tree["data"]["classes"] == classes
     assert tree["data"]["channels"] == guess.channels
 

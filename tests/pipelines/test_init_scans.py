@@ -13,13 +13,16 @@ import pytest
 import yaml
 
 from medseg.config import load
+from medseg.config.fitted import plan
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.ingest.layouts import Guess
 from pipelines import run as pipeline
-from pipelines.commands import check, init
+from pipelines.commands import check, init, init_text
 from pipelines.run import Request
+
+USUAL = plan.unfitted("mm", multilabel=False)
 
 CASES = tuple(f"c{i}" for i in range(5))
 
@@ -144,7 +147,7 @@ def test_remarks_are_comments_of_one_line_each(tmp_path: Path) -> None:
         subject="{subject}_*",
         remarks=("a\nb: c", "# d"),
     )
-    text = init.recipe_text(Path("r.yaml"), Path("data"), guess)
+    text = init_text.recipe_text(Path("r.yaml"), Path("data"), guess, USUAL)
     tree = yaml.safe_load(text)
     assert tree["data"]["subject"] == "{subject}_*" and tree["data"]["void"] == [-1]
     assert "# Note: a b: c\n# Note: # d\n" in text

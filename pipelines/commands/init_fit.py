@@ -1,0 +1,119 @@
+"""`medseg init`: the part of a recipe that is fitted to the data and to this machine."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from medseg.config.dicom import rules_of
+from medseg.config.fitted import plan
+from medseg.config.fitted.choice import Choice, Choices
+from medseg.config.fitted.training import Budget
+from medseg.config.recipe import Recipe
+from medseg.errors import MedsegError
+from medseg.ingest import checks, dicom_folder
+from medseg.ingest.patterns import CaseFiles, FolderContents
+from medseg.preprocess import fingerprint as fingerprints
+from medseg.preprocess.fingerprint import CaseFingerprint, Fingerprint
+from pipelines.commands import machine
+from pipelines.commands.init_speed import device_kind, seconds_of_step
+from pipelines.stages import ingest
+
+Splits = Literal["listed", "drawn", "given"]
+
+MEASURED = 24
+"""Cases that the fingerprint is measured on, spread over the training cases."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The choices, and remarks for the user."""
+
+    choices: Choices
+    remarks: tuple[str, ...] = ()
+
+
+def fit(
+    recipe: Recipe,
+    minutes: float,
+    splits: Splits = "drawn",
+    clock: Callable[[], float] = time.perf_counter,
+) -> Fitted:
+    """Choose the splits and what follows the data section, for a training of some minutes on this machine.
+
+    Of the recipe the section data is read alone; ``splits`` says that the data set lists the roles, that
+    they are drawn, or that the recipe's stay. Test cases are not looked at. ``clock`` measures the speed.
+    Where no training case can be read, values are the usual ones and a remark says why.
+    """
+    multilabel = recipe.data.class_list().multilabel
+    chosen: Choices = {}
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            contents = _contents(recipe, Path(scratch))
+            if splits != "given":
+                subjects = {case.subject for case in contents.cases if case.label_paths}
+                chosen = {"data.splits": plan.splits(len(subjects), listed=splits == "listed")}
+            fingerprint = measure(_with_splits(recipe, chosen), contents)
+    except MedsegError as error:
+        remark = f"nothing is fitted to the data: {error.finding.details}"
+        return Fitted(plan.unfitted("mm", multilabel=multilabel) | chosen, (remark,))
+    if fingerprint is None:
+        remark = "nothing is fitted to the data: no labelled training case can be read; see medseg check"
+        return Fitted(plan.unfitted(contents.unit, multilabel=multilabel) | chosen, (remark,))
+    measured = partial(seconds_of_step, fingerprint.n_channels, fingerprint.classes, clock=clock)
+    chosen |= plan.choose(fingerprint, budget(minutes), measured)
+    if splits == "listed":
+        chosen["predict.roles"] = Choice(["val", "test"], "a set's test images are often not published")
+    return Fitted(chosen)
+
+
+def _with_splits(recipe: Recipe, chosen: Choices) -> Recipe:
+    """The recipe with the chosen splits, if there are any."""
+    if not chosen:
+        return recipe
+    data = {**recipe.data.model_dump(), "splits": chosen["data.splits"].value}
+    return recipe.model_copy(update={"data": recipe.data.model_validate(data)})
+
+
+def _contents(recipe: Recipe, scratch: Path) -> FolderContents:
+    """The recipe's cases; of a DICOM export references to its files, which are kept in ``scratch``."""
+    root = ingest.data_folder(recipe)
+    if recipe.data.layout != "dicom":
+        return ingest.contents_of(recipe, root, None)
+    rules = rules_of(recipe.data)
+    return dicom_folder.find(root, dicom_folder.sources(root, scratch), rules, scratch).contents
+
+
+def budget(minutes: float) -> Budget:
+    """The time, the device that `auto` takes, and its free memory."""
+    kind, memory = device_kind()
+    free = machine.free_memory_gb()
+    if memory is None and free is not None:
+        memory = free * 1e9
+    return Budget(60 * minutes, kind, memory)
+
+
+def measure(recipe: Recipe, contents: FolderContents) -> Fingerprint | None:
+    """Measure a recipe's training cases, of many some; None where none can be read."""
+    labelled = [case for case in contents.cases if case.label_paths]
+    rows = [row for row in ingest.split(recipe, contents, labelled, ()).rows if row.fold == 0]
+    roles = {row.case: row.role for row in rows}
+    train = [case for case in labelled if roles.get(case.name) == "train"]
+    measured = _measured(recipe, train)
+    n_val = sum(role == "val" for role in roles.values())
+    if not measured:
+        return None
+    return Fingerprint(measured, len(train), n_val, recipe.data.class_list(), contents.unit)
+
+
+def _measured(recipe: Recipe, train: Sequence[CaseFiles]) -> list[CaseFingerprint]:
+    classes, step = recipe.data.class_list(), max(1, -(-len(train) // MEASURED))
+    cases = (checks.read_case(paths, classes)[0] for paths in train[::step])
+    return [
+        fingerprints.of_case(case, classes) for case in cases if case is not None and case.label is not None
+    ]
