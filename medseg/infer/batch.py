@@ -34,7 +34,7 @@ from medseg.io.scans import Source
 from medseg.model.description import Description
 from medseg.resources import coded_out_of_memory
 
-VERSION = 2
+VERSION = 3
 """Raised when the same model gives other results."""
 
 LESS_MEMORY = "free some memory, predict on the cpu, or lower batch or memory_mb in model.json"

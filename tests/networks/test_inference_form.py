@@ -46,7 +46,9 @@ def test_every_normalisation_of_the_default_network_is_folded() -> None:
 def test_convolutions_that_are_used_twice_or_not_in_a_row_are_left_alone() -> None:
     conv, norm = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
     norm.running_mean.fill_(1.0)
-    network = nn.Sequential(nn.Sequential(conv, norm), nn.Sequential(conv, nn.ReLU(), nn.BatchNorm2d(2))).eval()
+    network = nn.Sequential(
+        nn.Sequential(conv, norm), nn.Sequential(conv, nn.ReLU(), nn.BatchNorm2d(2))
+    ).eval()
     x = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(fold_batch_norm(network)(x), network(x))

@@ -29,34 +29,31 @@ def fold_batch_norm(network: _Net) -> _Net:
         if not isinstance(module, nn.Sequential):
             continue
         for (_, layer), (name, norm) in pairwise(list(module.named_children())):
-            if uses[id(layer)] == uses[id(norm)] == 1 and _folds(layer, norm):
-                _fold(layer, norm)
+            if not isinstance(layer, _Convolution) or not isinstance(norm, nn.BatchNorm2d):
+                continue
+            if uses[id(layer)] == uses[id(norm)] == 1 and _fold(layer, norm):
                 setattr(module, name, nn.Identity())
     return folded
 
 
-def _folds(layer: nn.Module, norm: nn.Module) -> bool:
-    return (
-        isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-        and type(norm) is nn.BatchNorm2d
-        and norm.running_mean is not None
-        and not (isinstance(layer, nn.ConvTranspose2d) and layer.groups > 1)  # its axis of channels is split
-    )
+_Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 
 @torch.no_grad()
-def _fold(layer: nn.Module, norm: nn.Module) -> None:
-    """Multiply a convolution's weights by γ / √(σ² + ε), and change its bias to match."""
+def _fold(layer: _Convolution, norm: nn.BatchNorm2d) -> bool:
+    """Multiply a convolution's weights by γ / √(σ² + ε), and change its bias to match; False if it cannot."""
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    if norm.running_mean is None or norm.running_var is None or (transposed and layer.groups > 1):
+        return False
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = -norm.running_mean.double() * scale
     if norm.affine:
         scale, shift = scale * norm.weight.double(), shift * norm.weight.double() + norm.bias.double()
-    channel = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
-    along = [1] * layer.weight.ndim
-    along[channel] = -1
+    along = (1, -1, 1, 1) if transposed else (-1, 1, 1, 1)
     bias = shift if layer.bias is None else shift + layer.bias.double() * scale
     layer.weight = nn.Parameter((layer.weight.double() * scale.view(along)).to(layer.weight.dtype))
     layer.bias = nn.Parameter(bias.to(layer.weight.dtype))
+    return True
 
 
 def unpool_by_masks(network: _Net) -> _Net:
@@ -81,9 +78,9 @@ class MaskPool(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) -> maxima and their corners, both (B, C, ⌈H/2⌉, ⌈W/2⌉) float."""
-        height, width = x.shape[-2:]
-        x = F.pad(x, (0, -width % 2, 0, -height % 2), value=-torch.inf)
-        corners = [x[..., row::2, column::2] for row in (0, 1) for column in (0, 1)]
+        height, width = (x.shape[-2] + 1) // 2, (x.shape[-1] + 1) // 2
+        x = F.pad(x, (0, 1, 0, 1), value=-torch.inf)  # always, so that graphs take odd and even sides
+        corners = [x[..., row::2, column::2][..., :height, :width] for row in (0, 1) for column in (0, 1)]
         best, corner = corners[0], torch.zeros_like(corners[0])
         for number, values in enumerate(corners[1:], 1):
             corner = torch.where(values > best, float(number), corner)
