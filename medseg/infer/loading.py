@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 import torch
 
-from medseg import files
+from medseg import files, networks
 from medseg.device import Precision
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane
@@ -22,8 +23,9 @@ from medseg.model import graphs
 from medseg.model.description import Description, Member, ModelFile
 from medseg.model.graphs import GraphRuntime, Runtime
 from medseg.networks.contract import Network
-from medseg.networks.tools import footprint
+from medseg.networks.tools import footprint, receptive_field
 from medseg.networks.tools.inference_form import fold_batch_norm
+from medseg.networks.tools.receptive_field import Reach
 from medseg.patches.slabs import Flip, flip_axis
 
 
@@ -39,6 +41,15 @@ class Model:
     predictor: Predictor | MultiPlaneEnsemble
     sha256: str
     parameters: int
+
+    @cached_property
+    def reach(self) -> Reach | None:
+        """How far from a pixel its logits may look; None if that is not known, or may be the whole slice."""
+        description = self.description
+        if description.several_views or description.network not in networks.NETWORKS:
+            return None
+        with torch.device("meta"):
+            return receptive_field.reach(model_folder.build_network(description))
 
 
 @dataclass(frozen=True)
@@ -102,15 +113,15 @@ def _of_networks(
         details, how_to_fix = "torch has no int8 here", "use --runtime onnx or openvino, or auto"
         raise MedsegError(Code.USAGE, "--precision int8", details, how_to_fix)
     precision: Precision = numerics.precision
-    networks = [fold_batch_norm(model_folder.load_member(folder, m, description)) for m in members]
-    common = spec(description, networks[0])
+    folded = [fold_batch_norm(model_folder.load_member(folder, m, description)) for m in members]
+    common = spec(description, folded[0])
 
     def maker(network: Network) -> _Make:
         return lambda plane: NetworkPredictor(
             network, replace(common, plane=plane), device, precision, channels_last=True
         )
 
-    return [maker(network) for network in networks]
+    return [maker(network) for network in folded]
 
 
 def _of_graphs(

@@ -16,7 +16,7 @@ from medseg.extras import needs_extra
 from medseg.grid import Array, Plane
 from medseg.infer.predictor import Spec
 from medseg.model import graphs
-from medseg.model.graphs import Graph, GraphRuntime, Precision
+from medseg.model.graphs import GraphFile, GraphRuntime, Precision
 from medseg.model.onnx_graph import INPUT, OUTPUT
 
 EXTRAS: dict[GraphRuntime, str] = {"onnx": "export", "openvino": "openvino"}
@@ -112,7 +112,7 @@ class OpenVinoPredictor(GraphPredictor):
         return self._compiled(slabs)[0].copy()  # type: ignore[no-any-return]  # its buffer is used again
 
 
-def open_graph(folder: Path, graph: Graph, spec: Spec, threads: int | None = None) -> GraphPredictor:
+def open_graph(folder: Path, graph: GraphFile, spec: Spec, threads: int | None = None) -> GraphPredictor:
     """Load a graph of a model folder after all checks; `threads` are torch's by default.
 
     Raises EXTRA_MISSING without the runtime, and as :func:`medseg.model.graphs.read_bytes` does.

@@ -51,8 +51,8 @@ class Acceptance(BaseModel):
     calibrated_on: int = 0
 
 
-class Graph(BaseModel):
-    """A graph of one member, accepted for one runtime and precision.
+class GraphFile(BaseModel):
+    """A file with the graph of one member, for one runtime and precision.
 
     `sides` are the only height and width (px) that it takes; None where it takes what the network does.
     """
@@ -65,12 +65,17 @@ class Graph(BaseModel):
     file: str
     sha256: str
     sides: tuple[int, int] | None = None
-    accepted: Acceptance
 
     @field_validator("member", "file")
     @classmethod
     def _stays_in_the_folder(cls, value: str) -> str:
         return names.check_name(value, "model.json, graphs")
+
+
+class Graph(GraphFile):
+    """A graph that was accepted: a row of `model.json`."""
+
+    accepted: Acceptance
 
 
 def choices(graphs: Sequence[Graph], members: Sequence[str]) -> list[tuple[GraphRuntime, Precision]]:
@@ -99,7 +104,7 @@ def _of(graphs: Sequence[Graph], member: str, runtime: GraphRuntime, precision: 
     return next((g for g in graphs if (g.member, g.runtime, g.precision) == kind), None)
 
 
-def read_bytes(folder: Path, graph: Graph) -> bytes:
+def read_bytes(folder: Path, graph: GraphFile) -> bytes:
     """Read a graph's file, checked: its size, its sha256, and that nothing in it leads outside of it.
 
     Raises TOO_LARGE, MODEL_TAMPERED for a file that is missing or another than the one of `model.json`, and
