@@ -14,6 +14,11 @@ _PACKAGES = {
 }
 
 
+def is_installed(extra: str) -> bool:
+    """Report true if all packages of the extra are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in _PACKAGES[extra])
+
+
 def needs_extra(extra: str) -> None:
     """EXTRA_MISSING if a package of the extra is not installed."""
     missing = [name for name in _PACKAGES[extra] if importlib.util.find_spec(name) is None]

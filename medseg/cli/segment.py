@@ -47,6 +47,25 @@ def segment(
     device: Annotated[
         str, typer.Option(help="`cpu`, `cuda`, `cuda:1`, …; auto takes a GPU if present.")
     ] = "auto",
+    runtime: Annotated[
+        Literal["auto", "torch", "onnx", "openvino"] | None,
+        typer.Option(
+            help="What computes the network: torch (default), or a graph that `medseg export --runtime` "
+            "wrote. auto times each on two slices and takes the fastest."
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16", "int8"] | None,
+        typer.Option(help="What the network computes in; default fp32."),
+    ] = None,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help="The fastest runtime in any precision, and of whole slices only 24 voxels around the "
+            "foreground; what that changes is printed.",
+        ),
+    ] = False,
     labels_too: Annotated[
         bool,
         typer.Option(
@@ -231,6 +250,7 @@ def segment(
     from medseg.model import folder as model_folder
     from pipelines.commands import remote_inputs, segment_watch
     from pipelines.commands import segment as pipeline
+    from pipelines.commands.segment_runtime import Asked
     from pipelines.execution.engines import Execution, Shard
     from pipelines.execution.limits import Limits, share_of_memory
 
@@ -254,6 +274,7 @@ def segment(
         retry,
         None if shard is None else Shard.parse(shard),
         Execution(workers, executor, scheduler, Limits(time_limit or None, memory)),
+        Asked(runtime, precision, fast),
     )
     if any(map(remote_inputs.is_address, inputs)):
         needs_extra("dicom")

@@ -122,7 +122,7 @@ class EmptySkipper:
         return result
 
     def _boxes(self, occupied: Tensor) -> tuple[Box, Box]:
-        """The box to cut out of slabs (B, H, W), and the part of its output to use; all where it pays not."""
+        """The box to cut out of slabs (B, H, W), and the part of its output to use; all without a gain."""
         if self._rule is None:
             return _ALL, _ALL
         rows, columns = occupied.any(dim=0).any(dim=1), occupied.any(dim=0).any(dim=0)

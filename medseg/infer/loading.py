@@ -13,10 +13,11 @@ import torch
 from medseg import files, networks
 from medseg.device import Precision
 from medseg.errors import Code, MedsegError
+from medseg.extras import needs_extra
 from medseg.grid import Plane
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble, combine_planes
 from medseg.infer.predictor import NetworkPredictor, Predictor, Spec
-from medseg.infer.runtimes import open_graph
+from medseg.infer.runtimes import EXTRAS, open_graph
 from medseg.infer.tta import TestTimeAugmentation
 from medseg.model import folder as model_folder
 from medseg.model import graphs
@@ -80,13 +81,14 @@ def load(
     and EXTRA_MISSING.
     """
     numerics = numerics or Numerics()
+    require(folder, device, numerics, members)
     model_file = model_folder.read(folder)
     description = model_file.description
     chosen = model_folder.choose_members(model_file, folder, members)
     if numerics.runtime == "torch":
         predictors = _of_networks(folder, description, chosen, device, numerics)
     else:
-        predictors = _of_graphs(folder, model_file, chosen, device, numerics)
+        predictors = _of_graphs(folder, model_file, chosen, numerics)
 
     def along(plane: Plane) -> Predictor:
         members_of_plane = [
@@ -102,6 +104,29 @@ def load(
     return Model(description, predictor, _sha256(folder, chosen), model_file.parameters)
 
 
+def require(folder: Path, device: str, numerics: Numerics, members: Sequence[str] | None = None) -> None:
+    """Raise unless a model folder has what computes so, and it can run on the device here.
+
+    Raises USAGE, naming what there is, EXTRA_MISSING, and what reading `model.json` raises.
+    """
+    if numerics.runtime == "torch":
+        if numerics.precision == "int8":
+            details, how_to_fix = "torch has no int8 here", "use --runtime onnx or openvino, or auto"
+            raise MedsegError(Code.USAGE, "--precision int8", details, how_to_fix)
+        return
+    if device != "cpu":
+        details = f"exported graphs run on the cpu, and the device is {device}"
+        how_to_fix = "use --device cpu, or --runtime torch"
+        raise MedsegError(Code.USAGE, f"--runtime {numerics.runtime}", details, how_to_fix)
+    if (numerics.runtime, numerics.precision) == ("onnx", "bf16"):
+        details = "ONNX Runtime computes no bf16 on a CPU"
+        raise MedsegError(Code.USAGE, "--precision bf16", details, "use --runtime openvino or torch")
+    model_file, precision = model_folder.read(folder), cast("graphs.Precision", numerics.precision)
+    for member in model_folder.choose_members(model_file, folder, members):
+        graphs.find(model_file.graphs, folder, member.name, numerics.runtime, precision)
+    needs_extra(EXTRAS[numerics.runtime])
+
+
 _Make = Callable[[Plane], Predictor]
 """Gives a member's predictor along a plane."""
 
@@ -109,10 +134,7 @@ _Make = Callable[[Plane], Predictor]
 def _of_networks(
     folder: Path, description: Description, members: Sequence[Member], device: str, numerics: Numerics
 ) -> list[_Make]:
-    if numerics.precision == "int8":
-        details, how_to_fix = "torch has no int8 here", "use --runtime onnx or openvino, or auto"
-        raise MedsegError(Code.USAGE, "--precision int8", details, how_to_fix)
-    precision: Precision = numerics.precision
+    precision = cast("Precision", numerics.precision)
     folded = [fold_batch_norm(model_folder.load_member(folder, m, description)) for m in members]
     common = spec(description, folded[0])
 
@@ -125,12 +147,9 @@ def _of_networks(
 
 
 def _of_graphs(
-    folder: Path, model_file: ModelFile, members: Sequence[Member], device: str, numerics: Numerics
+    folder: Path, model_file: ModelFile, members: Sequence[Member], numerics: Numerics
 ) -> list[_Make]:
     runtime = cast("GraphRuntime", numerics.runtime)
-    if device != "cpu":
-        details = f"exported graphs run on the cpu, and the device is {device}"
-        raise MedsegError(Code.USAGE, f"--runtime {runtime}", details, "use --device cpu, or --runtime torch")
     with torch.device("meta"):
         common = spec(model_file.description, model_folder.build_network(model_file.description))
 

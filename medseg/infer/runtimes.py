@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from medseg.errors import Code, MedsegError, first_line
-from medseg.extras import needs_extra
 from medseg.grid import Array, Plane
 from medseg.infer.predictor import Spec
 from medseg.model import graphs
@@ -115,9 +114,8 @@ class OpenVinoPredictor(GraphPredictor):
 def open_graph(folder: Path, graph: GraphFile, spec: Spec, threads: int | None = None) -> GraphPredictor:
     """Load a graph of a model folder after all checks; `threads` are torch's by default.
 
-    Raises EXTRA_MISSING without the runtime, and as :func:`medseg.model.graphs.read_bytes` does.
+    Raises as :func:`medseg.model.graphs.read_bytes` does; the runtime's extra must be installed.
     """
-    needs_extra(EXTRAS[graph.runtime])
     data, where = graphs.read_bytes(folder, graph), folder / graph.file
     threads = threads or torch.get_num_threads()
     if graph.runtime == "onnx":

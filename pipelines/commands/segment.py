@@ -35,6 +35,7 @@ from pipelines.commands import (
     segment_failures,
     segment_inputs,
     segment_locks,
+    segment_runtime,
     segment_series,
     segment_steps,
     segment_tables,
@@ -73,8 +74,9 @@ class Settings:
     retry: bool = False
     shard: Shard | None = None
     execution: Execution = field(default_factory=Execution)
+    numerics: segment_runtime.Asked = field(default_factory=segment_runtime.Asked)
 
-    def of_cases(self, unit: scans.Unit) -> batch.Settings:
+    def of_cases(self, unit: scans.Unit, taken: segment_runtime.Taken) -> batch.Settings:
         """The settings of a single case, a scan (mm) or an image (px), whose label map needs no figure."""
         return batch.Settings(
             self.mode,
@@ -82,6 +84,9 @@ class Settings:
             self.accept_domain,
             seg_kind="LABELMAP" if self.seg_type == "labelmap" else "BINARY",
             figure=self.figure and unit == "mm",
+            runtime=f"{taken.numerics}",
+            decides=taken.decides,
+            margin=taken.margin,
         )
 
 
@@ -196,7 +201,7 @@ def _segment_all(
 ) -> ExitCode:
     """Have the cases segmented and write the tables; of a run that is stopped, too, with what was not run."""
     description = model_folder.read(settings.model).description
-    asked = _asked(settings, out)
+    asked = _asked(settings, out, say)
     results.write_label_names(out, description.class_list())
     outcomes: list[Outcome | None] = [None] * len(inputs.cases)
 
@@ -272,14 +277,18 @@ def _carry_out(
                 say.line(f"  excluded: {code} {count - _ALIKE} further cases: {details}")
 
 
-def _asked(settings: Settings, out: Path) -> Asked:
-    execution = settings.execution
+def _asked(settings: Settings, out: Path, say: Reporter) -> Asked:
+    execution, device = settings.execution, choose(settings.device)
     threads = max(1, torch.get_num_threads() // execution.workers) if execution.workers else None
+    taken = segment_runtime.take(settings.numerics, settings.model, device, settings.mode, threads)
+    for line in taken.lines:
+        say.line(line)
     return Asked(
         settings.model,
         loading.identity(settings.model),
-        choose(settings.device),
-        settings.of_cases(model_folder.read(settings.model).description.unit),
+        device,
+        settings.of_cases(model_folder.read(settings.model).description.unit, taken),
+        taken.numerics,
         limits=f"{execution.limits}",
         threads=threads,
         earlier={} if settings.retry else segment_failures.read(out),
@@ -295,6 +304,8 @@ def _facts(settings: Settings, asked: Asked, description: Description, *, privat
         "model_sha256": asked.model_sha256,
         "mode": settings.mode or description.mode,
         "device": asked.device,
+        "runtime": asked.settings.runtime,
+        "margin": asked.settings.margin,
         "options": options,
         "versions": {
             "python": platform.python_version(),
