@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medseg import device
 from medseg.errors import Code, MedsegError, first_line
 from medseg.grid import Array, Plane
 from medseg.infer.predictor import Spec
@@ -117,7 +118,7 @@ def open_graph(folder: Path, graph: GraphFile, spec: Spec, threads: int | None =
     Raises as :func:`medseg.model.graphs.read_bytes` does; the runtime's extra must be installed.
     """
     data, where = graphs.read_bytes(folder, graph), folder / graph.file
-    threads = threads or torch.get_num_threads()
+    threads = device.threads(threads or 0)
     if graph.runtime == "onnx":
         return OnnxPredictor(data, spec, graph.sides, where, threads)
     return OpenVinoPredictor(data, spec, graph.sides, where, threads, graph.precision)

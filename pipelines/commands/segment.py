@@ -19,6 +19,7 @@ import torch
 
 from medseg.console import Reporter
 from medseg.device import choose
+from medseg.device import threads as available_threads
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.grid import NOUNS
 from medseg.infer import batch, loading, results
@@ -279,7 +280,7 @@ def _carry_out(
 
 def _asked(settings: Settings, out: Path, say: Reporter) -> Asked:
     execution, device = settings.execution, choose(settings.device)
-    threads = max(1, torch.get_num_threads() // execution.workers) if execution.workers else None
+    threads = execution.threads(available_threads())
     taken = segment_runtime.take(settings.numerics, settings.model, device, settings.mode, threads)
     for line in taken.lines:
         say.line(line)

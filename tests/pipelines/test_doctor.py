@@ -43,8 +43,9 @@ def test_a_machine_that_is_fit_ends_well(fit: Any, capsys: pytest.CaptureFixture
     assert lines[-2:] == ["", "medseg can run here."]
     assert [line[:2] for line in lines[:-2]] == ["ok"] * (len(lines) - 2)
     assert list(checked()) == [
-        *("system", "user", "results", "disk", "memory", "shared memory", "device", "precision", "clock"),
-        *("extra [train]", "extra [dicom]", "extra [export]", "extra [strip]", "extra [cluster]", "MLflow"),
+        *("system", "user", "results", "disk", "memory", "shared memory", "device", "precision", "processor"),
+        *("process", "clock", "extra [train]", "extra [dicom]", "extra [export]", "extra [openvino]"),
+        *("extra [strip]", "extra [cluster]", "MLflow"),
     ]
 
 
