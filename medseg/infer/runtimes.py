@@ -16,8 +16,7 @@ from medseg.errors import Code, MedsegError, first_line
 from medseg.grid import Array, Plane
 from medseg.infer.predictor import Spec
 from medseg.model import graphs
-from medseg.model.graphs import GraphFile, GraphRuntime, Precision
-from medseg.model.onnx_graph import INPUT, OUTPUT
+from medseg.model.graphs import INPUT, OUTPUT, GraphFile, GraphRuntime, Precision
 
 EXTRAS: dict[GraphRuntime, str] = {"onnx": "export", "openvino": "openvino"}
 """Extra of the installation that brings each runtime."""
@@ -28,6 +27,9 @@ _OPENVINO_TYPES: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": 
 
 class GraphPredictor(ABC):
     """A graph as a predictor on the CPU: slabs (B, C·D, H, W) → logits (B, K, H', W'), float32."""
+
+    _errors: tuple[type[Exception], ...] = (RuntimeError,)
+    """What the runtime raises."""
 
     def __init__(self, spec: Spec, sides: tuple[int, int] | None, where: Path) -> None:
         self.spec = spec
@@ -44,7 +46,7 @@ class GraphPredictor(ABC):
             raise MedsegError(Code.SIZE_IMPOSSIBLE, self._where, details, how_to_fix)
         try:
             return torch.from_numpy(self._run(batch.contiguous().numpy()))
-        except RuntimeError as error:  # both runtimes' errors are of this kind
+        except self._errors as error:
             raise _refused(self._where, error) from error
 
     def along(self, plane: Plane) -> GraphPredictor:
@@ -66,14 +68,17 @@ class OnnxPredictor(GraphPredictor):
     ) -> None:
         super().__init__(spec, sides, where)
         import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as native
 
+        kinds = [kind for kind in vars(native).values() if isinstance(kind, type)]
+        self._errors = (RuntimeError, *(kind for kind in kinds if issubclass(kind, Exception)))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # what it finds is raised, too
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work here, too
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors have no common kind of their own
+        except self._errors as error:
             raise _refused(where, error) from error
 
     def _run(self, slabs: Array) -> Array:
@@ -124,6 +129,9 @@ def open_graph(folder: Path, graph: GraphFile, spec: Spec, threads: int | None =
     return OpenVinoPredictor(data, spec, graph.sides, where, threads, graph.precision)
 
 
-def _refused(where: Path, error: Exception) -> MedsegError:
+def _refused(where: Path, error: Exception) -> Exception:
+    """A refusal in place of a runtime's error; of a full memory the error that says so."""
+    if "alloc" in str(error):
+        return MemoryError(first_line(error))
     how_to_fix = "use --runtime torch, or export the graph again"
     return MedsegError(Code.NOT_A_MODEL, where, f"the runtime refuses it: {first_line(error)}", how_to_fix)

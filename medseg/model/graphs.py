@@ -30,6 +30,9 @@ LEAST_AGREEMENT: dict[Precision, float] = {"fp32": 0.9999, "bf16": 0.99, "int8":
 MOST_DICE_LOST = 0.002
 """The mean Dice of the validation cases may drop by this much at most."""
 
+INPUT, OUTPUT = "slabs", "logits"
+"""Names in a graph: (B, C·D, H, W) float32, scaled as the model folder says -> (B, K, H', W') float32."""
+
 _FOREIGN_CODE = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 """Operators with graphs of their own; no network here has them, and they may run without end."""
 
@@ -137,6 +140,8 @@ def _problems(data: bytes) -> Iterator[str]:
     except DecodeError as error:
         yield f"cannot be read: {first_line(error)}"
         return
+    if [v.name for v in model.graph.input] != [INPUT] or [v.name for v in model.graph.output] != [OUTPUT]:
+        yield f"does not lead from {INPUT} to {OUTPUT}"
     if foreign := {entry.domain for entry in model.opset_import} - {"", "ai.onnx"}:
         yield f"uses operators of {', '.join(sorted(foreign))}"
     if model.functions or model.training_info:

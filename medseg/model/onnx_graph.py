@@ -16,11 +16,10 @@ import torch
 from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
+from medseg.model.graphs import INPUT as INPUT
+from medseg.model.graphs import OUTPUT as OUTPUT
 from medseg.networks.contract import Network
 from medseg.networks.tools.inference_form import fold_batch_norm, unpool_by_masks
-
-INPUT, OUTPUT = "slabs", "logits"
-"""Names in the graph: (B, C·D, H, W) float32, scaled as the model folder says -> (B, K, H', W') float32."""
 
 TOLERANCE = 1e-4
 """Largest difference between both, as a share of the largest logit."""

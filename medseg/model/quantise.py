@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.grid import Array
-from medseg.model.onnx_graph import INPUT, quiet
+from medseg.model.graphs import INPUT
+from medseg.model.onnx_graph import quiet
 
 _OPERATORS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "Concat", "MaxPool", "AveragePool", "Relu")
 """What computes in int8. Un-pooling by masks compares values and stays in float32."""
