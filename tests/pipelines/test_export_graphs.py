@@ -20,7 +20,7 @@ from medseg.model import folder as model_folder
 from medseg.model import onnx_graph
 from pipelines.commands import export, export_graphs
 from pipelines.commands.export_graphs import Wanted
-from tests.helpers.box_runs import go
+from tests.helpers.box_runs import TRAIN, go
 from tests.helpers.graphs import conv_graph
 
 
@@ -31,8 +31,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("graphs")
     make_subjects(root / "data", 5)
-    network = {"name": "unet", "keywords": {"width": 2, "depth": 1}}
-    parts = {"network": network, "predict": {"mode": "dense"}}
+    network = {"name": "unet", "keywords": {"width": 4, "depth": 1}}
+    train = {**TRAIN, "steps_per_epoch": 100, "batch": 8, "lr": 0.01}
+    parts = {"network": network, "train": train, "predict": {"mode": "dense"}}
     code, said = go(root / "data", root / "work", parts=parts)
     assert code == ExitCode.DONE, said
     return root / "work"
