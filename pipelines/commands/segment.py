@@ -279,7 +279,9 @@ def _carry_out(
 
 
 def _asked(settings: Settings, out: Path, say: Reporter) -> Asked:
-    execution, device = settings.execution, choose(settings.device)
+    execution = settings.execution
+    by_graph = settings.numerics.runtime in ("onnx", "openvino")  # which run on the CPU alone
+    device = choose("cpu" if settings.device == "auto" and by_graph else settings.device)
     threads = execution.threads(available_threads())
     taken = segment_runtime.take(settings.numerics, settings.model, device, settings.mode, threads)
     for line in taken.lines:
