@@ -387,25 +387,3 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     assert not isinstance(stopped.value, Stopped)
     assert signal.getsignal(signal.SIGINT) is before
     assert validate(TinyNet().eval())["dice_mean"] > 0
-
-
-def test_weights_do_not_depend_on_what_fresh_tensors_hold(
-    whole: tuple[dict[str, Tensor], list[dict[str, Any]], Path],
-    tmp_path: Path,
-) -> None:
-    settings: Any = torch.utils.deterministic
-    assert settings.fill_uninitialized_memory is True  # as before the trainings
-    seen: list[bool] = []
-
-    class Filling(TinyNet):
-        """Has torch fill fresh tensors with NaN again, as it would by itself."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            seen.append(settings.fill_uninitialized_memory)
-            settings.fill_uninitialized_memory = True
-            return super().forward(x)
-
-    network = Filling()
-    list(run(tmp_path / "filled", network))
-    assert seen[0] is False
-    assert equal(weights(network), whole[0])
