@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import platform
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 
+from medseg import process
 from medseg.errors import Code, MedsegError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -18,6 +20,16 @@ EMULATED_BF16_FACTOR = 7.4
 _X86_BF16 = ("avx512_bf16", "amx_bf16", "avx10_2")
 """Instruction sets of x86 that multiply in bf16. torch's oneDNN takes bf16 from AVX-512 alone on, and
 converts where none of these is there."""
+
+
+_INSTRUCTIONS = {
+    "AVX2": ("avx2",),
+    "AVX-512": ("avx512_f",),
+    "AMX": ("amx_tile",),
+    "bf16": (*_X86_BF16, "bf16"),
+    "int8 dot products": ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"),
+}
+"""Instruction sets by the name that people know them by, and torch's names of which one must be there."""
 
 
 def choose(device: str) -> str:
@@ -67,6 +79,26 @@ def resolve_precision(precision: str, device: str | torch.device) -> Resolved:
     return "fp16" if kind == "cuda" else "fp32"
 
 
+def threads(asked: int = 0) -> int:
+    """Threads for torch on a CPU: so many as asked for, or torch's own number; never more than the quota."""
+    count, quota = asked or torch.get_num_threads(), process.cpu_quota()
+    return count if quota is None else max(1, min(count, math.floor(quota)))
+
+
+def processor() -> str:
+    """This CPU in words: its name, cores, quota, and the instructions that matter to networks."""
+    capabilities = _cpu_capabilities()
+    names = [name for name, keys in _INSTRUCTIONS.items() if any(capabilities.get(key) for key in keys)]
+    cores, quota = capabilities.get("num_physical_cores"), process.cpu_quota()
+    parts = [
+        str(capabilities.get("cpu_name") or platform.processor() or platform.machine()),
+        f"{process.cpus_allowed()} CPUs" + (f" of {cores} physical cores" if cores else ""),
+        "no quota" if quota is None else f"a quota of {quota:g}",
+        ", ".join(names) or "no AVX2",
+    ]
+    return "; ".join(parts)
+
+
 def has_native_bf16(device: str | torch.device) -> bool:
     """Report true if a device multiplies in bf16 itself instead of converting to float32 and back.
 
@@ -95,9 +127,17 @@ def _cpu_has_native_bf16() -> bool:
     try:
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
-        capabilities = torch.cpu.get_capabilities()
-    except (AttributeError, RuntimeError):  # private functions of torch, absent in some builds
+    except (AttributeError, RuntimeError):  # a private function of torch, absent in some builds
         return False
+    capabilities = _cpu_capabilities()
     if capabilities.get("architecture") not in ("x86", "x86_64"):
-        return True
+        return bool(capabilities)
     return any(capabilities.get(name) for name in _X86_BF16)
+
+
+def _cpu_capabilities() -> dict[str, Any]:
+    """Ask torch for the features of this CPU; nothing in builds that do not tell them."""
+    try:
+        return dict(torch.cpu.get_capabilities())
+    except (AttributeError, RuntimeError):
+        return {}

@@ -9,8 +9,14 @@ from medseg.errors import Code, MedsegError
 _PACKAGES = {
     "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn", "skimage"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino", "onnx"),
     "dicom": ("pydicom", "highdicom", "gdcm"),
 }
+
+
+def is_installed(extra: str) -> bool:
+    """Report true if all packages of the extra are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in _PACKAGES[extra])
 
 
 def needs_extra(extra: str) -> None:

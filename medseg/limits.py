@@ -58,6 +58,9 @@ MAX_YAML_BYTES = 2**21
 MAX_JSON_BYTES = 2**26
 """Bytes of a JSON file: `model.json`, `dataset.json` (the code of a file that cannot be read)."""
 
+MAX_GRAPH_BYTES = 2**30
+"""Bytes of an exported graph of a model folder: 1 GiB, a network of 250 million parameters."""
+
 MAX_TABLE_BYTES = 2**26
 """Bytes of a CSV file that names cases (FILE_UNREADABLE)."""
 

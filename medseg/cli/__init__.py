@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from medseg import process
 from medseg.cli.app import app
 from medseg.cli.exits import end_well
 
@@ -16,4 +17,5 @@ from medseg.cli import run, segment, push, scores, data, inspection  # noqa: F40
 
 def main() -> None:
     """Entry point of the console script."""
+    process.prepare()
     sys.exit(end_well(app))

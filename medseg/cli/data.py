@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,21 @@ from medseg.cli.options import (
     inputs_and_out,
 )
 from medseg.errors import Code, ExitCode, MedsegError
+
+
+class _GraphRuntime(Enum):
+    """Runtimes of exported graphs; typer takes repeatable choices as enumerations alone."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+
+
+class _Precision(Enum):
+    """Precisions of exported graphs."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    int8 = "int8"
 
 
 @app.command(rich_help_panel="Data and recipes")
@@ -163,19 +179,56 @@ def export(
     alias: Annotated[
         str, typer.Option(metavar="ALIAS", help="The alias of that version, for `models:/NAME@ALIAS`.")
     ] = "current",
+    runtime: Annotated[
+        list[_GraphRuntime] | None,
+        typer.Option(help="Also write graphs that `medseg segment --runtime` runs by this. Repeatable."),
+    ] = None,
+    precision: Annotated[
+        list[_Precision] | None,
+        typer.Option(help="What the graphs compute in; default fp32. Repeatable."),
+    ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CASES",
+            help="Training cases that set the ranges of int8: their number, or names separated by commas; "
+            "default 4.",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Check the model of a work folder and copy it to a folder of its own.
 
     Example: `medseg export work/recipe model --onnx`
+
+    A graph for `--runtime` is compared with its network on the validation cases of the work folder; it is
+    refused (`NOT_EXPORTABLE`) if labels differ too often, or the mean Dice drops by more than 0.002.
     """
     needs_extra("train")
-    if onnx:
+    if onnx or runtime:
         needs_extra("export")
+    if runtime and _GraphRuntime.openvino in runtime:
+        needs_extra("openvino")
+    if not runtime and (precision or calibrate):
+        option = "--precision" if precision else "--calibrate"
+        raise MedsegError(Code.USAGE, option, "there is no graph to write", "give --runtime, too")
+    if calibrate and _Precision.int8 not in (precision or ()):
+        details = "only graphs in int8 are calibrated"
+        raise MedsegError(Code.USAGE, "--calibrate", details, "give --precision int8, too")
     from medseg.console import Reporter
     from pipelines.commands import export as pipeline
+    from pipelines.commands.export_graphs import CALIBRATE, Wanted
 
-    pipeline.run(work, folder, Reporter(quiet=quiet), onnx=onnx, register=register, alias=alias)
+    wanted = None
+    if runtime:
+        precisions = precision or [_Precision.fp32]
+        wanted = Wanted(
+            tuple(one.value for one in dict.fromkeys(runtime)),
+            tuple(one.value for one in dict.fromkeys(precisions)),
+            calibrate or CALIBRATE,
+        )
+    say = Reporter(quiet=quiet)
+    pipeline.run(work, folder, say, onnx=onnx, graphs=wanted, register=register, alias=alias)
 
 
 @app.command(rich_help_panel="Data and recipes")

@@ -17,6 +17,9 @@ def segment(
     out_option: OutOption = None,
     mode: options.Mode = None,
     device: options.Device = "auto",
+    runtime: options.Runtime = None,
+    precision: options.Precision = None,
+    fast: options.Fast = False,
     accept_domain: options.AcceptDomain = False,
     channel: options.Channel = None,
     recipe: options.Recipe = None,
@@ -70,6 +73,7 @@ def segment(
     from medseg.model import folder as model_folder
     from pipelines.commands import remote_inputs, segment_file, segment_plan, segment_watch
     from pipelines.commands import segment as pipeline
+    from pipelines.commands.segment_runtime import Asked
     from pipelines.execution.engines import Execution, Shard
     from pipelines.execution.limits import Limits, share_of_memory
 
@@ -96,6 +100,7 @@ def segment(
         Execution(workers, executor, scheduler, Limits(time_limit or None, memory)),
         recipe,
         overwrite,
+        numerics=Asked(runtime, precision, fast),
     )
     one_file = segment_file.is_file(out)
     if one_file and (watch or shard is not None):

@@ -47,6 +47,28 @@ Mode = Annotated[
 Device = Annotated[
     str, typer.Option(metavar="DEVICE", help="`cpu`, `cuda`, `cuda:1`, …; auto takes a GPU if present.")
 ]
+Runtime = Annotated[
+    Literal["auto", "torch", "onnx", "openvino"] | None,
+    typer.Option(
+        metavar="RUNTIME",
+        rich_help_panel=_RUNNING,
+        help="What computes the network: torch, or a graph that `medseg export --runtime` wrote, by "
+        "`onnx` or `openvino`. `auto` times each on two slices and takes the fastest.",
+    ),
+]
+Precision = Annotated[
+    Literal["fp32", "bf16", "int8"] | None,
+    typer.Option(rich_help_panel=_RUNNING, help="What the network computes in; default fp32."),
+]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        rich_help_panel=_RUNNING,
+        help="The fastest runtime in any precision, and of whole slices 24 voxels around the foreground; "
+        "what that changes is printed.",
+    ),
+]
 AcceptDomain = Annotated[
     bool,
     typer.Option("--accept-domain", help="Segment scans unlike those of the training too; they need review."),

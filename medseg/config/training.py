@@ -254,7 +254,8 @@ class Train(Section):
     )
     threads: Annotated[int, Field(ge=0)] = Field(
         default=0,
-        description="Threads of torch on a CPU; 0 leaves it to torch. Typical: the number of cores.",
+        description="Threads of torch on a CPU, at most those of a container's quota; 0 leaves it to torch. "
+        "Typical: the number of cores.",
     )
     validate_every: Count = Field(default=1, description="Epochs between validations. Typical: 1 to 50.")
     validate_cases: Annotated[int, Field(ge=0)] = Field(

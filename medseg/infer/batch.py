@@ -34,7 +34,7 @@ from medseg.io.scans import Source
 from medseg.model.description import Description
 from medseg.resources import coded_out_of_memory
 
-VERSION = 2
+VERSION = 3
 """Raised when the same model gives other results."""
 
 LESS_MEMORY = "free some memory, predict on the cpu, or lower batch or memory_mb in model.json"
@@ -99,7 +99,9 @@ class Settings:
     """Settings of a prediction that the model leaves open; `less_memory` is the advice on a full memory.
 
     `accept_domain` segments scans unlike those of the training, with the note OUT_OF_DOMAIN. `seg_kind` is
-    the kind of a DICOM series's SEG; `figure` draws each scan with its outlines.
+    the kind of a DICOM series's SEG; `figure` draws each scan with its outlines. `runtime` is the runtime and
+    precision that compute, in words; `decides` is what else of them decides results, empty for torch in fp32.
+    `margin` is that of :mod:`medseg.infer.empty`, none for exact results.
     """
 
     mode: str | None = None
@@ -108,6 +110,9 @@ class Settings:
     less_memory: str = LESS_MEMORY
     seg_kind: Kind = "BINARY"
     figure: bool = False
+    runtime: str = "torch fp32"
+    decides: str = ""
+    margin: int | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,13 @@ def start(task: Task, key: str, description: Description, settings: Settings) ->
 def compute(started: Started, model: Model, settings: Settings) -> Computed:
     """Have the networks label a case."""
     with coded_out_of_memory(started.task.file, settings.less_memory):
-        predicted = predict_case(started.prepared, model, mode=settings.mode, confidence=settings.confidence)
+        predicted = predict_case(
+            started.prepared,
+            model,
+            mode=settings.mode,
+            confidence=settings.confidence,
+            margin=settings.margin,
+        )
     return Computed(started, predicted)
 
 
@@ -194,7 +205,8 @@ def write(computed: Computed, description: Description, settings: Settings) -> O
             return _with_figure(objects, result, classes, label) if settings.figure else objects
 
         wanted = beside if target or settings.figure else None
-        metadata = results.write(result, classes, task.label, started.key, task.case_info, wanted)
+        content = {**task.case_info, "runtime": settings.runtime}
+        metadata = results.write(result, classes, task.label, started.key, content, wanted)
     return Outcome(_status(result, metadata), metadata)
 
 
@@ -266,9 +278,11 @@ def content_key(task: Task, description: Description, model_sha256: str, setting
         except OSError as error:
             read_scan(task.channels, description)  # its reader knows best what is wrong
             raise affine_checks.refusal_to_open(task.file, error) from error
-    decides = [VERSION, content, model_sha256, settings.mode, settings.confidence]
+    decides: list[Any] = [VERSION, content, model_sha256, settings.mode, settings.confidence]
     if task.series is not None:
         decides.append(settings.seg_kind)
+    if settings.decides or settings.margin is not None:
+        decides.append([settings.decides, settings.margin])
     return files.sha256_of_value([*decides, *_brain_identity(task)])
 
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import torch
 
-from medseg import files
+from medseg import files, networks
 from medseg.device import Precision
+from medseg.errors import Code, MedsegError
+from medseg.extras import needs_extra
 from medseg.grid import Plane
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble, combine_planes
 from medseg.infer.predictor import NetworkPredictor, Predictor, Spec
+from medseg.infer.runtimes import EXTRAS, open_graph
 from medseg.infer.tta import TestTimeAugmentation
 from medseg.model import folder as model_folder
-from medseg.model.description import Description, Member
+from medseg.model import graphs
+from medseg.model.description import Description, Member, ModelFile
+from medseg.model.graphs import GraphRuntime, Runtime
 from medseg.networks.contract import Network
-from medseg.networks.tools import footprint
+from medseg.networks.tools import footprint, receptive_field
+from medseg.networks.tools.inference_form import fold_batch_norm
+from medseg.networks.tools.receptive_field import Reach
 from medseg.patches.slabs import Flip, flip_axis
 
 
@@ -34,30 +43,58 @@ class Model:
     sha256: str
     parameters: int
 
+    @cached_property
+    def reach(self) -> Reach | None:
+        """The distance at which a pixel may change logits; None if unknown, or all of the slice."""
+        description = self.description
+        if description.several_views or description.network not in networks.NETWORKS:
+            return None
+        with torch.device("meta"):
+            return receptive_field.reach(model_folder.build_network(description))
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """A runtime and the precision in which it computes logits. `threads` are torch's by default."""
+
+    runtime: Runtime = "torch"
+    precision: Precision | graphs.Precision = "fp32"
+    threads: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.runtime} {self.precision}"
+
 
 def load(
     folder: Path,
     device: str = "cpu",
     *,
     members: Sequence[str] | None = None,
-    precision: Precision = "fp32",
+    numerics: Numerics | None = None,
 ) -> Model:
     """Load a model folder, checking every member's sha256; `members` picks some by name (default all).
 
+    `numerics` chooses an exported graph instead of torch's network, or a precision below fp32.
+
     Raises NOT_A_MODEL, MODEL_TAMPERED, NETWORK_UNKNOWN (a name outside the table is never imported),
-    KEYWORD_INVALID or WEIGHTS_DO_NOT_FIT.
+    KEYWORD_INVALID or WEIGHTS_DO_NOT_FIT; USAGE where there is no such graph or it cannot run on the device,
+    and EXTRA_MISSING.
     """
+    numerics = numerics or Numerics()
+    require(folder, device, numerics, members)
     model_file = model_folder.read(folder)
     description = model_file.description
     chosen = model_folder.choose_members(model_file, folder, members)
-    networks = [(m.plane, model_folder.load_member(folder, m, description)) for m in chosen]
-    common = spec(description, networks[0][1])
+    if numerics.runtime == "torch":
+        predictors = _of_networks(folder, description, chosen, device, numerics)
+    else:
+        predictors = _of_graphs(folder, model_file, chosen, numerics)
 
     def along(plane: Plane) -> Predictor:
         members_of_plane = [
-            _predictor(network, replace(common, plane=plane), description, device, precision)
-            for member_plane, network in networks
-            if member_plane in (None, plane)
+            _with_views(make(plane), description)
+            for member, make in zip(chosen, predictors, strict=True)
+            if member.plane in (None, plane)
         ]
         if len(members_of_plane) == 1:
             return members_of_plane[0]
@@ -65,6 +102,64 @@ def load(
 
     predictor = combine_planes([along(plane) for plane in description.planes], description.ensemble)
     return Model(description, predictor, _sha256(folder, chosen), model_file.parameters)
+
+
+def require(folder: Path, device: str, numerics: Numerics, members: Sequence[str] | None = None) -> None:
+    """Raise unless a model folder has what computes so, and it can run on the device here.
+
+    Raises USAGE, naming what there is, EXTRA_MISSING, and what reading `model.json` raises.
+    """
+    if numerics.runtime == "torch":
+        if numerics.precision == "int8":
+            details, how_to_fix = "torch has no int8 here", "use --runtime onnx or openvino, or auto"
+            raise MedsegError(Code.USAGE, "--precision int8", details, how_to_fix)
+        return
+    if device != "cpu":
+        details = f"exported graphs run on the cpu, and the device is {device}"
+        how_to_fix = "use --device cpu, or --runtime torch"
+        raise MedsegError(Code.USAGE, f"--runtime {numerics.runtime}", details, how_to_fix)
+    if (numerics.runtime, numerics.precision) == ("onnx", "bf16"):
+        details = "ONNX Runtime computes no bf16 on a CPU"
+        raise MedsegError(Code.USAGE, "--precision bf16", details, "use --runtime openvino or torch")
+    model_file, precision = model_folder.read(folder), cast("graphs.Precision", numerics.precision)
+    for member in model_folder.choose_members(model_file, folder, members):
+        graphs.find(model_file.graphs, folder, member.name, numerics.runtime, precision)
+    needs_extra(EXTRAS[numerics.runtime])
+
+
+_Make = Callable[[Plane], Predictor]
+"""Gives a member's predictor along a plane."""
+
+
+def _of_networks(
+    folder: Path, description: Description, members: Sequence[Member], device: str, numerics: Numerics
+) -> list[_Make]:
+    precision = cast("Precision", numerics.precision)
+    folded = [fold_batch_norm(model_folder.load_member(folder, m, description)) for m in members]
+    common = spec(description, folded[0])
+
+    def maker(network: Network) -> _Make:
+        return lambda plane: NetworkPredictor(
+            network, replace(common, plane=plane), device, precision, channels_last=True
+        )
+
+    return [maker(network) for network in folded]
+
+
+def _of_graphs(
+    folder: Path, model_file: ModelFile, members: Sequence[Member], numerics: Numerics
+) -> list[_Make]:
+    runtime = cast("GraphRuntime", numerics.runtime)
+    with torch.device("meta"):
+        common = spec(model_file.description, model_folder.build_network(model_file.description))
+
+    def maker(member: Member) -> _Make:
+        precision = cast("graphs.Precision", numerics.precision)
+        graph = graphs.find(model_file.graphs, folder, member.name, runtime, precision)
+        opened = open_graph(folder, graph, common, numerics.threads)
+        return lambda plane: opened.along(plane)
+
+    return [maker(member) for member in members]
 
 
 def identity(folder: Path) -> str:
@@ -77,13 +172,10 @@ def _sha256(folder: Path, members: Sequence[Member]) -> str:
     return files.sha256_of_value([model_folder.read_json(folder)["description"], rows])
 
 
-def _predictor(
-    network: Network, spec: Spec, description: Description, device: str, precision: Precision
-) -> Predictor:
-    """Wrap a network, with test-time augmentation where the model has any along this plane."""
-    predictor = NetworkPredictor(network, spec, device, precision, channels_last=True)
+def _with_views(predictor: Predictor, description: Description) -> Predictor:
+    """Give a predictor test-time augmentation where the model has any along its plane."""
     sideways: Flip = "horizontal" if description.unit == "px" else "left_right"
-    axis = flip_axis(sideways, spec.plane) if description.flip else None
+    axis = flip_axis(sideways, predictor.spec.plane) if description.flip else None
     if description.scales == (1.0,) and axis is None:
         return predictor
     return TestTimeAugmentation(predictor, description.scales, description.scale_fusion, axis)

@@ -19,6 +19,7 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid, Plane
 from medseg.infer import crf as dense_crf
+from medseg.infer.empty import EmptySkipper
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
 from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
 from medseg.infer.plane_fusion import JOINED, MeanOverPlanes, VoteOverPlanes
@@ -75,7 +76,7 @@ def label(
     it before anything is decided, and labels and confidence lie on it. It needs one plane and an ``inferer``
     that does not vote.
 
-    Every slice goes through the network, empty ones too; with several planes, along each of them. Raises
+    Every slice goes to the predictor, with several planes along each of them. Raises
     CHANNEL_MISSING for another number of channels than the predictor takes, SIZE_IMPOSSIBLE for windows or
     outputs of a wrong size, NAN_OR_INF for logits that are not numbers, and what :func:`check` does.
     """
@@ -114,6 +115,8 @@ def label(
 
 def _by_votes(predictor: Predictor | MultiPlaneEnsemble, inferer: Inferer) -> bool:
     """True if the confidence comes from votes, of windows, members or planes."""
+    if isinstance(predictor, EmptySkipper):
+        return _by_votes(predictor.predictor, inferer)
     if isinstance(predictor, MultiPlaneEnsemble):
         return predictor.ensemble == "vote" or any(_by_votes(one, inferer) for one in predictor.predictors)
     return isinstance(inferer, MajorityVote) or (

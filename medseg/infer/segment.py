@@ -14,6 +14,7 @@ from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.grid import NOUNS, Array, Grid
 from medseg.infer import predict
 from medseg.infer.brain import BrainMask
+from medseg.infer.empty import BoxRule, without_empty_space
 from medseg.infer.inferers import MajorityVote, choose_inferer
 from medseg.infer.loading import Model
 from medseg.infer.predict import Prediction
@@ -127,17 +128,31 @@ def predict_case(
     *,
     mode: str | None = None,
     confidence: bool = False,
+    margin: int | None = None,
     progress: Progress | None = None,
 ) -> Predicted:
-    """Have the networks label a prepared case; raises KEYWORD_INVALID for a mode that does not suit them."""
+    """Have the networks label a prepared case; raises KEYWORD_INVALID for a mode that does not suit them.
+
+    What is empty is not computed where that changes nothing; with a ``margin`` (px) nor is what lies farther
+    than that from the foreground, see :mod:`medseg.infer.empty`.
+    """
     prepared.clock.restart()
     inferer = choose_inferer(model.description, mode)
     grid = None if isinstance(inferer, MajorityVote) else full_size(prepared.record, model.description)
+    predictor = without_empty_space(
+        model.predictor, prepared.volume, inferer, lambda: _box_rule(model, margin)
+    )
     prediction = predict.label(
-        prepared.volume, model.predictor, inferer, confidence=confidence, progress=progress, onto=grid
+        prepared.volume, predictor, inferer, confidence=confidence, progress=progress, onto=grid
     )
     prepared.clock.lap("predict")
     return Predicted(prepared, prediction, full_size=grid is not None)
+
+
+def _box_rule(model: Model, margin: int | None) -> BoxRule | None:
+    if model.reach is None:
+        return None
+    return BoxRule.exact(model.reach) if margin is None else BoxRule.within(margin, model.reach)
 
 
 def finish_case(predicted: Predicted, description: Description) -> Result:

@@ -11,6 +11,7 @@ from medseg.classes import ClassList
 from medseg.grid import Plane, planes_of
 from medseg.io.dicom.rules import SeriesRules
 from medseg.model.domain import Domain
+from medseg.model.graphs import Graph
 from medseg.preprocess.geometry import GeometryPlan
 from medseg.preprocess.intensity import Foreground, Intensity
 from medseg.preprocess.prepare import PreparePlan
@@ -203,4 +204,5 @@ class ModelFile(BaseModel):
 
     parameters: int
     members: Annotated[tuple[Member, ...], Field(min_length=1)]
+    graphs: tuple[Graph, ...] = ()
     description: Description

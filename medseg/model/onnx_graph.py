@@ -16,10 +16,10 @@ import torch
 from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
+from medseg.model.graphs import INPUT as INPUT
+from medseg.model.graphs import OUTPUT as OUTPUT
 from medseg.networks.contract import Network
-
-INPUT, OUTPUT = "slabs", "logits"
-"""Names in the graph: (B, C·D, H, W) float32, scaled as the model folder says -> (B, K, H', W') float32."""
+from medseg.networks.tools.inference_form import fold_batch_norm, unpool_by_masks
 
 TOLERANCE = 1e-4
 """Largest difference between both, as a share of the largest logit."""
@@ -27,15 +27,20 @@ TOLERANCE = 1e-4
 TIED_SHARE, TIED_TOLERANCE = 0.01, 0.1
 """Share of the logits that may differ by more, and by how much at most; see :func:`agree`."""
 
-DRAWS = 5
-"""Inputs of each size of which one must give the same logits."""
+DRAWS = 20
+"""Inputs of each size of which one must give the same logits.
+
+Where two values of a pooling window are equal up to rounding, each side may take another one, and un-pooling
+puts it elsewhere: deep in a network that moves a tenth of all logits. A wrong graph differs for every input.
+"""
 
 
 def write(path: Path, network: Network, window: tuple[int, int]) -> bool:
     """Write ``network``, put in evaluation mode, to ``path``; give True if its sides H and W are free.
 
     The batch is always free. Sides are free, within what the network takes, where its form can be captured
-    so; otherwise they are those of ``window`` (px). Needs the extra ``[export]``.
+    so; otherwise they are those of ``window`` (px). Normalisation is folded, and un-pooling is done by masks.
+    Needs the extra ``[export]``.
 
     :raises MedsegError: ``NOT_EXPORTABLE`` if it cannot be captured, or its graph gives other logits.
     """
@@ -59,13 +64,14 @@ def _attempt(network: Network, window: tuple[int, int], *, free: bool) -> tuple[
 
 
 def _captured(network: Network, window: tuple[int, int], *, free: bool) -> bytes:
+    form = unpool_by_masks(fold_batch_norm(network))
     example = torch.zeros(2, network.in_channels, *(_traced(window, network) if free else window))
     sides = {2: _side("h", network), 3: _side("w", network)} if free else {}
     batch = torch.export.Dim("batch", min=1)
-    with warnings.catch_warnings(), _quiet():
+    with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # of the exporter about itself
         program = torch.onnx.export(
-            network,
+            form,
             (example,),
             dynamo=True,
             verbose=False,
@@ -82,7 +88,7 @@ def _captured(network: Network, window: tuple[int, int], *, free: bool) -> bytes
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the exporter, which prints about packages that it does without and errors that it raises."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
@@ -110,17 +116,19 @@ def _side(name: str, network: Network) -> Any:
 def _difference(graph: bytes, network: Network, window: tuple[int, int], *, free: bool) -> str:
     """Say how the graph's logits differ from the network's; empty if they agree.
 
-    Compared are two windows and, with free sides, a larger one.
+    Compared are two sizes: with free sides half the window, where few values are pooled, and a size that is
+    no multiple of it; otherwise the window, alone and in a batch.
     """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as refusals
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it finds is raised, too
-    larger = network.size_from(window[0] + 1), network.size_from(window[1] + 1)
+    small = network.size_from(window[0] // 2), network.size_from(window[1] // 2)
+    larger = network.size_from(small[0] + 1), network.size_from(small[1] + 1)
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        for batch, size in ((2, window), (1, larger if free else window)):
+        for batch, size in ((2, small if free else window), (1, larger if free else window)):
             generator = torch.Generator().manual_seed(batch)
             for _ in range(DRAWS):
                 slabs = torch.randn(batch, network.in_channels, *size, generator=generator)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
@@ -21,6 +22,7 @@ from medseg.errors import first_line
 from medseg.train.plan import FitPlan
 
 _AMP = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_settings: Any = torch.utils.deterministic  # torch's stubs do not know what is in it
 _LONGEST_VALIDATION = timedelta(hours=12)
 _STREAM = 2  # keeps dropout's numbers apart from those of drawing and augmentation
 
@@ -83,16 +85,20 @@ def compile_problem(kind: str) -> str | None:
 def deterministic(device: torch.device) -> Iterator[None]:
     """On a CPU, let torch use deterministic algorithms alone while the block runs.
 
-    On a GPU cuBLAS would need an environment variable for it, so there bits are not promised.
+    On a GPU cuBLAS would need an environment variable for it, so there bits are not promised. Fresh tensors
+    are not filled with NaN, as torch does by default then: nothing here reads what it has not written.
     """
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = _settings.fill_uninitialized_memory
     if device.type == "cpu":
         torch.use_deterministic_algorithms(mode=True)
+        _settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        _settings.fill_uninitialized_memory = fills
 
 
 @contextmanager

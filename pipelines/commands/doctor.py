@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 import medseg
-from medseg.device import choose, has_native_bf16, in_words, resolve_precision
+from medseg import process
+from medseg.device import choose, has_native_bf16, in_words, processor, resolve_precision, threads
 from medseg.errors import ExitCode, MedsegError, printable
 from medseg.infer import loading
 from medseg.model import folder as model_folder
@@ -39,6 +40,7 @@ _EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train": ("training, reports and the MLflow tracking of runs", TRAIN),
     "dicom": ("DICOM exports", ("pydicom", "highdicom", "python-gdcm", "pyjpegls", "pynetdicom")),
     "export": ("ONNX files of a model", ("onnx", "onnxscript", "onnxruntime")),
+    "openvino": ("--runtime openvino", ("openvino", "onnx")),
     "strip": ("skull stripping with --strip", ("deepbet",)),
     "cluster": ("--executor dask", ("distributed",)),
 }
@@ -164,6 +166,19 @@ def _device() -> Iterator[Check]:
     precision, native = resolve_precision("auto", device), has_native_bf16(device)
     details = f"{precision} (auto); bf16 is {'native' if native else 'emulated, so slow,'} on this {device}"
     yield Check("precision", "ok", details)
+    yield Check("processor", "ok", processor())
+    yield _settings()
+
+
+def _settings() -> Check:
+    """The way of waiting for threads, and of keeping memory; see `medseg.process`."""
+    spins = os.environ.get("GOMP_SPINCOUNT")
+    waiting = "as OpenMP does" if spins is None else f"actively for {spins} turns (GOMP_SPINCOUNT)"
+    memory = "kept for the next tensor" if process.keeps_freed_memory else "given back to the system"
+    count = threads()
+    plural = "" if count == 1 else "s"
+    details = f"{count} thread{plural}, waiting {waiting}; freed memory is {memory}"
+    return Check("process", "ok", details)
 
 
 def _gpu_match(device: str) -> Check:
@@ -175,10 +190,8 @@ def _gpu_match(device: str) -> Check:
         details = f"cpu, though there is a GPU ({gpu}): torch {torch.__version__} is {built}"
         how_to_fix = "install the torch that fits the GPU's driver; in a container add --gpus all"
         return Check("device", "note", details, how_to_fix)
-    threads = torch.get_num_threads()
-    details = (
-        f"{in_words(device)}, {threads} CPU thread{'' if threads == 1 else 's'}, torch {torch.__version__}"
-    )
+    count = torch.get_num_threads()
+    details = f"{in_words(device)}, {count} CPU thread{'' if count == 1 else 's'}, torch {torch.__version__}"
     return Check("device", "ok", details)
 
 

@@ -12,8 +12,10 @@ from medseg.infer import loading
 from medseg.model import folder as model_folder
 from medseg.model import onnx_graph
 from medseg.model.folder import CARD, MODEL_JSON
+from medseg.model.graphs import Graph
 from medseg.tracking.logged_model import ALIAS
 from pipelines import registry
+from pipelines.commands import export_graphs
 from pipelines.workfolder import Work
 
 _LOCK = ".lock"
@@ -25,15 +27,17 @@ def run(
     say: Reporter,
     *,
     onnx: bool = False,
+    graphs: export_graphs.Wanted | None = None,
     register: str | None = None,
     alias: str = ALIAS,
 ) -> None:
     """Load the model (every sha256 is checked), then copy its files to `folder`: all of them or none.
 
-    With `onnx` each member is written as an ONNX graph, too. The members and graphs of a model that lay in
-    `folder` before are removed once the new ones are complete. With `register` the model that the work
-    folder's run logged becomes a version of that name in MLflow's registry, with an alias. Raises USAGE for a
-    folder of other files, WORK_IN_USE, NOT_EXPORTABLE, and as :func:`pipelines.registry.register`.
+    With `onnx` each member is written as an ONNX graph, too, for other programs; with `graphs` as graphs that
+    medseg itself may run, which `model.json` lists and `card.md` describes. The members and graphs of a model
+    that lay in `folder` before are removed once the new ones are complete. With `register` the model that the
+    work folder's run logged becomes a version of that name in MLflow's registry, with an alias. Raises USAGE
+    for a folder of other files, WORK_IN_USE, NOT_EXPORTABLE, and as :func:`pipelines.registry.register`.
     """
     source = Work(work).model
     model, members = loading.load(source), model_folder.read(source).members
@@ -48,6 +52,8 @@ def run(
                         with files.written_aside(part / name) as unfinished:
                             shutil.copyfile(source / name, unfinished)
                 lines = _write_graphs(source, part) if onnx else []
+                if graphs is not None:
+                    _record_graphs(part, export_graphs.write(work, part, graphs, say))
         finally:
             lock.unlink(missing_ok=True)  # while it is held, so that a model folder holds a model alone
             if not any(folder.iterdir()):
@@ -67,6 +73,14 @@ def _check_is_model_or_empty(folder: Path) -> None:
     is_empty = folder.is_dir() and all(p.name == _LOCK or files.is_part(p) for p in folder.iterdir())
     if not is_empty and not (folder / MODEL_JSON).is_file():
         raise MedsegError(Code.USAGE, folder, "holds something else than a model", "name a new folder")
+
+
+def _record_graphs(folder: Path, rows: list[Graph]) -> None:
+    """List graphs in `model.json`, and describe them in `card.md`."""
+    tree = {**model_folder.read_json(folder), "graphs": [row.model_dump(mode="json") for row in rows]}
+    files.write_json(folder / MODEL_JSON, tree)
+    card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
+    files.write_text(folder / CARD, card + export_graphs.card_section(rows))
 
 
 def _write_graphs(source: Path, folder: Path) -> list[str]:

@@ -19,6 +19,7 @@ import torch
 
 from medseg.console import Reporter
 from medseg.device import choose
+from medseg.device import threads as available_threads
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.grid import NOUNS
 from medseg.infer import batch, loading, results
@@ -36,6 +37,7 @@ from pipelines.commands import (
     segment_inputs,
     segment_locks,
     segment_patterns,
+    segment_runtime,
     segment_series,
     segment_steps,
     segment_tables,
@@ -79,8 +81,9 @@ class Settings:
     overwrite: bool = False
     name: str | None = None
     """Name of the only case, whose result alone is wanted."""
+    numerics: segment_runtime.Asked = field(default_factory=segment_runtime.Asked)
 
-    def of_cases(self, unit: scans.Unit) -> batch.Settings:
+    def of_cases(self, unit: scans.Unit, taken: segment_runtime.Taken) -> batch.Settings:
         """The settings of a single case, a scan (mm) or an image (px), whose label map needs no figure."""
         return batch.Settings(
             self.mode,
@@ -88,6 +91,9 @@ class Settings:
             self.accept_domain,
             seg_kind="LABELMAP" if self.seg_type == "labelmap" else "BINARY",
             figure=self.figure and unit == "mm",
+            runtime=f"{taken.numerics}",
+            decides=taken.decides,
+            margin=taken.margin,
         )
 
 
@@ -215,7 +221,7 @@ def _segment_all(
 ) -> ExitCode:
     """Have the cases segmented and write the tables; of a run that is stopped, too, with what was not run."""
     description = model_folder.read(settings.model).description
-    asked = asked_of(settings, out)
+    asked = asked_of(settings, out, say)
     results.write_label_names(out, description.class_list())
     outcomes: list[Outcome | None] = [None] * len(inputs.cases)
 
@@ -300,15 +306,21 @@ def _carry_out(
                 say.line(f"  excluded: {code} {count - _ALIKE} further cases: {details}")
 
 
-def asked_of(settings: Settings, out: Path) -> Asked:
+def asked_of(settings: Settings, out: Path, say: Reporter) -> Asked:
     """All that decides outcomes but the scans; failures of earlier runs are those noted in `out`."""
     execution = settings.execution
-    threads = max(1, torch.get_num_threads() // execution.workers) if execution.workers else None
+    by_graph = settings.numerics.runtime in ("onnx", "openvino")  # which run on the CPU alone
+    device = choose("cpu" if settings.device == "auto" and by_graph else settings.device)
+    threads = execution.threads(available_threads())
+    taken = segment_runtime.take(settings.numerics, settings.model, device, settings.mode, threads)
+    for line in taken.lines:
+        say.line(line)
     return Asked(
         settings.model,
         loading.identity(settings.model),
-        choose(settings.device),
-        settings.of_cases(model_folder.read(settings.model).description.unit),
+        device,
+        settings.of_cases(model_folder.read(settings.model).description.unit, taken),
+        taken.numerics,
         limits=f"{execution.limits}",
         threads=threads,
         anew=settings.overwrite,
@@ -325,6 +337,8 @@ def _facts(settings: Settings, asked: Asked, description: Description, *, privat
         "model_sha256": asked.model_sha256,
         "mode": settings.mode or description.mode,
         "device": asked.device,
+        "runtime": asked.settings.runtime,
+        "margin": asked.settings.margin,
         "options": options,
         "versions": {
             "python": platform.python_version(),

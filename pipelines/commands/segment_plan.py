@@ -36,7 +36,7 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
             settings, out = replace(settings, name=results.case_of(out)), out.parent
         with segment.names_of(paths, out, settings, say, Path(temporary)) as (names, paths, out):
             inputs = segment.find_cases(paths, out, settings, names, say)
-            asked = segment.asked_of(settings, out)
+            asked = segment.asked_of(settings, out, say)
             planned = [_status(case, asked) for case in inputs.cases]
             for case, (status, outcome) in zip(inputs.cases, planned, strict=True):
                 if outcome is not None and outcome.finding is not None:

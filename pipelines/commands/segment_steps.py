@@ -14,7 +14,7 @@ from medseg import files
 from medseg.errors import Code, Finding, MedsegError
 from medseg.infer import batch, loading
 from medseg.infer.batch import Outcome, Task
-from medseg.infer.loading import Model
+from medseg.infer.loading import Model, Numerics
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from pipelines.execution.steps import Ended, Steps, Work
@@ -39,6 +39,7 @@ class Asked:
     model_sha256: str
     device: str
     settings: batch.Settings
+    numerics: Numerics = field(default_factory=Numerics)
     limits: str = ""
     threads: int | None = None
     anew: bool = False
@@ -128,7 +129,7 @@ class _CaseSteps:
     def _loaded(self) -> Model:
         """The model; refused if its folder has changed since the run began: MODEL_TAMPERED."""
         if self._model is None:
-            self._model = loading.load(self._asked.model, self._asked.device)
+            self._model = loading.load(self._asked.model, self._asked.device, numerics=self._asked.numerics)
             if self._model.sha256 != self._asked.model_sha256:
                 details = "it has changed since the run began"
                 raise MedsegError(Code.MODEL_TAMPERED, self._asked.model, details, "run the command again")

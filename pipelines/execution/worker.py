@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from medseg.errors import Finding, MedsegError
+from medseg.process import keep_freed_memory
 from pipelines.execution.limits import Limits, limit_memory
 from pipelines.execution.overlap import overlapped
 from pipelines.execution.steps import Step, Steps
@@ -81,6 +82,7 @@ def serve(connection: Connection, alive: Connection, make: Make, limits: Limits)
 
     try:
         limit_memory(limits.memory)
+        keep_freed_memory()
         numbered = _received(connection, send)
         for number, outcome in overlapped(numbered, make(), lambda *notice: send(Notice(*notice))):
             send(Done(number, outcome))

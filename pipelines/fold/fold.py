@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from medseg import files, losses
+from medseg import device, files, losses
 from medseg.config.recipe import Recipe
 from medseg.grid import Plane
 from medseg.ingest.layouts import PATTERNED
@@ -124,7 +124,7 @@ class FoldTraining:
         Without `network`, the initial one is built.
         """
         if self.recipe.train.threads:
-            torch.set_num_threads(self.recipe.train.threads)
+            torch.set_num_threads(device.threads(self.recipe.train.threads))
         weights = data.class_weights(self.recipe, self.cases.train)
         return {
             "network": network or self.initial_network()[0],

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from medseg import files
+from medseg import device, files
 from medseg.classes import ClassList
 from medseg.infer import batch, loading, results
 from medseg.model import folder as model_folder
@@ -132,7 +130,7 @@ def _predict_all(
         loading.identity(job.work.model),
         job.recipe.train.device,
         batch.Settings(None, job.recipe.predict.confidence_map, accept_domain=True, less_memory=LESS_MEMORY),
-        job.execution.threads(torch.get_num_threads()),
+        job.execution.threads(device.threads()),
     )
     outcomes: dict[int, batch.Outcome] = {}
     needed = []

@@ -43,8 +43,9 @@ def test_a_machine_that_is_fit_ends_well(fit: Any, capsys: pytest.CaptureFixture
     assert lines[-2:] == ["", "medseg can run here."]
     assert [line[:2] for line in lines[:-2]] == ["ok"] * (len(lines) - 2)
     assert list(checked()) == [
-        *("system", "user", "results", "disk", "memory", "shared memory", "device", "precision", "clock"),
-        *("extra [train]", "extra [dicom]", "extra [export]", "extra [strip]", "extra [cluster]", "MLflow"),
+        *("system", "user", "results", "disk", "memory", "shared memory", "device", "precision", "processor"),
+        *("process", "clock", "extra [train]", "extra [dicom]", "extra [export]", "extra [openvino]"),
+        *("extra [strip]", "extra [cluster]", "MLflow"),
     ]
 
 
@@ -66,7 +67,7 @@ def test_each_thing_that_will_fail_is_said_with_what_to_do(
     for words in ("Read-only file system", "--memory", "1970-01-01", "limit of 2.0 GB", "NOT_A_MODEL"):
         assert words in text
     assert text.count("-> ") == 6
-    assert "6 of 16 checks failed" in text
+    assert "6 of 19 checks failed" in text
 
 
 def test_what_is_missing_or_slower_is_a_note(fit: Any, capsys: pytest.CaptureFixture[str]) -> None:

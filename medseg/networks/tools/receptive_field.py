@@ -57,6 +57,14 @@ class ReceptiveField:
     stride: int
 
 
+@dataclass(frozen=True)
+class Reach:
+    """The pixels to each side that logits look at, at most; the same again every ``period`` px."""
+
+    pixels: int
+    period: int
+
+
 def receptive_field(network: Network, layer: str = "") -> ReceptiveField | None:
     """Measure the field of the logits, or of the layer of this name (``named_modules``).
 
@@ -64,7 +72,48 @@ def receptive_field(network: Network, layer: str = "") -> ReceptiveField | None:
     window, un-pooling hands on the whole window, normalisation is left out. An operation that is not known
     here counts as seeing all rows. The network is not changed, and no weight is read.
     """
-    side = network.size_from(_LARGEST)
+    middle = _middle_rows(network, layer, network.size_from(_LARGEST))
+    if middle is None:
+        return None
+    widths = np.unique(middle.last - middle.first + 1)
+    return ReceptiveField(tuple(int(w) for w in widths), round(middle.step))
+
+
+def reach(network: Network, side: int = 1024) -> Reach | None:
+    """Measure how far logits look along either side; None where that may be the whole image of ``side`` px.
+
+    A network that normalises over the image sees all of it. Rows stand for columns, too: the kernels of all
+    networks of the table are square.
+    """
+    if any(isinstance(module, _OVER_THE_IMAGE) for module in network.modules()):
+        return None
+    middle = _middle_rows(network, "", network.size_from(side))
+    if middle is None or middle.step != 1:
+        return None
+    own = middle.start + network.border + np.arange(len(middle.first))
+    before, after = own - middle.first, middle.last - own
+    periods = (2**n for n in range(_PERIOD.bit_length()))
+    period = next(
+        (p for p in periods if all(np.array_equal(x[p:], x[: len(x) - p]) for x in (before, after))), _PERIOD
+    )
+    return Reach(int(max(before.max(), after.max())), period)
+
+
+_OVER_THE_IMAGE = (nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
+
+
+@dataclass(frozen=True)
+class _Middle:
+    """Rows around the middle of an output, from row ``start`` on: what each sees first and last."""
+
+    first: Any
+    last: Any
+    step: Fraction
+    start: int
+
+
+def _middle_rows(network: Network, layer: str, side: int) -> _Middle | None:
+    """Follow an image ``side`` px high; None if the rows in the middle see its upper or lower end."""
     # A batch of no image and weights that are one number: torch finds the shapes and computes nothing.
     x = torch.empty(0, network.in_channels, side, network.size_from(1))
     tensors = {
@@ -81,11 +130,11 @@ def receptive_field(network: Network, layer: str = "") -> ReceptiveField | None:
     rows = follow.rows(tree_leaves(outputs[-1])[0])
     count = len(rows.first)
     phases = max(1, min(count, _PERIOD * count // side))
-    middle = slice((count - phases) // 2, (count + phases) // 2)
-    first, last = rows.first[middle], rows.last[middle]
+    start, stop = (count - phases) // 2, (count + phases) // 2
+    first, last = rows.first[start:stop], rows.last[start:stop]
     if first.min() <= 0 or last.max() >= side - 1:
         return None
-    return ReceptiveField(tuple(int(w) for w in np.unique(last - first + 1)), round(rows.step))
+    return _Middle(first, last, rows.step, start)
 
 
 @contextmanager

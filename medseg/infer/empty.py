@@ -1,0 +1,153 @@
+"""Empty space is not computed: inputs of one value, and what lies far from everything else in a slice.
+
+Where a volume's lowest value is its background, many windows, and the margins of most slices, hold nothing
+else. A network gives the same logits for every input of that value alone, so one is computed and stands for
+all. Within whole slices its receptive field says how far a logit looks: what sees the background alone is as
+in an empty slice, and the rest is computed from a box around the foreground that is wide enough for it. Both
+are exact. With a `margin` the box is narrower than the receptive field asks for, and the result may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.infer.ensemble import MultiPlaneEnsemble
+from medseg.infer.inferers import Inferer, WholeSlice
+from medseg.infer.predictor import Predictor, Spec
+from medseg.networks.tools.receptive_field import Reach
+from medseg.patches.slabs import slices
+from medseg.preprocess.intensity import NormalizedVolume
+
+MARGIN = 24
+"""Pixels around the foreground that are computed when speed is asked for."""
+
+_FEWEST_SLICES = 8
+"""Boxes cost the logits of one empty slice, and are left out for volumes of fewer slices."""
+
+_WORTH = 0.9
+"""Share of a slice above which a box is not worth while."""
+
+Box = tuple[slice, slice]
+"""Rows and columns of a slice."""
+
+_ALL: Box = (slice(None), slice(None))
+
+
+@dataclass(frozen=True)
+class BoxRule:
+    """Boxes around foreground: ``input`` px are cut out on each side of it, ``output`` px of them are used.
+
+    Boxes start and end on multiples of ``period``, where poolings see the same pixels together, or where the
+    slice does.
+    """
+
+    input: int
+    output: int
+    period: int
+
+    @classmethod
+    def exact(cls, reach: Reach) -> BoxRule:
+        """The box whose logits are those of the whole slice."""
+        return cls(2 * reach.pixels, reach.pixels, reach.period)
+
+    @classmethod
+    def within(cls, margin: int, reach: Reach) -> BoxRule:
+        """A box of a margin; the exact one where that is no wider."""
+        return cls(margin, margin, reach.period) if margin < 2 * reach.pixels else cls.exact(reach)
+
+    def cut(self, occupied: Tensor) -> tuple[slice, slice]:
+        """The input box along one axis, and the part of the axis that its output is used for.
+
+        ``occupied`` (N,) bool is true where there is foreground, somewhere at least.
+        """
+        where, size = occupied.nonzero(), len(occupied)
+        first, last = int(where.min()), int(where.max()) + 1
+        start = max(0, first - self.input) // self.period * self.period
+        stop = min(size, -(-(last + self.input) // self.period) * self.period)
+        return slice(start, stop), slice(max(start, first - self.output), min(stop, last + self.output))
+
+
+def without_empty_space(
+    predictor: Predictor | MultiPlaneEnsemble,
+    volume: NormalizedVolume,
+    inferer: Inferer,
+    rule: Callable[[], BoxRule | None],
+) -> Predictor | MultiPlaneEnsemble:
+    """The predictor for one volume, which computes nothing for its background twice.
+
+    ``rule`` gives the boxes in whole slices, None for whole slices alone; it is asked only for these.
+    """
+    lowest = volume.array.min(axis=(1, 2, 3))
+    background = torch.from_numpy(volume.normalise(np.asarray(lowest)[:, None]))[:, 0]
+
+    def of(one: Predictor) -> Predictor:
+        of_slices = isinstance(inferer, WholeSlice) and one.spec.border == 0
+        many = slices(volume.grid.shape, one.spec.plane) >= _FEWEST_SLICES
+        boxes = rule() if of_slices and many else None
+        return EmptySkipper(one, background.repeat_interleave(one.spec.depth), boxes)
+
+    if isinstance(predictor, MultiPlaneEnsemble):
+        return MultiPlaneEnsemble(tuple(map(of, predictor.predictors)), predictor.ensemble)
+    return of(predictor)
+
+
+class EmptySkipper:
+    """A predictor that does not compute what is ``background`` (C·D,) float32; the logits are the same."""
+
+    def __init__(self, predictor: Predictor, background: Tensor, rule: BoxRule | None) -> None:
+        self.predictor, self._background, self._rule = predictor, background[:, None, None], rule
+        self._empty: dict[tuple[int, ...], Tensor] = {}
+
+    @property
+    def spec(self) -> Spec:
+        """The form of the predictor's input and output."""
+        return self.predictor.spec
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Slabs (B, C·D, H, W) float32 → logits (B, K, H', W') float32."""
+        occupied = (batch != self._background).any(dim=1)  # (B, H, W)
+        busy = occupied.flatten(1).any(dim=1)
+        cut, used = self._boxes(occupied) if busy.any() else (_ALL, _ALL)
+        if busy.all() and cut == _ALL:
+            return self.predictor(batch)
+        result = self._of_empty(batch).repeat(len(batch), 1, 1, 1)
+        if busy.any():
+            logits = self.predictor(batch[(busy, slice(None), *cut)])
+            result[(busy.to(result.device), slice(None), *used)] = logits[(..., *_relative(used, cut))]
+        return result
+
+    def _boxes(self, occupied: Tensor) -> tuple[Box, Box]:
+        """The box to cut out of slabs (B, H, W), and the part of its output to use; or all, twice."""
+        if self._rule is None:
+            return _ALL, _ALL
+        rows, columns = occupied.any(dim=0).any(dim=1), occupied.any(dim=0).any(dim=0)
+        (cut_rows, used_rows), (cut_columns, used_columns) = map(self._rule.cut, (rows, columns))
+        sides = [box.stop - box.start for box in (cut_rows, cut_columns)]
+        is_possible = [self.spec.size_from(side) for side in sides] == sides
+        if not is_possible or sides[0] * sides[1] > _WORTH * rows.numel() * columns.numel():
+            return _ALL, _ALL
+        return (cut_rows, cut_columns), (used_rows, used_columns)
+
+    def _of_empty(self, batch: Tensor) -> Tensor:
+        """Logits (1, K, H', W') of a slab of background as large as those of ``batch``."""
+        shape = tuple(batch.shape[2:])
+        if shape not in self._empty:
+            slab = self._background.expand(1, -1, *shape).contiguous()
+            self._empty = {shape: self.predictor(slab)}
+        return self._empty[shape]
+
+
+def _relative(used: Box, cut: Box) -> Box:
+    """The place of the part that is used in the output of the box that was cut out."""
+    if cut == _ALL:
+        return _ALL
+    rows, columns = (
+        slice(inner.start - outer.start, inner.stop - outer.start)
+        for inner, outer in zip(used, cut, strict=True)
+    )
+    return rows, columns

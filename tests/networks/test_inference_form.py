@@ -1,0 +1,93 @@
+"""Folded and mask forms of networks against the networks themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from medseg.networks.blocks import Pool, Unpool
+from medseg.networks.contract import Network
+from medseg.networks.tools.inference_form import MaskPool, MaskUnpool, fold_batch_norm, unpool_by_masks
+from tests.networks.test_every_network import ROWS, Row, batch, made
+
+
+def trained(network: Network, seed: int = 0) -> Network:
+    """Draw statistics and scales of every normalisation, as a training leaves them."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_(0, 0.3, generator=generator)
+            norm.running_var.uniform_(0.5, 2.0, generator=generator)
+            nn.init.normal_(norm.weight, 1.0, 0.3, generator=generator)
+            nn.init.normal_(norm.bias, 0.0, 0.3, generator=generator)
+    return network.eval()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_a_folded_network_gives_the_same_logits(row: Row) -> None:
+    network = trained(made(row)).double()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    folded = fold_batch_norm(network)
+    x = batch(row).double()
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), network(x), rtol=1e-9, atol=1e-9)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_every_normalisation_of_the_default_network_is_folded() -> None:
+    folded = fold_batch_norm(trained(made(ROWS[0])))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert not folded.training
+
+
+def test_convolutions_that_are_used_twice_or_not_in_a_row_are_left_alone() -> None:
+    conv, norm = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)
+    norm.running_mean.fill_(1.0)
+    network = nn.Sequential(
+        nn.Sequential(conv, norm), nn.Sequential(conv, nn.ReLU(), nn.BatchNorm2d(2))
+    ).eval()
+    x = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(fold_batch_norm(network)(x), network(x))
+
+
+def test_transposed_convolutions_are_folded_along_their_outputs() -> None:
+    layer, norm = nn.ConvTranspose2d(2, 3, 2, stride=2, bias=False), nn.BatchNorm2d(3, affine=False)
+    norm.running_mean.copy_(torch.tensor([0.1, 0.2, 0.3]))
+    norm.running_var.copy_(torch.tensor([1.0, 4.0, 9.0]))
+    network = nn.Sequential(layer, norm).eval()
+    folded = fold_batch_norm(network)
+    assert isinstance(folded[1], nn.Identity)
+    x = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), network(x))
+
+
+def pooled_and_back(pool: nn.Module, unpool: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    pooled, places = pool(x)
+    return pooled, unpool(pooled * 2 - 1, places, x.shape)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 10**6))
+def test_masks_are_bit_equal_to_positions_also_where_values_are_equal(
+    height: int, width: int, seed: int
+) -> None:
+    x = torch.randint(-2, 3, (2, 3, height, width), generator=torch.Generator().manual_seed(seed)).float()
+    by_masks = pooled_and_back(MaskPool(), MaskUnpool(), x)
+    by_positions = pooled_and_back(Pool(), Unpool(), x)
+    assert all(torch.equal(a, b) for a, b in zip(by_masks, by_positions, strict=True))
+
+
+@pytest.mark.parametrize("name", ["usegnet", "segnet", "segnet_basic", "deconvnet"])
+def test_networks_that_unpool_are_bit_equal_in_their_mask_form(name: str) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    network = trained(made(row))
+    changed = unpool_by_masks(network)
+    assert any(isinstance(module, MaskUnpool) for module in changed.modules())
+    assert not any(isinstance(module, MaskUnpool) for module in network.modules())
+    with torch.no_grad():
+        assert torch.equal(changed(batch(row)), network(batch(row)))
