@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.coding import ClassCodes
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
+from medseg.run_lengths import RunLengths
 
 Colour = tuple[int, int, int]
 
@@ -227,6 +229,11 @@ class ClassList:
 
         Raises LABEL_VALUE_UNKNOWN naming the values that are not in the list.
         """
+        runs = RunLengths.of(values)
+        return runs.replaced(self._looked_up(runs.values, where))
+
+    def _looked_up(self, values: Array, where: str) -> npt.NDArray[np.uint8]:
+        """Look up values (N,) as :meth:`to_indices` does."""
         present = np.unique(values)
         known = _by_value(self)
         known |= dict.fromkeys(self.void_values, VOID)
@@ -240,14 +247,7 @@ class ClassList:
                 _how_to_fix_values(self, unknown),
             )
         lookup = np.array([known[int(v)] for v in present], dtype=np.uint8)
-        if len(present) == 1:
-            return np.full(values.shape, lookup[0], dtype=np.uint8)
-        low, high = int(present[0]), int(present[-1])
-        if high - low > 65_535:
-            return lookup[np.searchsorted(present, values)]
-        table = np.zeros(high - low + 1, dtype=np.uint8)
-        table[present.astype(np.int64) - low] = lookup
-        return table[values.astype(np.int64, copy=False) - low]
+        return lookup[np.searchsorted(present, values)]
 
     def to_values(self, indices: Array) -> Array:
         """Turn indices uint8 into file values of the smallest integer type that holds all; 255 into void."""
