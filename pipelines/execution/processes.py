@@ -192,7 +192,6 @@ class _Engine(Generic[Task, Outcome]):
                 files.remove_abandoned(folder)
 
 
-
 def _started(work: Work[Any, Any], limits: Limits, *, alone: bool) -> _Worker:
     context = multiprocessing.get_context("spawn")
     connection, theirs = context.Pipe()

@@ -56,7 +56,8 @@ def test_counts_equal_numpys_wherever_chunks_end(array: Array, chunk: int) -> No
 @given(label_maps(DTYPES[:5]))
 def test_values_become_indices_voxel_by_voxel(array: Array) -> None:
     classes = ClassList.from_json(
-        [{"value": v, "name": n, "colour": (v, v, v)} for v, n in ((0, "background"), (2, "a"), (1, "b"))], (3,)
+        [{"value": v, "name": n, "colour": (v, v, v)} for v, n in ((0, "background"), (2, "a"), (1, "b"))],
+        (3,),
     )
     index = {0: 0, 2: 1, 1: 2, 3: 255}
     expected = [index[int(value)] for value in array.ravel()]
