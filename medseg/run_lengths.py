@@ -1,6 +1,7 @@
 """Label maps as runs of equal values: looked up and counted run by run instead of voxel by voxel.
 
-Neighbouring voxels of a label map mostly hold one value, so that it has a hundred times fewer runs than voxels.
+Neighbouring voxels of a label map mostly hold one value, so that there are a hundred times fewer runs than
+voxels.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from medseg.train import optim, state
 from medseg.train.fabric import compile_problem, deterministic, open_fabric, seeded
 from medseg.train.plan import Epoch, FitPlan
 from medseg.train.prefetch import ahead
+from medseg.train.state import BEST, HISTORY, LAST
 from medseg.train.stop import Stopped, StopRequest, handle_stop_signals
 
 Draw = Callable[[int, slice], tuple[Any, ...]]
@@ -44,8 +45,6 @@ Augment = Callable[..., tuple[Tensor, ...]]
 they are on."""
 
 Logits = Tensor | list[Tensor]
-
-LAST, BEST, HISTORY = "last.ckpt", "best.ckpt", "history.csv"
 
 
 def fit(

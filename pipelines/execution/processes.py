@@ -84,7 +84,7 @@ class _Engine(Generic[Task, Outcome]):
 
     def results(self) -> Iterator[tuple[int, Outcome]]:
         with ExitStack() as stack:
-            stack.callback(lambda: [self._end(worker) for worker in list(self._workers)])
+            stack.callback(self._end_all)
             left = len(self._tasks)
             while left:
                 self._start_missing()
@@ -181,6 +181,10 @@ class _Engine(Generic[Task, Outcome]):
     def _lose(self, number: int, code: Code, details: str, how_to_fix: str) -> None:
         finding = Finding(code, "", details, how_to_fix)
         self._ended.append((number, self._work.lost(self._tasks[number], finding)))
+
+    def _end_all(self) -> None:
+        for worker in list(self._workers):
+            self._end(worker)
 
     def _end(self, worker: _Worker) -> None:
         """End a worker, and remove what it had not finished writing."""

@@ -24,7 +24,7 @@ def _content(database: Path) -> dict[str, list[Any]]:
     with closing(sqlite3.connect(database)) as connection:
         schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
         names = [name for kind, name, *_ in schema if kind == "table"]
-        rows = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}  # noqa: S608
+        rows = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in names}
     return {"schema": schema, **rows}
 
 
