@@ -11,7 +11,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
@@ -83,15 +83,17 @@ class _Engine(Generic[Task, Outcome]):
         self._ended: list[tuple[int, Outcome]] = []
 
     def results(self) -> Iterator[tuple[int, Outcome]]:
-        with ExitStack() as stack:
-            stack.callback(self._end_all)
-            left = len(self._tasks)
+        left = len(self._tasks)
+        try:
             while left:
                 self._start_missing()
                 self._look()
                 while self._ended:
                     left -= 1
                     yield self._ended.pop(0)
+        finally:
+            for worker in list(self._workers):
+                self._end(worker)
 
     def _start_missing(self) -> None:
         """Start workers for what is left: suspects go to workers that are given one task at a time."""
@@ -181,10 +183,6 @@ class _Engine(Generic[Task, Outcome]):
     def _lose(self, number: int, code: Code, details: str, how_to_fix: str) -> None:
         finding = Finding(code, "", details, how_to_fix)
         self._ended.append((number, self._work.lost(self._tasks[number], finding)))
-
-    def _end_all(self) -> None:
-        for worker in list(self._workers):
-            self._end(worker)
 
     def _end(self, worker: _Worker) -> None:
         """End a worker, and remove what it had not finished writing."""

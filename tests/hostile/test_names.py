@@ -190,6 +190,7 @@ JOINS = {
     "medseg/model/folder.py": 1,  # check_name
     "medseg/preprocess/store.py": 3,  # check_name of each
     "medseg/synth/folder.py": 2,  # numbers
+    "medseg/tracking/empty_store.py": 1,  # a version and a hash
     "pipelines/commands/convert.py": 1,  # check_name of a pseudonym
     "pipelines/commands/export.py": 1,  # a member, by check_name in model.json
     "pipelines/commands/segment_inputs.py": 1,  # a constant
