@@ -16,9 +16,15 @@ Index = npt.NDArray[np.intp]
 
 
 def read_field(
-    volume: NormalizedVolume, plane: Plane, index: int, depth: int, first: Pair, size: Pair
+    volume: NormalizedVolume,
+    plane: Plane,
+    index: int,
+    depth: int,
+    first: Pair,
+    size: Pair,
+    out: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Read a piece of a slab, scaled float32 (C·D, h', w'), its channels as in ``read_slab``.
+    """Read a piece of a slab, scaled float32 (C·D, h', w'), its channels as in ``read_slab``; into ``out``.
 
     ``first`` is its row and column in the slice and may be negative: what lies outside the slice is
     mirrored. Only the piece is read.
@@ -28,15 +34,17 @@ def read_field(
     if not isinstance(across, slice):
         across = np.clip(np.arange(depth) + index - depth // 2, 0, stack.shape[1] - 1)
     inside = [_pixels(*axis) for axis in zip(first, size, stack.shape[2:], strict=True)]
-    piece = volume.normalise(_gather(stack, across, *inside))
-    return piece.reshape(-1, *size)
+    if out is None:
+        out = np.empty((len(volume.array) * depth, *size), np.float32)
+    volume.normalise(_gather(stack, across, *inside), out.reshape(-1, depth, *size))
+    return out
 
 
 def read_label_field(label: Array, plane: Plane, index: int, first: Pair, size: Pair) -> Array:
-    """Read the same piece of a label map or weight map (X, Y, Z): (h', w') of its dtype."""
+    """Read the same piece of a label map or weight map (X, Y, Z): (h', w') of its dtype, maybe a view."""
     image = plane_view(np.asarray(label), plane)[index]
     inside = [_pixels(*axis) for axis in zip(first, size, image.shape, strict=True)]
-    return _gather(image, *inside).copy()
+    return _gather(image, *inside)
 
 
 def mirrored_index(first: int, length: int, size: int) -> Index:
