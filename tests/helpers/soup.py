@@ -2,8 +2,8 @@
 
     python -m tests.helpers.soup
 
-writes the list anew: one row for each package that pyproject.toml names outside of [dev] and [bench], with the
-version of constraints.txt. A package that is not in `USES` is a KeyError.
+writes the list anew: one row for each package that pyproject.toml names outside of [dev] and [bench], with
+the version of constraints.txt. A package that is not in `USES` is a KeyError.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def soup_list() -> str:
 
 
 def dependencies() -> Iterator[tuple[str, str]]:
-    """Yield (name, `core` or the extra) of all packages of the project, but for development and benchmarks."""
+    """Yield (name, `core` or the extra) of all packages that the project names, but for [dev] and [bench]."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = {f"[{name}]": packages for name, packages in project["optional-dependencies"].items()}
     for extra, requirements in {"core": project["dependencies"], **extras}.items():
