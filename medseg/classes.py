@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.coding import ClassCodes
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
+from medseg.run_lengths import RunLengths
 
 Colour = tuple[int, int, int]
 
@@ -227,27 +229,8 @@ class ClassList:
 
         Raises LABEL_VALUE_UNKNOWN naming the values that are not in the list.
         """
-        present = np.unique(values)
-        known = _by_value(self)
-        known |= dict.fromkeys(self.void_values, VOID)
-        known |= {value: known[into] for value, into in self.merged}
-        unknown = [int(v) for v in present if int(v) not in known]
-        if unknown:
-            raise MedsegError(
-                Code.LABEL_VALUE_UNKNOWN,
-                where,
-                f"value {', '.join(map(str, unknown[:8]))} beside the class list's {sorted(known)}",
-                _how_to_fix_values(self, unknown),
-            )
-        lookup = np.array([known[int(v)] for v in present], dtype=np.uint8)
-        if len(present) == 1:
-            return np.full(values.shape, lookup[0], dtype=np.uint8)
-        low, high = int(present[0]), int(present[-1])
-        if high - low > 65_535:
-            return lookup[np.searchsorted(present, values)]
-        table = np.zeros(high - low + 1, dtype=np.uint8)
-        table[present.astype(np.int64) - low] = lookup
-        return table[values.astype(np.int64, copy=False) - low]
+        runs = RunLengths.of(values)
+        return runs.replaced(_looked_up(self, runs.values, where))
 
     def to_values(self, indices: Array) -> Array:
         """Turn indices uint8 into file values of the smallest integer type that holds all; 255 into void."""
@@ -310,6 +293,24 @@ def _check_values(classes: ClassList, names: list[str]) -> None:
     if classes.label_form == "above" and len(values) != 2:
         details = f"a threshold tells two classes apart, the list has {len(values)}"
         raise ClassListError("label_form", details, "list two classes, or write labels by values")
+
+
+def _looked_up(classes: ClassList, values: Array, where: str) -> npt.NDArray[np.uint8]:
+    """Look up values (N,) as :meth:`ClassList.to_indices` does."""
+    present = np.unique(values)
+    known = _by_value(classes)
+    known |= dict.fromkeys(classes.void_values, VOID)
+    known |= {value: known[into] for value, into in classes.merged}
+    unknown = [int(v) for v in present if int(v) not in known]
+    if unknown:
+        raise MedsegError(
+            Code.LABEL_VALUE_UNKNOWN,
+            where,
+            f"value {', '.join(map(str, unknown[:8]))} beside the class list's {sorted(known)}",
+            _how_to_fix_values(classes, unknown),
+        )
+    lookup = np.array([known[int(v)] for v in present], dtype=np.uint8)
+    return lookup[np.searchsorted(present, values)]
 
 
 def _by_value(classes: ClassList) -> dict[int, int]:

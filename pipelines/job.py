@@ -42,7 +42,7 @@ class Job:
     overwrite: bool = False
     """Move a training with other settings aside and train anew, instead of refusing."""
     execution: Execution = field(default_factory=Execution)
-    """The engine for the cases of preprocess, predict and evaluate; results do not depend on it."""
+    """The engine for the cases of ingest, preprocess, predict and evaluate; results do not depend on it."""
 
     @contextmanager
     def stage(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from medseg import files
 from medseg.config import load
@@ -16,23 +17,18 @@ from medseg.console import Reporter
 from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError, choice
 from medseg.train import torchrun
-from pipelines import saved_recipe, scoring, tracking
+from pipelines import saved_recipe, tracking
 from pipelines.execution.engines import Execution
 from pipelines.fold import earlier, initial_weights, network
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.job import STAGES, Job, forget, needs_earlier
-from pipelines.stages import evaluate, ingest, predict, preprocess, report, train
 from pipelines.tracked_texts import header
 from pipelines.workfolder import Work, only_one
 
-RUN: dict[str, Callable[[Job], None]] = {
-    "ingest": ingest.run,
-    "preprocess": preprocess.run,
-    "train": train.run,
-    "predict": predict.run,
-    "evaluate": evaluate.run,
-    "report": report.run,
-}
+
+def _stage(name: str) -> Any:
+    """Import a stage's module; only then, as what the stages use takes seconds to load."""
+    return import_module(f"pipelines.stages.{name}")
 
 
 @dataclass(frozen=True)
@@ -121,10 +117,10 @@ def run(
         for stage in stages:
             if stage == "preprocess":
                 earlier.require_same_cases(resolved.guarded)
-            RUN[stage](job)
+            _stage(stage).run(job)
     excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
-    unpredicted = "predict" in stages and predict.is_incomplete(work)
-    unscored = "evaluate" in stages and scoring.is_incomplete(work.evaluation)
+    unpredicted = "predict" in stages and _stage("predict").is_incomplete(work)
+    unscored = "evaluate" in stages and _stage("evaluate").scoring.is_incomplete(work.evaluation)
     if "report" in stages:
         for line in next_steps(work):
             say.line(line)
@@ -193,7 +189,7 @@ def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> Non
     if only in (None, "train", "predict"):
         resolve_precision(recipe.train.precision, choose(recipe.train.device))
     if only is None or only == "ingest":
-        ingest.data_folder(recipe)
+        _stage("ingest").data_folder(recipe)
     else:
         needs_earlier(only, name, work)
     tracking.check(recipe, work)

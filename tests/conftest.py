@@ -29,6 +29,14 @@ def _is_here(address: Any) -> bool:
         return False
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what can be made again in a folder of the session's own, also for commands that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDSEG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_other_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail any test that looks up or connects to another machine; loopback is allowed."""

@@ -19,8 +19,8 @@ Workers = Annotated[
         min=0,
         metavar="N",
         rich_help_panel=_PANEL,
-        help="Worker processes on this machine for the cases of preprocess, predict and evaluate. 0 works in "
-        "this process, without limits.",
+        help="Worker processes on this machine for the cases of ingest, preprocess, predict and evaluate. 0 "
+        "works in this process, without limits.",
     ),
 ]
 Executor = Annotated[

@@ -135,6 +135,10 @@ def ingest(
     settings: Settings = None,
     fold: FoldChoice = None,
     strict: Strict = False,
+    workers: Workers = 0,
+    executor: Executor = "local",
+    scheduler: Scheduler = None,
+    time_limit: TimeLimit = TIME_LIMIT_S,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -145,9 +149,10 @@ def ingest(
     needs_extra("train")
     from pipelines import run as pipeline
 
+    engine = execution(workers, executor, scheduler, time_limit)
     request = pipeline.Request(recipe, data, work, tuple(settings or ()), fold, strict)
     say = reporter(request.work_folder(), quiet=quiet, verbose=verbose)
-    return pipeline.run(request, say, only="ingest")
+    return pipeline.run(request, say, only="ingest", execution=engine)
 
 
 @app.command(rich_help_panel="Stages")

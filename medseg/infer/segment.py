@@ -27,6 +27,7 @@ from medseg.model.description import Description
 from medseg.preprocess import geometry
 from medseg.preprocess.intensity import NormalizedVolume
 from medseg.preprocess.prepare import prepare
+from medseg.run_lengths import count_values
 from medseg.volume import Volume
 
 Progress = Callable[[int, int], None]
@@ -219,6 +220,6 @@ def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:
     if classes.multilabel:
         masks = zip(classes.names, labels.array, strict=True)
         return {name: int(np.count_nonzero(mask)) * unit for name, mask in masks}
-    values, counts = np.unique(labels.array, return_counts=True)
+    values, counts = count_values(labels.array)
     voxels = dict(zip(values.tolist(), counts.tolist(), strict=True))
     return {c.name: voxels.get(c.value, 0) * unit for c in classes.classes[int(classes.background) :]}

@@ -31,6 +31,7 @@ from medseg.io import affine_checks, scans
 from medseg.io.memory import MemoryImage
 from medseg.io.scans import Readable
 from medseg.mask_bits import pack_masks
+from medseg.run_lengths import count_values
 from medseg.volume import Case, Intensity, Volume, survives_float32, white_level
 
 LABEL_TOLERANCE = 1e-3
@@ -368,7 +369,7 @@ def _label_values(array: Array, path: Path | MemoryImage) -> tuple[Array, list[F
     present: set[int] = set()
     far, worst, example = 0, 0.0, 0.0
     for _, slab in _slabs(array):
-        values, counts = np.unique(slab, return_counts=True)
+        values, counts = count_values(slab)
         away = np.abs(values.astype(np.float64) - np.rint(values)) if values.dtype.kind == "f" else 0 * counts
         far += int(counts[away > LABEL_TOLERANCE].sum())
         if away.max() > worst:

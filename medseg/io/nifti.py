@@ -8,13 +8,13 @@ without a unit are taken as mm.
 from __future__ import annotations
 
 import gzip
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from isal import igzip, igzip_lib
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
@@ -28,6 +28,8 @@ from medseg.volume import Volume
 SUFFIXES = (".nii.gz", ".nii", ".mgh", ".mgz")
 
 _Stream = IO[bytes] | gzip.GzipFile
+
+_DAMAGE: tuple[Any, ...] = (EOFError, igzip_lib.IsalError, gzip.BadGzipFile)
 
 _CHUNK = 2**20  # voxels, or bytes
 _MAX_DEFLATE = 1040  # no deflate stream expands further than 1032:1
@@ -76,11 +78,11 @@ def _opened(path: Path) -> Iterator[tuple[_Stream, int]]:
             compressed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             if compressed:
-                with gzip.GzipFile(fileobj=file) as stream:
+                with igzip.IGzipFile(fileobj=file) as stream:  # type: ignore[no-untyped-call]
                     yield stream, size * _MAX_DEFLATE
             else:
                 yield file, size
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except _DAMAGE as error:
         raise affine_checks.truncated(path, str(error)) from error
     except OSError as error:
         raise affine_checks.refusal_to_open(path, error) from error

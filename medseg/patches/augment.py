@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from dataclasses import field as dataclass_field
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ Floats = npt.NDArray[np.float64]
 _YIQ_OF_RGB = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _RGB_OF_YIQ = np.linalg.inv(_YIQ_OF_RGB)
 
+_BATCHES_KEPT = 64  # whose places are kept for their augmentation; more are never drawn ahead
 _STREAM = 1  # keeps these numbers apart from those of drawing, which are seeded by (seed, t)
 
 
@@ -126,6 +128,10 @@ class Augmenter:
     seed: int
     planes: tuple[Plane, ...] = ("axial",)
     pixels: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+    _places: dict[int, tuple[npt.NDArray[np.float32], Tensor]] = dataclass_field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Of batches that await augmentation: the windows' placement, and where their pixels are read."""
 
     @property
     def field(self) -> Pair:
@@ -156,7 +162,8 @@ class Augmenter:
         maps, placement = (more[:-1], more[-1]) if self.placed else (more, None)
         draws = self._draws(t, rows, None if placement is None else placement.cpu().numpy())
         bent = placement if self.settings.elastic_px else None
-        patches, labels, *moved = move(patches, labels, draws, self.window, maps, bent)
+        at = None if bent is None else self._take_places(t, bent)
+        patches, labels, *moved = move(patches, labels, draws, self.window, maps, bent, at)
         return change_grey(change_colours(patches, draws), draws), labels, *moved
 
     def _draws(
@@ -173,7 +180,17 @@ class Augmenter:
     def _boxes(self, t: int, windows: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], Pair]:
         start, shape = torch.from_numpy(windows[:, :2]).unbind(dim=1)
         draws = self._draws(t, placement=windows)
-        return elastic.box(_places_in_slice(draws, self.window, start, shape))
+        at = _places_in_slice(draws, self.window, start, shape)
+        self._places[t] = (windows, at)
+        self._places.pop(t - _BATCHES_KEPT, None)
+        return elastic.box(at)
+
+    def _take_places(self, t: int, placement: Tensor) -> Tensor | None:
+        """Take the places that batch ``t`` was cut for, unless these are other patches or another device."""
+        windows, at = self._places.pop(t, (None, None))
+        if windows is None or placement.device.type != "cpu":
+            return None
+        return at if np.array_equal(windows, placement[:, : windows.shape[1]].numpy()) else None
 
 
 def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> AugmentParams:
@@ -234,21 +251,23 @@ def move(
     window: Pair,
     maps: Sequence[Tensor] = (),
     placement: Tensor | None = None,
+    at: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Resample (B, C·D, h', w'), labels (B, h', w') and maps (B, h', w') to the window, then flip.
 
     The window is at the field's centre, or where ``placement`` (B, 5, 2) says: first row and column of the
     window in the slice, rows and columns of the slice, its axes, its pixels' shape, first row and column of
-    the field in the slice. It is needed for elastic deformation. Patches and maps are read bilinearly,
-    labels by nearest neighbour. Where nothing bends, turns, scales or shifts, the window is cut out of the
-    field's centre, bit for bit.
+    the field in the slice. It is needed for elastic deformation. ``at`` (B, h, w, 2) are the places in the
+    slice where the window's pixels are read, if they are known. Patches and maps are read bilinearly, labels
+    by nearest neighbour. Where nothing bends, turns, scales or shifts, the window is cut out of the field's
+    centre, bit for bit.
     """
     if placement is not None or _resampling(draws):
         field = patches.shape[-2], patches.shape[-1]
         if placement is None:
             grid = _sampling_grid(draws, field, window).to(patches.device)
         else:
-            grid = _elastic_grid(draws, field, window, placement)
+            grid = _elastic_grid(draws, field, window, placement, at)
         indices = F.grid_sample(labels.unsqueeze(1).float(), grid, "nearest", "border", align_corners=False)
         patches = F.grid_sample(patches, grid, "bilinear", "border", align_corners=False)
         maps = [
@@ -316,10 +335,14 @@ def _sampling_grid(draws: AugmentParams, field: Pair, window: Pair) -> Tensor:
     return torch.from_numpy(grid.astype(np.float32))
 
 
-def _elastic_grid(draws: AugmentParams, field: Pair, window: Pair, placement: Tensor) -> Tensor:
+def _elastic_grid(
+    draws: AugmentParams, field: Pair, window: Pair, placement: Tensor, at: Tensor | None
+) -> Tensor:
     """Give :func:`_sampling_grid` with elastic deformation, on the placement's device."""
     start, shape, first = placement[:, 0], placement[:, 1], placement[:, -1]
-    at = _places_in_slice(draws, window, start, shape) - first.view(-1, 1, 1, 2)
+    if at is None:
+        at = _places_in_slice(draws, window, start, shape)
+    at = at - first.view(-1, 1, 1, 2)
     size = torch.tensor(field, device=at.device)
     return ((2 * at + 1) / size - 1).flip(-1)
 

@@ -118,9 +118,10 @@ class PatchSampler:
             )
         places = self.places(t)
         placement, size = self._placement(t, places)
-        cuts = zip(places[rows], placement[rows, -1].astype(np.intp).tolist(), strict=True)
-        arrays = zip(*(self._cut(place, (row, column), size) for place, (row, column) in cuts), strict=True)
-        batch = tuple(np.stack(array) for array in arrays)
+        firsts = placement[rows, -1].astype(np.intp).tolist()
+        batch = self._empty(len(firsts), size)
+        for place, (row, column), *patch in zip(places[rows], firsts, *batch, strict=True):
+            self._cut(place, (row, column), *patch)
         return (*batch, placement[rows]) if self.placed or self.boxes is not None else batch
 
     def places(self, t: int) -> list[PatchLocation]:
@@ -149,6 +150,11 @@ class PatchSampler:
         return self.field or self.window
 
     @cached_property
+    def _inner(self) -> Index:
+        """Size of what is placed in the slice: the window without its border."""
+        return np.subtract(self.window, 2 * self.border)
+
+    @cached_property
     def _planes(self) -> tuple[Plane, ...]:
         return planes_of(self.plane)
 
@@ -162,7 +168,7 @@ class PatchSampler:
 
         @lru_cache(_CASES_OPEN)
         def voxels(case: int) -> list[Array]:
-            return _by_class(self.cases[case].positions, int(self.background))
+            return _by_class(np.asarray(self.cases[case].positions), int(self.background))
 
         return voxels
 
@@ -171,19 +177,19 @@ class PatchSampler:
         if len(self._planes) > 1:  # one plane alone takes no number from the generator
             plane = self._planes[int(generator.integers(len(self._planes)))]
         shape = self.cases[case].volume.grid.shape
-        inner = np.subtract(self.window, 2 * self.border)
-        last = [max(0, n - w) for n, w in zip(slice_shape(shape, plane), inner, strict=True)]
+        inner = self._inner
+        last = [max(0, n - w) for n, w in zip(slice_shape(shape, plane), inner.tolist(), strict=True)]
         by_class = generator.random() < self.foreground_oversampling
         if by_class and (classes := self._voxels(case)):
             of_class = classes[generator.integers(len(classes))]
             voxel = of_class[generator.integers(len(of_class))].tolist()
             index = voxel[PLANE_AXIS[plane]]
-            pixel = [voxel[axis] for axis in slice_axes(plane)]
-            start = np.clip(pixel - generator.integers(inner), 0, last)
+            offsets = zip(slice_axes(plane), generator.integers(inner).tolist(), last, strict=True)
+            row, column = (min(max(voxel[axis] - offset, 0), end) for axis, offset, end in offsets)
         else:
             index = int(generator.integers(slices(shape, plane)))
-            start = generator.integers(np.add(last, 1))
-        return PatchLocation(case, index, int(start[0]) - self.border, int(start[1]) - self.border, plane)
+            row, column = generator.integers(np.add(last, 1)).tolist()
+        return PatchLocation(case, index, row - self.border, column - self.border, plane)
 
     def _placement(self, t: int, places: list[PatchLocation]) -> tuple[Places, Pair]:
         """Placement of each patch as :meth:`__call__` gives it, and the fields' size."""
@@ -203,14 +209,23 @@ class PatchSampler:
             first, size = self.boxes(t, windows)
         return np.concatenate([windows, first[:, None].astype(np.float32)], axis=1), size
 
-    def _cut(self, place: PatchLocation, first: Pair, size: Pair) -> list[Array]:
+    def _empty(self, patches: int, size: Pair) -> tuple[Array, ...]:
+        """Arrays for patches, labels and extras, to be filled."""
+        channels = len(self.cases[0].volume.array) * self.depth
+        extras = [np.empty((patches, *size), np.float32) for _ in self.extras]
+        labels = np.empty((patches, *size), self._labels[0].dtype)
+        return (np.empty((patches, channels, *size), np.float32), labels, *extras)
+
+    def _cut(self, place: PatchLocation, first: Pair, patch: Array, label: Array, *extras: Array) -> None:
+        """Fill the arrays of one patch."""
         case, where = self.cases[place.case], (place.plane, place.slice)
-        patch = read_field(case.volume, *where, self.depth, first, size)
-        label = read_label_field(self._labels[place.case], *where, first, size)
+        size = label.shape[0], label.shape[1]
+        read_field(case.volume, *where, self.depth, first, size, patch)
+        label[...] = read_label_field(self._labels[place.case], *where, first, size)
         if self.outside == "void":
             label[~lies_inside(first, size, slice_shape(case.volume.grid.shape, place.plane))] = VOID
-        extras = [read_label_field(case.extras[name], *where, first, size) for name in self.extras]
-        return [patch, label, *(extra.astype(np.float32) for extra in extras)]
+        for name, extra in zip(self.extras, extras, strict=True):
+            extra[...] = read_label_field(case.extras[name], *where, first, size)
 
 
 def _by_class(positions: Array, first: int) -> list[Array]:

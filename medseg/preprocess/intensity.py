@@ -65,19 +65,28 @@ class NormalizedVolume:
         if not len(self.array) == len(self.normalization.mean) == len(self.normalization.std):
             raise ValueError(f"{len(self.array)} channels, but normalization is {self.normalization}")
 
-    def normalise(self, slab: Array) -> npt.NDArray[np.float32]:
-        """Scale a piece (C, ...) of :attr:`array`; a new C-ordered float32 array.
+    def normalise(self, slab: Array, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+        """Scale a piece (C, ...) of :attr:`array`; a new C-ordered float32 array, or ``out``.
 
         Where float32 would lose the differences between grey values (a mean far from zero beside the
         spread), the mean is subtracted in float64 first.
         """
-        per_channel = (-1,) + (1,) * (slab.ndim - 1)
-        mean, std = (np.asarray(part, np.float64).reshape(per_channel) for part in self._mean_std)
-        dtype = np.float32 if self._single else np.float64
-        values: Array = slab.astype(dtype, order="C", copy=True)
-        values -= mean.astype(dtype)
-        values /= std.astype(dtype)
-        return values.astype(np.float32, copy=False)
+        if out is None:
+            out = np.empty(slab.shape, np.float32)
+        values: Array = out if self._single else np.empty(slab.shape, np.float64)
+        values[...] = slab
+        for channel, mean, std in zip(values, *self._mean_std_arrays, strict=True):
+            channel -= mean
+            channel /= std
+        if values is not out:
+            out[...] = values
+        return out
+
+    @cached_property
+    def _mean_std_arrays(self) -> tuple[Array, Array]:
+        """Mean and standard deviation (C,) in the type that is computed in."""
+        mean, std = (np.asarray(part, np.float64) for part in self._mean_std)
+        return (mean.astype(np.float32), std.astype(np.float32)) if self._single else (mean, std)
 
     @property
     def _mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

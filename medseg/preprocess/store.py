@@ -29,10 +29,12 @@ from medseg.names import check_name
 from medseg.preprocess.geometry import Record, grid_from_json, grid_to_json
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from medseg.resources import coded_disk_full
+from medseg.run_lengths import RunLengths, count_values
 
 POSITIONS_PER_CLASS = 10_000
 """As many voxels of each class are kept for drawing patches around."""
 
+_SLAB_VOXELS = 2**20
 RECORD = "record.json"
 _OWN = ("image", "label", "positions")
 
@@ -167,10 +169,8 @@ def count(label: Array) -> dict[int, int]:
     if label.ndim == 4:
         sizes = [int(np.count_nonzero(mask == 1)) for mask in label]
         return {index: size for index, size in enumerate(sizes) if size}
-    totals = np.zeros(VOID + 1, dtype=np.int64)
-    for z in range(label.shape[2]):
-        totals += np.bincount(label[:, :, z].ravel(), minlength=VOID + 1)
-    return {int(index): int(totals[index]) for index in np.flatnonzero(totals[:VOID])}
+    values, totals = count_values(label)
+    return {index: n for index, n in zip(values.tolist(), totals.tolist(), strict=True) if index != VOID}
 
 
 def draw_positions(
@@ -179,32 +179,48 @@ def draw_positions(
     """Draw up to 10,000 voxels of each class or mask, without replacement: (N, 4) of its index, x, y, z.
 
     Rows are grouped by class, in the order of ``counts``. They are int16, or int32 where an axis is too long
-    for that; none without labels. Ranks are drawn first and looked up slice by slice, so that no list of all
+    for that; none without labels. Ranks are drawn first and looked up slab by slab, so that no list of all
     voxels is ever made.
     """
     if label is None:
         return np.empty((0, 4), np.int16)
     too_long = max(label.shape[-3:]) > np.iinfo(np.int16).max + 1
     rows = [np.empty((0, 4), np.int32 if too_long else np.int16)]
-    for index, total in counts.items():
-        drawn = min(total, POSITIONS_PER_CLASS)
-        ranks = np.sort(generator.choice(total, drawn, replace=False, shuffle=False))
-        rows.extend(row.astype(rows[0].dtype) for row in _look_up(label, index, ranks))
+    ranks = {
+        index: np.sort(generator.choice(total, min(total, POSITIONS_PER_CLASS), replace=False, shuffle=False))
+        for index, total in counts.items()
+    }
+    if label.ndim == 3:
+        drawn = _look_up(label, ranks)
+    else:
+        drawn = {index: _look_up(label[index], {1: chosen})[1] for index, chosen in ranks.items()}
+    for index, places in drawn.items():
+        z, x, y = np.unravel_index(places, (label.shape[-1], *label.shape[-3:-1]))
+        rows.append(np.stack([np.full(len(places), index), x, y, z], axis=1).astype(rows[0].dtype))
     return np.concatenate(rows)
 
 
-def _look_up(label: Array, index: int, ranks: Array) -> list[Array]:
-    """Rows for the voxels of class ``index`` with these ranks, counted along x and y within each z."""
-    rows, before = [], 0
-    labels, wanted = (label, index) if label.ndim == 3 else (label[index], 1)
-    for z in range(labels.shape[2]):
-        x, y = np.nonzero(labels[:, :, z] == wanted)
-        first, last = np.searchsorted(ranks, (before, before + len(x)))
-        chosen = ranks[first:last] - before
-        columns = (np.full(len(chosen), index), x[chosen], y[chosen], np.full(len(chosen), z))
-        rows.append(np.stack(columns, axis=1))
-        before += len(x)
-    return rows
+def _look_up(labels: Array, ranks: Mapping[int, Array]) -> dict[int, Array]:
+    """Places, in order of (z, x, y), of the voxels of each value with these ranks in that order.
+
+    Slabs of slices are looked through run by run: their values change at few voxels.
+    """
+    columns, rows, slices = labels.shape
+    places: dict[int, list[Array]] = {value: [] for value in ranks}
+    before = dict.fromkeys(ranks, 0)
+    thickness = max(1, _SLAB_VOXELS // (columns * rows))
+    for start in range(0, slices, thickness):
+        runs = RunLengths.of(np.ascontiguousarray(labels[:, :, start : start + thickness].transpose(2, 0, 1)))
+        ends = np.cumsum(runs.lengths)
+        for value, wanted in ranks.items():
+            own = runs.values == value
+            counted = before[value] + np.cumsum(runs.lengths[own])
+            until = int(counted[-1]) if len(counted) else before[value]
+            chosen = wanted[np.searchsorted(wanted, before[value]) : np.searchsorted(wanted, until)]
+            run = np.searchsorted(counted, chosen, side="right")
+            places[value].append(start * columns * rows + ends[own][run] - (counted[run] - chosen))
+            before[value] = until
+    return {value: np.concatenate(parts) for value, parts in places.items()}
 
 
 def _save(path: Path, array: Array) -> None:

@@ -22,6 +22,7 @@ import filelock
 from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.redaction import redact_text, redacted
+from medseg.tracking import empty_store
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -107,23 +108,31 @@ def prepare(work: Path) -> str:
     """Create, migrate and relocate the work folder's own store, once, under a lock; returns its URI."""
     uri = local_uri(work)
     with _locked(work):
-        if (work / DATABASE).is_file():
-            relocate(work)
-            _migrate(work, uri)
-        else:
+        if not (work / DATABASE).is_file():
             _create(work)
+        relocate(work)
+        _migrate(work, uri)
     return uri
 
 
 def _create(work: Path) -> None:
     """Make the store under another name: a kill amid migrations would leave one that MLflow cannot open."""
     with files.written_aside(work / DATABASE) as part:
-        part.unlink(missing_ok=True)
-        fresh = client(f"{_SQLITE}{part.resolve()}")
-        default = fresh.search_experiments(filter_string="name = 'Default'")
-        if default and default[0].experiment_id == "0":
-            # MLflow's own empty experiment: its files would lie in whatever folder one stands in.
-            fresh.delete_experiment("0")
+        if not empty_store.copy_to(part):
+            part.unlink(missing_ok=True)
+            _make_empty(part)
+            empty_store.keep(part)
+
+
+def _make_empty(database: Path) -> None:
+    """Have MLflow make a database without experiments that can be used."""
+    fresh = client(f"{_SQLITE}{database.resolve()}")
+    default = fresh.search_experiments(filter_string="name = 'Default'")
+    if default and default[0].experiment_id == "0":
+        # MLflow's own empty experiment: its files would lie in whatever folder one stands in.
+        fresh.delete_experiment("0")
+    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ?", (f"file:///{ARTIFACTS}/0",))
 
 
 def _migrate(work: Path, uri: str) -> None:

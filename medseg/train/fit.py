@@ -32,7 +32,8 @@ from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
 from medseg.train.fabric import compile_problem, deterministic, open_fabric, seeded
 from medseg.train.plan import Epoch, FitPlan
-from medseg.train.prefetch import ahead
+from medseg.train.prefetch import ahead, draw_threads
+from medseg.train.state import BEST, HISTORY, LAST
 from medseg.train.stop import Stopped, StopRequest, handle_stop_signals
 
 Draw = Callable[[int, slice], tuple[Any, ...]]
@@ -44,8 +45,6 @@ Augment = Callable[..., tuple[Tensor, ...]]
 they are on."""
 
 Logits = Tensor | list[Tensor]
-
-LAST, BEST, HISTORY = "last.ckpt", "best.ckpt", "history.csv"
 
 
 def fit(
@@ -86,7 +85,7 @@ def fit(
             steps = range(now.step, (now.epoch + 1) * plan.steps_per_epoch)
 
             # Train
-            with closing(ahead(run.draw, steps)) as batches:
+            with closing(ahead(run.draw, steps, draw_threads(run.fabric.device))) as batches:
                 for t, batch in batches:
                     run.set_rates(phase, t - first_epoch * plan.steps_per_epoch)
                     value = run.step(t, *batch)

@@ -112,8 +112,19 @@ def build(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
 def apply_phase(phase: Phase, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Put the network in training mode, free what trains in this phase, and group it by its rate.
 
-    A frozen layer is in evaluation mode, so that batch norm's statistics stay too. Moments of parameters
-    that come back are those they left with.
+    See :func:`free_layers`. Moments of parameters that come back are those they left with.
+    """
+    grouped = free_layers(phase, network)
+    common = {k: v for k, v in optimiser.param_groups[0].items() if k not in ("params", "lr", "rate")}
+    optimiser.param_groups.clear()
+    for rate, parameters in grouped.items():
+        optimiser.add_param_group({**common, "params": parameters, "lr": rate, "rate": rate})
+
+
+def free_layers(phase: Phase, network: nn.Module) -> dict[float, list[nn.Parameter]]:
+    """Put the network in training mode as this phase has it; give all parameters by their rates.
+
+    A frozen layer is in evaluation mode, so that batch norm's statistics stay too.
     """
     network.train()
     grouped: dict[float, list[nn.Parameter]] = {}
@@ -127,10 +138,7 @@ def apply_phase(phase: Phase, network: nn.Module, optimiser: torch.optim.Optimiz
         own = list(module.parameters(recurse=False))
         if own:
             module.training = any(parameter.requires_grad for parameter in own)
-    common = {k: v for k, v in optimiser.param_groups[0].items() if k not in ("params", "lr", "rate")}
-    optimiser.param_groups.clear()
-    for rate, parameters in grouped.items():
-        optimiser.add_param_group({**common, "params": parameters, "lr": rate, "rate": rate})
+    return grouped
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> float:

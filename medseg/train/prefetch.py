@@ -1,26 +1,44 @@
-"""Batches drawn one ahead: while step t trains, one thread draws batch t + 1."""
+"""Batches drawn ahead: while step t trains, threads draw the batches after it."""
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+import torch
 
 Batch = TypeVar("Batch")
 
+_MOST_THREADS = 8
 
-def ahead(draw: Callable[[int], Batch], steps: range) -> Generator[tuple[int, Batch], None, None]:
+
+def draw_threads(device: torch.device) -> int:
+    """Number of threads that draw for a network on this device: the processors that it leaves, 1 to 8."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    taken = torch.get_num_threads() if device.type == "cpu" else 0
+    return min(max(1, processors - taken), _MOST_THREADS)
+
+
+def ahead(
+    draw: Callable[[int], Batch], steps: range, threads: int = 1
+) -> Generator[tuple[int, Batch], None, None]:
     """Yield each step of ``steps`` with its batch; what ``draw`` raises is raised at its step.
 
-    A batch depends on its number alone, so the thread changes nothing but the time. Closing the generator
-    waits for the one batch under way.
+    A batch depends on its number alone, so threads change nothing but the time. Each draws one batch ahead,
+    and no more wait to be trained on than there are threads. Closing the generator waits for the batches
+    under way.
     """
-    if not steps:
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="draw") as pool:
-        pending = pool.submit(draw, steps[0])
-        for t in steps:
-            batch = pending.result()
-            if t != steps[-1]:
-                pending = pool.submit(draw, t + steps.step)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="draw")
+    try:
+        pending: deque[Future[Batch]] = deque(pool.submit(draw, t) for t in steps[:threads])
+        for number, t in enumerate(steps):
+            batch = pending.popleft().result()
+            pending.extend(
+                pool.submit(draw, later) for later in steps[number + threads : number + threads + 1]
+            )
             yield t, batch
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -18,6 +18,9 @@ from torch import Tensor
 from medseg import files
 from medseg.errors import Code, MedsegError
 
+LAST, BEST, HISTORY = "last.ckpt", "best.ckpt", "history.csv"
+"""Files in a training's folder."""
+
 FORMAT = 1
 
 

@@ -10,16 +10,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed
 
 from medseg.errors import ExitCode
-from medseg.train.fit import fit
 from medseg.train.plan import Epoch
-from medseg.train.processes import Make
 from medseg.train.stop import Stopped
+
+if TYPE_CHECKING:
+    from medseg.train.processes import Make
 
 _LONGEST_WAIT = timedelta(days=7)
 """Time that the others wait for the first process, which may read and prepare a large data set."""
@@ -48,6 +49,8 @@ def leading() -> Iterator[None]:
 
 def follow() -> ExitCode:
     """Train with the first process each time that it trains, until it ends. Raises as `fit` does."""
+    from medseg.train.fit import fit  # here, as every command asks for the processes, and few train
+
     with _joined():
         while (make := _from_first(None)) is not None:
             try:
@@ -60,6 +63,8 @@ def follow() -> ExitCode:
 
 def fit_together(make: Make, on_step: Callable[[int, int, float], None] | None = None) -> Iterator[Epoch]:
     """Train as :func:`medseg.train.fit.fit` does, in all processes; for the first one, inside `leading`."""
+    from medseg.train.fit import fit
+
     _from_first(make)
     yield from fit(**make(), on_step=on_step)
 

@@ -11,7 +11,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
@@ -83,15 +83,16 @@ class _Engine(Generic[Task, Outcome]):
         self._ended: list[tuple[int, Outcome]] = []
 
     def results(self) -> Iterator[tuple[int, Outcome]]:
-        with ExitStack() as stack:
-            stack.callback(self._end, self._workers)
-            left = len(self._tasks)
+        left = len(self._tasks)
+        try:
             while left:
                 self._start_missing()
                 self._look()
                 while self._ended:
                     left -= 1
                     yield self._ended.pop(0)
+        finally:
+            self._end(self._workers)
 
     def _start_missing(self) -> None:
         """Start workers for what is left: suspects go to workers that are given one task at a time."""

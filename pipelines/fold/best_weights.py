@@ -13,7 +13,7 @@ from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, MedsegError
 from medseg.train import state
-from medseg.train.fit import BEST, HISTORY, LAST
+from medseg.train.state import BEST, HISTORY, LAST
 from pipelines.fold.fold import FoldTraining
 from pipelines.workfolder import DONE
 

@@ -16,7 +16,7 @@ from medseg import files
 from medseg.errors import Code, MedsegError, some
 from medseg.ingest.splits import SplitRow
 from medseg.train import state
-from medseg.train.fit import BEST, HISTORY, LAST
+from medseg.train.state import BEST, HISTORY, LAST
 from pipelines import case_tables
 from pipelines.fold.fold import FoldTraining
 from pipelines.fold.settings import CASES, OF_CASES, by_key

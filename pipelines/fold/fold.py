@@ -19,8 +19,8 @@ from medseg.grid import Plane
 from medseg.ingest.layouts import PATTERNED
 from medseg.model.description import Description, FilePatterns
 from medseg.networks.contract import Network
-from medseg.train.fit import LAST
 from medseg.train.plan import FitPlan
+from medseg.train.state import LAST
 from pipelines.fold import data, initial_weights, model_spec, plan, settings
 from pipelines.fold.data import Batches, FoldCases, PreparedCases
 from pipelines.fold.network import build_network, network_without_weights

@@ -23,7 +23,7 @@ from medseg.networks.contract import Network
 from medseg.networks.weights.download import download, place, require_sha256
 from medseg.networks.weights.init_from import start
 from medseg.networks.weights.pretrained import fill, fitted, read_weights
-from medseg.train.fit import LAST
+from medseg.train.state import LAST
 from pipelines.fold.network import network_without_weights
 from pipelines.workfolder import DONE, Work, member_name
 

@@ -85,10 +85,9 @@ def check_training_step(recipe: Recipe, channels: int) -> int:
         raise MedsegError(Code.KEYWORD_INVALID, "train.batch", details, how_to_fix)
     phases = plan.phases(recipe)
     optim.check_phases(phases, train.epochs, network)
-    optimiser = optim.build(plan.optimiser(recipe), network)
     heads = 1
     for phase in phases:
-        optim.apply_phase(phase, network, optimiser)
+        optim.free_layers(phase, network)  # without an optimiser: torch loads its compiler for the first one
         for size in _sizes(recipe, network):
             heads = _try_step(recipe, network, channels, size)
     network.eval()

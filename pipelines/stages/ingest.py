@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,25 @@ from medseg.config.recipe import Recipe
 from medseg.config.sections import Preprocess
 from medseg.errors import Code, Finding, MedsegError, refusal, some
 from medseg.infer import results
-from medseg.ingest import checks, dicom_folder, layouts, leftovers, mask_files, quarantine, splits
-from medseg.ingest import palettes as palette_checks
+from medseg.ingest import checks, dicom_folder, layouts, leftovers, mask_files, palettes, quarantine, splits
 from medseg.ingest.dicom_folder import DicomFolder
 from medseg.ingest.patterns import CaseFiles, FolderContents
 from medseg.ingest.splits import Splits
 from medseg.ingest.tree import files_under, sorted_tree
 from medseg.io import scans
 from pipelines.case_tables import label_cell
+from pipelines.execution import lost
+from pipelines.execution.engines import Execution
+from pipelines.execution.limits import machine_memory
+from pipelines.execution.steps import Steps, Work
 from pipelines.job import Job
 
 VERSION = 1
 MOST_THREADS = 8
+MEMORY_PER_BYTE = 40
+"""Bytes of memory for each byte of a case's files while it is checked: gzip makes label maps that small."""
+PART_OF_MEMORY = 0.5
+"""Part of the machine's memory that cases may take while they are checked."""
 
 CASE_COLUMNS = ("case", "subject", "labelled", "channels", "label", "shape", "spacing", "unit", "notes")
 
@@ -148,48 +157,91 @@ def _paths(case: CaseFiles) -> list[Path]:
     return [p for p in (*case.channels.values(), *labels) if p.exists()]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """All that decides how a case is checked but its files."""
+
+    classes: ClassList
+    unit: scans.Unit
+    preprocess: Preprocess
+
+
 def _read_all(
     job: Job, contents: FolderContents
 ) -> tuple[list[CaseFiles], list[dict[str, Any]], list[quarantine.Row]]:
     """Usable cases, their rows of cases.csv, and rows of quarantine.csv, in the order of the cases.
 
-    Images are decoded by several threads; scans, which may be large, one after the other.
+    Raises WORKER_KILLED or TIME_LIMIT after all others where an engine lost a case: without it a training
+    would be another one.
     """
     classes, root = job.recipe.data.class_list(), job.recipe.data.path
-    usable: list[CaseFiles] = []
-    cases: list[dict[str, Any]] = []
-    excluded: list[quarantine.Row] = []
-    palettes = palette_checks.faults_by_case(contents.cases, classes)
-    scaling = job.recipe.preprocess
-    threads = min(MOST_THREADS, os.cpu_count() or 1) if contents.unit == "px" else 1
-    with job.say.progress("reading", len(contents.cases)) as bar, ThreadPoolExecutor(threads) as pool:
+    rows: dict[str, dict[str, Any] | Finding] = dict(palettes.faults_by_case(contents.cases, classes))
+    tasks = [paths for paths in contents.cases if paths.name not in rows]
+    with job.say.progress("reading", len(tasks)) as bar:
+        threads = 1 if contents.layout == "dicom" else _threads(tasks)  # series use processes of their own
+        asked = Asked(classes, contents.unit, job.recipe.preprocess)
+        read = _outcomes(job.execution, threads, tasks, asked)
+        for done, (number, row) in enumerate(read, 1):
+            rows[tasks[number].name] = row
+            bar.to(done, tasks[number].name)
+    in_order = [(paths, rows[paths.name]) for paths in contents.cases]
+    findings = [(paths, row) for paths, row in in_order if isinstance(row, Finding)]
+    if gone := [finding for _, finding in findings if finding.code in lost.CODES]:
+        raise lost.refusal("ingest", gone)
+    usable = [(paths, row) for paths, row in in_order if not isinstance(row, Finding)]
+    excluded = [quarantine.row(paths.name, finding, root=root) for paths, finding in findings]
+    return [paths for paths, _ in usable], [row for _, row in usable], excluded
+
+
+def _outcomes(
+    engine: Execution, threads: int, tasks: Sequence[CaseFiles], asked: Asked
+) -> Iterator[tuple[int, dict[str, Any] | Finding]]:
+    """Yield (number, row or reason to exclude it) of every case; in this process by ``threads``.
+
+    Decompression and numpy, which take the time, leave the interpreter to other threads.
+    """
+    if engine.workers or engine.executor == "dask":
+        yield from engine.carry_out(tasks, work(asked))
+        return
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            rows = pool.map(
-                lambda paths: palettes.get(paths.name) or _read_one(paths, classes, contents.unit, scaling),
-                contents.cases,
-            )
-            for n, (paths, row) in enumerate(zip(contents.cases, rows, strict=True), 1):
-                if isinstance(row, Finding):
-                    excluded.append(quarantine.row(paths.name, row, root=root))
-                else:
-                    usable.append(paths)
-                    cases.append(row)
-                bar.to(n, paths.name)
+            yield from enumerate(pool.map(partial(_read_one, asked), tasks))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return usable, cases, excluded
 
 
-def _read_one(
-    paths: CaseFiles, classes: ClassList, unit: scans.Unit, scaling: Preprocess
-) -> dict[str, Any] | Finding:
+def _threads(tasks: Sequence[CaseFiles]) -> int:
+    """As many threads as processors, but fewer where that many large cases may not fit into memory."""
+    threads, memory = min(MOST_THREADS, os.cpu_count() or 1), machine_memory()
+    if memory is None:
+        return threads
+    largest = max((sum(path.stat().st_size for path in _paths(case)) for case in tasks), default=1)
+    return max(1, min(threads, int(memory * PART_OF_MEMORY / (largest * MEMORY_PER_BYTE))))
+
+
+def work(asked: Asked) -> Work[CaseFiles, dict[str, Any] | Finding]:
+    """The unit of work, for an engine."""
+    return Work(partial(make, asked), lambda paths, finding: lost.of_case(paths.name, finding))
+
+
+def make(asked: Asked) -> Steps[CaseFiles, dict[str, Any] | Finding]:
+    """Make the steps in a process: a case is read and checked at once, and nothing is written."""
+    return Steps(partial(_read_one, asked), _unchanged, _unchanged)
+
+
+def _unchanged(row: dict[str, Any] | Finding) -> dict[str, Any] | Finding:
+    return row
+
+
+def _read_one(asked: Asked, paths: CaseFiles) -> dict[str, Any] | Finding:
     """Make a case's row of cases.csv, or say why it is excluded."""
-    case, findings = checks.read_case(paths, classes, intensity=scaling.intensity, n4=scaling.n4)
+    scaling = asked.preprocess
+    case, findings = checks.read_case(paths, asked.classes, intensity=scaling.intensity, n4=scaling.n4)
     if case is None:
         return refusal(findings).finding
     grid = case.image.grid
-    if grid.unit != unit:
-        details = f"a grid in {grid.unit} where the others are in {unit}"
+    if grid.unit != asked.unit:
+        details = f"a grid in {grid.unit} where the others are in {asked.unit}"
         path = str(next(iter(paths.channels.values())))
         return Finding(Code.UNIT_MISMATCH, path, details, "use scans and images in recipes of their own")
     return {
@@ -216,16 +268,18 @@ def _must_add_up(
 
     And each case and each stray has become one row.
     """
-    lost = [] if contents.layout == "dicom" else _lost_files(root, without, contents)
+    unlisted = [] if contents.layout == "dicom" else _unlisted_files(root, without, contents)
     inputs = sorted([c.name for c in contents.cases] + [s.case for s in contents.strays])
     rows = sorted(row["case"] for row in (*cases, *excluded))
-    if lost or inputs != rows:
-        details = f"{len(lost)} scans in no row{': ' if lost else ''}{some([str(p) for p in lost])}"
+    if unlisted or inputs != rows:
+        details = (
+            f"{len(unlisted)} scans in no row{': ' if unlisted else ''}{some([str(p) for p in unlisted])}"
+        )
         details += f"; {len(inputs)} inputs, {len(cases)} usable + {len(excluded)} excluded"
         raise MedsegError(Code.DOES_NOT_ADD_UP, "ingest", details, "please report this with medseg.log")
 
 
-def _lost_files(root: Path, without: Path, contents: FolderContents) -> list[Path]:
+def _unlisted_files(root: Path, without: Path, contents: FolderContents) -> list[Path]:
     tree = sorted_tree(root, files_under(root, without), contents.unit)
     known = contents.files()
     paths = (root / path for path in (*tree.files, *tree.unread))

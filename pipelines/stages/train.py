@@ -29,9 +29,10 @@ from medseg.tracking import pyfunc
 from medseg.tracking.tracker import Run
 from medseg.train import torchrun
 from medseg.train.fabric import compile_problem
-from medseg.train.fit import BEST, HISTORY, LAST, fit
+from medseg.train.fit import fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
+from medseg.train.state import BEST, HISTORY, LAST
 from pipelines.fold import best_weights, data, earlier, initial_weights
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings

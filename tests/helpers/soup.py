@@ -2,8 +2,8 @@
 
     python -m tests.helpers.soup
 
-writes the list anew: one row for each package that pyproject.toml names outside of [dev] and [docs], with the
-version of constraints.txt. A package that is not in `USES` is a KeyError.
+writes the list anew: one row for each package that pyproject.toml names outside of [dev], [docs] and [bench],
+with the version of constraints.txt. A package that is not in `USES` is a KeyError.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def dependencies() -> Iterator[tuple[str, str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = {f"[{name}]": packages for name, packages in project["optional-dependencies"].items()}
     for extra, requirements in {"core": project["dependencies"], **extras}.items():
-        if extra not in ("[dev]", "[docs]"):
+        if extra not in ("[dev]", "[docs]", "[bench]"):
             yield from ((re.split(r"[<>=!~\[; ]", text)[0], extra) for text in requirements)
 
 

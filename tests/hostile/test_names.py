@@ -192,6 +192,7 @@ JOINS = {
     "medseg/report/viewer.py": 1,  # check_name
     "medseg/synth/folder.py": 2,  # numbers
     "pipelines/case_overlays.py": 1,  # a number, and a case of ingest, by check_name
+    "medseg/tracking/empty_store.py": 1,  # a version and a hash
     "pipelines/commands/convert.py": 1,  # check_name of a pseudonym
     "pipelines/commands/export.py": 1,  # a member, by check_name in model.json
     "pipelines/commands/export_graphs.py": 2,  # the same

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,24 @@ def test_damaged_byte_is_found_wherever_it_is(make_nifti: MakeNifti) -> None:
     for position in (len(whole) // 2, len(whole) - 6):  # in the voxels, in the checksum
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
         assert refused(path) is Code.TRUNCATED
+
+
+def test_damage_is_refused_where_pythons_own_gzip_refuses_it(make_nifti: MakeNifti) -> None:
+    array = np.random.default_rng(0).integers(0, 9, (6, 7, 8)).astype(np.int16)
+    path = make_nifti(array, name="a.nii.gz")
+    whole = path.read_bytes()
+    for position in range(10, len(whole), 5):
+        damaged = whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :]
+        path.write_bytes(damaged)
+        try:
+            content = gzip.decompress(damaged)
+        except (EOFError, OSError, zlib.error):
+            assert refused(path) in (Code.TRUNCATED, Code.NOT_AN_IMAGE)
+        else:
+            assert content == gzip.decompress(whole)
+            assert np.array_equal(nifti.read(path).array[0], array)
+    path.write_bytes(whole + whole[:7])  # a second member that is cut
+    assert refused(path) is Code.TRUNCATED
 
 
 @pytest.mark.parametrize("content", [b"hello", b"<html>" + b"x" * 999, b"\x89PNG\r\n" + bytes(999)])

@@ -178,6 +178,45 @@ def test_a_batch_and_its_shares_depend_on_seed_and_step_alone() -> None:
         assert torch.equal(share_labels, labels[rank::2])
 
 
+def test_places_of_the_cut_are_those_of_the_augmentation_whatever_was_drawn_between() -> None:
+    """Bit for bit, with several batches drawn ahead, out of order, or by another augmenter."""
+    cases = [_case("a", (60, 50, 4), 1)]
+    augmenter, other = (Augmenter(ALL, (16, 20), 6, seed=5) for _ in range(2))
+    sampler = PatchSampler(cases, "axial", 3, (16, 20), 6, 7, 0.0, augmenter.field, (), augmenter.boxes)
+    batches = {t: [torch.from_numpy(array) for array in sampler(t)] for t in (3, 1, 2, 200)}
+    for t, (patches, labels, placement) in batches.items():
+        kept = augmenter(patches, labels, t, slice(None), placement)
+        again = augmenter(patches, labels, t, slice(None), placement)  # kept no longer
+        anew = other(patches, labels, t, slice(None), placement)
+        assert torch.equal(kept[0], anew[0]) and torch.equal(kept[1], anew[1])
+        assert torch.equal(again[0], anew[0])
+    assert not augmenter._places
+    sampler(1)
+    moved = batches[2][2]  # of other windows: what is kept for batch 1 does not hold for them
+    assert torch.equal(
+        augmenter(*batches[2][:2], 1, slice(None), moved)[0], other(*batches[2][:2], 1, slice(None), moved)[0]
+    )
+
+
+def test_places_are_kept_for_few_batches() -> None:
+    augmenter = Augmenter(ALL, (16, 20), 6, seed=5)
+    sampler = PatchSampler(
+        [_case("a", (60, 50, 4), 1)], "axial", 1, (16, 20), 6, 7, 0.0, augmenter.field, (), augmenter.boxes
+    )
+    for t in range(100):
+        sampler(t)
+    assert sorted(augmenter._places) == list(range(36, 100))
+
+
+def test_the_kernel_is_the_written_polynomial_bit_for_bit() -> None:
+    d = torch.cat(
+        [torch.rand(4000, generator=torch.Generator().manual_seed(0)) * 3, torch.arange(0, 3.5, 0.5)]
+    )
+    near = (1.25 * d - 2.25) * d * d + 1
+    far = -0.75 * (((d - 5) * d + 8) * d - 4)
+    assert torch.equal(elastic._cubic(d), torch.where(d <= 1, near, torch.where(d < 2, far, 0.0)))
+
+
 def test_turning_is_done_in_the_deformed_slice() -> None:
     image, label = _slice((31, 31))
     bent = replace(

@@ -9,7 +9,7 @@ import pickle
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from medseg.cli.engine import execution as from_options
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import loading
+from medseg.ingest.patterns import CaseFiles
 from pipelines import run as pipeline
 from pipelines import scoring
 from pipelines.commands import score_folders
@@ -28,7 +29,7 @@ from pipelines.execution import cluster
 from pipelines.execution.engines import Execution
 from pipelines.execution.limits import Limits
 from pipelines.run import Request
-from pipelines.stages import predict, preprocess
+from pipelines.stages import ingest, predict, preprocess
 from tests.helpers.box_subjects import make_subjects
 from tests.helpers.deadly_work import deadly
 
@@ -252,6 +253,55 @@ def test_a_case_that_evaluate_loses_ends_it_and_no_mean_lacks_it(place: Path, mo
     assert not (place / "unscored/evaluation/scores.csv").exists()
     stage(place, "unscored", "evaluate")
     assert results(place / "unscored") == results(place / "done")
+
+
+def tables(work: Path) -> dict[str, bytes]:
+    """All that ingest leaves, but for times."""
+    return {path.name: path.read_bytes() for path in work.glob("ingest/*") if path.name != "stage.json"}
+
+
+def test_ingest_leaves_the_same_tables_on_any_engine_and_any_number_of_threads(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shutil.copytree(place / "data", place / "checked")
+    (data / "s8/s8.nii.gz").write_bytes(b"no gzip")
+    request = Request(str(place / "boxes.yaml"), data, place / "checked-0")
+    say = Reporter(stream=io.StringIO(), results=io.StringIO())
+    for number, (workers, threads) in enumerate([(0, 1), (0, 5), (2, 1)]):
+        monkeypatch.setattr(ingest, "_threads", lambda _tasks, threads=threads: threads)
+        request = replace(request, work=place / f"checked-{number}")
+        engine = Execution(workers, limits=LIMITS)
+        assert pipeline.run(request, say, only="ingest", execution=engine) == ExitCode.SOME_EXCLUDED
+    first = tables(place / "checked-0")
+    assert {"cases.csv", "quarantine.csv", "splits.csv", "dataset.json"} <= first.keys()
+    assert b"s8" in first["quarantine.csv"] and b"s8" not in first["cases.csv"]
+    assert tables(place / "checked-1") == first
+    assert tables(place / "checked-2") == first
+
+
+def test_a_case_that_ingest_loses_ends_it_after_all_others(place: Path, monkeypatch: Any) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest, "work", deadly(ingest.work, "s6", "dies"))
+        with pytest.raises(MedsegError) as refused:
+            stage(place, "unread", "ingest", Execution(2, limits=LIMITS))
+    assert (refused.value.code, refused.value.finding.where) == (Code.WORKER_KILLED, "s6")
+    assert not (place / "unread/ingest/cases.csv").exists()
+    assert stage(place, "unread", "ingest") == ExitCode.DONE
+    assert tables(place / "unread") == tables(place / "done")
+
+
+def test_few_threads_check_cases_that_would_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.nii").write_bytes(bytes(1000))
+    cases = [CaseFiles("a", "a", {"t1": tmp_path / "a.nii"})]
+    monkeypatch.setattr(ingest.os, "cpu_count", lambda: 4)
+    by_memory = {}
+    for memory in (2**30, 180_000, 10, None):
+        monkeypatch.setattr(ingest, "machine_memory", lambda memory=memory: memory)
+        by_memory[memory] = ingest._threads(cases)
+    assert by_memory == {2**30: 4, 180_000: 2, 10: 1, None: 4}
+    assert ingest._threads([]) == 4
 
 
 def test_a_refusal_of_a_case_ends_the_stage_as_in_this_process(place: Path) -> None:

@@ -24,6 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def empty_store_of_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that MLflow's own migrations made for this session."""
+    database = tmp_path_factory.mktemp("made") / "empty.db"
+    store._make_empty(database)
+    return database
+
+
+@pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder with a migrated store, made once: a fresh one costs seconds."""
     work = tmp_path_factory.mktemp("empty") / "work"
