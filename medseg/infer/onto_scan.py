@@ -31,6 +31,7 @@ class ScoreResampler:
         taps = undo_taps(record)
         self._across = taps[PLANE_AXIS[plane]]
         self._rows, self._columns = (taps[axis] for axis in slice_axes(plane))
+        self._along_rows, self._along_columns = _Along(self._rows, 1), _Along(self._columns, 2)
 
     def place(self, array: Array) -> Array:
         """View the part of an array (X, Y, Z) on the scan's grid that gets scores as (slices, H, W)."""
@@ -57,19 +58,34 @@ class ScoreResampler:
 
     def _in_plane(self, scores: Tensor) -> Tensor:
         finite = scores.nan_to_num(neginf=_LEAST, posinf=-_LEAST)
-        return _along(_along(finite, self._rows, 1), self._columns, 2)
+        return self._along_columns(self._along_rows(finite))
 
 
-def _along(scores: Tensor, taps: Taps, axis: int) -> Tensor:
-    """Interpolate scores (K, H, W) along an axis."""
-    shape, moved = list(scores.shape), [1, 1, 1]
-    shape[axis] = moved[axis] = len(taps.onto)
-    result = scores.new_zeros(shape)
-    for tap, share in zip(taps.taps.T, taps.shares.T, strict=True):
-        index = torch.from_numpy(np.ascontiguousarray(tap)).to(scores.device).view(moved)
-        weight = torch.from_numpy(share.astype(np.float32)).to(scores.device).view(moved)
-        result.addcmul_(scores.gather(axis, index.expand(shape)), weight)
-    return result
+class _Along:
+    """Interpolation of scores (K, H, W) along one of their axes, 1 or 2."""
+
+    def __init__(self, taps: Taps, axis: int) -> None:
+        self._axis = axis
+        pairs = zip(taps.taps.T, taps.shares.T, strict=True)
+        used = [(tap, share) for tap, share in pairs if share.any() or not share.size]
+        self._taps = [torch.from_numpy(np.ascontiguousarray(tap)) for tap, _ in used]
+        self._shares = [torch.from_numpy(share.astype(np.float32)) for _, share in used]
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        parts = (
+            (self._picked(scores, tap), share) for tap, share in zip(self._taps, self._shares, strict=True)
+        )
+        total: Tensor | None = None
+        for picked, share in parts:
+            weight = share.to(scores.device).view(-1, 1) if self._axis == 1 else share.to(scores.device)
+            total = picked.mul_(weight) if total is None else total.addcmul_(picked, weight)
+        return scores if total is None else total
+
+    def _picked(self, scores: Tensor, tap: Tensor) -> Tensor:
+        tap = tap.to(scores.device)
+        if self._axis == 1:
+            return scores.index_select(1, tap)
+        return scores.gather(2, tap.expand(*scores.shape[:2], -1))  # many times as fast as index_select here
 
 
 def _weighted(slices: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
@@ -88,7 +104,7 @@ class Decision:
 
     ``probabilities`` makes probabilities or vote shares of scores (K, H, W); ``first`` is the lowest label
     that is foreground. A confidence is what :class:`medseg.infer.predict.Prediction` says; unless
-    ``everywhere``, it is 0 outside of the foreground.
+    ``everywhere``, it is 0 in rows without foreground.
     """
 
     probabilities: Callable[[Tensor], Tensor]
@@ -101,16 +117,18 @@ class Decision:
         if self.thresholds:
             shares = self.probabilities(scores)
             return _masks(shares, self.thresholds), _sureness(shares)
-        labels = _highest(scores)
+        labels = highest(scores)
         if self.everywhere:
-            return labels.cpu().numpy(), _lead(self.probabilities(scores))
-        inside = labels >= self.first
+            return labels.cpu().numpy(), lead(self.probabilities(scores))
         confidence = np.zeros(labels.shape, np.float32)
-        confidence[inside.cpu().numpy()] = _lead(self.probabilities(scores[:, inside, None]))[:, 0]
+        rows = (labels >= self.first).any(dim=1).nonzero().flatten().tolist()
+        if rows:
+            busy = slice(rows[0], rows[-1] + 1)
+            confidence[busy] = lead(self.probabilities(scores[:, busy]))
         return labels.cpu().numpy(), confidence
 
 
-def _highest(scores: Tensor) -> Tensor:
+def highest(scores: Tensor) -> Tensor:
     """The index of the highest of (K, …) as uint8, ties to the lowest: a tenth of the time of argmax."""
     best, labels = scores[0], torch.zeros(scores.shape[1:], dtype=torch.uint8, device=scores.device)
     for index, one in enumerate(scores[1:], 1):
@@ -119,14 +137,14 @@ def _highest(scores: Tensor) -> Tensor:
     return labels
 
 
-def _lead(probabilities: Tensor) -> Array:
+def lead(probabilities: Tensor) -> Array:
     """How far the highest of (K, …) is above the second."""
     best, second = probabilities[0], torch.full_like(probabilities[0], -torch.inf)
     for one in probabilities[1:]:
         second = torch.maximum(second, torch.minimum(best, one))
         best = torch.maximum(best, one)
-    lead: Array = (best - second).cpu().numpy()
-    return lead
+    difference: Array = (best - second).cpu().numpy()
+    return difference
 
 
 def _masks(shares: Tensor, thresholds: Sequence[float]) -> Array:

@@ -22,7 +22,7 @@ from medseg.infer import crf as dense_crf
 from medseg.infer.empty import EmptySkipper
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
 from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
-from medseg.infer.onto_scan import Decision, ScoreResampler
+from medseg.infer.onto_scan import Decision, ScoreResampler, highest, lead
 from medseg.infer.plane_fusion import JOINED, MeanOverPlanes, VoteOverPlanes
 from medseg.infer.predictor import Predictor, Spec, checked_logits
 from medseg.infer.stitch import MultilabelVoteStitcher, VoteStitcher
@@ -278,11 +278,7 @@ def _vote(
 
 def _decide(logits: Tensor) -> _Slice:
     """Logits (K, H, W) → labels (H, W) uint8, ties to the lowest index, and confidence (H, W)."""
-    best = logits.argmax(dim=0, keepdim=True)
-    probabilities = logits.softmax(dim=0)
-    first = probabilities.gather(0, best)
-    second = probabilities.scatter_(0, best, -1.0).amax(dim=0, keepdim=True)
-    return best[0].to(torch.uint8).cpu().numpy(), (first - second)[0].cpu().numpy()
+    return highest(logits).cpu().numpy(), lead(logits.softmax(dim=0))
 
 
 def _decide_masks(logits: Tensor, spec: Spec) -> _Slice:
