@@ -138,7 +138,7 @@ def highest(scores: Tensor) -> Tensor:
 
 
 def lead(probabilities: Tensor) -> Array:
-    """How far the highest of (K, …) is above the second."""
+    """The difference of the highest and the second highest of (K, …)."""
     best, second = probabilities[0], torch.full_like(probabilities[0], -torch.inf)
     for one in probabilities[1:]:
         second = torch.maximum(second, torch.minimum(best, one))
