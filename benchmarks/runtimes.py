@@ -3,10 +3,10 @@
     python -m benchmarks.runtimes WORK MODEL [--out FILE] [--rounds 7] [--only PART]
 
 WORK is a work folder with a trained model of whole slices and prepared cases, MODEL what `medseg export WORK
-MODEL --runtime … --precision …` made of it. Parts: `slices` (two slices of a validation case by each runtime),
-`cases` (test scans, file to labels), `margins` (voxels that change, validation and test scans), `process`
-(allocator, fill of fresh tensors; processes of their own). One thread. Give it a quiet core: `nice -n -10` or
-`chrt -f 1`.
+MODEL --runtime … --precision …` made of it. Parts: `slices` (two slices of a validation case by every
+runtime), `cases` (test scans, file to labels), `margins` (voxels that change, validation and test scans),
+`process` (allocator, fill of fresh tensors; processes of their own). One thread. Give it a quiet core:
+`nice -n -10` or `chrt -f 1`.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def _cpu_has_native_bf16() -> bool:
 
 
 def _cpu_capabilities() -> dict[str, Any]:
-    """What torch knows of this CPU; nothing in builds that do not tell it."""
+    """Ask torch for the features of this CPU; nothing in builds that do not tell them."""
     try:
         return dict(torch.cpu.get_capabilities())
     except (AttributeError, RuntimeError):

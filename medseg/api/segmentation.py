@@ -21,7 +21,7 @@ from medseg.errors import Code, Finding, MedsegError
 from medseg.infer import figure, loading, results
 from medseg.infer.batch import LESS_MEMORY
 from medseg.infer.brain import BrainMask
-from medseg.infer.loading import Model
+from medseg.infer.loading import Model, Numerics
 from medseg.infer.results import Result
 from medseg.infer.segment import finish_case, predict_case, prepare_case
 from medseg.ingest.hidden import hidden_inputs
@@ -29,6 +29,7 @@ from medseg.io import nifti
 from medseg.io.dicom.series import SeriesVolume
 from medseg.io.scans import Readable
 from medseg.model.description import Description
+from medseg.model.graphs import PRECISIONS, RUNTIMES, Precision, Runtime
 from medseg.names import check_name
 from medseg.resources import coded_out_of_memory
 
@@ -144,12 +145,16 @@ class Segmentation:
         return f"Segmentation({sizes}; quality {self.quality:.3f})"
 
 
-def load_model(folder: PathLike, device: str = "auto") -> Model:
+def load_model(
+    folder: PathLike, device: str = "auto", *, runtime: Runtime = "torch", precision: Precision = "fp32"
+) -> Model:
     """Load a model folder: of a run `work/…/model`, or one that `medseg export` wrote.
 
     `device` is `auto` (the fastest one here), `cpu`, `cuda`, `cuda:1` or `mps`. Every file's sha256 is
-    checked; no code of the folder is run. Raises USAGE for a device that is not there, NOT_A_MODEL,
-    MODEL_TAMPERED, NETWORK_UNKNOWN, WEIGHTS_DO_NOT_FIT.
+    checked; no code of the folder is run. `runtime` is `torch`, or `onnx` or `openvino` for a graph that
+    `medseg export --runtime` wrote, in `precision` `fp32`, `bf16` or `int8`, on the CPU. Raises USAGE for a
+    device or graph that is not there, EXTRA_MISSING, NOT_A_MODEL, MODEL_TAMPERED, NETWORK_UNKNOWN,
+    WEIGHTS_DO_NOT_FIT.
 
     >>> model = load_model("work/demo/model", device="cpu")
     >>> model.description.channels
@@ -157,9 +162,12 @@ def load_model(folder: PathLike, device: str = "auto") -> Model:
     """
     path = path_of("folder", folder)
     with naming("device"):
-        chosen = choose(device)
+        chosen = choose("cpu" if device == "auto" and runtime != "torch" else device)
+    for name, value, allowed in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
+        if value not in allowed:
+            raise MedsegError(Code.USAGE, name, f"no {name} {value!r}", f"use one of {', '.join(allowed)}")
     with naming("folder"):
-        return loading.load(path, chosen)
+        return loading.load(path, chosen, numerics=Numerics(runtime, precision))
 
 
 def segment(

@@ -151,6 +151,15 @@ def segment(
             rich_help_panel=_RUNNING,
         ),
     ] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Threads of all workers together, never more than the quota; 0 for all there are.",
+            rich_help_panel=_RUNNING,
+        ),
+    ] = 0,
     time_limit: Annotated[
         float,
         typer.Option(
@@ -275,6 +284,7 @@ def segment(
         None if shard is None else Shard.parse(shard),
         Execution(workers, executor, scheduler, Limits(time_limit or None, memory)),
         Asked(runtime, precision, fast),
+        threads,
     )
     if any(map(remote_inputs.is_address, inputs)):
         needs_extra("dicom")

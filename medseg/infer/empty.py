@@ -122,7 +122,7 @@ class EmptySkipper:
         return result
 
     def _boxes(self, occupied: Tensor) -> tuple[Box, Box]:
-        """The box to cut out of slabs (B, H, W), and the part of its output to use; all without a gain."""
+        """The box to cut out of slabs (B, H, W), and the part of its output to use; or all, twice."""
         if self._rule is None:
             return _ALL, _ALL
         rows, columns = occupied.any(dim=0).any(dim=1), occupied.any(dim=0).any(dim=0)
@@ -143,7 +143,7 @@ class EmptySkipper:
 
 
 def _relative(used: Box, cut: Box) -> Box:
-    """Where the part that is used lies in the output of the box that was cut out."""
+    """The place of the part that is used in the output of the box that was cut out."""
     if cut == _ALL:
         return _ALL
     rows, columns = (

@@ -45,7 +45,7 @@ class Model:
 
     @cached_property
     def reach(self) -> Reach | None:
-        """How far from a pixel its logits may look; None if that is not known, or may be the whole slice."""
+        """The distance at which a pixel may change logits; None if unknown, or all of the slice."""
         description = self.description
         if description.several_views or description.network not in networks.NETWORKS:
             return None
@@ -55,7 +55,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Numerics:
-    """What computes the logits: a runtime, in a precision. `threads` are torch's by default."""
+    """A runtime and the precision in which it computes logits. `threads` are torch's by default."""
 
     runtime: Runtime = "torch"
     precision: Precision | graphs.Precision = "fp32"

@@ -38,7 +38,7 @@ class Choice:
     seconds: dict[str, float]
 
     def words(self) -> str:
-        """What was taken and why, as one line."""
+        """The choice and its reason, as one line."""
         if not self.seconds:
             return f"runtime: {self.numerics}, the only one of this model here"
         times = ", ".join(f"{name} {value * 1000:.0f} ms" for name, value in self.seconds.items())

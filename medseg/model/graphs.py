@@ -131,7 +131,7 @@ def read_bytes(folder: Path, graph: GraphFile) -> bytes:
 
 
 def _problems(data: bytes) -> Iterator[str]:
-    """What a graph that medseg wrote does not have, in words."""
+    """Yield words for all that a graph of medseg does not have."""
     import onnx
     from google.protobuf.message import DecodeError
 

@@ -170,7 +170,7 @@ def _device() -> Iterator[Check]:
 
 
 def _settings() -> Check:
-    """How this process waits for its threads and what it does with freed memory; see `medseg.process`."""
+    """The way of waiting for threads, and of keeping memory; see `medseg.process`."""
     spins = os.environ.get("GOMP_SPINCOUNT")
     waiting = "as OpenMP does" if spins is None else f"actively for {spins} turns (GOMP_SPINCOUNT)"
     memory = "kept for the next tensor" if process.keeps_freed_memory else "given back to the system"

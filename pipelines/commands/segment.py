@@ -76,6 +76,8 @@ class Settings:
     shard: Shard | None = None
     execution: Execution = field(default_factory=Execution)
     numerics: segment_runtime.Asked = field(default_factory=segment_runtime.Asked)
+    threads: int = 0
+    """Threads of all workers together; 0 for as many as the machine has."""
 
     def of_cases(self, unit: scans.Unit, taken: segment_runtime.Taken) -> batch.Settings:
         """The settings of a single case, a scan (mm) or an image (px), whose label map needs no figure."""
@@ -279,8 +281,11 @@ def _carry_out(
 
 
 def _asked(settings: Settings, out: Path, say: Reporter) -> Asked:
-    execution, device = settings.execution, choose(settings.device)
-    threads = execution.threads(available_threads())
+    execution = settings.execution
+    by_graph = settings.numerics.runtime in ("onnx", "openvino")  # which run on the CPU alone
+    device = choose("cpu" if settings.device == "auto" and by_graph else settings.device)
+    here = available_threads(settings.threads)
+    threads = execution.threads(here) or (here if settings.threads else None)
     taken = segment_runtime.take(settings.numerics, settings.model, device, settings.mode, threads)
     for line in taken.lines:
         say.line(line)

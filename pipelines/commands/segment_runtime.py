@@ -26,7 +26,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Taken:
-    """What is taken, lines for the user about it, and what of it decides results; empty for torch in fp32.
+    """The numerics, lines for the user about them, and what of them decides results; empty for torch in fp32.
 
     Whatever `auto` takes, results were asked for by the same words, and a second run skips them.
     """

@@ -137,7 +137,15 @@ USES = {
     "onnx": Use("Apache-2.0", "exported graphs", ("model/test_onnx_graph.py",)),
     "onnxscript": Use("MIT", "exported graphs", ("model/test_onnx_graph.py",)),
     "onnxruntime": Use(
-        "MIT", "comparison of an exported graph with its network", ("model/test_onnx_graph.py",)
+        "MIT",
+        "exported graphs: written, compared with their networks, run",
+        ("model/test_onnx_graph.py", "infer/test_runtimes.py"),
+    ),
+    "openvino": Use(
+        "Apache-2.0",
+        "exported graphs: run",
+        ("infer/test_runtimes.py",),
+        "its package for telemetry is never called; `tests/infer/test_runtimes.py`",
     ),
 }
 

@@ -192,6 +192,7 @@ JOINS = {
     "medseg/synth/folder.py": 2,  # numbers
     "pipelines/commands/convert.py": 1,  # check_name of a pseudonym
     "pipelines/commands/export.py": 1,  # a member, by check_name in model.json
+    "pipelines/commands/export_graphs.py": 2,  # the same
     "pipelines/commands/segment_inputs.py": 1,  # a constant
     "pipelines/commands/segment_tables.py": 1,  # numbers
     "pipelines/explanations.py": 1,  # percent-escaped

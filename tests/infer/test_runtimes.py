@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import medseg
 from medseg import extras
 from medseg.errors import Code, MedsegError
 from medseg.infer import loading, runtimes, timing
@@ -132,6 +133,15 @@ def test_a_runtime_that_is_not_installed_names_its_extra(
         loading.load(model, numerics=Numerics("openvino"))
     assert error.value.code is Code.EXTRA_MISSING
     assert Numerics("openvino", "fp32") not in timing.choose(model, "cpu", threads=1).seconds
+
+
+def test_the_library_loads_graphs_too(model: Path) -> None:
+    loaded = medseg.load_model(model, runtime="onnx")
+    assert isinstance(loaded.predictor, runtimes.OnnxPredictor)
+    for wrong in ({"runtime": "tensorrt"}, {"precision": "int4"}):
+        with pytest.raises(MedsegError, match="use one of") as error:
+            medseg.load_model(model, **wrong)  # type: ignore[arg-type]
+        assert error.value.code is Code.USAGE
 
 
 # The choice among runtimes

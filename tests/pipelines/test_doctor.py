@@ -67,7 +67,7 @@ def test_each_thing_that_will_fail_is_said_with_what_to_do(
     for words in ("Read-only file system", "--memory", "1970-01-01", "limit of 2.0 GB", "NOT_A_MODEL"):
         assert words in text
     assert text.count("-> ") == 6
-    assert "6 of 16 checks failed" in text
+    assert "6 of 19 checks failed" in text
 
 
 def test_what_is_missing_or_slower_is_a_note(fit: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from medseg.preprocess import geometry, intensity
 from medseg.volume import Volume
 from pipelines.commands import segment
 from pipelines.commands.segment import Settings
+from pipelines.execution.engines import Execution
 from tests.helpers.model_folders import describe
 from tests.helpers.scan_files import save
 
@@ -97,6 +98,23 @@ def test_a_resampled_scan_gets_labels_from_interpolated_scores(
     assert 0 < np.count_nonzero(made != nearest) < made.size / 2
     assert segment.run([scan], tmp_path / "out", settings, say) == ExitCode.DONE
     assert files.read_csv(tmp_path / "out/summary.csv")[0]["status"] == "skipped"
+
+
+@pytest.mark.parametrize(("workers", "asked", "each"), [(0, 0, None), (0, 6, 6), (2, 6, 3), (4, 2, 1)])
+def test_threads_are_shared_among_workers(
+    tmp_path: Path,
+    make_model: MakeModel,
+    say: Reporter,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    asked: int,
+    each: int | None,
+) -> None:
+    monkeypatch.setattr("medseg.process.cpu_quota", lambda: None)
+    settings = Settings(make_model(), execution=Execution(workers), threads=asked)
+    assert segment._asked(settings, tmp_path, say).threads == each
+    monkeypatch.setattr("medseg.process.cpu_quota", lambda: 2.5)
+    assert (segment._asked(settings, tmp_path, say).threads or 0) <= 2
 
 
 def test_results_of_earlier_versions_are_made_anew_where_scans_are_resampled_and_nowhere_else() -> None:

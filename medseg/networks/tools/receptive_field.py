@@ -59,7 +59,7 @@ class ReceptiveField:
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a network's logits look: ``pixels`` to each side at most, alike every ``period`` px."""
+    """The pixels to each side that logits look at, at most; the same again every ``period`` px."""
 
     pixels: int
     period: int
