@@ -41,7 +41,8 @@ class ScoreResampler:
     def __call__(self, scores: Iterator[Tensor]) -> Iterator[Tensor]:
         """Scores (K, H, W) float32 of every slice of the box → those of every slice of :meth:`place`.
 
-        Each is overwritten by the next but one; all of ``scores`` are read, on their own device.
+        They stay on their device, and are not to be changed: the next may be made of them. All of ``scores``
+        are read, whether they are needed or not.
         """
         slices = enumerate(scores)
         known: dict[int, Tensor] = {}
@@ -72,12 +73,10 @@ class _Along:
         self._shares = [torch.from_numpy(share.astype(np.float32)) for _, share in used]
 
     def __call__(self, scores: Tensor) -> Tensor:
-        parts = (
-            (self._picked(scores, tap), share) for tap, share in zip(self._taps, self._shares, strict=True)
-        )
         total: Tensor | None = None
-        for picked, share in parts:
-            weight = share.to(scores.device).view(-1, 1) if self._axis == 1 else share.to(scores.device)
+        for tap, share in zip(self._taps, self._shares, strict=True):
+            picked, weight = self._picked(scores, tap), share.to(scores.device)
+            weight = weight[:, None] if self._axis == 1 else weight
             total = picked.mul_(weight) if total is None else total.addcmul_(picked, weight)
         return scores if total is None else total
 
