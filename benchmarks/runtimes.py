@@ -180,8 +180,9 @@ def scans(work: Path, role: str) -> list[tuple[str, dict[str, Path], Path]]:
 
 def whole(prepared: Any, model: Model) -> Any:
     inferer = choose_inferer(model.description)
-    prediction = predict.label(prepared.volume, model.predictor, inferer)
-    predicted = predict_case.__globals__["Predicted"](prepared, prediction, full_size=False)
+    onto = prepared.record if prepared.record.resampled else None
+    prediction = predict.label(prepared.volume, model.predictor, inferer, onto=onto)
+    predicted = predict_case.__globals__["Predicted"](prepared, prediction)
     return finish_case(predicted, model.description).labels.array[0]
 
 

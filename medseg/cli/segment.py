@@ -32,6 +32,7 @@ def segment(
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     workers: options.Workers = 1,
+    threads: options.Threads = 0,
     time_limit: options.TimeLimit = 1800,
     memory_limit: options.MemoryLimit = None,
     retry: options.Retry = False,
@@ -101,6 +102,7 @@ def segment(
         recipe,
         overwrite,
         numerics=Asked(runtime, precision, fast),
+        threads=threads,
     )
     one_file = segment_file.is_file(out)
     if one_file and (watch or shard is not None):

@@ -173,6 +173,15 @@ Workers = Annotated[
         "process, without limits.",
     ),
 ]
+Threads = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=0,
+        rich_help_panel=_RUNNING,
+        help="Threads of all workers together, never more than the quota; 0 for all there are.",
+    ),
+]
 TimeLimit = Annotated[
     float,
     typer.Option(

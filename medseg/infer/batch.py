@@ -37,6 +37,9 @@ from medseg.resources import coded_out_of_memory
 VERSION = 3
 """Raised when the same model gives other results."""
 
+VERSION_RESAMPLED = 4
+"""The same, for models that resample their scans."""
+
 LESS_MEMORY = "free some memory, predict on the cpu, or lower batch or memory_mb in model.json"
 
 Status = Literal["done", "done with note", "done without SEG", "SEG failed", "skipped", "excluded"]
@@ -278,12 +281,18 @@ def content_key(task: Task, description: Description, model_sha256: str, setting
         except OSError as error:
             read_scan(task.channels, description)  # its reader knows best what is wrong
             raise affine_checks.refusal_to_open(task.file, error) from error
-    decides: list[Any] = [VERSION, content, model_sha256, settings.mode, settings.confidence]
+    decides: list[Any] = [version(description), content, model_sha256, settings.mode, settings.confidence]
     if task.series is not None:
         decides.append(settings.seg_kind)
     if settings.decides or settings.margin is not None:
         decides.append([settings.decides, settings.margin])
     return files.sha256_of_value([*decides, *_brain_identity(task)])
+
+
+def version(description: Description) -> int:
+    """The version of a model's results: a change that concerns some models leaves other results valid."""
+    resamples = description.spacing_mm is not None or description.spacing_px is not None
+    return VERSION_RESAMPLED if resamples else VERSION
 
 
 def _brain_identity(task: Task) -> list[str]:

@@ -48,10 +48,14 @@ class MeanOverPlanes:
         sums = np.moveaxis(self._sums, PLANE_AXIS[plane] + 1, 1)[:, index]
         sums[...] = sums + probabilities / np.float32(self._planes)
 
+    def shares(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Mean probabilities (K, X, Y) of each axial slice."""
+        for index in range(self._sums.shape[-1]):
+            yield np.asarray(self._sums[..., index], np.float32)
+
     def result(self) -> Iterator[tuple[Array, Array]]:
         """Labels (X, Y) uint8 and confidence (X, Y) float32, by mean probability, of each axial slice."""
-        for index in range(self._sums.shape[-1]):
-            means = np.asarray(self._sums[..., index], np.float32)
+        for means in self.shares():
             yield _inside(means, self._thresholds) if self._thresholds else _first_and_lead(means)
 
 
@@ -72,19 +76,31 @@ class VoteOverPlanes:
         """Put a plane's labels (H, W) at its slice ``index``."""
         plane_view(self._maps[plane], plane)[index] = labels
 
+    def shares(self) -> Iterator[Array]:
+        """Each class's, or each mask's, share of the planes (K, X, Y) float32 of each axial slice."""
+        return (votes / np.float32(len(self._maps)) for votes in self._votes())
+
     def result(self) -> Iterator[tuple[Array, Array]]:
         """Labels (X, Y) uint8 and confidence (X, Y) float32, by vote share, of each axial slice."""
+        planes = np.float32(len(self._maps))
+        for votes in self._votes():
+            if self._multilabel:
+                yield _inside(votes / planes, (0.5,) * self._classes)
+            else:
+                labels, lead = _first_and_lead(votes)
+                yield labels, lead / planes
+
+    def _votes(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """The planes that vote for each class (K, X, Y), of each axial slice."""
         for maps in zip(*(plane_view(labels, JOINED) for labels in self._maps.values()), strict=True):
             if self._multilabel:
-                masks = np.array([unpack_masks(labels, self._classes) for labels in maps])
-                yield _inside(masks.mean(axis=0, dtype=np.float32), (0.5,) * self._classes)
+                yield np.sum([unpack_masks(labels, self._classes) for labels in maps], 0, np.uint8)
                 continue
             votes = np.zeros((self._classes, *maps[0].shape), np.uint8)
             rows, columns = np.ogrid[: votes.shape[1], : votes.shape[2]]
             for labels in maps:
                 votes[labels, rows, columns] += 1
-            labels, lead = _first_and_lead(votes)
-            yield labels, lead / np.float32(len(maps))
+            yield votes
 
 
 def _inside(shares: Array, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.uint8], Array]:

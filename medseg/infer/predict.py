@@ -6,9 +6,9 @@ Nothing else grows with the number of slices, except for one label map per plane
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from medseg.errors import Code, MedsegError
-from medseg.grid import Array, Grid, Plane
+from medseg.grid import Array, Plane
 from medseg.infer import crf as dense_crf
 from medseg.infer.empty import EmptySkipper
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
 from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
+from medseg.infer.onto_scan import Decision, ScoreResampler, highest, lead
 from medseg.infer.plane_fusion import JOINED, MeanOverPlanes, VoteOverPlanes
 from medseg.infer.predictor import Predictor, Spec, checked_logits
 from medseg.infer.stitch import MultilabelVoteStitcher, VoteStitcher
@@ -29,8 +30,8 @@ from medseg.infer.tiles import blended, check_tiles, tiled
 from medseg.model.description import CRFSettings
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
 from medseg.patches.windows import covering_grid, cut, mirrored
+from medseg.preprocess.geometry import Record
 from medseg.preprocess.intensity import NormalizedVolume
-from medseg.preprocess.resize2d import Resize
 
 Progress = Callable[[int, int], None]
 
@@ -55,9 +56,6 @@ class Prediction:
     quality_kind: Literal["vote share", "probability"]
 
 
-_LEAST = math.log(np.finfo(np.float32).tiny)
-"""Logarithm, or logit, of a probability of 0 where logits are interpolated."""
-
 _Slice = tuple[Array, Array]  # labels (H, W) uint8 and confidence (H, W) float32 of one slice
 
 
@@ -68,13 +66,12 @@ def label(
     *,
     confidence: bool = False,
     progress: Progress | None = None,
-    onto: Grid | None = None,
+    onto: Record | None = None,
 ) -> Prediction:
     """Label every voxel of ``volume``; ``progress(done, of)`` is called after each slice.
 
-    With ``onto``, a pixel grid of the same axes, centre and slices, the logits of each slice are resized to
-    it before anything is decided, and labels and confidence lie on it. It needs one plane and an ``inferer``
-    that does not vote.
+    With ``onto``, the record of how the scan was resampled to ``volume``, class scores are interpolated and
+    then decided on, see :mod:`medseg.infer.onto_scan`; labels and confidence lie on the scan's own grid.
 
     Every slice goes to the predictor, with several planes along each of them. Raises
     CHANNEL_MISSING for another number of channels than the predictor takes, SIZE_IMPOSSIBLE for windows or
@@ -84,26 +81,23 @@ def label(
     for one in along:
         _check_channels(volume, one.spec)
         check(inferer, one.spec)
-    if onto is not None and len(along) > 1:
-        raise MedsegError(
-            Code.KEYWORD_INVALID, "plane", "several planes of a resized image", "take axial for images"
-        )
-    shape = (volume.grid if onto is None else onto).shape
+    shape = volume.grid.shape if onto is None else onto.original.shape
     plane = JOINED if isinstance(predictor, MultiPlaneEnsemble) else predictor.spec.plane
     labels = np.zeros(shape, np.uint8, order="F")
     confidences = np.zeros(shape, np.float16, order="F") if confidence else None
     total, voxels, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
-    if isinstance(predictor, MultiPlaneEnsemble):
-        slices_of_labels = _joined(volume, predictor, inferer, progress)
-    else:
-        slices_of_labels = _counted(
-            _label_slices(volume, predictor, inferer, onto), slices(shape, plane), progress
-        )
+    place: Callable[[Array], Array] = partial(plane_view, plane=plane)
     with torch.inference_mode():
-        for index, (slice_labels, slice_confidence) in enumerate(slices_of_labels):
-            plane_view(labels, plane)[index] = slice_labels
+        if onto is None:
+            decided = _decided(volume, predictor, inferer, progress)
+        else:
+            resampler = ScoreResampler(onto, plane)
+            scores, decision = _scores(volume, predictor, inferer, progress, everywhere=confidence)
+            decided, place = map(decision, resampler(scores)), resampler.place
+        for index, (slice_labels, slice_confidence) in enumerate(decided):
+            place(labels)[index] = slice_labels
             if confidences is not None:
-                plane_view(confidences, plane)[index] = slice_confidence
+                place(confidences)[index] = slice_confidence
             inside = slice_labels >= first
             total += float(slice_confidence[inside].sum(dtype=np.float64))
             voxels += int(np.count_nonzero(inside))
@@ -111,6 +105,55 @@ def label(
         "vote share" if _by_votes(predictor, inferer) else "probability"
     )
     return Prediction(labels, confidences, total / voxels if voxels else 0.0, kind)
+
+
+def _decided(
+    volume: NormalizedVolume,
+    predictor: Predictor | MultiPlaneEnsemble,
+    inferer: Inferer,
+    progress: Progress | None,
+) -> Iterator[_Slice]:
+    """Labels and confidence of each slice on the volume's own grid."""
+    if isinstance(predictor, MultiPlaneEnsemble):
+        return _joined(volume, predictor, inferer, progress).result()
+    of = slices(volume.grid.shape, predictor.spec.plane)
+    return _counted(_label_slices(volume, predictor, inferer), of, progress)
+
+
+def _scores(
+    volume: NormalizedVolume,
+    predictor: Predictor | MultiPlaneEnsemble,
+    inferer: Inferer,
+    progress: Progress | None,
+    *,
+    everywhere: bool,
+) -> tuple[Iterator[Tensor], Decision]:
+    """Scores (K, H, W) of each slice, and the rule that decides on them.
+
+    They are logits, but shares where planes are joined or anything votes: a logit says nothing of a vote.
+    """
+    scores: Iterator[Tensor]
+    if isinstance(predictor, MultiPlaneEnsemble):
+        spec = predictor.predictors[0].spec
+        scores = map(torch.from_numpy, _joined(volume, predictor, inferer, progress).shares())
+        by_votes = predictor.ensemble == "vote" or isinstance(inferer, MajorityVote)
+        thresholds = _vote_thresholds(spec) if by_votes else spec.thresholds
+        return scores, Decision(_as_they_are, thresholds, int(spec.background), everywhere)
+    spec, of = predictor.spec, slices(volume.grid.shape, predictor.spec.plane)
+    if not isinstance(inferer, MajorityVote) and not _by_votes(predictor, inferer):
+        scores = _counted(_logit_slices(volume, predictor, inferer), of, progress)
+        return scores, Decision(spec.probabilities, spec.thresholds, int(spec.background), everywhere)
+    scores = map(torch.from_numpy, _counted(_share_slices(volume, predictor, inferer), of, progress))
+    return scores, Decision(_as_they_are, _vote_thresholds(spec), int(spec.background), everywhere)
+
+
+def _as_they_are(shares: Tensor) -> Tensor:
+    return shares
+
+
+def _vote_thresholds(spec: Spec) -> tuple[float, ...]:
+    """More than half of the votes decide on a mask: they are cast by its own threshold."""
+    return (0.5,) * len(spec.thresholds)
 
 
 def _by_votes(predictor: Predictor | MultiPlaneEnsemble, inferer: Inferer) -> bool:
@@ -126,19 +169,17 @@ def _by_votes(predictor: Predictor | MultiPlaneEnsemble, inferer: Inferer) -> bo
 
 def _joined(
     volume: NormalizedVolume, planes: MultiPlaneEnsemble, inferer: Inferer, progress: Progress | None
-) -> Iterator[_Slice]:
-    """Label the volume along each plane and join the results, slice by slice of ``JOINED``."""
+) -> MeanOverPlanes | VoteOverPlanes:
+    """Label the volume along each plane and join the results; they come slice by slice of ``JOINED``."""
     shape, along = volume.grid.shape, [one.spec.plane for one in planes.predictors]
     join: MeanOverPlanes | VoteOverPlanes
     scores: Callable[[NormalizedVolume, Predictor, Inferer], Iterator[Array]]
-    least = planes.predictors[0].spec.thresholds
+    spec = planes.predictors[0].spec
     if planes.ensemble == "mean":
-        least = (
-            (0.5,) * len(least) if isinstance(inferer, MajorityVote) else least
-        )  # votes are cast by the thresholds
+        least = _vote_thresholds(spec) if isinstance(inferer, MajorityVote) else spec.thresholds
         join, scores = MeanOverPlanes(shape, along, planes.classes, least), _share_slices
     else:
-        join = VoteOverPlanes(shape, along, planes.classes, multilabel=bool(least))
+        join = VoteOverPlanes(shape, along, planes.classes, multilabel=bool(spec.thresholds))
         scores = _labels_alone
     scored_slices = (
         (one.spec.plane, index, scored)
@@ -149,7 +190,7 @@ def _joined(
         scored_slices, sum(slices(shape, plane) for plane in along), progress
     ):
         join.add(plane, index, scored)
-    yield from join.result()
+    return join
 
 
 def _counted(items: Iterator[_T], of: int, progress: Progress | None) -> Iterator[_T]:
@@ -160,13 +201,10 @@ def _counted(items: Iterator[_T], of: int, progress: Progress | None) -> Iterato
             progress(done, of)
 
 
-def _label_slices(
-    volume: NormalizedVolume, predictor: Predictor, inferer: Inferer, onto: Grid | None = None
-) -> Iterator[_Slice]:
+def _label_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[_Slice]:
     if isinstance(inferer, MajorityVote):
         return (votes.result() for votes in _vote(volume, predictor, inferer))
     scores = _logit_slices(volume, predictor, inferer)
-    scores = scores if onto is None else _resized(scores, Resize(volume.grid, onto))
     if predictor.spec.thresholds:
         return (_decide_masks(logits, predictor.spec) for logits in scores)
     return map(_decide, scores)
@@ -220,13 +258,6 @@ def _refined(
         yield torch.from_numpy(dense_crf.refine(probabilities, guide, crf)).log()
 
 
-def _resized(scores: Iterator[Tensor], resize: Resize) -> Iterator[Tensor]:
-    """Logits (K, H, W) of each slice → (K, H', W') float32 on the CPU."""
-    for logits in scores:
-        finite = logits.nan_to_num(neginf=_LEAST, posinf=-_LEAST).cpu().numpy()
-        yield torch.from_numpy(np.stack([resize(one).astype(np.float32) for one in finite]))
-
-
 def _vote(
     volume: NormalizedVolume, predictor: Predictor, inferer: MajorityVote
 ) -> Iterator[VoteStitcher | MultilabelVoteStitcher]:
@@ -247,11 +278,7 @@ def _vote(
 
 def _decide(logits: Tensor) -> _Slice:
     """Logits (K, H, W) → labels (H, W) uint8, ties to the lowest index, and confidence (H, W)."""
-    best = logits.argmax(dim=0, keepdim=True)
-    probabilities = logits.softmax(dim=0)
-    first = probabilities.gather(0, best)
-    second = probabilities.scatter_(0, best, -1.0).amax(dim=0, keepdim=True)
-    return best[0].to(torch.uint8).cpu().numpy(), (first - second)[0].cpu().numpy()
+    return highest(logits).cpu().numpy(), lead(logits.softmax(dim=0))
 
 
 def _decide_masks(logits: Tensor, spec: Spec) -> _Slice:

@@ -11,11 +11,11 @@ import numpy as np
 
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError, refusal
-from medseg.grid import NOUNS, Array, Grid
+from medseg.grid import NOUNS, Array
 from medseg.infer import predict
 from medseg.infer.brain import BrainMask
 from medseg.infer.empty import BoxRule, without_empty_space
-from medseg.infer.inferers import MajorityVote, choose_inferer
+from medseg.infer.inferers import choose_inferer
 from medseg.infer.loading import Model
 from medseg.infer.predict import Prediction
 from medseg.infer.results import Result
@@ -62,11 +62,10 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """A prepared case and its prediction, on the prepared grid or, of a resized image, at full size."""
+    """A prepared case and its prediction: on the prepared grid, or on the scan's own if it was resampled."""
 
     prepared: Prepared
     prediction: Prediction
-    full_size: bool
 
 
 def segment(
@@ -139,15 +138,15 @@ def predict_case(
     """
     prepared.clock.restart()
     inferer = choose_inferer(model.description, mode)
-    grid = None if isinstance(inferer, MajorityVote) else full_size(prepared.record, model.description)
+    onto = prepared.record if prepared.record.resampled else None
     predictor = without_empty_space(
         model.predictor, prepared.volume, inferer, lambda: _box_rule(model, margin)
     )
     prediction = predict.label(
-        prepared.volume, predictor, inferer, confidence=confidence, progress=progress, onto=grid
+        prepared.volume, predictor, inferer, confidence=confidence, progress=progress, onto=onto
     )
     prepared.clock.lap("predict")
-    return Predicted(prepared, prediction, full_size=grid is not None)
+    return Predicted(prepared, prediction)
 
 
 def _box_rule(model: Model, margin: int | None) -> BoxRule | None:
@@ -163,8 +162,8 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
     clock.restart()
 
     def to_scan(array: Array) -> Array:
-        """(X, Y, Z) where the labels were decided → (1, X, Y, Z) on the scan's own grid."""
-        if predicted.full_size:
+        """(X, Y, Z) where labels were decided → (1, X, Y, Z) on the scan's own grid."""
+        if record.resampled:
             return array[None]
         return geometry.undo(Volume(array[None], record.grid), record).array
 
@@ -204,11 +203,6 @@ def read_scan(channels: Mapping[str, Readable], description: Description) -> tup
         details = f"a grid in {scan.grid.unit}, the model was trained on grids in {description.unit}"
         raise MedsegError(Code.UNIT_MISMATCH, path, details, "take a model that was trained on such files")
     return scan, list(findings)
-
-
-def full_size(record: geometry.Record, description: Description) -> Grid | None:
-    """An image's own grid where it was resized and nothing else: labels are decided there, at full size."""
-    return record.original if record.resized_image and description.plane == "axial" else None
 
 
 def measure_sizes(labels: Volume, classes: ClassList) -> dict[str, float]:

@@ -6,7 +6,8 @@
 Reorienting and cropping are views. Resampling keeps the array's own axes (an oblique scan stays oblique)
 and the centre of the volume; it makes a second array: linear for grey values, nearest for labels, where a
 point half-way between two voxels takes the lower index. Images in px are resampled as
-:mod:`medseg.preprocess.resize2d` says, and stay of their type.
+:mod:`medseg.preprocess.resize2d` says, and stay of their type. Class scores come back
+axis by axis, by :func:`undo_taps`, and labels are decided on the scan's own grid.
 """
 
 from __future__ import annotations
@@ -65,6 +66,18 @@ class GeometryPlan:
 
 
 @dataclass(frozen=True, eq=False)
+class Taps:
+    """Voxels that scores are interpolated from along one axis, for each of the voxels ``onto``.
+
+    ``taps`` (n, k) are their indices, ``shares`` (n, k) float64 their weights, which sum to 1.
+    """
+
+    onto: range
+    taps: Array
+    shares: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Record:
     """Record for :func:`undo`: the scan's own grid and orientation, the grid in RAS+ at the new spacing.
 
@@ -82,10 +95,14 @@ class Record:
         return _cropped_grid(self.whole, self.box)
 
     @property
-    def resized_image(self) -> bool:
-        """True for an image that was resampled, and neither cropped nor reoriented."""
-        upright = self.orientation == ((0, 1), (1, 1), (2, 1)) and self.box == _everything(self.whole)
-        return upright and self.original.unit == "px" and self.whole.shape != self.original.shape
+    def resampled(self) -> bool:
+        """True if the volume has voxels of another size than the scan."""
+        return not _is_same(self.whole, _ras_grid(self.original, self.orientation))
+
+    def in_ras(self, array: Array) -> Array:
+        """View an array (X, Y, Z) on the scan's own grid as (R, A, S); writing to it writes to the array."""
+        view: Array = _to_ras(array[None], self.orientation)[0]
+        return view
 
     def to_json(self) -> dict[str, Any]:
         """Give plain lists and exact floats."""
@@ -160,6 +177,28 @@ def undo(labels: Volume, record: Record) -> Volume:
     whole = _pasted(labels.array, record)
     ras = _nearest(whole, record.whole, _ras_grid(record.original, record.orientation))
     return labels.with_array(_from_ras(ras, record.orientation), record.original)
+
+
+def undo_taps(record: Record) -> tuple[Taps, Taps, Taps]:
+    """Give what takes class scores from the record's box to the scan's grid in RAS+, along R, A and S.
+
+    Between two voxels scores are linear; an image's pixels that become larger are means, as in
+    :mod:`medseg.preprocess.resize2d`. Taps are indices in the box, outside of which nothing is known: scores
+    go to the voxels that :func:`undo` takes from the box, and those of its edge go on to its border.
+    """
+    target = _ras_grid(record.original, record.orientation)
+    right, anterior, superior = (_taps_along(axis, record, target) for axis in range(3))
+    return right, anterior, superior
+
+
+def _taps_along(axis: int, record: Record, target: Grid) -> Taps:
+    start, stop = record.box[axis]
+    nearest = _nearest_along(axis, record.whole, target)
+    first, last = np.searchsorted(nearest, (start, stop))
+    position, factor = _position_along(axis, record.whole, target)
+    means = record.original.unit == "px"
+    taps = resize2d.taps(position[first:last] - start, factor if means else 1.0, stop - start)
+    return Taps(range(int(first), int(last)), *taps)
 
 
 def _require(grid: Grid, needed: Grid, what: str) -> None:
@@ -298,17 +337,26 @@ def _nearest(array: Array, source: Grid, target: Grid) -> Array:
 
     The axes are separate, so an index along each is all there is to compute.
     """
-    if source.shape == target.shape and np.allclose(
-        source.spacing, target.spacing, rtol=_SAME_SPACING, atol=0
-    ):
+    if _is_same(source, target):
         return array
     channels = np.arange(len(array))
     nearest: Array = array[np.ix_(channels, *(_nearest_along(axis, source, target) for axis in range(3)))]
     return nearest
 
 
+def _is_same(source: Grid, target: Grid) -> bool:
+    """True for one size of two grids of one centre and the same axes."""
+    same_spacing = np.allclose(source.spacing, target.spacing, rtol=_SAME_SPACING, atol=0)
+    return source.shape == target.shape and same_spacing
+
+
 def _nearest_along(axis: int, source: Grid, target: Grid) -> Array:
+    position, _ = _position_along(axis, source, target)
+    return np.asarray(np.ceil(position - _HALF).clip(0, source.shape[axis] - 1), np.intp)
+
+
+def _position_along(axis: int, source: Grid, target: Grid) -> tuple[Array, float]:
+    """Give the places of the target's voxels along an axis, in voxels of the source, and their distance."""
     old, new = source.shape[axis], target.shape[axis]
     factor = target.spacing[axis] / source.spacing[axis]
-    position = (np.arange(new) - (new - 1) / 2) * factor + (old - 1) / 2
-    return np.asarray(np.ceil(position - _HALF).clip(0, old - 1), np.intp)
+    return (np.arange(new) - (new - 1) / 2) * factor + (old - 1) / 2, factor

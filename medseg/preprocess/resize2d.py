@@ -46,10 +46,17 @@ def _weights(axis: int, source: Grid, target: Grid) -> Any:
     """Give each old pixel's share in each new one along an axis: sparse (new, old), rows sum to 1."""
     old, new = source.shape[axis], target.shape[axis]
     factor = target.spacing[axis] / source.spacing[axis]
-    centre = (np.arange(new) - (new - 1) / 2) * factor + (old - 1) / 2
-    taps, shares = _covered(centre, factor, old) if factor > 1 + _EQUAL else _between(centre, old)
-    starts = np.arange(new + 1) * taps.shape[1]
-    return scipy.sparse.csr_matrix((shares.ravel(), taps.ravel(), starts), shape=(new, old))
+    indices, shares = taps((np.arange(new) - (new - 1) / 2) * factor + (old - 1) / 2, factor, old)
+    starts = np.arange(new + 1) * indices.shape[1]
+    return scipy.sparse.csr_matrix((shares.ravel(), indices.ravel(), starts), shape=(new, old))
+
+
+def taps(centre: Array, factor: float, old: int) -> tuple[Array, Array]:
+    """Give the indices (new, k) of the ``old`` pixels that make each new one, and their shares (new, k).
+
+    ``centre`` (new,) are the new pixels' places, ``factor`` is their distance, both in old pixels.
+    """
+    return _covered(centre, factor, old) if factor > 1 + _EQUAL else _between(centre, old)
 
 
 def _covered(centre: Array, factor: float, old: int) -> tuple[Array, Array]:

@@ -82,6 +82,8 @@ class Settings:
     name: str | None = None
     """Name of the only case, whose result alone is wanted."""
     numerics: segment_runtime.Asked = field(default_factory=segment_runtime.Asked)
+    threads: int = 0
+    """Threads of all workers together; 0 for as many as the machine has."""
 
     def of_cases(self, unit: scans.Unit, taken: segment_runtime.Taken) -> batch.Settings:
         """The settings of a single case, a scan (mm) or an image (px), whose label map needs no figure."""
@@ -311,7 +313,8 @@ def asked_of(settings: Settings, out: Path, say: Reporter) -> Asked:
     execution = settings.execution
     by_graph = settings.numerics.runtime in ("onnx", "openvino")  # which run on the CPU alone
     device = choose("cpu" if settings.device == "auto" and by_graph else settings.device)
-    threads = execution.threads(available_threads())
+    here = available_threads(settings.threads)
+    threads = execution.threads(here) or (here if settings.threads else None)
     taken = segment_runtime.take(settings.numerics, settings.model, device, settings.mode, threads)
     for line in taken.lines:
         say.line(line)

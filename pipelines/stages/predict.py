@@ -105,7 +105,7 @@ def _place(job: Job, prediction: Prediction) -> str:
 def _key(prediction: Prediction, model: ModelFile, settings: Any) -> str:
     hashes = {m.name: m.sha256 for m in model.members}
     used = {
-        "version": [VERSION, batch.VERSION],
+        "version": [VERSION, batch.version(model.description)],
         "files": {k: files.stamp(p) for k, p in prediction.task.channels.items() if isinstance(p, Path)},
         "members": [hashes[m] for m in prediction.members],
         "description": model.description.model_dump(

@@ -269,10 +269,6 @@ def test_every_plane_must_suit_the_stitching_rule_and_the_scan() -> None:
         with pytest.raises(MedsegError) as refused:
             predict.label(numbered((1, 1, 1)), planes, WholeSlice())
         assert refused.value.code == Code.KEYWORD_INVALID
-    pair = MultiPlaneEnsemble((one_voxel("axial", 0.5, 0.5), one_voxel("coronal", 0.5, 0.5)))
-    with pytest.raises(MedsegError, match="take axial") as refused:
-        predict.label(numbered((1, 1, 1)), pair, WholeSlice(), onto=Grid((2, 2, 1), np.eye(4), "px"))
-    assert refused.value.code == Code.KEYWORD_INVALID
     two = ready(np.zeros((1, 2, 2, 2), np.float32))
     several = NormalizedVolume(
         np.zeros((2, 2, 2, 2), np.float32), two.grid, Normalization((0.0,) * 2, (1.0,) * 2)

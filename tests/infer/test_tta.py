@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from medseg import networks
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid, Plane
-from medseg.infer import crf, inferers, loading, predict, segment
+from medseg.infer import crf, inferers, loading, predict
 from medseg.infer.ensemble import MultiPlaneEnsemble
 from medseg.infer.inferers import GaussianWindow, WholeSlice
 from medseg.infer.predictor import NetworkPredictor, Spec
@@ -164,9 +164,7 @@ def test_a_model_of_several_views_says_so_and_predicts_by_no_other_mode() -> Non
 def test_labels_at_full_size_are_decided_from_logits_that_were_resized(spacing: tuple[float, float]) -> None:
     scan, predictor = image(), NetworkPredictor(network(), SPEC)
     small, record = geometry.apply(scan, GeometryPlan(spacing_px=spacing))
-    onto = segment.full_size(record, describe())
-    assert onto is scan.grid
-    made = predict.label(ready(small), predictor, WholeSlice(), confidence=True, onto=onto)
+    made = predict.label(ready(small), predictor, WholeSlice(), confidence=True, onto=record)
     assert made.labels.shape == scan.grid.shape
     (logits,) = predict._dense(ready(small), predictor, WholeSlice())
     full = np.stack([oracle.resize(one, small.grid, scan.grid) for one in logits.detach().numpy()])
@@ -188,20 +186,9 @@ def test_logarithms_of_nothing_are_resized_too() -> None:
         __call__ = staticmethod(certain)
 
     scan = image(4, 6)
-    small, _ = geometry.apply(scan, GeometryPlan(spacing_px=(2, 2)))
-    made = predict.label(ready(small), Given(), WholeSlice(), onto=scan.grid)
+    small, record = geometry.apply(scan, GeometryPlan(spacing_px=(2, 2)))
+    made = predict.label(ready(small), Given(), WholeSlice(), onto=record)
     assert set(np.unique(made.labels)) <= {0, 1}
-
-
-def test_what_was_not_only_resized_comes_back_by_nearest_neighbour() -> None:
-    scan, about = image(), describe()
-    cropped = GeometryPlan(spacing_px=(2, 2), crop=True, crop_margin=0, foreground=20.0)
-    assert segment.full_size(geometry.apply(scan, GeometryPlan())[1], about) is None
-    dark = scan.array.copy()
-    dark[:, 4:] = 0
-    assert segment.full_size(geometry.apply(scan.with_array(dark), cropped)[1], about) is None
-    resized = geometry.apply(scan, GeometryPlan(spacing_px=(2, 2)))[1]
-    assert segment.full_size(resized, describe(plane="coronal")) is None
 
 
 def given_guides(volume: Volume) -> list[Array]:

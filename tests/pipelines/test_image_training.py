@@ -158,7 +158,7 @@ def test_test_images_are_labelled_at_full_size_through_all_views(place: Path) ->
     scan, _ = checks.read_image(channels)
     assert scan is not None
     ready, record = prepare(scan, model.description.preprocessing())
-    full = predict.label(ready, model.predictor, WholeSlice(), onto=record.original)
+    full = predict.label(ready, model.predictor, WholeSlice(), onto=record)
     np.testing.assert_array_equal(found.labels.array[0], full.labels)
     coarse = predict.label(ready, model.predictor, WholeSlice()).labels
     assert (full.labels != coarse.repeat(2, 0).repeat(2, 1)).any()

@@ -15,7 +15,9 @@ import torch
 from medseg import files, networks
 from medseg.console import Reporter
 from medseg.errors import ExitCode
-from medseg.infer import loading
+from medseg.infer import batch, loading, predict
+from medseg.infer.inferers import choose_inferer
+from medseg.infer.segment import prepare_case
 from medseg.ingest import checks
 from medseg.model import folder as model_folder
 from medseg.patches.slabs import read_slab
@@ -24,6 +26,8 @@ from medseg.preprocess import geometry, intensity
 from medseg.volume import Volume
 from pipelines.commands import segment
 from pipelines.commands.segment import Settings
+from pipelines.execution.engines import Execution
+from tests.helpers.model_folders import describe
 from tests.helpers.scan_files import save
 
 MakeModel = Callable[..., Path]
@@ -70,6 +74,53 @@ def member_shares(folder: Path, member: str, scan: Path, rule: str) -> Any:
         )
         volume[k][inside] = share.ravel()
     return volume
+
+
+@pytest.mark.parametrize("mode", ["dense", "vote"])
+def test_a_resampled_scan_gets_labels_from_interpolated_scores(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter, mode: str
+) -> None:
+    scan = save(tmp_path / "in/a.nii.gz", brain)
+    folder = make_model(spacing_mm=(1.5, 1.6, 1.7))
+    settings = Settings(folder, mode, confidence=True)
+    assert segment.run([scan], tmp_path / "out", settings, say) == ExitCode.DONE
+    made, confidence = (
+        np.asarray(nib.load(tmp_path / f"out/{name}.nii.gz").dataobj) for name in ("a", "a_confidence")
+    )
+    model = loading.load(folder)
+    prepared = prepare_case({"t1": scan}, model.description)
+    inferer = choose_inferer(model.description, mode)
+    scores = predict.label(prepared.volume, model.predictor, inferer, confidence=True, onto=prepared.record)
+    np.testing.assert_array_equal(made, scores.labels)
+    np.testing.assert_array_equal(confidence, scores.confidence)
+    coarse = predict.label(prepared.volume, model.predictor, inferer).labels[None]
+    nearest = geometry.undo(Volume(coarse, prepared.record.grid), prepared.record).array[0]
+    assert 0 < np.count_nonzero(made != nearest) < made.size / 2
+    assert segment.run([scan], tmp_path / "out", settings, say) == ExitCode.DONE
+    assert files.read_csv(tmp_path / "out/summary.csv")[0]["status"] == "skipped"
+
+
+@pytest.mark.parametrize(("workers", "asked", "each"), [(0, 0, None), (0, 6, 6), (2, 6, 3), (4, 2, 1)])
+def test_threads_are_shared_among_workers(
+    tmp_path: Path,
+    make_model: MakeModel,
+    say: Reporter,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    asked: int,
+    each: int | None,
+) -> None:
+    monkeypatch.setattr("medseg.process.cpu_quota", lambda: None)
+    settings = Settings(make_model(), execution=Execution(workers), threads=asked)
+    assert segment._asked(settings, tmp_path, say).threads == each
+    monkeypatch.setattr("medseg.process.cpu_quota", lambda: 2.5)
+    assert (segment._asked(settings, tmp_path, say).threads or 0) <= 2
+
+
+def test_results_of_earlier_versions_are_made_anew_where_scans_are_resampled_and_nowhere_else() -> None:
+    assert batch.version(describe()) == 3
+    assert batch.version(describe(spacing_mm=(1.0, 1.0, 1.0))) == 4
+    assert batch.version(describe(unit="px", channels=("grey",), spacing_px=(2.0, 2.0))) == 4
 
 
 def test_a_scan_unlike_those_of_training_is_excluded_unless_accepted(

@@ -81,16 +81,7 @@ def test_sixteen_bits_stay_and_the_same_size_is_a_view() -> None:
     assert resized(deep, 1, 2).dtype == np.uint16
     same, record = geometry.apply(image(deep), GeometryPlan(spacing_px=(1, 1)))
     assert np.shares_memory(same.array, deep)
-    assert not record.resized_image
-
-
-def test_a_resized_image_is_known_and_a_cropped_one_is_another_thing() -> None:
-    array = np.zeros((1, 8, 8), np.uint8)
-    array[0, 2:6, 2:6] = 200
-    _, record = geometry.apply(image(array), GeometryPlan(spacing_px=(2, 2)))
-    assert record.resized_image
-    plan = GeometryPlan(spacing_px=(2, 2), crop=True, crop_margin=0)
-    assert not geometry.apply(image(array), plan)[1].resized_image
+    assert not record.resampled
 
 
 @pytest.mark.parametrize(
