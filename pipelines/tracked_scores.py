@@ -86,8 +86,11 @@ def over_folds(folds: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
     return logged
 
 
-def write_tables(numbers: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write a table of all classes and metrics for each set of summary.json to `folder`; give their paths."""
+def write_tables(numbers: Mapping[str, Any], folder: Path, *, anew: bool = True) -> list[Path]:
+    """Write a table of all classes and metrics for each set of summary.json to `folder`; give their paths.
+
+    Unless `anew`, tables that are there are kept.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for role, of_set in numbers["sets"].items():
@@ -98,7 +101,8 @@ def write_tables(numbers: Mapping[str, Any], folder: Path) -> list[Path]:
             rows = [{**row, "iou_over_set": _digits(by_class.get(row["class"]))} for row in rows]
         columns = [key for key in rows[0] if any(row[key] != "" for row in rows)]
         path = folder / TABLE.format(role=role)
-        files.write_csv(path, columns, [{key: row[key] for key in columns} for row in rows])
+        if anew or not path.is_file():
+            files.write_csv(path, columns, [{key: row[key] for key in columns} for row in rows])
         paths.append(path)
     return paths
 

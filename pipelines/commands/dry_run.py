@@ -52,7 +52,7 @@ def run(
         ingest.run(job)
         plan = _plan(job, resolved)
         costs = estimate.measure(job, Path(temporary))
-    plan |= {"seconds": {k: round(v, 1) for k, v in costs.seconds.items()}, "megabytes": costs.megabytes}
+    plan |= {"seconds": {k: round(v, 3) for k, v in costs.seconds.items()}, "megabytes": costs.megabytes}
     plan["free_gb"] = machine.free_gb(_existing(resolved.work.root))
     plan["command"] = request.command(request.recipe, resolved.work, with_data=True)
     if as_json:

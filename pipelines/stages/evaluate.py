@@ -45,17 +45,17 @@ def score(job: Job, listed: list[Reference]) -> None:
         if must_run:
             _score_all(job, listed)
     scoring.say(job.work.evaluation, job.say)
-    _log(job)
+    _log(job, anew=must_run)
 
 
-def _log(job: Job) -> None:
+def _log(job: Job, *, anew: bool) -> None:
     """Log the scores with the run, those of each fold with its own, and the tables of all classes."""
     tracked, folder = job.tracked, job.work.evaluation
     numbers, data = files.read_json(folder / "summary.json"), data_set(job)
     folds = tracked_scores.by_fold(tracked_scores.read_rows(folder))
     tracked.run.summary({**tracked_scores.headlines(numbers), **tracked_scores.over_folds(folds)}, data)
     tracked.describe(tracked_scores.in_words(numbers), tracked_scores.in_markdown(numbers))
-    for path in tracked_scores.write_tables(numbers, job.work.report):
+    for path in tracked_scores.write_tables(numbers, job.work.report, anew=anew):
         tracked.run.artifact(path)
     if job.recipe.sampling.plane_networks != "separate":  # a fold's planes are scored together
         for fold, means in folds.items():

@@ -89,7 +89,9 @@ def test_wrong_arguments_of_segment_are_named(scan: Path, brain: Any, model: med
 
 def test_wrong_arguments_of_load_model_are_named(tmp_path: Path, make_model: MakeModel) -> None:
     folder = make_model()
-    assert refusal(lambda: medseg.load_model(tmp_path))[:2] == (Code.NOT_A_MODEL, "folder")
+    assert medseg.load_model(tmp_path).sha256 == medseg.load_model(folder).sha256  # a work folder
+    (tmp_path / "other").mkdir()
+    assert refusal(lambda: medseg.load_model(tmp_path / "other"))[:2] == (Code.NOT_A_MODEL, "folder")
     assert refusal(lambda: medseg.load_model(folder, "tpu"))[:2] == (Code.USAGE, "device")
     assert refusal(lambda: medseg.load_model(None))[:2] == (Code.USAGE, "folder")  # type: ignore[arg-type]
     (folder / "fold0.safetensors").write_bytes(b"other")

@@ -17,7 +17,7 @@ from tests.helpers.dicom_subjects import as_dicom
 from tests.helpers.everyday_folders import FOLDERS, Folder
 
 SMALL = [
-    *("train.epochs=1", "train.steps_per_epoch=2", "train.batch=2", "network.keywords={width: 2}"),
+    *("train.epochs=1", "train.steps_per_epoch=2", "train.batch=2", "network.keywords.width=2"),
     *("tracking.enabled=false", "tracking.overlays=false", "predict.roles=[test]"),
 ]
 QUICK = [word for setting in SMALL for word in ("--set", setting)]

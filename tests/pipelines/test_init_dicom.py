@@ -106,7 +106,7 @@ def test_check_with_the_recipe_names_no_identity_and_writes_nothing(export: Path
     screen, results = io.StringIO(), io.StringIO()
     before = sorted(tmp_path.rglob("*"))
     ended = check.run(export, str(recipe), Reporter(stream=screen, results=results), as_json=True)
-    rows: list[dict[str, Any]] = json.loads(results.getvalue())
+    rows: list[dict[str, Any]] = json.loads(results.getvalue())["results"]
     assert ended == ExitCode.SOME_EXCLUDED and sorted(tmp_path.rglob("*")) == before
     codes = sorted(row["code"] for row in rows if row["verdict"] == "excluded")
     assert len(rows) == 7 and codes == ["LABEL_WITHOUT_IMAGE", "SLICES_MISSING"]

@@ -206,7 +206,7 @@ def test_each_planes_training_has_a_run_of_its_own(place: Path) -> None:
     client = runs.client(runs.prepare(place / "work"))
     found = client.search_runs([known["experiment_id"]])
     children = {r.info.run_name: r for r in found if "mlflow.parentRunId" in r.data.tags}
-    assert sorted(children) == ["fold 0, axial", "fold 0, sagittal"]
+    assert sorted(children) == ["work, fold 0, axial", "work, fold 0, sagittal"]
     for child in children.values():
         assert child.info.status == "FINISHED"
         assert [m.step for m in client.get_metric_history(child.info.run_id, "train/loss")] == [1]

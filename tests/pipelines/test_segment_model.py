@@ -112,9 +112,9 @@ def test_threads_are_shared_among_workers(
 ) -> None:
     monkeypatch.setattr("medseg.process.cpu_quota", lambda: None)
     settings = Settings(make_model(), execution=Execution(workers), threads=asked)
-    assert segment._asked(settings, tmp_path, say).threads == each
+    assert segment.asked_of(settings, tmp_path, say).threads == each
     monkeypatch.setattr("medseg.process.cpu_quota", lambda: 2.5)
-    assert (segment._asked(settings, tmp_path, say).threads or 0) <= 2
+    assert (segment.asked_of(settings, tmp_path, say).threads or 0) <= 2
 
 
 def test_results_of_earlier_versions_are_made_anew_where_scans_are_resampled_and_nowhere_else() -> None:

@@ -147,5 +147,5 @@ def test_captures_of_a_screen_are_flagged(
     for text in ((out / "summary.csv").read_text(), screen):
         assert ("burned" in text.lower()) == bool(reason)
     assert (warning in (out / "summary.csv").read_text()) == bool(reason)
-    results = json.loads(screen[screen.index("[\n") : screen.rindex("]") + 1])
+    results = json.JSONDecoder().raw_decode(screen, screen.index('{\n "results"'))[0]["results"]
     assert any(warning in finding["details"] for r in results for finding in r["findings"]) == bool(reason)

@@ -27,6 +27,8 @@ from medseg.volume import Volume
 class _Description:
     channels: tuple[str, ...]
     unit: str = "mm"
+    spacing_mm: None = None
+    spacing_px: None = None
 
     def class_list(self) -> ClassList:
         return ClassList.from_names({0: "background", 1: "CSF", 2: "GM"})
