@@ -74,4 +74,4 @@ def test_a_refusal_of_the_first_process_ends_all(recipe: Path, tmp_path: Path) -
     ]
     ended = python(*TORCHRUN, "-m", *arguments)
     assert ended.returncode != ExitCode.DONE
-    assert "NOTHING_USABLE" in ended.stderr or "no folder" in ended.stderr, ended.stderr
+    assert "PATH_MISSING" in ended.stderr and "no such folder" in ended.stderr, ended.stderr
