@@ -96,6 +96,8 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 
 def _scores(folder: Path) -> list[ScoreRow]:
     path = folder / "evaluation" / "scores.csv"
+    if not folder.is_dir():
+        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name the work folders of two runs")
     if not path.is_file():
         raise MedsegError(
             Code.STAGE_MISSING, folder, "no evaluation/scores.csv", "run `medseg evaluate` for it first"

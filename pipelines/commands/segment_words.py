@@ -16,7 +16,7 @@ def say_outcome(say: Reporter, task: Task, outcome: Outcome) -> None:
     if outcome.finding is not None:
         say.line(f"  {quarantine.line(quarantine.row(task.case, outcome.finding, task.file))}")
     else:
-        codes = " ".join(n["code"] for n in outcome.metadata["notes"])
+        codes = " ".join(dict.fromkeys(n["code"] for n in outcome.metadata["notes"]))
         if outcome.status in ("done without SEG", "SEG failed"):
             codes += f" {outcome.metadata['seg']}"
         seconds = sum(outcome.metadata["seconds"].values())

@@ -106,6 +106,15 @@ def test_a_misspelt_name_is_answered_with_the_one_that_was_meant(
     assert answer in " ".join(ended.text.split())
 
 
+def test_a_misspelt_file_of_a_recipe_is_answered_with_the_one_beside_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    ended = run_command(["run", tmp_path / "mine.yml"], capfd, monkeypatch)
+    assert ended.code == ExitCode.USAGE
+    assert ended.text.rstrip().endswith("mine.yaml?")
+
+
 def test_the_version_has_a_short_option(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
