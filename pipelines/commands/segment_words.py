@@ -32,11 +32,15 @@ def print_event(say: Reporter, case: str, outcome: Outcome) -> None:
 
 
 def left_out_line(inputs: Inputs, out: Path) -> str:
-    """The number of files that are no case, and of those named like label maps."""
+    """The number of files that are no case, and of those left out by names like label maps.
+
+    Where patterns found the cases, no name left a file out, and `--include-labels` takes none.
+    """
     count = len(inputs.left_out)
     labels = sum(
         scans.detect_kind(path) == inputs.unit and label_names.is_label(scans.stem(path))
         for path in inputs.left_out
     )
-    remark = f" ({labels} named like label maps: --include-labels takes them)" if labels else ""
+    by_name = labels and not inputs.words
+    remark = f" ({labels} named like label maps: --include-labels takes them)" if by_name else ""
     return f"{count} file{'' if count == 1 else 's'} left out{remark}, see {out / 'run.json'}"
