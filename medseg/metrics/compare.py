@@ -67,8 +67,8 @@ def compare(
 ) -> Comparison:
     """Compare work folders by their ``evaluation/scores.csv``, each with the first.
 
-    Cases are paired by name within a set and class. Raises STAGE_MISSING for a folder without scores and
-    USAGE for fewer than two folders.
+    Cases are paired by name within a set and class. Raises PATH_MISSING for a folder that is not there,
+    STAGE_MISSING for one without scores and USAGE for fewer than two folders.
     """
     if len(folders) < 2:
         raise MedsegError(
