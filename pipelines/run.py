@@ -219,5 +219,8 @@ def chosen_folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:
     if wanted == "all":
         return tuple(range(count))
     if not wanted.isdigit() or int(wanted) >= count:
-        raise MedsegError(Code.USAGE, "--fold", f"no fold {wanted!r}", f"0 to {count - 1}, or all")
+        how_to_fix = (
+            f"0 to {count - 1}, or all" if count > 1 else "the splits have fold 0 alone: data.splits.folds"
+        )
+        raise MedsegError(Code.USAGE, "--fold", f"no fold {wanted!r}", how_to_fix)
     return (int(wanted),)

@@ -75,6 +75,12 @@ def _input(recipe: Recipe) -> str:
 
 def _training(recipe: Recipe) -> str:
     train = recipe.train
-    each = "every case once" if recipe.sampling.order == "shuffled" else f"{train.steps_per_epoch} steps"
+    each = (
+        "every case once" if recipe.sampling.order == "shuffled" else _counted(train.steps_per_epoch, "step")
+    )
     rate = f"{train.optimiser}, learning rate {train.lr:g}"
-    return f"{train.epochs} epochs × {each}, batch {train.batch}, {rate}, loss {recipe.loss.name}"
+    return f"{_counted(train.epochs, 'epoch')} × {each}, batch {train.batch}, {rate}, loss {recipe.loss.name}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -84,8 +84,11 @@ def init(
         return ExitCode.DONE
     for line in guess.seen:
         typer.echo(f"seen: {line}")
+    what, keys = (
+        ("class", "data.classes") if guess.label else ("labelled case", "data.channels and data.label")
+    )
     typer.echo(
-        f"no labelled case was recognised: {out} is a skeleton; write data.channels and data.label in it,"
+        f"no {what} was recognised: {out} is a skeleton; write {keys} in it,"
         " or try again with --channel NAME=PATTERN and --label PATTERN"
     )
     return ExitCode.SOME_EXCLUDED

@@ -50,7 +50,8 @@ def locate(recipe: str) -> Path:
     packaged_path = packaged() / f"{recipe}.yaml"
     if path.suffix == "" and path.parent == Path() and packaged_path.is_file():
         return packaged_path
-    how_to_fix = choice(recipe, class_file.packaged_recipes(), "give a YAML file or one of:")
+    beside = sorted(str(path.parent / file.name) for file in path.parent.glob("*.yaml"))
+    how_to_fix = choice(recipe, (*class_file.packaged_recipes(), *beside), "give a YAML file or one of:")
     raise MedsegError(Code.PATH_MISSING, recipe, "no such recipe", how_to_fix)
 
 

@@ -286,8 +286,8 @@ def table_row(
     Of a case that a `finding` excluded, `metadata` holds the `size_unit` alone.
     """
     notes = metadata.get("notes", [])
-    code = str(finding.code) if finding else " ".join(n["code"] for n in notes)
-    note = finding.details if finding else "; ".join(n["details"] for n in notes)
+    code = str(finding.code) if finding else " ".join(dict.fromkeys(n["code"] for n in notes))
+    note = finding.details if finding else "; ".join(dict.fromkeys(n["details"] for n in notes))
     sizes = [metadata.get("sizes", {}).get(name) for name in classes.foreground_names]
     seconds = None if finding else round(sum(metadata["seconds"].values()), 2)
     quality = (metadata.get("quality"), metadata.get("needs_review"))

@@ -190,7 +190,10 @@ def read_scan(channels: Mapping[str, Readable], description: Description) -> tup
     """
     path: Readable = next(iter(channels.values()), Path())
     if missing := [name for name in description.channels if name not in channels]:
-        how_to_fix = f"name the files <case>_<channel>, with the channels {', '.join(description.channels)}"
+        names = ", ".join(description.channels)
+        how_to_fix = (
+            f"name the files <case>_<channel>, with the channels {names}, or give --channel NAME=PATTERN"
+        )
         raise MedsegError(Code.CHANNEL_MISSING, path, f"no file for {', '.join(missing)}", how_to_fix)
     scan, findings = checks.read_image(
         {name: channels[name] for name in description.channels},

@@ -340,7 +340,12 @@ def _reading(
     names = [given[t] or name for t, name in zip(chosen.channels, names, strict=True)]
     channels = {n: naming.write(t) + suffix for n, t in zip(names, chosen.channels, strict=True)}
     remarks = [*naming.remarks]
-    others = [label for label in candidates[1:] if label.template not in structures.values()]
+    others = [
+        label
+        for label in candidates[1:]
+        if label.template not in structures.values()
+        and not all(placeholders.fits(chosen.template, without_suffix(p)) for p in label.files.values())
+    ]
     masks = {name: naming.write(template) + label_suffix for name, template in structures.items()}
     if masks:
         remarks.append(

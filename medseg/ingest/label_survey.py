@@ -17,6 +17,7 @@ MOST_VALUES = 255
 
 _FEW = 10
 _NAMED = 6
+_FILES = 3
 _MANY_TIMES = 4
 _LONE_FILES = 3
 _OFTEN_VOID = 255
@@ -46,10 +47,7 @@ def survey(labels: Sequence[Path], root: Path) -> Survey:
     names = {label: label.relative_to(root).as_posix() for label in labels}
     read = {names[label]: set(checks.label_values(mask_files.files_of(label))) for label in labels}
     by_file = {name: values for name, values in read.items() if values}
-    remarks = [
-        f"{name} is no label map: it cannot be read or its values are no whole numbers"
-        for name in read.keys() - by_file.keys()
-    ]
+    remarks = _no_label_maps(sorted(read.keys() - by_file.keys()))
     counts = sorted(len(values) for values in by_file.values())
     usual = counts[(len(counts) - 1) // 2] if counts else 0
     images = {name for name, values in by_file.items() if len(values) > max(_FEW, _MANY_TIMES * usual)}
@@ -81,6 +79,14 @@ def survey(labels: Sequence[Path], root: Path) -> Survey:
         remarks.append("the value 255 often marks void (ignored labels): if so, move it to data.void")
     classes = {value: "background" if value == 0 else f"label_{value}" for value in sorted(values)}
     return Survey(classes if len(classes) > 1 else None, void, bool(soft), tuple(remarks))
+
+
+def _no_label_maps(names: Sequence[str]) -> list[str]:
+    """One sentence about all files that hold no values of classes; none where there are no such files."""
+    reason = "cannot be read or {} values are no whole numbers"
+    if len(names) == 1:
+        return [f"{names[0]} is no label map: it {reason.format('its')}"]
+    return [f"{some(names, _FILES)} are no label maps: they {reason.format('their')}"] if names else []
 
 
 def _is_nearly_two_values(path: Path) -> bool:

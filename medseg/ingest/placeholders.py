@@ -49,6 +49,25 @@ def in_template(template: str) -> frozenset[str]:
     return frozenset(_SLOT.findall(template))
 
 
+def fits(template: str, path: str) -> bool:
+    """True for a path without suffix that the template's pattern matches, whatever words it was made of.
+
+    A placeholder stands for any text without ``/``, the same at each place, as in a recipe.
+    """
+    expression = ""
+    seen: set[str] = set()
+    for part in re.split(r"(\{\w+\}|\*)", template):
+        name = f"word_{part[1:-1]}"
+        if part == "*":
+            expression += "[^/]*"
+        elif not part.startswith("{"):
+            expression += re.escape(part)
+        else:
+            expression += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)"
+            seen.add(name)
+    return re.fullmatch(expression, path) is not None
+
+
 def without(text: str) -> str:
     """A template's or pattern's name without placeholders and ``*``."""
     return re.sub(r"\{\w+\}|\*", " ", text)

@@ -67,8 +67,8 @@ def compare(
 ) -> Comparison:
     """Compare work folders by their ``evaluation/scores.csv``, each with the first.
 
-    Cases are paired by name within a set and class. Raises STAGE_MISSING for a folder without scores and
-    USAGE for fewer than two folders.
+    Cases are paired by name within a set and class. Raises PATH_MISSING for a folder that is not there,
+    STAGE_MISSING for one without scores and USAGE for fewer than two folders.
     """
     if len(folders) < 2:
         raise MedsegError(
@@ -96,6 +96,8 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 
 def _scores(folder: Path) -> list[ScoreRow]:
     path = folder / "evaluation" / "scores.csv"
+    if not folder.is_dir():
+        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name the work folders of two runs")
     if not path.is_file():
         raise MedsegError(
             Code.STAGE_MISSING, folder, "no evaluation/scores.csv", "run `medseg evaluate` for it first"

@@ -38,7 +38,7 @@ def run(
             Code.USAGE,
             "compare",
             f"the folders share no class of a scored case of role {role}",
-            "name another --role, or give both recipes the same class names",
+            "name another --role (predict.roles names those to predict), or use the same class names in both",
         )
     if csv is not None:
         columns = [f.name for f in fields(Difference)]

@@ -21,6 +21,11 @@ MOST_CLASSES = 64
 MINUTES = 30.0
 """Time for training, where the command line gives none."""
 
+COLOURED = (
+    "the masks are in colours: write data.label_form: colours, and each class as"
+    " {name: road, colour: [255, 0, 255]} (docs/datasets.md)"
+)
+
 HALF = 128.0
 """A mask with more values, or a JPEG, holds greys, which are told apart by half of white."""
 
@@ -35,19 +40,16 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
     if not data.is_dir():
         raise MedsegError(Code.PATH_MISSING, data, "no such folder", "name the folder of scans")
     if out.exists() and not force:
-        raise MedsegError(Code.USAGE, out, "the file exists", "choose another --out, or --force")
+        raise MedsegError(Code.USAGE, out, "the file exists", "choose another --out, or --overwrite")
     given = given or Given({})
     if not (given.channels or given.label) and (export := init_dicom.read(data)):
         return _write(data, out, init_dicom.guess(data, export), minutes)
     guess = init_reading.read(data, given)
     if guess.unit == "px" and guess.n_cases:
         packaged = None if given.channels or given.label else packaged_set(data, guess)
-        guess = packaged or _of_images(data, guess)
+        guess = packaged or _without_labels_of_no_class(_of_images(data, guess))
     elif guess.classes is None:
-        guess = _with_classes(data, guess)
-        if guess.label and guess.classes is None:
-            remark = "the label files hold no class: nothing but 0, or no whole numbers"
-            guess = replace(guess, n_labelled=0, remarks=(*guess.remarks, remark))
+        guess = _without_labels_of_no_class(_with_classes(data, guess))
     if guess.layout != "decathlon" or not guess.regions:
         guess = init_reading.with_names(data, guess)
     if guess.subject_remark and guess.class_file is None:
@@ -73,6 +75,15 @@ def _write(data: Path, out: Path, guess: Guess, minutes: float) -> Guess:
         check_parts(load.validate(yaml_text.parse(text), out), out)
     files.write_text(out, text)
     return guess
+
+
+def _without_labels_of_no_class(guess: Guess) -> Guess:
+    """The guess with no labelled case, and a remark, where label files were read and hold no class."""
+    if guess.label is None or guess.classes is not None:
+        return guess
+    remark = "the label files hold no class: nothing but 0, or no whole numbers"
+    remarks = guess.remarks if COLOURED in guess.remarks else (*guess.remarks, remark)
+    return replace(guess, n_labelled=0, remarks=remarks)
 
 
 def packaged_set(data: Path, guess: Guess) -> Guess | None:
@@ -116,6 +127,9 @@ def _of_images(data: Path, guess: Guess) -> Guess:
         return guess
     surveyed = _with_classes(data, guess)
     classes = surveyed.classes
+    labels = [case.label for case in contents.cases[:LABELS_READ] if case.label and case.label.is_file()]
+    if classes is None and labels and not all(images.is_grey(path) for path in labels):
+        return replace(guess, remarks=(*guess.remarks, COLOURED))
     jpeg = any(str(case.label).lower().endswith((".jpg", ".jpeg")) for case in contents.cases)
     if classes is not None and len(classes) == 2:
         classes = {value: name if value == 0 else "foreground" for value, name in classes.items()}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.errors import Code, MedsegError, some
-from medseg.grid import axis_order
+from medseg.grid import Grid, axis_order
 from medseg.ingest import by_content, class_names, dataset_json, imagesets, layouts
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
 from medseg.ingest.looks import Look, Looks
@@ -226,6 +226,13 @@ def with_names(data: Path, guess: Guess) -> Guess:
     return replace(guess, classes=class_names.usable(classes), remarks=(*guess.remarks, *remarks))
 
 
+def _size(grid: Grid) -> str:
+    """Voxels of a scan along its axes, or an image's width and height, as `medseg check` writes them."""
+    if grid.unit == "px":
+        return f"{grid.shape[1]} × {grid.shape[0]} px"
+    return " × ".join(map(str, grid.shape))
+
+
 def _seen(tree: Tree, looks: Looks) -> tuple[str, ...]:
     """Lines about the files that are there: how many of a kind, what they are, and an example."""
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -236,7 +243,7 @@ def _seen(tree: Tree, looks: Looks) -> tuple[str, ...]:
     lines = []
     for (_, kind), paths in sorted(groups.items(), key=lambda item: -len(item[1])):
         grid = looks.at(paths[0]).grid
-        shape = f", {' x '.join(map(str, grid.shape))}" if grid else ""
+        shape = f", {_size(grid)}" if grid else ""
         counted = f"{len(paths)} {kind} such as" if len(paths) > 1 else f"1 file of {kind}:"
         lines.append(f"{counted} {paths[0]}{shape}")
     more = [f"and {len(lines) - _SHOWN} further sorts of names"] if len(lines) > _SHOWN else []

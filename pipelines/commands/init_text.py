@@ -75,8 +75,12 @@ def _next_step(out: Path, guess: Guess) -> str:
     ]
     if guess.layout == "dicom":
         advice = [f"# Add DICOM SEG objects, or name files of label maps in data.label; then try it: {check}"]
+    reason = "no label map was recognised that belongs to an image"
+    if guess.label:
+        reason = "no class was recognised in the label files"
+        advice = [f"# Complete data below, see the notes; then try it: {check}"]
     lines = [
-        "# NOT COMPLETE: no label map was recognised that belongs to an image: nothing can be trained yet.",
+        f"# NOT COMPLETE: {reason}: nothing can be trained yet.",
         *advice,
         *(["# These files are there:"] if guess.seen else []),
         *(f"#   {_one_line(line)}" for line in guess.seen),

@@ -158,5 +158,6 @@ def in_table(table: Path, description: Description) -> Matched:
 def _matched(contents: FolderContents, by: str) -> Matched:
     labels = [path for case in contents.cases for path in case.label_paths]
     left_out = (*labels, *contents.ignored, *contents.unread)
-    words = f"{len(contents.cases)} cases by {by}"
+    count = len(contents.cases)
+    words = f"{count} case{'' if count == 1 else 's'} by {by}"
     return Matched(tuple(contents.cases), tuple(contents.strays), left_out, words)

@@ -16,7 +16,7 @@ def say_outcome(say: Reporter, task: Task, outcome: Outcome) -> None:
     if outcome.finding is not None:
         say.line(f"  {quarantine.line(quarantine.row(task.case, outcome.finding, task.file))}")
     else:
-        codes = " ".join(n["code"] for n in outcome.metadata["notes"])
+        codes = " ".join(dict.fromkeys(n["code"] for n in outcome.metadata["notes"]))
         if outcome.status in ("done without SEG", "SEG failed"):
             codes += f" {outcome.metadata['seg']}"
         seconds = sum(outcome.metadata["seconds"].values())
@@ -32,11 +32,15 @@ def print_event(say: Reporter, case: str, outcome: Outcome) -> None:
 
 
 def left_out_line(inputs: Inputs, out: Path) -> str:
-    """The number of files that are no case, and of those named like label maps."""
+    """The number of files that are no case, and of those left out by names like label maps.
+
+    Where patterns found the cases, no name left a file out, and `--include-labels` takes none.
+    """
     count = len(inputs.left_out)
     labels = sum(
         scans.detect_kind(path) == inputs.unit and label_names.is_label(scans.stem(path))
         for path in inputs.left_out
     )
-    remark = f" ({labels} named like label maps: --include-labels takes them)" if labels else ""
+    by_name = labels and not inputs.words
+    remark = f" ({labels} named like label maps: --include-labels takes them)" if by_name else ""
     return f"{count} file{'' if count == 1 else 's'} left out{remark}, see {out / 'run.json'}"

@@ -206,7 +206,9 @@ def _say_plan(job: Job, training: FoldTraining, arguments: dict[str, Any], sourc
     """Say before the first step: steps, the time they will take by a few trial steps, the disk they need."""
     plan, network = training.plan, job.recipe.network
     count = sum(p.numel() for p in training.shape.parameters())
-    steps = f"{plan.epochs} epochs × {plan.steps_per_epoch} steps of {job.recipe.train.batch} patches"
+    epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
+    each = f"{plan.steps_per_epoch} step{'' if plan.steps_per_epoch == 1 else 's'}"
+    steps = f"{epochs} × {each} of {job.recipe.train.batch} patches"
     precision = resolve_precision(plan.precision, plan.device)
     job.say.line(f"  {training.title}: {network.name}, {count:,} parameters; {steps}, {precision}")
     if slow := emulation_warning(plan.precision, plan.device):

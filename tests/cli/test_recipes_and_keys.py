@@ -106,6 +106,22 @@ def test_a_misspelt_name_is_answered_with_the_one_that_was_meant(
     assert answer in " ".join(ended.text.split())
 
 
+def test_a_misspelt_file_of_a_recipe_is_answered_with_the_one_beside_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    ended = run_command(["run", tmp_path / "mine.yml"], capfd, monkeypatch)
+    assert ended.code == ExitCode.USAGE
+    assert ended.text.rstrip().endswith("mine.yaml?")
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = run_command(["compare", tmp_path / "a", tmp_path / "b"], capfd, monkeypatch)
+    assert ended.code == ExitCode.USAGE and "no such folder" in " ".join(ended.text.split())
+
+
 def test_the_version_has_a_short_option(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,3 +174,15 @@ def test_a_session_without_a_label_map_is_not_given_its_neighbours(tmp_path: Pat
     assert patterns is not None and patterns.label == "{subject}/{case}/m.nii"
     contents = layouts.find(tmp_path, "patterns", patterns.channels, patterns.label)
     assert len(contents.cases) == 10 and sum(case.label is not None for case in contents.cases) == 7
+
+
+def test_names_of_several_words_beside_names_of_one_are_cases_of_one_pattern(tmp_path: Path) -> None:
+    names = ("Müller", "Jäger", "Groß", "Weiß A", "Å Berg")
+    for place, name in enumerate(names):
+        scan(tmp_path / f"{name} Größe.nii.gz", float(place))
+        label(tmp_path / f"{name} Größe Läsion.nii.gz", 1, place=float(place))
+    reading = by_content.read(tree_of(tmp_path).files, Looks(tmp_path))
+    assert reading.patterns is not None and reading.patterns.label == "{case} Größe Läsion.nii.gz"
+    assert reading.remarks == ()
+    contents = layouts.find(tmp_path, "patterns", reading.patterns.channels, reading.patterns.label)
+    assert sum(case.label is not None for case in contents.cases) == 5

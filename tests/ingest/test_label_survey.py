@@ -56,7 +56,8 @@ def test_files_that_are_no_label_maps_are_named(save: Save, tmp_path: Path) -> N
     broken.write_bytes(b"no scan")
     between = save((label(1) * 0.4).astype(np.float32), "between.nii")
     result = survey([save(label(1), "a.nii"), broken, between], tmp_path)
-    assert {remark.split()[0] for remark in result.remarks} == {"broken.nii", "between.nii"}
+    (remark,) = result.remarks
+    assert remark.startswith("between.nii, broken.nii are no label maps")
 
 
 def test_more_values_than_a_class_list_holds_are_none(save: Save, tmp_path: Path) -> None:
@@ -81,3 +82,13 @@ def test_masks_with_soft_edges_are_told_from_photographs(tmp_path: Path) -> None
     assert survey([tmp_path / f"{name}.png" for name in ("a", "b", "soft")], tmp_path).soft_edges
     result = survey([tmp_path / f"{name}.png" for name in ("a", "b", "photo")], tmp_path)
     assert not result.soft_edges and "photo.png" in result.remarks[0]
+
+
+def test_files_that_are_no_label_maps_are_named_in_one_sentence(save: Save, tmp_path: Path) -> None:
+    paths = [save(label().astype(np.float32) + 0.5, f"l{i}.nii") for i in range(5)]
+    result = survey(paths, tmp_path)
+    assert result.classes is None
+    assert result.remarks == (
+        "l0.nii, l1.nii, l2.nii and 2 more are no label maps: they cannot be read or"
+        " their values are no whole numbers",
+    )

@@ -142,6 +142,10 @@ def test_one_folder_is_refused(tmp_path: Path):
 def test_a_folder_without_scores_is_refused(tmp_path: Path):
     with pytest.raises(MedsegError) as refusal:
         compare.compare([work(tmp_path / "w1", FIRST), tmp_path / "w2"])
+    assert refusal.value.code is Code.PATH_MISSING
+    (tmp_path / "w2").mkdir()
+    with pytest.raises(MedsegError) as refusal:
+        compare.compare([work(tmp_path / "w1", FIRST), tmp_path / "w2"])
     assert refusal.value.code is Code.STAGE_MISSING
     assert "w2" in refusal.value.finding.where
 

@@ -97,8 +97,8 @@ def test_scans_without_labels_give_a_skeleton_and_exit_code_3(
     said, text = ended.text, out.read_text()
     assert ended.code == ExitCode.SOME_EXCLUDED
     assert "read it, then" not in said and "no labelled case was recognised" in said
-    assert "5 images such as P01/t1.nii.gz, 12 x 14 x 6" in said and "# NOT COMPLETE" in text
-    assert "#   5 images such as P01/t1.nii.gz, 12 x 14 x 6" in text
+    assert "5 images such as P01/t1.nii.gz, 12 × 14 × 6" in said and "# NOT COMPLETE" in text
+    assert "#   5 images such as P01/t1.nii.gz, 12 × 14 × 6" in text
     assert load.load(str(out)).data.label is None
 
 

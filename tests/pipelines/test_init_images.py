@@ -104,7 +104,7 @@ def test_a_folder_without_a_case_gives_a_skeleton_with_what_was_seen(tmp_path: P
     assert guess.n_labelled == 0 and load.load(str(tmp_path / "r.yaml")).data.label is None
     text = (tmp_path / "r.yaml").read_text()
     assert "# NOT COMPLETE" in text and "Read it once" not in text
-    assert "1 file of empty label maps: a/x.png, 4 x 4" in text
+    assert "1 file of empty label maps: a/x.png, 4 × 4 px" in text
 
 
 def test_check_without_a_recipe_says_what_it_recognised_and_that_it_pairs_nothing(tmp_path: Path) -> None:
@@ -114,3 +114,26 @@ def test_check_without_a_recipe_says_what_it_recognised_and_that_it_pairs_nothin
     assert "looks like layout camvid: 3 cases, 3 with masks" in stream.getvalue()
     assert "one by one, not as cases" in stream.getvalue()
     assert "6 files: 6 usable" in stream.getvalue()
+
+
+@pytest.mark.parametrize("coloured", [True, False])
+def test_masks_without_a_class_that_can_be_read_give_a_skeleton(tmp_path: Path, coloured: bool) -> None:
+    mask = np.zeros((*BLACK_AND_WHITE.shape[:2], 3), np.uint8)
+    mask[:2] = (255, 0, 0) if coloured else 0
+    for case in "abc":
+        save(tmp_path / f"data/images/{case}.png", draw(ord(case)))
+        save(tmp_path / f"data/masks/{case}.png", mask)
+    out = tmp_path / "made.yaml"
+    guess = init.run(tmp_path / "data", out, force=False)
+    assert (guess.n_cases, guess.n_labelled, len(guess.remarks)) == (3, 0, 1)
+    assert ("data.label_form: colours" in guess.remarks[0]) == coloured
+    assert "no class was recognised in the label files" in out.read_text()
+
+
+def test_a_skeleton_names_sizes_of_images_as_width_and_height(tmp_path: Path) -> None:
+    for case in "ab":
+        save(tmp_path / f"data/photos/{case}.png", draw(ord(case)))
+    height, width = draw().shape[:2]
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False)
+    assert guess.n_labelled == 0
+    assert any(line.endswith(f"{width} × {height} px") for line in guess.seen)

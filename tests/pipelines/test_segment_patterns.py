@@ -48,6 +48,7 @@ def test_the_folder_of_the_training_is_read_by_the_models_own_patterns(
         "p3": Code.CHANNEL_MISSING
     }
     assert "2 cases by the model's own patterns" in screen.getvalue()
+    assert "left out" in screen.getvalue() and "--include-labels" not in screen.getvalue()
     assert len(files.read_json(tmp_path / "out/run.json")["left_out"]) == 2  # the label maps
 
 
@@ -115,7 +116,7 @@ def test_names_of_a_private_folder_and_table_are_in_no_line(
         segment.run([table.parent], out, wrong, say)
     texts = [screen.getvalue(), str(refused.value), (out / "medseg.log").read_text()]
     texts += [(out / "run.json").read_text(), (out / "summary.html").read_text()]
-    assert "1 cases by the table" in texts[0] and not [text for text in texts if "ZZ" in text]
+    assert "1 case by the table" in texts[0] and not [text for text in texts if "ZZ" in text]
 
 
 def test_many_cases_of_one_cause_are_counted(
