@@ -270,13 +270,16 @@ def _metadata(job: Job) -> dict[Path, str]:
 
 
 def _shown(job: Job, scores: Sequence[ScoreRow]) -> list[Shown]:
-    """List the cases that get a figure or a viewer page: the worst scored first, then unlabelled ones."""
+    """List the cases that get a figure or a viewer page: the worst scored first, then unlabelled ones.
+
+    A case that was scored and that ingest does not know any more gets none: its files may be gone.
+    """
     rows_of: dict[str, list[ScoreRow]] = {}
     for row in scores:
         rows_of.setdefault(row.case, []).append(row)
     by_name, means = cases(job.work.ingest), html.case_order(scores)
     predicted = {case: path for path, case in _metadata(job).items()}
-    names = [*means, *(name for name in predicted if name not in means)]
+    names = [name for name in dict.fromkeys((*means, *predicted)) if name in by_name]
     with_viewer, classes = names[: job.recipe.report.viewers], job.recipe.data.class_list()
     shown = []
     for number, name in enumerate(names[: max(MOST_CASES, len(with_viewer))]):
