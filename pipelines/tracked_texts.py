@@ -47,7 +47,13 @@ def header(recipe: Path) -> str:
 
 
 def description(recipe: Recipe, comment: str) -> str:
-    """Write a run's description in Markdown: the recipe's own, else its file's comment; then the facts."""
+    """Write a run's description in Markdown: the recipe's own, else its file's comment; then the facts.
+
+    The comment of a recipe for a DICOM export is left out: `medseg init` names the export there, and its path
+    may name a patient.
+    """
+    if recipe.data.layout == "dicom":
+        comment = ""
     own = (
         recipe.description
         or comment.replace("\n", "  \n")

@@ -117,11 +117,6 @@ def detect_kind(path: Path) -> Unit | None:
     return next((unit for unit, suffixes in SUFFIXES_OF.items() if name.endswith(suffixes)), None)
 
 
-def known_formats() -> tuple[str, ...]:
-    """All suffixes of image formats that are known: those that are read, then those that are not."""
-    return (*SUFFIXES, *images.SUFFIXES, *UNREAD_FORMATS)
-
-
 def unread_format(path: Path) -> str | None:
     """Give the remedy for a file of a known image format that is not read; None for any other file.
 

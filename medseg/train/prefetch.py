@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+
+from medseg.process import most_threads
 
 Batch = TypeVar("Batch")
 
@@ -17,9 +18,8 @@ _MOST_THREADS = 8
 
 def draw_threads(device: torch.device) -> int:
     """Number of threads that draw for a network on this device: the processors that it leaves, 1 to 8."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     taken = torch.get_num_threads() if device.type == "cpu" else 0
-    return min(max(1, processors - taken), _MOST_THREADS)
+    return min(max(1, most_threads() - taken), _MOST_THREADS)
 
 
 def ahead(

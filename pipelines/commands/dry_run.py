@@ -20,6 +20,7 @@ from medseg.device import choose, resolve_precision
 from medseg.errors import ExitCode, printable, some
 from medseg.ingest import privacy
 from medseg.tracking.tracker import Tracker
+from medseg.train import torchrun
 from pipelines import case_tables
 from pipelines.commands import estimate, machine
 from pipelines.job import Job
@@ -43,8 +44,11 @@ def run(
 ) -> ExitCode:
     """Print the plan of a run. Ends as the run would as far as that follows from recipe, data and disk.
 
-    With `as_json` the plan is one JSON object. Nothing is written but to a temporary folder.
+    With `as_json` the plan is one JSON object. Nothing is written but to a temporary folder. Of several
+    processes that torchrun started, the first alone plans.
     """
+    if torchrun.process_count() and not torchrun.is_first():
+        return ExitCode.DONE
     resolved = resolve(request, start=start, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="medseg-dry-run-") as temporary:
         work = _temporary_work(Path(temporary), resolved.work.root, anew="ingest" in resolved.anew)

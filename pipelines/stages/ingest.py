@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from medseg.ingest.patterns import CaseFiles, FolderContents
 from medseg.ingest.splits import Splits
 from medseg.ingest.tree import files_under, sorted_tree
 from medseg.io import scans
+from medseg.process import most_threads
 from pipelines.case_tables import label_cell
 from pipelines.execution import lost
 from pipelines.execution.engines import Execution
@@ -212,7 +212,7 @@ def _outcomes(
 
 def _threads(tasks: Sequence[CaseFiles]) -> int:
     """As many threads as processors, but fewer where that many large cases may not fit into memory."""
-    threads, memory = min(MOST_THREADS, os.cpu_count() or 1), machine_memory()
+    threads, memory = min(MOST_THREADS, most_threads()), machine_memory()
     if memory is None:
         return threads
     largest = max((sum(path.stat().st_size for path in _paths(case)) for case in tasks), default=1)

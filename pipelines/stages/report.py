@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import medseg
 from medseg import files
 from medseg.classes import OUTSIDE, Colour
-from medseg.device import choose, in_words
 from medseg.grid import NOUNS
 from medseg.infer import results
 from medseg.metrics import summary, table
 from medseg.metrics.table import ScoreRow
-from medseg.model.description import Description
 from medseg.report import charts, curves, html, viewer
 from medseg.report.html import CaseView, Chart, Report, Tile, counted
-from pipelines import case_overlays, case_views, explanations
+from pipelines import case_overlays, case_views, explanations, report_facts
 from pipelines.case_tables import case_files, cases, unit
 from pipelines.case_views import Shown, View
 from pipelines.job import STAGES, Job
@@ -26,7 +22,6 @@ from pipelines.job import STAGES, Job
 VERSION = 5
 MOST_CASES = 40
 MOST_BOXES = 30
-MOST_NAMES = 24
 IMAGE_TILES = {"mIoU": "mean IoU", "G": "pixel accuracy G", "C": "class accuracy C", "BF": "boundary F1"}
 
 
@@ -74,7 +69,7 @@ def _gather(job: Job, scores: Sequence[ScoreRow], shown: Sequence[Shown]) -> Rep
     return Report(
         title=job.recipe.name,
         lead=job.recipe.description,
-        facts=_facts(job, model),
+        facts=report_facts.facts(job, model, _finished(job, "evaluate") or {}),
         recipe=job.work.recipe.read_text(encoding="utf-8"),
         summary=numbers,
         scores=scores,
@@ -90,78 +85,6 @@ def _gather(job: Job, scores: Sequence[ScoreRow], shown: Sequence[Shown]) -> Rep
         unit=unit(job.work.ingest),
         colours=_colours(job),
     )
-
-
-def _facts(job: Job, model: dict[str, Any]) -> dict[str, dict[str, str]]:
-    data = files.read_json(job.work.ingest / "dataset.json")
-    train, description = job.recipe.train, model["description"]
-    record = _finished(job, "evaluate") or {}
-    shuffled = job.recipe.sampling.order == "shuffled"
-    keywords = ", ".join(f"{key}={value}" for key, value in description["keywords"].items())
-    length = "every case once" if shuffled else counted(train.steps_per_epoch, "step")
-    return {
-        "Data": {
-            "name": data["name"],
-            "layout": data["layout"],
-            "channels": ", ".join(data["channels"]),
-            "classes": _shortened([c["name"] for c in data["classes"]]),
-            "cases": f"{data['usable']} usable, {data['labelled']} labelled, {data['excluded']} excluded",
-        },
-        "Model": {
-            "network": description["network"] + (f" ({keywords})" if keywords else ""),
-            "parameters": f"{model['parameters']:,}",
-            "folds of the ensemble": ", ".join(m["name"] for m in model["members"]),
-            "input": _input(description),
-            "prediction mode": description["mode"],
-            **_ensemble_facts(model),
-        },
-        "Training": {
-            "length": f"{counted(train.epochs, 'epoch')} × {length}, batch size {train.batch}",
-            "optimiser": f"{train.optimiser}, learning rate {train.lr:g}, {train.schedule}",
-            "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
-            "seed": str(train.seed),
-            "precision": train.precision,
-            **_initial_weights(description),
-        },
-        "Run": {
-            "finished": html.date(record["finished"]) if "finished" in record else "",
-            "medseg": medseg.__version__,
-            "torch": str(importlib.metadata.version("torch")),
-            "device": in_words(choose("auto")),
-        },
-    }
-
-
-def _ensemble_facts(model: dict[str, Any]) -> dict[str, str]:
-    """The rule that joins folds and planes, where there are several, and the thresholds of masks."""
-    description = Description.model_validate(model["description"])
-    several = len(model["members"]) > 1 or len(description.planes) > 1
-    rule = {"folds and planes joined by": "votes" if description.ensemble == "vote" else "mean probability"}
-    thresholds = ", ".join(f"{name} {value:g}" for name, value in description.mask_thresholds().items())
-    return {**(rule if several else {}), **({"thresholds": thresholds} if thresholds else {})}
-
-
-def _initial_weights(description: dict[str, Any]) -> dict[str, str]:
-    """The sources of the initial weights, each once; nothing where all weights were drawn at random."""
-    sources = dict.fromkeys(
-        str(t["started from"]) for t in description["trained"].values() if "started from" in t
-    )
-    return {"initial weights": "; ".join(sources)} if sources else {}
-
-
-def _shortened(names: list[str]) -> str:
-    """The names; of a long list the first ones."""
-    if len(names) <= MOST_NAMES:
-        return ", ".join(names)
-    return f"{', '.join(names[: MOST_NAMES - 1])} and {len(names) - MOST_NAMES + 1} more"
-
-
-def _input(description: dict[str, Any]) -> str:
-    if description.get("unit") == "px":
-        return f"images of {counted(len(description['channels']), 'channel')}"
-    plane, depth = description["plane"], description["depth"]
-    planes = plane if isinstance(plane, str) else ", ".join(plane)
-    return f"{depth} adjacent slices (2.5D), {planes}" if depth > 1 else f"single slices, {planes}"
 
 
 def _tiles(numbers: dict[str, Any], model: dict[str, Any]) -> list[Tile]:
@@ -270,13 +193,16 @@ def _metadata(job: Job) -> dict[Path, str]:
 
 
 def _shown(job: Job, scores: Sequence[ScoreRow]) -> list[Shown]:
-    """List the cases that get a figure or a viewer page: the worst scored first, then unlabelled ones."""
+    """List the cases that get a figure or a viewer page: the worst scored first, then unlabelled ones.
+
+    A case that was scored and that ingest does not know any more gets none: its files may be gone.
+    """
     rows_of: dict[str, list[ScoreRow]] = {}
     for row in scores:
         rows_of.setdefault(row.case, []).append(row)
     by_name, means = cases(job.work.ingest), html.case_order(scores)
     predicted = {case: path for path, case in _metadata(job).items()}
-    names = [*means, *(name for name in predicted if name not in means)]
+    names = [name for name in dict.fromkeys((*means, *predicted)) if name in by_name]
     with_viewer, classes = names[: job.recipe.report.viewers], job.recipe.data.class_list()
     shown = []
     for number, name in enumerate(names[: max(MOST_CASES, len(with_viewer))]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,17 +12,22 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from medseg.grid import Grid
-from medseg.infer import predict
+from medseg.infer import loading, predict
 from medseg.infer.empty import BoxRule, EmptySkipper, without_empty_space
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
 from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
 from medseg.infer.loading import spec
 from medseg.infer.predictor import NetworkPredictor, Predictor, Spec
 from medseg.model import folder as model_folder
+from medseg.model import onnx_graph
+from medseg.model.graphs import Runtime
 from medseg.networks import build
 from medseg.networks.contract import Network
 from medseg.networks.tools.receptive_field import reach
+from medseg.preprocess import geometry
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
+from medseg.volume import Volume
+from tests.helpers.graphs import add_graph
 from tests.helpers.model_folders import describe
 from tests.networks.test_every_network import ROWS, Row, made
 from tests.networks.test_inference_form import trained
@@ -96,6 +103,40 @@ def test_planes_are_wrapped_one_by_one_and_votes_stay_votes() -> None:
     assert np.array_equal(predict.label(volume, skipping, WholeSlice()).labels, expected.labels)
     voting = without_empty_space(Ensemble([small(), small()], "vote"), volume, WholeSlice(), lambda: None)
     assert predict.label(volume, voting, WholeSlice()).quality_kind == "vote share"
+
+
+@pytest.fixture(scope="module")
+def with_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of two planes that resamples, with the graph of its network."""
+    torch.manual_seed(3)
+    description = describe(spacing_mm=(1.2, 1.3, 1.4), plane=("axial", "coronal"))
+    folder, network = tmp_path_factory.mktemp("graph"), trained(model_folder.build_network(description))
+    model_folder.export(folder / "model", {"fold0": network.state_dict()}, description)
+    onnx_graph.write(folder / "free.onnx", network, (16, 16))
+    add_graph(folder / "model", (folder / "free.onnx").read_bytes())
+    return folder / "model"
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+@pytest.mark.parametrize(
+    "inferer", [MajorityVote((16, 16), (8, 8), 16), GaussianWindow((16, 16)), WholeSlice(3)]
+)
+def test_labels_on_the_scans_own_grid_are_those_of_all_that_is_computed(
+    with_graph: Path, runtime: Runtime, inferer: Inferer
+) -> None:
+    everything = loading.load(with_graph)
+    model = loading.load(with_graph, numerics=loading.Numerics(runtime, threads=1))
+    scan = brain((60, 40, 12), (slice(2, 9), slice(5, 12), slice(3, 8)))
+    plan = geometry.GeometryPlan(spacing_mm=model.description.spacing_mm)
+    resampled, record = geometry.apply(Volume(scan.array.astype(np.float32), scan.grid), plan)
+    volume = NormalizedVolume(resampled.array, resampled.grid, scan.normalization)
+    assert model.reach is not None
+    rule = BoxRule.exact(model.reach)
+    skipping = without_empty_space(model.predictor, volume, inferer, lambda: rule)
+    made = predict.label(volume, skipping, inferer, onto=record).labels
+    whole = predict.label(volume, everything.predictor, inferer, onto=record).labels
+    assert len(np.unique(whole)) > 1 and whole.shape == scan.grid.shape
+    assert np.count_nonzero(made != whole) < 1e-3 * whole.size  # where rounding decides
 
 
 def reached(network: Network) -> BoxRule:

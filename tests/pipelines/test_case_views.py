@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,14 @@ def test_pages_do_not_depend_on_the_engine(place: Path, work: Path) -> None:
     shutil.rmtree(work / "report")
     run(place, work, execution=Execution(2, limits=Limits(100.0, 2**34)))
     assert {path.name: path.read_bytes() for path in (work / "report/cases").glob("*")} == before
+
+
+def test_a_report_alone_leaves_out_views_of_cases_that_a_later_ingest_does_not_know(
+    place: Path, work: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "data", tmp_path / "data")
+    shutil.rmtree(tmp_path / "data/s3")
+    splits = f"data.splits={json.dumps({'train': ['s0'], 'val': ['s1'], 'test': ['s2', EVIL]})}"
+    run(tmp_path, work, splits, only="ingest")
+    assert "report: " in run(tmp_path, work, only="report")
+    assert pages(work).keys() == {"s2.html", "s4.html", f"{EVIL}.html"}

@@ -190,3 +190,14 @@ def test_costs_grow_with_epochs_folds_and_overlap(place: Path, monkeypatch: pyte
     folds = planned(request(place, fold="all"))[1]["seconds"]
     assert folds["train"] == 2 * seconds["train"]
     assert folds["validate"] == pytest.approx(2 * seconds["validate"], abs=0.1)
+
+
+@pytest.mark.parametrize(("rank", "prints"), [("0", True), ("1", False)])
+def test_of_processes_that_torchrun_started_the_first_alone_plans(
+    place: Path, monkeypatch: pytest.MonkeyPatch, rank: str, prints: bool
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "RANK": rank}.items():
+        monkeypatch.setenv(name, value)
+    stream = io.StringIO()
+    assert dry_run.run(request(place), Reporter(stream=stream)) is ExitCode.DONE
+    assert bool(stream.getvalue()) is prints

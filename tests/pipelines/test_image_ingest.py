@@ -91,7 +91,7 @@ def test_ingest_gives_the_same_rows_however_many_threads(
     told = []
     for cores in (1, 8):
         (tmp_path / f"p{cores}").mkdir()
-        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr("pipelines.stages.ingest.most_threads", lambda cores=cores: cores)
         ingest(tmp_path / f"p{cores}", root, LISTED)
         folder = tmp_path / f"p{cores}/work/ingest"
         told.append([(folder / name).read_bytes() for name in ("cases.csv", "quarantine.csv", "splits.csv")])

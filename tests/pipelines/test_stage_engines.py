@@ -295,7 +295,7 @@ def test_few_threads_check_cases_that_would_fill_the_memory(
 ) -> None:
     (tmp_path / "a.nii").write_bytes(bytes(1000))
     cases = [CaseFiles("a", "a", {"t1": tmp_path / "a.nii"})]
-    monkeypatch.setattr(ingest.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(ingest, "most_threads", lambda: 4)
     by_memory = {}
     for memory in (2**30, 180_000, 10, None):
         monkeypatch.setattr(ingest, "machine_memory", lambda memory=memory: memory)

@@ -215,6 +215,14 @@ def test_a_run_is_described_by_the_recipe_its_comment_or_what_it_is(
     assert tracked_texts.description(recipe, comment).split("\n\n")[0] == first
 
 
+def test_the_comment_of_a_recipe_for_a_dicom_export_may_name_a_patient_and_is_left_out() -> None:
+    recipe = load.load("demo", ("data.path=/x/DOE_JANE", "network.name=unet"))
+    data = recipe.data.model_copy(update={"layout": "dicom"})
+    recipe = recipe.model_copy(update={"description": "", "data": data})
+    text = tracked_texts.description(recipe, "Made by `medseg init /x/DOE_JANE`: 3 cases, layout dicom.")
+    assert text.startswith("unet on demo.") and "DOE" not in text
+
+
 @pytest.mark.parametrize(
     ("path", "name"), [("/x/ibsr18", "ibsr18"), ("/x/ibsr18/data", "demo"), ("/x/Subjects", "demo")]
 )

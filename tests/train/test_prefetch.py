@@ -48,7 +48,7 @@ def test_as_many_batches_as_threads_are_drawn_ahead_and_no_more() -> None:
 
 
 def test_threads_draw_on_the_processors_that_the_network_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch.os, "sched_getaffinity", lambda _pid: set(range(12)), raising=False)
+    monkeypatch.setattr(prefetch, "most_threads", lambda: 12)
     numbers = {}
     for threads in (1, 6, 12, 20):
         monkeypatch.setattr(prefetch.torch, "get_num_threads", lambda threads=threads: threads)

@@ -22,6 +22,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, BinaryIO, TypeVar
 
+from medseg.process import most_threads
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _Answer = tuple[bool, Any]
@@ -162,7 +164,7 @@ class _Pool:
             self._lent.release()
 
     def _start(self) -> None:
-        count = min(_processors(), _MOST)
+        count = min(most_threads(), _MOST)
         if self._helpers or count < 2 or os.name == "nt":  # whose pipes cannot be waited for together
             return
         atexit.register(self.end)
@@ -176,11 +178,6 @@ class _Pool:
 
 
 _POOL = _Pool()
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Job:

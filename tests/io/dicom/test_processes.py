@@ -27,7 +27,7 @@ from tests.helpers.dicom_files import write_series
 def two_helpers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two helpers for every job, however short; none are left to the next test."""
     monkeypatch.setattr(processes, "_WORTH_S", 0.0)
-    monkeypatch.setattr(processes, "_processors", lambda: 2)
+    monkeypatch.setattr(processes, "most_threads", lambda: 2)
     processes._POOL.end()
     yield
     processes._POOL.end()
@@ -155,7 +155,7 @@ def test_without_helpers_all_is_done_here(monkeypatch: pytest.MonkeyPatch, proce
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(processes, "_processors", lambda: processors)
+    monkeypatch.setattr(processes, "most_threads", lambda: processors)
     monkeypatch.setattr(processes.subprocess, "Popen", refuse)
     assert {process for _, process in spread(_where, range(50), _lost)} == {os.getpid()}
 
@@ -167,7 +167,7 @@ def test_a_series_is_the_same_with_helpers_and_without(
     write_series(tmp_path, pixels, np.diag([1.0, 2.0, 3.0, 1.0]))
     (volume,) = read_export(tmp_path).volumes
     with_helpers = read_volume(volume).array
-    monkeypatch.setattr(processes, "_processors", lambda: 1)
+    monkeypatch.setattr(processes, "most_threads", lambda: 1)
     (again,) = read_export(tmp_path).volumes
     assert [f.instance_uid for f in again.frames] == [f.instance_uid for f in volume.frames]
     np.testing.assert_array_equal(with_helpers, read_volume(again).array)
