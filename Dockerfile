@@ -65,13 +65,11 @@ COPY --from=build /opt/medseg /opt/medseg
 COPY --from=model / /model/
 # No home, and no entry in /etc/passwd: USER answers whoever asks for a name. Temporary files of a run, which have no
 # name, lie in /out. Threads that wait spin briefly, so that they do not take the processor from those that work.
-# torch makes a cache folder when it traces a network, or takes one that is there: nothing is written into it.
 ENV PATH=/opt/medseg/bin:$PATH \
     MEDSEG_MODEL=/model \
     HOME=/nonexistent USER=medseg TMPDIR=/out \
     GOMP_SPINCOUNT=10000 \
     LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1 PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 \
-    TORCHINDUCTOR_CACHE_DIR=/opt/medseg \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /out
 USER 65532:65532

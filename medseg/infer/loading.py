@@ -50,7 +50,10 @@ class Model:
         if description.several_views or description.network not in networks.NETWORKS:
             return None
         with torch.device("meta"):
-            return receptive_field.reach(model_folder.build_network(description))
+            network = model_folder.build_network(description)
+        return receptive_field.reach(
+            network
+        )  # outside: torch would import its compiler, which takes a second
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +117,20 @@ def with_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx_graph.write(folder / "free.onnx", network, (16, 16))
     add_graph(folder / "model", (folder / "free.onnx").read_bytes())
     return folder / "model"
+
+
+def test_the_reach_of_a_model_is_known_without_torchs_compiler(tmp_path: Path) -> None:
+    """Its import takes a second of each command and leaves a folder where temporary files lie."""
+    model_folder.export(
+        tmp_path / "model", {"fold0": build("usegnet", 3, 3, width=2).state_dict()}, describe()
+    )
+    code = (
+        "import sys; from pathlib import Path; from medseg.infer import loading\n"
+        f"assert loading.load(Path({str(tmp_path / 'model')!r})).reach is not None\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])

@@ -112,6 +112,7 @@ class _Middle:
     start: int
 
 
+@torch.inference_mode(mode=False)  # where operations do not reach the mode that follows them
 def _middle_rows(network: Network, layer: str, side: int) -> _Middle | None:
     """Follow an image ``side`` px high; None if the rows in the middle see its upper or lower end."""
     # A batch of no image and weights that are one number: torch finds the shapes and computes nothing.
@@ -202,8 +203,6 @@ class _Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's mo
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        schema = func._schema  # type: ignore[attr-defined]
-        name = schema.name.removeprefix("aten::")
         schema = func._schema  # type: ignore[attr-defined]
         name = schema.name.removeprefix("aten::")
         result: Any

@@ -171,6 +171,13 @@ def test_any_stack_of_layers_agrees_with_trial(kinds: list[tuple[str, int, int]]
         assert field == by_trial(network)
 
 
+def test_the_field_is_the_same_in_inference_mode() -> None:
+    network = build("unet", 1, 2, width=2, depth=2)
+    with torch.inference_mode():
+        inside = receptive_field(network)
+    assert inside is not None and inside == receptive_field(network)
+
+
 def test_an_unknown_operation_counts_as_seeing_all_rows() -> None:
     class Turned(Network):
         def forward(self, x: Tensor) -> Tensor:
