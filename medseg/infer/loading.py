@@ -42,12 +42,14 @@ class Model:
     predictor: Predictor | MultiPlaneEnsemble
     sha256: str
     parameters: int
+    any_size: bool = True
+    """False for graphs that take slabs of one size alone."""
 
     @cached_property
     def reach(self) -> Reach | None:
-        """The distance at which a pixel may change logits; None if unknown, or all of the slice."""
+        """The distance at which a pixel may change logits; None if unknown, or if no part can be computed."""
         description = self.description
-        if description.several_views or description.network not in networks.NETWORKS:
+        if not self.any_size or description.several_views or description.network not in networks.NETWORKS:
             return None
         with torch.device("meta"):
             network = model_folder.build_network(description)
@@ -90,8 +92,11 @@ def load(
     chosen = model_folder.choose_members(model_file, folder, members)
     if numerics.runtime == "torch":
         predictors = _of_networks(folder, description, chosen, device, numerics)
+        any_size = True
     else:
-        predictors = _of_graphs(folder, model_file, chosen, numerics)
+        rows = _graphs(folder, model_file, chosen, numerics)
+        predictors = _of_graphs(folder, model_file, rows, numerics)
+        any_size = all(row.sides is None for row in rows)
 
     def along(plane: Plane) -> Predictor:
         members_of_plane = [
@@ -104,7 +109,7 @@ def load(
         return Ensemble(members_of_plane, description.ensemble)
 
     predictor = combine_planes([along(plane) for plane in description.planes], description.ensemble)
-    return Model(description, predictor, _sha256(folder, chosen), model_file.parameters)
+    return Model(description, predictor, _sha256(folder, chosen), model_file.parameters, any_size)
 
 
 def require(folder: Path, device: str, numerics: Numerics, members: Sequence[str] | None = None) -> None:
@@ -124,9 +129,8 @@ def require(folder: Path, device: str, numerics: Numerics, members: Sequence[str
     if (numerics.runtime, numerics.precision) == ("onnx", "bf16"):
         details = "ONNX Runtime computes no bf16 on a CPU"
         raise MedsegError(Code.USAGE, "--precision bf16", details, "use --runtime openvino or torch")
-    model_file, precision = model_folder.read(folder), cast("graphs.Precision", numerics.precision)
-    for member in model_folder.choose_members(model_file, folder, members):
-        graphs.find(model_file.graphs, folder, member.name, numerics.runtime, precision)
+    model_file = model_folder.read(folder)
+    _graphs(folder, model_file, model_folder.choose_members(model_file, folder, members), numerics)
     needs_extra(EXTRAS[numerics.runtime])
 
 
@@ -149,20 +153,25 @@ def _of_networks(
     return [maker(network) for network in folded]
 
 
-def _of_graphs(
+def _graphs(
     folder: Path, model_file: ModelFile, members: Sequence[Member], numerics: Numerics
+) -> list[graphs.Graph]:
+    """The graph of each member; raises USAGE where there is none."""
+    runtime, precision = cast("GraphRuntime", numerics.runtime), cast("graphs.Precision", numerics.precision)
+    return [graphs.find(model_file.graphs, folder, member.name, runtime, precision) for member in members]
+
+
+def _of_graphs(
+    folder: Path, model_file: ModelFile, rows: Sequence[graphs.Graph], numerics: Numerics
 ) -> list[_Make]:
-    runtime = cast("GraphRuntime", numerics.runtime)
     with torch.device("meta"):
         common = spec(model_file.description, model_folder.build_network(model_file.description))
 
-    def maker(member: Member) -> _Make:
-        precision = cast("graphs.Precision", numerics.precision)
-        graph = graphs.find(model_file.graphs, folder, member.name, runtime, precision)
+    def maker(graph: graphs.Graph) -> _Make:
         opened = open_graph(folder, graph, common, numerics.threads)
         return lambda plane: opened.along(plane)
 
-    return [maker(member) for member in members]
+    return [maker(graph) for graph in rows]
 
 
 def identity(folder: Path) -> str:

@@ -77,11 +77,6 @@ def files_under(root: Path, without: Path | None = None) -> list[str]:
     return sorted((path.relative_to(root).as_posix() for path in paths), key=natural_key)
 
 
-def scans_under(root: Path, without: Path | None = None) -> list[str]:
-    """The scans among :func:`files_under`, those that no reader can use too; half-written ones left out."""
-    return [path for path in files_under(root, without) if _is_scan(Path(path))]
-
-
 def tree_of(root: Path, without: Path | None = None, channels: Mapping[str, str] | None = None) -> Tree:
     """Sort the files below ``root``, except in ``without``, and tell a folder of scans from one of images.
 

@@ -73,7 +73,9 @@ def test_one_graph_serves_several_planes(tmp_path: Path) -> None:
 def test_a_graph_of_fixed_sides_refuses_others(tmp_path: Path) -> None:
     folder = make(tmp_path / "model")
     add_graph(folder, conv_graph(), sides=[4, 4])
-    predictor: Any = loading.load(folder, numerics=Numerics("onnx")).predictor
+    model = loading.load(folder, numerics=Numerics("onnx"))
+    assert model.reach is None and loading.load(folder).reach is not None  # no part of a slice fits
+    predictor: Any = model.predictor
     assert predictor(torch.zeros(1, 3, 4, 4)).shape == (1, 3, 4, 4)
     with pytest.raises(MedsegError, match="4, 4") as error:
         predictor(torch.zeros(1, 3, 8, 4))
