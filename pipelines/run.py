@@ -46,6 +46,12 @@ class Request:
         """`--work`, or `./work/<recipe>`."""
         return self.work or Path("work") / load.locate(self.recipe).stem
 
+    def with_processes(self) -> Request:
+        """The request with as many training processes as torchrun started, if it did."""
+        if not (count := torchrun.process_count()):
+            return self
+        return replace(self, settings=(*self.settings, f"train.processes={count}"))
+
     def command(self, recipe: str, work: Work, *, with_data: bool) -> str:
         """The command line that makes the work folder from a recipe, to be typed in a shell.
 
@@ -90,12 +96,9 @@ def run(
     is refused before the work folder is touched. `execution` is the engine for cases; default this process.
     Of several processes that torchrun started, the first does all this, and the others train with it.
     """
-    if torchrun.process_count():
-        if not torchrun.is_first():
-            return torchrun.follow()
-        processes = f"train.processes={torchrun.process_count()}"
-        request = replace(request, settings=(*request.settings, processes))
-    execution = execution or Execution()
+    if torchrun.process_count() and not torchrun.is_first():
+        return torchrun.follow()
+    request, execution = request.with_processes(), execution or Execution()
     resolved = resolve(request, start=start, only=only, overwrite=overwrite)
     recipe, work, folds = resolved.recipe, resolved.work, resolved.folds
     execution.check()

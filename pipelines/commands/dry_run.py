@@ -49,6 +49,7 @@ def run(
     """
     if torchrun.process_count() and not torchrun.is_first():
         return ExitCode.DONE
+    request = request.with_processes()
     resolved = resolve(request, start=start, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="medseg-dry-run-") as temporary:
         work = _temporary_work(Path(temporary), resolved.work.root, anew="ingest" in resolved.anew)

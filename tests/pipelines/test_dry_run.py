@@ -201,3 +201,4 @@ def test_of_processes_that_torchrun_started_the_first_alone_plans(
     stream = io.StringIO()
     assert dry_run.run(request(place), Reporter(stream=stream)) is ExitCode.DONE
     assert bool(stream.getvalue()) is prints
+    assert request(place).with_processes().settings[-1] == "train.processes=2"
