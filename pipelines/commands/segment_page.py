@@ -10,26 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from medseg.infer import results
+from medseg.report import page_style
 
 MOST_FIGURES = 100
 """Figures that the page holds; those of better cases lie beside it."""
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #d5d9e0; --faint: #667085; --warn: #b54708; --bad: #b42318;
-  --good: #067647 }
-@media (prefers-color-scheme: dark) {
-  :root { --line: #344054; --faint: #98a2b3; --warn: #fdb022; --bad: #f97066; --good: #47cd89 }
-}
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
-p.facts { color: var(--faint); margin: .25rem 0 1rem }
-ul.counts { display: flex; flex-wrap: wrap; gap: .75rem; padding: 0; list-style: none }
-ul.counts li { border: 1px solid var(--line); border-radius: 8px; padding: .4rem .9rem }
-ul.counts b { font-size: 1.3rem; margin-right: .4rem }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
+_STYLE = (
+    page_style.STYLE
+    + """
 td:first-child, td.done, td.excluded { white-space: nowrap }
-th { color: var(--faint); font-weight: 500 } td.number, th.number { text-align: right }
 th i { display: inline-block; width: .7em; height: .7em; border-radius: 2px; margin-right: .4em;
   box-shadow: 0 0 0 1px #0003; print-color-adjust: exact; -webkit-print-color-adjust: exact }
 .review { color: var(--warn) } .excluded { color: var(--bad) } .done { color: var(--good) }
@@ -37,6 +26,7 @@ figure { margin: 1.5rem 0; border: 1px solid var(--line); border-radius: 8px; ov
 figure img { width: 100%; display: block; background: #000 }
 figcaption { padding: .5rem .8rem } figcaption small { color: var(--faint) }
 """
+)
 
 
 def page(
