@@ -31,9 +31,7 @@ check: setup         ## format, lint, types, layers
 	$(BIN)/lint-imports
 
 test: check          ## everything that must hold, within ten minutes
-	# tests of fit send signals to their own process: they have one to themselves
-	$(BIN)/pytest -m 'not long and not container' -n 2 --ignore tests/train/test_fit.py
-	$(BIN)/pytest -m 'not long' tests/train/test_fit.py
+	$(BIN)/pytest -m 'not long and not container' -n 2
 
 test-long: check     ## what takes longer: kill tests, exports, real trainings
 	$(BIN)/pytest -m long

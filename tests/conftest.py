@@ -17,6 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Give each test and its fixtures one thread of torch: commands in tests set others, last bits differ."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
 def _is_here(address: Any) -> bool:
     if not isinstance(address, tuple):  # a Unix socket's path
         return True

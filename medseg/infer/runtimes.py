@@ -15,6 +15,7 @@ from medseg import device
 from medseg.errors import Code, MedsegError, first_line
 from medseg.grid import Array, Plane
 from medseg.infer.predictor import Spec
+from medseg.infer.signal_stack import kept_signal_stack
 from medseg.model import graphs
 from medseg.model.graphs import INPUT, OUTPUT, GraphFile, GraphRuntime, Precision
 
@@ -109,7 +110,8 @@ class OpenVinoPredictor(GraphPredictor):
         }
         try:
             core = openvino.Core()
-            self._compiled = core.compile_model(core.read_model(data), "CPU", properties)
+            with kept_signal_stack():
+                self._compiled = core.compile_model(core.read_model(data), "CPU", properties)
         except RuntimeError as error:
             raise _refused(where, error) from error
 

@@ -6,7 +6,7 @@ decided whether grey values can be computed with, and in which dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,25 +25,16 @@ from medseg.grid import (
     reorder_grid,
     same_grid,
 )
-from medseg.ingest import mask_files
+from medseg.ingest import mask_files, voxels
 from medseg.ingest.patterns import CaseFiles
 from medseg.io import affine_checks, scans
 from medseg.io.memory import MemoryImage
 from medseg.io.scans import Readable
 from medseg.mask_bits import pack_masks
-from medseg.run_lengths import count_values
-from medseg.volume import Case, Intensity, Volume, survives_float32, white_level
-
-LABEL_TOLERANCE = 1e-3
-"""Largest distance of a label value from an integer."""
+from medseg.volume import Case, Intensity, Volume, survives_float32
 
 Observer = Callable[[Readable, Volume], None]
 """A function that sees each file's volume as it is read, before it is checked."""
-
-_SLAB_VOXELS = 2**20
-_LABEL_LIMIT = 2**31  # larger values are beyond every class list, and beyond a safe cast
-_LARGEST = {"float64": float(np.finfo(np.float32).max), "int64": 2.0**53, "uint64": 2.0**53}
-"""Largest absolute grey value by dtype: of what float32 holds, and of what float64 tells apart."""
 
 
 def read_case(
@@ -99,8 +90,8 @@ def read_image(
         if observe is not None:
             observe(path, volume)
         findings += [*volume.notes, *_count_mismatch(volume, names, path)]
-        faults = _voxel_faults(volume, path)
-        findings += faults or _range_faults(volume, path, intensity, n4=n4)
+        faults = voxels.grey_value_faults(volume, path)
+        findings += faults or voxels.range_faults(volume, path, intensity, n4=n4)
         if volumes:
             volume, more = onto(volumes[0].grid, volume, path)
             findings += more
@@ -199,7 +190,7 @@ def read_label(
     if grid is not None:
         volume, more = onto(grid, volume, path)
         findings += more
-    values, faults = _label_values(volume.array[0], path)
+    values, faults = voxels.integer_values(volume.array[0], path)
     findings += faults
     if values.size:
         try:
@@ -208,7 +199,7 @@ def read_label(
             findings.append(error.finding)
     if not all(finding.is_note for finding in findings):
         return None, findings
-    indices = _indices(volume.array[0], classes, str(path))
+    indices = voxels.class_indices(volume.array[0], classes, str(path))
     return Volume(indices[None], grid or volume.grid, volume.source, tuple(findings)), findings
 
 
@@ -220,7 +211,7 @@ def label_values(paths: Iterable[Path | MemoryImage]) -> list[int]:
             volume = mask_files.read_values(path)
         except MedsegError:
             continue
-        values, faults = _label_values(volume.array[0], path)
+        values, faults = voxels.integer_values(volume.array[0], path)
         if all(fault.is_note for fault in faults):
             present.update(values.tolist())
     return sorted(present)
@@ -285,116 +276,3 @@ def _common_dtype(arrays: list[Array]) -> np.dtype[Any]:
         return common
     single = all(survives_float32(channel) for array in arrays for channel in array)
     return np.dtype(np.float32) if single else common
-
-
-# Voxels
-
-
-def _slabs(array: Array) -> Iterator[tuple[int, Array]]:
-    """Yield (first index, view) of slabs along the last axis of (X, Y, Z), each of about a million voxels."""
-    thickness = max(1, _SLAB_VOXELS // max(1, array.shape[0] * array.shape[1]))
-    for start in range(0, array.shape[2], thickness):
-        yield start, array[:, :, start : start + thickness]
-
-
-def _voxel_faults(volume: Volume, path: Readable) -> list[Finding]:
-    """Find NAN_OR_INF, VALUES_TOO_LARGE or CONSTANT in each channel.
-
-    An image is CONSTANT once, and only if no channel varies.
-    """
-    findings = []
-    constants = []
-    for i, channel in enumerate(volume.array):
-        which = f"channel {i}: " if len(volume.array) > 1 else ""
-        if fault := _not_finite(channel, path, which):
-            findings.append(fault)
-            continue
-        low = min(slab.min() for _, slab in _slabs(channel))
-        high = max(slab.max() for _, slab in _slabs(channel))
-        limit = _LARGEST.get(channel.dtype.name)
-        if limit is not None and max(-float(low), float(high)) > limit:
-            details = f"{which}values from {low:.6g} to {high:.6g}, the largest usable one is {limit:.3g}"
-            how_to_fix = "replace fill values by the background's value, or divide the scan by a constant"
-            findings.append(Finding(Code.VALUES_TOO_LARGE, str(path), details, how_to_fix))
-        elif low == high:
-            constants.append(f"{low:g}")
-            if volume.grid.unit == "mm":
-                details = f"{which}every voxel is {low:g}"
-                findings.append(Finding(Code.CONSTANT, str(path), details, "export the scan again"))
-    if volume.grid.unit == "px" and len(constants) == len(volume.array):
-        colour = constants[0] if len(constants) == 1 else f"({', '.join(constants)})"
-        how_to_fix = "replace the image, or remove it"
-        return [Finding(Code.CONSTANT, str(path), f"every pixel is {colour}", how_to_fix)]
-    return findings
-
-
-def _range_faults(volume: Volume, path: Readable, intensity: Intensity, *, n4: bool) -> list[Finding]:
-    """Find grey values that cannot be used as the recipe says: VALUE_RANGE_UNKNOWN, VALUES_TOO_LARGE."""
-    findings = []
-    if intensity == "imagenet" and white_level(volume) is None:
-        details = f"{volume.array.dtype} values from {volume.array.min():.6g} to {volume.array.max():.6g}"
-        how_to_fix = (
-            "save it with 8 bits, as a 16-bit image or as floats from 0 to 1, or use intensity: zscore"
-        )
-        findings.append(Finding(Code.VALUE_RANGE_UNKNOWN, str(path), details, how_to_fix))
-    if (n4 or intensity == "none") and not all(survives_float32(channel) for channel in volume.array):
-        details = f"values near {volume.array.max():.6g} lie too far from zero to be told apart by "
-        details += "the bias field correction" if n4 else "a network without scaling"
-        how_to_fix = "subtract the scan's lowest value, or use intensity: zscore and n4: false"
-        findings.append(Finding(Code.VALUES_TOO_LARGE, str(path), details, how_to_fix))
-    return findings
-
-
-def _not_finite(array: Array, path: Readable, which: str = "") -> Finding | None:
-    """Find NAN_OR_INF, with the count and the first voxel in order of (z, y, x), or None."""
-    if array.dtype.kind != "f":
-        return None
-    count, first = 0, None
-    for start, slab in _slabs(array):
-        bad = ~np.isfinite(slab)
-        count += int(bad.sum())
-        if first is None and bad.any():
-            z, y, x = np.argwhere(bad.T)[0]
-            first = (int(x), int(y), int(z) + start)
-    if first is None:
-        return None
-    details = f"{which}{count} voxels, the first at {first}"
-    return Finding(Code.NAN_OR_INF, str(path), details, "replace them, for example by the background's value")
-
-
-def _label_values(array: Array, path: Path | MemoryImage) -> tuple[Array, list[Finding]]:
-    """Give a label map's values (sorted int64) and faults; no values if they are no integers."""
-    if fault := _not_finite(array, path):
-        return np.empty(0, np.int64), [fault]
-    present: set[int] = set()
-    far, worst, example = 0, 0.0, 0.0
-    for _, slab in _slabs(array):
-        values, counts = count_values(slab)
-        away = np.abs(values.astype(np.float64) - np.rint(values)) if values.dtype.kind == "f" else 0 * counts
-        far += int(counts[away > LABEL_TOLERANCE].sum())
-        if away.max() > worst:
-            worst, example = float(away.max()), float(values[away.argmax()])
-        present.update(_integers(values).tolist())
-    if far:
-        details = f"{far} voxels, for example {example:g}"
-        how_to_fix = "was it interpolated? resample it by nearest neighbour"
-        return np.empty(0, np.int64), [Finding(Code.LABEL_NOT_INTEGER, str(path), details, how_to_fix)]
-    notes = []
-    if worst > 0:
-        details = f"up to {worst:.1e} from an integer, for example {example:.6g}"
-        notes = [Finding(Code.LABEL_ROUNDED, str(path), details, "nothing to do")]
-    return np.array(sorted(present), np.int64), notes
-
-
-def _integers(values: Array) -> Array:
-    """Round values to int64; those beyond 32 bits become ±2³¹, which no class list holds."""
-    return np.clip(np.rint(values.astype(np.float64)), -_LABEL_LIMIT, _LABEL_LIMIT).astype(np.int64)
-
-
-def _indices(array: Array, classes: ClassList, where: str) -> Array:
-    """Turn label values (X, Y, Z) into class indices uint8, X fastest in memory."""
-    out = np.empty(array.shape, np.uint8, order="F")
-    for start, slab in _slabs(array):
-        integers = slab if slab.dtype.kind in "iu" else _integers(slab)
-        out[:, :, start : start + slab.shape[2]] = classes.to_indices(integers, where)
-    return out

@@ -18,11 +18,11 @@ import numpy as np
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.ingest import mask_files
-from medseg.ingest.checks import LABEL_TOLERANCE
 from medseg.ingest.file_facts import value_counts
 from medseg.ingest.label_names import label_rank
 from medseg.ingest.path_words import has_number, words_of
 from medseg.ingest.tree import without_suffix
+from medseg.ingest.voxels import LABEL_TOLERANCE
 from medseg.io import scans
 from medseg.volume import Volume
 

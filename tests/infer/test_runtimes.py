@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,22 @@ def test_a_graph_gives_logits_of_its_own(model: Path, runtime: str, monkeypatch:
     assert first.shape == (2, 3, 5, 7) and second.shape == (2, 3, 9, 7)
     assert np.array_equal(first[0, :, 0, 0].numpy(), [0.0, 1.0, 0.5])
     assert predictor.spec == loading.load(model).predictor.spec  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such stack")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_signal_is_handled_after_graphs_have_ended_in_any_order(model: Path, runtime: str) -> None:
+    code = (
+        "import signal; from pathlib import Path; from medseg.infer import loading\n"
+        f"numerics = loading.Numerics({runtime!r}, threads=1)\n"
+        f"models = [loading.load(Path({str(model)!r}), numerics=numerics) for _ in range(3)]\n"
+        "while models:\n"
+        "    del models[0]\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled'))\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -12,7 +12,7 @@ import pytest
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding
 from medseg.grid import Array
-from medseg.ingest import checks
+from medseg.ingest import checks, voxels
 from medseg.ingest.patterns import CaseFiles
 
 Save = Callable[..., Path]
@@ -29,7 +29,7 @@ def case_of(image: Path, label: Path | None = None) -> CaseFiles:
 @pytest.fixture(autouse=True)
 def thin_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make small arrays span several slabs."""
-    monkeypatch.setattr(checks, "_SLAB_VOXELS", 24)
+    monkeypatch.setattr(voxels, "_SLAB_VOXELS", 24)
 
 
 def label_of(array: Array) -> Array:
