@@ -192,14 +192,17 @@ def _bare(pattern: str) -> str:
     return re.sub(r"\{\w+\}|\*", " ", text).replace("brainmask", "brain_mask")
 
 
+def small_text(path: Path) -> str:
+    """The text of a small file; empty for one that is large, no text, or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig") if path.stat().st_size <= _LARGEST_BYTES else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 def _read(path: Path) -> dict[int, str]:
     """Value → name, empty for a file that names no values."""
-    try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            return {}
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return {}
+    text = small_text(path)
     if path.suffix.lower() == ".json":
         return _of_json(path, text)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
