@@ -67,8 +67,9 @@ class Guess:
     cases' names, ``subject_remark`` says why; ``series`` are the rules that choose DICOM series as channels;
     ``remarks`` are further sentences for the user. ``seen`` are lines about the files that are there, where
     no label map belongs to a case. ``masks`` are patterns of masks that may overlap, instead of ``label``.
-    ``colours`` are those of the classes, by value; the masks show them where ``in_colours``, and
-    ``void_colours`` are then ignored. ``background`` is False where each value is a class.
+    Files that globs of ``ignore`` match are no cases. ``colours`` are those of the classes, by value; masks
+    show them where ``in_colours``, ``void_colours`` are then ignored. ``background`` is False where each value
+    is a class.
     """
 
     layout: str
@@ -90,6 +91,7 @@ class Guess:
     remarks: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
     masks: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
     colours: Mapping[int, Colour] = field(default_factory=dict)
     in_colours: bool = False
     void_colours: tuple[Colour, ...] = ()

@@ -47,13 +47,15 @@ _COMMON, _COMMON_NUMBER = 0.05, 0.2
 class Look:
     """A file's kind, its grid where it could be read, and the values of a label map, sorted.
 
-    Of a mask ``in_colours`` the values are colours: 65536 red + 256 green + blue.
+    Of a mask ``in_colours`` the values are colours: 65536 red + 256 green + blue. An image ``is_fraction`` if
+    its values are from 0 to 1.
     """
 
     kind: Kind
     grid: Grid | None = None
     values: tuple[int, ...] = ()
     in_colours: bool = False
+    is_fraction: bool = False
 
 
 class Looks:
@@ -104,7 +106,8 @@ def look_at(volume: Volume, counts: Mapping[int, int] | None = None) -> Look:
     array = volume.array[0]
     counts = few_values(volume) if counts is None else counts
     if counts is None:
-        return Look("image", volume.grid)
+        is_fraction = array.dtype.kind == "f" and bool(array.min() >= 0 and array.max() <= 1)
+        return Look("image", volume.grid, is_fraction=is_fraction)
     values = tuple(sorted(counts))
     if len(values) == 1:
         return Look("empty" if values[0] == 0 else "image", volume.grid, values)

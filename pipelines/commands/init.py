@@ -33,6 +33,8 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
     if not (given.channels or given.label) and (export := init_dicom.read(data)):
         return _write(data, out, init_dicom.guess(data, export), minutes)
     guess = init_reading.read(data, given)
+    if guess.masks:
+        guess = init_classes.of_masks(data, guess)
     if guess.unit == "px" and guess.n_cases:
         packaged = None if given.channels or given.label else init_classes.packaged_set(data, guess)
         guess = packaged or _without_labels_of_no_class(init_classes.of_images(data, guess))

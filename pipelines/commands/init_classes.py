@@ -8,14 +8,18 @@ from pathlib import Path
 
 from medseg.classes import VOID
 from medseg.config import class_file
-from medseg.ingest import label_survey, layouts, legends, mask_colours
+from medseg.ingest import checks, label_survey, layouts, legends, mask_colours
 from medseg.ingest.layouts import Guess
 from medseg.ingest.tree import tree_of
 from medseg.io import images
 from pipelines.commands import init_reading
 
 LABELS_READ = 40
+MASKS_READ = 5
 MOST_CLASSES = 64
+
+ANYTHING = 0.5
+"""Threshold of masks that hold 0 and one value more, whatever it is."""
 
 HALF = 128.0
 """A mask with more values, or a JPEG, holds greys, which are told apart by half of white."""
@@ -50,6 +54,15 @@ def packaged_set(data: Path, guess: Guess) -> Guess | None:
                 masks={},
             )
     return best
+
+
+def of_masks(data: Path, guess: Guess) -> Guess:
+    """The guess with a threshold where masks of their own files hold another value than 1, as 255 or 3."""
+    cases = [case for case in init_reading.find(data, guess).cases if case.masks][:MASKS_READ]
+    values = {
+        value for case in cases for path in case.masks.values() for value in checks.label_values([path])
+    }
+    return guess if values <= {0, 1} else replace(guess, above=ANYTHING)
 
 
 def of_images(data: Path, guess: Guess) -> Guess:

@@ -105,6 +105,10 @@ def _files_section(guess: Guess) -> str:
         lines.append(f"  label: {_scalar(guess.label)}")
     else:
         lines.append('  # label: "{case}_seg.nii.gz"   # no label files were found')
+    if guess.ignore:
+        lines.append(
+            f"  ignore: {_value(list(guess.ignore))}   # no images of cases, though channels match them"
+        )
     if guess.subject:
         rule = _scalar(guess.subject)
         lines.append(f"  subject: {rule}   # read from a case's name; a subject's cases stay together")
@@ -145,9 +149,12 @@ def _classes_section(guess: Guess) -> str:
         listed = [list(colour) for colour in guess.void_colours]
         lines.append(f"  void_colours: {listed}   # pixels that are ignored")
     if guess.above is not None:
-        lines.append(
-            f"  label_form: {{above: {guess.above:g}}}   # grey masks: what is brighter is the second class"
+        inside = (
+            "masks: what is above is inside"
+            if guess.masks
+            else "grey masks: what is brighter is the second class"
         )
+        lines.append(f"  label_form: {{above: {guess.above:g}}}   # {inside}")
     return "\n".join(lines)
 
 
