@@ -68,7 +68,7 @@ class Guess:
     ``remarks`` are further sentences for the user. ``seen`` are lines about the files that are there, where
     no label map belongs to a case. ``masks`` are patterns of masks that may overlap, instead of ``label``.
     Files that globs of ``ignore`` match are no cases. ``colours`` are those of the classes, by value; masks
-    show them where ``in_colours``, ``void_colours`` are then ignored. ``background`` is False where each value
+    show them where ``in_colours``, and ``void_colours`` are void. ``background`` is False where each value
     is a class.
     """
 
