@@ -33,8 +33,8 @@ check: setup         ## format, lint, types, layers
 test: check          ## everything that must hold, within ten minutes
 	$(BIN)/pytest -m 'not long and not container' -n 2
 
-test-long: check     ## what takes longer: kill tests, exports, real trainings
-	$(BIN)/pytest -m long
+test-long: check     ## what takes longer: kill tests, exports, real trainings; screenshots in screenshots/
+	MEDSEG_SCREENSHOTS=$${MEDSEG_SCREENSHOTS:-$(CURDIR)/screenshots} $(BIN)/pytest -m long
 
 docs: setup          ## the site of docs/ as pages that work offline: site/index.html
 	$(BIN)/sphinx-build -q -W --keep-going -d site/.doctrees docs site

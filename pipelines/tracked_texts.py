@@ -13,6 +13,8 @@ _ORDINARY = {"data", "raw", "images", "scans", "subjects", "dataset", "train", "
 
 _MOST_CHARACTERS = 1500
 _EDITORS = "yaml-language-server"
+_OF_INIT = ("Made by `medseg init", "Read it once, then:", "Note:")
+"""Beginnings of lines that `medseg init` writes at the head of a recipe."""
 
 
 def run_name(work: Path) -> str:
@@ -35,13 +37,17 @@ def tags(recipe: Recipe) -> dict[str, str]:
 
 
 def header(recipe: Path) -> str:
-    """Read the comment that a recipe's file begins with; empty without one."""
+    """Read the comment that a recipe's file begins with; empty without one.
+
+    Lines of `medseg init` are left out: they name the folder of the data on this machine.
+    """
     lines: list[str] = []
     for line in recipe.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
-        if _EDITORS not in line:
-            lines.append(line.lstrip("# ").rstrip())
+        text = line.lstrip("# ").rstrip()
+        if _EDITORS not in line and not text.startswith(_OF_INIT):
+            lines.append(text)
     text = redact_text("\n".join(lines).strip())
     return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
 
@@ -57,7 +63,7 @@ def description(recipe: Recipe, comment: str) -> str:
     own = (
         recipe.description
         or comment.replace("\n", "  \n")
-        or f"{recipe.network.name} on {data_name(recipe)}."
+        or f"{recipe.network.name} on {data_name(recipe)}: segments {_classes(recipe)}."
     )
     facts = {
         "data": f"{data_name(recipe)}: {', '.join(recipe.data.channel_names())} → {_classes(recipe)}",

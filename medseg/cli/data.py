@@ -252,6 +252,13 @@ def convert(
     key_file: KeyFile = None,
     no_index: NoIndex = False,
     credentials: CredentialsFile = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Write every volume again, also those that are done, and over files of others.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> ExitCode:
@@ -268,6 +275,9 @@ def convert(
     from pipelines.commands import convert as pipeline
     from pipelines.commands import remote_inputs
 
-    settings, say = pipeline.Settings(key_file, not no_index), reporter(out, quiet=quiet, verbose=verbose)
+    settings, say = (
+        pipeline.Settings(key_file, not no_index, overwrite),
+        reporter(out, quiet=quiet, verbose=verbose),
+    )
     with remote_inputs.fetched(inputs, out, credentials, say) as paths:
         return pipeline.run(paths, out, settings, say)

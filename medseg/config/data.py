@@ -76,7 +76,7 @@ class Data(Section):
     Classes exclude each other. For structures that overlap write `regions` or `masks`.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"series", "segments"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"series", "segments", "ignore"})
 
     path: Path | None = None
     """Folder with the scans or images; `--data` overrides it. Typical: left out, and given by `--data`."""
@@ -116,6 +116,10 @@ class Data(Section):
     """Mask name: file pattern, for structures that overlap and have a file each, 1 inside and 0 outside; use
     it instead of `label` and `classes`; with layout `dicom` each is a segment, by label or code. Typical:
     left out, or 1 to 7 masks."""
+
+    ignore: tuple[str, ...] = ()
+    """Files below `path` that are no images of cases though a pattern of `channels` takes them, as other
+    raters' label maps; `*` stands for anything. Typical: left out, or `["*_rater2.nii.gz"]`."""
 
     classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
     """Value in the label files: name of the class. Values that are not listed exclude a case. nnU-Net's way,

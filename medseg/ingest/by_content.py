@@ -14,23 +14,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from medseg.classes import MOST_MASKS
 from medseg.errors import some
 from medseg.grid import axis_order
-from medseg.ingest import class_names, label_names, path_words, placeholders
+from medseg.ingest import path_words, placeholders
+from medseg.ingest.label_templates import MOST_CASES, TRIED, Files, Key, LabelTemplate, ranked, structures
 from medseg.ingest.looks import Kind, Looks
 from medseg.ingest.patterns import ROLES, Patterns
-from medseg.ingest.plain import LABEL_FOLDERS, common_suffix
+from medseg.ingest.plain import common_suffix
 from medseg.ingest.tree import without_suffix
-
-_OFTEN = 0.5
-"""Share of the cases from which on a word that varies stands in a pattern as it is."""
-
-MOST_CASES = 0.8
-"""Share of the labelled cases that must have a channel, on the label map's grid."""
-
-_TRIED = 5
-_BRAIN = re.compile(r"(?<![a-z])(?:brain|head|bet|skull)(?![a-z])|brain_?mask", re.IGNORECASE)
 
 _PROCESSING = {
     *(
@@ -60,25 +51,39 @@ _PROCESSING = {
 }
 """Words in names of images that were made from other images."""
 
+_PROBABILITIES = {
+    *(
+        "prob",
+        "probs",
+        "probability",
+        "probabilities",
+        "probseg",
+        "pve",
+        "posterior",
+        "posteriors",
+        "softmax",
+    ),
+    *("confidence", "likelihood", "uncertainty", "logits"),
+}
+"""Words in names of maps of probabilities."""
+
 _TIME = re.compile(r"[Tt]\d")
 """Time points, where there is a T0; T1 and T2 are contrasts otherwise."""
-
-Key = frozenset[str]
-"""The words that tell a case."""
-
-Files = dict[Key, str]
-"""Case → its file of one template."""
 
 
 @dataclass(frozen=True)
 class Reading:
     """Proposed patterns, None where no label map belongs to an image.
 
-    ``remarks`` say what else could be meant, what is left out, or why there are no patterns.
+    ``remarks`` say what else could be meant, what is left out, or why there are no patterns. ``is_choosy`` if
+    images were left out that were made from others. Globs of ``ignore`` match files of no channel which a
+    channel's pattern takes.
     """
 
     patterns: Patterns | None
     remarks: tuple[str, ...] = ()
+    is_choosy: bool = False
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,19 +110,6 @@ class Chosen:
         return next((name for name, fits in self.is_channel.items() if fits(path)), None)
 
 
-@dataclass(frozen=True)
-class _Label:
-    """A template of label maps with the image templates that fit it."""
-
-    template: str
-    files: Files
-    channels: tuple[str, ...]
-    covered: frozenset[Key]
-    too_few: tuple[str, ...]
-    other_grid: tuple[str, ...]
-    processed: tuple[str, ...]
-
-
 def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Reading:
     """Propose patterns for files given by relative paths."""
     chosen = chosen or Chosen()
@@ -126,7 +118,7 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
     labels = [path for path in usable if chosen.label(path, kinds[path])]
     images = [path for path in usable if chosen.image(path, kinds[path])]
     words = {path: path_words.words_of(without_suffix(path)) for path in (*labels, *images)}
-    names = _case_words(labels, images, words)
+    names = _case_words(labels, images, words) or _words_of_one_case(labels, images, words)
     telling = {path: told_by for path in labels if (told_by := _named(words[path], names))}
     order = {frozenset(told_by): told_by for told_by in telling.values()}
     of_labels = {path: frozenset(told_by) for path, told_by in telling.items()}
@@ -137,21 +129,29 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
     label_templates = _templates(of_labels, order, words)
     image_templates = _templates(of_images, order, words)
     found_labels = [_with_channels(t, f, image_templates, looks) for t, f in label_templates.items()]
-    candidates = _ranked([label for label in found_labels if label.channels], looks)
+    candidates = ranked([label for label in found_labels if label.channels], looks)
     if not candidates:
         return Reading(
             None, ("no label map lies on the grid of an image of its case: resample one to the other",)
         )
     naming_of = {t: chosen.name(next(iter(image_templates[t].values()))) for t in candidates[0].channels}
-    return _reading(candidates, order, (images, labels), naming_of, _structures(candidates, looks))
+    return _reading(candidates, order, (images, labels), naming_of, structures(candidates, looks))
 
 
 def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
     """The reason, if one is known, why no file is a label map of another."""
-    if labels and images:
-        text = f"{len(images)} images and {len(labels)} label maps, but their paths do not tell which belong"
-        return (f"{text} together: if all are one case's files, name the folder above",)
-    return ()
+    if not labels or not images:
+        return ()
+    counted = f"{_counted(len(images), 'image')} and {_counted(len(labels), 'label map')}"
+    if len(labels) == 1:
+        text = "if all are files of one case, give them a folder of their own and name the folder above it"
+        return (f"{counted}, but no word in their paths tells cases apart: {text}",)
+    text = "name them alike, or list them in a table (layout csv)"
+    return (f"{counted}, but no word in their paths tells which belong together: {text}",)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 # Words
@@ -169,6 +169,20 @@ def _case_words(labels: Sequence[str], images: Sequence[str], words: Mapping[str
         for word in shared
         if in_labels[word] < len(labels) or (path_words.has_number(word) and in_images[word] < len(images))
     }
+
+
+def _words_of_one_case(
+    labels: Sequence[str], images: Sequence[str], words: Mapping[str, list[str]]
+) -> set[str]:
+    """The words of the folder that holds a single label map and its image, or images of several contrasts."""
+    if len(labels) != 1 or not images:
+        return set()
+    if len(images) > 1 and not all(any(map(path_words.is_contrast, words[path])) for path in images):
+        return set()
+    folders = [path.split("/")[:-1] for path in (*labels, *images)]
+    same = [level[0] for level in zip(*folders, strict=False) if len(set(level)) == 1]
+    own = path_words.words_of(same[-1]) if same else []
+    return {word for word in own if not path_words.is_known(word)}
 
 
 def _named(words: Iterable[str], names: set[str]) -> tuple[str, ...]:
@@ -233,16 +247,16 @@ def _template(path: str, told_by: tuple[str, ...], literal: set[str]) -> str:
 # Label maps and their channels
 
 
-def _with_channels(template: str, files: Files, images: Mapping[str, Files], looks: Looks) -> _Label:
+def _with_channels(template: str, files: Files, images: Mapping[str, Files], looks: Looks) -> LabelTemplate:
     """The images that lie on the label map's grid in most of its cases."""
     slots = placeholders.in_template(template)
     channels, too_few, other_grid = [], [], []
-    processed = [image for image in images if _is_processed(image, images)]
+    processed = [i for i in images if _is_processed(i, images) or _is_probability(i, images, looks)]
     for image, own in images.items():
         both = [key for key in files if key in own]
         if not both or placeholders.in_template(image) != slots or image in processed:
             continue
-        tried = [_same_grid(own[key], files[key], looks) for key in both[:_TRIED]]
+        tried = [_same_grid(own[key], files[key], looks) for key in both[:TRIED]]
         if sum(tried) < MOST_CASES * len(tried):
             other_grid.append(image)
         elif len(both) < MOST_CASES * len(files):
@@ -253,7 +267,7 @@ def _with_channels(template: str, files: Files, images: Mapping[str, Files], loo
         too_few.sort(key=lambda image: -len(images[image].keys() & files.keys()))
         channels.append(too_few.pop(0))
     covered = [key for key in files if all(key in images[image] for image in channels)]
-    return _Label(
+    return LabelTemplate(
         template,
         files,
         tuple(sorted(channels)),
@@ -275,48 +289,36 @@ def _is_processed(template: str, images: Iterable[str]) -> bool:
     return any(not other & _PROCESSING and own - other <= _PROCESSING for other in others)
 
 
+def _is_probability(template: str, images: Mapping[str, Files], looks: Looks) -> bool:
+    """True for maps of probabilities beside images: by their name, or as they hold nothing but 0 to 1.
+
+    Maps with a contrast of their own, as FA, are images.
+    """
+
+    def words(image: str) -> set[str]:
+        return {word.lower() for word in path_words.words_of(image)}
+
+    def is_fraction(image: str) -> bool:
+        return all(looks.at(path).is_fraction for path in list(images[image].values())[:TRIED])
+
+    others = [image for image in images if image != template]
+    if words(template) & _PROBABILITIES:
+        return any(not words(image) & _PROBABILITIES for image in others)
+    known = {word for image in others for word in words(image)}
+    own = {word for word in words(template) - known if path_words.is_contrast(word)}
+    return not own and is_fraction(template) and not all(map(is_fraction, others))
+
+
 def _same_grid(image: str, label: str, looks: Looks) -> bool:
     a, b = looks.at(image).grid, looks.at(label).grid
     return a is not None and b is not None and axis_order(a, b) is not None
-
-
-def _ranked(labels: list[_Label], looks: Looks) -> list[_Label]:
-    """Label templates, the one to take first: of enough cases, no brain, the surest words, most cases."""
-    most = max((len(label.covered) for label in labels), default=0)
-
-    def merit(label: _Label) -> tuple[bool, bool, int, int, int, str]:
-        few = len(label.covered) < _OFTEN * most
-        return (
-            few,
-            is_brain(label.template),
-            -len(label.covered),
-            label_rank(label.template),
-            -max(len(looks.at(path).values) for path in list(label.files.values())[:_TRIED]),
-            label.template,
-        )
-
-    return sorted(labels, key=merit)
-
-
-def is_brain(template: str) -> bool:
-    """True for a template of masks of the whole brain."""
-    return _BRAIN.search(template.rpartition("/")[2]) is not None
-
-
-def label_rank(template: str) -> int:
-    """The rank of a template as a label map's, by the name or by a folder; unknown words come last."""
-    folders, _, name = template.rpartition("/")
-    rank = label_names.label_rank(placeholders.without(name))
-    if rank is None:
-        rank = 0 if any(folder.lower() in LABEL_FOLDERS for folder in folders.split("/")) else None
-    return len(label_names.LABEL_WORDS) if rank is None else rank
 
 
 # The reading
 
 
 def _reading(
-    candidates: list[_Label],
+    candidates: list[LabelTemplate],
     order: Mapping[Key, tuple[str, ...]],
     files: tuple[Sequence[str], Sequence[str]],
     given: Mapping[str, str | None],
@@ -373,23 +375,12 @@ def _reading(
         cases = "1 labelled case lacks" if lacking == 1 else f"{lacking} labelled cases lack"
         remarks.append(f"{cases} one of the channels and will be excluded, unless you leave that channel out")
     label = None if masks else naming.write(chosen.template) + label_suffix
-    return Reading(Patterns(channels, label, masks=masks), tuple(remarks))
-
-
-def _structures(candidates: list[_Label], looks: Looks) -> dict[str, str]:
-    """Name → template of label maps that hold one structure each and that most cases have; or none."""
-    first = candidates[0]
-    alike = [
-        label
-        for label in candidates
-        if label.channels == first.channels
-        and not is_brain(label.template)
-        and len(label.files.keys() & first.files.keys())
-        >= MOST_CASES * len(label.files.keys() | first.files.keys())
-        and all(set(looks.at(path).values) <= {0, 1} for path in list(label.files.values())[:_TRIED])
+    rest = {*chosen.processed, *chosen.other_grid, *chosen.too_few, *(other.template for other in others)}
+    ignore = [
+        re.sub(r"\{\w+\}", "*", naming.write(template)) + ".*"
+        for template in sorted(rest)
+        if any(placeholders.fits(image, template.replace("*", "x")) for image in chosen.channels)
     ]
-    if not 2 <= len(alike) <= MOST_MASKS or first not in alike:
-        return {}
-    templates = sorted(label.template for label in alike)
-    names = class_names.of_structures(templates, first.channels)
-    return dict(zip(names, templates, strict=True)) if names else {}
+    return Reading(
+        Patterns(channels, label, masks=masks), tuple(remarks), bool(chosen.processed), tuple(ignore)
+    )

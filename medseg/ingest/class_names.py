@@ -65,10 +65,26 @@ _GENERIC = set(LABEL_WORDS) - {"lesion"} | {
         "binary",
     ),
     *("auto", "automatic", "pred", "prediction", "predicted", "second", "first", "copy", "edit", "fixed"),
+    *(
+        "by",
+        "from",
+        "for",
+        "with",
+        "msk",
+        "maske",
+        "masken",
+        "segmentierung",
+        "segmentation",
+        "etikett",
+        "handmade",
+    ),
+    *("observer", "annotator", "reviewer", "reference", "ref", "masque", "masques", "mascara", "etiqueta"),
+    *("colour", "color", "colours", "colors", "coloured", "colored", "farbig", "rgb", "png", "bw", "binaer"),
     *("aseg", "aparc", "parc", "parcellation", "labelstr", "result", "output", "drawn", "hand", "work"),
 }
 
 
+_RATER = re.compile(r"(?:rater|reader|expert|observer|annotator|reviewer|radiologist)[_-]?[A-Z\d]{1,2}", re.I)
 _SIDES = {"left", "right", "l", "r", "lh", "rh"}
 
 
@@ -144,7 +160,7 @@ def of_file_name(label: str, channels: Iterable[str]) -> str | None:
             text = entity[1] if entity else word
             if not _is_generic(text, shared) and not (entity is None and "-" in word):
                 words.append(text)
-        if words:
+        if any(word.lower() not in _SIDES for word in words):
             return "_".join(words)
     return None
 
@@ -176,8 +192,11 @@ def of_values(values: Iterable[int], label: str) -> dict[int, str] | None:
 
 def _is_generic(word: str, shared: set[str]) -> bool:
     lower = word.lower()
+    if lower in _SIDES:
+        return False
     return (
         lower in _GENERIC
+        or _RATER.fullmatch(word) is not None
         or lower.removesuffix("s") in _GENERIC
         or lower in shared
         or path_words.is_contrast(word)
@@ -187,19 +206,23 @@ def _is_generic(word: str, shared: set[str]) -> bool:
 
 
 def _bare(pattern: str) -> str:
-    """A pattern without its suffix, placeholders and ``*``; ``brainmask`` is the mask of the brain."""
+    """A pattern without suffix, placeholders, ``*`` and words in brackets; ``brainmask`` as two words."""
     text = re.sub(r"(\.nii(\.gz)?|\.mgz|\.nrrd|\.mha|\.png|\.tiff?)$", "", pattern)
-    return re.sub(r"\{\w+\}|\*", " ", text).replace("brainmask", "brain_mask")
+    text = re.sub(r"\{\w+\}|\*|\([^()/]*\)", " ", text)
+    return text.replace("brainmask", "brain_mask")
+
+
+def small_text(path: Path) -> str:
+    """The text of a small file; empty for one that is large, no text, or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig") if path.stat().st_size <= _LARGEST_BYTES else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _read(path: Path) -> dict[int, str]:
     """Value → name, empty for a file that names no values."""
-    try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            return {}
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return {}
+    text = small_text(path)
     if path.suffix.lower() == ".json":
         return _of_json(path, text)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]

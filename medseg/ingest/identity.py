@@ -6,6 +6,7 @@ A name depends on its own tuple alone, never on which other cases there are, and
 - ``sub-1`` and ``sub-1_ses-a`` → ``sub-1_ses-a``: the case's own name begins with its subject's
 - ``s1`` and ``ses1`` → ``s1__ses1``; where patterns write both in one name, as ``{subject}_{case}``, it is
   ``s1_ses1``, the name of the file
+- where train, val and test each count from 1, the role is a part of the name
 - a part of a case's name stands before it: ``um`` and ``000000`` → ``um_000000``
 
 A single ``_`` joins only where the first ``_`` of the name is the joint; two join everything else.
@@ -13,13 +14,18 @@ A single ``_`` joins only where the first ``_`` of the name is the joint; two jo
 
 from __future__ import annotations
 
+import filecmp
+import itertools
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from medseg.ingest.tree import nfc
 from medseg.names import check_name
 
+_COMPARED = 6
 _IN_ONE_NAME = re.compile(r"\{subject\}[^/]*\{(?:case|part)\}")
 
 
@@ -60,6 +66,36 @@ def join(identity: Identity, *, subject_in_name: bool) -> str:
 def name_of(identity: Identity, *, subject_in_name: bool, where: object) -> str:
     """The case's name, fit for paths; see :func:`join`. Raises NAME_INVALID."""
     return check_name(join(identity, subject_in_name=subject_in_name), where)
+
+
+def names_begin_anew(root: Path, claimed: Mapping[str, tuple[str, Mapping[str, str]]]) -> bool:
+    """True if train, val and test have the same names for different files, as where each counts from 1.
+
+    The role is then a part of a case's name. Files that are copies of another role's stay one case's, twice.
+    ``claimed`` are relative paths of images with the pattern that matches each, and its placeholders' values.
+    """
+    files: dict[tuple[Identity, str], dict[str, str]] = defaultdict(dict)
+    cases: dict[str, set[Identity]] = defaultdict(set)
+    for path, (pattern, fields) in claimed.items():
+        if "role" not in fields or "part" in fields:
+            return False
+        identity = Identity.of_fields(fields)
+        files[identity, pattern].setdefault(fields["role"], path)
+        cases[fields["role"]].add(identity)
+    shared = [list(paths.values()) for paths in files.values() if len(paths) > 1]
+    identities = {identity for (identity, _), paths in files.items() if len(paths) > 1}
+    if not shared or 2 * len(identities) < min(map(len, cases.values())):
+        return False
+    pairs = (pair for paths in shared[:_COMPARED] for pair in itertools.combinations(paths, 2))
+    return not any(_are_equal(root / a, root / b) for a, b in pairs)
+
+
+def _are_equal(a: Path, b: Path) -> bool:
+    """True for files with the same bytes; False where one cannot be read, which its reader will tell."""
+    try:
+        return filecmp.cmp(a, b, shallow=False)
+    except OSError:
+        return False
 
 
 def _joined(first: str, second: str, simple: str) -> str:

@@ -21,6 +21,8 @@ _RANKS = {word: rank for rank, word in enumerate(LABEL_WORDS)} | {
     **dict.fromkeys(("aseg", "parc", "aparc", "parcellation"), LABEL_WORDS.index("seg")),
     **dict.fromkeys(("labelmap", "labelled", "labeled"), LABEL_WORDS.index("label")),
     **dict.fromkeys(("groundtruth", "annot", "annotated", "manual"), LABEL_WORDS.index("truth")),
+    **dict.fromkeys(("msk", "maske", "masken", "masque", "mascara"), LABEL_WORDS.index("mask")),
+    "segmentierung": LABEL_WORDS.index("seg"),
 }
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _LABEL_ENDING = re.compile(rf"_(?:{'|'.join(LABEL_WORDS)}|pred)s?$", re.IGNORECASE)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from medseg.classes import Colour
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest import (
     bids,
@@ -66,6 +67,9 @@ class Guess:
     cases' names, ``subject_remark`` says why; ``series`` are the rules that choose DICOM series as channels;
     ``remarks`` are further sentences for the user. ``seen`` are lines about the files that are there, where
     no label map belongs to a case. ``masks`` are patterns of masks that may overlap, instead of ``label``.
+    Files that globs of ``ignore`` match are no cases. ``colours`` are those of the classes, by value; masks
+    show them where ``in_colours``, and ``void_colours`` are void. ``background`` is False where each value
+    is a class.
     """
 
     layout: str
@@ -87,6 +91,11 @@ class Guess:
     remarks: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
     masks: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+    colours: Mapping[int, Colour] = field(default_factory=dict)
+    in_colours: bool = False
+    void_colours: tuple[Colour, ...] = ()
+    background: bool = True
 
 
 def find(

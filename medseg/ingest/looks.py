@@ -1,8 +1,8 @@
 """A look at files that nobody described: images and label maps, told by their content and not by their names.
 
-A label map holds whole numbers, few of them, in areas: neighbours are mostly equal. One whose voxels are all
-0 is empty, and counts as a label map where its sisters do. Of many files with the same words in their names
-a few are read.
+A label map holds whole numbers, few of them, in areas: neighbours are mostly equal; a mask in colours holds
+few colours. One whose voxels are all 0 is empty, and counts as a label map where its sisters do. Of many
+files with the same words in their names a few are read.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
-from medseg.ingest import mask_files
+from medseg.ingest import mask_colours, mask_files
 from medseg.ingest.file_facts import value_counts
 from medseg.ingest.label_names import label_rank
 from medseg.ingest.path_words import has_number, words_of
 from medseg.ingest.tree import without_suffix
 from medseg.ingest.voxels import LABEL_TOLERANCE
-from medseg.io import scans
+from medseg.io import images
 from medseg.volume import Volume
 
 Kind = Literal["image", "label", "empty", "unread"]
@@ -45,11 +45,17 @@ _COMMON, _COMMON_NUMBER = 0.05, 0.2
 
 @dataclass(frozen=True)
 class Look:
-    """A file's kind, its grid where it could be read, and the values of a label map, sorted."""
+    """A file's kind, its grid where it could be read, and the values of a label map, sorted.
+
+    Of a mask ``in_colours`` the values are colours: 65536 red + 256 green + blue. An image ``is_fraction`` if
+    its values are from 0 to 1.
+    """
 
     kind: Kind
     grid: Grid | None = None
     values: tuple[int, ...] = ()
+    in_colours: bool = False
+    is_fraction: bool = False
 
 
 class Looks:
@@ -100,7 +106,8 @@ def look_at(volume: Volume, counts: Mapping[int, int] | None = None) -> Look:
     array = volume.array[0]
     counts = few_values(volume) if counts is None else counts
     if counts is None:
-        return Look("image", volume.grid)
+        is_fraction = array.dtype.kind == "f" and bool(array.min() >= 0 and array.max() <= 1)
+        return Look("image", volume.grid, is_fraction=is_fraction)
     values = tuple(sorted(counts))
     if len(values) == 1:
         return Look("empty" if values[0] == 0 else "image", volume.grid, values)
@@ -125,12 +132,25 @@ def few_values(volume: Volume) -> dict[int, int] | None:
 
 
 def _in_colours(path: Path) -> Look:
-    """An image in colours; a scan with colours is not read."""
-    try:
-        volume = scans.read(path)
-    except MedsegError:
+    """An image in colours, or a mask in which each class has one; a scan with colours is not read.
+
+    A mask whose colours run into each other at its edges counts as one if it is named like one.
+    """
+    if not images.can_read(path):
         return Look("unread")
-    return Look("image", volume.grid)
+    volume = images.read_values(path)
+    if volume.array.dtype != np.uint8 or len(volume.array) != 3:
+        return Look("image", volume.grid)
+    colours = mask_colours.packed(volume.array)
+    values = np.unique(colours)
+    if len(values) <= mask_colours.MOST_COLOURS:
+        is_mask = _in_areas(colours)
+    else:
+        is_named = label_rank(without_suffix(f"{path.parent.name}/{path.name}")) is not None
+        is_mask = is_named and mask_colours.are_smoothed(colours)
+    if not is_mask:
+        return Look("image", volume.grid)
+    return Look("label", volume.grid, tuple(values[: mask_colours.MOST_COLOURS].tolist()), in_colours=True)
 
 
 def _in_areas(array: Array) -> bool:

@@ -15,13 +15,13 @@ ends with an image's suffix.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from medseg.errors import Code, Finding, MedsegError
-from medseg.ingest.identity import Identity, in_one_name, join, name_of
+from medseg.ingest.identity import Identity, in_one_name, join, name_of, names_begin_anew
 from medseg.ingest.tree import Tree, natural_key, nfc, without_suffix
 from medseg.io import scans
 
@@ -168,21 +168,24 @@ def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> FolderCont
     Raises RECIPE_INVALID for patterns that cannot work.
     """
     rules = _compile(patterns)
+    claimed = {path: claim for path in tree.files if (claim := _claim(path, rules))}
+    ignored = [path for path in tree.files if path not in claimed]
+    of_images = {p: (r.pattern, fields) for p, (r, fields) in claimed.items() if r.roles[0][0] == "channel"}
+    begin_anew = names_begin_anew(root, of_images)
+
+    def identity_of(fields: Mapping[str, str]) -> Identity:
+        return Identity.of_fields({**fields, "part": fields["role"]} if begin_anew else fields)
+
     claims: dict[Identity, _Claims] = {}
-    ignored: list[str] = []
-    for path in tree.files:
-        if claim := _claim(path, rules):
-            rule, fields = claim
-            claims_of_case = claims.setdefault(Identity.of_fields(fields), _Claims())
-            claims_of_case.add(rule, root / path)
-            claims_of_case.role_words |= {fields["role"]} if "role" in fields else set()
-        else:
-            ignored.append(path)
-    unread = _claim_unread(root, tree, rules, claims)
+    for path, (rule, fields) in claimed.items():
+        claims_of_case = claims.setdefault(identity_of(fields), _Claims())
+        claims_of_case.add(rule, root / path)
+        claims_of_case.role_words |= {fields["role"]} if "role" in fields else set()
+    unread = _claim_unread(root, tree, rules, claims, identity_of)
     for path in ignored:
         if claim := _claim_but_for_suffix(path, rules):
             rule, fields = claim
-            if near_to := claims.get(Identity.of_fields(fields)):
+            if near_to := claims.get(identity_of(fields)):
                 near_to.near |= dict.fromkeys(rule.roles, root / path)
     cases: list[CaseFiles] = []
     strays: list[Stray] = []
@@ -209,7 +212,13 @@ def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> FolderCont
     )
 
 
-def _claim_unread(root: Path, tree: Tree, rules: list[_Rule], claims: dict[Identity, _Claims]) -> list[Path]:
+def _claim_unread(
+    root: Path,
+    tree: Tree,
+    rules: list[_Rule],
+    claims: dict[Identity, _Claims],
+    identity_of: Callable[[Mapping[str, str]], Identity],
+) -> list[Path]:
     """Give files of formats that are not read to the cases that lack them; return those of no case."""
     unread = []
     for path in tree.unread:
@@ -218,7 +227,7 @@ def _claim_unread(root: Path, tree: Tree, rules: list[_Rule], claims: dict[Ident
             unread.append(root / path)
             continue
         rule, fields = claim
-        claims_of_case = claims.setdefault(Identity.of_fields(fields), _Claims())
+        claims_of_case = claims.setdefault(identity_of(fields), _Claims())
         is_of_folder = rule.pattern.endswith("/")
         if is_of_folder or any(role not in claims_of_case.by_role for role in rule.roles):
             claims_of_case.unread.append(root / path)

@@ -92,6 +92,11 @@ def named(templates: Sequence[str], told_by: Sequence[tuple[str, ...]]) -> Namin
             texts = [text.replace(together, first) for text in texts]
             values[first] = [a + between + b for a, b in zip(values[first], values.pop(second), strict=False)]
     slots = [slot for slot in slots if slot in values]
+    for longer, shorter in itertools.permutations(slots, 2):
+        if shorter in values and (start := _always_start(values[longer], values[shorter])):
+            replacements.append((longer, start + shorter))
+            del values[longer]
+    slots = [slot for slot in slots if slot in values]
     for slot in slots:
         if before := _always_before(texts, slot):
             replacements.append((before + slot, slot))
@@ -157,6 +162,15 @@ def _is_session(value: str) -> bool:
     return subjects.is_session(value) and not is_short_number and not _PERSON.fullmatch(value)
 
 
+def _always_start(longer: list[str], shorter: list[str]) -> str:
+    """The constant word that makes each longer value of each shorter one: ``Case 7`` of ``7``; or nothing."""
+    if len(longer) != len(shorter):
+        return ""
+    starts = {a.removesuffix(b) if a.endswith(b) else "" for a, b in zip(longer, shorter, strict=True)}
+    start = starts.pop() if len(starts) == 1 else ""
+    return start if start and not start[-1].isdigit() else ""
+
+
 def _always_between(templates: Iterable[str], first: str, second: str) -> str:
     """The text that stands between two placeholders wherever either stands; empty if there is no such."""
     pair = re.compile(rf"{re.escape(first)}({_BETWEEN}+){re.escape(second)}")
@@ -193,10 +207,9 @@ def channel_names(templates: Sequence[str]) -> list[str]:
         [*own, *(word for word in more if not path_words.is_contrast(word))]
         for own, more in zip(contrasts, differing, strict=True)
     ]
-    in_names = [
-        [w for w in path_words.words_of(without(t.rpartition("/")[2])) if w not in shared] for t in templates
-    ]
-    for parts in (contrasts, in_names, with_contrast, differing):
+    words_of_names = [path_words.words_of(without(template.rpartition("/")[2])) for template in templates]
+    in_names = [[word for word in own if word not in shared] for own in words_of_names]
+    for parts in (list(map(_contrasts, words_of_names)), contrasts, in_names, with_contrast, differing):
         names = ["_".join(part) for part in parts]
         if all(names) and len(set(names)) == len(names):
             return [name if name[0].isalpha() else f"channel_{name}" for name in names]

@@ -70,12 +70,17 @@ class _ClassRow(BaseModel):
 
 
 class FilePatterns(BaseModel):
-    """The patterns by which the recipe found the files of each channel, and the label maps; or none."""
+    """The patterns by which the recipe found the files of each channel, and label maps or masks; or none.
+
+    Files that globs of ``ignore`` match are no scans.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels: dict[str, str] = Field(default={})
     label: str | None = None
+    masks: dict[str, str] = Field(default={})
+    ignore: tuple[str, ...] = ()
 
 
 class Description(BaseModel):

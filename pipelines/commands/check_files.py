@@ -22,7 +22,7 @@ from medseg.io import scans
 from pipelines.commands import check_cases, init_reading
 from pipelines.commands.check_cases import LABEL
 from pipelines.commands.check_results import CaseSlices, Checked, Recorder, Result
-from pipelines.commands.init import packaged_set
+from pipelines.commands.init_classes import packaged_set
 from pipelines.commands.init_reading import Given
 
 

@@ -11,7 +11,7 @@ from medseg.config.dicom import rules_of
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.errors import Code, Finding
-from medseg.ingest import checks, dicom_folder, layouts, leftovers, palettes
+from medseg.ingest import checks, dicom_folder, leftovers, palettes
 from medseg.ingest.hidden import without_names
 from medseg.ingest.patterns import CaseFiles, FolderContents
 from medseg.ingest.survey import Entry, Survey
@@ -19,14 +19,12 @@ from medseg.io import scans
 from medseg.io.dicom.series import SeriesVolume
 from pipelines.commands import check_cases, dicom_inputs
 from pipelines.commands.check_results import CaseSlices, Checked, Recorder, Result
+from pipelines.stages import ingest
 
 
 def described(folder: Path, recipe: Recipe, say: Reporter, *, with_slices: bool) -> Checked:
     """With a recipe: every case, and sentences about the files that are in none."""
-    data = recipe.data
-    contents = layouts.find(
-        folder, data.layout, data.channels, data.label, None, data.table, data.masks, subject=data.subject
-    )
+    contents = ingest.contents_of(recipe, folder, None)
 
     def shown(_: CaseFiles, path: Path) -> str:
         return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

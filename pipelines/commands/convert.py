@@ -37,10 +37,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """``key_file`` holds the key of the pseudonyms; without ``index`` nobody can tell whom they stand for."""
+    """``key_file`` holds the key of the pseudonyms; without ``index`` nobody can tell whom they stand for.
+
+    With ``overwrite`` every volume is written again, also over files of others.
+    """
 
     key_file: Path | None = None
     index: bool = True
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,10 @@ class Outcome:
 
 
 def run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
-    """Write each volume below ``inputs`` as `OUT/<case>.nii.gz`; run again, what is done is skipped."""
+    """Write each volume below ``inputs`` as `OUT/<case>.nii.gz`; run again, what is done is skipped.
+
+    Raises PATH_MISSING, and USAGE where a file of OUT would be overwritten that no `convert` wrote.
+    """
     inputs, out = [path.absolute() for path in inputs], out.absolute()
     with hidden_inputs(inputs, out, say):
         return _run(inputs, out, settings, say)
@@ -69,12 +76,14 @@ def _run(inputs: Sequence[Path], out: Path, settings: Settings, say: Reporter) -
             say.line(warning)
         exports = [_read(path, say) for path in inputs]
         volumes = [volume for export in exports for volume in export.volumes]
+        if not settings.overwrite:
+            _require_own_files(volumes, names, out)
         if settings.index:
             rows = [privacy.index_row(names.of_volume(volume), volume) for volume in volumes]
             refused = [file for export in exports for file, _ in export.findings]
             rows += [privacy.file_row(names.of_file(file), file) for file in refused]
             privacy.write_index(out, rows)
-        outcomes = [*_convert_all(volumes, names, out, say), *_files(exports, names, say)]
+        outcomes = [*_convert_all(volumes, names, out, settings, say), *_files(exports, names, say)]
         return _conclude(outcomes, exports, out, say)
 
 
@@ -84,13 +93,22 @@ def _read(path: Path, say: Reporter) -> Export:
         return volumes_of(listed, bar.to)
 
 
+def _require_own_files(volumes: Sequence[SeriesVolume], names: Pseudonyms, out: Path) -> None:
+    """Raise USAGE where a volume's file is there and `convert` did not write it."""
+    for volume in volumes:
+        path = _path(names.of_volume(volume), out)
+        if path.exists() and not _beside(path).is_file():
+            details = "it would be overwritten, and is no result of convert"
+            raise MedsegError(Code.USAGE, path, details, "name another folder for OUT, or give --overwrite")
+
+
 def _convert_all(
-    volumes: Sequence[SeriesVolume], names: Pseudonyms, out: Path, say: Reporter
+    volumes: Sequence[SeriesVolume], names: Pseudonyms, out: Path, settings: Settings, say: Reporter
 ) -> Iterator[Outcome]:
     with say.progress("converting", len(volumes)) as bar:
         for done, volume in enumerate(volumes, 1):
             case = names.of_volume(volume)
-            outcome = _convert(case, volume, names, out)
+            outcome = _convert(case, volume, names, out, overwrite=settings.overwrite)
             row = outcome.row
             if outcome.finding is None:
                 say.line(f"  {row['status']}: {case} {row['shape']} {row['code']}".rstrip())
@@ -100,24 +118,30 @@ def _convert_all(
             bar.to(done, case)
 
 
-def _convert(case: str, volume: SeriesVolume, names: Pseudonyms, out: Path) -> Outcome:
+def _convert(case: str, volume: SeriesVolume, names: Pseudonyms, out: Path, *, overwrite: bool) -> Outcome:
     started = time.monotonic()
-    path = out / f"{check_name(case, out)}.nii.gz"
+    path = _path(case, out)
     key = names.digest(
         f"convert {VERSION}", *(f"{f.instance_uid} {f.index} {f.slope} {f.intercept}" for f in volume.frames)
     )
     status = "done"
     try:
-        if _is_done(path, key):
+        if not overwrite and _is_done(path, key):
             status = "skipped"
         else:
-            nifti_writer.write(read_volume(volume), path)
+            image = read_volume(volume)
+            files.write_json(_beside(path), {"made_from": key})  # a run that is killed then owns its file
+            nifti_writer.write(image, path)
             files.write_json(_beside(path), {"made_from": key, "sha256": files.sha256(path)})
     except MedsegError as error:
         return Outcome(_row(case, volume, "excluded", [error.finding], started), error.finding)
     if volume.notes and status == "done":
         status = "done with note"
     return Outcome(_row(case, volume, status, volume.notes, started))
+
+
+def _path(case: str, out: Path) -> Path:
+    return out / f"{check_name(case, out)}.nii.gz"
 
 
 def _is_done(path: Path, key: str) -> bool:

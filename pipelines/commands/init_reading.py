@@ -11,7 +11,8 @@ from pathlib import Path
 
 from medseg.errors import Code, MedsegError, some
 from medseg.grid import Grid, axis_order
-from medseg.ingest import by_content, class_names, dataset_json, imagesets, layouts
+from medseg.ingest import by_content, class_names, dataset_json, ignored, imagesets, layouts
+from medseg.ingest.label_templates import MOST_CASES
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
 from medseg.ingest.looks import Look, Looks
 from medseg.ingest.patterns import Patterns
@@ -45,6 +46,8 @@ def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> G
         guess = _as_given(data, tree, looks, given)
     else:
         guess = _by_layout_or_content(data, tree, looks)
+    if remark := _duplicates(find(data, guess)):
+        guess = replace(guess, remarks=(*guess.remarks, remark))
     below = [path for path in tree.others if path.endswith(f"/{dataset_json.NAME}")]
     if below:
         folder = data / below[0].rpartition("/")[0]
@@ -53,20 +56,32 @@ def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> G
     return guess if guess.n_labelled else replace(guess, seen=_seen(tree, looks))
 
 
+def _duplicates(contents: FolderContents) -> str:
+    """A sentence about cases that two files claim; empty without any."""
+    strays = [stray for stray in contents.strays if stray.code is Code.DUPLICATE_CASE]
+    if not strays:
+        return ""
+    counted = "1 case is" if len(strays) == 1 else f"{len(strays)} cases are"
+    return f"{counted} left out, DUPLICATE_CASE: {strays[0].details}"
+
+
 def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
     by_layout = layouts.guess(data)
-    if by_layout.n_labelled and (tree.unit == "px" or by_layout.layout == "decathlon"):
+    is_of_images = tree.unit == "px" and not _is_at_any_depth(by_layout)
+    if by_layout.n_labelled and (is_of_images or by_layout.layout == "decathlon"):
         return by_layout  # a set's own lists and names say more than the files' words
     reading = by_content.read([nfc(path) for path in tree.files], looks)
     if reading.patterns is None:
-        return replace(
-            _unless_unusable(data, by_layout, looks), remarks=(*by_layout.remarks, *reading.remarks)
-        )
-    content = _of_patterns(data, reading.patterns, reading.remarks)
+        guess = _unless_unusable(data, by_layout, looks)
+        reasons = () if guess.n_labelled else reading.remarks
+        return replace(guess, remarks=(*by_layout.remarks, *reasons))
+    content = _of_patterns(data, reading.patterns, reading.remarks, reading.ignore)
     first, second = _usable(data, by_layout, looks), _usable(data, content, looks)
     more_channels = len(content.channels) - len(by_layout.channels)
-    is_better = second == first and more_channels == 0 and _tells_more(content, by_layout)
-    if second > first or is_better or (more_channels > 0 and second >= by_content.MOST_CASES * first):
+    is_better = second == first and (
+        (more_channels == 0 and _tells_more(content, by_layout)) or _is_stricter(content, by_layout, reading)
+    )
+    if second > first or is_better or (more_channels > 0 and second >= MOST_CASES * first):
         return content
     if (content.label, {*content.channels.values()}) == (by_layout.label, {*by_layout.channels.values()}):
         return replace(by_layout, channels=content.channels)  # the same patterns, channels by their contrasts
@@ -85,6 +100,21 @@ def _tells_more(content: Guess, by_layout: Guess) -> bool:
     return not by_layout.subject and len(own) > 1 and own != _placeholders(by_layout)
 
 
+def _is_at_any_depth(guess: Guess) -> bool:
+    return any(text.startswith("**/{case}") for text in guess.channels.values())
+
+
+def _is_stricter(content: Guess, by_layout: Guess, reading: by_content.Reading) -> bool:
+    """True if the reading by content alone has a mask of each structure, exact folders, or fewer images."""
+    if content.masks and not by_layout.masks:
+        return len(content.channels) == len(by_layout.channels)
+    if content.unit == "px" and _is_at_any_depth(by_layout) and not _is_at_any_depth(content):
+        return True
+    return reading.is_choosy and (
+        len(content.channels) < len(by_layout.channels) or content.n_cases < by_layout.n_cases
+    )
+
+
 def _placeholders(guess: Guess) -> set[str]:
     return {name for text in guess.channels.values() for name in re.findall(r"\{\w+\}", text)}
 
@@ -101,12 +131,15 @@ def _told(guess: Guess) -> str:
     )
 
 
-def _of_patterns(data: Path, patterns: Patterns, remarks: Sequence[str] = ()) -> Guess:
+def _of_patterns(
+    data: Path, patterns: Patterns, remarks: Sequence[str] = (), ignore: tuple[str, ...] = ()
+) -> Guess:
     """The guess that given patterns make; images of one pattern are red, green and blue."""
     tree = tree_of(data, channels=patterns.channels)
     if tree.unit == "px":
         patterns = imagesets.in_colours(patterns)
     contents = layouts.find(data, "patterns", patterns.channels, patterns.label, masks=patterns.masks)
+    contents = ignored.without(contents, data, ignore)
     by_part = any(
         "{part}" in text for text in patterns.channels.values()
     )  # sites, in which every case is a subject of its own
@@ -125,6 +158,7 @@ def _of_patterns(data: Path, patterns: Patterns, remarks: Sequence[str] = ()) ->
         subject_remark=subject_remark,
         remarks=tuple(remarks),
         masks=patterns.masks,
+        ignore=ignore,
     )
 
 
@@ -135,7 +169,8 @@ def _n_other(contents: FolderContents) -> int:
 
 def find(data: Path, guess: Guess) -> FolderContents:
     """The cases that a guess's patterns find."""
-    return layouts.find(data, guess.layout, guess.channels, guess.label, masks=guess.masks)  # type: ignore[arg-type]
+    contents = layouts.find(data, guess.layout, guess.channels, guess.label, masks=guess.masks)  # type: ignore[arg-type]
+    return ignored.without(contents, data, guess.ignore)
 
 
 def _usable(data: Path, guess: Guess, looks: Looks) -> float:
@@ -184,7 +219,7 @@ def _as_given(data: Path, tree: Tree, looks: Looks, given: Given) -> Guess:
         guess = replace(layouts.guess(data), label=None, n_labelled=0)
         remarks = (*guess.remarks, *reading.remarks, "the given patterns make no labelled case")
         return replace(guess, remarks=remarks)
-    return _of_patterns(data, reading.patterns, reading.remarks)
+    return _of_patterns(data, reading.patterns, reading.remarks, reading.ignore)
 
 
 def _matches_nothing(option: str) -> MedsegError:

@@ -105,6 +105,10 @@ def _files_section(guess: Guess) -> str:
         lines.append(f"  label: {_scalar(guess.label)}")
     else:
         lines.append('  # label: "{case}_seg.nii.gz"   # no label files were found')
+    if guess.ignore:
+        lines.append(
+            f"  ignore: {_value(list(guess.ignore))}   # no images of cases, though channels match them"
+        )
     if guess.subject:
         rule = _scalar(guess.subject)
         lines.append(f"  subject: {rule}   # read from a case's name; a subject's cases stay together")
@@ -128,18 +132,39 @@ def _classes_section(guess: Guess) -> str:
     else:
         names = guess.classes or {0: "background", 1: "label_1"}
         files_named = "label files: name" if guess.layout != "dicom" else "label map: label of the segment"
+        if guess.in_colours:
+            files_named = "results: name, and the colour in the masks"
         lines = [f"  classes:               # value in the {files_named}"]
-        lines += [f"    {value}: {_scalar(name)}" for value, name in sorted(names.items())]
+        lines += [f"    {value}: {_class(guess, value, name)}" for value, name in sorted(names.items())]
     if guess.regions:
         lines.append("  regions:               # masks that may overlap: the values that make each up")
         lines += [f"    {_scalar(name)}: {list(values)}" for name, values in guess.regions.items()]
     if guess.void:
         lines.append(f"  void: {list(guess.void)}             # values that are ignored")
+    if not guess.background:
+        lines.append("  background: false      # every value is a class")
+    if guess.in_colours:
+        lines.append("  label_form: colours    # masks show classes by their colours, not by values")
+    if guess.void_colours:
+        listed = [list(colour) for colour in guess.void_colours]
+        lines.append(f"  void_colours: {listed}   # pixels that are ignored")
     if guess.above is not None:
-        lines.append(
-            f"  label_form: {{above: {guess.above:g}}}   # grey masks: what is brighter is the second class"
+        inside = (
+            "masks: what is above is inside"
+            if guess.masks
+            else "grey masks: what is brighter is the second class"
         )
+        lines.append(f"  label_form: {{above: {guess.above:g}}}   # {inside}")
     return "\n".join(lines)
+
+
+def _class(guess: Guess, value: int, name: str) -> str:
+    """A class as YAML: its name, with its colour where it has one."""
+    if value not in guess.colours:
+        return _scalar(name)
+    spec = {"name": name, "colour": list(guess.colours[value])}
+    dumped = yaml.safe_dump(spec, default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**20)
+    return dumped.strip()
 
 
 def _one_line(text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import Code, MedsegError
-from medseg.ingest import label_names, layouts
+from medseg.ingest import ignored, label_names, layouts
 from medseg.ingest.layouts import Layout
 from medseg.ingest.patterns import CaseFiles, FolderContents, Stray
 from medseg.io import scans
@@ -30,6 +30,7 @@ class Asked:
     required: bool = False
     layout: Layout = "patterns"
     masks: Mapping[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
     table: str | None = None
     whose: str = "the model's own patterns"
     option: str = "--channel"
@@ -81,7 +82,8 @@ def asked_for(description: Description, given: Iterable[str], recipe: Data | Non
             raise MedsegError(Code.USAGE, "--channel", f"{text!r} is no pattern of a channel", how_to_fix)
         channels[name] = pattern
     if not channels:
-        return Asked(description.files.channels, description.files.label)
+        known = description.files
+        return Asked(known.channels, known.label, masks=known.masks, ignore=known.ignore)
     if lacking := [name for name in description.channels if name not in channels]:
         how_to_fix = f"give one for {', '.join(lacking)}, too"
         raise MedsegError(Code.USAGE, "--channel", "each channel needs a pattern", how_to_fix)
@@ -100,6 +102,7 @@ def _of_recipe(description: Description, data: Data) -> Asked:
         required=True,
         layout=data.layout,
         masks=data.masks,
+        ignore=data.ignore,
         table=data.table,
         whose="the recipe",
         option="--recipe",
@@ -123,6 +126,7 @@ def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> 
         if asked.required:
             raise
         return None
+    contents = ignored.without(contents, root, asked.ignore)
     others = [path for path in contents.ignored if not label_names.is_label(scans.stem(path))]
     fits = contents.cases and (len(description.channels) > 1 or not others)
     if asked.required and not contents.cases and not contents.strays:

@@ -18,7 +18,17 @@ from medseg.config.recipe import Recipe
 from medseg.config.sections import Preprocess
 from medseg.errors import Code, Finding, MedsegError, refusal, some
 from medseg.infer import results
-from medseg.ingest import checks, dicom_folder, layouts, leftovers, mask_files, palettes, quarantine, splits
+from medseg.ingest import (
+    checks,
+    dicom_folder,
+    ignored,
+    layouts,
+    leftovers,
+    mask_files,
+    palettes,
+    quarantine,
+    splits,
+)
 from medseg.ingest.dicom_folder import DicomFolder
 from medseg.ingest.patterns import CaseFiles, FolderContents
 from medseg.ingest.splits import Splits
@@ -102,7 +112,7 @@ def _require_channels(job: Job) -> None:
 def contents_of(recipe: Recipe, root: Path, without: Path | None) -> FolderContents:
     """The cases of a recipe below its data folder; nothing is read but names. Not for layout dicom."""
     data = recipe.data
-    return layouts.find(
+    contents = layouts.find(
         root,
         data.layout,
         data.channels,
@@ -112,6 +122,7 @@ def contents_of(recipe: Recipe, root: Path, without: Path | None) -> FolderConte
         data.masks,
         subject=data.subject,
     )
+    return ignored.without(contents, root, data.ignore)
 
 
 def _export(job: Job, root: Path) -> DicomFolder:
@@ -342,7 +353,12 @@ def _dataset(
         "root": "" if contents.layout == "dicom" else str(root),  # an export's path may name a patient
         "layout": contents.layout,
         "channels": list(json.loads(cases[0]["channels"])),
-        "patterns": {"channels": dict(contents.patterns.channels), "label": contents.patterns.label},
+        "patterns": {
+            "channels": dict(contents.patterns.channels),
+            "label": contents.patterns.label,
+            "masks": dict(contents.patterns.masks),
+            "ignore": list(recipe.data.ignore),
+        },
         "unit": contents.unit,
         "classes": recipe.data.class_list().to_json(),
         "usable": len(cases),

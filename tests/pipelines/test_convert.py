@@ -93,6 +93,28 @@ def test_run_again_nothing_is_done_twice_and_a_lost_file_comes_back_the_same(
     assert path.read_bytes() == before
 
 
+def test_overwrite_writes_every_volume_again(export: Path, tmp_path: Path) -> None:
+    run(export, tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("*.nii.gz")
+    before, written = path.read_bytes(), path.stat().st_mtime_ns
+    _, rows = run(export, tmp_path / "out", overwrite=True)
+    assert {row["status"] for row in rows} == {"done", "excluded"}
+    assert path.read_bytes() == before and path.stat().st_mtime_ns > written
+
+
+def test_a_file_of_others_is_not_overwritten_unasked(export: Path, tmp_path: Path) -> None:
+    run(export, tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("*.nii.gz")
+    before = path.read_bytes()
+    path.write_bytes(b"somebody's own")
+    path.with_name(path.name.replace(".nii.gz", ".json")).unlink()
+    with pytest.raises(MedsegError, match="no result of convert") as refused:
+        run(export, tmp_path / "out")
+    assert refused.value.finding.code == Code.USAGE and path.read_bytes() == b"somebody's own"
+    run(export, tmp_path / "out", overwrite=True)
+    assert path.read_bytes() == before
+
+
 def test_names_depend_on_the_key_alone(export: Path, tmp_path: Path) -> None:
     key, other = tmp_path / "key", tmp_path / "other"
     key.write_text("k" * 32)

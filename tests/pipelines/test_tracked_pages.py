@@ -195,6 +195,11 @@ def test_a_recipe_can_register_and_keep_the_host_to_itself(folds: Path) -> None:
         ("# schema: x\n# a: b\nname: a\n# later\n", "schema: x\na: b"),
         ("# yaml-language-server: $schema=x\n# one\n#\n# two\n\nname: a\n", "one\n\ntwo"),
         ("name: a\n", ""),
+        (
+            "# Made by `medseg init '/x/Anna B'`: 5.\n# Read it once, then: medseg run a\n# Note: x\nname: a",
+            "",
+        ),
+        ("# Brains of 2021\n# Made by `medseg init /x`: 5 cases, layout plain.\nname: a\n", "Brains of 2021"),
         ("# from http://anna:secret@host/x\nname: a\n", "from http://host/x"),
     ],
 )
@@ -205,7 +210,11 @@ def test_the_comment_of_a_recipe_is_the_one_it_begins_with(tmp_path: Path, text:
 
 @pytest.mark.parametrize(
     ("description", "comment", "first"),
-    [("Own.", "Of the file.", "Own."), ("", "Of\nfile", "Of  \nfile"), ("", "", "unet on brains.")],
+    [
+        ("Own.", "Of the file.", "Own."),
+        ("", "Of\nfile", "Of  \nfile"),
+        ("", "", "unet on brains: segments csf, gm, wm."),
+    ],
 )
 def test_a_run_is_described_by_the_recipe_its_comment_or_what_it_is(
     description: str, comment: str, first: str
@@ -220,7 +229,7 @@ def test_the_comment_of_a_recipe_for_a_dicom_export_may_name_a_patient_and_is_le
     data = recipe.data.model_copy(update={"layout": "dicom"})
     recipe = recipe.model_copy(update={"description": "", "data": data})
     text = tracked_texts.description(recipe, "Made by `medseg init /x/DOE_JANE`: 3 cases, layout dicom.")
-    assert text.startswith("unet on demo.") and "DOE" not in text
+    assert text.startswith("unet on demo: segments csf, gm, wm.") and "DOE" not in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""`medseg init` on folders that are odd in a way of their own: what ingest finds with the recipe."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from medseg import files
+from medseg.config import load
+from medseg.config.recipe import Recipe
+from medseg.console import Reporter
+from medseg.errors import ExitCode
+from medseg.ingest.layouts import Guess
+from pipelines import run as pipeline
+from pipelines.commands import init
+from pipelines.run import Request
+from tests.helpers.everyday_folders import Folder, label, scan
+from tests.helpers.odd_folders import MASKS, ODD, roles_by_number
+
+
+def made(root: Path, meant: Folder) -> tuple[Guess, Recipe, list[dict[str, str]]]:
+    root.mkdir()
+    meant.build(root)
+    out = root.parent / "made.yaml"
+    guess = init.run(root, out, force=False, minutes=0.1)
+    request = Request(str(out), None, root.parent / "work", ("tracking.enabled=false", "data.splits.val=0"))
+    if load.load(str(out)).data.splits == "listed" or meant.cases == 1:
+        request = Request(str(out), None, root.parent / "work", ("tracking.enabled=false",))
+    ended = pipeline.run(request, Reporter(stream=io.StringIO()), only="ingest")
+    assert ended == ExitCode.DONE, files.read_csv(root.parent / "work/ingest/quarantine.csv")
+    return guess, load.load(str(out)), files.read_csv(root.parent / "work/ingest/cases.csv")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_channels_labels_subjects_and_classes_are_its_owners(name: str, tmp_path: Path) -> None:
+    meant = ODD[name]
+    _, recipe, rows = made(tmp_path / "data", meant)
+    assert set(recipe.data.channels) == meant.channels
+    assert (len(rows), sum(row["labelled"] == "yes" for row in rows)) == (meant.cases, meant.labelled)
+    assert len({row["subject"] for row in rows}) == meant.subjects
+    assert {value: spec.name for value, spec in recipe.data.classes.items()} == meant.classes
+    assert ("train" in name) == (recipe.data.splits == "listed")
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_structures_of_any_value_are_masks(name: str, tmp_path: Path) -> None:
+    meant, names, above = MASKS[name]
+    _, recipe, rows = made(tmp_path / "data", meant)
+    assert tuple(recipe.data.masks) == names and set(recipe.data.channels) == meant.channels
+    assert recipe.data.label_form == ("values" if above is None else above)
+    assert len(rows) == meant.cases and all(row["labelled"] == "yes" for row in rows)
+
+
+def test_another_raters_label_maps_are_ignored_by_name(tmp_path: Path) -> None:
+    guess, recipe, _ = made(tmp_path / "data", ODD["two raters beside the scans"])
+    assert recipe.data.ignore == ("*-raterB.*",) and guess.n_other == 5
+    assert "but there are also {case}-raterB (5 cases)" in " ".join(guess.remarks)
+
+
+def test_copies_in_train_and_val_stay_duplicates(tmp_path: Path) -> None:
+    roles_by_number(tmp_path / "data")
+    for i in range(2):
+        original = (tmp_path / f"data/train/images/{i}.jpg").read_bytes()
+        (tmp_path / f"data/val/images/{i}.jpg").write_bytes(original)
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1)
+    assert guess.n_cases == 2
+    assert re.search(r"2 cases .* DUPLICATE_CASE", " ".join(guess.remarks))
+
+
+@pytest.mark.parametrize("n_labels", [1, 3])
+def test_files_that_nothing_pairs_give_a_skeleton_that_says_what_to_do(tmp_path: Path, n_labels: int) -> None:
+    for i in range(3):
+        scan(tmp_path / f"data/A/{i}.nii.gz", i)
+    for i in range(n_labels):
+        label(tmp_path / f"data/B/{i + 100}.nii.gz", 1, place=i)
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False)
+    advice = "name the folder above" if n_labels == 1 else "list them in a table"
+    assert guess.n_labelled == 0 and advice in " ".join(guess.remarks)
