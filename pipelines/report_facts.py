@@ -15,6 +15,11 @@ from pipelines.job import Job
 
 MOST_NAMES = 24
 
+ALL_TRAINED = (
+    "All labelled cases were trained on (data.splits: all), so none is left to score: this report cannot say "
+    "how well the model segments scans that it has not seen. A run with other splits can."
+)
+
 
 def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Gather the facts by heading: `model` is the content of model.json, `evaluated` evaluation's record."""
@@ -54,6 +59,11 @@ def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[st
             "device": in_words(choose("auto")),
         },
     }
+
+
+def why_unscored(job: Job) -> str:
+    """The sentence that stands for scores where there are none."""
+    return ALL_TRAINED if job.recipe.data.splits == "all" else html.NO_REFERENCE
 
 
 def _ensemble_facts(model: dict[str, Any]) -> dict[str, str]:
