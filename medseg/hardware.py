@@ -32,7 +32,7 @@ _MAJOR_OF_CAPABILITY = 75
 
 @dataclass(frozen=True)
 class Hardware:
-    """What `auto` is on this machine: the device in words, the precision, and torch's threads."""
+    """The device of `auto` in words, its precision, and torch's threads."""
 
     device: str
     precision: str

@@ -55,7 +55,7 @@ def test_it_says_of_this_machine_what_torch_says() -> None:
 
 
 def test_threads_are_those_that_torch_takes() -> None:
-    code = "import torch; from medseg import hardware; print(torch.get_num_threads(), hardware.default_threads())"
+    code = "import torch; from medseg.hardware import *; print(torch.get_num_threads(), default_threads())"
     bare = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_"))}
     for environment in (bare, {**bare, "OMP_NUM_THREADS": "3"}):
         said = subprocess.run(
@@ -70,11 +70,11 @@ def test_words_about_the_installation_import_no_torch(words: list[str]) -> None:
     if hardware.without_torch() is None:
         pytest.skip("only torch knows this machine")
     code = (
-        "import sys; sys.argv[1:] = {words}\nfrom medseg.cli import main\n"
+        f"import sys; sys.argv[1:] = {words}\nfrom medseg.cli import main\n"
         "try: main()\nexcept SystemExit as end: assert not end.code\n"
-        "heavy = {{'torch', 'numpy', 'scipy', 'nibabel', 'mlflow', 'monai'}} & sys.modules.keys()\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'nibabel', 'mlflow', 'monai'} & sys.modules.keys()\n"
         "assert not heavy, heavy"
-    ).format(words=words)
+    )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
 
