@@ -46,6 +46,7 @@ def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[st
         },
         "Training": {
             "length": f"{counted(train.epochs, 'epoch')} × {length}, batch size {train.batch}",
+            **_planned(job),
             "optimiser": f"{train.optimiser}, learning rate {train.lr:g}, {train.schedule}",
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
             "seed": str(train.seed),
@@ -59,6 +60,15 @@ def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[st
             "device": in_words(choose("auto")),
         },
     }
+
+
+def _planned(job: Job) -> dict[str, str]:
+    """Where the length comes from, if `train.minutes` planned it."""
+    if job.recipe.train.minutes is None or not job.work.train_length.is_file():
+        return {}
+    planned = files.read_json(job.work.train_length)
+    speed = f"{1000 * planned['seconds_of_step']:.3g} ms a step on {planned['device']}"
+    return {"planned by": f"train.minutes {planned['minutes']:g}, at {speed}"}
 
 
 def why_unscored(job: Job) -> str:
