@@ -36,7 +36,7 @@ class CaseMemory:
         return math.prod(shape) * of_voxel
 
     def for_pieces(self, shape: tuple[int, int, int], itemsize: int, channels: int) -> Allowance:
-        """What is left for the pieces that go through the network."""
+        """The memory that is left for the pieces that go through the network."""
         left = self.available - self.of_arrays(shape, itemsize, channels)
         return Allowance(max(0, left), self.per_pixel)
 

@@ -88,7 +88,9 @@ def plan(
     sizes = _Sizes([size for case in todo if (size := _size(case)) is not None], len(todo))
     workers = min(execution.workers, len(todo))
     question = _question(budget, asked, sizes.largest, workers)
+    began = time.monotonic()
     answer = segment_probe.ask(question)
+    to_start = time.monotonic() - began if workers else 0.0  # a worker imports and loads the same
     if budget.memory is not None:
         _require_enough(budget.memory, question, answer)
         say.line(_memory_line(budget.memory, question, answer, sizes))
@@ -98,9 +100,10 @@ def plan(
         asked, execution = replace(asked, settings=settings), replace(execution, limits=limits)
     of_scan = answer.seconds * sizes.mean_voxels / sizes.largest.voxels
     fast = asked.settings.margin is not None
-    say.line(_time_line(budget, of_scan, sizes.cases, max(1, workers), fast=fast))
+    say.line(_time_line(budget, of_scan, to_start, sizes.cases, max(1, workers), fast=fast))
     if budget.ends is not None:
         asked = replace(asked, deadline=Deadline(budget.ends, of_scan))
+        execution = replace(execution, limits=replace(execution.limits, ends=budget.ends))
     return asked, execution
 
 
@@ -161,18 +164,20 @@ def _memory_line(memory: int, question: Question, answer: Answer, sizes: _Sizes)
     )
 
 
-def _time_line(budget: Budget, of_scan: float, cases: int, workers: int, *, fast: bool) -> str:
+def _time_line(
+    budget: Budget, of_scan: float, to_start: float, cases: int, workers: int, *, fast: bool
+) -> str:
     total = of_scan * cases / workers
     scans = f"{cases} scan{'' if cases == 1 else 's'}"
     line = f"time: about {seconds_in_words(of_scan)} a scan, {seconds_in_words(total)} for {scans}"
     if budget.seconds is None or budget.ends is None:
         return line
-    left = max(0.0, budget.ends - time.time())
+    left = max(0.0, budget.ends - time.time() - to_start)
     if total <= left:
         return f"{line}, of {seconds_in_words(budget.seconds)}"
     fitting = int(left / of_scan) * workers
     remedy = "" if fast else "; --fast may take a faster runtime"
     return (
-        f"{line}: about {fitting} fit into the {seconds_in_words(left)} that are left, and the next run "
+        f"{line}: about {fitting} fit into the {seconds_in_words(left)} left, and the next run "
         f"goes on with the others{remedy}"
     )

@@ -22,6 +22,8 @@ class Limits:
     memory: int | None = None
     one_at_a_time: bool = False
     """Read the next unit only when the last one is written: memory holds one."""
+    ends: float | None = None
+    """When (system's clock) worker processes are ended, with what they have in hand."""
 
 
 def machine_memory() -> int | None:

@@ -47,8 +47,11 @@ class Planned:
         steps = f"{self.length.epochs} epochs × {self.length.steps_per_epoch} steps"
         every = self.length.validate_every
         validated = "every epoch" if every == 1 else f"every {every} epochs"
-        speed_ = f"{1000 * self.seconds_of_step:.3g} ms a step on {self.device}"
-        return f"{self.minutes:g} min are {steps} at {speed_}, with validation {validated}"
+        of_step = self.seconds_of_step
+        step = f"{of_step:.2f} s" if of_step >= 1 else f"{1000 * of_step:.3g} ms"
+        return (
+            f"{self.minutes:g} min are {steps} at {step} a step on {self.device}, with validation {validated}"
+        )
 
     @property
     def warning(self) -> str | None:
