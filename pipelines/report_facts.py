@@ -63,7 +63,7 @@ def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[st
 
 
 def _planned(job: Job) -> dict[str, str]:
-    """Where the length comes from, if `train.minutes` planned it."""
+    """The speed that the length was planned by, if `train.minutes` planned it."""
     if job.recipe.train.minutes is None or not job.work.train_length.is_file():
         return {}
     planned = files.read_json(job.work.train_length)

@@ -33,7 +33,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Pieces:
-    """What goes through the network at once: an inferer with its batch, the side (px) of tiles of slices.
+    """The part that goes through the network at once: an inferer with its batch, the side (px) of tiles.
 
     ``bytes`` is the memory that they take.
     """
@@ -136,17 +136,17 @@ def _overlap_tiles(inferer: OverlapTile, spec: Spec, around: float, allowance: A
     per_pixel = max(allowance.per_pixel, spec.bytes_per_pixel)
     candidates = []
     for batch in _batches(inferer.batch):
-        held = _slices_held(inferer, batch) * around
+        of_slices = _slices_held(inferer, batch) * around
         if inferer.tile is not None:
             sides = (inferer.tile, inferer.tile) if isinstance(inferer.tile, int) else inferer.tile
             needed = batch * math.prod(sides) * per_pixel
-            candidates.append(Pieces(replace(inferer, batch=batch), None, round(needed + held)))
+            candidates.append(Pieces(replace(inferer, batch=batch), None, round(needed + of_slices)))
             continue
         smallest = batch * smallest_tile(inferer, spec) * per_pixel
-        most = max(smallest, min(inferer.memory_mb * 2**20, allowance.available - held))
+        most = max(smallest, min(inferer.memory_mb * 2**20, allowance.available - of_slices))
         memory_mb = math.ceil(most / per_pixel * spec.bytes_per_pixel / 2**20)
         candidates.append(
-            Pieces(replace(inferer, batch=batch, memory_mb=memory_mb), None, round(most + held))
+            Pieces(replace(inferer, batch=batch, memory_mb=memory_mb), None, round(most + of_slices))
         )
     return candidates
 

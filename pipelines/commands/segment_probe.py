@@ -1,4 +1,4 @@
-"""What a model takes on this machine, memory and time, measured in a process of its own, which then ends."""
+"""Memory and time that a model takes on this machine, measured in a process of its own, which then ends."""
 
 from __future__ import annotations
 
@@ -122,15 +122,15 @@ def _serve(connection: Connection, question: Question) -> None:
 
 def _planned(question: Question, model: Model, demand: Demand) -> Answer:
     inferer, largest = choose_inferer(model.description, question.mode), question.largest
-    held = demand.base + question.own
-    case = replace(question.case, available=question.share - held, per_pixel=demand.per_pixel)
+    resident = demand.base + question.own
+    case = replace(question.case, available=question.share - resident, per_pixel=demand.per_pixel)
     arrays = case.of_arrays(largest.shape, largest.itemsize, largest.channels)
     allowance = case.for_pieces(largest.shape, largest.itemsize, largest.channels)
-    smallest = held + arrays + pieces.least(model, inferer, largest.shape, allowance)
+    smallest = resident + arrays + pieces.least(model, inferer, largest.shape, allowance)
     words, expected = "", smallest
     if smallest <= question.share:
         chosen = pieces.choose(model, inferer, largest.shape, allowance)
-        words, expected = chosen.words, held + arrays + chosen.bytes
+        words, expected = chosen.words, resident + arrays + chosen.bytes
     seconds = demand.seconds_per_pixel * pieces.pixels(model, inferer, largest.shape)
     return Answer(demand, smallest, expected, words, seconds, case)
 

@@ -168,7 +168,7 @@ class _CaseSteps:
 
 
 class _CaseClock:
-    """Whether another case would end in time, by those that have ended in this process."""
+    """A clock that says if another case would end in time, by those that have ended in this process."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._ends, self._of_case = deadline.ends, deadline.of_case

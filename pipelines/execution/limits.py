@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ class Limits:
     """Read the next unit only when the last one is written: memory holds one."""
     ends: float | None = None
     """When (system's clock) worker processes are ended, with what they have in hand."""
+
+    def are_over(self) -> bool:
+        """True if the time of the whole run is over."""
+        return self.ends is not None and time.time() >= self.ends
 
 
 def machine_memory() -> int | None:

@@ -86,7 +86,7 @@ class _Engine(Generic[Task, Outcome]):
     def results(self) -> Iterator[tuple[int, Outcome]]:
         left = len(self._tasks)
         try:
-            while left and not self._is_over():
+            while left and not self._limits.are_over():
                 self._start_missing()
                 self._look()
                 while self._ended:
@@ -94,10 +94,6 @@ class _Engine(Generic[Task, Outcome]):
                     yield self._ended.pop(0)
         finally:
             self._end(self._workers)
-
-    def _is_over(self) -> bool:
-        """True if the time of the whole run is over: what is in hand is given up, and has no outcome."""
-        return self._limits.ends is not None and time.time() >= self._limits.ends
 
     def _start_missing(self) -> None:
         """Start workers for what is left: suspects go to workers that are given one task at a time."""
