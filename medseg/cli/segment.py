@@ -89,11 +89,10 @@ def segment(
     if max_memory is not None and memory_limit is not None:
         details = "--memory-limit is for each worker, and --max-memory for all together"
         raise MedsegError(Code.USAGE, "--max-memory", details, "leave one of them out")
-    seconds = None if time is None else quantities.duration("--time", time)
-    budget = Budget(
+    budget = Budget.of(
         None if max_memory is None else quantities.size("--max-memory", max_memory),
-        seconds,
-        None if seconds is None else began + seconds,
+        None if time is None else quantities.duration("--time", time),
+        began,
     )
     memory = memory_limit * 2**20 if memory_limit else share_of_memory(max(1, workers))
     settings = pipeline.Settings(

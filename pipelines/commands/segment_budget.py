@@ -29,6 +29,8 @@ from pipelines.execution.limits import resident_memory
 _MB = 10**6
 _OWN = 64 * _MB
 """Memory (bytes) by which the process of the command grows while it goes through cases and writes tables."""
+_KEPT_S = 2.0
+"""Seconds of a command's time for Python to start, and for the tables at the end."""
 _MEASURED_AGAIN = 1.02
 """How much more the smallest budget may be when it is measured again."""
 _UNKNOWN = ScanSize((256, 256, 256), 4)
@@ -42,6 +44,12 @@ class Budget:
     memory: int | None = None
     seconds: float | None = None
     ends: float | None = None
+
+    @classmethod
+    def of(cls, memory: int | None, seconds: float | None, began: float) -> Budget:
+        """The budget of a command that ``began`` then; some of its time is kept for its start and end."""
+        ends = None if seconds is None else began + seconds - min(_KEPT_S, seconds / 2)
+        return cls(memory, seconds, ends)
 
     def __bool__(self) -> bool:
         return self.memory is not None or self.seconds is not None

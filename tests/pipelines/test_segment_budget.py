@@ -142,6 +142,11 @@ def test_budgets_that_cannot_be_kept_elsewhere(budget: Budget) -> None:
         assert watched.value.finding.where == "--time"
 
 
+def test_a_little_time_is_kept_for_the_tables() -> None:
+    assert Budget.of(None, 100.0, 1000.0) == Budget(None, 100.0, 1098.0)
+    assert Budget.of(None, 1.0, 1000.0).ends == 1000.5 and not Budget.of(None, None, 1000.0)
+
+
 def test_one_by_one_is_overlapped_with_one_task_in_memory() -> None:
     events: list[str] = []
 
