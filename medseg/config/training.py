@@ -210,7 +210,7 @@ class Train(Section):
         description="Time for the training of a fold, validations included, in place of `epochs`, "
         "`steps_per_epoch`, `validate_every` and `validate_cases`: before the first step their values are "
         "planned from a few steps that are measured on this machine, by processor time, which other programs "
-        "hardly change. The work folder keeps the plan (`train_length.json`) for all folds and for later "
+        "change little. The work folder keeps the plan (`train_length.json`) for all folds and for later "
         "runs, also on other machines. Typical: left out, or 15 to 600.",
     )
     epochs: Count = Field(default=10, description="Number of epochs. Typical: 10 to 1000.")

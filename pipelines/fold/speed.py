@@ -1,4 +1,4 @@
-"""The speed of a training on this machine, from a few of its own steps; other programs hardly change it."""
+"""The speed of a training on this machine, from a few of its own steps; other programs change it little."""
 
 from __future__ import annotations
 
