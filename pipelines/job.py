@@ -125,6 +125,8 @@ def forget(stage: str, work: Work, folds: Sequence[int], say: Reporter) -> None:
         for fold in folds:
             if work.train(fold).is_dir():
                 say.line(f"fold {fold}: the earlier training is kept in {work.move_training_aside(fold)}")
+        if not any(path.is_dir() for path in work.stage_folder(stage).glob("*")):
+            work.train_length.unlink(missing_ok=True)  # other folds keep the length that they share
 
 
 def remove_others(folder: Path, keep: Sequence[str]) -> None:

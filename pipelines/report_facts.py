@@ -15,6 +15,11 @@ from pipelines.job import Job
 
 MOST_NAMES = 24
 
+ALL_TRAINED = (
+    "All labelled cases were trained on (data.splits: all), so none is left to score: this report cannot say "
+    "how well the model segments scans that it has not seen. A run with other splits can."
+)
+
 
 def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Gather the facts by heading: `model` is the content of model.json, `evaluated` evaluation's record."""
@@ -41,6 +46,7 @@ def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[st
         },
         "Training": {
             "length": f"{counted(train.epochs, 'epoch')} × {length}, batch size {train.batch}",
+            **_planned(job),
             "optimiser": f"{train.optimiser}, learning rate {train.lr:g}, {train.schedule}",
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",
             "seed": str(train.seed),
@@ -54,6 +60,20 @@ def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[st
             "device": in_words(choose("auto")),
         },
     }
+
+
+def _planned(job: Job) -> dict[str, str]:
+    """The speed that the length was planned by, if `train.minutes` planned it."""
+    if job.recipe.train.minutes is None or not job.work.train_length.is_file():
+        return {}
+    planned = files.read_json(job.work.train_length)
+    speed = f"{1000 * planned['seconds_of_step']:.3g} ms a step on {planned['device']}"
+    return {"planned by": f"train.minutes {planned['minutes']:g}, at {speed}"}
+
+
+def why_unscored(job: Job) -> str:
+    """The sentence that stands for scores where there are none."""
+    return ALL_TRAINED if job.recipe.data.splits == "all" else html.NO_REFERENCE
 
 
 def _ensemble_facts(model: dict[str, Any]) -> dict[str, str]:

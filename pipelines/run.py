@@ -13,13 +13,14 @@ from medseg import files
 from medseg.config import load
 from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
+from medseg.config.training import PLANNED
 from medseg.console import Reporter
 from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError, choice
 from medseg.train import torchrun
 from pipelines import saved_recipe, tracking
 from pipelines.execution.engines import Execution
-from pipelines.fold import earlier, initial_weights, network
+from pipelines.fold import earlier, initial_weights, length, network
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.job import STAGES, Job, forget, needs_earlier
 from pipelines.tracked_texts import header
@@ -120,6 +121,8 @@ def run(
         for stage in stages:
             if stage == "preprocess":
                 earlier.require_same_cases(resolved.guarded)
+            if stage == "train":
+                job = _with_length(job)
             _stage(stage).run(job)
     excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
     unpredicted = "predict" in stages and _stage("predict").is_incomplete(work)
@@ -128,6 +131,20 @@ def run(
         for line in next_steps(work):
             say.line(line)
     return ExitCode.SOME_EXCLUDED if excluded or unpredicted or unscored else ExitCode.DONE
+
+
+def _with_length(job: Job) -> Job:
+    """The job with the length that `train.minutes` plans for its trainings, if it does."""
+    if job.recipe.train.minutes is None:
+        return job
+    trainings = list(fold_trainings(job.recipe, job.work, (job.folds or (0,))[0]))
+    planned, is_new = length.plan(trainings[0], len(trainings))
+    job.say.line(f"  {planned.words}" + ("" if is_new else f", as recorded in {job.work.train_length.name}"))
+    if planned.warning:
+        job.say.line(f"  {planned.warning}")
+    recipe = length.with_length(job.recipe, planned.length)
+    job.tracked.run.params({"train": {key: getattr(recipe.train, key) for key in PLANNED}})
+    return replace(job, recipe=recipe)
 
 
 def next_steps(work: Work) -> list[str]:
@@ -148,6 +165,8 @@ def resolve(
         named = _with_data_of(saved_recipe.read(work), named)
     kept = _kept(request, named, work, only)
     recipe, source = (named, request.recipe) if kept is None else (kept, str(work.recipe))
+    if "train" not in anew:
+        recipe = length.recorded(recipe, work)
     folds = chosen_folds(recipe, request.fold)
     check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)

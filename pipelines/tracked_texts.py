@@ -91,7 +91,10 @@ def _training(recipe: Recipe) -> str:
         "every case once" if recipe.sampling.order == "shuffled" else _counted(train.steps_per_epoch, "step")
     )
     rate = f"{train.optimiser}, learning rate {train.lr:g}"
-    return f"{_counted(train.epochs, 'epoch')} × {each}, batch {train.batch}, {rate}, loss {recipe.loss.name}"
+    length = f"{_counted(train.epochs, 'epoch')} × {each}"
+    if train.minutes is not None:
+        length = f"{train.minutes:g} min"
+    return f"{length}, batch {train.batch}, {rate}, loss {recipe.loss.name}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -46,6 +46,8 @@ class Work:
     """The note of the MLflow run that logs this folder's training."""
     tracked_folds = _Below("tracking_folds.json")
     """The note of each fold's MLflow run, where a recipe has several trainings."""
+    train_length = _Below("train_length.json")
+    """The length of the trainings that was planned by `train.minutes`."""
     weights = _Below("weights")
     """Weight files that the recipe names by URL."""
     model = _Below("model")

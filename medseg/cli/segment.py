@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time as clock
+
+from medseg.cli import quantities
 from medseg.cli import segment_options as options
 from medseg.cli.app import app, reporter
 from medseg.cli.exits import needs_extra
@@ -35,6 +38,8 @@ def segment(
     threads: options.Threads = 0,
     time_limit: options.TimeLimit = 1800,
     memory_limit: options.MemoryLimit = None,
+    max_memory: options.MaxMemory = None,
+    time: options.Time = None,
     retry: options.Retry = False,
     watch: options.Watch = False,
     shard: options.Shard = None,
@@ -72,13 +77,23 @@ def segment(
     """
     from medseg.console import Reporter
     from medseg.model import folder as model_folder
-    from pipelines.commands import remote_inputs, segment_file, segment_plan, segment_watch
+    from pipelines.commands import remote_inputs, segment_budget, segment_file, segment_plan, segment_watch
     from pipelines.commands import segment as pipeline
+    from pipelines.commands.segment_budget import Budget
     from pipelines.commands.segment_runtime import Asked
     from pipelines.execution.engines import Execution, Shard
     from pipelines.execution.limits import Limits, share_of_memory
 
+    began = clock.time()
     inputs, out = inputs_and_out(inputs, out, out_option)
+    if max_memory is not None and memory_limit is not None:
+        details = "--memory-limit is for each worker, and --max-memory for all together"
+        raise MedsegError(Code.USAGE, "--max-memory", details, "leave one of them out")
+    budget = Budget.of(
+        None if max_memory is None else quantities.size("--max-memory", max_memory),
+        None if time is None else quantities.duration("--time", time),
+        began,
+    )
     memory = memory_limit * 2**20 if memory_limit else share_of_memory(max(1, workers))
     settings = pipeline.Settings(
         model_folder.locate(model),
@@ -103,11 +118,13 @@ def segment(
         overwrite,
         numerics=Asked(runtime, precision, fast),
         threads=threads,
+        budget=budget,
     )
     one_file = segment_file.is_file(out)
     if one_file and (watch or shard is not None):
         option = "--watch" if watch else "--shard"
         raise MedsegError(Code.USAGE, option, f"{out} is one file", "name a folder for OUT")
+    segment_budget.require_possible(budget, settings.execution, watch=watch)
     if dry_run and watch:
         raise MedsegError(Code.USAGE, "--watch", "--dry-run looks once", "leave one of them out")
     if any(map(remote_inputs.is_address, inputs)):

@@ -200,6 +200,26 @@ MemoryLimit = Annotated[
         help="Memory of a worker; default: its share of the machine's.",
     ),
 ]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        rich_help_panel=_RUNNING,
+        help="Memory of all processes together, `2GB`: batches and tiles are made to fit, and the plan is "
+        "printed; one that is too small is refused with the smallest that is not.",
+    ),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        rich_help_panel=_RUNNING,
+        help="Time of the whole run, `30m`: no scan is begun that would not end in it, and the next run goes "
+        "on. Exit code 3 while scans are left.",
+    ),
+]
 Retry = Annotated[
     bool,
     typer.Option(

@@ -55,7 +55,7 @@ class Fold(Section):
 
 
 class RandomSplit(Section):
-    """Folds drawn at random by subject. Instead write one fold or a list of folds, or `listed`."""
+    """Folds drawn at random by subject. Instead write one fold or a list of folds, `listed` or `all`."""
 
     folds: Count = 1
     """Number of folds; with several, every subject is tested once. Typical: 1, or 5 to cross-validate."""
@@ -156,9 +156,10 @@ class Data(Section):
     merge: dict[int, int] = Field(default_factory=dict)
     """Label value: the value of the class that it is counted as. Typical: left out, or `{3: 1}`."""
 
-    splits: Literal["listed"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
-    """Splits of the cases: at random, by lists of case names, or `listed` for the roles that the data set or
-    the table gives. Typical: random for a first run, lists for a result that others should reproduce."""
+    splits: Literal["listed", "all"] | RandomSplit | tuple[Fold, ...] = RandomSplit()
+    """Splits of the cases: at random, by lists of case names, `listed` for the roles that the data set or the
+    table gives, or `all` to train on every labelled case, with none left to validate or test. Typical: random
+    for a first run, lists for a result that others should reproduce, `all` for the model that is used."""
 
     @field_validator(
         "classes", mode="before", json_schema_input_type=dict[int, str | ClassSpec] | dict[str, int]
@@ -206,7 +207,7 @@ class Data(Section):
     @field_validator(
         "splits",
         mode="before",
-        json_schema_input_type=Literal["listed"] | RandomSplit | Fold | tuple[Fold, ...],
+        json_schema_input_type=Literal["listed", "all"] | RandomSplit | Fold | tuple[Fold, ...],
     )
     @classmethod
     def _one_fold_will_do(cls, value: Any) -> Any:
@@ -266,7 +267,7 @@ class Data(Section):
 
     def n_folds(self) -> int:
         """Return the number of folds."""
-        if self.splits == "listed":
+        if isinstance(self.splits, str):
             return 1
         return self.splits.folds if isinstance(self.splits, RandomSplit) else len(self.splits)
 

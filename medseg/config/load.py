@@ -153,7 +153,8 @@ def _apply_setting(tree: dict[str, Any], text: str) -> Finding | None:
     """Set one `a.b=c` in the tree (c is YAML); return a finding if the text or its key makes no sense."""
     where = f"--set {text}"
     key, equals, value = text.partition("=")
-    steps = key.strip().split(".")
+    key = key.strip()
+    steps = renamed.IN_SETTINGS.get(key, key).split(".")
     if not equals or not all(steps):
         return Finding(Code.RECIPE_INVALID, where, "not of the form a.b=c", "e.g. --set train.epochs=5")
     node = tree

@@ -14,3 +14,6 @@ KEYS: dict[str, str] = {
 
 VALUES: dict[str, dict[str, str]] = {"sampling.order": {"each_once": "shuffled"}}
 """Key -> old value -> new value."""
+
+IN_SETTINGS: dict[str, str] = {"data.split": "data.splits"}
+"""Key as `--set` may also name it -> key."""

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from medseg.config.base import Count, Positive, Precision, Section, Share, refusal
+from medseg.config.base import (
+    Clash,
+    ClashError,
+    Count,
+    Positive,
+    Precision,
+    Section,
+    Share,
+    refusal,
+)
 from medseg.errors import Code
 from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, Flip
 
@@ -20,6 +29,13 @@ _OLD_FLIPS = {
     "horizontal for images",
 }
 """Flips as they were named by the array's rows and columns, and what each is now."""
+
+
+PLANNED = ("epochs", "steps_per_epoch", "validate_every", "validate_cases")
+"""Keys of `train` that are planned where `minutes` is given."""
+
+LONGEST = 43_200
+"""Minutes of a training at most: thirty days."""
 
 
 class Augment(Section):
@@ -182,12 +198,20 @@ class Train(Section):
     case holds a class, or all scores are the same), the last weights count as the best.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"resizing", "monitor"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"resizing", "monitor", "minutes"})
 
     seed: Annotated[int, Field(ge=0)] = Field(
         default=0,
         description="Seed of the first weights, of all draws and of dropout."
         " Typical: 0; others to see how much results vary.",
+    )
+    minutes: Annotated[float, Field(gt=0, le=LONGEST)] | None = Field(
+        default=None,
+        description="Time for the training of a fold, validations included, in place of `epochs`, "
+        "`steps_per_epoch`, `validate_every` and `validate_cases`: before the first step their values are "
+        "planned from a few steps that are measured on this machine, by processor time, which other programs "
+        "change little. The work folder keeps the plan (`train_length.json`) for all folds and for later "
+        "runs, also on other machines. Typical: left out, or 15 to 600.",
     )
     epochs: Count = Field(default=10, description="Number of epochs. Typical: 10 to 1000.")
     steps_per_epoch: Count = Field(
@@ -275,6 +299,47 @@ class Train(Section):
         "`auto` is the mean Dice for scans and the mean IoU for images. Typical: `auto`.",
     )
     augment: Augment = Field(default=Augment(), description="Random changes of training windows.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_leaves_out(cls, value: Any) -> Any:
+        """Take `epochs: null` for a key that is left out, which is what `--set` can say."""
+        if not isinstance(value, dict):
+            return value
+        return {k: v for k, v in value.items() if v is not None or k not in PLANNED}
+
+    @model_validator(mode="after")
+    def _minutes_stand_alone(self) -> Self:
+        if self.minutes is None:
+            return self
+        clashes = [
+            Clash(
+                (f"train.{key}", "train.minutes"),
+                f"{getattr(self, key)}, but train.minutes: {self.minutes:g} plans it",
+                f"leave one of them out, as by --set train.{key}=null or --set train.minutes=null",
+            )
+            for key in PLANNED
+            if key in self.model_fields_set
+        ]
+        clashes += [
+            Clash(
+                (f"train.{key}", "train.minutes"),
+                "its epochs are counted, but train.minutes plans their number",
+                f"leave one of them out, as by --set 'train.{key}=[]' or --set train.minutes=null",
+            )
+            for key in ("phases", "resizing")
+            if getattr(self, key)
+        ]
+        if clashes:
+            raise ClashError(tuple(clashes))
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, to_tree: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is planned: a recipe is the same before and after."""
+        tree: dict[str, Any] = to_tree(self)
+        planned = () if self.minutes is None else PLANNED
+        return {key: value for key, value in tree.items() if key not in planned}
 
     @field_validator("device")
     @classmethod

@@ -16,11 +16,13 @@ from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError
 from medseg.infer import dicom_results, figure, results
 from medseg.infer.brain import BrainMask
+from medseg.infer.case_memory import CaseMemory
 from medseg.infer.loading import Model
 from medseg.infer.results import Result
 from medseg.infer.segment import (
     Predicted,
     Prepared,
+    Progress,
     finish_case,
     predict_case,
     prepare_case,
@@ -116,6 +118,8 @@ class Settings:
     runtime: str = "torch fp32"
     decides: str = ""
     margin: int | None = None
+    memory: CaseMemory | None = None
+    """What a case may take where memory is short; it decides no result."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +186,12 @@ def start(task: Task, key: str, description: Description, settings: Settings) ->
     return Started(task, key, target, prepared)
 
 
-def compute(started: Started, model: Model, settings: Settings) -> Computed:
+def compute(started: Started, model: Model, settings: Settings, progress: Progress | None = None) -> Computed:
     """Have the networks label a case."""
+    scan = started.prepared.scan
+    allowance = None
+    if settings.memory is not None:
+        allowance = settings.memory.for_pieces(scan.grid.shape, scan.array.dtype.itemsize, len(scan.array))
     with coded_out_of_memory(started.task.file, settings.less_memory):
         predicted = predict_case(
             started.prepared,
@@ -191,6 +199,8 @@ def compute(started: Started, model: Model, settings: Settings) -> Computed:
             mode=settings.mode,
             confidence=settings.confidence,
             margin=settings.margin,
+            allowance=allowance,
+            progress=progress,
         )
     return Computed(started, predicted)
 

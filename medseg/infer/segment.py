@@ -12,11 +12,13 @@ import numpy as np
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.grid import NOUNS, Array
-from medseg.infer import predict
+from medseg.infer import predict, slice_tiles
 from medseg.infer.brain import BrainMask
 from medseg.infer.empty import BoxRule, without_empty_space
 from medseg.infer.inferers import choose_inferer
 from medseg.infer.loading import Model
+from medseg.infer.pieces import Allowance
+from medseg.infer.pieces import choose as choose_pieces
 from medseg.infer.predict import Prediction
 from medseg.infer.results import Result
 from medseg.ingest import checks
@@ -129,19 +131,25 @@ def predict_case(
     mode: str | None = None,
     confidence: bool = False,
     margin: int | None = None,
+    allowance: Allowance | None = None,
     progress: Progress | None = None,
 ) -> Predicted:
     """Have the networks label a prepared case; raises KEYWORD_INVALID for a mode that does not suit them.
 
     What is empty is not computed where that changes nothing; with a ``margin`` (px) nor is what lies farther
-    than that from the foreground, see :mod:`medseg.infer.empty`.
+    than that from the foreground, see :mod:`medseg.infer.empty`. With an ``allowance`` of memory the pieces
+    that go through the network are no larger than it allows; raises OUT_OF_MEMORY where none are small
+    enough.
     """
     prepared.clock.restart()
-    inferer = choose_inferer(model.description, mode)
+    inferer, predictor = choose_inferer(model.description, mode), model.predictor
+    if allowance is not None:
+        pieces = choose_pieces(model, inferer, prepared.volume.grid.shape, allowance)
+        inferer = pieces.inferer
+        if pieces.tile is not None and model.reach is not None:
+            predictor = slice_tiles.tiled(predictor, model.reach, pieces.tile)
     onto = prepared.record if prepared.record.resampled else None
-    predictor = without_empty_space(
-        model.predictor, prepared.volume, inferer, lambda: _box_rule(model, margin)
-    )
+    predictor = without_empty_space(predictor, prepared.volume, inferer, lambda: _box_rule(model, margin))
     prediction = predict.label(
         prepared.volume, predictor, inferer, confidence=confidence, progress=progress, onto=onto
     )

@@ -160,6 +160,12 @@ def _check_memory(inferer: OverlapTile, spec: Spec) -> None:
         )
 
 
+def smallest_tile(inferer: OverlapTile, spec: Spec) -> int:
+    """Pixels of the smallest tile that goes with the inferer's stride."""
+    sides = [_least(spec)] if inferer.stride is None else [_least(spec, stride) for stride in inferer.stride]
+    return sides[0] * sides[-1]
+
+
 def _sides(tile: int | Pair) -> Pair:
     return (tile, tile) if isinstance(tile, int) else tile
 

@@ -150,6 +150,14 @@ def random_folds(
     return Splits(tuple(rows))
 
 
+def all_trained(cases: Sequence[CaseFiles]) -> Splits:
+    """Make one fold that trains on every labelled case. Raises SPLIT_INVALID where there is none."""
+    ordered = sorted(cases, key=lambda case: natural_key(case.name))
+    if not any(case.label_paths for case in ordered):
+        raise _invalid("no labelled case", "label some to train; to label scans use medseg segment")
+    return Splits(tuple(SplitRow(0, case.name, case.subject, _role(case, (), ())) for case in ordered))
+
+
 def check(rows: Iterable[SplitRow]) -> None:
     """Refuse splits that would flatter or cannot be trained.
 

@@ -18,6 +18,8 @@ from medseg.files import write_text
 from medseg.metrics.table import PENALISED, ScoreRow, metrics_of
 from medseg.report.charts import Colours, heading
 
+NO_REFERENCE = "No case with a reference was scored."
+
 _TEMPLATE = "page.html.j2"
 # A chart of full width fills the page's column.
 _ENLARGED = 1.2
@@ -79,7 +81,7 @@ class Report:
     ``quarantine.csv`` (case, file, code, details, how_to_fix) and ``unread`` those of the evaluation's.
     Charts are placed under "Scores" (``spread``), "Training" and "Computing time" (``times``). ``unit`` tells
     scans (mm) from images (px). ``viewers`` are the addresses of cases' viewer pages, ``colours`` those of
-    classes (RGB, 0-255).
+    classes (RGB, 0-255). ``unscored`` stands in place of scores where there are none.
     """
 
     title: str
@@ -99,6 +101,7 @@ class Report:
     viewers: Mapping[str, str] = field(default_factory=dict)
     unit: str = "mm"
     colours: Colours = field(default_factory=dict)
+    unscored: str = NO_REFERENCE
 
 
 def write(path: Path, report: Report) -> None:

@@ -10,19 +10,22 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from medseg import files
+from medseg.config import load
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter, seconds_in_words
-from medseg.device import choose, resolve_precision
+from medseg.device import at_hand, choose, resolve_precision
 from medseg.errors import ExitCode, printable, some
 from medseg.ingest import privacy
 from medseg.tracking.tracker import Tracker
 from medseg.train import torchrun
 from pipelines import case_tables
 from pipelines.commands import estimate, machine
+from pipelines.fold.length import Planned
 from pipelines.job import Job
 from pipelines.run import Request, Resolved, resolve
 from pipelines.stages import ingest
@@ -50,15 +53,19 @@ def run(
     if torchrun.process_count() and not torchrun.is_first():
         return ExitCode.DONE
     request = request.with_processes()
-    resolved = resolve(request, start=start, overwrite=overwrite)
+    here, notes = _on_this_machine(request)
+    resolved = resolve(here, start=start, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="medseg-dry-run-") as temporary:
         work = _temporary_work(Path(temporary), resolved.work.root, anew="ingest" in resolved.anew)
-        job = _job(request, resolved, work, say)
+        job = _job(here, resolved, work, say)
         ingest.run(job)
         plan = _plan(job, resolved)
         costs = estimate.measure(job, Path(temporary))
+    if costs.planned is not None:
+        plan |= _length(costs.planned)
     plan |= {"seconds": {k: round(v, 3) for k, v in costs.seconds.items()}, "megabytes": costs.megabytes}
     plan["free_gb"] = machine.free_gb(_existing(resolved.work.root))
+    plan["notes"] = notes
     plan["command"] = request.command(request.recipe, resolved.work, with_data=True)
     if as_json:
         say.result(json.dumps(plan, indent=1))
@@ -66,6 +73,18 @@ def run(
         for line in _lines(plan):
             say.result(line)
     return ExitCode.SOME_EXCLUDED if plan["excluded"] else ExitCode.DONE
+
+
+def _on_this_machine(request: Request) -> tuple[Request, list[str]]:
+    """The request, or where its recipe is for a GPU that is not here, the same on the CPU, with a note."""
+    wanted = load.load(request.recipe, request.settings, request.data).train.device
+    if wanted in ("auto", *at_hand()):
+        return request, []
+    note = (
+        f"the recipe is for {wanted}, which this machine lacks: times and lengths here are the CPU's; a run "
+        f"needs {wanted}, or --device cpu"
+    )
+    return replace(request, settings=(*request.settings, "train.device=cpu")), [note]
 
 
 def _temporary_work(temporary: Path, real: Path, *, anew: bool) -> Work:
@@ -126,6 +145,12 @@ def _plan(job: Job, resolved: Resolved) -> dict[str, Any]:
     }
 
 
+def _length(planned: Planned) -> dict[str, Any]:
+    """The length that `train.minutes` plans, with the words for it."""
+    warning = [planned.warning] if planned.warning else []
+    return {**asdict(planned.length), "minutes": planned.minutes, "length": [planned.words, *warning]}
+
+
 def _classes(recipe: Recipe) -> dict[str, str]:
     """Names of classes by the values of label files; of masks by the files or values that make them up."""
     data = recipe.data
@@ -170,6 +195,7 @@ def _lines(plan: dict[str, Any]) -> Iterator[str]:
     window = " × ".join(map(str, plan["window"]))
     yield f"network   {plan['network']}, {' + '.join(plan['plane'])}, {plan['depth']} slices, {window} px"
     yield from _costs(plan)
+    yield from (f"note      {note}" for note in plan["notes"])
     yield f"run it:   {plan['command']}"
 
 
@@ -190,6 +216,7 @@ def _costs(plan: dict[str, Any]) -> Iterator[str]:
     seconds, megabytes = plan["seconds"], plan["megabytes"]
     parts = ", ".join(f"{name} {seconds_in_words(value)}" for name, value in seconds.items())
     steps = f"{_counted(plan['epochs'], 'epoch')}, batches of {plan['batch']}"
+    yield from (f"length    {line}" for line in plan.get("length", ()))
     yield f"training  {steps}, {plan['precision']} on {plan['device']}; prediction by {plan['mode']}"
     yield f"time      about {seconds_in_words(sum(seconds.values()))}: {parts}"
     free = "" if plan["free_gb"] is None else f"; {plan['free_gb']:.0f} GB are free"

@@ -8,19 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from medseg import files
 from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.ingest.splits import COLUMNS
-from medseg.networks.contract import Network
 from pipelines import case_tables
+from pipelines.fold import length, speed
 from pipelines.fold.fold import FoldTraining, fold_trainings
+from pipelines.fold.length import Planned
 from pipelines.fold.network import build_network
 from pipelines.job import Job
 from pipelines.stages import preprocess
-from pipelines.stages.train import trial_seconds
 from pipelines.workfolder import Work
 
 _STATES = {"adamw": 4, "sgd": 3}
@@ -33,6 +31,8 @@ class Costs:
 
     seconds: dict[str, float]
     megabytes: dict[str, float]
+    planned: Planned | None = None
+    """The length of a recipe with `train.minutes`."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,28 @@ def measure(job: Job, temporary: Path) -> Costs:
     per_case = voxels.prepared / voxels.measured
     trainings = [t for fold in job.folds or (0,) for t in fold_trainings(recipe, small.work, 0)]
     first = trainings[0]
-    step, pixel = _speed(first, build_network(recipe, len(first.cases.train[0].volume.array)))
-    steps = first.batches.relative_steps(recipe.train.epochs)
-    if recipe.sampling.order == "shuffled":
-        steps *= voxels.trained / voxels.measured / len(job.folds or (0,))
+    network = build_network(recipe, len(first.cases.train[0].volume.array))
+    step = speed.seconds_of_step({**first.arguments(network), "validate": None})
+    pixel = speed.seconds_of_pixel(first, network)
     share = math.prod(first.cases.train[0].volume.grid.shape) / voxels.measured
-    passes = pixel * share * len(recipe.sampling.planes)
+    passes = pixel * share * len(recipe.sampling.planes) * speed.overlap(recipe, first.shape)
+    steps_of_epoch = first.batches.steps_per_epoch
+    if recipe.sampling.order == "shuffled":
+        steps_of_epoch = math.ceil(steps_of_epoch * voxels.trained / voxels.measured / len(job.folds or (0,)))
+    planned = _planned(job, first, step, passes * voxels.validated, steps_of_epoch)
+    if planned is not None:
+        recipe = length.with_length(recipe, planned.length)
+        steps_of_epoch = planned.length.steps_per_epoch
+    longer = steps_of_epoch / first.batches.steps_per_epoch
+    steps = first.batches.relative_steps(recipe.train.epochs) * longer
     validations = math.ceil(recipe.train.epochs / recipe.train.validate_every)
     parameters = sum(p.numel() for p in first.shape.parameters())
     return Costs(
         {
             "preprocess": preparing * per_case,
             "train": step * steps * len(trainings) / recipe.train.processes,
-            "validate": passes * _overlap(recipe, first.shape) * voxels.validated * validations,
-            "predict": passes * _overlap(recipe, first.shape) * _variants(recipe) * voxels.predicted,
+            "validate": passes * voxels.validated * validations,
+            "predict": passes * _variants(recipe) * voxels.predicted,
         },
         {
             "arrays": round(megabytes * per_case, 3),
@@ -87,7 +95,28 @@ def measure(job: Job, temporary: Path) -> Costs:
             ),
             "model": round(parameters * _BYTES * len(trainings) / 1e6, 3),
         },
+        planned,
     )
+
+
+def _planned(
+    job: Job, training: FoldTraining, step: float, validation: float, steps_of_epoch: int
+) -> Planned | None:
+    """The length that `train.minutes` plans, or planned in the work folder; None for a recipe without it.
+
+    ``step`` and ``validation`` are seconds of a step and of the validations of all folds.
+    """
+    recipe, folds = job.recipe, job.folds or (0,)
+    if recipe.train.minutes is None:
+        return None
+    if (known := length.known(recipe, Work(job.work.outputs))) is not None:
+        return known
+    roles = [row for row in case_tables.roles(job.work.ingest) if row.fold in folds and row.role == "val"]
+    cases = min(len(roles), recipe.train.validate_cases * len(folds) or len(roles))
+    of_case = validation / cases if cases else 0.0
+    of_fold = len(list(fold_trainings(recipe, job.work, 0)))
+    epoch = steps_of_epoch if recipe.sampling.order == "shuffled" else None
+    return length.fill(recipe, training.plan.device, step, (cases // len(folds), of_case), epoch, of_fold)
 
 
 def _median_training_case(job: Job, sizes: dict[str, int]) -> str:
@@ -121,35 +150,6 @@ def _count(job: Job, sizes: dict[str, int], case: str) -> _Voxels:
         total(["val"], job.recipe.train.validate_cases or None),
         total(job.recipe.predict.roles),
     )
-
-
-def _speed(training: FoldTraining, network: Network) -> tuple[float, float]:
-    """Seconds of a training step, and of the forward pass of a pixel."""
-    arguments = {**training.arguments(network), "validate": None}
-    step = trial_seconds(arguments)
-    device, window = training.plan.device, training.recipe.sampling.window
-    batch = torch.zeros(4, network.in_channels, *window, device=device)
-    network = network.to(device).eval()
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(3):
-            began = time.monotonic()
-            network(batch).sum().item()
-            seconds.append(time.monotonic() - began)
-    return step, min(seconds) / (len(batch) * math.prod(window))
-
-
-def _overlap(recipe: Recipe, network: Network) -> float:
-    """Give the number of times that each pixel is seen in a prediction, by its mode."""
-    settings = recipe.predict
-    window = settings.window or recipe.sampling.window
-    if settings.mode == "tiles":
-        return math.prod(side / max(1, side - 2 * network.border) for side in window)
-    if settings.mode == "dense":
-        return 1.0
-    usual = (10, 10) if settings.mode == "vote" else (window[0] // 2, window[1] // 2)
-    stride = settings.stride or usual
-    return math.prod(max(1.0, side / by) for side, by in zip(window, stride, strict=True))
 
 
 def _variants(recipe: Recipe) -> float:

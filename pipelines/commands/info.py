@@ -1,4 +1,7 @@
-"""`medseg info`: versions, device, extras, recipes; with --full every network, built and counted."""
+"""`medseg info`: versions, device, extras, recipes; with --full every network, built and counted.
+
+Torch is imported only where it is needed: the command answers at once.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 import medseg
-from medseg import files, networks
+from medseg import files, hardware, networks
 from medseg.config.class_file import packaged
-from medseg.device import choose, in_words, resolve_precision
 
 CORE = ("torch", "numpy", "nibabel", "SimpleITK", "scipy", "pydantic", "safetensors")
 TRAIN = ("mlflow", "monai", "lightning-fabric", "matplotlib", "jinja2", "psutil", "nilearn", "scikit-image")
@@ -32,6 +33,8 @@ WINDOW = 40
 
 def draw(path: Path) -> None:
     """Write the figure of the 2.5D networks' stages, from 3 channels to 4 classes, as PNG."""
+    import torch
+
     from medseg.report.architecture import architectures
 
     with torch.device("meta"):
@@ -48,13 +51,13 @@ def run(*, full: bool, as_json: bool) -> None:
 
 def gather(*, full: bool) -> dict[str, Any]:
     """Describe the installation in plain values: versions (None: absent), device, recipes, networks."""
-    device = choose("auto")
+    here = hardware.without_torch() or _by_torch()
     report: dict[str, Any] = {
         "medseg": medseg.__version__,
         "python": platform.python_version(),
-        "device": in_words(device),
-        "precision": resolve_precision("auto", device),
-        "threads": torch.get_num_threads(),
+        "device": here.device,
+        "precision": here.precision,
+        "threads": here.threads,
         "packages": {name: version(name) for name in (*CORE, *TRAIN, *EXPORT)},
         "recipes": {path.stem: _description(path) for path in sorted(packaged().glob("*.yaml"))},
     }
@@ -63,6 +66,15 @@ def gather(*, full: bool) -> dict[str, Any]:
     else:
         report["networks"] = sorted(networks.NETWORKS)
     return report
+
+
+def _by_torch() -> hardware.Hardware:
+    import torch
+
+    from medseg.device import choose, in_words, resolve_precision
+
+    device = choose("auto")
+    return hardware.Hardware(in_words(device), resolve_precision("auto", device), torch.get_num_threads())
 
 
 def version(name: str) -> str | None:

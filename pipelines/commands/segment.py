@@ -33,6 +33,7 @@ from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from pipelines.commands import (
     dicom_inputs,
+    segment_budget,
     segment_failures,
     segment_inputs,
     segment_locks,
@@ -43,6 +44,7 @@ from pipelines.commands import (
     segment_tables,
     segment_words,
 )
+from pipelines.commands.segment_budget import Budget
 from pipelines.commands.segment_inputs import Input, Inputs
 from pipelines.commands.segment_steps import Asked
 from pipelines.execution.engines import Execution, Shard
@@ -84,6 +86,7 @@ class Settings:
     numerics: segment_runtime.Asked = field(default_factory=segment_runtime.Asked)
     threads: int = 0
     """Threads of all workers together; 0 for as many as the machine has."""
+    budget: Budget = field(default_factory=Budget)
 
     def of_cases(self, unit: scans.Unit, taken: segment_runtime.Taken) -> batch.Settings:
         """The settings of a single case, a scan (mm) or an image (px), whose label map needs no figure."""
@@ -130,6 +133,7 @@ def require_possible(settings: Settings) -> None:
     """Raise USAGE for options that exclude each other, or that results of this model cannot have."""
     if settings.mask is not None and settings.strip:
         raise MedsegError(Code.USAGE, "--strip", "--mask gives the brain already", "leave one of them out")
+    segment_budget.require_possible(settings.budget, settings.execution)
     description = model_folder.read(settings.model).description
     if settings.seg_type == "labelmap" and description.class_list().masks:
         details = "masks that may overlap do not fit one LABELMAP"
@@ -223,7 +227,10 @@ def _segment_all(
 ) -> ExitCode:
     """Have the cases segmented and write the tables; of a run that is stopped, too, with what was not run."""
     description = model_folder.read(settings.model).description
-    asked = asked_of(settings, out, say)
+    asked, execution = segment_budget.plan(
+        settings.budget, settings.execution, asked_of(settings, out, say), inputs.cases, say
+    )
+    settings = replace(settings, execution=execution)
     results.write_label_names(out, description.class_list())
     outcomes: list[Outcome | None] = [None] * len(inputs.cases)
 
@@ -300,9 +307,13 @@ def _carry_out(
                 todo.append(number)
         tasks = [cases[number].task for number in todo]
         for place, outcome in settings.execution.carry_out(tasks, segment_steps.work(asked)):
+            if outcome is None:  # for want of time
+                continue
             end(todo[place], outcome)
             grow()
             known[tasks[place].fingerprint()] = outcome
+        if not_run := sum(outcome is None for outcome in outcomes):
+            say.line(f"  time is over: {not_run} of {len(cases)} not run; the same command goes on with them")
         for (code, details), count in alike.items():
             if code and count > _ALIKE:
                 say.line(f"  excluded: {code} {count - _ALIKE} further cases: {details}")

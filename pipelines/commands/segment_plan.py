@@ -14,7 +14,7 @@ from medseg.infer import batch, results
 from medseg.infer.batch import Outcome
 from medseg.ingest import privacy, quarantine
 from medseg.model import folder as model_folder
-from pipelines.commands import segment, segment_file, segment_steps
+from pipelines.commands import segment, segment_budget, segment_file, segment_steps
 from pipelines.commands.segment import Settings
 from pipelines.commands.segment_inputs import Input
 from pipelines.commands.segment_steps import Asked
@@ -37,6 +37,7 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
         with segment.names_of(paths, out, settings, say, Path(temporary)) as (names, paths, out):
             inputs = segment.find_cases(paths, out, settings, names, say)
             asked = segment.asked_of(settings, out, say)
+            asked, _ = segment_budget.plan(settings.budget, settings.execution, asked, inputs.cases, say)
             planned = [_status(case, asked) for case in inputs.cases]
             for case, (status, outcome) in zip(inputs.cases, planned, strict=True):
                 if outcome is not None and outcome.finding is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,14 +46,27 @@ class Asked:
     anew: bool = False
     """Make results again that are up to date."""
     earlier: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    deadline: Deadline | None = None
 
 
-def work(asked: Asked) -> Work[Task, Outcome]:
+@dataclass(frozen=True)
+class Deadline:
+    """The time (system's clock) at which all is to be written, and the seconds expected for a case."""
+
+    ends: float
+    of_case: float
+
+
+class _OutOfTimeError(Exception):
+    """The time is over while a case is computed."""
+
+
+def work(asked: Asked) -> Work[Task, Outcome | None]:
     """The unit of work, for an engine."""
     return Work(partial(make, asked), partial(_lost, asked), lambda task: task.label.parent)
 
 
-def make(asked: Asked) -> Steps[Task, Outcome]:
+def make(asked: Asked) -> Steps[Task, Outcome | None]:
     """Make the steps in a process; the model is loaded when the first case needs it."""
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
@@ -78,6 +92,12 @@ def failure_key(task: Task, key: str, asked: Asked, code: str) -> str:
     return files.sha256_of_value([key, medseg.__version__, code, asked.settings.accept_domain, limits])
 
 
+_TO_WRITE_S = 2.0
+"""Seconds that are kept for writing a result, or less where cases are small."""
+_LONGER = 1.1
+"""How much longer than the slowest case so far the next may take."""
+
+
 class _CaseSteps:
     """The steps of a case; refusals are outcomes, and nothing but a full disk or a fault ends a run."""
 
@@ -85,6 +105,7 @@ class _CaseSteps:
         self._asked = asked
         self._description: Description = model_folder.read(asked.model).description
         self._model: Model | None = None
+        self._clock = None if asked.deadline is None else _CaseClock(asked.deadline)
 
     def known(self, task: Task) -> Ended[Outcome] | str:
         """The outcome of a case that needs no network: kept, failed before, not readable; else its key."""
@@ -99,27 +120,37 @@ class _CaseSteps:
             return self._refused(task, error, key)
         return key
 
-    def read(self, task: Task) -> batch.Started | Ended[Outcome]:
+    def read(self, task: Task) -> batch.Started | Ended[Outcome] | Ended[None]:
+        if self._clock is not None and self._clock.is_over():
+            return Ended(None)
         key = self.known(task)
         if isinstance(key, Ended):
             return key
+        if self._clock is not None and not self._clock.has_time():
+            return Ended(None)
         try:
             return batch.start(task, key, self._description, self._asked.settings)
         except MedsegError as error:
             return self._refused(task, error, key)
 
-    def compute(self, started: batch.Started) -> batch.Computed | Ended[Outcome]:
+    def compute(self, started: batch.Started) -> batch.Computed | Ended[Outcome] | Ended[None]:
         model = self._loaded()
+        progress = None if self._clock is None else self._clock.check
         try:
-            return batch.compute(started, model, self._asked.settings)
+            return batch.compute(started, model, self._asked.settings, progress)
+        except _OutOfTimeError:
+            return Ended(None)
         except MedsegError as error:
             return self._refused(started.task, error, started.key)
 
     def write(self, computed: batch.Computed) -> Outcome:
         try:
-            return batch.write(computed, self._description, self._asked.settings)
+            outcome = batch.write(computed, self._description, self._asked.settings)
         except MedsegError as error:
             return self._refused(computed.started.task, error, computed.started.key).outcome
+        if self._clock is not None:
+            self._clock.learn(outcome.metadata["seconds"])
+        return outcome
 
     def _refused(self, task: Task, error: MedsegError, key: str) -> Ended[Outcome]:
         if error.code is Code.DISK_FULL:
@@ -134,6 +165,31 @@ class _CaseSteps:
                 details = "it has changed since the run began"
                 raise MedsegError(Code.MODEL_TAMPERED, self._asked.model, details, "run the command again")
         return self._model
+
+
+class _CaseClock:
+    """A clock that says if another case would end in time, by those that have ended in this process."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._ends, self._of_case = deadline.ends, deadline.of_case
+        self._to_write = min(_TO_WRITE_S, deadline.of_case)
+        self._slowest = 0.0
+
+    def is_over(self) -> bool:
+        return time.time() >= self._ends
+
+    def has_time(self) -> bool:
+        """True if a case that takes as long as the slowest so far would end in time."""
+        return time.time() + (self._slowest or self._of_case) < self._ends
+
+    def check(self, _done: int, _of: int) -> None:
+        """Give a case up for which the time is over; called after each slice."""
+        if time.time() + self._to_write > self._ends:
+            raise _OutOfTimeError
+
+    def learn(self, seconds: Mapping[str, float]) -> None:
+        """Take note of a case's seconds by step."""
+        self._slowest = max(self._slowest, _LONGER * sum(seconds.values()))
 
 
 def _failed_before(task: Task, key: str, asked: Asked) -> Finding | None:

@@ -62,7 +62,8 @@ class Tables:
         status = Counter(row["status"] for row in self.rows)
         if self.rows and status["excluded"] == len(self.rows):
             return ExitCode.NOTHING_USABLE
-        return ExitCode.SOME_EXCLUDED if status["excluded"] or status["SEG failed"] else ExitCode.DONE
+        lacking = status["excluded"] or status["SEG failed"] or status[NOT_RUN]
+        return ExitCode.SOME_EXCLUDED if lacking else ExitCode.DONE
 
     def words(self) -> str:
         """The number of inputs by outcome."""

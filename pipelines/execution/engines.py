@@ -10,7 +10,7 @@ from typing import Literal
 from medseg.errors import Code, MedsegError
 from pipelines.execution import processes
 from pipelines.execution.limits import Limits
-from pipelines.execution.overlap import overlapped
+from pipelines.execution.overlap import one_by_one, overlapped
 from pipelines.execution.steps import Outcome, Task, Work
 
 
@@ -64,7 +64,8 @@ class Execution:
             return cluster.run(tasks, work, scheduler=self._address(), limits=self.limits)
         if self.workers:
             return processes.run(tasks, work, workers=self.workers, limits=self.limits)
-        return overlapped(enumerate(tasks), work.make())
+        engine = one_by_one if self.limits.one_at_a_time else overlapped
+        return engine(enumerate(tasks), work.make())
 
     def _address(self) -> str:
         if self.scheduler is None:

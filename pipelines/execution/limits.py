@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,14 @@ class Limits:
 
     seconds: float | None = None
     memory: int | None = None
+    one_at_a_time: bool = False
+    """Read the next unit only when the last one is written: memory holds one."""
+    ends: float | None = None
+    """When (system's clock) worker processes are ended, with what they have in hand."""
+
+    def are_over(self) -> bool:
+        """True if the time of the whole run is over."""
+        return self.ends is not None and time.time() >= self.ends
 
 
 def machine_memory() -> int | None:
@@ -52,8 +61,13 @@ def limit_memory(memory: int | None) -> None:
 
 def peak_memory(process: int) -> int | None:
     """The most memory (bytes) that a running process has taken so far; None where the system does not say."""
+    return resident_memory("VmHWM", process)
+
+
+def resident_memory(field: str, process: int | str = "self") -> int | None:
+    """A figure (bytes) of a process's memory by the system's name, ``VmRSS``; None where it does not say."""
     with suppress(OSError, ValueError, IndexError):
         for line in Path(_STATUS.format(process)).read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
     return None

@@ -46,6 +46,19 @@ def overlapped(
                 written.append((number, writing.submit(_write, content, number, steps, notice)))
 
 
+def one_by_one(
+    tasks: Iterable[tuple[int, Task]], steps: Steps[Task, Outcome], notice: Notice = _unnoticed
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield (number, outcome) as :func:`overlapped` does, with one task in memory at a time."""
+    for number, task in tasks:
+        content = _noticed(steps.read, task, number, "read", notice)
+        if not isinstance(content, Ended):
+            content = _noticed(steps.compute, content, number, "compute", notice)
+        outcome = _write(content, number, steps, notice)
+        del content
+        yield number, outcome
+
+
 def _wait_for_one(ahead: Future[Any] | None, written: list[tuple[int, Future[Any]]]) -> None:
     """Wait until a task is read, or the first of those being written is; for the latter if two are."""
     futures = [future for _, future in written[:1]]

@@ -64,8 +64,9 @@ def run(
 ) -> Iterator[tuple[int, Outcome]]:
     """Yield (number, outcome) of every task as it ends, carried out by so many processes.
 
-    Raises what `work.make` refuses, MedsegErrors that end a run, and WorkerFaultError for other exceptions.
-    When the iterator is closed or raises, all workers are killed; nothing that they had not finished is kept.
+    Nothing is yielded of tasks that have not ended when the limits say that the time is over. Raises what
+    `work.make` refuses, MedsegErrors that end a run, and WorkerFaultError for other exceptions. When the
+    iterator is closed or raises, all workers are killed; nothing that they had not finished is kept.
     """
     yield from _Engine(tasks, work, workers, limits).results()
 
@@ -85,7 +86,7 @@ class _Engine(Generic[Task, Outcome]):
     def results(self) -> Iterator[tuple[int, Outcome]]:
         left = len(self._tasks)
         try:
-            while left:
+            while left and not self._limits.are_over():
                 self._start_missing()
                 self._look()
                 while self._ended:

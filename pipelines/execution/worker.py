@@ -15,7 +15,7 @@ from typing import Any
 from medseg.errors import Finding, MedsegError
 from medseg.process import keep_freed_memory
 from pipelines.execution.limits import Limits, limit_memory
-from pipelines.execution.overlap import overlapped
+from pipelines.execution.overlap import one_by_one, overlapped
 from pipelines.execution.steps import Step, Steps
 
 Make = Callable[[], Steps[Any, Any]]
@@ -84,7 +84,8 @@ def serve(connection: Connection, alive: Connection, make: Make, limits: Limits)
         limit_memory(limits.memory)
         keep_freed_memory()
         numbered = _received(connection, send)
-        for number, outcome in overlapped(numbered, make(), lambda *notice: send(Notice(*notice))):
+        engine = one_by_one if limits.one_at_a_time else overlapped
+        for number, outcome in engine(numbered, make(), lambda *notice: send(Notice(*notice))):
             send(Done(number, outcome))
     except MedsegError as error:
         send(Refused(error.finding))

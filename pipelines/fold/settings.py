@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.config.recipe import Recipe
+from medseg.config.training import PLANNED
 from pipelines.fold import data, initial_weights
 from pipelines.fold.data import FoldCases
 
@@ -14,7 +15,7 @@ CASES = ("training cases", "validation cases")
 OF_CASES = ("fold", "class weights", "turned in mm")
 """Names of settings that follow from the fold's cases."""
 
-_WHERE_IT_RUNS = ("device", "threads", "compile", "channels_last")
+WHERE_IT_RUNS = ("device", "threads", "compile", "channels_last")
 """Keys of `train` that say where and how fast it runs, not what is trained."""
 
 
@@ -27,8 +28,10 @@ def of_recipe(recipe: Recipe, member: str, folder: Path) -> dict[str, Any]:
         "sampling": recipe.sampling.used(),
         "network": initial_weights.settings(recipe.network, member, folder),
         "loss": recipe.loss.used(),
-        "train": {k: v for k, v in recipe.train.used().items() if k not in _WHERE_IT_RUNS},
+        "train": {k: v for k, v in recipe.train.used().items() if k not in WHERE_IT_RUNS},
     }
+    if recipe.train.minutes is not None:
+        parts["train"] |= {key: getattr(recipe.train, key) for key in PLANNED}
     rows = recipe.data.class_list().to_json()
     classes = [{k: v for k, v in row.items() if k != "colour"} for row in rows]
     return {**by_key(parts), "data.classes": classes}

@@ -308,6 +308,8 @@ def split(
             return splits.random_folds(
                 usable, folds=rule.folds, val_share=rule.val, test_share=rule.test, seed=rule.seed
             )
+        if rule == "all":
+            return splits.all_trained(usable)
         if rule == "listed":
             return splits.listed(usable, contents.roles, excluded=names)
         return splits.given(usable, [fold.model_dump() for fold in rule], excluded=names)
@@ -339,6 +341,10 @@ def _say_unused(job: Job, all_splits: Splits) -> None:
     for what, names in groups.items():
         if names:
             job.say.line(f"  {what}: {some(names)}")
+    if job.recipe.data.splits == "all":
+        job.say.line(
+            "  data.splits is all: every labelled case is trained on, none is left to validate or test"
+        )
 
 
 def _dataset(

@@ -84,6 +84,7 @@ def _gather(job: Job, scores: Sequence[ScoreRow], shown: Sequence[Shown]) -> Rep
         viewers={one.case.name: viewer.address(one.page) for one in shown if one.page and one.page.is_file()},
         unit=unit(job.work.ingest),
         colours=_colours(job),
+        unscored=report_facts.why_unscored(job),
     )
 
 

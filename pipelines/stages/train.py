@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +30,7 @@ from medseg.train.fit import fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
 from medseg.train.state import BEST, HISTORY, LAST
-from pipelines.fold import best_weights, data, earlier, initial_weights
+from pipelines.fold import best_weights, data, earlier, initial_weights, speed
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.fold.validation import DICE, LOSS, OVER_SET, absent_classes
@@ -44,7 +41,6 @@ from pipelines.tracking import MOST_CHARTED
 from pipelines.workfolder import DONE
 
 VERSION = 1
-TRIAL_STEPS = 4
 
 
 def run(job: Job) -> None:
@@ -223,21 +219,11 @@ def _say_plan(job: Job, training: FoldTraining, arguments: dict[str, Any], sourc
     if (training.folder / LAST).exists():
         job.say.line("  going on from the last checkpoint")
         return
-    seconds = trial_seconds(arguments) * training.batches.relative_steps(plan.epochs) / plan.processes
+    if job.recipe.train.minutes is not None:  # measured already
+        return
+    seconds = speed.seconds_of_step(arguments) * training.batches.relative_steps(plan.epochs) / plan.processes
     disk = count * 4 * (4 if plan.optimiser.name == "adamw" else 3) / 1e6
     job.say.line(f"  about {seconds_in_words(seconds)} and validation; {disk:.0f} MB of checkpoints")
-
-
-def trial_seconds(arguments: dict[str, Any]) -> float:
-    """Seconds of a step, from a few steps of the same loop on a copy of the network."""
-    plan, network = arguments["plan"], copy.deepcopy(arguments["network"])
-    short = replace(plan, epochs=1, steps_per_epoch=TRIAL_STEPS, phases=(), processes=1)
-    moments: list[float] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        trial = {**arguments, "network": network, "plan": short, "folder": Path(scratch), "validate": None}
-        for _ in fit(**trial, on_step=lambda *_: moments.append(time.monotonic())):
-            pass
-    return min(after - before for before, after in pairwise(moments))
 
 
 def _report(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:

@@ -198,3 +198,22 @@ def test_other_columns_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "splits.csv").write_text(text)
     with pytest.raises(MedsegError, match="SPLIT_INVALID"):
         splits.read(tmp_path / "splits.csv")
+
+
+# All cases
+
+
+def test_all_labelled_cases_are_trained_on() -> None:
+    cases = [case("b10"), case("u", labelled=False), case("b9")]
+    rows = splits.all_trained(cases).rows
+    assert [(row.case, row.role) for row in rows] == [
+        ("b9", "train"),
+        ("b10", "train"),
+        ("u", "unlabelled"),
+    ]
+
+
+def test_all_of_no_labelled_case_is_refused() -> None:
+    with pytest.raises(MedsegError) as caught:
+        splits.all_trained([case("u", labelled=False)])
+    assert caught.value.code == Code.SPLIT_INVALID

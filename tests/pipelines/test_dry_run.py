@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from medseg.config import load
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from pipelines import run as pipeline
-from pipelines.commands import dry_run, estimate
+from pipelines.commands import dry_run
+from pipelines.fold import speed
 from pipelines.run import Request
 from tests.helpers.box_runs import TRAIN, recipe_tree
 from tests.helpers.box_subjects import make_subjects
@@ -176,7 +179,8 @@ def test_every_way_of_training_and_predicting_is_estimated(place: Path, settings
 
 def test_costs_grow_with_epochs_folds_and_overlap(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a machine of a known speed every figure can be worked out by hand."""
-    monkeypatch.setattr(estimate, "_speed", lambda *_: (0.5, 1e-3))
+    monkeypatch.setattr(speed, "seconds_of_step", lambda _: 0.5)
+    monkeypatch.setattr(speed, "seconds_of_pixel", lambda *_: 1e-3)
     (place / "boxes.yaml").write_text(
         yaml.safe_dump(recipe_tree(preprocess={"crop": False}, train={**TRAIN, "epochs": 4}))
     )
@@ -202,3 +206,25 @@ def test_of_processes_that_torchrun_started_the_first_alone_plans(
     assert dry_run.run(request(place), Reporter(stream=stream)) is ExitCode.DONE
     assert bool(stream.getvalue()) is prints
     assert request(place).with_processes().settings[-1] == "train.processes=2"
+
+
+def test_a_recipe_for_a_gpu_is_planned_on_the_cpu_with_a_note(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    wanted = request(place, "train.device=cuda")
+    ended, plan = planned(wanted)
+    assert ended == ExitCode.DONE and plan["device"] == "cpu"
+    assert "the recipe is for cuda, which this machine lacks" in plan["notes"][0]
+    assert "--set train.device=cuda" in plan["command"] and planned(request(place))[1]["notes"] == []
+    with pytest.raises(MedsegError) as refused:
+        pipeline.run(wanted, Reporter(stream=io.StringIO()))
+    assert refused.value.code == Code.USAGE and not (place / "work").exists()
+
+
+@pytest.mark.parametrize("name", ["ibsr18_gpu", "hippocampus_gpu"])
+def test_packaged_recipes_for_a_gpu(name: str) -> None:
+    train = load.load(name).train
+    assert (train.minutes, train.device) == (15, "cuda")
+    header = load.locate(name).read_text().partition("\nname:")[0]
+    assert "no score is claimed" in header and "Dice" not in header

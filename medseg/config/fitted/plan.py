@@ -120,8 +120,8 @@ def _training(
     images = fingerprint.unit == "px"
     of_slice = math.prod(slices.size)
     of_epoch = -(-fingerprint.n_train // best.batch) if images else None
-    validated = fingerprint.n_val, of_slice * slices.number
-    length = training.length(budget, seconds, best.pixels, validated, of_epoch)
+    of_case = seconds / best.pixels * training.FORWARD_SHARE * of_slice * slices.number
+    length = training.length(budget.seconds, seconds, (fingerprint.n_val, of_case), of_epoch)
     all_pixels = fingerprint.n_train * of_slice * slices.number
     passes = length.epochs * length.steps_per_epoch * best.pixels / all_pixels
     return {
@@ -138,8 +138,11 @@ def _training(
 
 def _length(length: Length, seconds: float, budget: Budget, *, images: bool) -> Choices:
     steps = length.epochs * length.steps_per_epoch
-    minutes = f"{budget.seconds / 60:.2g} min"
-    why = f"{steps} steps of {seconds * 1000:.0f} ms, as measured here, and validations: {minutes}"
+    minutes = budget.seconds / 60
+    why = (
+        f"{steps} steps of {seconds * 1000:.0f} ms, as measured here, and validations: {minutes:.2g} min; "
+        f"`minutes: {minutes:.3g}` in place of this and the next keys keeps the time on other machines"
+    )
     chosen = {"train.epochs": Choice(length.epochs, why)}
     if not images:
         chosen["train.steps_per_epoch"] = Choice(

@@ -185,24 +185,21 @@ class Length:
     validate_cases: int
 
 
-def length(
-    budget: Budget, seconds: float, pixels: int, validated: tuple[int, int], epoch_of: int | None
-) -> Length:
-    """Fill the time with steps and validations.
+def length(budget: float, seconds: float, validated: tuple[int, float], epoch_of: int | None) -> Length:
+    """Fill the time, ``budget`` seconds, with steps and validations.
 
-    ``seconds`` are those of a step of ``pixels``; ``validated`` the number of validation cases and the pixels
-    of each; ``epoch_of`` the steps of an epoch where it takes every image once.
+    ``seconds`` are those of a step; ``validated`` the number of validation cases and the seconds of each;
+    ``epoch_of`` the steps of an epoch where it takes every image once.
     """
-    n_cases, case_pixels = validated
-    of_case = seconds / pixels * FORWARD_SHARE * case_pixels
-    for_validation = VALIDATION_SHARE * budget.seconds
+    n_cases, of_case = validated
+    for_validation = VALIDATION_SHARE * budget
     cases = n_cases
     if n_cases:
         cases = max(1, min(n_cases, int(for_validation / FEWEST_VALIDATIONS / of_case)))
     count = (
         max(1, min(MOST_VALIDATIONS, int(for_validation / (of_case * cases)))) if cases else MOST_VALIDATIONS
     )
-    steps = max(1, int((budget.seconds - (count * cases * of_case)) / seconds))
+    steps = max(1, int((budget - (count * cases * of_case)) / seconds))
     epochs = max(1, round(steps / epoch_of)) if epoch_of else min(EPOCHS, steps)
     every = max(1, -(-epochs // count))
     return Length(epochs, epoch_of or max(1, steps // epochs), every, cases if cases < n_cases else 0)
