@@ -1,0 +1,44 @@
+"""Patches a second that are drawn and augmented: medseg, TorchIO's queue, MONAI's cached data."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import drawing
+from benchmarks.suite.options import Options
+from benchmarks.suite.results import Measured, Way
+from benchmarks.suite.timing import over
+
+ONE, TWO = "medseg, 1 core", "medseg, 2 cores"
+TORCHIO, MONAI = "TorchIO Queue, 1 core", "MONAI CacheDataset, 1 core"
+
+
+def run(options: Options) -> Measured:
+    """Each draws for some seconds, in turn."""
+    seconds, rounds = options.pick(2.0, 0.2), options.pick(4, 1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cases = drawing.make(folder)
+        tools: dict[str, Callable[[], float]] = {
+            ONE: lambda: drawing.on_cores(1, lambda: drawing.medseg_batches(cases, 1), seconds),
+            TWO: lambda: drawing.on_cores(2, lambda: drawing.medseg_batches(cases, 2), seconds),
+            TORCHIO: lambda: drawing.on_cores(1, lambda: drawing.torchio_batches(folder), seconds),
+            MONAI: lambda: drawing.on_cores(1, lambda: drawing.monai_batches(folder), seconds),
+        }
+        rates: dict[str, list[float]] = {tool: [] for tool in tools}
+        for _ in range(rounds):
+            for tool, measure in tools.items():
+                rates[tool].append(measure())
+    ways = {tool: Way(tuple(of), unit="patches/s") for tool, of in rates.items()}
+    return Measured(
+        f"{drawing.VOLUMES} volumes, patches of 40×40 px and 3 slices, batches of {drawing.BATCH}",
+        ways,
+        {
+            "medseg's patches/s over TorchIO Queue's, one core": over(ways[ONE], ways[TORCHIO]),
+            "medseg's patches/s over MONAI CacheDataset's, one core": over(ways[ONE], ways[MONAI]),
+            "medseg on two cores over one": over(ways[TWO], ways[ONE]),
+        },
+        notes=["MONAI changes patches one by one, TorchIO whole volumes before its queue cuts them"],
+    )
