@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy import ndimage
 
 from medseg.grid import Array, Grid
 from medseg.io import nifti
 from medseg.volume import Volume
 
+ROOT = Path(__file__).parents[2]
 SHAPE, SPACING = (256, 128, 256), (1.0, 1.5, 1.0)
 TRAIN, VALIDATION, TEST = ("sub-01", "sub-02", "sub-03", "sub-04"), "sub-05", ("sub-06", "sub-07")
 CLASSES = ("csf", "gm", "wm")
@@ -62,12 +64,14 @@ def trained(cache: Path, *, quick: bool) -> tuple[Path, Path]:
     for number in range(1, 8):
         brain(cache, number)
     if not (work / "model/model.json").is_file():
-        splits = {"train": list(TRAIN), "val": [VALIDATION], "test": list(TEST)}
-        settings = [f"data.splits.{role}=[{', '.join(names)}]" for role, names in splits.items()]
-        settings += ["train.epochs=1", "train.steps_per_epoch=5"] if quick else []
-        changes = [word for setting in settings for word in ("--set", setting)]
+        recipe = yaml.safe_load((ROOT / "configs/demo.yaml").read_text(encoding="utf-8"))
+        recipe["data"]["splits"] = {"train": list(TRAIN), "val": [VALIDATION], "test": list(TEST)}
+        if quick:
+            recipe["train"] |= {"epochs": 1, "steps_per_epoch": 5}
+        changed = cache / "brains.yaml"
+        changed.write_text(yaml.safe_dump(recipe), encoding="utf-8")
         for stage in ("ingest", "preprocess", "train"):
-            _medseg(stage, "demo", "--data", cache / "brains", "--work", work, *changes)
+            _medseg(stage, changed, "--data", cache / "brains", "--work", work)
     if not (model / "model.json").is_file():
         runtimes = ("--runtime", "openvino", "--runtime", "onnx")
         precisions = ("--precision", "fp32") if quick else ("--precision", "fp32", "--precision", "int8")

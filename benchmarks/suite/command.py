@@ -70,11 +70,19 @@ def _run(asked: argparse.Namespace) -> int:
         raise MedsegError(
             Code.USAGE, "--only", f"there is no row {', '.join(unknown)}", f"use some of {known}"
         )
-    from benchmarks.suite import machine  # torch comes with it
-    from medseg import device
+    from medseg import device  # torch comes with it
 
     chosen = device.choose(asked.device)
     out = asked.out.with_stem(f"{asked.out.stem}-quick") if asked.quick and asked.out == RESULT else asked.out
+    lock = asked.cache.absolute() / ".lock"
+    with files.hold_lock(lock, asked.cache, "another run measures here", "wait for it to end"):
+        return _measure_all(asked, out, chosen)
+
+
+def _measure_all(asked: argparse.Namespace, out: Path, chosen: str) -> int:
+    """Measure what is asked for and not there yet; write the file after each row, the tables at the end."""
+    from benchmarks.suite import machine
+
     book = Book.open(out, machine.conditions(chosen, quick=asked.quick), asked.only, again=asked.again)
     rates = book.content.setdefault("rates", None) or machine.rates()
     book.content["rates"] = rates

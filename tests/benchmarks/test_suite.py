@@ -13,6 +13,7 @@ from benchmarks.suite import command, goals, table, timing
 from benchmarks.suite.goals import ROWS, Figure, Row
 from benchmarks.suite.options import Options
 from benchmarks.suite.results import Book, Measured, Way
+from medseg import files
 from medseg.errors import Code, ExitCode, MedsegError
 
 ROOT = Path(__file__).parents[2]
@@ -217,6 +218,15 @@ def test_ctrl_c_keeps_the_rows_that_are_done(
     monkeypatch.setattr(command, "measure", measure)
     assert run(tmp_path) == ExitCode.DONE
     assert fakes == ["fast", "slow"]
+
+
+def test_two_runs_do_not_disturb_each_other(
+    tmp_path: Path, fakes: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with files.hold_lock(tmp_path / ".lock", "", "", ""):
+        assert run(tmp_path) == ExitCode.USAGE
+    assert "another run measures here" in capsys.readouterr().err
+    assert fakes == []
 
 
 # --- what cannot be run
