@@ -35,11 +35,12 @@ A run that was ended goes on with the rows that are missing, as long as machine 
 def main(arguments: Sequence[str]) -> int:
     """Run the suite; give the exit code."""
     asked = _parse(arguments)
+    out = asked.out or _default_file(asked)
     try:
         if asked.render:
-            table.render(asked.out, asked.out.with_suffix(".md"), PAGE if asked.out == RESULT else None)
+            table.render(out, out.with_suffix(".md"), PAGE if out == RESULT else None)
             return ExitCode.DONE
-        return _run(asked)
+        return _run(asked, out)
     except MedsegError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -56,7 +57,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="do not go on with a run that was ended")
     parser.add_argument("--quick", action="store_true", help="small inputs: tries whether all rows run")
     parser.add_argument("--device", default="cpu", help="cpu (default), or cuda for the rows of a GPU")
-    parser.add_argument("--out", type=Path, default=RESULT, help="JSON file; the table lies beside it (.md)")
+    parser.add_argument(
+        "--out", type=Path, help="JSON file, the table lies beside it (.md); default benchmarks/results/"
+    )
     parser.add_argument("--cache", type=Path, default=CACHE, help="made data and trained models")
     parser.add_argument(
         "--render", action="store_true", help="write the tables of the results that are there"
@@ -64,7 +67,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _run(asked: argparse.Namespace) -> int:
+def _default_file(asked: argparse.Namespace) -> Path:
+    """A file for each kind of run; that of whole runs on a processor is the page's."""
+    kind = asked.device.split(":")[0]
+    words = ["suite", *([kind] if kind != "cpu" else []), *(["quick"] if asked.quick else [])]
+    return RESULT.with_name(f"{'-'.join(words)}.json")
+
+
+def _run(asked: argparse.Namespace, out: Path) -> int:
     if unknown := [name for name in asked.only if name not in BY_NAME]:
         known = ", ".join(BY_NAME)
         raise MedsegError(
@@ -73,7 +83,6 @@ def _run(asked: argparse.Namespace) -> int:
     from medseg import device  # torch comes with it
 
     chosen = device.choose(asked.device)
-    out = asked.out.with_stem(f"{asked.out.stem}-quick") if asked.quick and asked.out == RESULT else asked.out
     lock = asked.cache.absolute() / ".lock"
     with files.hold_lock(lock, asked.cache, "another run measures here", "wait for it to end"):
         return _measure_all(asked, out, chosen)

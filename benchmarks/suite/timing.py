@@ -18,15 +18,19 @@ MB = 1e6
 def in_turn(calls: Mapping[str, Call], rounds: int, *, warm: int = 1) -> dict[str, Way]:
     """Each call's seconds, one after another in each round; the first ``warm`` rounds do not count.
 
-    The peak memory is that of one more call of each, beyond what the process had before it.
+    The peak memory is that of a call in the first round, beyond what the process had before it.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    peaks: dict[str, float | None] = {}
     for number in range(warm + rounds):
         for name, call in calls.items():
-            passed = timed(call)
+            if number == 0:
+                passed, peaks[name] = peak_mb(call)
+            else:
+                passed = timed(call)
             if number >= warm:
                 seconds[name].append(passed)
-    return {name: Way(tuple(seconds[name]), peak_mb=peak_mb(call)) for name, call in calls.items()}
+    return {name: Way(tuple(seconds[name]), peak_mb=peaks[name]) for name in calls}
 
 
 def timed(call: Call) -> float:
@@ -47,16 +51,19 @@ def beyond(one: Way, other: Way) -> tuple[float, ...]:
     return tuple(a - b for a, b in zip(one.runs, other.runs, strict=True))
 
 
-def peak_mb(call: Call) -> float | None:
-    """The most resident memory during a call beyond that before it, in MB; None where Linux does not say."""
+def peak_mb(call: Call) -> tuple[float, float | None]:
+    """Seconds of a call, and the most resident memory during it beyond that before it, in MB.
+
+    The memory is None where the system does not say.
+    """
     try:
         ctypes.CDLL(None).malloc_trim(0)  # freed memory that is kept would hide what the call takes
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         before = _status("VmRSS")
-        call()
-        return max(0.0, _status("VmHWM") - before)
     except (OSError, AttributeError):
-        return None
+        return timed(call), None
+    seconds = timed(call)
+    return seconds, max(0.0, _status("VmHWM") - before)
 
 
 def _status(key: str) -> float:

@@ -96,10 +96,11 @@ def test_calls_are_timed_in_turn_and_the_first_round_does_not_count(monkeypatch:
     order: list[str] = []
     clock = iter(range(10**6))
     monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
-    monkeypatch.setattr(timing, "peak_mb", lambda _: 5.0)
+    monkeypatch.setattr(timing, "peak_mb", lambda call: (timing.timed(call), 5.0))
     ways = timing.in_turn({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
     assert order == ["a", "b"] * 3
     assert ways == {"a": Way((1.0, 1.0), peak_mb=5.0), "b": Way((1.0, 1.0), peak_mb=5.0)}
+    assert timing.in_turn({"a": lambda: None}, 2, warm=0) == {"a": Way((1.0, 1.0), peak_mb=5.0)}
 
 
 def test_ratios_are_medians_of_rounds_not_ratios_of_medians() -> None:
@@ -115,7 +116,8 @@ def test_the_peak_of_a_call_is_what_it_holds_at_once() -> None:
         for _ in range(3):
             bytearray(b"x" * 50_000_000)
 
-    peak = timing.peak_mb(call)
+    seconds, peak = timing.peak_mb(call)
+    assert seconds > 0
     assert peak is None or 80 < peak < 140  # the bytes and their copy
 
 
