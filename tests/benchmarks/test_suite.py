@@ -231,6 +231,19 @@ def test_two_runs_do_not_disturb_each_other(
     assert fakes == []
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([], "suite.json"),
+        (["--quick"], "suite-quick.json"),
+        (["--device", "cuda"], "suite-cuda.json"),
+        (["--device", "cuda:1", "--quick"], "suite-cuda-quick.json"),
+    ],
+)
+def test_each_kind_of_run_has_a_file_of_its_own(words: list[str], name: str) -> None:
+    assert command._default_file(command._parse(words)) == command.RESULT.with_name(name)
+
+
 # --- what cannot be run
 
 
@@ -322,6 +335,8 @@ def test_the_page_shows_what_was_measured() -> None:
     assert command.RESULT.with_suffix(".md").read_text() == text
 
 
-def test_goals_are_those_of_every_row_in_the_results() -> None:
-    rows = json.loads(command.RESULT.read_text())["rows"]
-    assert list(rows) == [row.name for row in goals.ROWS]
+def test_rows_of_the_results_are_the_suites_and_all_of_them_if_it_says_so() -> None:
+    content = json.loads(command.RESULT.read_text())
+    names = [row.name for row in goals.ROWS]
+    assert [name for name in names if name in content["rows"]] == list(content["rows"])
+    assert content["complete"] == (set(names) == set(content["rows"]))
