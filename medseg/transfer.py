@@ -7,7 +7,7 @@ nothing is copied; on other devices a copy is one that is waited for.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -59,3 +59,32 @@ def downloaded(items: Iterable[Sequence[Tensor]]) -> Iterator[list[Array]]:
             yield [tensor.numpy() for tensor in under_way.popleft().wait()]
     for download in under_way:
         yield [tensor.numpy() for tensor in download.wait()]
+
+
+class SideStream:
+    """A stream of CUDA on which batches are made while the device trains on earlier ones."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def make(self, function: Callable[[], Sequence[Tensor]]) -> Callable[[], Sequence[Tensor]]:
+        """Call ``function`` on this stream; give one that returns its tensors, for the stream that uses them.
+
+        The first call is made by a thread that prepares batches, and what it waits for delays no other
+        stream; the second by the thread that trains, which does not wait.
+        """
+        with torch.cuda.stream(self._stream):
+            tensors = function()
+            made = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            made.record(self._stream)
+
+        def taken() -> Sequence[Tensor]:
+            stream = torch.cuda.current_stream(self._device)
+            stream.wait_event(made)
+            for tensor in tensors:
+                if tensor.device.type == "cuda":
+                    tensor.record_stream(stream)  # its memory is not used again before this stream is done
+            return tensors
+
+        return taken

@@ -73,6 +73,7 @@ class Epoch:
     where a score is not defined; ``seconds`` includes validation; ``resumed`` says that it was trained before
     a resume. ``informative`` is false after a validation that cannot tell which weights are better: its score
     is not a number, or was the same in all validations so far. Then the last weights count as the best.
+    ``data_wait`` is the share of the time of its steps in which training waited for batches.
     """
 
     number: int
@@ -84,6 +85,7 @@ class Epoch:
     is_best: bool
     stopped_early: bool
     informative: bool = True
+    data_wait: float = 0.0
     resumed: bool = False
 
     def to_row(self) -> dict[str, Any]:
