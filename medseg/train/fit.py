@@ -28,6 +28,7 @@ from medseg import files
 from medseg.device import resolve_precision
 from medseg.errors import Code, MedsegError
 from medseg.grid import centre_crop
+from medseg.patches.resident import sampler_on
 from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
 from medseg.train.batches import Augment, BatchMaker, Draw
@@ -303,6 +304,7 @@ def _set_up(
     model, stepper = fabric.setup(module, optimiser)
     rows = slice(fabric.global_rank, None, fabric.world_size)
     precision = resolve_precision(plan.precision, fabric.device)
+    source = sampler_on(fabric.device, draw, plan.draw_from)
     settings = {**plan.settings(network), "precision": precision}
     run = _Run(
         fabric=fabric,
@@ -311,7 +313,7 @@ def _set_up(
         optimiser=optimiser,
         stepper=stepper,
         loss=loss,
-        batches=BatchMaker(draw, augment, rows, fabric.device, plan.channels_last),
+        batches=BatchMaker(source, augment, rows, fabric.device, plan.channels_last),
         plan=plan,
         folder=folder,
         settings=settings,
