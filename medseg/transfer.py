@@ -76,12 +76,12 @@ class SideStream:
         """
         with torch.cuda.stream(self._stream):
             tensors = function()
-            made = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            made.record(self._stream)
+            ready_event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            ready_event.record(self._stream)
 
         def taken() -> Sequence[Tensor]:
             stream = torch.cuda.current_stream(self._device)
-            stream.wait_event(made)
+            stream.wait_event(ready_event)
             for tensor in tensors:
                 if tensor.device.type == "cuda":
                     tensor.record_stream(stream)  # its memory is not used again before this stream is done

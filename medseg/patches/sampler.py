@@ -115,7 +115,12 @@ class PatchSampler:
         """
         places, placement, size = self.lay_out(t, rows)
         firsts = placement[:, -1].astype(np.intp).tolist()
-        batch = self._empty(len(firsts), size)
+        channels, count = len(self.cases[0].volume.array) * self.depth, len(firsts)
+        batch = (
+            np.empty((count, channels, *size), np.float32),
+            np.empty((count, *size), self._labels[0].dtype),
+            *(np.empty((count, *size), np.float32) for _ in self.extras),
+        )
         for place, (row, column), *patch in zip(places, firsts, *batch, strict=True):
             self._cut(place, (row, column), *patch)
         return (*batch, placement) if self.gives_placement else batch
@@ -230,13 +235,6 @@ class PatchSampler:
         else:
             first, size = self.boxes(t, windows, device)
         return np.concatenate([windows, first[:, None].astype(np.float32)], axis=1), size
-
-    def _empty(self, patches: int, size: Pair) -> tuple[Array, ...]:
-        """Arrays for patches, labels and extras, to be filled."""
-        channels = len(self.cases[0].volume.array) * self.depth
-        extras = [np.empty((patches, *size), np.float32) for _ in self.extras]
-        labels = np.empty((patches, *size), self._labels[0].dtype)
-        return (np.empty((patches, channels, *size), np.float32), labels, *extras)
 
     def _cut(self, place: PatchLocation, first: Pair, patch: Array, label: Array, *extras: Array) -> None:
         """Fill the arrays of one patch."""

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from medseg import files
 from medseg.errors import Code, MedsegError
+from medseg.losses import LOSSES, build
 from medseg.patches.sampler import PatchSampler
 from medseg.train import batches, loss_log
 from medseg.train.loss_log import LossLog
@@ -133,6 +135,16 @@ def test_the_share_of_time_that_waits_for_data_is_recorded(tmp_path: Path) -> No
         rows = files.read_csv(tmp_path / name / "history.csv")
         assert [float(row["data_wait"]) for row in rows] == shares
         assert all(epoch.seconds * epoch.data_wait >= 0.05 for epoch in epochs) == (name != "none")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_loss_reads_a_value_on_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a device without numbers, on which to read a value fails; autocast does not know it."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    logits = torch.empty(2, 3, 8, 8, device="meta", requires_grad=True)
+    labels = torch.empty(2, 8, 8, dtype=torch.uint8, device="meta")
+    build(name).to("meta")(logits, labels).backward()
+    assert logits.grad is not None
 
 
 def test_windows_cut_on_the_device_give_the_same_weights(tmp_path: Path) -> None:
