@@ -18,10 +18,10 @@ from medseg.grid import Array
 
 def upload(array: Array | Tensor, device: str | torch.device) -> Tensor:
     """Copy an array to a device; its work waits for the copy, the host does not."""
-    tensor = torch.as_tensor(array)
-    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+    tensor, on_cuda = torch.as_tensor(array), torch.device(device).type == "cuda"
+    if on_cuda and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    return tensor.to(device, non_blocking=on_cuda)
 
 
 class Download:

@@ -300,7 +300,7 @@ def _vote(
             votes = [stitcher(shape, window, inferer.stride, spec.classes, spec.device) for _ in slabs]
             for some in torch.split(starts, batch):
                 labels = spec.labels(logits_of(cut(slabs, some, window)))
-                for of_slice, said in zip(votes, labels.view(len(slabs), -1, *window), strict=True):
+                for of_slice, said in zip(votes, labels.reshape(len(slabs), -1, *window), strict=True):
                     of_slice.add(said)
             yield from votes
 

@@ -104,7 +104,7 @@ class NetworkPredictor:
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32."""
-        moved = batch.to(self._device, non_blocking=True, memory_format=self._format)
+        moved = batch.to(self._device, memory_format=self._format)
         with torch.autocast(self._device.type, self._low, enabled=self._low is not None):
             logits: Tensor = self._network(moved)
         return logits.float()

@@ -36,11 +36,15 @@ def sampler_on(device: torch.device, draw: Any, where: DrawFrom) -> Any:
     if where == "host" or not isinstance(draw, PatchSampler):
         return draw
     if where == "auto":
-        fits = device.type == "cuda" and (
-            resident_bytes(draw) <= _SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0]
-        )
+        fits = device.type == "cuda" and resident_bytes(draw) <= _SHARE_OF_FREE_MEMORY * _free_bytes(device)
         return ResidentSampler(draw, device) if fits else draw
     return ResidentSampler(draw, device)
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Memory of a GPU that is free, with what torch keeps for later."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def resident_bytes(sampler: PatchSampler) -> int:
@@ -119,12 +123,14 @@ class _Pool:
 
     def __init__(self, arrays: Sequence[Array], device: torch.device) -> None:
         dtype = _common_type(arrays)
-        sizes = [array.size for array in arrays]
-        self._flat = torch.cat(
-            [upload(np.array(a, dtype, order="F").ravel(order="F"), device) for a in arrays]
-        )
+        *firsts, total = np.cumsum([0, *(array.size for array in arrays)]).tolist()
+        self._flat = torch.empty(total, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device=device)
+        for first, array in zip(firsts, arrays, strict=True):
+            copy = np.array(array, dtype, order="F").ravel(order="F")
+            # Waited for: other streams will read it
+            self._flat[first : first + array.size].copy_(torch.from_numpy(copy))
         steps = [np.cumprod([1, *array.shape[:3]]) for array in arrays]
-        self._table = np.column_stack([np.cumsum([0, *sizes[:-1]]), steps])
+        self._table = np.column_stack([firsts, steps])
         """(cases, 5): first element, and distances of neighbours along C, X, Y, Z."""
         self._channels = len(arrays[0])
 

@@ -123,7 +123,9 @@ def test_arrays_are_on_cuda_if_they_fit_and_elsewhere_by_key(monkeypatch: pytest
     assert size == voxels * (2 * 4 + 1 + 2)  # int16 and uint16 become int32
     monkeypatch.setattr(resident, "ResidentSampler", lambda _, device: f"on {device}")
     free = {"bytes": 2 * size}
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free["bytes"], 0))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free["bytes"] - 10, 0))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 20)
     cuda = torch.device("cuda:1")
     assert sampler_on(cuda, sampler, "auto") == "on cuda:1"
     free["bytes"] -= 1
