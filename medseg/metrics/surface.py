@@ -116,12 +116,12 @@ def _directed(start: Array, goal: Array, spacing: tuple[float, ...]) -> Array:
     if not apart.any():
         return nearest
     start = start & ~goal
-    found, left = by_offsets(start, goal, spacing)
+    lengths, left = by_offsets(start, goal, spacing)
     if count := np.count_nonzero(left):
         start[start] = left
         search = by_transform if count > DENSE_SHARE * start.size else by_tree
-        found[left] = search(start, goal, spacing)
-    nearest[apart] = found
+        lengths[left] = search(start, goal, spacing)
+    nearest[apart] = lengths
     return nearest
 
 
@@ -134,23 +134,22 @@ def by_offsets(start: Array, goal: Array, spacing: tuple[float, ...]) -> tuple[A
     """
     reach, groups = _offsets(tuple(spacing), tuple(length > 1 for length in goal.shape))
     padded = np.pad(goal, [(n, n) for n in reach])
-    places = sum(
-        (at + n) * step for at, n, step in zip(np.nonzero(start), reach, padded.strides, strict=True)
-    )
+    strides = np.array(padded.strides)
+    places = strides @ (np.array(np.nonzero(start)) + np.array(reach)[:, None])
     lookup, numbers = padded.reshape(-1), np.arange(len(places))
     distances, left = np.empty(len(places)), np.ones(len(places), dtype=bool)
-    allowed = debt = _TREE_BUILD * np.count_nonzero(goal)
+    credit = most = _TREE_BUILD * np.count_nonzero(goal)
     for distance, offsets in groups:
-        steps = offsets @ np.array(padded.strides)
+        steps = offsets @ strides
         hit = lookup[places + steps[0]]
         for step in steps[1:]:
             hit |= lookup[places + step]
         near = numbers[hit]
         distances[near], left[near] = distance, False
         # What a KD-tree would have cost for these voxels pays for the lookups.
-        debt = min(debt + _TREE_POINT * len(near) - len(steps) * len(places) - _GROUP, allowed)
+        credit = min(credit + _TREE_POINT * len(near) - len(steps) * len(places) - _GROUP, most)
         places, numbers = places[~hit], numbers[~hit]
-        if debt < 0 or not len(places):
+        if credit < 0 or not len(places):
             break
     return distances, left
 

@@ -14,7 +14,7 @@ from medseg.ingest.layouts import Guess
 from medseg.io import images
 from pipelines.commands import init_dicom, init_fit, init_reading, init_text
 from pipelines.commands.init_reading import Given
-from pipelines.run import check_parts
+from pipelines.fold.before_training import check_parts
 
 LABELS_READ = 40
 MOST_CLASSES = 64

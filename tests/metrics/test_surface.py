@@ -140,9 +140,9 @@ def test_offsets_give_the_same_distances_where_they_reach(start, draw, spacing, 
     expected = surface.by_tree(start, goal, spacing)
     with pytest.MonkeyPatch.context() as change:
         change.setattr(surface, "_TREE_BUILD", patience)
-        found, left = surface.by_offsets(start, goal, spacing)
-    assert found[~left] == pytest.approx(expected[~left])
-    assert expected[left].min(initial=np.inf) >= found[~left].max(initial=0) * (1 - 1e-12)
+        lengths, left = surface.by_offsets(start, goal, spacing)
+    assert lengths[~left] == pytest.approx(expected[~left])
+    assert expected[left].min(initial=np.inf) >= lengths[~left].max(initial=0) * (1 - 1e-12)
 
 
 @pytest.mark.parametrize(
