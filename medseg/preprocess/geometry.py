@@ -344,12 +344,12 @@ def _nearest(array: Array, source: Grid, target: Grid) -> Array:
     slow, rows, columns = (_nearest_along(axis, source, target) for axis in by_stride)
     moved = array.transpose(0, *(axis + 1 for axis in by_stride))
     out = np.empty((len(array), len(slow), len(rows), len(columns)), array.dtype)
-    for channel, made in zip(moved, out, strict=True):
+    for channel, resampled in zip(moved, out, strict=True):
         for index, at in enumerate(slow):
             if index and at == slow[index - 1]:
-                made[index] = made[index - 1]
+                resampled[index] = resampled[index - 1]
             else:
-                made[index] = channel[at].take(columns, axis=1).take(rows, axis=0)
+                resampled[index] = channel[at].take(columns, axis=1).take(rows, axis=0)
     nearest: Array = out.transpose(0, *(by_stride.index(axis) + 1 for axis in range(3)))
     return nearest
 
