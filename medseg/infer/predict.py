@@ -19,6 +19,7 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Plane
 from medseg.infer import crf as dense_crf
+from medseg.infer.confidence_tally import ConfidenceTally
 from medseg.infer.empty import EmptySkipper
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
 from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
@@ -67,8 +68,11 @@ def label(
     confidence: bool = False,
     progress: Progress | None = None,
     onto: Record | None = None,
+    tally: ConfidenceTally | None = None,
 ) -> Prediction:
     """Label every voxel of ``volume``; ``progress(done, of)`` is called after each slice.
+
+    A ``tally`` counts the confidence of each class.
 
     With ``onto``, the record of how the scan was resampled to ``volume``, class scores are interpolated and
     then decided on, see :mod:`medseg.infer.onto_scan`; labels and confidence lie on the scan's own grid.
@@ -98,6 +102,8 @@ def label(
             place(labels)[index] = slice_labels
             if confidences is not None:
                 place(confidences)[index] = slice_confidence
+            if tally is not None:
+                tally.add(slice_labels, slice_confidence)
             inside = slice_labels >= first
             total += float(slice_confidence[inside].sum(dtype=np.float64))
             voxels += int(np.count_nonzero(inside))

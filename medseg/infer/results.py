@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from medseg import files
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError
 from medseg.infer import label_tables
+from medseg.infer.quality import Judgement
 from medseg.ingest import label_names
 from medseg.io import nifti, png
 from medseg.names import check_name
@@ -33,7 +34,10 @@ SIZE_UNITS = {"mm": "ml", "px": "px"}
 _PROGRAM_FILE = re.compile(r"(labels|run|stage)(_case)*", re.IGNORECASE)
 """Names, without `.json`, of the program's own files beside results, and of cases that are called so."""
 
-_TO_REVIEW = {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN, Code.BRAIN_EXTRACTED}
+_TO_REVIEW = {
+    *(Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN, Code.BRAIN_EXTRACTED),
+    *(Code.IMPLAUSIBLE, Code.LOW_QUALITY),
+}
 """Notes with which a result needs review."""
 
 HASHES = "files_sha256"
@@ -58,6 +62,7 @@ class Result:
     seconds: dict[str, float]
     notes: tuple[Finding, ...]
     scan: Volume | None = None
+    judgement: Judgement = field(default_factory=Judgement)
 
     def to_json(self) -> dict[str, Any]:
         """The part of `<case>.json` that describes the result."""
@@ -66,6 +71,7 @@ class Result:
             "size_unit": SIZE_UNITS[self.labels.grid.unit],
             "quality": round(self.quality, 6),
             "quality_kind": self.quality_kind,
+            **self.judgement.to_json(),
             "needs_review": bool({f.code for f in self.notes} & _TO_REVIEW),
             "notes": [{"code": str(f.code), "details": f.details} for f in self.notes],
             "seconds": {k: round(v, 2) for k, v in self.seconds.items()},
