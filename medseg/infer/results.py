@@ -273,10 +273,19 @@ def _sha256(label: Path, masks: Sequence[str]) -> str:
 # Tables
 
 
-def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
-    """The columns of `summary.csv` and `volumes.csv`; sizes stand in `unit`."""
+PREDICTED = "predicted_dice"
+"""Column and key of the expected mean Dice; a class's column is `predicted_dice_<class>`."""
+
+
+def table_columns(classes: ClassList, unit: str = "ml", *, calibrated: bool = False) -> list[str]:
+    """The columns of `summary.csv` and `volumes.csv`; sizes stand in `unit`.
+
+    With `calibrated`, those of the expected Dice are among them, which models with a calibration give.
+    """
     sizes = [f"{name}_{unit}" for name in classes.foreground_names]
-    return [*("case", "file", "status", "code", "note"), *sizes, *("quality", "needs_review", "seconds")]
+    dice = [PREDICTED, *(f"{PREDICTED}_{name}" for name in classes.foreground_names)] if calibrated else []
+    quality = ("quality", *dice, "needs_review", "seconds")
+    return [*("case", "file", "status", "code", "note"), *sizes, *quality]
 
 
 def table_row(
@@ -287,7 +296,7 @@ def table_row(
     finding: Finding | None,
     classes: ClassList,
 ) -> dict[str, Any]:
-    """A case's row of `summary.csv` and `volumes.csv`.
+    """A case's row of `summary.csv` and `volumes.csv`, with the expected Dice where there is one.
 
     Of a case that a `finding` excluded, `metadata` holds the `size_unit` alone.
     """
@@ -298,4 +307,9 @@ def table_row(
     seconds = None if finding else round(sum(metadata["seconds"].values()), 2)
     quality = (metadata.get("quality"), metadata.get("needs_review"))
     columns = table_columns(classes, metadata.get("size_unit", "ml"))
-    return dict(zip(columns, (case, str(file), status, code, note, *sizes, *quality, seconds), strict=True))
+    row = dict(zip(columns, (case, str(file), status, code, note, *sizes, *quality, seconds), strict=True))
+    if PREDICTED in metadata:
+        by_class = metadata[f"{PREDICTED}_by_class"]
+        row[PREDICTED] = metadata[PREDICTED]
+        row |= {f"{PREDICTED}_{name}": by_class.get(name) for name in classes.foreground_names}
+    return row

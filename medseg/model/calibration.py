@@ -83,7 +83,8 @@ class Sample:
     """A validation case, clean or with a ``corruption``: its signs and true Dice by structure.
 
     Dice is None where a structure is in neither truth nor prediction. ``confidence`` is the case's quality
-    figure.
+    figure. A model that is calibrated already says what it ``expected``, and any model whether the case
+    ``needs_review``.
     """
 
     case: str
@@ -91,6 +92,8 @@ class Sample:
     signs: Mapping[str, Signs]
     dice: Mapping[str, float | None]
     confidence: float
+    expected: float | None = None
+    needs_review: bool = False
 
     @property
     def mean_dice(self) -> float | None:

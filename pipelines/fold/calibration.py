@@ -33,6 +33,7 @@ MOST_ROUNDS = 5
 """Each rung of the ladder is tried on at most this many validation cases."""
 
 BLANK = Calibration(structures={}, review_below=0.0)
+"""Expects nothing of any structure, but has its signs measured."""
 
 Progress = Callable[[int, str], None]
 
@@ -64,7 +65,7 @@ def calibrate(work: Work, device: str, progress: Progress | None = None) -> Cali
     `progress` gets the number of label maps made and a case. Raises SPLIT_INVALID where no validation case
     holds any structure.
     """
-    samples = list(label_trials(plan(work), work.model, device, progress))
+    samples = list(label_trials(plan(work), work.model, device, progress, anew=True))
     try:
         return fit(samples)
     except ValueError as error:
@@ -79,7 +80,9 @@ def plan(work: Work) -> list[Trial]:
     return trials(work, members, "val")
 
 
-def trials(work: Work, members: Sequence[str], role: str, most_rounds: int = MOST_ROUNDS) -> list[Trial]:
+def trials(
+    work: Work, members: Sequence[str], role: str, most_rounds: int = MOST_ROUNDS, *, seed: int = 0
+) -> list[Trial]:
     """List the trials on cases of a role: each as it is, then each rung of the ladder on some in turn."""
     by_name = case_tables.cases(work.ingest)
     clean = []
@@ -89,27 +92,34 @@ def trials(work: Work, members: Sequence[str], role: str, most_rounds: int = MOS
             clean.append(Trial(case_tables.case_files(by_name[row.case]), of_fold, None, 0))
     rounds = range(min(most_rounds, len(clean)))
     return clean + [
-        replace(clean[(number + turn * len(clean) // len(rounds)) % len(clean)], step=step, seed=seed)
+        replace(clean[(number + turn * len(clean) // len(rounds)) % len(clean)], step=step, seed=one_seed)
         for turn in rounds
         for number, step in enumerate(LADDER)
-        for seed in [turn * len(LADDER) + number]
+        for one_seed in [seed + turn * len(LADDER) + number]
     ]
 
 
 def label_trials(
-    planned: Sequence[Trial], folder: Path, device: str, progress: Progress | None = None
+    planned: Sequence[Trial],
+    folder: Path,
+    device: str,
+    progress: Progress | None = None,
+    *,
+    anew: bool = False,
 ) -> Iterator[Sample]:
     """Label every trial with the model in a folder; give its signs and true Dice.
 
-    A corrupted scan that is refused, as a new one would be, gives none.
+    A corrupted scan that is refused, as a new one would be, gives none. `anew` forgets the model's
+    calibration, to fit another.
     """
     models: dict[tuple[str, ...], Model] = {}
     for number, trial in enumerate(planned, 1):
         if trial.members not in models:
             model = loading.load(folder, choose(device), members=trial.members)
-            # Without curves nothing is expected, but the signs are measured.
-            blank = model.description.model_copy(update={"calibration": BLANK})
-            models[trial.members] = replace(model, description=blank)
+            if anew or model.description.calibration is None:
+                blank = model.description.model_copy(update={"calibration": BLANK})
+                model = replace(model, description=blank)
+            models[trial.members] = model
         if (sample := label_trial(trial, models[trial.members])) is not None:
             yield sample
         if progress is not None:
@@ -140,7 +150,15 @@ def label_trial(trial: Trial, model: Model) -> Sample | None:
     dice = confusion_matrix.foreground_dice(matrix, classes).tolist()
     true = {n: None if math.isnan(d) else d for n, d in zip(classes.foreground_names, dice, strict=True)}
     step = "" if trial.step is None else str(trial.step)
-    return Sample(trial.case.name, step, result.judgement.signs, true, result.quality)
+    return Sample(
+        case=trial.case.name,
+        corruption=step,
+        signs=result.judgement.signs,
+        dice=true,
+        confidence=result.quality,
+        expected=result.judgement.mean,
+        needs_review=result.to_json()["needs_review"],
+    )
 
 
 def indices_of(labels: Volume, description: Description) -> Array:
