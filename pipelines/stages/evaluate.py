@@ -45,16 +45,16 @@ def score(job: Job, listed: list[Reference]) -> None:
         if must_run:
             _score_all(job, listed)
     scoring.say(job.work.evaluation, job.say)
-    _log(job, anew=must_run)
+    _log(job, listed, anew=must_run)
 
 
-def _log(job: Job, *, anew: bool) -> None:
+def _log(job: Job, listed: Sequence[Reference], *, anew: bool) -> None:
     """Log the scores with the run, those of each fold with its own, and the tables of all classes."""
     tracked, folder = job.tracked, job.work.evaluation
     numbers, data = files.read_json(folder / "summary.json"), data_set(job)
     rows = tracked_scores.read_rows(folder)
     folds = tracked_scores.by_fold(rows)
-    errors = tracked_scores.calibration_errors(rows, _predicted(job))
+    errors = tracked_scores.calibration_errors(rows, _predicted(listed, unit(job.work.ingest)))
     for name, error in errors.items():
         job.say.result(f"  {name.replace('_', ' ')}: {error:.4f}")
     means = {**tracked_scores.headlines(numbers), **tracked_scores.over_folds(folds), **errors}
@@ -67,14 +67,14 @@ def _log(job: Job, *, anew: bool) -> None:
             tracked.fold_scores(fold, means)
 
 
-def _predicted(job: Job) -> dict[tuple[int, str], dict[str, Any]]:
+def _predicted(listed: Sequence[Reference], of_unit: str) -> dict[tuple[int, str], dict[str, Any]]:
     """The JSON of each case's prediction, by fold and case; of those that have one."""
     predicted = {}
-    for reference in references(job):
+    for reference in listed:
         if (prediction := reference.prediction) is None:
             continue
         path = prediction if isinstance(prediction, Path) else next(iter(prediction.values()))
-        label = results.label_map(path.parent, reference.entry.case, unit(job.work.ingest))
+        label = results.label_map(path.parent, reference.entry.case, of_unit)
         if (metadata := results.metadata_path(label)).is_file():
             predicted[reference.entry.fold, reference.entry.case] = files.read_json(metadata)
     return predicted
