@@ -49,7 +49,6 @@ def make(row: Row, data: Path, below: Path, seed: int) -> None:
         _run_script(row, data, below, seed)
         return
     work = Work(work_folder(row, below, seed))
-    started = time.monotonic()
     _medseg(medseg_words(row, data, work.root, seed, stage="ingest"))
     result_checks.require_unseen(work)
     if row.kind == "baseline":
@@ -57,7 +56,7 @@ def make(row: Row, data: Path, below: Path, seed: int) -> None:
     else:
         _medseg(medseg_words(row, data, work.root, seed))
     result_checks.require_unseen(work)
-    files.write_json(json_path(row, seed), content(row, data, work, seed, time.monotonic() - started))
+    files.write_json(json_path(row, seed), content(row, data, work, seed))
 
 
 def work_folder(row: Row, below: Path, seed: int) -> Path:
@@ -93,7 +92,7 @@ def _run_script(row: Row, data: Path, below: Path, seed: int) -> None:
     files.write_json(json_path(row, seed), {**origin(row, seed), "minutes": minutes, **written})
 
 
-def content(row: Row, data: Path, work: Work, seed: int, seconds: float) -> dict[str, Any]:
+def content(row: Row, data: Path, work: Work, seed: int) -> dict[str, Any]:
     """The JSON of a row that was trained, or of a baseline: everything that its section of the page says."""
     summary = files.read_json(work.evaluation / "summary.json")["sets"]["test"]
     scores = [one for one in table.read(work.evaluation / "scores.csv") if one.role == "test"]
@@ -102,7 +101,7 @@ def content(row: Row, data: Path, work: Work, seed: int, seconds: float) -> dict
         "key": key(row, data, seed),
         "recipe": recipe_facts(row, seed),
         "data": {"name": row.data, "folds": split(work)},
-        "minutes": minutes(work, seconds),
+        "minutes": minutes(work),
         "scores": {
             "cases": summary["cases"],
             "subjects": summary["subjects"],
@@ -172,12 +171,14 @@ def split(work: Work) -> list[dict[str, Any]]:
     ]
 
 
-def minutes(work: Work, seconds: float) -> dict[str, Any]:
-    """Minutes of training by fold, as its history says, and of the command if it was not interrupted."""
+def minutes(work: Work) -> dict[str, Any]:
+    """Minutes of training by fold, and of the other stages; both also of a command that was interrupted."""
     by_fold = {}
     for name, path in work.histories.items():
         by_fold[name] = round(sum(float(one["seconds"]) for one in files.read_csv(path)) / 60, 1)
-    return {"training": by_fold, "whole_command": round(seconds / 60, 1)}
+    records = [path for path in work.root.glob("*/stage.json") if path.parent.name != "train"]
+    seconds = sum(float(files.read_json(path)["seconds"]) for path in records)
+    return {"training": by_fold, "other_stages": round(seconds / 60, 1)}
 
 
 def chosen(metrics: dict[str, Any]) -> dict[str, Any]:

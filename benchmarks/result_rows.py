@@ -91,10 +91,10 @@ def five_folds() -> tuple[dict[str, list[str]], ...]:
     return tuple(folds)
 
 
-U_SEGNET_PAPER = "U-SegNet's paper, IBSR-18, 9 scans to train and 9 to test"
+U_SEGNET_PAPER = "U-SegNet's paper (IBSR-18)"
 NOT_THE_SAME_SPLIT = (
-    "nine training and nine test scans of 18, of which ten with labels are at hand here; 'CSF' of the labels "
-    "is the ventricles alone in both"
+    "nine scans train and nine are tested, of 18; here ten are at hand, of which two are tested in each fold "
+    "and six train. CSF is the ventricles alone, as in the data set"
 )
 
 

@@ -86,16 +86,20 @@ def _overview(rows: list[Row], contents: Mapping[str, Mapping[int, Mapping[str, 
 
 
 def _published(rows: list[Row]) -> str:
-    """The published figures of a group's rows, each once; with the row's title where rows differ in them."""
+    """The published figures beside a group's rows: each once, or where rows have their own one for each."""
     of_rows: dict[Published, list[str]] = {}
     for row in rows:
         for one in row.published:
             of_rows.setdefault(one, []).append(row.title.partition(":")[0])
-    differ = len({row.published for row in rows}) > 1
-    lines = ["| published | Dice | what differs |", "| --- | --- | --- |"]
-    for one, titles in of_rows.items():
-        source = f"{titles[0]}, {one.source}" if differ else one.source
-        lines.append(f"| {source} | {_dice_words(one)} | {one.differs} |")
+    if len({row.published for row in rows}) == 1:
+        lines = ["| published | Dice | what differs |", "| --- | --- | --- |"]
+        lines += [f"| {one.source} | {_dice_words(one)} | {one.differs} |" for one in of_rows]
+        return "\n".join(lines) + "\n"
+    (source, differs), *others = dict.fromkeys((one.source, one.differs) for one in of_rows)
+    if others:
+        raise ValueError("rows with figures of their own have them from one source")
+    lines = [f"Published by {source}. What differs: {differs}.", "", "| published | Dice |", "| --- | --- |"]
+    lines += [f"| {titles[0]} | {_dice_words(one)} |" for one, titles in of_rows.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -147,14 +151,14 @@ def _cases(names: list[str]) -> str:
 
 
 def _time(minutes: Mapping[str, Any]) -> str:
-    whole = f"the whole command {minutes['whole_command']:g} min"
-    return f"{_minutes(minutes)} min of training a fold, {whole}" if minutes["training"] else whole
+    other = f"{minutes['other_stages']:g} min for all other stages"
+    return f"{_minutes(minutes)} min of training a fold, {other}" if minutes["training"] else other
 
 
 def _minutes(minutes: Mapping[str, Any]) -> str:
     trained = list(minutes["training"].values())
     if not trained:
-        return "0"
+        return "none"
     return f"{trained[0]:g}" if len(set(trained)) == 1 else f"{min(trained):g} to {max(trained):g}"
 
 
