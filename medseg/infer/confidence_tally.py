@@ -42,7 +42,7 @@ class ConfidenceTally:
         self._sums += np.bincount(labels, weights=confidence, minlength=size)
 
     def signs(self) -> list[dict[str, float]]:
-        """Of each label 1 − the mean confidence, and the share of voxels in doubt; 1 where it has none."""
+        """Give each label's 1 − mean confidence, and its share of voxels in doubt; 1 without any voxel."""
         counts = np.maximum(self._counts, 1)
         present = self._counts > 0
         unsure = np.where(present, 1 - self._sums / counts, 1.0)

@@ -17,7 +17,7 @@ from medseg.model.domain import Domain
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is known of a label map: structures that are implausible, and the expected Dice of each.
+    """The structures of a label map that are implausible, and the Dice to expect of each structure.
 
     ``expected`` is empty for models without a calibration. Below ``review_below`` the mean of it asks for
     review. ``signs`` are those of failure that it was made from.
