@@ -85,7 +85,7 @@ def _shape(mask: Array, grid: Grid) -> Shape:
     volume = voxels * grid.voxel_size
     pieces, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     largest = int(np.bincount(pieces.ravel())[1:].max())
-    roughness = _surface_mm2(mask, grid) / volume ** (2 / 3)
+    roughness = _surface_mm2(mask, grid) / float(volume) ** (2 / 3)
     return Shape(volume / _MM3_PER_ML, _extent_mm(mask, grid), largest / voxels, roughness)
 
 
@@ -105,7 +105,7 @@ def _surface_mm2(mask: Array, grid: Grid) -> float:
     for axis, spacing in enumerate(grid.spacing):
         faces = np.count_nonzero(np.diff(padded, axis=axis))
         total += faces * grid.voxel_size / spacing
-    return total
+    return float(total)
 
 
 def ranges(measured: Sequence[Mapping[str, Shape]]) -> dict[str, ShapeRange]:
