@@ -8,7 +8,9 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= medseg:$(VERSION)
 OFFLINE ?= /var/tmp/medseg-container
 
-.PHONY: demo test test-long bench format check docs setup image container-test clean
+DATA ?= $(MEDSEG_TEST_DATA)
+
+.PHONY: demo test test-long bench format check docs results setup image container-test clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -45,6 +47,9 @@ bench: .venv/.bench  ## medseg and its peers in turn on this machine: a table wi
 
 docs: setup          ## the site of docs/ as pages that work offline: site/index.html
 	$(BIN)/sphinx-build -q -W --keep-going -d site/.doctrees docs site
+
+results: setup       ## train, evaluate, write docs/results.md: all rows or ROW=name, with DATA=folder, SEED=n
+	$(BIN)/python -m benchmarks.make_results $(DATA) $(if $(ROW),--row $(ROW)) $(if $(SEED),--seed $(SEED))
 
 image:               ## build the container image with docker or podman
 	$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(VERSION) \

@@ -111,6 +111,8 @@ class Code(StrEnum):
     OUT_OF_DOMAIN = "OUT_OF_DOMAIN"
     BRAIN_EXTRACTED = "BRAIN_EXTRACTED"
     EMPTY_PREDICTION = "EMPTY_PREDICTION"
+    IMPLAUSIBLE = "IMPLAUSIBLE"
+    LOW_QUALITY = "LOW_QUALITY"
     VOID_PREDICTED = "VOID_PREDICTED"
     # The command or its recipe must be changed
     USAGE = "USAGE"
@@ -226,6 +228,8 @@ MEANING: dict[Code, str] = {
     Code.OUT_OF_DOMAIN: "the scan is unlike those the model was trained on: excluded, or accepted for review",
     Code.BRAIN_EXTRACTED: "the brain was cut out of a whole head before it was segmented; it needs review",
     Code.EMPTY_PREDICTION: "the model found no foreground; the result needs review",
+    Code.IMPLAUSIBLE: "a structure's size, extent or shape is far from the training's; it needs review",
+    Code.LOW_QUALITY: "the predicted Dice is below the threshold set on validation cases; it needs review",
     Code.VOID_PREDICTED: "a prediction holds void (ignored label) where the reference has a class",
     Code.USAGE: "the command line does not make sense",
     Code.RECIPE_INVALID: "the recipe has unknown keys, wrong types or clashing values",
@@ -262,29 +266,12 @@ MEANING: dict[Code, str] = {
 
 NOTES: frozenset[Code] = frozenset(
     {
-        Code.DUPLICATE_INSTANCE,
-        Code.BURNED_IN,
-        Code.DICOMDIR_INCOMPLETE,
-        Code.PADDED,
-        Code.SINGLETON_AXIS,
-        Code.ZERO_PIXEL_SIZE,
-        Code.SCALED,
-        Code.BIG_ENDIAN,
-        Code.OBLIQUE,
-        Code.FLIPPED,
-        Code.ONE_FORM,
-        Code.NO_ORIENTATION,
-        Code.FORMS_DIFFER_SLIGHTLY,
-        Code.NEGATIVE_PIXEL_SIZE,
-        Code.UNITS_CONVERTED,
-        Code.REORIENTED,
-        Code.LABEL_ROUNDED,
-        Code.LABEL_EMPTY,
-        Code.TURNED_UPRIGHT,
-        Code.OUT_OF_DOMAIN,
-        Code.BRAIN_EXTRACTED,
-        Code.EMPTY_PREDICTION,
-        Code.VOID_PREDICTED,
+        *(Code.DUPLICATE_INSTANCE, Code.BURNED_IN, Code.DICOMDIR_INCOMPLETE, Code.PADDED),
+        *(Code.SINGLETON_AXIS, Code.ZERO_PIXEL_SIZE, Code.SCALED, Code.BIG_ENDIAN, Code.OBLIQUE),
+        *(Code.FLIPPED, Code.ONE_FORM, Code.NO_ORIENTATION, Code.FORMS_DIFFER_SLIGHTLY),
+        *(Code.NEGATIVE_PIXEL_SIZE, Code.UNITS_CONVERTED, Code.REORIENTED, Code.LABEL_ROUNDED),
+        *(Code.LABEL_EMPTY, Code.TURNED_UPRIGHT, Code.OUT_OF_DOMAIN, Code.BRAIN_EXTRACTED),
+        *(Code.EMPTY_PREDICTION, Code.IMPLAUSIBLE, Code.LOW_QUALITY, Code.VOID_PREDICTED),
     }
 )
 """Codes of remarks about cases that are used all the same."""

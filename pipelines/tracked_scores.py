@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg import files
-from medseg.metrics import summary, table
+from medseg.infer.results import PREDICTED
+from medseg.metrics import reliability, summary, table
 from medseg.metrics.table import ScoreRow
 from pipelines.scoring import OVER_SET
 
@@ -68,6 +69,30 @@ def _means(rows: Sequence[ScoreRow]) -> dict[str, float]:
     for of_set in numbers["sets"].values():
         of_set["length_unit"] = "mm"  # of images the means over classes, too: a fold has no matrix of its own
     return headlines(numbers)
+
+
+def calibration_errors(
+    rows: Sequence[ScoreRow], predicted: Mapping[tuple[int, str], Mapping[str, Any]]
+) -> dict[str, float]:
+    """Give the expected calibration error of the predicted Dice in each set, and of the confidence.
+
+    `test_calibration_error` and `test_calibration_error_of_confidence`: over the cases whose JSON, by fold
+    and case in `predicted`, holds a predicted Dice. Nothing without a calibration.
+    """
+    logged: dict[str, float] = {}
+    for role in sorted({row.role for row in rows}):
+        dice: dict[tuple[int, str], list[float]] = {}
+        for row in rows:
+            if row.role == role and row.dice is not None:
+                dice.setdefault((row.fold, row.case), []).append(row.dice)
+        known = {key: predicted[key] for key in dice if PREDICTED in predicted.get(key, {})}
+        true = [statistics.fmean(dice[key]) for key in known]
+        name = f"{_NAMES.get(role, role)}_calibration_error"
+        for ending, figure in (("", PREDICTED), ("_of_confidence", "quality")):
+            if known:
+                values = [float(metadata[figure]) for metadata in known.values()]
+                logged[name + ending] = reliability.expected_calibration_error(values, true)
+    return logged
 
 
 def over_folds(folds: Mapping[int, Mapping[str, float]]) -> dict[str, float]:

@@ -94,8 +94,17 @@ class Segmentation:
         return self.result.quality
 
     @property
+    def predicted_dice(self) -> dict[str, float]:
+        """The Dice to expect of each structure; empty unless the model is calibrated."""
+        return dict(self.result.judgement.expected)
+
+    @property
     def needs_review(self) -> bool:
-        """True for an empty label map, a scan unlike those of the training, and a brain that was cut out."""
+        """True where a person should look at the result.
+
+        That is an empty or implausible label map, a predicted Dice below the model's threshold, a scan unlike
+        those of the training, and a brain that was cut out.
+        """
         return bool(self.result.to_json()["needs_review"])
 
     @property

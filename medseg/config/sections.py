@@ -229,7 +229,7 @@ class Loss(Section):
 class Predict(Section):
     """The segmentation of whole volumes from the network's outputs. The model folder keeps these settings."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip", "thresholds"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip", "thresholds", "calibrate"})
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
     """`dense`: whole slices; `vote`: majority vote of overlapping windows; `gaussian`: windows blended with
@@ -279,6 +279,11 @@ class Predict(Section):
 
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     """Cases that the predict stage segments. Typical: `[test, unlabelled]`."""
+
+    calibrate: bool = False
+    """Predict the Dice of each structure in new scans, and mark those below a threshold for review: a
+    calibration is fitted on the validation cases, clean and corrupted, once training has ended, and kept in
+    the model folder. For scans. Typical: true; it takes as long as segmenting some 30 to 170 scans."""
 
     confidence_map: bool = False
     """Also save a confidence map: the difference of the two highest probabilities, 0 to 1, in each voxel.

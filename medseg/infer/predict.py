@@ -19,6 +19,7 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Plane
 from medseg.infer import crf as dense_crf
+from medseg.infer.confidence_tally import ConfidenceTally
 from medseg.infer.decide import Decided, Decision, highest, lead, sureness
 from medseg.infer.empty import EmptySkipper
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
@@ -73,8 +74,11 @@ def label(
     confidence: bool = False,
     progress: Progress | None = None,
     onto: Record | None = None,
+    tally: ConfidenceTally | None = None,
 ) -> Prediction:
     """Label every voxel of ``volume``; ``progress(done, of)`` is called after each slice.
+
+    A ``tally`` counts the confidence of each class.
 
     With ``onto``, the record of how the scan was resampled to ``volume``, class scores are interpolated and
     then decided on, see :mod:`medseg.infer.onto_scan`; labels and confidence lie on the scan's own grid.
@@ -92,7 +96,7 @@ def label(
     labels = np.zeros(shape, np.uint8, order="F")
     confidences = np.zeros(shape, np.float16, order="F") if confidence else None
     total, voxels, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
-    results = partial(_for_the_host, first=first, confidence=confidence)
+    results = partial(_for_the_host, first=first, confidence=confidence or tally is not None)
     place: Callable[[Array], Array] = partial(plane_view, plane=plane)
     with torch.inference_mode():
         if onto is None:
@@ -105,6 +109,8 @@ def label(
             place(labels)[index] = slice_labels
             if confidences is not None:
                 place(confidences)[index] = more[0]
+            if tally is not None:
+                tally.add(slice_labels, more[0])
             total += float(sure)
             voxels += int(inside)
     kind: Literal["vote share", "probability"] = (

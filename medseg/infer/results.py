@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from medseg import files
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError
 from medseg.infer import label_tables
+from medseg.infer.quality import Judgement
 from medseg.ingest import label_names
 from medseg.io import nifti, png
 from medseg.names import check_name
@@ -33,7 +34,10 @@ SIZE_UNITS = {"mm": "ml", "px": "px"}
 _PROGRAM_FILE = re.compile(r"(labels|run|stage)(_case)*", re.IGNORECASE)
 """Names, without `.json`, of the program's own files beside results, and of cases that are called so."""
 
-_TO_REVIEW = {Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN, Code.BRAIN_EXTRACTED}
+_TO_REVIEW = {
+    *(Code.EMPTY_PREDICTION, Code.OUT_OF_DOMAIN, Code.BRAIN_EXTRACTED),
+    *(Code.IMPLAUSIBLE, Code.LOW_QUALITY),
+}
 """Notes with which a result needs review."""
 
 HASHES = "files_sha256"
@@ -58,6 +62,7 @@ class Result:
     seconds: dict[str, float]
     notes: tuple[Finding, ...]
     scan: Volume | None = None
+    judgement: Judgement = field(default_factory=Judgement)
 
     def to_json(self) -> dict[str, Any]:
         """The part of `<case>.json` that describes the result."""
@@ -66,6 +71,7 @@ class Result:
             "size_unit": SIZE_UNITS[self.labels.grid.unit],
             "quality": round(self.quality, 6),
             "quality_kind": self.quality_kind,
+            **self.judgement.to_json(),
             "needs_review": bool({f.code for f in self.notes} & _TO_REVIEW),
             "notes": [{"code": str(f.code), "details": f.details} for f in self.notes],
             "seconds": {k: round(v, 2) for k, v in self.seconds.items()},
@@ -267,10 +273,19 @@ def _sha256(label: Path, masks: Sequence[str]) -> str:
 # Tables
 
 
-def table_columns(classes: ClassList, unit: str = "ml") -> list[str]:
-    """The columns of `summary.csv` and `volumes.csv`; sizes stand in `unit`."""
+PREDICTED = "predicted_dice"
+"""Column and key of the expected mean Dice; a class's column is `predicted_dice_<class>`."""
+
+
+def table_columns(classes: ClassList, unit: str = "ml", *, calibrated: bool = False) -> list[str]:
+    """The columns of `summary.csv` and `volumes.csv`; sizes stand in `unit`.
+
+    With `calibrated`, those of the expected Dice are among them, which models with a calibration give.
+    """
     sizes = [f"{name}_{unit}" for name in classes.foreground_names]
-    return [*("case", "file", "status", "code", "note"), *sizes, *("quality", "needs_review", "seconds")]
+    dice = [PREDICTED, *(f"{PREDICTED}_{name}" for name in classes.foreground_names)] if calibrated else []
+    quality = ("quality", *dice, "needs_review", "seconds")
+    return [*("case", "file", "status", "code", "note"), *sizes, *quality]
 
 
 def table_row(
@@ -281,7 +296,7 @@ def table_row(
     finding: Finding | None,
     classes: ClassList,
 ) -> dict[str, Any]:
-    """A case's row of `summary.csv` and `volumes.csv`.
+    """A case's row of `summary.csv` and `volumes.csv`, with the expected Dice where there is one.
 
     Of a case that a `finding` excluded, `metadata` holds the `size_unit` alone.
     """
@@ -292,4 +307,9 @@ def table_row(
     seconds = None if finding else round(sum(metadata["seconds"].values()), 2)
     quality = (metadata.get("quality"), metadata.get("needs_review"))
     columns = table_columns(classes, metadata.get("size_unit", "ml"))
-    return dict(zip(columns, (case, str(file), status, code, note, *sizes, *quality, seconds), strict=True))
+    row = dict(zip(columns, (case, str(file), status, code, note, *sizes, *quality, seconds), strict=True))
+    if PREDICTED in metadata:
+        by_class = metadata[f"{PREDICTED}_by_class"]
+        row[PREDICTED] = metadata[PREDICTED]
+        row |= {f"{PREDICTED}_{name}": by_class.get(name) for name in classes.foreground_names}
+    return row

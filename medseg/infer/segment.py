@@ -12,8 +12,9 @@ import numpy as np
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.grid import NOUNS, Array
-from medseg.infer import predict, slice_tiles
+from medseg.infer import predict, quality, slice_tiles
 from medseg.infer.brain import BrainMask
+from medseg.infer.confidence_tally import ConfidenceTally
 from medseg.infer.empty import BoxRule, without_empty_space
 from medseg.infer.inferers import choose_inferer
 from medseg.infer.loading import Model
@@ -59,6 +60,8 @@ class Prepared:
     volume: NormalizedVolume
     record: geometry.Record
     notes: tuple[Finding, ...]
+    measured: Mapping[str, Array]
+    """Its figures of the model's domain."""
     clock: _Clock
 
 
@@ -68,6 +71,7 @@ class Predicted:
 
     prepared: Prepared
     prediction: Prediction
+    tally: ConfidenceTally | None = None
 
 
 def segment(
@@ -121,7 +125,7 @@ def prepare_case(
         )
         raise MedsegError(Code.OUT_OF_DOMAIN, path, outside[0].details, how_to_fix)
     clock.lap("preprocess")
-    return Prepared(path, scan, volume, record, (*findings, *outside), clock)
+    return Prepared(path, scan, volume, record, (*findings, *outside), measured, clock)
 
 
 def predict_case(
@@ -150,11 +154,12 @@ def predict_case(
             predictor = slice_tiles.tiled(predictor, model.reach, pieces.tile)
     onto = prepared.record if prepared.record.resampled else None
     predictor = without_empty_space(predictor, prepared.volume, inferer, lambda: _box_rule(model, margin))
+    tally = quality.tally_for(model.description)
     prediction = predict.label(
-        prepared.volume, predictor, inferer, confidence=confidence, progress=progress, onto=onto
+        prepared.volume, predictor, inferer, confidence=confidence, progress=progress, onto=onto, tally=tally
     )
     prepared.clock.lap("predict")
-    return Predicted(prepared, prediction)
+    return Predicted(prepared, prediction, tally)
 
 
 def _box_rule(model: Model, margin: int | None) -> BoxRule | None:
@@ -176,7 +181,8 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
         return geometry.undo(Volume(array[None], record.grid), record).array
 
     classes = description.class_list()
-    labels = Volume(to_maps(to_scan(prediction.labels)[0], classes), scan.grid, scan.source)
+    indices = to_scan(prediction.labels)[0]
+    labels = Volume(to_maps(indices, classes), scan.grid, scan.source)
     confidences = None
     if prediction.confidence is not None:
         array = to_scan(prediction.confidence).astype(np.float32)
@@ -187,8 +193,20 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
         noun = NOUNS[description.unit]
         details = "no foreground"
         notes.append(Finding(Code.EMPTY_PREDICTION, str(prepared.path), details, f"look at the {noun}"))
-    quality = prediction.quality, prediction.quality_kind
-    return Result(labels, confidences, sizes, *quality, clock.seconds, tuple(notes), scan)
+    judged = quality.judge(indices, scan.grid, description, prepared.measured, predicted.tally)
+    notes += judged.findings(prepared.path)
+    clock.lap("check")
+    return Result(
+        labels,
+        confidences,
+        sizes,
+        prediction.quality,
+        prediction.quality_kind,
+        clock.seconds,
+        tuple(notes),
+        scan,
+        judged,
+    )
 
 
 def read_scan(channels: Mapping[str, Readable], description: Description) -> tuple[Volume, list[Finding]]:

@@ -10,6 +10,7 @@ from medseg import names
 from medseg.classes import ClassList
 from medseg.grid import Plane, planes_of
 from medseg.io.dicom.rules import SeriesRules
+from medseg.model.calibration import Calibration
 from medseg.model.domain import Domain
 from medseg.model.graphs import Graph
 from medseg.preprocess.geometry import GeometryPlan
@@ -118,6 +119,7 @@ class Description(BaseModel):
     series: dict[str, SeriesRules] = Field(default={})
     files: FilePatterns = FilePatterns()
     domain: dict[str, Any]
+    calibration: Calibration | None = None
     trained: dict[str, Any]
 
     @field_validator("name")

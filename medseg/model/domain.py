@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from medseg.errors import Code, Finding
 from medseg.grid import Array
+from medseg.model import shapes
+from medseg.model.shapes import ShapeRange
 from medseg.preprocess.geometry import Record, ras_spacing
 from medseg.preprocess.intensity import Foreground, NormalizedVolume, foreground
 
@@ -64,7 +66,8 @@ class Domain(BaseModel):
     networks see them, the share that the foreground fills of its bounding box, and its volume; of the first
     channel, the share of voxels at the lowest value if it fills the background (see
     :func:`intensity.threshold`). `skull_stripped` is true if all were brains alone, false if all were more
-    than that, none where they differ or cannot be told. Of images: rows and columns.
+    than that, none where they differ or cannot be told. `structures` are the sizes and shapes of the labelled
+    structures, see :mod:`medseg.model.shapes`. Of images: rows and columns.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -81,6 +84,7 @@ class Domain(BaseModel):
     zero_share_min: float | None = None
     zero_share_max: float | None = None
     skull_stripped: bool | None = None
+    structures: dict[str, ShapeRange] = Field(default={})
     size_min_px: Pair | None = None
     size_max_px: Pair | None = None
 
@@ -155,6 +159,8 @@ def merged(domains: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             merged[high] = np.max(most, axis=0).tolist()
     kinds = {domain.skull_stripped for domain in members}
     merged["skull_stripped"] = kinds.pop() if len(kinds) == 1 else None
+    known = shapes.merged([domain.structures for domain in members])
+    merged["structures"] = {name: one.model_dump(mode="json") for name, one in known.items()} or None
     return {key: value for key, value in merged.items() if value is not None}
 
 
@@ -223,6 +229,29 @@ def _grey_problems(measured: Mapping[str, Array], known: Domain) -> Iterator[str
             return
 
 
+def distances(measured: Mapping[str, Array], domain: Mapping[str, Any]) -> dict[str, float]:
+    """Distances of a scan's figures from those of the training, 0 inside their range, at most 2.
+
+    ``grey values`` is in spreads of the training's (10 % to 90 %), ``spacing`` a logarithm, ``foreground`` a
+    share of the foreground's box.
+    """
+    known, far = Domain.model_validate(domain), {}
+    low, high = np.array(known.deciles_min or ()), np.array(known.deciles_max or ())
+    if "deciles" in measured and low.shape == high.shape == measured["deciles"].shape:
+        spread = np.maximum(high[:, -1:] - low[:, :1], 1e-6)
+        far["grey values"] = (
+            np.maximum(low - measured["deciles"], measured["deciles"] - high) / spread
+        ).max()
+    if "spacing" in measured and known.spacing_min_mm and known.spacing_max_mm:
+        edges = np.log(measured["spacing"])
+        far["spacing"] = np.maximum(
+            np.log(known.spacing_min_mm) - edges, edges - np.log(known.spacing_max_mm)
+        ).max()
+    if shares := _bounds(measured, "foreground_share", known):
+        far["foreground"] = max(max(least - share, share - most) for share, least, most in shares)
+    return {name: float(min(2.0, max(0.0, value))) for name, value in far.items()}
+
+
 def _bounds(measured: Mapping[str, Array], name: str, known: Domain) -> list[tuple[float, float, float]]:
     """(figure, least, largest) of each channel; empty where the domain lacks them."""
     low, high = (getattr(known, key) for key in _BOUNDS[name])
@@ -249,6 +278,8 @@ def lines(domain: Mapping[str, Any]) -> list[str]:
     if known.zero_share_min is not None and known.zero_share_max is not None:
         least_share, most_share = known.zero_share_min, known.zero_share_max
         text.append(f"background filled with one value: {least_share:.0%} to {most_share:.0%} of a scan")
+    for name, one in known.structures.items():
+        text.append(f"{name} of {one.volume_ml[0]:.3g} to {one.volume_ml[1]:.3g} ml")
     return text or ["not recorded"]
 
 

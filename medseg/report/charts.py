@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from medseg.grid import Array
+from medseg.metrics import reliability
 from medseg.metrics.table import PENALISED, ScoreRow
 from medseg.report import mpl
 from medseg.report.mpl import INK, QUIET, RULE, SERIES
@@ -166,6 +167,36 @@ def confidence_scatter(confidence: Mapping[str, float], scores: Mapping[str, flo
         rank = float(spearmanr(x, y).statistic)
         words = f"Spearman's rank correlation {rank:.2f}, n = {len(both)}"
         axes.set_title(words, color=QUIET, fontsize=9, loc="left")
+    figure.tight_layout()
+    return mpl.svg(figure)
+
+
+def reliability_diagram(
+    confidence: Mapping[str, float], predicted: Mapping[str, float], true: Mapping[str, float]
+) -> bytes:
+    """Draw each case's mean Dice against its predicted Dice, and the means of bins on the line of equal ones.
+
+    ``confidence`` is the quality figure, drawn beside it; all are by case, 0 to 1. The expected calibration
+    error of both stands in the legend. Cases that lack one are left out. Returns SVG.
+    """
+    figure, axes = _square("predicted Dice, or confidence, of the case", "mean Dice of the case")
+    axes.plot((0, 1), (0, 1), color=QUIET, linewidth=0.8, zorder=1)
+    for number, (name, values) in enumerate((("confidence", confidence), ("predicted Dice", predicted))):
+        both = [(values[case], dice) for case, dice in true.items() if case in values]
+        if not both:
+            continue
+        x, y = zip(*both, strict=True)
+        error = reliability.expected_calibration_error(x, y)
+        axes.scatter(
+            x, y, s=9, color=SERIES[number], alpha=0.35, linewidths=0, rasterized=len(x) > _RASTER_ABOVE
+        )
+        parts = reliability.bins(x, y)
+        label = f"{name}: calibration error {error:.3f}"
+        means = ([part.predicted for part in parts], [part.true for part in parts])
+        axes.plot(*means, color=SERIES[number], marker="o", markersize=5, linewidth=1.2, label=label)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", handletextpad=0.4)
     figure.tight_layout()
     return mpl.svg(figure)
 

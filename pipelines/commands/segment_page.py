@@ -57,9 +57,14 @@ def page(
 
 
 def _worst_first(row: Mapping[str, Any]) -> tuple[bool, float, str]:
-    """The order for review: what needs it, then by quality, cases without any first."""
-    quality = row.get("quality")
+    """The order for review: what needs it, then by predicted Dice or quality, cases without any first."""
+    quality = _expected(row) or row.get("quality")
     return not row.get("needs_review"), -1.0 if quality in (None, "") else float(quality), str(row["case"])
+
+
+def _expected(row: Mapping[str, Any]) -> Any:
+    """The predicted Dice of a calibrated model; it orders better than the confidence does."""
+    return row.get(results.PREDICTED)
 
 
 def _heading(rows: Sequence[Mapping[str, Any]], facts: Sequence[str]) -> str:
@@ -69,11 +74,21 @@ def _heading(rows: Sequence[Mapping[str, Any]], facts: Sequence[str]) -> str:
     if review:
         tiles.append(f'<li class="review"><b>{review}</b>need review</li>')
     remarks = " · ".join(map(escape, facts))
+    calibrated = any(_expected(row) not in (None, "") for row in rows)
+    explained = _CALIBRATED if calibrated else _UNCALIBRATED
     return (
         f'<h1>Segmentations</h1>\n<p class="facts">{remarks}</p>\n<ul class="counts">{"".join(tiles)}</ul>\n'
-        "<p>Quality is the mean confidence over what was segmented; it orders cases for review and is no "
-        "accuracy. Not a medical device: every label map needs a qualified reader's review.</p>"
+        f"<p>{explained} Not a medical device: every label map needs a qualified reader's review.</p>"
     )
+
+
+_UNCALIBRATED = (
+    "Quality is the mean confidence over what was segmented; it orders cases for review and is no accuracy."
+)
+_CALIBRATED = (
+    "Predicted Dice is what to expect by signs of failure, calibrated on the model's validation cases; below "
+    "the model's threshold a case needs review. Quality is the mean confidence over what was segmented."
+)
 
 
 def _excluded(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -92,17 +107,31 @@ def _table(
     head = "".join(
         f'<th class="number">{_swatch(name, colours)}{escape(_size_title(name))}' for name in sizes
     )
+    calibrated = any(_expected(row) not in (None, "") for row in rows)
+    if calibrated:
+        head = '<th class="number">predicted Dice' + head
     lines = []
     for row in rows:
         review = '<span class="review">needs review</span>' if row.get("needs_review") else ""
         remarks = "<br>".join(filter(None, (review, escape(str(row.get("note") or "")))))
         numbers = "".join(f'<td class="number">{_number(row.get(name))}' for name in sizes)
+        if calibrated:
+            numbers = f'<td class="number">{_dice(row, sizes)}{numbers}'
         lines.append(
             f'<tr><td>{escape(str(row["case"]))}<td class="number">{_number(row.get("quality"), 3)}{numbers}'
             f'<td class="done">{escape(str(row["status"]))}<td>{remarks}'
         )
+    order = "predicted Dice" if calibrated else "quality"
     title = '<tr><th>case<th class="number">quality' + head + "<th>status<th>remarks"
-    return f"<h2>Segmented, worst quality first</h2>\n<table>{title}\n{chr(10).join(lines)}\n</table>"
+    return f"<h2>Segmented, worst {order} first</h2>\n<table>{title}\n{chr(10).join(lines)}\n</table>"
+
+
+def _dice(row: Mapping[str, Any], sizes: Sequence[str]) -> str:
+    """The predicted mean Dice, and in small print those of the structures."""
+    names = (name.rpartition("_")[0] for name in sizes)
+    by_class = (_number(row.get(f"{results.PREDICTED}_{name}"), 2) or "–" for name in names)
+    mean = _number(_expected(row), 2)
+    return f"{mean}<br><small>{' · '.join(by_class)}</small>" if mean else ""
 
 
 def _figures(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:

@@ -92,7 +92,7 @@ def tables_of(run: Run, out: Path) -> Tables:
     """Make the tables of a run; raises DOES_NOT_ADD_UP unless each file and case has its row."""
     _must_add_up(run, out)
     classes, size_unit = run.description.class_list(), results.SIZE_UNITS[run.inputs.unit]
-    columns = results.table_columns(classes, size_unit)
+    columns = _columns(run)
     of_series = any(case.task.series for case in run.inputs.cases)
     rows, excluded = [], []
     for case, outcome in zip(run.inputs.cases, run.outcomes, strict=True):
@@ -113,10 +113,16 @@ def tables_of(run: Run, out: Path) -> Tables:
     return Tables(columns, sizes, rows, excluded, facts)
 
 
+def _columns(run: Run) -> list[str]:
+    calibrated = run.description.calibration is not None
+    unit = results.SIZE_UNITS[run.inputs.unit]
+    return results.table_columns(run.description.class_list(), unit, calibrated=calibrated)
+
+
 def _row(task: Task, outcome: Outcome | None, run: Run, *, of_series: bool) -> dict[str, Any]:
     classes, size_unit = run.description.class_list(), results.SIZE_UNITS[run.inputs.unit]
     if outcome is None:
-        row = dict.fromkeys(results.table_columns(classes, size_unit))
+        row = dict.fromkeys(_columns(run))
         row |= {"case": task.case, "file": str(task.file), "status": NOT_RUN}
     else:
         metadata = {"size_unit": size_unit, **outcome.metadata}

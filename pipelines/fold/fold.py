@@ -111,7 +111,8 @@ class FoldTraining:
         """
         dataset = files.read_json(self.work.ingest / "dataset.json")
         foreground = self.recipe.preprocess.foreground
-        trained_on = model_spec.domain_of(self.cases.train, foreground) if measured else {}
+        classes = self.recipe.data.class_list()
+        trained_on = model_spec.domain_of(self.cases.train, foreground, classes) if measured else {}
         description = model_spec.described(self.recipe, trained_on)
         known: dict[str, Any] = {"channels": tuple(dataset["channels"]), "unit": dataset.get("unit", "mm")}
         if dataset["layout"] in PATTERNED:

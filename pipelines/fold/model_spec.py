@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from medseg.classes import ClassList
 from medseg.config.recipe import Recipe
-from medseg.model import domain
+from medseg.model import domain, shapes
 from medseg.model.description import Description
 from medseg.preprocess.intensity import Foreground
 from medseg.preprocess.store import PreprocessedCase
@@ -48,6 +51,19 @@ def described(recipe: Recipe, trained_on: dict[str, Any]) -> Description:
     )
 
 
-def domain_of(trained: Sequence[PreprocessedCase], rule: Foreground) -> dict[str, Any]:
-    """The domain of training cases: sizes and grey values, with the recipe's rule of foreground."""
-    return domain.of_cases([domain.measure(case.volume, case.record, rule) for case in trained])
+def domain_of(trained: Sequence[PreprocessedCase], rule: Foreground, classes: ClassList) -> dict[str, Any]:
+    """The domain of training cases: sizes, grey values with the recipe's rule of foreground, and structures.
+
+    Structures of images are left out: nobody knows how large a pixel is.
+    """
+    measured = domain.of_cases([domain.measure(case.volume, case.record, rule) for case in trained])
+    known = shapes.ranges(
+        [
+            shapes.measure(np.asarray(case.label), case.volume.grid, classes)
+            for case in trained
+            if case.label is not None and case.volume.grid.unit == "mm"
+        ]
+    )
+    if known:
+        measured["structures"] = {name: one.model_dump(mode="json") for name, one in known.items()}
+    return measured

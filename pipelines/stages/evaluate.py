@@ -12,7 +12,7 @@ from medseg.infer import results
 from medseg.metrics.folder_pairs import LabelFiles
 from medseg.metrics.table import Entry
 from pipelines import scoring, tracked_scores
-from pipelines.case_tables import case_files, cases, label_form, label_stamps, roles
+from pipelines.case_tables import case_files, cases, label_form, label_stamps, roles, unit
 from pipelines.execution import lost
 from pipelines.job import Job
 from pipelines.scored_case import Reference
@@ -45,21 +45,39 @@ def score(job: Job, listed: list[Reference]) -> None:
         if must_run:
             _score_all(job, listed)
     scoring.say(job.work.evaluation, job.say)
-    _log(job, anew=must_run)
+    _log(job, listed, anew=must_run)
 
 
-def _log(job: Job, *, anew: bool) -> None:
+def _log(job: Job, listed: Sequence[Reference], *, anew: bool) -> None:
     """Log the scores with the run, those of each fold with its own, and the tables of all classes."""
     tracked, folder = job.tracked, job.work.evaluation
     numbers, data = files.read_json(folder / "summary.json"), data_set(job)
-    folds = tracked_scores.by_fold(tracked_scores.read_rows(folder))
-    tracked.run.summary({**tracked_scores.headlines(numbers), **tracked_scores.over_folds(folds)}, data)
+    rows = tracked_scores.read_rows(folder)
+    folds = tracked_scores.by_fold(rows)
+    errors = tracked_scores.calibration_errors(rows, _predicted(listed, unit(job.work.ingest)))
+    for name, error in errors.items():
+        job.say.result(f"  {name.replace('_', ' ')}: {error:.4f}")
+    means = {**tracked_scores.headlines(numbers), **tracked_scores.over_folds(folds), **errors}
+    tracked.run.summary(means, data)
     tracked.describe(tracked_scores.in_words(numbers), tracked_scores.in_markdown(numbers))
     for path in tracked_scores.write_tables(numbers, job.work.report, anew=anew):
         tracked.run.artifact(path)
     if job.recipe.sampling.plane_networks != "separate":  # a fold's planes are scored together
         for fold, means in folds.items():
             tracked.fold_scores(fold, means)
+
+
+def _predicted(listed: Sequence[Reference], of_unit: str) -> dict[tuple[int, str], dict[str, Any]]:
+    """The JSON of each case's prediction, by fold and case; of those that have one."""
+    predicted = {}
+    for reference in listed:
+        if (prediction := reference.prediction) is None:
+            continue
+        path = prediction if isinstance(prediction, Path) else next(iter(prediction.values()))
+        label = results.label_map(path.parent, reference.entry.case, of_unit)
+        if (metadata := results.metadata_path(label)).is_file():
+            predicted[reference.entry.fold, reference.entry.case] = files.read_json(metadata)
+    return predicted
 
 
 def references(job: Job, folds: Sequence[int] | None = None) -> Iterator[Reference]:

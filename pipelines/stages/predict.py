@@ -62,7 +62,11 @@ def run(job: Job) -> None:
         if must_run:
             rows = _predict_all(job, predictions, keys, classes)
             _remove_stale(job, predictions, model)
-            columns = results.table_columns(classes, results.SIZE_UNITS[model.description.unit])
+            columns = results.table_columns(
+                classes,
+                results.SIZE_UNITS[model.description.unit],
+                calibrated=model.description.calibration is not None,
+            )
             files.write_csv(table, [*columns, "members"], rows)
 
 

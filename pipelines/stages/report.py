@@ -162,11 +162,22 @@ def _scatters(job: Job, scores: Sequence[ScoreRow]) -> list[Chart]:
         caption = "A point per case and class; on the line both are equal."
         sizes = charts.volume_scatter(scores, _colours(job))
         figures.append(Chart(f"Predicted against true {noun}", sizes, caption))
+    expected = _expected(job)
+    if unit(job.work.ingest) == "mm" and len(means.keys() & expected.keys()) > 1:
+        caption = "A point per case, and means of ten bins; on the line the prediction is right."
+        diagram = charts.reliability_diagram(quality, expected, means)
+        figures.append(Chart("Predicted against true Dice", diagram, caption))
     if len(means.keys() & quality.keys()) > 1:
         caption = f"A point per case: does low confidence find the cases with a low {score}?"
         figure = charts.confidence_scatter(quality, means, score)
         figures.append(Chart(f"Confidence against {score}", figure, caption))
     return figures
+
+
+def _expected(job: Job) -> dict[str, float]:
+    """The predicted Dice of cases that have one."""
+    by_case = {case: files.read_json(path) for path, case in _metadata(job).items()}
+    return {case: row[results.PREDICTED] for case, row in by_case.items() if results.PREDICTED in row}
 
 
 def _colours(job: Job) -> dict[str, Colour]:
@@ -270,4 +281,5 @@ def _remark(metadata: Path | None) -> str:
         return "no prediction"
     values = files.read_json(metadata)
     codes = " ".join(dict.fromkeys(note["code"] for note in values["notes"]))
-    return f"quality {values['quality']:.3f} ({values['quality_kind']}) {codes}".strip()
+    predicted = f"predicted Dice {values[results.PREDICTED]:.2f}, " if results.PREDICTED in values else ""
+    return f"{predicted}quality {values['quality']:.3f} ({values['quality_kind']}) {codes}".strip()

@@ -20,6 +20,7 @@ from medseg.errors import Code, MedsegError
 from medseg.grid import Plane
 from medseg.model import domain
 from medseg.model import folder as model_folder
+from medseg.model.calibration import Calibration
 from medseg.model.description import Description
 from medseg.networks.contract import Network
 from medseg.tracking import pyfunc
@@ -30,7 +31,7 @@ from medseg.train.fit import fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
 from medseg.train.state import BEST, HISTORY, LAST
-from pipelines.fold import best_weights, data, earlier, initial_weights, speed
+from pipelines.fold import best_weights, calibration, data, earlier, initial_weights, speed
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.fold.validation import DICE, LOSS, OVER_SET, absent_classes
@@ -50,6 +51,8 @@ def run(job: Job) -> None:
         t for fold in job.folds or (0,) for t in fold_trainings(job.recipe, job.work, fold, prepared)
     ]
     trainings = _without_others(job, trainings)
+    if job.recipe.predict.calibrate:
+        calibration.require(job.work, job.recipe.name)
     used = {
         "keys": {training.member: training.key for training in trainings},
         "export": {
@@ -323,12 +326,25 @@ def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
         "domain": domain.merged([d.domain for d in descriptions]),
         "plane": job.recipe.sampling.plane,
     }
-    model_folder.export(job.work.model, members, descriptions[0].model_copy(update=merged), planes)
+    description = descriptions[0].model_copy(update=merged)
+    model_folder.export(job.work.model, members, description, planes)
+    if job.recipe.predict.calibrate:
+        calibrated = {"calibration": _calibrate(job)}
+        model_folder.export(job.work.model, members, description.model_copy(update=calibrated), planes)
     for training in exported:
         best_weights.note_export(training)
     _log_model(job)
     kept = [training.folder / name for training in exported for name in (BEST, HISTORY, DONE)]
     return [*kept, *(job.work.model / f"{name}.safetensors" for name in members)]
+
+
+def _calibrate(job: Job) -> Calibration:
+    """Fit the calibration of the exported model, and say how well it does."""
+    planned = len(calibration.plan(job.work))
+    with job.say.progress("calibrating", planned) as bar:
+        fitted = calibration.calibrate(job.work, job.recipe.train.device, bar.to)
+    job.say.line(f"  calibrated: {fitted.words()}")
+    return fitted
 
 
 def _trained(training: FoldTraining) -> dict[str, Any]:
