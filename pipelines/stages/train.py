@@ -21,7 +21,7 @@ from medseg.console import seconds_in_words
 from medseg.device import emulation_warning, resolve_precision
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane
-from medseg.model import domain
+from medseg.model import domain, pruning
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.networks.contract import Network
@@ -334,7 +334,10 @@ def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
         "domain": domain.merged([d.domain for d in descriptions]),
         "plane": job.recipe.sampling.plane,
     }
-    model_folder.export(job.work.model, members, descriptions[0].model_copy(update=merged), planes)
+    description = descriptions[0].model_copy(update=merged)
+    if level := job.recipe.predict.level:
+        description, members = pruning.pruned(description, members, level)
+    model_folder.export(job.work.model, members, description, planes)
     for training in exported:
         best_weights.note_export(training)
     _log_model(job)
