@@ -25,6 +25,9 @@ _USE_ANOTHER = "use a segmentation network, such as BasicUNet"
 _NAMES = {"Quicknat": {"in_channels": "num_channels", "out_channels": "num_classes"}}
 """Of networks whose constructors have other names for channels and classes, or no number of dimensions."""
 
+_OF_EXTRA = frozenset({"einops"})
+"""Packages that MONAI does not bring along and the extra `train` does."""
+
 _TRIED = 128
 """Side length (px) of the image on which a network is tried when a recipe is checked."""
 
@@ -190,7 +193,8 @@ def _package_missing(where: str, error: ImportError) -> MedsegError:
     package = error.name or next((name for name in named.groups() if name), "") if named else error.name or ""
     package = package.partition(".")[0] or "a package that is not installed"
     details = f"MONAI needs the package {package} for it"
-    return MedsegError(Code.EXTRA_MISSING, where, details, f"pip install {package}")
+    how_to_fix = "install medseg[train]" if package in _OF_EXTRA else f"pip install {package}"
+    return MedsegError(Code.EXTRA_MISSING, where, details, how_to_fix)
 
 
 def _is_the_machines(error: Exception) -> bool:
