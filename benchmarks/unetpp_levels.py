@@ -1,11 +1,12 @@
-"""UNet++ pruned to each level (Figure 3 of its paper): parameters, seconds a batch, and IoU on test cases.
+"""UNet++ pruned to each level (Figure 3 of its paper): parameters, seconds a batch, IoU on test cases.
 
-    python benchmarks/unetpp_levels.py                  # width 16, drawn weights: time alone
-    python benchmarks/unetpp_levels.py --work WORK      # the model of a trained work folder, and its test cases
+    python benchmarks/unetpp_levels.py                # width 16, drawn weights: time alone
+    python benchmarks/unetpp_levels.py --work WORK    # a trained work folder's model and test cases
 
-Batches are 4 slices of 128×128 px. Levels are timed in turn, round after round, so that what else the machine does hits all alike; the figures
-are medians over the rounds, and ratios to the full network. IoU is the mean over the foreground classes, of all
-test cases' voxels together; each level predicts by the weights of the work folder, whole slices at a time.
+Batches are 4 slices of 128×128 px. Levels are timed in turn, round after round, so that what else the machine
+does hits all alike; the figures are medians over the rounds, and ratios to the full network. IoU is the mean
+over the foreground classes, of all test cases' voxels together; each level predicts by the weights of the
+work folder, whole slices at a time.
 """
 
 from __future__ import annotations
