@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from medseg.cli import data  # noqa: F401 (registers the command)
 from medseg.cli.app import app
+from medseg.config.load import load
+from medseg.config.recipe import Recipe
 from medseg.errors import Code, MedsegError
 from medseg.model import folder as model_folder
 from medseg.model import pruning
@@ -117,3 +119,10 @@ def test_a_model_without_such_a_head_is_not_exported(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, ["export", str(tmp_path / "work"), str(tmp_path / "out"), "--level", "1"])
     assert isinstance(said.exception, MedsegError) and said.exception.code is Code.KEYWORD_INVALID
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_of_another_network_has_no_level_to_predict_by() -> None:
+    values = load("dsb2018_unetpp").model_dump(mode="json")
+    assert Recipe.model_validate(values | {"predict": {"level": 3}}).predict.level == 3
+    with pytest.raises(ValueError, match="only unetpp has several heads"):
+        Recipe.model_validate(values | {"predict": {"level": 3}, "network": {"name": "unet"}})
