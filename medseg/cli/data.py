@@ -198,6 +198,10 @@ def export(
             "default 4.",
         ),
     ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option(min=1, max=6, help="Of UNet++: write the smaller network that ends in this head."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Check the model of a work folder and copy it to a folder of its own.
@@ -218,6 +222,11 @@ def export(
     if calibrate and _Precision.int8 not in (precision or ()):
         details = "only graphs in int8 are calibrated"
         raise MedsegError(Code.USAGE, "--calibrate", details, "give --precision int8, too")
+    if level is not None and register is not None:
+        details = "the model that is registered is the work folder's own, not a smaller one"
+        raise MedsegError(
+            Code.USAGE, "--level", details, "leave --register out, or set predict.level and train"
+        )
     from medseg.console import Reporter
     from pipelines.commands import export as pipeline
     from pipelines.commands.export_graphs import CALIBRATE, Wanted
@@ -231,7 +240,7 @@ def export(
             calibrate or CALIBRATE,
         )
     say = Reporter(quiet=quiet)
-    pipeline.run(work, folder, say, onnx=onnx, graphs=wanted, register=register, alias=alias)
+    pipeline.run(work, folder, say, onnx=onnx, graphs=wanted, register=register, alias=alias, level=level)
 
 
 @app.command(rich_help_panel="Data and recipes")

@@ -11,6 +11,7 @@ from medseg.config.data import Data
 from medseg.config.sections import Loss, Predict, Sections
 from medseg.ingest.imagesets import ImageSet
 from medseg.io import scans
+from medseg.networks import level_problem
 from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, flip_axis
 
 _MASK_KEYS = ("data.classes", "data.regions", "data.masks")
@@ -86,6 +87,11 @@ def _prediction(recipe: Sections) -> Iterator[Clash]:
         details = f"{list(stride)} leaves gaps between windows of {list(window)}"
         stride_keys = ("predict.stride", "predict.window", "predict.mode", "sampling.window")
         yield Clash(stride_keys, details, "lower it")
+    if predict.level is not None:
+        network = recipe.network
+        if problem := level_problem(network.name, network.keywords, predict.level):
+            keys = ("predict.level", "network.name", "network.keywords")
+            yield Clash(keys, problem, "leave predict.level out, or change the network")
     if predict.crf is not None and predict.mode == "vote":
         details = "a CRF refines probabilities, not votes"
         yield Clash(("predict.crf", "predict.mode"), details, "set predict.mode to dense")

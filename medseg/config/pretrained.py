@@ -13,7 +13,7 @@ from medseg.redaction import has_credentials
 
 
 class Weights(Section):
-    """Published weights of the network's backbone, with torchvision's names; give a file or a URL."""
+    """Published weights of the network's backbone, in their publisher's names; give a file or a URL."""
 
     file: Path | None = None
     """File with the weights: `.safetensors`, or `.pth` with plain tensors. Typical: `vgg16.safetensors`."""

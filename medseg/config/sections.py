@@ -229,7 +229,9 @@ class Loss(Section):
 class Predict(Section):
     """The segmentation of whole volumes from the network's outputs. The model folder keeps these settings."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"scales", "scale_fusion", "flip", "thresholds", "calibrate"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"scales", "scale_fusion", "flip", "thresholds", "calibrate", "level"}
+    )
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
     """`dense`: whole slices; `vote`: majority vote of overlapping windows; `gaussian`: windows blended with
@@ -254,6 +256,10 @@ class Predict(Section):
     batch: Count | None = None
     """Slices or windows in one forward pass; nothing chooses by the mode. Typical: left out; 1 to 8 when the
     memory is full."""
+
+    level: Annotated[int, Field(ge=1, le=6)] | None = None
+    """Head of `unetpp` to predict by: the model folder gets the smaller network that ends there (pruning);
+    nothing takes the whole network. Typical: left out; 3 for two thirds of the time."""
 
     crf: CRFSettings | None = None
     """Dense CRF that refines each slice's probabilities; `{}` takes its defaults. Typical: left out."""

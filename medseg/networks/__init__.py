@@ -43,6 +43,8 @@ NETWORKS: dict[str, str] = {
     "deeplab_v3plus": "medseg.networks.deeplab_v3:DeepLabV3Plus",
     "pspnet": "medseg.networks.pyramid:PSPNet",
     "upernet": "medseg.networks.pyramid:UPerNet",
+    "fpn": "medseg.networks.fpn:FPN",
+    "linknet": "medseg.networks.linknet:LinkNet",
     "icnet": "medseg.networks.icnet:ICNet",
     "pixelwise": "medseg.networks.pixelwise:Pixelwise",
 }
@@ -54,6 +56,9 @@ SET_BY_MEDSEG = frozenset(
     {"name", "in_channels", "out_channels", "classes", "spatial_dims", "seed", "multilabel"}
 )
 """Keywords whose values follow from the data, the slab and the training; no recipe or model sets them."""
+
+PRUNED = "unetpp"
+"""The network that can be reduced to one of its heads."""
 
 RENAMED = {"body": "backbone"}
 """Keywords of earlier versions and what they are called now."""
@@ -94,6 +99,16 @@ def check_keywords(name: str, keywords: Iterable[str]) -> None:
         else:
             continue
         raise MedsegError(Code.KEYWORD_INVALID, name, details, how_to_fix)
+
+
+def level_problem(name: str, keywords: Mapping[str, Any], level: int) -> str | None:
+    """Say why a network of this name and keywords has no head at ``level``; None if it has. No torch."""
+    if name != PRUNED:
+        return f"only {PRUNED} has several heads to choose from, and the network is {name}"
+    if not keywords.get("deep_supervision", True):
+        return f"{PRUNED} has one head only where deep_supervision is off"
+    depth = keywords.get("depth") or (5 if keywords.get("backbone") else 4)
+    return None if level <= depth else f"{PRUNED} with depth {depth} has no head {level}"
 
 
 def build(

@@ -91,21 +91,29 @@ class Network(nn.Module):
             raise MedsegError(Code.SIZE_IMPOSSIBLE, where, details, f"pad it to {fitting[0]}×{fitting[1]}")
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """Map names of own tensors to torchvision's names of the published weights that may fill them."""
-        return {}
+        """Map names of own tensors to the names of the published weights that may fill them.
+
+        By default the tensors of the attribute ``backbone``, where there is one.
+        """
+        backbone = getattr(self, "backbone", None)
+        return backbone.pretrained_key_map("backbone") if isinstance(backbone, Backbone) else {}
 
 
 class Backbone(nn.Module):
     """A classifier up to its features: ``(B, C, H, W)`` -> one level at each stride of 2, 4, 8, 16 and 32.
 
     With a smaller output stride the last levels keep that stride, and their convolutions have rates instead.
-    ``widths`` are the levels' channels.
+    ``widths`` are the levels' channels; 0 where a classifier has no features at stride 2.
     """
 
     widths: list[int]
 
+    def cut(self, levels: int) -> None:
+        """Remove, in place, the layers that the first ``levels`` levels do not need."""
+        raise NotImplementedError
+
     def pretrained_key_map(self, prefix: str) -> dict[str, str]:
-        """Map names of own tensors under ``prefix`` to torchvision's names; here they are the same."""
+        """Map names of own tensors under ``prefix`` to the published ones; here they are the same."""
         return {f"{prefix}.{name}": name for name in self.state_dict() if not name.endswith("tracked")}
 
 

@@ -1,4 +1,4 @@
-"""DeepLab on VGG16: LargeFOV and atrous spatial pyramid pooling (Chen et al. 2015, 2017)."""
+"""DeepLab: LargeFOV and atrous spatial pyramid pooling (Chen et al. 2015, 2017)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medseg.networks.backbones.vgg import VGG16
+from medseg.networks.backbones import BackboneName, make_backbone
 from medseg.networks.blocks import resized
 from medseg.networks.contract import Count, Network, Share, he_
 
@@ -17,15 +17,18 @@ Rates = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 class DeepLabASPP(Network):
-    """VGG16 at output stride 8, and for each rate a branch of a 3×3 and two 1×1 convolutions.
+    """A backbone at output stride 8, and for each rate a branch whose scores are summed (section 3.2).
 
-       The branches' scores are summed (section 3.2 of the paper).
-    With four rates it has 37,877,652 parameters from 3 channels to 21 classes.
+    On VGG16 a branch is a 3×3 convolution and two 1×1; with four rates 37,877,652 parameters from 3 channels
+    to 21 classes. On ResNet-101, the paper's best, and on the others a branch is one 3×3 convolution to the
+    scores: 44,048,532 parameters.
 
-       :param width: channels of VGG16's first level.
-       :param hidden: channels of each branch's layers fc6 and fc7.
-       :param rates: dilation of each branch's 3×3 convolution; (2, 4, 8, 12) is the paper's ASPP-S.
-       :param scales: the image is also seen at these sizes, and the largest of their scores counts.
+    :param width: channels of the backbone's first level; 64 is the published size.
+    :param hidden: channels of each branch's layers fc6 and fc7. By default 1024 with VGG16, and no such
+        layers with the others.
+    :param rates: dilation of each branch's 3×3 convolution; (2, 4, 8, 12) is the paper's ASPP-S.
+    :param scales: the image is also seen at these sizes, and the largest of their scores counts; the paper's
+        are (0.5, 0.75, 1).
     """
 
     paper = "Chen, Papandreou, Kokkinos, Murphy, Yuille 2017"
@@ -37,26 +40,19 @@ class DeepLabASPP(Network):
         classes: Count,
         *,
         width: Count = 64,
-        hidden: Count = 1024,
+        hidden: Count | None = None,
         rates: Rates = (6, 12, 18, 24),
         scales: Scales = (1.0,),
         dropout: Share = 0.5,
+        backbone: BackboneName = "vgg16",
     ) -> None:
         super().__init__(in_channels, classes)
         self.scales = scales
-        self.backbone = VGG16(in_channels, width=width, output_stride=8)
-        self.branches = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(self.backbone.widths[4], hidden, 3, padding=rate, dilation=rate),
-                nn.ReLU(),
-                nn.Dropout(dropout),
-                nn.Conv2d(hidden, hidden, 1),
-                nn.ReLU(),
-                nn.Dropout(dropout),
-                nn.Conv2d(hidden, classes, 1),
-            )
-            for rate in rates
-        )
+        self.backbone = make_backbone(backbone, in_channels, width=width, output_stride=8)
+        features = self.backbone.widths[4]
+        if hidden is None and backbone == "vgg16":
+            hidden = 1024
+        self.branches = nn.ModuleList(_branch(features, hidden, classes, rate, dropout) for rate in rates)
         self.apply(he_)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,9 +66,20 @@ class DeepLabASPP(Network):
             full.append(resized(scores, x.shape))  # (B, K, H, W)
         return torch.stack(full).amax(0)
 
-    def pretrained_key_map(self) -> dict[str, str]:
-        """Map VGG16's 13 convolutions."""
-        return self.backbone.pretrained_key_map("backbone")
+
+def _branch(inputs: int, hidden: int | None, classes: int, rate: int, dropout: float) -> nn.Module:
+    """Build the layers (B, inputs, H, W) -> scores (B, K, H, W) that see the features at one rate."""
+    if hidden is None:
+        return nn.Conv2d(inputs, classes, 3, padding=rate, dilation=rate)
+    return nn.Sequential(
+        nn.Conv2d(inputs, hidden, 3, padding=rate, dilation=rate),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Conv2d(hidden, hidden, 1),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Conv2d(hidden, classes, 1),
+    )
 
 
 class DeepLabLargeFOV(DeepLabASPP):
@@ -86,10 +93,18 @@ class DeepLabLargeFOV(DeepLabASPP):
         classes: Count,
         *,
         width: Count = 64,
-        hidden: Count = 1024,
+        hidden: Count | None = None,
         scales: Scales = (1.0,),
         dropout: Share = 0.5,
+        backbone: BackboneName = "vgg16",
     ) -> None:
         super().__init__(
-            in_channels, classes, width=width, hidden=hidden, rates=(12,), scales=scales, dropout=dropout
+            in_channels,
+            classes,
+            width=width,
+            hidden=hidden,
+            rates=(12,),
+            scales=scales,
+            dropout=dropout,
+            backbone=backbone,
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.backbones import BackboneName, BackboneWidth, make_backbone
+from medseg.networks.backbones import BackboneName, BackboneWidth, OutputStride, make_backbone
 from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, he_
 
@@ -45,7 +43,8 @@ class DeepLabV3(Network):
 
     :param width: channels of the backbone's first level; 64 is the published size.
     :param hidden: channels of the pyramid.
-    :param output_stride: image size over feature size; at 8 the pyramid's rates 6, 12, 18 are doubled.
+    :param output_stride: image size over feature size; at 8 the pyramid's rates 6, 12, 18 are doubled, at 32
+        halved.
     """
 
     paper = "Chen, Papandreou, Schroff, Adam 2017"
@@ -58,7 +57,7 @@ class DeepLabV3(Network):
         backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         hidden: Count = 256,
-        output_stride: Literal[8, 16] = 16,
+        output_stride: OutputStride = 16,
     ) -> None:
         super().__init__(in_channels, classes)
         self.size_divisor = output_stride
@@ -74,10 +73,6 @@ class DeepLabV3(Network):
         features = self.backbone(x)[4]  # (B, widths[4], H / output stride, W / output stride)
         return resized(self.head(self.aspp(features)), x.shape)
 
-    def pretrained_key_map(self) -> dict[str, str]:
-        """Map the backbone's layers."""
-        return self.backbone.pretrained_key_map("backbone")
-
 
 class DeepLabV3Plus(DeepLabV3):
     """:class:`DeepLabV3` with a decoder that adds the backbone's details at stride 4 (Figure 2)."""
@@ -92,7 +87,7 @@ class DeepLabV3Plus(DeepLabV3):
         backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         hidden: Count = 256,
-        output_stride: Literal[8, 16] = 16,
+        output_stride: OutputStride = 16,
     ) -> None:
         super().__init__(
             in_channels, classes, backbone=backbone, width=width, hidden=hidden, output_stride=output_stride

@@ -1,4 +1,4 @@
-"""Fully convolutional networks on VGG16 (Long, Shelhamer, Darrell 2015)."""
+"""Fully convolutional networks on VGG16 and other backbones (Long, Shelhamer, Darrell 2015)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.networks.backbones.vgg import VGG16
+from medseg.networks.backbones import BackboneName, make_backbone
+from medseg.networks.backbones.alexnet import full_layers
 from medseg.networks.contract import Count, Network, Share, he_
 from medseg.networks.upsample import Bilinear, BilinearTransposed
 from medseg.networks.weights.pretrained import conv_names
@@ -23,8 +24,9 @@ class FCN32s(Network):
     channels to 21 classes, without the learned enlarging kernels, 134,346,581 parameters; FCN-16s 134,357,354
     and FCN-8s 134,362,751.
 
-    :param width: channels of VGG16's first level.
-    :param hidden: channels of the two layers that were fully connected.
+    :param width: channels of the backbone's first level; 64 is the published size.
+    :param hidden: channels of the two layers that were fully connected. By default 4096 with VGG16 and
+        AlexNet, and no such layers with the others, which have none.
     """
 
     paper = "Long, Shelhamer, Darrell 2015"
@@ -36,19 +38,29 @@ class FCN32s(Network):
         classes: Count,
         *,
         width: Count = 64,
-        hidden: Count = 4096,
+        hidden: Count | None = None,
         dropout: Share = 0.5,
+        backbone: BackboneName = "vgg16",
     ) -> None:
         super().__init__(in_channels, classes)
-        self.backbone = VGG16(in_channels, width=width)
-        self.top = nn.Sequential(
-            nn.Conv2d(self.backbone.widths[4], hidden, 7, padding=3),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Conv2d(hidden, hidden, 1),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-        )
+        self.backbone = make_backbone(backbone, in_channels, width=width)
+        self.has_published_top = backbone == "vgg16"
+        features = self.backbone.widths[4]
+        if hidden is None and backbone in ("vgg16", "alexnet"):
+            hidden = 4096
+        if hidden is None:
+            hidden, self.top = features, nn.Sequential(nn.Dropout(dropout))
+        elif backbone == "alexnet":
+            self.top = full_layers(features, hidden, dropout)
+        else:
+            self.top = nn.Sequential(
+                nn.Conv2d(features, hidden, 7, padding=3),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Conv2d(hidden, hidden, 1),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+            )
         self.score = ZeroConv(hidden, classes, 1)
         self.skip_scores = nn.ModuleList(
             ZeroConv(self.backbone.widths[3 - i], classes, 1) for i in range(self.skips)
@@ -87,8 +99,9 @@ class FCN32s(Network):
             raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(self).__name__, ", ".join(misfits), how_to_fix)
 
     def pretrained_key_map(self) -> dict[str, str]:
-        """Map VGG16's 13 convolutions and its first two fully connected layers."""
-        return self.backbone.pretrained_key_map("backbone") | conv_names(self.top, "top", FULL_NAMES)
+        """Map the backbone, and VGG16's first two fully connected layers."""
+        full = conv_names(self.top, "top", FULL_NAMES) if self.has_published_top else {}
+        return super().pretrained_key_map() | full
 
 
 class FCN16s(FCN32s):

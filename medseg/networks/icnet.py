@@ -64,10 +64,6 @@ class ICNet(Network):
         levels = zip(self.heads, (coarse, middle, fine), strict=True)
         return [resized(head(level), x.shape) for head, level in levels]
 
-    def pretrained_key_map(self) -> dict[str, str]:
-        """Map the backbone's layers."""
-        return self.backbone.pretrained_key_map("backbone")
-
 
 class CascadeFusion(nn.Module):
     """Sum of enlarged coarse features, after a 3×3 convolution of rate 2, and finer ones (Figure 3)."""

@@ -9,6 +9,8 @@ import inspect
 import os
 import re
 from collections.abc import Sequence
+from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -20,6 +22,12 @@ from medseg.networks.contract import Network
 from medseg.resources import is_out_of_memory
 
 _USE_ANOTHER = "use a segmentation network, such as BasicUNet"
+_NAMES = {"Quicknat": {"in_channels": "num_channels", "out_channels": "num_classes"}}
+"""Of networks whose constructors have other names for channels and classes, or no number of dimensions."""
+
+_OF_EXTRA = frozenset({"einops"})
+"""Packages that MONAI does not bring along and the extra `train` does."""
+
 _TRIED = 128
 """Side length (px) of the image on which a network is tried when a recipe is checked."""
 
@@ -31,6 +39,26 @@ def monai_class(name: str) -> type[nn.Module]:
         ``torch.nn.Module`` whose constructor takes ``spatial_dims``, ``in_channels`` and ``out_channels``.
     """
     where = f"monai.networks.nets:{name}"
+    nets = _monai_nets(where)
+    kind: object = getattr(nets, name, None)
+    if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
+        raise MedsegError(Code.NETWORK_UNKNOWN, where, "MONAI has no such network", "check its spelling")
+    lacking = _needed(kind) - inspect.signature(kind).parameters.keys()
+    if lacking:
+        details = f"its constructor has no {', '.join(sorted(lacking))}"
+        raise MedsegError(Code.NETWORK_UNKNOWN, where, details, _USE_ANOTHER)
+    return kind
+
+
+def constructed(name: str, values: dict[str, Any]) -> nn.Module:
+    """Call the constructor of a class of ``monai.networks.nets`` by its dotted name, on ``meta`` too.
+
+    :raises MedsegError: ``EXTRA_MISSING`` without MONAI or a package that it needs; ``KEYWORD_INVALID``.
+    """
+    return _built(attrgetter(name)(_monai_nets(f"monai.networks.nets:{name}")), values)
+
+
+def _monai_nets(where: str) -> ModuleType:
     # MONAI imports MLflow where it is installed, and MLflow would report that to its makers
     os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
     try:
@@ -38,14 +66,7 @@ def monai_class(name: str) -> type[nn.Module]:
     except ImportError:
         how_to_fix = "install medseg[train]"
         raise MedsegError(Code.EXTRA_MISSING, where, "MONAI is not installed", how_to_fix) from None
-    kind: object = getattr(nets, name, None)
-    if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
-        raise MedsegError(Code.NETWORK_UNKNOWN, where, "MONAI has no such network", "check its spelling")
-    lacking = {"spatial_dims", "in_channels", "out_channels"} - inspect.signature(kind).parameters.keys()
-    if lacking:
-        details = f"its constructor has no {', '.join(sorted(lacking))}"
-        raise MedsegError(Code.NETWORK_UNKNOWN, where, details, _USE_ANOTHER)
-    return kind
+    return nets  # type: ignore[no-any-return]
 
 
 class MonaiNetwork(Network):
@@ -78,9 +99,9 @@ class MonaiNetwork(Network):
                 how_to_fix = "use a whole number of at least 1"
                 raise MedsegError(Code.KEYWORD_INVALID, kind.__name__, f"{key}={count!r}", how_to_fix)
         self.size_divisor = size_divisor
-        self.network = _built(
-            kind, {"spatial_dims": 2, "in_channels": in_channels, "out_channels": classes, **keywords}
-        )
+        shape = {"spatial_dims": 2, "in_channels": in_channels, "out_channels": classes}
+        names = _NAMES.get(kind.__name__, {key: key for key in shape})
+        self.network = _built(kind, {names[key]: shape[key] for key in names} | keywords)
         if torch.get_default_device().type == "meta":
             self._try_out()
 
@@ -120,9 +141,20 @@ class MonaiNetwork(Network):
                 raise
 
 
+def _needed(kind: type[nn.Module]) -> set[str]:
+    """Name the parameters by which the constructor of a segmentation network takes its shape."""
+    names = _NAMES.get(kind.__name__)
+    return set(names.values()) if names else {"spatial_dims", "in_channels", "out_channels"}
+
+
 def _built(kind: type[nn.Module], values: dict[str, Any]) -> nn.Module:
-    """Call MONAI's constructor; on ``meta`` also those that compute numbers on the way (SwinUNETR)."""
+    """Call MONAI's constructor; on ``meta`` also those that compute numbers on the way (SwinUNETR).
+
+    Weights are never fetched, also where that is a constructor's default.
+    """
     where, parameters = kind.__name__, inspect.signature(kind).parameters
+    if "pretrained" in parameters:
+        values = {**values, "pretrained": False}
     takes = "it takes " + ", ".join(str(p).split(":")[0] for p in parameters.values())
     try:
         inspect.signature(kind).bind(**values)
@@ -161,7 +193,8 @@ def _package_missing(where: str, error: ImportError) -> MedsegError:
     package = error.name or next((name for name in named.groups() if name), "") if named else error.name or ""
     package = package.partition(".")[0] or "a package that is not installed"
     details = f"MONAI needs the package {package} for it"
-    return MedsegError(Code.EXTRA_MISSING, where, details, f"pip install {package}")
+    how_to_fix = "install medseg[train]" if package in _OF_EXTRA else f"pip install {package}"
+    return MedsegError(Code.EXTRA_MISSING, where, details, how_to_fix)
 
 
 def _is_the_machines(error: Exception) -> bool:

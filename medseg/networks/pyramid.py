@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.backbones import BackboneName, BackboneWidth, make_backbone
+from medseg.networks.backbones import BackboneName, BackboneWidth, OutputStride, make_backbone
 from medseg.networks.blocks import conv, resized
 from medseg.networks.contract import Count, Network, Share, he_
 
@@ -39,9 +39,9 @@ class PSPNet(Network):
     The paper's auxiliary loss inside the backbone is left out.
 
     :param width: channels of the backbone's first level; 64 is the published size.
+    :param output_stride: image size over feature size; 8 is the paper's.
     """
 
-    size_divisor = 8
     paper = "Zhao, Shi, Qi, Wang, Jia 2017"
 
     def __init__(
@@ -52,9 +52,11 @@ class PSPNet(Network):
         backbone: BackboneName = "resnet50",
         width: BackboneWidth = 64,
         dropout: Share = 0.1,
+        output_stride: OutputStride = 8,
     ) -> None:
         super().__init__(in_channels, classes)
-        self.backbone = make_backbone(backbone, in_channels, width=width, output_stride=8)
+        self.backbone = make_backbone(backbone, in_channels, width=width, output_stride=output_stride)
+        self.size_divisor = output_stride
         features = self.backbone.widths[4]
         self.pyramid = PyramidPooling(features, features // len(BINS))
         self.head = nn.Sequential(
@@ -69,10 +71,6 @@ class PSPNet(Network):
         self.require(x)
         features = self.backbone(x)[4]  # (B, widths[4], H / 8, W / 8)
         return resized(self.head(self.pyramid(features)), x.shape)
-
-    def pretrained_key_map(self) -> dict[str, str]:
-        """Map the backbone's layers."""
-        return self.backbone.pretrained_key_map("backbone")
 
 
 class UPerNet(Network):
@@ -118,7 +116,3 @@ class UPerNet(Network):
             pyramid.append(self.smooth[i](y))
         fused = torch.cat([resized(level, y.shape) for level in pyramid], 1)  # (B, 4 · hidden, H / 4, W / 4)
         return resized(self.head(fused), x.shape)
-
-    def pretrained_key_map(self) -> dict[str, str]:
-        """Map the backbone's layers."""
-        return self.backbone.pretrained_key_map("backbone")

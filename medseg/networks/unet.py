@@ -8,7 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medseg.errors import Code, MedsegError
 from medseg.grid import centre_crop
+from medseg.networks.backbones import PUBLISHED_WIDTH, BackboneName, BackboneWidth, make_contracting_path
 from medseg.networks.blocks import convs
 from medseg.networks.contract import Count, Network, Share, he_
 from medseg.networks.upsample import Way, doubler
@@ -23,45 +25,65 @@ class UNet(Network):
     channel to 2 classes, 572×572 in, 388×388 out. With valid padding each pass eats 6 · 2^depth − 4 pixels a
     side and the sides must be −4 modulo 2^depth, so that every pooling sees an even number of pixels.
 
-    :param width: channels of the first level; each level doubles them.
-    :param depth: poolings.
+    With a backbone, the first level stays two convolutions at full size, and the levels below are the
+    backbone's; the expanding path is the same. Padding is ``same`` then.
+
+    :param width: channels of the first level; each level of the expanding path has twice as many as the one
+        above.
+    :param depth: halvings of the size; 4 by default, with a backbone 5, all of its levels.
     :param padding: ``same`` keeps the size; ``valid`` convolves where the kernel fits.
     :param dropout: share dropped at the end of the contracting path, after its last two levels.
     :param up: how the expanding path enlarges features (:mod:`medseg.networks.upsample`).
+    :param backbone: a classifier's body as the contracting path.
+    :param backbone_width: its channels; 64 stands for the published ones.
     """
 
     paper = "Ronneberger, Fischer, Brox 2015"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a recipe's keywords
         self,
         in_channels: Count,
         classes: Count,
         *,
         width: Count = 64,
-        depth: Depth = 4,
+        depth: Depth | None = None,
         padding: Literal["same", "valid"] = "same",
         batch_norm: bool = True,
         dropout: Share = 0.0,
         up: Way = "transposed",
+        backbone: BackboneName | None = None,
+        backbone_width: BackboneWidth = PUBLISHED_WIDTH,
     ) -> None:
         super().__init__(in_channels, classes)
+        depth = depth or (5 if backbone else 4)
         w = [width * 2**level for level in range(depth + 1)]
         pad = 1 if padding == "same" else 0
         self.size_divisor = 2**depth
         self.size_remainder = 0 if pad else -4 % self.size_divisor
         self.border = 0 if pad else 6 * self.size_divisor - 4
-        contracting = [
-            convs(w[i - 1] if i else in_channels, w[i], w[i], batch_norm=batch_norm, padding=pad)
-            for i in range(depth + 1)
-        ]
-        for level in contracting[-2:]:
-            level.append(nn.Dropout(dropout))
-        self.encoders = nn.ModuleList(contracting[:-1])
+        if backbone is None:
+            self.backbone, channels = None, w
+            *contracting, bottom = [
+                convs(w[i - 1] if i else in_channels, w[i], w[i], batch_norm=batch_norm, padding=pad)
+                for i in range(depth + 1)
+            ]
+            for level in (contracting[-1], bottom):
+                level.append(nn.Dropout(dropout))
+        else:
+            if padding != "same":
+                details, how_to_fix = f"padding={padding!r} with a backbone", "leave out one of them"
+                raise MedsegError(Code.KEYWORD_INVALID, "unet", details, how_to_fix)
+            self.backbone = make_contracting_path(backbone, in_channels, width=backbone_width, levels=depth)
+            channels = [width, *self.backbone.widths]
+            contracting = [convs(in_channels, width, width, batch_norm=batch_norm)]
+            bottom = nn.Sequential(nn.Dropout(dropout))
+        self.encoders = nn.ModuleList(contracting)
         self.pool = nn.MaxPool2d(2)
-        self.bottom = contracting[-1]
-        self.ups = nn.ModuleList(doubler(up, w[i + 1], w[i]) for i in range(depth))
+        self.bottom = bottom
+        below = [*w[1:depth], channels[depth]]  # channels that are enlarged to each level
+        self.ups = nn.ModuleList(doubler(up, below[i], w[i]) for i in range(depth))
         self.decoders = nn.ModuleList(
-            convs(2 * w[i], w[i], w[i], batch_norm=batch_norm, padding=pad) for i in range(depth)
+            convs(channels[i] + w[i], w[i], w[i], batch_norm=batch_norm, padding=pad) for i in range(depth)
         )
         self.head = nn.Conv2d(width, classes, 1)
         self.apply(he_)
@@ -70,10 +92,14 @@ class UNet(Network):
         """(B, C, H, W) -> logits (B, K, H − 2 · border, W − 2 · border)."""
         self.require(x)
         skips: list[Tensor] = []
-        for encoder in self.encoders:
-            skips.append(encoder(x))  # (B, width · 2^i, H / 2^i, W / 2^i)
-            x = self.pool(skips[-1])
-        x = self.bottom(x)  # (B, width · 2^depth, H / 2^depth, W / 2^depth)
+        if self.backbone is not None:
+            skips = [self.encoders[0](x), *self.backbone(x)]
+            x = skips.pop()
+        else:
+            for encoder in self.encoders:
+                skips.append(encoder(x))  # (B, width · 2^i, H / 2^i, W / 2^i)
+                x = self.pool(skips[-1])
+        x = self.bottom(x)  # (B, …, H / 2^depth, W / 2^depth)
         for i in reversed(range(len(skips))):
             x = self.ups[i](x)  # (B, width · 2^i, H / 2^i, W / 2^i)
             skip = centre_crop(skips[i], x.shape) if self.border else skips[i]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
+from medseg.networks.backbones import PUBLISHED_WIDTH, BackboneName, BackboneWidth, make_contracting_path
 from medseg.networks.blocks import convs
 from medseg.networks.contract import Count, Network, he_
 
@@ -25,43 +26,68 @@ class UNetPlusPlus(Network):
     Under deep supervision X(0, 1..depth) each have a 1×1 head, and training returns them all, the shallowest
     first.
 
+    With a backbone, X(0, 0) stays two convolutions at full size; X(1..depth, 0) are the backbone's levels.
+
     :param width: channels of the top level; each level doubles them.
-    :param depth: poolings.
+    :param depth: halvings of the size; 4 by default, with a backbone 5, all of its levels.
     :param mode: what evaluation returns under deep supervision: ``accurate`` the logarithm of the heads' mean
-        probability, ``fast`` the deepest head.
+        probability, ``fast`` one head.
+    :param branch: that head, 1 to ``depth``; the deepest by default. What only deeper heads need is not
+        computed.
     :param sigmoid: classes overlap, so that a head's probabilities are sigmoids and not a soft-max; always so
         for a single class.
+    :param backbone: a classifier's body in place of X(1..depth, 0).
+    :param backbone_width: its channels; 64 stands for the published ones.
     """
 
     paper = "Zhou, Siddiquee, Tajbakhsh, Liang 2018"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a recipe's keywords
         self,
         in_channels: Count,
         classes: Count,
         *,
         width: Count = 32,
-        depth: Depth = 4,
+        depth: Depth | None = None,
         batch_norm: bool = True,
         deep_supervision: bool = True,
         mode: Literal["accurate", "fast"] = "accurate",
+        branch: Count | None = None,
         sigmoid: bool = False,
+        backbone: BackboneName | None = None,
+        backbone_width: BackboneWidth = PUBLISHED_WIDTH,
     ) -> None:
         super().__init__(in_channels, classes)
+        depth = depth or (5 if backbone else 4)
         self.size_divisor = 2**depth
         self.depth = depth
         self.mode = mode
+        self.branch = branch or depth
+        if branch is not None and (branch > depth or mode != "fast" or not deep_supervision):
+            details = (
+                f"branch={branch} with depth={depth}, mode={mode!r}, deep_supervision={deep_supervision}"
+            )
+            how_to_fix = f"set mode: fast, deep_supervision: true and a branch from 1 to {depth}"
+            raise MedsegError(Code.KEYWORD_INVALID, "unetpp", details, how_to_fix)
         self.sigmoid = sigmoid or classes == 1
         w = [width * 2**level for level in range(depth + 1)]
+        c = w  # channels of X(i, 0)
+        self.backbone = None
+        if backbone is not None:
+            self.backbone = make_contracting_path(backbone, in_channels, width=backbone_width, levels=depth)
+            c = [width, *self.backbone.widths]
         self.pool = nn.MaxPool2d(2)
         self.nodes = nn.ModuleDict()
         self.ups = nn.ModuleDict()
         for j in range(depth + 1):
             for i in range(depth + 1 - j):
-                inputs = (j + 1) * w[i] if j else w[i - 1] if i else in_channels
+                if i and not j and backbone:
+                    continue
+                inputs = c[i] + j * w[i] if j else w[i - 1] if i else in_channels
                 self.nodes[f"{i}_{j}"] = convs(inputs, w[i], w[i], batch_norm=batch_norm)
                 if j:
-                    self.ups[f"{i}_{j}"] = nn.ConvTranspose2d(w[i + 1], w[i], 2, stride=2)
+                    below = w[i + 1] if j > 1 else c[i + 1]
+                    self.ups[f"{i}_{j}"] = nn.ConvTranspose2d(below, w[i], 2, stride=2)
         supervised = range(1 if deep_supervision else depth, depth + 1)
         self.heads = nn.ModuleDict({str(j): nn.Conv2d(width, classes, 1) for j in supervised})
         self.apply(he_)
@@ -69,15 +95,20 @@ class UNetPlusPlus(Network):
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, C, H, W) -> logits (B, K, H, W); in training with several heads a list of them."""
         self.require(x)
-        nodes: dict[tuple[int, int], Tensor] = {}
-        for j in range(self.depth + 1):
-            for i in range(self.depth + 1 - j):
-                inputs = self._joined(nodes, i, j) if j else self.pool(nodes[i - 1, 0]) if i else x
-                nodes[i, j] = self.nodes[f"{i}_{j}"](inputs)  # (B, width · 2^i, H / 2^i, W / 2^i)
-        if len(self.heads) > 1 and (self.training or self.mode == "accurate"):
+        all_heads = len(self.heads) > 1 and (self.training or self.mode == "accurate")
+        level = self.depth if all_heads else self.branch
+        nodes = {(0, 0): self.nodes["0_0"](x)}
+        if self.backbone is not None:
+            nodes |= {(i, 0): level for i, level in enumerate(self.backbone(x), 1)}
+        for j in range(level + 1):
+            for i in range(level + 1 - j):
+                if (i, j) not in nodes:
+                    inputs = self._joined(nodes, i, j) if j else self.pool(nodes[i - 1, 0])
+                    nodes[i, j] = self.nodes[f"{i}_{j}"](inputs)  # (B, width · 2^i, H / 2^i, W / 2^i)
+        if all_heads:
             logits = [head(nodes[0, int(j)]) for j, head in self.heads.items()]
             return logits if self.training else log_mean(logits, sigmoid=self.sigmoid)
-        return self.heads[str(self.depth)](nodes[0, self.depth])  # type: ignore[no-any-return]
+        return self.heads[str(level)](nodes[0, level])  # type: ignore[no-any-return]
 
     def pruned(self, level: int) -> Self:
         """Copy the network without the nodes that head ``level`` does not need (pruning, Figure 3c).
@@ -89,15 +120,17 @@ class UNetPlusPlus(Network):
             details, how_to_fix = f"there is no head {level}", f"use one of {', '.join(self.heads)}"
             raise MedsegError(Code.KEYWORD_INVALID, "pruned", details, how_to_fix)
         small = copy.deepcopy(self)
-        small.depth, small.size_divisor = level, 2**level
+        small.depth, small.branch, small.size_divisor = level, level, 2**level
         for nodes in (small.nodes, small.ups):
             for key in [key for key in nodes if sum(map(int, key.split("_"))) > level]:
                 del nodes[key]
+        if small.backbone is not None:
+            small.backbone.cut(level)
         small.heads = nn.ModuleDict({str(level): small.heads[str(level)]})
         return small
 
     def _joined(self, nodes: dict[tuple[int, int], Tensor], i: int, j: int) -> Tensor:
-        """Concatenate the input of X(i, j), j > 0: (j + 1) · width · 2^i channels."""
+        """Concatenate the input of X(i, j), j > 0: X(i, 0..j−1) and the enlarged X(i + 1, j − 1)."""
         enlarged = self.ups[f"{i}_{j}"](nodes[i + 1, j - 1])
         return torch.cat([*(nodes[i, k] for k in range(j)), enlarged], 1)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medseg import files
@@ -10,7 +13,7 @@ from medseg.console import Reporter
 from medseg.errors import Code, MedsegError
 from medseg.infer import loading
 from medseg.model import folder as model_folder
-from medseg.model import onnx_graph
+from medseg.model import onnx_graph, pruning
 from medseg.model.folder import CARD, MODEL_JSON
 from medseg.model.graphs import Graph
 from medseg.tracking.logged_model import ALIAS
@@ -30,8 +33,11 @@ def run(
     graphs: export_graphs.Wanted | None = None,
     register: str | None = None,
     alias: str = ALIAS,
+    level: int | None = None,
 ) -> None:
     """Load the model (every sha256 is checked), then copy its files to `folder`: all of them or none.
+
+    With `level` it is first pruned to that head of UNet++. KEYWORD_INVALID if it has none.
 
     With `onnx` each member is written as an ONNX graph, too, for other programs; with `graphs` as graphs that
     medseg itself may run, which `model.json` lists and `card.md` describes. The members and graphs of a model
@@ -39,7 +45,34 @@ def run(
     work folder's run logged becomes a version of that name in MLflow's registry, with an alias. Raises USAGE
     for a folder of other files, WORK_IN_USE, NOT_EXPORTABLE, and as :func:`pipelines.registry.register`.
     """
-    source = Work(work).model
+    with _pruned_to(Work(work).model, level) as source:
+        model = _copy(work, source, folder, say, onnx=onnx, graphs=graphs)
+    say.result(
+        f"{folder}: {model.description.network}, {model.parameters:,} parameters, sha256 {model.sha256[:12]}"
+    )
+    if register is not None:
+        say.result(f"registered as {registry.register(Work(work), register, alias)}")
+
+
+@contextmanager
+def _pruned_to(source: Path, level: int | None) -> Iterator[Path]:
+    """Give a model folder, or a temporary one of the network that ends in a head of it."""
+    if level is None:
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, model = Path(scratch) / "model", model_folder.read(source)
+        members = {m.name: model_folder.load_network(source, m.name)[1].state_dict() for m in model.members}
+        planes = {m.name: m.plane for m in model.members if m.plane is not None}
+        description, smaller = pruning.pruned(model.description, members, level)
+        model_folder.export(folder, smaller, description, planes)
+        yield folder
+
+
+def _copy(
+    work: Path, source: Path, folder: Path, say: Reporter, *, onnx: bool, graphs: export_graphs.Wanted | None
+) -> loading.Model:
+    """Check the model in `source` and copy it to `folder`, with graphs where they are asked for."""
     model, members = loading.load(source), model_folder.read(source).members
     _check_is_model_or_empty(folder)
     lock, details = folder / _LOCK, "another medseg export is writing there"
@@ -51,7 +84,7 @@ def run(
                     if name != CARD or (source / CARD).is_file():
                         with files.written_aside(part / name) as unfinished:
                             shutil.copyfile(source / name, unfinished)
-                lines = _write_graphs(source, part) if onnx else []
+                lines = _write_graphs(part) if onnx else []
                 if graphs is not None:
                     _record_graphs(part, export_graphs.write(work, part, graphs, say))
         finally:
@@ -60,11 +93,7 @@ def run(
                 folder.rmdir()
     for line in lines:
         say.line(line)
-    say.result(
-        f"{folder}: {model.description.network}, {model.parameters:,} parameters, sha256 {model.sha256[:12]}"
-    )
-    if register is not None:
-        say.result(f"registered as {registry.register(Work(work), register, alias)}")
+    return model
 
 
 def _check_is_model_or_empty(folder: Path) -> None:
@@ -83,11 +112,11 @@ def _record_graphs(folder: Path, rows: list[Graph]) -> None:
     files.write_text(folder / CARD, card + export_graphs.card_section(rows))
 
 
-def _write_graphs(source: Path, folder: Path) -> list[str]:
-    """Write each member of the model as a graph into `folder`, and give a line for the user about each."""
+def _write_graphs(folder: Path) -> list[str]:
+    """Write each member of a model folder as a graph into it, and give a line for the user about each."""
     lines = []
-    for member in model_folder.read(source).members:
-        description, network = model_folder.load_network(source, member.name)
+    for member in model_folder.read(folder).members:
+        description, network = model_folder.load_network(folder, member.name)
         window = network.size_from(description.window[0]), network.size_from(description.window[1])
         free = onnx_graph.write(folder / f"{member.name}.onnx", network, window)
         sides = "any size that the network takes" if free else f"{window[0]}×{window[1]} px"

@@ -64,15 +64,17 @@ class Wanted:
 
 
 def write(work: Path, folder: Path, wanted: Wanted, say: Reporter) -> list[Graph]:
-    """Write the graphs of every member of a work folder's model into ``folder``, and give their rows.
+    """Write the graphs of every member of the model in ``folder`` into it, and give their rows.
+
+    They are compared on the work folder's prepared cases.
 
     Raises NOT_EXPORTABLE for a graph that is not accepted, and USAGE where the work folder has no prepared
     cases to compare on, or not those named.
     """
-    source, prepared, rows = Work(work).model, PreparedCases(Work(work)), []
+    prepared, rows = PreparedCases(Work(work)), []
     kinds = wanted.kinds()
-    for member in model_folder.read(source).members:
-        description, network = model_folder.load_network(source, member.name)
+    for member in model_folder.read(folder).members:
+        description, network = model_folder.load_network(folder, member.name)
         fold = fold_of(member.name)
         validation = _validation(prepared, work, fold)
         calibration = []

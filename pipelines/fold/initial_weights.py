@@ -22,7 +22,7 @@ from medseg.model.description import Member
 from medseg.networks.contract import Network
 from medseg.networks.weights.download import download, place, require_sha256
 from medseg.networks.weights.init_from import start
-from medseg.networks.weights.pretrained import fill, fitted, read_weights
+from medseg.networks.weights.pretrained import fill, fitted, keys_in_words, read_weights
 from medseg.train.state import LAST
 from pipelines.fold.network import network_without_weights
 from pipelines.workfolder import DONE, Work, member_name
@@ -135,9 +135,10 @@ def load_initial(network: Network, part: sections.Network, work: Work, name: str
     """Put the first weights into the network, in place, and say what it got; None if they stay as drawn."""
     if part.weights is not None:
         path = _path(part.weights, work)
-        fresh = fill(network, read_weights(_checked(part.weights, path)))
-        count = len(network.state_dict())
-        return f"starts from {path.name}: {count - len(fresh)} tensors taken, {len(fresh)} fresh"
+        tensors = read_weights(_checked(part.weights, path))
+        fresh, count = fill(network, tensors), len(network.state_dict())
+        counted = f"{count - len(fresh)} tensors taken, {len(fresh)} fresh"
+        return f"starts from {path.name}: {counted}; {keys_in_words(network, tensors)}"
     if part.init_from is not None:
         taken = start(network, _load_member(part.init_from, name), part.reinit_layers)
         network.load_state_dict(taken.tensors, strict=False)

@@ -18,7 +18,7 @@ from medseg.console import seconds_in_words
 from medseg.device import emulation_warning, resolve_precision
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane
-from medseg.model import domain
+from medseg.model import domain, pruning
 from medseg.model import folder as model_folder
 from medseg.model.calibration import Calibration
 from medseg.model.description import Description
@@ -327,6 +327,8 @@ def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
         "plane": job.recipe.sampling.plane,
     }
     description = descriptions[0].model_copy(update=merged)
+    if level := job.recipe.predict.level:
+        description, members = pruning.pruned(description, members, level)
     model_folder.export(job.work.model, members, description, planes)
     if job.recipe.predict.calibrate:
         calibrated = {"calibration": _calibrate(job)}

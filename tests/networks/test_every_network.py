@@ -60,6 +60,12 @@ ROWS = [
     Row("deeplab_v3plus", (32, 40), {"width": 4, "hidden": 4, "output_stride": 8}),
     Row("pspnet", (32, 40), {"width": 4, "backbone": "resnet18"}),
     Row("upernet", (64, 32), {"width": 4, "hidden": 4, "backbone": "resnet18"}),
+    Row("unet", (64, 32), {"width": 2, "backbone": "resnet18", "backbone_width": 4}),
+    Row("unetpp", (32, 64), {"width": 2, "backbone": "alexnet", "backbone_width": 4}),
+    Row("fcn8s", (33, 40), {"width": 8, "backbone": "googlenet"}),
+    Row("deeplab_aspp", (32, 40), {"width": 4, "backbone": "resnet50", "scales": [0.5, 1]}),
+    Row("fpn", (64, 32), {"width": 4, "hidden": 4, "backbone": "xception"}),
+    Row("linknet", (64, 32), {"width": 8, "backbone": "mobilenetv1"}),
     Row("pixelwise", (7, 12), {"width": 2, "hidden": 4}),
     Row("icnet", (64, 128), {"width": 4, "hidden": 4, "backbone": "resnet18"}),
 ]

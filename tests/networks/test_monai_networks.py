@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from medseg.config.sections import Network as NetworkSection
 from medseg.errors import Code, MedsegError
+from medseg.model.folder import build_network
 from medseg.networks import MONAI_PREFIX, build, check_keywords
 from medseg.networks.monai_adapter import MonaiNetwork
+from tests.helpers.model_folders import describe
 
 KEYWORDS: dict[str, dict[str, Any]] = {
     "AttentionUnet": {"channels": (4, 8), "strides": (2,)},
@@ -35,13 +37,29 @@ KEYWORDS: dict[str, dict[str, Any]] = {
     "SPADEDiffusionModelUNet": {"label_nc": 3},
     "SPADENet": {"label_nc": 3, "input_shape": [32, 32], "channels": [4, 8]},
     "SegResNetVAE": {"input_image_size": (32, 32)},
-    "UNETR": {"img_size": (32, 32)},
+    "UNETR": {"img_size": (128, 160)},
     "ViTAutoEnc": {"img_size": (32, 32), "patch_size": (16, 16)},
     "SwinUNETR": {"feature_size": 12},
 }
 """What a class needs beyond the three numbers of every network."""
 
-SAMPLE = ("BasicUNet", "SwinUNETR", "DenseNet121", "VQVAE", "DiffusionModelUNet", "Transchex", "PatchMerging")
+WORKS = {
+    *("AHNet", "AttentionUnet", "AutoEncoder", "BasicUNet", "BasicUNetPlusPlus", "DynUNet", "FlexUNet"),
+    *("HighResBlock", "HighResNet", "LocalNet", "MedNeXt", "Quicknat", "RegUNet", "SegResNet"),
+    *("SegResNetDS", "SegResNetDS2", "SwinUNETR", "UNETR", "UNet"),
+}
+"""The classes that segment 128×160 px with the keywords above; all others are refused in one line."""
+
+SAMPLE = (
+    "BasicUNet",
+    "Quicknat",
+    "SwinUNETR",
+    "DenseNet121",
+    "VQVAE",
+    "DiffusionModelUNet",
+    "Transchex",
+    "PatchMerging",
+)
 
 
 def classes() -> Iterator[str]:
@@ -88,7 +106,7 @@ def every_outcome(names: Iterator[str] | tuple[str, ...]) -> dict[str, str]:
 @pytest.mark.filterwarnings("ignore")  # MONAI's own, at import and call
 def test_a_sample_of_classes_works_or_is_refused() -> None:
     found = every_outcome(SAMPLE)
-    assert found["BasicUNet"] == "works"
+    assert found["BasicUNet"] == found["Quicknat"] == "works"
     assert found["SwinUNETR"] in ("works", "EXTRA_MISSING")  # as einops is there or not
     assert found["DenseNet121"] == found["Transchex"] == found["PatchMerging"] == "NETWORK_UNKNOWN"
 
@@ -102,8 +120,7 @@ def test_every_class_works_or_is_refused() -> None:
         "works",
         *("NETWORK_UNKNOWN", "KEYWORD_INVALID", "EXTRA_MISSING", "SIZE_IMPOSSIBLE"),
     }
-    works = {name for name, result in found.items() if result == "works"}
-    assert {"AttentionUnet", "BasicUNet", "DynUNet", "FlexUNet", "SegResNet", "UNet"} <= works
+    assert {name for name, result in found.items() if result == "works"} == WORKS
 
 
 @pytest.mark.parametrize(
@@ -132,6 +149,32 @@ def test_keywords_that_download_are_refused_before_the_class_is_called(
         NetworkSection.model_validate({"name": MONAI_PREFIX + name, "keywords": keywords})
 
 
+@pytest.mark.parametrize("key", ["pretrained", "progress"])
+def test_keywords_that_download_are_refused_in_model_folders(key: str) -> None:
+    description = describe(network=MONAI_PREFIX + "AHNet", keywords={key: True})
+    with pytest.raises(MedsegError) as refused:
+        build_network(description)
+    assert refused.value.code is Code.KEYWORD_INVALID and "download" in str(refused.value)
+
+
+def test_weights_that_a_class_would_fetch_by_default_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    from monai.networks import nets
+
+    class Eager(nn.Module):
+        def __init__(
+            self, spatial_dims: int, in_channels: int, out_channels: int, pretrained: bool = True
+        ) -> None:
+            super().__init__()
+            assert pretrained is False
+            self.layer = nn.Conv2d(in_channels, out_channels, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(nets, "Eager", Eager, raising=False)
+    assert build(MONAI_PREFIX + "Eager", 3, 4)(torch.zeros(1, 3, 32, 32)).shape == (1, 4, 32, 32)
+
+
 def test_keywords_that_only_sound_alike_are_allowed() -> None:
     check_keywords(MONAI_PREFIX + "SwinUNETR", ["dropout_path_rate", "use_checkpoint", "feature_size"])
 
@@ -154,7 +197,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MedsegError) as refused:
         build(MONAI_PREFIX + "Needy", 1, 2)
     assert refused.value.code is Code.EXTRA_MISSING
-    assert refused.value.finding.how_to_fix == "pip install einops"
+    assert refused.value.finding.how_to_fix == "install medseg[train]"
 
 
 class Odd(nn.Module):

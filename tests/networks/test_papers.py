@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.networks.backbones import BackboneName, OutputStride, make_backbone
 from medseg.networks.deconvnet import DeconvNet
 from medseg.networks.deeplab import DeepLabASPP, DeepLabLargeFOV
 from medseg.networks.fcn import FCN8s, FCN16s, FCN32s
@@ -220,25 +218,3 @@ def test_icnet_gives_three_heads_in_training_and_the_finest_in_evaluation() -> N
     network, x = ICNet(1, 2, backbone="resnet18", width=4, hidden=4), image(1, 64, 64)
     assert [head.shape for head in network(x)] == [(2, 2, 64, 64)] * 3
     assert network.eval()(x).shape == (2, 2, 64, 64)
-
-
-@pytest.mark.parametrize("name", get_args(BackboneName))
-@pytest.mark.parametrize("stride", get_args(OutputStride))
-def test_backbones_give_five_levels_up_to_the_output_stride(name: BackboneName, stride: OutputStride) -> None:
-    with torch.device("meta"):
-        backbone = make_backbone(name, 3, output_stride=stride)
-        levels = backbone(torch.zeros(1, 3, 64, 64))
-    assert [64 // level.shape[2] for level in levels] == [min(s, stride) for s in (2, 4, 8, 16, 32)]
-    assert [level.shape[1] for level in levels] == backbone.widths
-
-
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenetv2"])
-@pytest.mark.parametrize("stride", [8, 16])
-def test_rates_in_place_of_strides_keep_the_features_where_both_exist(
-    name: BackboneName, stride: OutputStride
-) -> None:
-    coarse, fine = (make_backbone(name, 1, width=8, output_stride=s).double().eval() for s in (32, stride))
-    fine.load_state_dict(coarse.state_dict())
-    x = image(1, 96, 64).double()
-    apart = 32 // stride
-    torch.testing.assert_close(fine(x)[4][..., ::apart, ::apart], coarse(x)[4])

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.networks.backbones.alexnet import norm, pool
+from medseg.networks.backbones.staged import StagedBackbone
 
 INCEPTIONS = (
     (64, 96, 128, 16, 32, 32),
@@ -29,6 +30,25 @@ def googlenet(in_channels: int, *, width: int, dropout: float) -> tuple[nn.Seque
 
     :param width: 64 stands for the published channels, 32 for half of them.
     """
+    layers, channels = _layers(in_channels, width)
+    return nn.Sequential(*layers, nn.AvgPool2d(7, 1, 3), nn.Dropout(dropout)), channels
+
+
+class GoogLeNet(StagedBackbone):
+    """The layers up to module 5b; with the classifier for 1000 classes 6,998,552 parameters.
+
+    :param width: 64 stands for the published channels, 32 for half of them.
+    """
+
+    def __init__(self, in_channels: int, *, width: int = 64, output_stride: int = 32) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*_layers(in_channels, width)[0])
+        steps = [f"layers.{i}" for i in range(len(self.layers))]
+        self.find_levels("googlenet", steps, in_channels, output_stride)
+
+
+def _layers(in_channels: int, width: int) -> tuple[list[nn.Module], int]:
+    """Build the layers up to module 5b, and count their channels."""
     channels = 3 * width
     layers: list[nn.Module] = [
         *(nn.Conv2d(in_channels, width, 7, 2, 3), nn.ReLU(), pool(), norm()),
@@ -42,7 +62,7 @@ def googlenet(in_channels: int, *, width: int, dropout: float) -> tuple[nn.Seque
         branches = [max(1, c * width // 64) for c in published]
         layers.append(Inception(channels, branches))
         channels = branches[0] + branches[2] + branches[4] + branches[5]
-    return nn.Sequential(*layers, nn.AvgPool2d(7, 1, 3), nn.Dropout(dropout)), channels
+    return layers, channels
 
 
 class Inception(nn.Module):

@@ -1,10 +1,17 @@
-"""MobileNetV2 (Sandler, Howard, Zhu, Zhmoginov, Chen 2018) as a backbone, in torchvision's names."""
+"""MobileNet v1 (Howard et al. 2017) and v2 (Sandler et al. 2018) as backbones; v2 in torchvision's names."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medseg.networks.contract import Backbone
+from medseg.networks.backbones.staged import StagedBackbone
+
+SEPARABLE = (
+    *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
+    *((512, 1),) * 5,
+    *((1024, 2), (1024, 1)),
+)
+"""Of MobileNet v1: channels and stride of each depthwise separable convolution."""
 
 GROUPS = (
     (1, 16, 1, 1),
@@ -15,61 +22,62 @@ GROUPS = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-"""Expansion, channels, blocks and stride of each group."""
-
-ENDS = (1, 3, 6, 13, 17)
-"""The last layers at strides 2, 4, 8, 16 and 32."""
+"""Of MobileNetV2: expansion, channels, blocks and stride of each group."""
 
 
-class MobileNetV2(Backbone):
-    """Inverted residual blocks up to their 320 channels (Table 2 of the paper).
+class MobileNetV1(StagedBackbone):
+    """A convolution and 13 depthwise separable ones (Table 1 of the paper).
 
-    From 3 channels 1,811,712 parameters. With the 1×1 convolution to 1280 channels and the classifier for
-    1000 classes that gives torchvision's 3,504,872. At output stride 16 the last stride becomes rate 2, at 8
-    the last two become 2 and 4.
+    With its classifier for 1000 classes it has 4,231,976 parameters, the paper's 4.2 million.
 
     :param width: 64 stands for the published channels, 32 for half of them.
     """
 
     def __init__(self, in_channels: int, *, width: int = 64, output_stride: int = 32) -> None:
         super().__init__()
-        entry, reached, rate = 32 * width // 64, 2, 1
+        entry = 32 * width // 64
         layers: list[nn.Module] = [_unit(in_channels, entry, 3, 2)]
-        outputs = [entry]
-        for expansion, channels, blocks, group_stride in GROUPS:
-            stride = 1 if reached == output_stride else group_stride
-            before = rate
-            rate *= group_stride // stride
-            reached *= stride
-            for block in range(blocks):
-                exit_ = channels * width // 64
-                # The layer that had the stride keeps the rate before it, so that its
-                # outputs stay the strided net's.
-                step = (stride, before) if block == 0 else (1, rate)
-                layers.append(InvertedResidual(entry, exit_, expansion, *step))
-                outputs.append(exit_)
-                entry = exit_
+        for published, stride in SEPARABLE:
+            channels = published * width // 64
+            depthwise = _unit(entry, entry, 3, stride, groups=entry)
+            layers.append(nn.Sequential(depthwise, _unit(entry, channels, 1)))
+            entry = channels
         self.features = nn.Sequential(*layers)
-        self.widths = [outputs[end] for end in ENDS]
+        steps = [f"features.{i}" for i in range(len(layers))]
+        self.find_levels("mobilenetv1", steps, in_channels, output_stride)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> levels (B, widths[i], H / stride, W / stride)."""
-        levels: list[Tensor] = []
-        for i, layer in enumerate(self.features):
-            x = layer(x)
-            if i in ENDS:
-                levels.append(x)
-        return levels
+
+class MobileNetV2(StagedBackbone):
+    """Inverted residual blocks up to their 320 channels (Table 2 of the paper).
+
+    From 3 channels 1,811,712 parameters. With the 1×1 convolution to 1280 channels and the classifier for
+    1000 classes that gives torchvision's 3,504,872.
+
+    :param width: 64 stands for the published channels, 32 for half of them.
+    """
+
+    def __init__(self, in_channels: int, *, width: int = 64, output_stride: int = 32) -> None:
+        super().__init__()
+        entry = 32 * width // 64
+        layers: list[nn.Module] = [_unit(in_channels, entry, 3, 2)]
+        for expansion, published, blocks, stride in GROUPS:
+            channels = published * width // 64
+            for block in range(blocks):
+                layers.append(InvertedResidual(entry, channels, expansion, 1 if block else stride))
+                entry = channels
+        self.features = nn.Sequential(*layers)
+        steps = [f"features.{i}" for i in range(len(layers))]
+        self.find_levels("mobilenetv2", steps, in_channels, output_stride)
 
 
 class InvertedResidual(nn.Module):
     """1×1 convolution to more channels, 3×3 depthwise, 1×1 to few without ReLU; and the identity."""
 
-    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, rate: int) -> None:
+    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
         super().__init__()
         inner = inputs * expansion
         expand = [_unit(inputs, inner, 1)] if expansion > 1 else []
-        depthwise = _unit(inner, inner, 3, stride, rate, groups=inner)
+        depthwise = _unit(inner, inner, 3, stride, groups=inner)
         self.conv = nn.Sequential(
             *expand, depthwise, nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
         )
@@ -81,9 +89,6 @@ class InvertedResidual(nn.Module):
         return x + y if self.identity else y
 
 
-def _unit(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, rate: int = 1, *, groups: int = 1
-) -> nn.Sequential:
-    padding = rate * (kernel - 1) // 2
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, rate, groups, bias=False)
+def _unit(inputs: int, outputs: int, kernel: int, stride: int = 1, *, groups: int = 1) -> nn.Sequential:
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True))

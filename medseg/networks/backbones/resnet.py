@@ -5,62 +5,49 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.contract import Backbone
+from medseg.networks.backbones.staged import StagedBackbone
 
-BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Residual blocks of the four stages, by the number of layers."""
 
 
-class ResNet(Backbone):
+class ResNet(StagedBackbone):
     """Stem and four stages of residual blocks (Table 1 of the paper).
 
-    With its classifier for 1000 classes it has torchvision's 11,689,512 (18 layers), 25,557,032 (50) and
-    44,549,160 (101) parameters. At output stride 16 the last stage has rate 2, at 8 the last two 2 and 4.
+    With its classifier for 1000 classes it has torchvision's 11,689,512 (18 layers), 21,797,672 (34),
+    25,557,032 (50), 44,549,160 (101) and 60,192,808 (152) parameters.
     """
 
     def __init__(
         self, in_channels: int, *, layers: int = 50, width: int = 64, output_stride: int = 32
     ) -> None:
         super().__init__()
-        block = Basic if layers == 18 else Bottleneck
-        self.widths = [width, *(width * 2**stage * block.expansion for stage in range(4))]
+        block = Basic if layers < 50 else Bottleneck
         self.conv1 = nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        entry, reached, rate = width, 4, 1
+        entry = width
         for stage, count in enumerate(BLOCKS[layers]):
-            stride = 1 if stage == 0 or reached == output_stride else 2
             inner = width * 2**stage
-            before = rate
-            rate = rate * 2 if stage and stride == 1 else rate
-            reached *= stride
-            # The layer that had the stride keeps the rate before it, so that its outputs stay
-            # the strided net's.
-            first = block(entry, inner, stride, (before, rate))
+            blocks = [block(entry, inner, 2 if stage else 1)]
             entry = inner * block.expansion
-            rest = [block(entry, inner, 1, (rate, rate)) for _ in range(count - 1)]
-            self.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> stem and stages (B, widths[i], H / stride, W / stride)."""
-        levels: list[Tensor] = [F.relu(self.bn1(self.conv1(x)))]
-        x = self.maxpool(levels[0])
-        for stage in range(1, 5):
-            x = self.get_submodule(f"layer{stage}")(x)
-            levels.append(x)
-        return levels
+            blocks += [block(entry, inner, 1) for _ in range(count - 1)]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        steps = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
+        self.find_levels(f"resnet{layers}", steps, in_channels, output_stride)
 
 
 class Basic(nn.Module):
-    """Two 3×3 convolutions, the first with the stride, and the identity; ``rates`` are theirs."""
+    """Two 3×3 convolutions, the first with the stride, and the identity."""
 
     expansion = 1
 
-    def __init__(self, inputs: int, inner: int, stride: int, rates: tuple[int, int]) -> None:
+    def __init__(self, inputs: int, inner: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, inner, 3, stride, rates[0], rates[0], bias=False)
+        self.conv1 = nn.Conv2d(inputs, inner, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, 1, rates[1], rates[1], bias=False)
+        self.conv2 = nn.Conv2d(inner, inner, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
         self.downsample = _shortcut(inputs, inner, stride)
 
@@ -75,11 +62,11 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, inner: int, stride: int, rates: tuple[int, int]) -> None:
+    def __init__(self, inputs: int, inner: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, rates[0], rates[0], bias=False)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, 4 * inner, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * inner)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
 from medseg.networks.blocks import convs
@@ -28,25 +26,25 @@ class VGG16(Backbone):
     From 3 channels 14,714,688 parameters.
 
     :param output_stride: 32 as published; 8 as in DeepLab: the last two poolings move by one pixel over
-        3×3, and the last three convolutions have rate 2.
+        3×3, and the last three convolutions have rate 2; at 16 the last pooling alone does so.
     """
 
-    def __init__(self, in_channels: int, *, width: int = 64, output_stride: Literal[8, 32] = 32) -> None:
+    def __init__(self, in_channels: int, *, width: int = 64, output_stride: int = 32) -> None:
         super().__init__()
         self.widths = vgg16_widths(width)
         entries = [in_channels, *self.widths]
-        dense = output_stride == 8
+        first_dense = {8: 3, 16: 4}.get(output_stride, 5)  # the first pooling at stride 1
         self.stages = nn.ModuleList(
             convs(
                 entries[i],
                 *[self.widths[i]] * VGG16_CONVS[i],
                 batch_norm=False,
-                dilation=2 if dense and i == 4 else 1,
+                dilation=2 if i > first_dense else 1,
             )
             for i in range(5)
         )
         self.pools = nn.ModuleList(
-            nn.MaxPool2d(3, stride=1, padding=1) if dense and i >= 3 else nn.MaxPool2d(2) for i in range(5)
+            nn.MaxPool2d(3, stride=1, padding=1) if i >= first_dense else nn.MaxPool2d(2) for i in range(5)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -56,6 +54,11 @@ class VGG16(Backbone):
             x = pool(stage(x))
             levels.append(x)
         return levels
+
+    def cut(self, levels: int) -> None:
+        """Remove, in place, the layers that the first ``levels`` levels do not need."""
+        self.stages, self.pools = self.stages[:levels], self.pools[:levels]
+        self.widths = self.widths[:levels]
 
     def pretrained_key_map(self, prefix: str) -> dict[str, str]:
         """Pair the 13 convolutions, in order."""

@@ -1,8 +1,9 @@
-"""Published weights, in a file and under torchvision's names, into the layers of a network."""
+"""Published weights, in a file and under their publisher's names, into the layers of a network."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def fill(network: Network, tensors: Mapping[str, Tensor]) -> list[str]:
     return [key for key in network.state_dict() if key not in filled]
 
 
+def keys_in_words(network: Network, tensors: Mapping[str, Tensor]) -> str:
+    """Say which keys of a file of published weights ``network`` uses, and which it does not.
+
+    Those used are counted by the first part of their names, the others are listed, twelve at most.
+    """
+    used = {key for key in network.pretrained_key_map().values() if key in tensors}
+    parts = Counter(key.partition(".")[0] for key in tensors if key in used)
+    unused = [key for key in tensors if key not in used]
+    others = f"not used: {', '.join(unused[:12])}" if unused else "all are used"
+    more = f" and {len(unused) - 12} more" if len(unused) > 12 else ""
+    counts = ", ".join(f"{part} ({count})" for part, count in parts.items())
+    return f"{len(used)} of its {len(tensors)} keys used: {counts}; {others}{more}"
+
+
 def fitted(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give published weights the names and shapes of ``network``, which may lie on ``meta``.
 
@@ -76,7 +91,7 @@ def fitted(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
             has = "absent" if published is None else str(tuple(published.shape))
             misfits.append(f"{theirs} is {has}, {ours} needs {tuple(own[ours].shape)}")
     if misfits:
-        how_to_fix = "use weights of the same backbone in torchvision's names, and the published width"
+        how_to_fix = "use the published weights of the same backbone, and the published width"
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, "; ".join(misfits), how_to_fix)
     return filled
 
@@ -101,10 +116,14 @@ def for_channels(weight: Tensor, channels: int) -> Tensor:
 
 
 def _shaped(tensor: Tensor, shape: torch.Size) -> Tensor | None:
-    """Shape a tensor of this shape, a fully connected layer's or the first layer's; None for any other."""
+    """Shape a tensor of this shape, the first layer's, or one of a fully connected layer that is a
+    convolution here or in the file; None for any other.
+    """
     if tensor.shape == shape:
         return tensor
     if tensor.ndim == 2 and len(shape) == 4 and tensor.shape == (shape[0], math.prod(shape[1:])):
+        return tensor.view(shape)
+    if tensor.ndim == 4 and len(shape) == 2 and tensor.shape == (*shape, 1, 1):
         return tensor.view(shape)
     if tensor.ndim == len(shape) == 4 and tensor.shape == (shape[0], 3, *shape[2:]):
         return for_channels(tensor, shape[1])

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
+from medseg.networks import build
 from medseg.networks.backbones import BackboneName, make_backbone
 from medseg.networks.backbones.vgg import VGG16_NAMES, VGG16Classifier
 from medseg.networks.deeplab import DeepLabLargeFOV
@@ -20,7 +21,7 @@ from medseg.networks.fcn import FCN32s
 from medseg.networks.segnet import SegNet
 from medseg.networks.unet import UNet
 from medseg.networks.usegnet import USegNet
-from medseg.networks.weights.pretrained import fill, read_weights
+from medseg.networks.weights.pretrained import fill, keys_in_words, read_weights
 
 
 def vgg16(width: int = 2, hidden: int = 4) -> dict[str, Tensor]:
@@ -176,3 +177,69 @@ def test_state_dicts_without_names_are_refused(tmp_path: Path) -> None:
     torch.save({1: torch.zeros(2)}, tmp_path / "weights.pth")
     with pytest.raises(MedsegError, match="more than a state dict"):
         read_weights(tmp_path / "weights.pth")
+
+
+@pytest.mark.filterwarnings("ignore")  # MONAI's own, at import
+@pytest.mark.parametrize(
+    ("backbone", "published"),
+    [
+        ("resnet34", {"conv1.weight": (64, 3, 7, 7), "layer3.5.bn2.running_var": (256,)}),
+        ("xception", {"conv1.weight": (32, 3, 3, 3), "block12.rep.4.pointwise.weight": (1024, 728, 1, 1)}),
+        (
+            "densenet121",
+            {
+                "features.conv0.weight": (64, 3, 7, 7),
+                "features.denseblock4.denselayer16.conv2.weight": (32, 128, 3, 3),
+            },
+        ),
+        (
+            "seresnext50",
+            {
+                "layer0.conv1.weight": (64, 3, 7, 7),
+                "layer3.5.bn3.weight": (1024,),
+                "layer4.0.downsample.1.bias": (2048,),
+            },
+        ),
+        ("efficientnet-b0", {"_conv_stem.weight": (32, 3, 3, 3), "_blocks.15._bn2.running_mean": (320,)}),
+        (
+            "swin_t",
+            {
+                "patch_embed.proj.weight": (96, 3, 4, 4),
+                "layers.3.blocks.1.mlp.fc2.bias": (768,),
+                "layers.0.downsample.reduction.weight": (192, 384),
+            },
+        ),
+    ],
+)
+def test_backbones_ask_for_the_names_of_the_published_files(
+    backbone: BackboneName, published: dict[str, tuple[int, ...]]
+) -> None:
+    with torch.device("meta"):
+        network = build("upernet", 3, 4, backbone=backbone)
+    own, names = network.state_dict(), network.pretrained_key_map()
+    shapes = {theirs: tuple(own[ours].shape) for ours, theirs in names.items()}
+    assert {name: shapes.get(name) for name in published} == published
+    assert all(ours.startswith("backbone.") for ours in names)
+
+
+def test_squeeze_and_excitation_of_the_file_are_convolutions() -> None:
+    network = build("linknet", 2, 4, backbone="seresnet50")
+    own, names = network.state_dict(), network.pretrained_key_map()
+    file = {theirs: torch.rand(own[ours].shape) for ours, theirs in names.items()}
+    file["layer0.conv1.weight"] = torch.rand(64, 3, 7, 7)
+    file["layer1.0.se_module.fc1.weight"] = file["layer1.0.se_module.fc1.weight"][:, :, None, None]
+    file |= {"last_linear.weight": torch.rand(10, 2048), "last_linear.bias": torch.rand(10)}
+    left = fill(network, file)
+    assert not any(key.startswith("backbone") and not key.endswith("tracked") for key in left)
+    filled = network.state_dict()["backbone.layer1.0.se_layer.fc.0.weight"]
+    assert torch.equal(filled, file["layer1.0.se_module.fc1.weight"][:, :, 0, 0])
+    words = keys_in_words(network, file)
+    assert words.startswith(f"{len(file) - 2} of its {len(file)} keys used: layer0 (5), layer1 (")
+    assert words.endswith("; not used: last_linear.weight, last_linear.bias")
+
+
+def test_all_keys_used_are_said_so() -> None:
+    network = build("linknet", 3, 4, backbone="resnet18", width=4)
+    names = network.pretrained_key_map()
+    file = {theirs: network.state_dict()[ours] for ours, theirs in names.items()}
+    assert keys_in_words(network, file).endswith("; all are used")

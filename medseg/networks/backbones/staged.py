@@ -1,0 +1,106 @@
+"""Backbones that are layers in a row: strides and channels are found by a trial, strides become rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from medseg.errors import Code, MedsegError
+from medseg.networks.backbones.rates import LayerCalls, strides_to_rates
+from medseg.networks.contract import Backbone
+
+STRIDES = (2, 4, 8, 16, 32)
+"""Image size over feature size, for each of a backbone's levels."""
+
+TRIAL_SIDE = 128
+"""Height and width (px) of the image on which strides and channels are found."""
+
+
+class StagedBackbone(Backbone):
+    """A backbone that runs its ``steps`` one after the other.
+
+    A subclass creates its layers and calls :meth:`find_levels`. The last step at each stride gives a level.
+    """
+
+    steps: list[str]
+    ends: list[str]
+
+    def find_levels(self, name: str, steps: Sequence[str], in_channels: int, output_stride: int) -> None:
+        """Find each stride's last step and its channels; give layers rates where strides are to stay smaller.
+
+        Layers are run on ``meta``, where nothing is computed.
+
+        :param name: the backbone's name, for messages.
+        :param steps: names of submodules, in the order in which they run.
+        :param output_stride: image size over the size of the last features.
+        :raises MedsegError: ``KEYWORD_INVALID`` if the strides of this body cannot become rates.
+        """
+        self.steps, self.ends, self.widths = list(steps), list(steps), []
+        with LayerCalls(self) as calls:
+            outputs = self._trial(in_channels)
+        last = {TRIAL_SIDE // x.shape[2]: (step, x.shape[1]) for step, x in zip(steps, outputs, strict=True)}
+        self.ends = [last[stride][0] for stride in STRIDES if stride in last]
+        self.widths = [last[stride][1] if stride in last else 0 for stride in STRIDES]
+        if output_stride == STRIDES[-1]:
+            return
+        strides_to_rates(self, calls, output_stride)
+        strides = [TRIAL_SIDE // level.shape[2] for level in self._trial(in_channels)]
+        if strides != [min(stride, output_stride) for stride in STRIDES]:
+            raise rates_refused(name, output_stride, natural=STRIDES[-1])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, C, H, W) -> levels (B, widths[i], H / stride, W / stride)."""
+        levels: list[Tensor] = []
+        if self.widths and not self.widths[0]:
+            levels.append(x.new_empty(x.shape[0], 0, x.shape[2] // 2, x.shape[3] // 2))
+        for step in self.steps:
+            x = self.get_submodule(step)(x)
+            if step in self.ends:
+                levels.append(self.as_level(x))
+        return levels
+
+    def as_level(self, x: Tensor) -> Tensor:
+        """Give a step's output the form of a level, (B, widths[i], H / stride, W / stride)."""
+        return x
+
+    def cut(self, levels: int) -> None:
+        """Remove, in place, the layers that the first ``levels`` levels do not need."""
+        missing = self.widths.count(0)
+        last = self.steps.index(self.ends[levels - 1 - missing])
+        for step in self.steps[last + 1 :]:
+            parent, _, child = step.rpartition(".")
+            delattr(self.get_submodule(parent), child)
+        self.steps, self.ends = self.steps[: last + 1], self.ends[: levels - missing]
+        self.widths = self.widths[:levels]
+
+    def _trial(self, in_channels: int) -> list[Tensor]:
+        image = torch.empty(1, in_channels, TRIAL_SIDE, TRIAL_SIDE, device="meta")
+        tensors = [*self.named_parameters(), *self.named_buffers()]
+        with torch.no_grad(), _norms_skipped(self):
+            return functional_call(  # type: ignore[no-any-return]
+                self, {name: t.to("meta") for name, t in tensors}, (image,)
+            )
+
+
+@contextmanager
+def _norms_skipped(body: nn.Module) -> Iterator[None]:
+    """Leave out batch normalisation, which changes no shape; on ``meta`` it takes most of the time."""
+    norms = [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.forward = nn.Identity().forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+
+
+def rates_refused(name: str, output_stride: int, *, natural: int) -> MedsegError:
+    """Say that a body cannot have features at ``output_stride``."""
+    details = f"the features of {name} have stride {natural} and cannot have stride {output_stride}"
+    how_to_fix = f"write output_stride: {natural} where the network has this keyword, or use another backbone"
+    return MedsegError(Code.KEYWORD_INVALID, "backbone", details, how_to_fix)
