@@ -112,6 +112,11 @@ USES = {
         ("execution/test_cluster.py",),
         "carries pickles, unencrypted by default: for a trusted network alone",
     ),
+    "einops": Use(
+        "MIT",
+        "layers of MONAI's transformers",
+        ("networks/test_monai_networks.py",),
+    ),
     "monai": Use(
         "Apache-2.0",
         "its 2-D networks; bias fields, ghosts and the like in augmentation",
