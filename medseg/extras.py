@@ -7,7 +7,17 @@ import importlib.util
 from medseg.errors import Code, MedsegError
 
 _PACKAGES = {
-    "train": ("mlflow", "monai", "lightning_fabric", "matplotlib", "jinja2", "psutil", "nilearn", "skimage"),
+    "train": (
+        "mlflow",
+        "monai",
+        "einops",
+        "lightning_fabric",
+        "matplotlib",
+        "jinja2",
+        "psutil",
+        "nilearn",
+        "skimage",
+    ),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino", "onnx"),
     "dicom": ("pydicom", "highdicom", "gdcm"),

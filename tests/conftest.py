@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -22,6 +23,11 @@ def pytest_runtest_setup() -> None:
     """Give each test and its fixtures one thread of torch: commands in tests set others, last bits differ."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+
+
+# A busy machine takes seconds for what is quick alone
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 def _is_here(address: Any) -> bool:

@@ -101,7 +101,8 @@ def _tells_more(content: Guess, by_layout: Guess) -> bool:
 
 
 def _is_at_any_depth(guess: Guess) -> bool:
-    return any(text.startswith("**/{case}") for text in guess.channels.values())
+    """True for pairs of images and masks anywhere; folders of a mask for each object are a set of their own."""
+    return guess.layout != "masks" and any(text.startswith("**/{case}") for text in guess.channels.values())
 
 
 def _is_stricter(content: Guess, by_layout: Guess, reading: by_content.Reading) -> bool:

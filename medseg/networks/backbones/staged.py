@@ -80,7 +80,8 @@ class StagedBackbone(Backbone):
     def _trial(self, in_channels: int) -> list[Tensor]:
         image = torch.empty(1, in_channels, TRIAL_SIDE, TRIAL_SIDE, device="meta")
         tensors = [*self.named_parameters(), *self.named_buffers()]
-        with torch.no_grad(), _norms_skipped(self):
+        # A block of torch.device("meta"), in which networks are described, would load torch's compiler here
+        with torch.no_grad(), torch._C.DisableTorchFunction(), _norms_skipped(self):
             return functional_call(  # type: ignore[no-any-return]
                 self, {name: t.to("meta") for name, t in tensors}, (image,)
             )
