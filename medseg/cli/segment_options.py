@@ -138,6 +138,15 @@ ConfidenceMap = Annotated[
         "series also as a parametric map, `<case>.confidence.dcm`.",
     ),
 ]
+Probabilities = Annotated[
+    bool,
+    typer.Option(
+        "--probabilities",
+        rich_help_panel=_RESULTS,
+        help="Also write the probability of each class, as `<case>_probabilities.nii.gz` with the classes on "
+        "the fourth axis, in steps of 1/255; of an image as the pages of a TIFF.",
+    ),
+]
 Figure = Annotated[
     bool,
     typer.Option(

@@ -130,6 +130,7 @@ def predict_case(
     *,
     mode: str | None = None,
     confidence: bool = False,
+    probabilities: bool = False,
     margin: int | None = None,
     allowance: Allowance | None = None,
     progress: Progress | None = None,
@@ -151,7 +152,13 @@ def predict_case(
     onto = prepared.record if prepared.record.resampled else None
     predictor = without_empty_space(predictor, prepared.volume, inferer, lambda: _box_rule(model, margin))
     prediction = predict.label(
-        prepared.volume, predictor, inferer, confidence=confidence, progress=progress, onto=onto
+        prepared.volume,
+        predictor,
+        inferer,
+        confidence=confidence,
+        progress=progress,
+        onto=onto,
+        probabilities=prepared.record if probabilities else None,
     )
     prepared.clock.lap("predict")
     return Predicted(prepared, prediction)
@@ -181,6 +188,8 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
     if prediction.confidence is not None:
         array = to_scan(prediction.confidence).astype(np.float32)
         confidences = Volume(array, scan.grid, scan.source)
+    maps = prediction.probabilities
+    probabilities = None if maps is None else Volume(maps.array, scan.grid, scan.source)
     clock.lap("undo")
     sizes, notes = measure_sizes(labels, classes), list(prepared.notes)
     if not any(sizes.values()):
@@ -188,7 +197,9 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
         details = "no foreground"
         notes.append(Finding(Code.EMPTY_PREDICTION, str(prepared.path), details, f"look at the {noun}"))
     quality = prediction.quality, prediction.quality_kind
-    return Result(labels, confidences, sizes, *quality, clock.seconds, tuple(notes), scan)
+    return Result(
+        labels, confidences, sizes, *quality, clock.seconds, tuple(notes), scan, probabilities=probabilities
+    )
 
 
 def read_scan(channels: Mapping[str, Readable], description: Description) -> tuple[Volume, list[Finding]]:
