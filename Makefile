@@ -8,7 +8,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= medseg:$(VERSION)
 OFFLINE ?= /var/tmp/medseg-container
 
-.PHONY: demo test test-long format check docs setup image container-test clean
+.PHONY: demo test test-long bench format check docs setup image container-test clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -35,6 +35,13 @@ test: check          ## everything that must hold, within ten minutes
 
 test-long: check     ## what takes longer: kill tests, exports, real trainings; screenshots in screenshots/
 	MEDSEG_SCREENSHOTS=$${MEDSEG_SCREENSHOTS:-$(CURDIR)/screenshots} $(BIN)/pytest -m long
+
+bench: .venv/.bench  ## medseg and its peers in turn on this machine: a table within half an hour; ARGS='--only voting'
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.venv/.bench: .venv/.ready
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,bench]'
+	touch $@
 
 docs: setup          ## the site of docs/ as pages that work offline: site/index.html
 	$(BIN)/sphinx-build -q -W --keep-going -d site/.doctrees docs site

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +101,25 @@ def run(scans: Path, out: Path, settings: Settings) -> float:
     return time.monotonic() - started
 
 
-def outside(scans: Path, folder: Path, settings: Settings) -> None:
+@dataclass(frozen=True)
+class Outside:
+    """Seconds of a run, its ``share`` in which no step was going on, and what its steps add up to."""
+
+    seconds: float
+    share: float
+    together: float
+    overlapped: float
+    loads: int
+
+
+def outside(scans: Path, folder: Path, settings: Settings) -> Outside:
+    """Segment all scans in one process, noting its steps."""
     steps: list[tuple[float, float]] = []
     loads: list[float] = []
     with noted(steps, loads):
         seconds = run(scans, folder / "outside", settings)
-    share = 1 - covered(steps) / seconds
-    print(f"one process: {seconds:.1f} s, {share:.1%} of it outside steps; model loaded {len(loads)} time(s)")
-    together = sum(end - begin for begin, end in steps)
-    print(f"steps together: {together:.1f} s, overlapped into {covered(steps):.1f} s")
+    together, overlapped = sum(end - begin for begin, end in steps), covered(steps)
+    return Outside(seconds, 1 - overlapped / seconds, together, overlapped, len(loads))
 
 
 @contextmanager
@@ -176,7 +186,10 @@ def main() -> None:
         folder = Path(name)
         scans, model = make(folder, asked.scans, tuple(asked.size), asked.width)
         settings = Settings(model, device="cpu")
-        outside(scans, folder, settings)
+        one = outside(scans, folder, settings)
+        print(f"one process: {one.seconds:.1f} s, {one.share:.1%} of it outside steps; ", end="")
+        print(f"model loaded {one.loads} time(s)")
+        print(f"steps together: {one.together:.1f} s, overlapped into {one.overlapped:.1f} s")
         throughput(scans, folder, settings, asked.pairs)
         if asked.dask:
             on_dask(scans, folder, settings)

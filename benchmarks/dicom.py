@@ -1,11 +1,11 @@
-"""Converting a series of 1,000 slices to .nii.gz: medseg against dicom2nifti, in turn, whole processes.
+"""Converting a series of 1,000 slices to .nii.gz: medseg, dicom2nifti and dcm2niix in turn, whole processes.
 
     python benchmarks/dicom.py [--slices 1000] [--size 256] [--pairs 3] [--syntax S ...] [--one-processor]
 
-dicom2nifti must be installed (it is no dependency). The clock runs from the start of the interpreter to
-its end; `medseg convert` also names the case, hashes the file and writes its tables. Prints the medians
-of wall and processor seconds, the peak memory (of the process and its helpers), the median of the pairs'
-ratios, and whether all voxels and the affines are equal.
+The others come with the extra `bench`. The clock runs from the start of the interpreter to its end; `medseg
+convert` also names the case, hashes the file and writes its tables. Prints the medians of wall and processor
+seconds, the peak memory (of the process and its helpers), the median of the pairs' ratios, and whether all
+voxels and the affines are equal.
 """
 
 from __future__ import annotations
@@ -66,6 +66,17 @@ import dicom2nifti
 dicom2nifti.dicom_series_to_nifti(sys.argv[1], sys.argv[2], reorient_nifti=False)
 write_peak()
 """
+DCM2NIIX = """
+import resource, subprocess
+import dcm2niix
+folder, out = sys.argv[1], Path(sys.argv[2])
+name = out.name.removesuffix(".nii.gz")
+options = ["-z", "y", "-b", "n", "-w", "1", "-f", name, "-o", out.parent]
+subprocess.run([dcm2niix.bin, *options, folder], check=True)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+Path(sys.argv[-1] + ".peak").write_text(str(peak))
+"""
+TOOLS = ("medseg", "dicom2nifti", "dcm2niix")
 
 
 @dataclass(frozen=True)
@@ -114,23 +125,54 @@ def run(program: str, *arguments: object) -> Figures:
     return Figures(time.monotonic() - started, usage.ru_utime + usage.ru_stime, peak)
 
 
-def compare(syntax: str, options: argparse.Namespace) -> str:
-    """The table's row of a transfer syntax."""
-    ours, theirs = [], []
+@dataclass(frozen=True)
+class Compared:
+    """Each tool's runs on a series; if its voxels and affine are medseg's; medseg's file size over its."""
+
+    runs: dict[str, list[Figures]]
+    equal: dict[str, bool]
+    size: dict[str, float]
+
+
+def compare(syntax: str, slices: int, size: int, pairs: int, tools: Sequence[str]) -> Compared:
+    """Convert a series of a transfer syntax by each tool in turn."""
+    runs: dict[str, list[Figures]] = {tool: [] for tool in tools}
     with tempfile.TemporaryDirectory() as scratch:
-        folder, out, nifti = Path(scratch, "in"), Path(scratch, "out"), Path(scratch, "theirs.nii.gz")
+        folder, out = Path(scratch, "in"), Path(scratch, "out")
+        written = {tool: Path(scratch, f"{tool}.nii.gz") for tool in tools}
         folder.mkdir()
-        make(folder, options.slices, options.size, syntax)
-        for _ in range(options.pairs):
-            shutil.rmtree(out, ignore_errors=True)
-            ours.append(run(OURS, "convert", folder, out, "--quiet", nifti))
-            theirs.append(run(THEIRS, folder, nifti))
-        (converted,) = out.glob("*.nii.gz")
-        is_equal = equal(converted, nifti)
-        size = converted.stat().st_size / nifti.stat().st_size
-    ratio = statistics.median(b.wall / a.wall for a, b in zip(ours, theirs, strict=True))
-    numbers = " | ".join(cells(figures) for figures in (ours, theirs))
-    return f"| {syntax} | {numbers} | {ratio:.2f} | {size:.2f} | {'yes' if is_equal else 'NO'} |"
+        make(folder, slices, size, syntax)
+        for _ in range(pairs):
+            for tool in tools:
+                runs[tool].append(convert(tool, folder, out, written[tool]))
+        (written["medseg"],) = out.glob("*.nii.gz")
+        others = [tool for tool in tools if tool != "medseg"]
+        ours = written["medseg"]
+        return Compared(
+            runs,
+            {tool: equal(ours, written[tool]) for tool in others},
+            {tool: ours.stat().st_size / written[tool].stat().st_size for tool in others},
+        )
+
+
+def convert(tool: str, folder: Path, out: Path, nifti: Path) -> Figures:
+    """Convert a folder by a tool: medseg's file lies in ``out``, the others' are ``nifti``."""
+    if tool == "medseg":
+        shutil.rmtree(out, ignore_errors=True)
+        return run(OURS, "convert", folder, out, "--quiet", nifti)
+    nifti.unlink(missing_ok=True)
+    return run(THEIRS if tool == "dicom2nifti" else DCM2NIIX, folder, nifti)
+
+
+def table_row(syntax: str, compared: Compared) -> str:
+    """The table's row of a transfer syntax."""
+    ours = compared.runs["medseg"]
+    parts = [syntax, cells(ours)]
+    for tool, is_equal in compared.equal.items():
+        ratio = statistics.median(b.wall / a.wall for a, b in zip(ours, compared.runs[tool], strict=True))
+        numbers = f"{ratio:.2f} | {compared.size[tool]:.2f} | {'yes' if is_equal else 'NO'}"
+        parts += [cells(compared.runs[tool]), numbers]
+    return f"| {' | '.join(parts)} |"
 
 
 def cells(figures: Sequence[Figures]) -> str:
@@ -142,7 +184,8 @@ def cells(figures: Sequence[Figures]) -> str:
 
 
 def equal(one: Path, other: Path) -> bool:
-    a, b = nib.load(one), nib.load(other)
+    """Compare voxels and affines in RAS+: tools store rows in one order or the other."""
+    a, b = (nib.as_closest_canonical(nib.load(path)) for path in (one, other))
     same = np.array_equal(np.asarray(a.dataobj), np.asarray(b.dataobj))
     return same and np.allclose(a.affine, b.affine, rtol=0, atol=1e-4)
 
@@ -163,10 +206,12 @@ def main() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     processors = len(os.sched_getaffinity(0))
     print(f"{options.slices} slices of {options.size}², {options.pairs} pairs, {processors} processor(s)\n")
-    print("| syntax | medseg: wall, processor, peak | dicom2nifti | ratio of wall | of file size | equal |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    columns = [f"{tool} | ratio of wall | of file size | equal" for tool in TOOLS[1:]]
+    print(f"| syntax | medseg: wall, processor, peak | {' | '.join(columns)} |")
+    print("| --- " * (2 + 4 * len(columns)) + "|")
     for syntax in options.syntax:
-        print(compare(syntax, options), flush=True)
+        compared = compare(syntax, options.slices, options.size, options.pairs, TOOLS)
+        print(table_row(syntax, compared), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Peak memory of `medseg segment` on a scan of 256×128×256, and on one with four times as many slices.
+"""Peak memory of `medseg segment` on scans of 256×128×32 and of two, four and eight times as many slices.
 
 With several planes, on one scan of 256×256×256.
 
@@ -6,7 +6,7 @@ With several planes, on one scan of 256×256×256.
     python benchmarks/memory.py --model work/x/model         # a trained model
     python benchmarks/memory.py --planes mean                # three planes, joined by mean or vote
 
-Both scans are read from files, segmented and written in one process, the model loaded once. Linux keeps a
+All scans are read from files, segmented and written in one process, the model loaded once. Linux keeps a
 process's high-water mark of resident memory (VmHWM) and resets it on request, so that each scan has its own.
 Resident are also pages of mapped files, which the system can take back: "held" is the most that was resident
 without them (RssAnon), looked at after each slice.
@@ -38,7 +38,8 @@ from medseg.volume import Volume
 
 IN_PLANE = (256, 128)
 CUBE = (256, 256)
-SLICES = 256
+CUBE_SLICES = 256
+SLICES = (32, 64, 128, 256)
 MB = 1e6
 
 
@@ -129,7 +130,7 @@ def main(arguments: list[str]) -> None:
         folder = options.model or random_model(Path(scratch) / "model", options.network, options.planes)
         model = loading.load(folder)
         several = len(model.description.planes) > 1
-        shapes = [(*CUBE, SLICES)] if several else [(*IN_PLANE, SLICES), (*IN_PLANE, 4 * SLICES)]
+        shapes = [(*CUBE, CUBE_SLICES)] if several else [(*IN_PLANE, slices) for slices in SLICES]
         scans = [(Path(scratch) / f"scan{shape[-1]}.nii.gz", shape) for shape in shapes]
         for path, shape in scans:
             write_scan(path, shape)
@@ -137,7 +138,7 @@ def main(arguments: list[str]) -> None:
         print(f"{'slices':>7}" + "".join(f"{name:>{max(9, len(name) + 2)}}" for name in columns))
         rest = [measure(path, shape, model, options) for path, shape in scans]
     if not several:
-        print(f"the rest differs by {rest[1] - rest[0]:.0f} MB")
+        print(f"the rest grows by {rest[-1] - rest[0]:.0f} MB")
 
 
 if __name__ == "__main__":

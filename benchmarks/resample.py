@@ -1,6 +1,6 @@
 """Class scores on a scan's grid: time, memory and labels, beside nearest labels and nnU-Net's step.
 
-    python -m benchmarks.resample [--rounds 3]     # 4 classes, 256×256×205 → 512×512×246
+    python -m benchmarks.resample [--rounds 3]     # 4 classes, 256×256×320 → 512×512×400
     python -m benchmarks.resample --work WORK      # Dice on a resampled recipe's validation cases
 
 Each way reads the same logits from one file and ends with a label map in memory, which the same writer then
@@ -8,7 +8,8 @@ writes as NIfTI; ways run in turn, each in a process of one thread. Memory is th
 beyond what it had when its work began, without pages of mapped files (RssAnon, looked at every 5 ms).
 `nnunet` is nnU-Net's own function with its defaults, `resample_data_or_seg_to_shape`, and its arg-max; it is
 left out where `nnunetv2` cannot be imported. The grids have one extent, as nnU-Net takes for granted; others
-it stretches by up to half a voxel. Give it a quiet core: `chrt -f 1`.
+it stretches by up to half a voxel. `times_nnunet` are nnU-Net's figures over each way's; `no_more_than` is
+what a way would reach whose labels cost nothing, as all use one writer. Give it quiet cores: `chrt -f 1`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from medseg.volume import Volume
 from pipelines.case_tables import case_files, cases, roles
 from pipelines.workfolder import Work
 
-SHAPE, SPACING, MODEL_SPACING = (512, 512, 246), (0.75, 0.75, 1.25), (1.5, 1.5, 1.5)
+SHAPE, SPACING, MODEL_SPACING = (512, 512, 400), (0.75, 0.75, 1.2), (1.5, 1.5, 1.5)
 CLASSES = 4
 WAYS = ("nearest", "scores", "nnunet")
 MB = 1e6
@@ -181,6 +182,15 @@ def compare(rounds: int) -> dict[str, Any]:
         rows[way] = {key: round(statistics.median(run[key] for run in runs[way]), 3) for key in runs[way][0]}
         either = (labels[way] > 0) | (last > 0)
         rows[way][f"foreground_as_{ways[-1]}"] = round(float((labels[way] == last)[either].mean()), 6)
+    if "nnunet" in ways:
+        for way in ways[:-1]:
+            rows[way]["times_nnunet"] = {
+                key: round(statistics.median(n[key] / w[key] for n, w in pairs), 1)
+                for pairs in [list(zip(runs["nnunet"], runs[way], strict=True))]
+                for key in ("labels_s", "written_s", "peak_mb")
+            }
+            writing = rows[way]["written_s"] - rows[way]["labels_s"]
+            rows[way]["times_nnunet"]["no_more_than"] = round(rows["nnunet"]["written_s"] / writing, 1)
     return {
         "scan": list(SHAPE),
         "model_grid": list(record().grid.shape),

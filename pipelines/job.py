@@ -73,7 +73,7 @@ class Job:
             "stage": name,
             "version": version,
             "hash": key,
-            "seconds": round(seconds, 1),
+            "seconds": round(seconds, 2),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "files": {_place(self.work, path): files.fingerprint(path) for path in makes if path.is_file()},
         }

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medseg import files
 from medseg.config import load
-from medseg.config.load import RecipeError
 from medseg.config.recipe import Recipe
 from medseg.config.training import PLANNED
 from medseg.console import Reporter
-from medseg.device import choose, resolve_precision
 from medseg.errors import Code, ExitCode, MedsegError, choice
 from medseg.train import torchrun
 from pipelines import saved_recipe, tracking
 from pipelines.execution.engines import Execution
-from pipelines.fold import earlier, initial_weights, length, network
-from pipelines.fold.fold import FoldTraining, fold_trainings
+from pipelines.fold import planned_length
 from pipelines.job import STAGES, Job, forget, needs_earlier
 from pipelines.tracked_texts import header
+from pipelines.tracking import Tracked
 from pipelines.workfolder import Work, only_one
+
+if TYPE_CHECKING:
+    from pipelines.fold.fold import FoldTraining
+
+TRACKED = ("train", "evaluate", "report")
+"""Stages that log something. Others, run alone, open no run: MLflow alone takes longer than forty brains."""
 
 
 def _stage(name: str) -> Any:
@@ -112,14 +116,16 @@ def run(
         for stage in resolved.anew:
             forget(stage, work, folds, say)
         saved_recipe.save(recipe, work)
-        run = stack.enter_context(tracking.tracked(recipe, work, say, header(load.locate(resolved.source))))
+        run = stack.enter_context(_tracked(resolved, say, only))
         command = request.command(resolved.source, work, with_data=recipe.data.layout != "dicom")
         job = Job(recipe, work, say, run, folds, command, request.strict, overwrite, execution)
         stages = STAGES if only is None else (only,)
         if torchrun.process_count():
             stack.enter_context(torchrun.leading())
         for stage in stages:
-            if stage == "preprocess":
+            if stage == "preprocess" and resolved.guarded:
+                from pipelines.fold import earlier
+
                 earlier.require_same_cases(resolved.guarded)
             if stage == "train":
                 job = _with_length(job)
@@ -137,14 +143,25 @@ def _with_length(job: Job) -> Job:
     """The job with the length that `train.minutes` plans for its trainings, if it does."""
     if job.recipe.train.minutes is None:
         return job
+    from pipelines.fold import length
+    from pipelines.fold.fold import fold_trainings
+
     trainings = list(fold_trainings(job.recipe, job.work, (job.folds or (0,))[0]))
     planned, is_new = length.plan(trainings[0], len(trainings))
     job.say.line(f"  {planned.words}" + ("" if is_new else f", as recorded in {job.work.train_length.name}"))
     if planned.warning:
         job.say.line(f"  {planned.warning}")
-    recipe = length.with_length(job.recipe, planned.length)
+    recipe = planned_length.with_length(job.recipe, planned.length)
     job.tracked.run.params({"train": {key: getattr(recipe.train, key) for key in PLANNED}})
     return replace(job, recipe=recipe)
+
+
+def _tracked(resolved: Resolved, say: Reporter, only: str | None) -> AbstractContextManager[Tracked]:
+    """Open the recipe's run in MLflow, or one that tracks nothing for a stage that logs nothing."""
+    recipe, work = resolved.recipe, resolved.work
+    if only is None or only in TRACKED:
+        return tracking.tracked(recipe, work, say, header(load.locate(resolved.source)))
+    return nullcontext(tracking.untracked(recipe, work, say))
 
 
 def next_steps(work: Work) -> list[str]:
@@ -166,17 +183,17 @@ def resolve(
     kept = _kept(request, named, work, only)
     recipe, source = (named, request.recipe) if kept is None else (kept, str(work.recipe))
     if "train" not in anew:
-        recipe = length.recorded(recipe, work)
+        recipe = planned_length.recorded(recipe, work)
     folds = chosen_folds(recipe, request.fold)
-    check_parts(recipe, load.locate(source))
+    if only not in (None, "train"):
+        _check_place(recipe, request.recipe, work, only)
+        return Resolved(recipe, named, source, work, folds, anew, ())
+    from pipelines.fold import before_training  # torch and all networks, which no other stage needs
+
+    before_training.check_parts(recipe, load.locate(source))
     _check_place(recipe, request.recipe, work, only)
-    guarded: list[FoldTraining] = []
-    if only in (None, "train"):
-        initial_weights.check(recipe, work, folds, anew="train" in anew)
-        if not overwrite and "train" not in anew:
-            guarded = [training for fold in folds for training in fold_trainings(recipe, work, fold)]
-        earlier.require_same_recipe(guarded)
-    return Resolved(recipe, named, source, work, folds, anew, tuple(guarded))
+    guarded = before_training.check_earlier(recipe, work, folds, anew="train" in anew, overwrite=overwrite)
+    return Resolved(recipe, named, source, work, folds, anew, guarded)
 
 
 def _kept(request: Request, named: Recipe, work: Work, only: str | None) -> Recipe | None:
@@ -209,28 +226,15 @@ def _stages_from(start: str | None) -> tuple[str, ...]:
 def _check_place(recipe: Recipe, name: str, work: Work, only: str | None) -> None:
     """Refuse a device, data, earlier stages or a tracking server that are not there."""
     if only in (None, "train", "predict"):
+        from medseg.device import choose, resolve_precision
+
         resolve_precision(recipe.train.precision, choose(recipe.train.device))
     if only is None or only == "ingest":
         _stage("ingest").data_folder(recipe)
     else:
         needs_earlier(only, name, work)
-    tracking.check(recipe, work)
-
-
-def check_parts(recipe: Recipe, where: Path) -> None:
-    """Raise RecipeError with everything that only building and trying the network and the loss can tell."""
-    channels, heads, problems = len(recipe.data.channel_names()), 1, []
-    try:
-        network.check_sizes(recipe, network.network_without_weights(recipe, channels))
-        heads = network.check_training_step(recipe, channels)
-    except MedsegError as error:
-        problems.append(error.finding)
-    try:
-        network.check_loss(recipe, heads)
-    except MedsegError as error:
-        problems.append(error.finding)
-    if problems:
-        raise RecipeError(where, problems)
+    if only is None or only in TRACKED:
+        tracking.check(recipe, work)
 
 
 def chosen_folds(recipe: Recipe, wanted: str | None) -> tuple[int, ...]:

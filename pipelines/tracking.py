@@ -116,6 +116,12 @@ def check(recipe: Recipe, work: Work) -> None:
             store.check(recipe.tracking.uri)
 
 
+def untracked(recipe: Recipe, work: Work, say: Reporter) -> Tracked:
+    """A run that is in no store: whatever is logged with it is dropped."""
+    tracker = Tracker(None, work.root, recipe.name, warn=say.line)
+    return Tracked(tracker, tracker.start(recipe.name), work, nested=False, tags={}, description="")
+
+
 @contextmanager
 def tracked(recipe: Recipe, work: Work, say: Reporter, comment: str = "") -> Iterator[Tracked]:
     """Open the run of this recipe in this work folder, going on with it if its training is the same.

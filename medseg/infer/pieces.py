@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from medseg.errors import Code, MedsegError
 from medseg.infer import slice_tiles
 from medseg.infer.ensemble import MultiPlaneEnsemble
-from medseg.infer.inferers import Inferer, OverlapTile, WholeSlice
+from medseg.infer.inferers import (
+    GaussianWindow,
+    Inferer,
+    MajorityVote,
+    OverlapTile,
+    WholeSlice,
+    inputs_at_once,
+)
 from medseg.infer.loading import Model
 from medseg.infer.predictor import Spec
 from medseg.infer.tiles import lay_out, smallest_tile
@@ -87,10 +94,15 @@ def pixels(model: Model, inferer: Inferer, shape: tuple[int, int, int]) -> int:
         elif isinstance(inferer, WholeSlice):
             total += of * math.prod(sides)
         else:
-            stride = inferer.stride or (max(1, inferer.window[0] // 2), max(1, inferer.window[1] // 2))
-            starts = covering_grid(slice_shape(shape, spec.plane), inferer.window, stride)
-            total += of * len(starts) * math.prod(inferer.window)
+            windows = _windows(inferer, slice_shape(shape, spec.plane))
+            total += of * windows * math.prod(inferer.window)
     return total
+
+
+def _windows(inferer: MajorityVote | GaussianWindow, of_slice: tuple[int, int]) -> int:
+    """Windows of a slice."""
+    stride = inferer.stride or (max(1, inferer.window[0] // 2), max(1, inferer.window[1] // 2))
+    return len(covering_grid(of_slice, inferer.window, stride))
 
 
 def _candidates(
@@ -104,9 +116,12 @@ def _candidates(
     if isinstance(inferer, OverlapTile):
         return _overlap_tiles(inferer, specs[0], around, allowance)
     of_one = slice_pixels if isinstance(inferer, WholeSlice) else math.prod(inferer.window)
+    in_a_slice = (
+        1 if isinstance(inferer, WholeSlice) else _windows(inferer, slice_shape(shape, specs[0].plane))
+    )
     batched = [
-        Pieces(replace(inferer, batch=n), None, round(n * of_one * pixel + _slices_held(inferer, n) * around))
-        for n in _batches(inferer.batch)
+        Pieces(replace(inferer, batch=n), None, round(n * of_one * pixel + max(1, n // in_a_slice) * around))
+        for n in _batches(inputs_at_once(inferer, of_one, specs[0].device))
     ]
     if not isinstance(inferer, WholeSlice):
         return batched
@@ -136,7 +151,7 @@ def _overlap_tiles(inferer: OverlapTile, spec: Spec, around: float, allowance: A
     per_pixel = max(allowance.per_pixel, spec.bytes_per_pixel)
     candidates = []
     for batch in _batches(inferer.batch):
-        of_slices = _slices_held(inferer, batch) * around
+        of_slices = batch * around
         if inferer.tile is not None:
             sides = (inferer.tile, inferer.tile) if isinstance(inferer.tile, int) else inferer.tile
             needed = batch * math.prod(sides) * per_pixel
@@ -154,11 +169,6 @@ def _overlap_tiles(inferer: OverlapTile, spec: Spec, around: float, allowance: A
 def _batches(most: int) -> Sequence[int]:
     """Sizes of batches to try: all down to one."""
     return range(most, 0, -1)
-
-
-def _slices_held(inferer: Inferer, batch: int) -> int:
-    """Slices whose channels and scores are in memory at once."""
-    return batch if isinstance(inferer, WholeSlice | OverlapTile) else 1
 
 
 def _around(spec: Spec, slice_pixels: int) -> float:

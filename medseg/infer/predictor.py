@@ -136,7 +136,7 @@ def checked(predictor: Predictor) -> Iterator[Callable[[Tensor], Tensor]]:
                 f"{tuple(logits.shape)} for an input of {tuple(batch.shape)}",
                 f"the network must give {shape}, as its padding and number of classes say",
             )
-        under_way.append(Download([torch.isnan(logits).any()]))
+        under_way.append(Download([logits.amin().isnan()]))  # NaN if any is: a tenth of isnan().any()
         while under_way and (len(under_way) > 1 or under_way[0].is_done):
             _require_numbers(under_way.pop(0))
         return logits

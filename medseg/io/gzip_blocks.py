@@ -24,7 +24,8 @@ class GzipWriter:
     """A file object that compresses what is written into ``file``; a context manager.
 
     Of grey values the fast codec of ISA-L makes files 5 % larger than gzip's level 6 in a twentieth of the
-    time. Label maps become twice as large with it: ``small`` takes zlib's level 6.
+    time. Label maps become half as large again with it: ``small`` takes zlib's run lengths, which need a
+    third of the time of level 6 or less and make maps of brains 1 to 8 % larger.
     """
 
     def __init__(self, file: IO[bytes], *, small: bool) -> None:
@@ -66,7 +67,7 @@ class GzipWriter:
 def _deflated(block: bytearray, small: bool, is_last: bool) -> bytes:  # noqa: FBT001 - of one caller
     """A block as a part of a deflate stream; all but the last end on a byte and open the next."""
     if small:
-        codec = zlib.compressobj(6, zlib.DEFLATED, _RAW)
+        codec = zlib.compressobj(6, zlib.DEFLATED, _RAW, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
         return codec.compress(block) + codec.flush(zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH)
     fast = isal_zlib.compressobj(2, zlib.DEFLATED, _RAW)
     end = isal_zlib.Z_FINISH if is_last else isal_zlib.Z_SYNC_FLUSH

@@ -335,12 +335,22 @@ def _centred_origin(grid: Grid) -> list[float]:
 def _nearest(array: Array, source: Grid, target: Grid) -> Array:
     """Resample (L, X, Y, Z) between two grids of one centre and the same axes; any dtype, values as they are.
 
-    The axes are separate, so an index along each is all there is to compute.
+    The axes are separate, so an index along each is all there is to compute. The result lies in memory in the
+    order of ``array``: slice by slice of the slowest axis, this is ten times as fast as one index of all.
     """
     if _is_same(source, target):
         return array
-    channels = np.arange(len(array))
-    nearest: Array = array[np.ix_(channels, *(_nearest_along(axis, source, target) for axis in range(3)))]
+    by_stride = sorted(range(3), key=lambda axis: -abs(array.strides[axis + 1]))
+    slow, rows, columns = (_nearest_along(axis, source, target) for axis in by_stride)
+    moved = array.transpose(0, *(axis + 1 for axis in by_stride))
+    out = np.empty((len(array), len(slow), len(rows), len(columns)), array.dtype)
+    for channel, resampled in zip(moved, out, strict=True):
+        for index, at in enumerate(slow):
+            if index and at == slow[index - 1]:
+                resampled[index] = resampled[index - 1]
+            else:
+                resampled[index] = channel[at].take(columns, axis=1).take(rows, axis=0)
+    nearest: Array = out.transpose(0, *(by_stride.index(axis) + 1 for axis in range(3)))
     return nearest
 
 

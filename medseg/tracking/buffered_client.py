@@ -17,7 +17,7 @@ from medseg import files
 from medseg.errors import Code
 from medseg.redaction import redacted
 from medseg.resources import is_disk_full, is_out_of_memory
-from medseg.tracking import logged_model, store
+from medseg.tracking import store
 from medseg.tracking.store import StorageError, storing
 
 UNSENT = "tracking_unsent.jsonl"
@@ -165,6 +165,8 @@ def _perform(client: Any, line: Line) -> bool:
         case "artifact":
             _upload(client, run_id, Path(line["path"]), line["folder"] or None)
         case "model":
+            from medseg.tracking import logged_model  # which imports torch
+
             logged_model.store_model(client, line)
         case "status":
             client.set_terminated(run_id, line["status"])

@@ -12,14 +12,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import distributed
-
 from medseg.errors import ExitCode
-from medseg.train.plan import Epoch
 from medseg.train.stop import Stopped
 
 if TYPE_CHECKING:
+    from medseg.train.plan import Epoch
     from medseg.train.processes import Make
 
 _LONGEST_WAIT = timedelta(days=7)
@@ -49,7 +46,7 @@ def leading() -> Iterator[None]:
 
 def follow() -> ExitCode:
     """Train with the first process each time that it trains, until it ends. Raises as `fit` does."""
-    from medseg.train.fit import fit  # here, as every command asks for the processes, and few train
+    from medseg.train.fit import fit
 
     with _joined():
         while (make := _from_first(None)) is not None:
@@ -72,6 +69,9 @@ def fit_together(make: Make, on_step: Callable[[int, int, float], None] | None =
 @contextmanager
 def _joined() -> Iterator[None]:
     """Make one group of all processes; on a GPU, NCCL carries the gradients and gloo all else."""
+    import torch  # here, as every command asks for the processes, and few need torch
+    from torch import distributed
+
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, timeout=_LONGEST_WAIT)
     try:
@@ -82,6 +82,9 @@ def _joined() -> Iterator[None]:
 
 def _from_first(make: Make | None) -> Make | None:
     """Send or receive what the first process gives: the next training, or None for the end."""
+    import torch
+    from torch import distributed
+
     message: list[Any] = [make]
     distributed.broadcast_object_list(message, src=0, device=torch.device("cpu"))
     following: Make | None = message[0]

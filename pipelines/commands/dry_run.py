@@ -21,15 +21,14 @@ from medseg.console import Reporter, seconds_in_words
 from medseg.device import at_hand, choose, resolve_precision
 from medseg.errors import ExitCode, printable, some
 from medseg.ingest import privacy
-from medseg.tracking.tracker import Tracker
 from medseg.train import torchrun
 from pipelines import case_tables
 from pipelines.commands import estimate, machine
-from pipelines.fold.length import Planned
+from pipelines.fold.planned_length import Planned
 from pipelines.job import Job
 from pipelines.run import Request, Resolved, resolve
 from pipelines.stages import ingest
-from pipelines.tracking import Tracked
+from pipelines.tracking import untracked
 from pipelines.workfolder import DONE, Work
 
 _ROLES = ("train", "val", "test", "unlabelled")
@@ -99,8 +98,7 @@ def _temporary_work(temporary: Path, real: Path, *, anew: bool) -> Work:
 
 def _job(request: Request, resolved: Resolved, work: Work, say: Reporter) -> Job:
     recipe = resolved.recipe
-    tracker = Tracker(None, work.root, recipe.name, warn=say.line)
-    tracked = Tracked(tracker, tracker.start(recipe.name), work, nested=False, tags={}, description="")
+    tracked = untracked(recipe, work, say)
     return Job(recipe, work, say, tracked, resolved.folds, strict=request.strict)
 
 

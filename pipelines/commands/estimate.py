@@ -13,10 +13,10 @@ from medseg.config.recipe import Recipe
 from medseg.console import Reporter
 from medseg.ingest.splits import COLUMNS
 from pipelines import case_tables
-from pipelines.fold import length, speed
+from pipelines.fold import length, planned_length, speed
 from pipelines.fold.fold import FoldTraining, fold_trainings
-from pipelines.fold.length import Planned
 from pipelines.fold.network import build_network
+from pipelines.fold.planned_length import Planned
 from pipelines.job import Job
 from pipelines.stages import preprocess
 from pipelines.workfolder import Work
@@ -75,7 +75,7 @@ def measure(job: Job, temporary: Path) -> Costs:
         steps_of_epoch = math.ceil(steps_of_epoch * voxels.trained / voxels.measured / len(job.folds or (0,)))
     planned = _planned(job, first, step, passes * voxels.validated, steps_of_epoch)
     if planned is not None:
-        recipe = length.with_length(recipe, planned.length)
+        recipe = planned_length.with_length(recipe, planned.length)
         steps_of_epoch = planned.length.steps_per_epoch
     longer = steps_of_epoch / first.batches.steps_per_epoch
     steps = first.batches.relative_steps(recipe.train.epochs) * longer

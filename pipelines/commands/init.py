@@ -12,7 +12,7 @@ from medseg.errors import Code, MedsegError
 from medseg.ingest.layouts import Guess
 from pipelines.commands import init_classes, init_dicom, init_fit, init_reading, init_text
 from pipelines.commands.init_reading import Given
-from pipelines.run import check_parts
+from pipelines.fold.before_training import check_parts
 
 MINUTES = 30.0
 """Time for training, where the command line gives none."""

@@ -47,5 +47,5 @@ def test_label_maps_stay_small() -> None:
     x, y, z = np.mgrid[:128, :128, :64]
     labels = ((x - 60) ** 2 + (y - 64) ** 2 + (z - 30) ** 2 < 600).astype(np.uint8).tobytes(order="F")
     plain = len(gzip.compress(labels, 6))
-    assert len(_written([labels], small=True)) < 1.2 * plain
-    assert len(_written([labels], small=False)) > 1.2 * plain
+    assert len(_written([labels], small=True)) < 1.3 * plain
+    assert len(_written([labels], small=False)) > 1.5 * plain

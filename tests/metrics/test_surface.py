@@ -7,6 +7,7 @@ Two things differ: MONAI returns float32, and infinity or NaN where a mask is em
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -131,10 +132,39 @@ def test_the_tree_and_the_transform_give_the_same_distances(start, draw, spacing
     assert by_transform == pytest.approx(by_tree, rel=1e-6, abs=1e-6)
 
 
+@settings(max_examples=60, deadline=None)
+@given(masks, st.data(), st.tuples(*[st.floats(0.3, 5.0)] * 3), st.sampled_from([0, 4]))
+def test_offsets_give_the_same_distances_where_they_reach(start, draw, spacing, patience):
+    goal = draw.draw(hnp.arrays(bool, start.shape, elements=st.booleans())) & ~start
+    assume(start.any() and goal.any())
+    expected = surface.by_tree(start, goal, spacing)
+    with pytest.MonkeyPatch.context() as change:
+        change.setattr(surface, "_TREE_BUILD", patience)
+        lengths, left = surface.by_offsets(start, goal, spacing)
+    assert lengths[~left] == pytest.approx(expected[~left])
+    assert expected[left].min(initial=np.inf) >= lengths[~left].max(initial=0) * (1 - 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "length"), [((1.0, 1.0, 1.0), 5.0), ((0.5, 0.5, 6.0), 5.0), ((1.0, 2.0), 10.0)]
+)
+def test_every_offset_up_to_the_longest_is_tried_once(spacing, length):
+    reach, groups = surface._offsets(spacing, (True,) * len(spacing))
+    tried = [tuple(offset) for _, offsets in groups for offset in offsets.tolist()]
+    ranges = [range(-int(length / step), int(length / step) + 1) for step in spacing]
+    lengths = {
+        offset: math.dist(np.multiply(offset, spacing), (0,) * len(spacing)) for offset in product(*ranges)
+    }
+    every = {offset for offset, long in lengths.items() if 0 < long <= length}
+    assert len(tried) == len(set(tried)) and set(tried) >= every
+    assert all(max(abs(o[axis]) for o in tried) <= n for axis, n in enumerate(reach))
+
+
 @pytest.mark.parametrize(("share", "unused"), [(0.01, "by_transform"), (0.3, "by_tree")])
-def test_the_method_is_chosen_by_the_count_of_voxels_to_look_up(share, unused, monkeypatch):
-    start = np.random.default_rng(2).random((30, 20, 25)) < share
-    goal = ball(start.shape, (15, 10, 12), 6)
+def test_voxels_that_are_far_away_are_searched_as_their_count_is(share, unused, monkeypatch):
+    start = np.random.default_rng(2).random((40, 20, 25)) < share
+    start[:12] = False
+    goal = ball(start.shape, (2, 10, 12), 3)
     expected = ndimage.distance_transform_edt(~goal, sampling=SPACING)[start]
     monkeypatch.setattr(surface, unused, None)
     assert surface._directed(start, goal, SPACING) == pytest.approx(expected, rel=1e-6)

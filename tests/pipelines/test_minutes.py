@@ -19,7 +19,7 @@ from medseg.config.load import RecipeError
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from pipelines.commands import dry_run
-from pipelines.fold import length, speed
+from pipelines.fold import planned_length, speed
 from pipelines.fold.speed import Moment
 from pipelines.run import Request
 from pipelines.workfolder import Work
@@ -104,7 +104,7 @@ def test_other_settings_are_refused_by_their_own_names_and_planned_anew(
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "train_length.json").write_text('{"minutes": 1}')
     with pytest.raises(MedsegError) as refused:
-        length.read(Work(tmp_path))
+        planned_length.read(Work(tmp_path))
     assert refused.value.code == Code.CHECKPOINT_UNREADABLE
 
 

@@ -328,7 +328,7 @@ def test_from_training_on_one_fold_the_other_folds_weights_stay(place: Path) -> 
 def test_a_precision_that_the_device_lacks_is_refused_before_anything_runs(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "choose", lambda _: "cpu")
+    monkeypatch.setattr("medseg.device.choose", lambda _: "cpu")
     with pytest.raises(MedsegError) as caught:
         go(place, OFF, "train.precision=fp16")
     assert caught.value.code == Code.KEYWORD_INVALID

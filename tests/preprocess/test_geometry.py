@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -149,12 +149,18 @@ def test_up_sampling_by_whole_factors_and_back_is_the_identity_on_labels(
     assert np.array_equal(back.grid.affine, affine)
 
 
-@given(st.tuples(*[st.integers(1, 6)] * 3), st.tuples(*[st.floats(0.4, 3.1)] * 3), st.integers(0, 2**31))
+@given(
+    st.tuples(*[st.integers(1, 6)] * 3),
+    st.tuples(*[st.floats(0.4, 3.1)] * 3),
+    st.integers(0, 2**31),
+    st.permutations(range(3)),
+)
 @settings(max_examples=150, deadline=None)
 def test_resampling_equals_the_oracle_there_and_back(
-    shape: tuple[int, int, int], spacing: tuple[float, float, float], seed: int
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], seed: int, order: list[int]
 ) -> None:
-    array = np.random.default_rng(seed).integers(0, 200, (1, *shape)).astype(np.uint8)
+    in_memory = np.random.default_rng(seed).integers(0, 200, [shape[axis] for axis in order], np.uint8)
+    array = in_memory[:, ::-1].transpose(np.argsort(order))[None]
     affine = tilted(affine_of((0, 1, 2), (1, 1, 1), (1.0, 1.5, 0.8)), 8.6)
     scan = volume(array, affine)
     ready, record = geometry.apply(scan, GeometryPlan(spacing_mm=spacing))
@@ -164,6 +170,14 @@ def test_resampling_equals_the_oracle_there_and_back(
     assert np.array_equal(labels.array[0], oracle.nearest(array[0], scan.grid, ready.grid))
     back = geometry.undo(labels, record)
     assert np.array_equal(back.array[0], oracle.nearest(labels.array[0], ready.grid, scan.grid))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_labels_that_are_resampled_stay_in_their_order_in_memory(order: Literal["C", "F"]) -> None:
+    source, target = Grid((4, 6, 8), np.eye(4)), Grid((8, 9, 4), np.diag([0.5, 2 / 3, 2, 1]))
+    labels = np.asarray(np.random.default_rng(0).integers(0, 4, source.shape, np.uint8), order=order)
+    made = geometry._nearest(labels[None], source, target)[0]
+    assert made.flags[f"{order}_CONTIGUOUS"] and made.shape == target.shape
 
 
 def test_resampling_by_hand() -> None:

@@ -1,0 +1,1 @@
+"""Scripts that measure medseg; `python -m benchmarks` runs the suite."""
