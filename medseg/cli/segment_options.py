@@ -144,7 +144,8 @@ Probabilities = Annotated[
         "--probabilities",
         rich_help_panel=_RESULTS,
         help="Also write the probability of each class, as `<case>_probabilities.nii.gz` with the classes on "
-        "the fourth axis, in steps of 1/255; of an image as the pages of a TIFF, of a DICOM series as NIfTI alone.",
+        "the fourth axis, in steps of 1/255. Of an image they are the pages of a TIFF; a DICOM series has no "
+        "other file of them.",
     ),
 ]
 Figure = Annotated[

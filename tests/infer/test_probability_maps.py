@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -24,11 +25,30 @@ from medseg.io.nifti_writer import SHARE_STEP
 from medseg.preprocess import geometry
 from medseg.preprocess.geometry import Record
 from medseg.volume import Volume
-from tests.infer.test_onto_scan import ALL, HOWS, Known, members_of, numbered, record_of, records
+from tests.infer.test_onto_scan import (
+    ALL,
+    HOWS,
+    ORIENTATIONS,
+    Known,
+    members_of,
+    numbered,
+    record_of,
+    records,
+)
 from tests.oracles import scores as of_scores
 from tests.oracles import steps as oracle
 
 STRAIGHT = ((0, 1, 2), (1, 1, 1))
+
+
+@st.composite
+def cropped(draw: Any) -> Record:
+    """Records of scans in any orientation that were cut and not resampled."""
+    shape, turned = draw(st.tuples(*[st.integers(1, 7)] * 3)), draw(st.sampled_from(ORIENTATIONS))
+    record = record_of(shape, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), turned)
+    starts = [draw(st.integers(0, n - 1)) for n in record.whole.shape]
+    box = tuple((a, draw(st.integers(a + 1, n))) for a, n in zip(starts, record.whole.shape, strict=True))
+    return replace(record, box=box)
 
 
 def stored(found: predict.Prediction) -> Array:
@@ -95,10 +115,10 @@ def test_a_stored_value_is_above_the_threshold_where_the_mask_is(masks: list[tup
         assert abs(step / 255 - share) <= 1 / 255 + 1e-6
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
-    record=records(),
+    record=records() | cropped(),
     classes=st.integers(2, 4),
     planes=st.permutations(ALL).flatmap(lambda order: st.sampled_from([order[:1], order])),
     inferer=st.sampled_from(HOWS),
