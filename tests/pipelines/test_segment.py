@@ -282,10 +282,11 @@ def test_probabilities_agree_with_the_label_map_and_come_and_go_with_it(
     np.testing.assert_array_equal(stored.affine, labels.affine)
     assert stored.get_data_dtype() == np.uint8
     assert stored.shape == (*brain.shape, len(content["probabilities"]))
-    values = [c["value"] for c in files.read_json(out / "labels.json")["classes"]]
-    assert [c["name"] for c in files.read_json(out / "labels.json")["classes"]] == content["probabilities"]
+    classes = files.read_json(out / "labels.json")
+    assert [c["name"] for c in classes] == content["probabilities"]
+    values = np.array([c["value"] for c in classes])
     shares = stored.get_fdata()
-    np.testing.assert_array_equal(np.array(values)[shares.argmax(axis=-1)], labels.dataobj)
+    np.testing.assert_array_equal(values[shares.argmax(axis=-1)], labels.dataobj)
     np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-6)
 
     before, stamp = path.read_bytes(), files.stamp(path)
