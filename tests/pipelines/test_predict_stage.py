@@ -92,7 +92,7 @@ def test_predictions_are_told_in_a_table_and_remade_where_their_files_are_damage
     path.write_bytes(b"damaged")
     predict(place, "predict", "predict.probabilities=true")
     assert path.read_bytes() == before
-    predict(place)
+    predict(place, "predict", "predict.probabilities=false")
     assert not path.exists()
 
 
