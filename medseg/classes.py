@@ -338,10 +338,10 @@ _MASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def _check_mask_names(names: list[str]) -> None:
-    """Raise ClassListError unless every case's masks, and its confidence map, can have files of their own."""
+    """Raise ClassListError unless every case's masks, and maps beside them, can have own files."""
     if not 1 <= len(names) <= MOST_MASKS:
         raise ClassListError("classes", f"{len(names)} masks", f"keep at least 1 and at most {MOST_MASKS}")
-    endings = [f"_{name.lower()}" for name in (*names, "confidence")]
+    endings = [f"_{name.lower()}" for name in (*names, "confidence", "probabilities")]
     for i, name in enumerate(names):
         others = endings[:i] + endings[i + 1 :]
         if name == OUTSIDE:
@@ -351,7 +351,7 @@ def _check_mask_names(names: list[str]) -> None:
             how_to_fix = "use letters, digits, _, . and -: it is part of a file's name"
             raise ClassListError("classes", f"a mask named {name!r}", how_to_fix)
         if endings[i].endswith(tuple(others)):
-            how_to_fix = "rename it: its files would end as those of another mask, or of a confidence map"
+            how_to_fix = "rename it: its files would end as those of another mask, or of a map beside them"
             raise ClassListError("classes", f"a mask named {name!r}", how_to_fix)
 
 

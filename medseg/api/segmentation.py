@@ -64,6 +64,16 @@ class Segmentation:
         """
         return None if self.result.confidence is None else nifti.to_image(self.result.confidence)
 
+    @cached_property
+    def probabilities(self) -> nib.Nifti1Image | None:
+        """The probabilities of all classes (X, Y, Z, K), in the order of `classes`; None if not asked for.
+
+        They are stored in steps of 1/255, and 0 to 1 when they are read: `get_fdata`, `dataobj[..., k]`. The
+        arg-max of a voxel is its label. In mode `vote` they are shares of votes.
+        """
+        stored = self.result.probabilities
+        return None if stored is None else nifti.steps_image(stored)
+
     @property
     def classes(self) -> dict[int, str]:
         """Names of the classes by their values in `labels`, or of masks by their index on its last axis."""
@@ -113,7 +123,7 @@ class Segmentation:
         return self.result.notes
 
     def save(self, path: PathLike) -> Path:
-        """Write the label map as `path`, and `<case>.json` and the confidence map beside it, all or nothing.
+        """Write the label map as `path`, and `<case>.json` and the maps that were asked for beside it.
 
         The name ends in `.nii.gz`, for an image in `.png`; overlapping masks become files `<case>_<mask>`.
         The folder is made if it is not there. Returns the path. Raises USAGE for another name or a folder
@@ -187,6 +197,7 @@ def segment(
     affine: npt.ArrayLike | None = None,
     mode: str | None = None,
     confidence: bool = True,
+    probabilities: bool = False,
     accept_domain: bool = False,
     mask: PathLike | None = None,
     strip: bool = False,
@@ -199,9 +210,9 @@ def segment(
     fourth axis. Images of a model in px are paths. Arrays and images are not changed.
 
     `mode` is `dense`, `vote`, `tiles` or `gaussian`, by default the model's own. Without `confidence` no
-    confidence map is kept. `accept_domain` segments a scan unlike those of the training, with a note. `mask`
-    is a file that is not 0 in the brain, and `strip` cuts the brain out of a T1-weighted head (extra
-    `[strip]`): nothing else is segmented then.
+    confidence map is kept; with `probabilities` those of each class are. `accept_domain` segments a
+    scan unlike those of the training, with a note. `mask` is a file that is not 0 in the brain, and `strip`
+    cuts the brain out of a T1-weighted head (extra `[strip]`): nothing else is segmented then.
 
     Raises MedsegError: USAGE for an argument of another kind, OUT_OF_DOMAIN, UNIT_MISMATCH, CHANNEL_MISSING,
     OUT_OF_MEMORY, and the code of every reason not to use a scan (NAN_OR_INF, CONSTANT, SHEARED, …).
@@ -228,7 +239,9 @@ def segment(
         coded_out_of_memory("scan", LESS_MEMORY),
     ):
         prepared = prepare_case(channels, model.description, accept_domain=accept_domain, brain=brain)
-        predicted = predict_case(prepared, model, mode=mode, confidence=confidence)
+        predicted = predict_case(
+            prepared, model, mode=mode, confidence=confidence, probabilities=probabilities
+        )
         result = finish_case(predicted, model.description)
     return Segmentation(result, model.description.class_list(), model.sha256)
 

@@ -31,6 +31,7 @@ def segment(
     strip: options.Strip = False,
     private: options.Private = False,
     confidence_map: options.ConfidenceMap = False,
+    probabilities: options.Probabilities = False,
     figure: options.Figure = True,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -119,6 +120,7 @@ def segment(
         numerics=Asked(runtime, precision, fast),
         threads=threads,
         budget=budget,
+        probabilities=probabilities,
     )
     one_file = segment_file.is_file(out)
     if one_file and (watch or shard is not None):

@@ -138,6 +138,16 @@ ConfidenceMap = Annotated[
         "series also as a parametric map, `<case>.confidence.dcm`.",
     ),
 ]
+Probabilities = Annotated[
+    bool,
+    typer.Option(
+        "--probabilities",
+        rich_help_panel=_RESULTS,
+        help="Also write the probability of each class, as `<case>_probabilities.nii.gz` with the classes on "
+        "the fourth axis, in steps of 1/255. Of an image they are the pages of a TIFF; a DICOM series has no "
+        "other file of them.",
+    ),
+]
 Figure = Annotated[
     bool,
     typer.Option(

@@ -230,7 +230,7 @@ class Predict(Section):
     """The segmentation of whole volumes from the network's outputs. The model folder keeps these settings."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"scales", "scale_fusion", "flip", "thresholds", "calibrate", "level"}
+        {"scales", "scale_fusion", "flip", "thresholds", "calibrate", "level", "probabilities"}
     )
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
@@ -294,6 +294,9 @@ class Predict(Section):
     confidence_map: bool = False
     """Also save a confidence map: the difference of the two highest probabilities, 0 to 1, in each voxel.
     Typical: false."""
+
+    probabilities: bool = False
+    """Also save the probability of each class in each voxel, in steps of 1/255. Typical: false."""
 
 
 class Evaluate(Section):

@@ -118,6 +118,8 @@ class Settings:
     runtime: str = "torch fp32"
     decides: str = ""
     margin: int | None = None
+    probabilities: bool = False
+    """True where the probabilities of each class are wanted, too."""
     memory: CaseMemory | None = None
     """What a case may take where memory is short; it decides no result."""
 
@@ -171,7 +173,7 @@ def run(
 def up_to_date(task: Task, key: str, masks: tuple[str, ...], settings: Settings) -> Outcome | None:
     """The outcome `skipped` if the case's result is there, whole, and was made from `key`."""
     cached = results.cached_metadata(task.label, key, confidence=settings.confidence, masks=masks)
-    if cached is not None and _is_complete(task.label, cached, settings) and _is_accepted(cached, settings):
+    if cached is not None and _is_complete(cached, settings) and _is_accepted(cached, settings):
         return Outcome("skipped", cached)
     return None
 
@@ -198,6 +200,7 @@ def compute(started: Started, model: Model, settings: Settings, progress: Progre
             model,
             mode=settings.mode,
             confidence=settings.confidence,
+            probabilities=settings.probabilities,
             margin=settings.margin,
             allowance=allowance,
             progress=progress,
@@ -244,11 +247,9 @@ def _with_figure(
     return {**content, "figure": "done", results.HASHES: hashes}
 
 
-def _is_complete(label: Path, metadata: Mapping[str, Any], settings: Settings) -> bool:
-    """True if all that was asked for stands beside a label map, as it was written."""
-    if dicom_results.has_failed(metadata) or (settings.figure and "figure" not in metadata):
-        return False
-    return results.are_whole(label, metadata)
+def _is_complete(metadata: Mapping[str, Any], settings: Settings) -> bool:
+    """True if nothing that is asked for has failed or was not asked for then."""
+    return not dicom_results.has_failed(metadata) and (not settings.figure or "figure" in metadata)
 
 
 def _is_accepted(metadata: Mapping[str, Any], settings: Settings) -> bool:
@@ -294,6 +295,8 @@ def content_key(task: Task, description: Description, model_sha256: str, setting
     decides: list[Any] = [version(description), content, model_sha256, settings.mode, settings.confidence]
     if task.series is not None:
         decides.append(settings.seg_kind)
+    if settings.probabilities:
+        decides.append("probabilities")
     if settings.decides or settings.margin is not None:
         decides.append([settings.decides, settings.margin])
     return files.sha256_of_value([*decides, *_brain_identity(task)])

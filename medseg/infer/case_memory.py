@@ -21,18 +21,20 @@ class CaseMemory:
     """The bytes that one process may take for a case, beside the loaded model: ``available``.
 
     ``per_pixel`` are bytes of the network for each pixel of its input; ``scaled`` says that scans become
-    float32, ``confidence`` that there is a confidence map.
+    float32, ``confidence`` that there is a confidence map; ``probabilities`` is the number of classes whose
+    probabilities are kept, a byte of each a voxel, although the system may write them to their file.
     """
 
     available: int
     per_pixel: float
     scaled: bool = False
     confidence: bool = False
+    probabilities: int = 0
 
     def of_arrays(self, shape: tuple[int, int, int], itemsize: int, channels: int) -> int:
         """Bytes of a scan's arrays and results: the scan twice, its copy in float32, its labels."""
         of_scan = 2 * itemsize + (2 * _SCALED if self.scaled else 0)
-        of_voxel = channels * of_scan + _LABELS + (_CONFIDENCE if self.confidence else 0)
+        of_voxel = channels * of_scan + _LABELS + (_CONFIDENCE if self.confidence else 0) + self.probabilities
         return math.prod(shape) * of_voxel
 
     def for_pieces(self, shape: tuple[int, int, int], itemsize: int, channels: int) -> Allowance:

@@ -7,18 +7,15 @@ temporary file.
 
 from __future__ import annotations
 
-import math
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from medseg.grid import PLANE_AXIS, Array, Plane
+from medseg.infer.scratch import on_disk
 from medseg.mask_bits import pack_masks, unpack_masks
 from medseg.patches.slabs import plane_view
-from medseg.resources import reserve
 
 Shape = tuple[int, int, int]
 
@@ -29,9 +26,7 @@ JOINED: Plane = "axial"
 class MeanOverPlanes:
     """The mean of the planes' probabilities: float16 (K, X, Y, Z) in a temporary file.
 
-    The file has no name: it is gone with this object, however the process ends. It lies where Python's
-    ``tempfile`` puts it (TMPDIR), and has its whole size from the start, so that a full disk is DISK_FULL
-    here and not a crash later. Overlapping masks have ``thresholds``, which the mean must exceed.
+    Overlapping masks have ``thresholds``, which the mean must exceed. Raises DISK_FULL.
     """
 
     def __init__(
@@ -39,9 +34,7 @@ class MeanOverPlanes:
     ) -> None:
         self._planes = len(planes)
         self._thresholds = thresholds
-        with tempfile.NamedTemporaryFile() as file:
-            reserve(Path(file.name), np.dtype(np.float16).itemsize * classes * math.prod(shape))
-            self._sums = np.memmap(file, np.float16, "r+", shape=(classes, *shape), order="F")
+        self._sums = on_disk((classes, *shape), np.float16)
 
     def add(self, plane: Plane, index: int, probabilities: npt.NDArray[np.float32]) -> None:
         """Add a plane's probabilities (K, H, W) at its slice ``index``."""

@@ -1,6 +1,7 @@
 """Label one volume, slice by slice along the predictor's plane, or along several planes.
 
-Memory holds one batch, the label map (one byte per voxel) and, if asked for, the confidence map (two bytes).
+Memory holds one batch, the label map (one byte per voxel) and, if asked for, the confidence map (two bytes);
+probabilities lie in a temporary file (one byte per voxel and class).
 Nothing else grows with the number of slices, except for one label map per plane where planes vote.
 """
 
@@ -34,6 +35,7 @@ from medseg.infer.inferers import (
 from medseg.infer.onto_scan import ScoreResampler
 from medseg.infer.plane_fusion import JOINED, MeanOverPlanes, VoteOverPlanes
 from medseg.infer.predictor import Predictor, Spec, checked
+from medseg.infer.probability_maps import ProbabilityMaps, box_of_scan
 from medseg.infer.stitch import MultilabelVoteStitcher, VoteStitcher
 from medseg.infer.tiles import blended, check_tiles, tiled
 from medseg.model.description import CRFSettings
@@ -57,13 +59,15 @@ class Prediction:
     asked for. For overlapping masks it is |2p − 1| of the least certain mask, p being its probability; with a
     threshold other than 0.5, a confidence of 0 is therefore not where the decision changes (windows vote by
     the thresholds, and the decision on their shares changes at 0.5). ``quality`` is the mean confidence over
-    the predicted foreground (all that lies in some mask), 0 where there is none.
+    the predicted foreground (all that lies in some mask), 0 where there is none. ``probabilities`` are what
+    ``quality_kind`` names of each class or mask, on the scan's own grid, where they were asked for.
     """
 
     labels: npt.NDArray[np.uint8]
     confidence: npt.NDArray[np.float16] | None
     quality: float
     quality_kind: Literal["vote share", "probability"]
+    probabilities: ProbabilityMaps | None = None
 
 
 def label(
@@ -75,6 +79,7 @@ def label(
     progress: Progress | None = None,
     onto: Record | None = None,
     tally: ConfidenceTally | None = None,
+    probabilities: Record | None = None,
 ) -> Prediction:
     """Label every voxel of ``volume``; ``progress(done, of)`` is called after each slice.
 
@@ -82,6 +87,7 @@ def label(
 
     With ``onto``, the record of how the scan was resampled to ``volume``, class scores are interpolated and
     then decided on, see :mod:`medseg.infer.onto_scan`; labels and confidence lie on the scan's own grid.
+    With ``probabilities``, the record of how the scan became ``volume``, these are kept, too.
 
     Every slice goes to the predictor, with several planes along each of them. Raises
     CHANNEL_MISSING for another number of channels than the predictor takes, SIZE_IMPOSSIBLE for windows or
@@ -98,15 +104,27 @@ def label(
     total, voxels, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
     results = partial(_for_the_host, first=first, confidence=confidence or tally is not None)
     place: Callable[[Array], Array] = partial(plane_view, plane=plane)
+    place_maps: Callable[[Array], Array] = place
+    maps: ProbabilityMaps | None = None
+    kept: Iterator[list[Tensor]]
     with torch.inference_mode():
-        if onto is None:
-            decided = _decided(volume, predictor, inferer, progress)
+        if onto is None and probabilities is None:
+            kept = map(results, _decided(volume, predictor, inferer, progress))
         else:
-            resampler = ScoreResampler(onto, plane)
             scores, decision = _scores(volume, predictor, inferer, progress, everywhere=confidence)
-            decided, place = map(decision, resampler(scores)), resampler.place
-        for index, (slice_labels, sure, inside, *more) in enumerate(downloaded(map(results, decided))):
+            if onto is not None:
+                resampler = ScoreResampler(onto, plane)
+                scores, place = resampler(scores), resampler.place
+            if probabilities is None:
+                kept = map(results, map(decision, scores))
+            else:
+                maps = ProbabilityMaps(probabilities, along[0].spec.classes, decision.thresholds)
+                place_maps = place if onto is not None else box_of_scan(probabilities, plane)
+                kept = (_with_steps(one, decision, maps, results) for one in scores)
+        for index, (slice_labels, sure, inside, *more) in enumerate(downloaded(kept)):
             place(labels)[index] = slice_labels
+            if maps is not None:
+                maps.put(place_maps, index, more.pop())
             if confidences is not None:
                 place(confidences)[index] = more[0]
             if tally is not None:
@@ -116,7 +134,7 @@ def label(
     kind: Literal["vote share", "probability"] = (
         "vote share" if _by_votes(predictor, inferer) else "probability"
     )
-    return Prediction(labels, confidences, total / voxels if voxels else 0.0, kind)
+    return Prediction(labels, confidences, total / voxels if voxels else 0.0, kind, maps)
 
 
 def _for_the_host(decided: Decided, first: int, *, confidence: bool) -> list[Tensor]:
@@ -130,6 +148,14 @@ def _for_the_host(decided: Decided, first: int, *, confidence: bool) -> list[Ten
     wide = torch.float32 if sure.device.type == "mps" else torch.float64
     total = torch.where(inside, sure, 0).sum(dtype=wide)
     return [labels, total, inside.sum(), *([sure.half()] if confidence else [])]
+
+
+def _with_steps(
+    scores: Tensor, decision: Decision, maps: ProbabilityMaps, results: Callable[[Decided], list[Tensor]]
+) -> list[Tensor]:
+    """The results of a slice by its scores (K, H, W), and the steps of its probabilities after them."""
+    decided = decision(scores)
+    return [*results(decided), maps.steps(decision.probabilities(scores), decided[0])]
 
 
 def _decided(

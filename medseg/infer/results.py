@@ -1,9 +1,9 @@
 """A segmented case and its files: written together, found again, and described in tables.
 
-A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its confidence map and figure where
-they are asked for, the DICOM objects of a DICOM series, and `<case>.json`, which says what the label map was
-made from and holds its sha256. Where masks may overlap there is a `<case>_<mask>` for each instead of the
-label map, whose path still names the result; `masks` are their names.
+A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its confidence map, probabilities and
+figure where they are asked for, the DICOM objects of a DICOM series, and `<case>.json`, which says what the
+label map was made from and holds its sha256. Where masks may overlap there is a `<case>_<mask>` for each
+instead of the label map, whose path still names the result; `masks` are their names.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ from medseg.volume import Volume
 ENDINGS = {"mm": ".nii.gz", "px": png.SUFFIX}
 """Suffix of a label map's name, by the unit of the scan's or image's grid."""
 
+_PROBABILITIES = {
+    unit: f"{label_names.PROBABILITIES_ENDING}{ending}"
+    for unit, ending in (("mm", ".nii.gz"), ("px", ".tif"))
+}
+"""End of the name of a file of probabilities, by the unit of the grid."""
+
 SIZE_UNITS = {"mm": "ml", "px": "px"}
 """Unit of sizes, by the unit of the grid."""
 
@@ -51,7 +57,9 @@ class Result:
     """A case's label map in file values on the scan's own grid, with its sizes, quality and notes.
 
     `labels` is (1, X, Y, Z), or (L, X, Y, Z) of 0 and 1 where L masks may overlap; `confidence` is (1, X, Y,
-    Z) float32; `seconds` are those of each step; `scan` (C, X, Y, Z) is what was segmented.
+    Z) float32; `probabilities` (K, X, Y, Z) uint8 are those of each class or mask in steps of 1/255, see
+    :mod:`medseg.infer.probability_maps`; `seconds` are those of each step; `scan` (C, X, Y, Z) is what was
+    segmented.
     """
 
     labels: Volume
@@ -63,6 +71,7 @@ class Result:
     notes: tuple[Finding, ...]
     scan: Volume | None = None
     judgement: Judgement = field(default_factory=Judgement)
+    probabilities: Volume | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The part of `<case>.json` that describes the result."""
@@ -87,8 +96,9 @@ def label_map(folder: Path, case: str, unit: str) -> Path:
 
 
 def maps(folder: Path) -> list[Path]:
-    """The label maps, masks and confidence maps below a folder, in order, without unfinished ones."""
-    return sorted(path for ending in ENDINGS.values() for path in _finished(folder, f"*{ending}"))
+    """All maps of results below a folder, those of probabilities too, in order, without unfinished ones."""
+    patterns = (*(f"*{ending}" for ending in ENDINGS.values()), f"*{_PROBABILITIES['px']}")
+    return sorted(path for pattern in patterns for path in _finished(folder, pattern))
 
 
 def case_of(label: Path) -> str:
@@ -99,6 +109,12 @@ def case_of(label: Path) -> str:
 def confidence_path(label: Path) -> Path:
     """The path of the confidence map of a label map."""
     return label.with_name(case_of(label) + label_names.CONFIDENCE_ENDING + _ending(label))
+
+
+def probabilities_path(label: Path) -> Path:
+    """The path of the probabilities beside a label map: a NIfTI, of an image a TIFF with a page for each."""
+    unit = next(unit for unit, ending in ENDINGS.items() if label.name.endswith(ending))
+    return label.with_name(case_of(label) + _PROBABILITIES[unit])
 
 
 def figure_path(label: Path) -> Path:
@@ -139,8 +155,9 @@ def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
 
 
 def files_of(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
-    """Every file of a result: its JSON, its label map or masks, its confidence map."""
-    return metadata_path(label), *label_files(label, masks), confidence_path(label)
+    """Every file of a result: its JSON, its label map or masks, its confidence map, its probabilities."""
+    beside = (confidence_path(label), probabilities_path(label))
+    return metadata_path(label), *label_files(label, masks), *beside
 
 
 def require_own_files(labels: Mapping[Path, str], masks: Sequence[str] = ()) -> None:
@@ -176,19 +193,20 @@ def write(
     case_info: Mapping[str, Any],
     beside: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Write a result's label map, confidence map and JSON together, and give what the JSON holds.
+    """Write a result's label map, the maps beside it and its JSON together, and give what the JSON holds.
 
     After them `beside` writes further files of the case next to the path of a label map that it is given, and
     says what the JSON tells of them: all files take their places together.
 
     Label maps are NIfTI, or of an image PNG with the classes' colours; confidence maps of images are 16-bit
-    PNG (1 as 65535). `key` is the hash of what the result was made from, `case_info` comes before the rest in
-    the JSON. Files that an earlier result left are removed where there are none now. Where writing
-    fails, an earlier result stays whole. Raises DISK_FULL.
+    PNG (1 as 65535). Probabilities are uint8 with a slope, of images the pages of a TIFF. `key` is the hash
+    of what the result was made from, `case_info` comes before the rest in the JSON. Files that an earlier
+    result left are removed where there are none now. Where writing fails, an earlier result stays whole.
+    Raises DISK_FULL.
     """
     started, masks = time.monotonic(), classes.masks
     json_path = metadata_path(label)
-    earlier = [confidence_path(label), *_recorded(label)]
+    earlier = [confidence_path(label), probabilities_path(label), *_recorded(label)]
     if beside:
         earlier += [figure_path(label), *dicom_paths(label).values()]
     with files.written_together(label.parent, json_path.name, without=earlier) as folder:
@@ -205,10 +223,22 @@ def write(
             save = png.write_share if result.confidence.grid.unit == "px" else nifti.write
             save(result.confidence, confidence_path(staged))
         metadata = {**case_info, **(beside(staged) if beside else {}), **result.to_json()}
+        if result.probabilities is not None:
+            path = _write_probabilities(result.probabilities, staged)
+            metadata["probabilities"] = list(classes.names)
+            metadata[HASHES] = {**metadata.get(HASHES, {}), path.name: files.sha256(path)}
         metadata["seconds"] |= {"write": round(time.monotonic() - started, 2)}
         metadata |= {"made_from": key, "sha256": _sha256(staged, masks)}
         files.write_json(folder / json_path.name, metadata)
     return metadata
+
+
+def _write_probabilities(probabilities: Volume, label: Path) -> Path:
+    """Write probabilities beside the path of a label map; give the path of their file."""
+    path = probabilities_path(label)
+    save = png.write_pages if probabilities.grid.unit == "px" else nifti.write_steps
+    save(probabilities, path)
+    return path
 
 
 def _recorded(label: Path) -> list[Path]:
@@ -246,7 +276,8 @@ def cached_metadata(
 ) -> dict[str, Any] | None:
     """The JSON of a result that is there, whole and made from `key`; None if it must be made (again).
 
-    A file that cannot be read as what :func:`write` writes counts as none. With `confidence`, the confidence
+    A file that cannot be read as what :func:`write` writes counts as none, and so does a result of which a
+    file beside the label map is not as it was written. With `confidence`, the confidence
     map must be there too.
     """
     if not is_there(label, masks) or (confidence and not confidence_path(label).is_file()):
@@ -261,7 +292,8 @@ def cached_metadata(
         or metadata.get("made_from") != key
     ):
         return None
-    return metadata if metadata.get("sha256") == _sha256(label, masks) else None
+    is_same = metadata.get("sha256") == _sha256(label, masks) and are_whole(label, metadata)
+    return metadata if is_same else None
 
 
 def _sha256(label: Path, masks: Sequence[str]) -> str:

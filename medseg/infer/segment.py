@@ -134,6 +134,7 @@ def predict_case(
     *,
     mode: str | None = None,
     confidence: bool = False,
+    probabilities: bool = False,
     margin: int | None = None,
     allowance: Allowance | None = None,
     progress: Progress | None = None,
@@ -156,7 +157,14 @@ def predict_case(
     predictor = without_empty_space(predictor, prepared.volume, inferer, lambda: _box_rule(model, margin))
     tally = quality.tally_for(model.description)
     prediction = predict.label(
-        prepared.volume, predictor, inferer, confidence=confidence, progress=progress, onto=onto, tally=tally
+        prepared.volume,
+        predictor,
+        inferer,
+        confidence=confidence,
+        progress=progress,
+        onto=onto,
+        probabilities=prepared.record if probabilities else None,
+        tally=tally,
     )
     prepared.clock.lap("predict")
     return Predicted(prepared, prediction, tally)
@@ -187,6 +195,8 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
     if prediction.confidence is not None:
         array = to_scan(prediction.confidence).astype(np.float32)
         confidences = Volume(array, scan.grid, scan.source)
+    maps = prediction.probabilities
+    probabilities = None if maps is None else Volume(maps.array, scan.grid, scan.source)
     clock.lap("undo")
     sizes, notes = measure_sizes(labels, classes), list(prepared.notes)
     if not any(sizes.values()):
@@ -206,6 +216,7 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
         tuple(notes),
         scan,
         judged,
+        probabilities,
     )
 
 

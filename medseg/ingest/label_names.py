@@ -1,4 +1,4 @@
-"""Words in the names of files that tell label maps and confidence maps from scans."""
+"""Words in the names of files that tell label maps, and maps beside them, from scans."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ LABEL_WORDS = (
 CONFIDENCE_ENDING = "_confidence"
 """The end of a confidence map's name; before it stands the label map's."""
 
+PROBABILITIES_ENDING = "_probabilities"
+"""The end of the name of a file of probabilities; before it stands the label map's."""
+
 FIGURE_ENDING = "_figure"
 """The end of a figure's name; before it stands the label map's."""
+
+BESIDE = (CONFIDENCE_ENDING, PROBABILITIES_ENDING, FIGURE_ENDING)
+"""Ends of the names of files beside a label map that are none themselves."""
 
 _RANKS = {word: rank for rank, word in enumerate(LABEL_WORDS)} | {
     **dict.fromkeys(("segmentation", "segm", "segmented", "segment"), LABEL_WORDS.index("seg")),
@@ -55,5 +61,6 @@ def split_label_ending(stem: str) -> tuple[str, str]:
 
 
 def is_label(stem: str) -> bool:
-    """True for a name, without suffix, that ends as a label map's or a confidence map's."""
-    return bool(split_label_ending(stem)[1]) or stem.lower().endswith(CONFIDENCE_ENDING)
+    """True for a name, without suffix, that ends as a label map's, a confidence map's or probabilities'."""
+    beside = (CONFIDENCE_ENDING, PROBABILITIES_ENDING)
+    return bool(split_label_ending(stem)[1]) or stem.lower().endswith(beside)

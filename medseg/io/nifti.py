@@ -20,9 +20,11 @@ from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io import affine_checks, headers
 from medseg.io.nifti_writer import WRITTEN_SUFFIXES as WRITTEN_SUFFIXES
+from medseg.io.nifti_writer import steps_image as steps_image
 from medseg.io.nifti_writer import stored_dtype as stored_dtype
 from medseg.io.nifti_writer import to_image as to_image
 from medseg.io.nifti_writer import write as write
+from medseg.io.nifti_writer import write_steps as write_steps
 from medseg.volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii", ".mgh", ".mgz")

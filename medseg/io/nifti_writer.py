@@ -6,6 +6,7 @@ volumes get a header made here: to import nibabel takes as long as to write a sh
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,12 @@ from medseg.grid import Array, Grid
 from medseg.io import nifti_header
 from medseg.io.gzip_blocks import GzipWriter
 from medseg.volume import Volume
+
+FULL_STEPS = 255
+"""Stored value of a share of 1."""
+
+SHARE_STEP = float(np.float32(1 / FULL_STEPS))
+"""The slope of stored shares, as a NIfTI header holds it."""
 
 WRITTEN_SUFFIXES = (".nii.gz", ".nii")
 
@@ -47,6 +54,26 @@ def write(volume: Volume, path: Path) -> None:
             _write_stream(stream, header, array, dtype)
 
 
+def write_steps(volume: Volume, path: Path) -> None:
+    """Write shares in steps of 1/255, (K, X, Y, Z) uint8, as a 4-D .nii.gz whose slope makes them 0 to 1.
+
+    Its place is coded as by :func:`write`. One slice after another goes into the file.
+    """
+    with files.written_aside(path) as part, part.open("wb") as file, GzipWriter(file, small=True) as stream:
+        _write_steps(stream, volume, _header_of_steps(volume))
+
+
+def steps_image(volume: Volume) -> Any:
+    """Give such shares as the nibabel image of their file: uint8 in memory, 0 to 1 when they are read."""
+    import nibabel as nib
+
+    header, content = _header_of_steps(volume), io.BytesIO()
+    _write_steps(content, volume, header)
+    content.seek(0)
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    return kind.from_stream(content)
+
+
 def to_image(volume: Volume) -> Any:
     """Give a volume as the nibabel image that its file would be: (X, Y, Z), or (X, Y, Z, C) for C > 1."""
     import nibabel as nib
@@ -73,6 +100,18 @@ def _header_to_write(volume: Volume, dtype: np.dtype[Any]) -> bytes:
         if plain is not None:
             return plain
     header = _by_nibabel(volume.source, volume.grid, dtype)
+    return _block(header)
+
+
+def _header_of_steps(volume: Volume) -> Any:
+    header = _by_nibabel(volume.source, volume.grid, np.dtype(np.uint8))
+    header.set_data_shape((*volume.grid.shape, len(volume.array)))
+    header["scl_slope"], header["cal_max"] = SHARE_STEP, 1
+    return header
+
+
+def _block(header: Any) -> bytes:
+    """The bytes of nibabel's header up to the first voxel."""
     block: bytes = header.binaryblock
     return block + bytes(header.single_vox_offset - len(block))
 
@@ -115,8 +154,18 @@ def _code_affine(header: Any, grid: Grid) -> None:
         header["qform_code"] = 0
 
 
+def _write_steps(stream: IO[bytes] | GzipWriter, volume: Volume, header: Any) -> None:
+    stream.write(_block(header))
+    for one in volume.array:
+        _write_slices(stream, one, one.dtype)
+
+
 def _write_stream(stream: IO[bytes] | GzipWriter, header: bytes, array: Array, dtype: np.dtype[Any]) -> None:
     """Write header and voxels, slice by slice with X fastest."""
     stream.write(header)
+    _write_slices(stream, array, dtype)
+
+
+def _write_slices(stream: IO[bytes] | GzipWriter, array: Array, dtype: np.dtype[Any]) -> None:
     for z in range(array.shape[2]):
         stream.write(array[:, :, z].astype(dtype, copy=False).tobytes(order="F"))

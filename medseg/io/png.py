@@ -1,5 +1,7 @@
 """Label maps and confidence maps of images to PNG: palette images whose indices are the class values.
 
+Probabilities, of which there is one for each class, go to the pages of a TIFF.
+
 The same map gives the same bytes; a file is whole or not there.
 """
 
@@ -51,6 +53,13 @@ def write_share(share: Volume, path: Path) -> None:
     """Write a map (1, H, W, 1) of shares in 0 to 1 as 16-bit grey PNG: share × 65535, rounded."""
     scaled = np.rint(np.clip(_pixels(share).astype(np.float64), 0, 1) * FULL_SHARE)
     _write(Image.fromarray(scaled.astype(np.uint16)), path)
+
+
+def write_pages(steps: Volume, path: Path) -> None:
+    """Write maps (K, H, W, 1) uint8 as a TIFF of K grey pages."""
+    first, *others = (Image.fromarray(np.ascontiguousarray(one[:, :, 0])) for one in steps.array)
+    with files.written_aside(path) as part:
+        first.save(part, format="TIFF", save_all=True, append_images=others, compression="tiff_adobe_deflate")
 
 
 def _pixels(volume: Volume) -> Array:

@@ -107,7 +107,7 @@ def _split_mask(stem: str, masks: Sequence[str]) -> tuple[str, str]:
 
 
 def _label_maps(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Names without suffix, in NFC, and files; hidden files, confidence maps and figures are left out."""
+    """Names without suffix, in NFC, and files; hidden files and what lies beside label maps are left out."""
     if not folder.is_dir():
         raise MedsegError(Code.PATH_MISSING, folder, "not a folder", "name the folder of label maps")
     for path in sorted(folder.rglob("*")):
@@ -115,7 +115,7 @@ def _label_maps(folder: Path) -> Iterator[tuple[str, Path]]:
         if suffix is None or path.name.startswith(".") or not path.is_file():
             continue
         stem = unicodedata.normalize("NFC", path.name[: -len(suffix)])
-        if not stem.endswith((label_names.CONFIDENCE_ENDING, label_names.FIGURE_ENDING)):
+        if not stem.endswith(label_names.BESIDE):
             yield stem, path
 
 

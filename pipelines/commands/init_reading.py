@@ -101,7 +101,7 @@ def _tells_more(content: Guess, by_layout: Guess) -> bool:
 
 
 def _is_at_any_depth(guess: Guess) -> bool:
-    """True for pairs of images and masks anywhere; folders of a mask for each object are a set of their own."""
+    """True for pairs of images and masks anywhere; folders with a mask for each object are not meant."""
     return guess.layout != "masks" and any(text.startswith("**/{case}") for text in guess.channels.values())
 
 

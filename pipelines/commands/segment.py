@@ -87,6 +87,7 @@ class Settings:
     threads: int = 0
     """Threads of all workers together; 0 for as many as the machine has."""
     budget: Budget = field(default_factory=Budget)
+    probabilities: bool = False
 
     def of_cases(self, unit: scans.Unit, taken: segment_runtime.Taken) -> batch.Settings:
         """The settings of a single case, a scan (mm) or an image (px), whose label map needs no figure."""
@@ -99,6 +100,7 @@ class Settings:
             runtime=f"{taken.numerics}",
             decides=taken.decides,
             margin=taken.margin,
+            probabilities=self.probabilities,
         )
 
 

@@ -133,7 +133,13 @@ def _predict_all(
         job.work.model,
         loading.identity(job.work.model),
         job.recipe.train.device,
-        batch.Settings(None, job.recipe.predict.confidence_map, accept_domain=True, less_memory=LESS_MEMORY),
+        batch.Settings(
+            None,
+            job.recipe.predict.confidence_map,
+            accept_domain=True,
+            less_memory=LESS_MEMORY,
+            probabilities=job.recipe.predict.probabilities,
+        ),
         job.execution.threads(device.threads()),
     )
     outcomes: dict[int, batch.Outcome] = {}

@@ -56,7 +56,9 @@ def run(job: Job) -> None:
     used = {
         "keys": {training.member: training.key for training in trainings},
         "export": {
-            k: v for k, v in job.recipe.predict.used().items() if k not in ("roles", "confidence_map")
+            k: v
+            for k, v in job.recipe.predict.used().items()
+            if k not in ("roles", "confidence_map", "probabilities")
         },
     }
     for key in ("codes", "series"):  # they reach the model folder without deciding the weights

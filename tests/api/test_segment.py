@@ -59,6 +59,22 @@ def test_every_form_of_a_scan_gives_what_the_command_writes(
     assert sorted(tmp_path.rglob("*")) == there  # nothing was written
 
 
+def test_probabilities_are_read_as_shares_that_agree_with_the_labels(
+    scan: Path, model: medseg.Model, tmp_path: Path
+) -> None:
+    result = medseg.segment(scan, model, probabilities=True)
+    image = result.probabilities
+    assert image is not None and medseg.segment(scan, model).probabilities is None
+    shares, labels = image.get_fdata(), labels_of(result)
+    assert image.shape == (*labels.shape, len(result.classes))
+    assert np.array_equal(np.array(list(result.classes))[shares.argmax(axis=-1)], labels)
+    assert np.abs(shares.sum(axis=-1) - 1).max() < 1e-6
+    np.testing.assert_allclose(image.affine, result.labels.affine)
+    result.save(tmp_path / "out/a.nii.gz")
+    saved = nib.load(tmp_path / "out/a_probabilities.nii.gz")
+    assert np.array_equal(saved.get_fdata(), shares)
+
+
 @pytest.mark.parametrize("scaling", [None, (0.37, -5.0), (2.5e-7, 1000.0)])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_an_image_of_a_scaled_or_big_endian_file_is_the_file(

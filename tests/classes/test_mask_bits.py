@@ -70,6 +70,7 @@ def test_json_there_and_back() -> None:
         (["../up"], "part of a file's name"),
         (["a b"], "part of a file's name"),
         (["confidence"], "'confidence': rename it"),
+        (["probabilities"], "'probabilities': rename it"),
         (["core", "in_core"], "'in_core': rename it"),
         (["Core", "core"], "end as those of another"),
     ],

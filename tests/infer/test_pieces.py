@@ -104,6 +104,8 @@ def test_a_case_leaves_less_for_pieces_the_more_it_holds() -> None:
     assert plain.available == 10**8 - 10**6 * (2 * 2 + 6)
     more = CaseMemory(10**8, 300.0, scaled=True, confidence=True).for_pieces(shape, 2, 2)
     assert more.available == 10**8 - 10**6 * (2 * (4 + 8) + 6 + 10)
+    maps = CaseMemory(10**8, 300.0, probabilities=4).for_pieces(shape, 2, 1)
+    assert plain.available - maps.available == 4 * 10**6
     assert CaseMemory(10, 300.0).for_pieces(shape, 2, 1).available == 0
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageSequence
 
 from medseg import files
 from medseg.classes import ClassList
 from medseg.grid import Grid
 from medseg.infer import results
-from medseg.io import nifti
+from medseg.io import nifti, png
 from medseg.volume import Volume
 
 CLASSES = ClassList.from_names({0: "background", 1: "gm"})
@@ -88,6 +89,42 @@ def test_a_result_that_cannot_be_written_leaves_the_earlier_one_whole(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert results.cached_metadata(label, "key", confidence=True) is not None
     assert results.cached_metadata(label, "other") is None
+
+
+@pytest.mark.parametrize("unit", ["mm", "px"])
+def test_probabilities_are_written_with_their_result_or_neither_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: Any
+) -> None:
+    grid = Grid((4, 3, 1), np.eye(4), unit)
+    steps = np.stack([np.full((4, 3, 1), 55, np.uint8), np.full((4, 3, 1), 200, np.uint8)])
+    labels = Volume(np.ones((1, 4, 3, 1), np.uint8), grid)
+    made = results.Result(
+        labels, None, {"gm": 1.0}, 0.5, "probability", {}, (), probabilities=Volume(steps, grid)
+    )
+    label = results.label_map(tmp_path, "a", unit)
+    results.write(made, CLASSES, label, "key", {})
+    path = results.probabilities_path(label)
+    assert results.maps(tmp_path) == sorted([label, path])
+    if unit == "mm":
+        read = np.moveaxis(nifti.read(path, channels_last=True).array, 0, -1)[:, :, 0]
+        np.testing.assert_allclose(read, [[[55 / 255, 200 / 255]] * 3] * 4, atol=1e-7)
+    else:
+        with Image.open(path) as image:
+            pages = [np.asarray(page) for page in ImageSequence.Iterator(image)]
+        np.testing.assert_array_equal(pages, steps[..., 0])
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def failing(*_: Any) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(nifti, "write_steps", failing)
+    monkeypatch.setattr(png, "write_pages", failing)
+    with pytest.raises(OSError, match="gone"):
+        results.write(made, CLASSES, label, "other", {})
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert results.cached_metadata(label, "key") is not None
+    path.write_bytes(b"damaged")
+    assert results.cached_metadata(label, "key") is None
 
 
 def test_a_kill_between_files_leaves_no_json_beside_another_label_map(

@@ -29,7 +29,9 @@ def test_endings_of_label_maps(stem: str, expected: tuple[str, str]) -> None:
 
 
 def test_label_and_margin_maps_are_told_from_scans() -> None:
-    assert [label_names.is_label(stem) for stem in ("a_seg", "a_confidence", "a", "a_t1")] == [
+    stems = ("a_seg", "a_confidence", "a_probabilities", "a", "a_t1")
+    assert [label_names.is_label(stem) for stem in stems] == [
+        True,
         True,
         True,
         False,

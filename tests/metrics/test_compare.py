@@ -163,6 +163,7 @@ def test_folders_are_matched_by_case(tmp_path: Path):
     touch(
         guess / "a.nii.gz",
         guess / "a_confidence.nii.gz",
+        guess / "a_probabilities.nii.gz",
         guess / "a_figure.png",
         guess / "a.json",
         guess / "c.nii.gz",

@@ -86,6 +86,15 @@ def test_predictions_are_told_in_a_table_and_remade_where_their_files_are_damage
     predict(place, "predict", "predict.confidence_map=false")
     assert not list(out.glob("*_confidence.nii.gz"))
 
+    predict(place, "predict", "predict.probabilities=true")
+    path = out / "s2_probabilities.nii.gz"
+    before = path.read_bytes()
+    path.write_bytes(b"damaged")
+    predict(place, "predict", "predict.probabilities=true")
+    assert path.read_bytes() == before
+    predict(place, "predict", "predict.probabilities=false")
+    assert not path.exists()
+
 
 def test_predictions_of_a_scan_that_cannot_be_read_for_a_moment_are_kept(place: Path) -> None:
     out, scan = place / "work/predictions", place / "data/s3/s3.nii.gz"

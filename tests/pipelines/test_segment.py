@@ -267,6 +267,40 @@ def test_the_confidence_map_of_an_earlier_result_goes_with_it(
     assert confidence.exists()
 
 
+def test_probabilities_agree_with_the_label_map_and_come_and_go_with_it(
+    tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter
+) -> None:
+    turned = np.diag([-1.0, -1.0, 2.0, 1.0])
+    scan = save(tmp_path / "in/a.nii.gz", brain, turned)
+    model, out = make_model(crop=True, crop_margin=1), tmp_path / "out"
+    segment.run([scan], out, Settings(model), say)
+    plain = (out / "a.nii.gz").read_bytes()
+    segment.run([scan], out, Settings(model, probabilities=True), say)
+    assert (out / "a.nii.gz").read_bytes() == plain
+    path, labels = out / "a_probabilities.nii.gz", nib.load(out / "a.nii.gz")
+    stored, content = nib.load(path), files.read_json(out / "a.json")
+    np.testing.assert_array_equal(stored.affine, labels.affine)
+    assert stored.get_data_dtype() == np.uint8
+    assert stored.shape == (*brain.shape, len(content["probabilities"]))
+    classes = files.read_json(out / "labels.json")
+    assert [c["name"] for c in classes] == content["probabilities"]
+    values = np.array([c["value"] for c in classes])
+    shares = stored.get_fdata()
+    np.testing.assert_array_equal(values[shares.argmax(axis=-1)], labels.dataobj)
+    np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-6)
+
+    before, stamp = path.read_bytes(), files.stamp(path)
+    segment.run([scan], out, Settings(model, probabilities=True), say)
+    assert files.stamp(path) == stamp  # skipped
+    for damage in (lambda: path.unlink(), lambda: path.write_bytes(before[:-9])):
+        damage()
+        segment.run([scan], out, Settings(model, probabilities=True), say)
+        assert path.read_bytes() == before
+    segment.run([scan], out, Settings(model), say)
+    assert not path.exists()
+    assert "probabilities" not in files.read_json(out / "a.json")
+
+
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"made_from": 1}', "without sizes"])
 def test_a_damaged_json_means_that_the_case_is_done_again(
     tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter, text: str

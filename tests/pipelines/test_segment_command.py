@@ -89,8 +89,8 @@ def test_one_scan_may_become_one_file(command: Command, scans: Path, tmp_path: P
     before = contents(tmp_path / "results")
     assert "skipped: brain" in command(scans / "a.nii.gz", out).text
     assert contents(tmp_path / "results") == before
-    command(scans / "a.nii.gz", out, "--confidence-map")
-    names = ["brain.json", "brain.nii.gz", "brain_confidence.nii.gz"]
+    command(scans / "a.nii.gz", out, "--confidence-map", "--probabilities")
+    names = ["brain.json", "brain.nii.gz", "brain_confidence.nii.gz", "brain_probabilities.nii.gz"]
     assert sorted(path.name for path in out.parent.iterdir()) == names
     folder = tmp_path / "folder"
     command(scans / "a.nii.gz", folder)
