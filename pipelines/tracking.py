@@ -20,7 +20,7 @@ MOST_CHARTED = 30
 
 _TRAINED_BY = ("data", "preprocess", "sampling", "network", "loss", "train")
 """Parts of a recipe that make another training, and so another run, when they change."""
-_PLACES = {"data": ("path",), "train": ("device", "threads", "compile", "channels_last")}
+_PLACES = {"data": ("path",), "train": ("device", "threads", "compile", "channels_last", "draw_from")}
 """What in them does not: where the data lie and where the training runs."""
 _MAIN = {
     *("network.name", "loss.name"),
@@ -31,7 +31,7 @@ _MAIN = {
 _NOTE = "mlflow.note.content"
 """The tag that MLflow's pages show as a run's description."""
 
-_MACHINE = ("device", "threads", "processes", "compile", "validate_cases", "channels_last")
+_MACHINE = ("device", "threads", "processes", "compile", "validate_cases", "channels_last", "draw_from")
 
 
 class Tracked:

@@ -267,6 +267,12 @@ class Train(Section):
         description="Compile the network with `torch.compile`, which needs a C++ compiler; without "
         "one it is trained as it is, and a line says so. Typical: false; true for long trainings.",
     )
+    draw_from: Literal["auto", "host", "device"] = Field(
+        default="auto",
+        description="Memory that training windows are cut from: the `host`'s, where files are mapped, or the "
+        "`device`'s, which then holds all training cases. `auto` is the device on CUDA, if the cases take at "
+        "most half of its free memory. Typical: `auto`.",
+    )
     device: str = Field(
         default="auto",
         description="`auto`, `cpu`, `cuda`, `cuda:1` (or another number) or `mps`. Typical: `auto`.",

@@ -22,6 +22,7 @@ from medseg.infer.predictor import Predictor, Spec
 from medseg.networks.tools.receptive_field import Reach
 from medseg.patches.slabs import slices
 from medseg.preprocess.intensity import NormalizedVolume
+from medseg.transfer import upload
 
 MARGIN = 24
 """Pixels around the foreground that are computed when speed is asked for."""
@@ -100,7 +101,8 @@ class EmptySkipper:
     """A predictor that does not compute what is ``background`` (C·D,) float32; the logits are the same."""
 
     def __init__(self, predictor: Predictor, background: Tensor, rule: BoxRule | None) -> None:
-        self.predictor, self._background, self._rule = predictor, background[:, None, None], rule
+        self.predictor, self._rule = predictor, rule
+        self._background = background[:, None, None].to(predictor.spec.device)
         self._empty: dict[tuple[int, ...], Tensor] = {}
 
     @property
@@ -110,22 +112,21 @@ class EmptySkipper:
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Slabs (B, C·D, H, W) float32 → logits (B, K, H', W') float32."""
-        occupied = (batch != self._background).any(dim=1)  # (B, H, W)
-        busy = occupied.flatten(1).any(dim=1)
-        cut, used = self._boxes(occupied) if busy.any() else (_ALL, _ALL)
+        busy, rows, columns = _occupied((batch != self._background).any(dim=1))
+        cut, used = self._boxes(rows, columns) if busy.any() else (_ALL, _ALL)
         if busy.all() and cut == _ALL:
             return self.predictor(batch)
         result = self._of_empty(batch).repeat(len(batch), 1, 1, 1)
         if busy.any():
-            logits = self.predictor(batch[(busy, slice(None), *cut)])
-            result[(busy.to(result.device), slice(None), *used)] = logits[(..., *_relative(used, cut))]
+            chosen = upload(busy.nonzero()[:, 0], batch.device)
+            logits = self.predictor(batch[(chosen, slice(None), *cut)])
+            result[(chosen.to(result.device), slice(None), *used)] = logits[(..., *_relative(used, cut))]
         return result
 
-    def _boxes(self, occupied: Tensor) -> tuple[Box, Box]:
-        """The box to cut out of slabs (B, H, W), and the part of its output to use; or all, twice."""
+    def _boxes(self, rows: Tensor, columns: Tensor) -> tuple[Box, Box]:
+        """The box around busy rows (H,) and columns (W,), and the part of its output to use; or all twice."""
         if self._rule is None:
             return _ALL, _ALL
-        rows, columns = occupied.any(dim=0).any(dim=1), occupied.any(dim=0).any(dim=0)
         (cut_rows, used_rows), (cut_columns, used_columns) = map(self._rule.cut, (rows, columns))
         sides = [box.stop - box.start for box in (cut_rows, cut_columns)]
         is_possible = [self.spec.size_from(side) for side in sides] == sides
@@ -140,6 +141,16 @@ class EmptySkipper:
             slab = self._background.expand(1, -1, *shape).contiguous()
             self._empty = {shape: self.predictor(slab)}
         return self._empty[shape]
+
+
+def _occupied(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Slabs (B,), rows (H,) and columns (W,) of (B, H, W) bool in which anything is true, on the host.
+
+    They come in one copy: a GPU is waited for once.
+    """
+    along = [pixels.any(dim=2).any(dim=1), pixels.any(dim=0).any(dim=1), pixels.any(dim=0).any(dim=0)]
+    slabs, rows, columns = torch.split(torch.cat(along).cpu(), [len(one) for one in along])
+    return slabs, rows, columns
 
 
 def _relative(used: Box, cut: Box) -> Box:

@@ -14,21 +14,25 @@ Pair = tuple[int, int]
 class WholeSlice:
     """Whole slices, ``batch`` in one forward pass, mirrored at their end to a size that the network takes.
 
+    Without a ``batch`` it is 4 on a CPU, see :func:`inputs_at_once`.
     With a ``crf`` each slice's probabilities are refined by it, guided by an image's colours or the grey
     values of channel 0.
     """
 
-    batch: int = 4
+    batch: int | None = None
     crf: CRFSettings | None = None
 
 
 @dataclass(frozen=True)
 class MajorityVote:
-    """Windows on the covering grid of each slice, ``batch`` at a time; their arg-max votes."""
+    """Windows on the covering grid of each slice, ``batch`` at a time; their arg-max votes.
+
+    Without a ``batch`` it is 64 on a CPU, see :func:`inputs_at_once`.
+    """
 
     window: tuple[int, int] = (40, 40)
     stride: tuple[int, int] = (10, 10)
-    batch: int = 64
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,29 @@ class OverlapTile:
 class GaussianWindow:
     """Windows on the covering grid of each slice, ``batch`` at a time, weighted by a Gaussian, averaged.
 
-    Without a ``stride`` windows overlap by half. A ``crf`` refines each slice.
+    Without a ``stride`` windows overlap by half, without a ``batch`` it is that of `MajorityVote`. A ``crf``
+    refines each slice.
     """
 
     window: Pair = (40, 40)
     stride: Pair | None = None
-    batch: int = 64
+    batch: int | None = None
     crf: CRFSettings | None = None
 
 
 Inferer = WholeSlice | MajorityVote | OverlapTile | GaussianWindow
+
+_SLICES, _WINDOWS = 4, 64
+_PIXELS_ON_A_GPU = 2**20
+"""Pixels of one forward pass that keep a GPU busy: hundreds of windows, four slices of 512×512."""
+
+
+def inputs_at_once(inferer: WholeSlice | MajorityVote | GaussianWindow, pixels: int, device: str) -> int:
+    """Inputs of ``pixels`` in one forward pass: as many as the inferer says, or as suit the device."""
+    if inferer.batch is not None:
+        return inferer.batch
+    few = _SLICES if isinstance(inferer, WholeSlice) else _WINDOWS
+    return few if device == "cpu" else max(few, _PIXELS_ON_A_GPU // pixels)
 
 
 def choose_inferer(description: Description, mode: str | None = None) -> Inferer:
@@ -75,12 +92,12 @@ def choose_inferer(description: Description, mode: str | None = None) -> Inferer
     match mode:
         case "vote":
             stride = description.stride or (min(10, description.window[0]), min(10, description.window[1]))
-            return MajorityVote(description.window, stride, description.batch or MajorityVote.batch)
+            return MajorityVote(description.window, stride, description.batch)
         case "gaussian":
             return GaussianWindow(
                 description.window,
                 description.stride,
-                description.batch or GaussianWindow.batch,
+                description.batch,
                 description.crf,
             )
         case "tiles":
@@ -92,4 +109,4 @@ def choose_inferer(description: Description, mode: str | None = None) -> Inferer
                 description.crf,
             )
         case _:
-            return WholeSlice(description.batch or WholeSlice.batch, description.crf)
+            return WholeSlice(description.batch, description.crf)

@@ -8,8 +8,7 @@ chosen for each voxel of the scan. Two slices are enough for that: memory holds 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -95,67 +94,3 @@ def _weighted(slices: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
     for one, share in zip(slices[1:], shares[1:], strict=True):
         total.add_(one, alpha=share)
     return total
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The rule from scores (K, H, W) to labels: the highest, or masks above their ``thresholds``.
-
-    ``probabilities`` makes probabilities or vote shares of scores (K, H, W); ``first`` is the lowest label
-    that is foreground. A confidence is what :class:`medseg.infer.predict.Prediction` says; unless
-    ``everywhere``, it is 0 in rows without foreground.
-    """
-
-    probabilities: Callable[[Tensor], Tensor]
-    thresholds: Sequence[float]
-    first: int
-    everywhere: bool
-
-    def __call__(self, scores: Tensor) -> tuple[Array, Array]:
-        """Labels (H, W) uint8, ties to the lowest index, and confidence (H, W) float32."""
-        if self.thresholds:
-            shares = self.probabilities(scores)
-            return _masks(shares, self.thresholds), _sureness(shares)
-        labels = highest(scores)
-        if self.everywhere:
-            return labels.cpu().numpy(), lead(self.probabilities(scores))
-        confidence = np.zeros(labels.shape, np.float32)
-        rows = (labels >= self.first).any(dim=1).nonzero().flatten().tolist()
-        if rows:
-            busy = slice(rows[0], rows[-1] + 1)
-            confidence[busy] = lead(self.probabilities(scores[:, busy]))
-        return labels.cpu().numpy(), confidence
-
-
-def highest(scores: Tensor) -> Tensor:
-    """The index of the highest of (K, …) as uint8, ties to the lowest: a tenth of the time of argmax."""
-    best, labels = scores[0], torch.zeros(scores.shape[1:], dtype=torch.uint8, device=scores.device)
-    for index, one in enumerate(scores[1:], 1):
-        labels = torch.maximum(labels, (one > best).to(torch.uint8) * index)
-        best = torch.maximum(best, one)
-    return labels
-
-
-def lead(probabilities: Tensor) -> Array:
-    """The difference of the highest and the second highest of (K, …)."""
-    best, second = probabilities[0], torch.full_like(probabilities[0], -torch.inf)
-    for one in probabilities[1:]:
-        second = torch.maximum(second, torch.minimum(best, one))
-        best = torch.maximum(best, one)
-    difference: Array = (best - second).cpu().numpy()
-    return difference
-
-
-def _masks(shares: Tensor, thresholds: Sequence[float]) -> Array:
-    """The bits of masks whose shares (L, H, W) are above their thresholds."""
-    bits = torch.zeros(shares.shape[1:], dtype=torch.uint8, device=shares.device)
-    for bit, (share, least) in enumerate(zip(shares, thresholds, strict=True)):
-        bits |= (share > least).to(torch.uint8) << bit
-    packed: Array = bits.cpu().numpy()
-    return packed
-
-
-def _sureness(shares: Tensor) -> Array:
-    """The least of |2·share − 1| of masks (L, H, W)."""
-    least: Array = (2 * shares - 1).abs().amin(dim=0).cpu().numpy()
-    return least

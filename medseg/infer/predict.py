@@ -19,19 +19,28 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Plane
 from medseg.infer import crf as dense_crf
+from medseg.infer.decide import Decided, Decision, highest, lead, sureness
 from medseg.infer.empty import EmptySkipper
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
-from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
-from medseg.infer.onto_scan import Decision, ScoreResampler, highest, lead
+from medseg.infer.inferers import (
+    GaussianWindow,
+    Inferer,
+    MajorityVote,
+    OverlapTile,
+    WholeSlice,
+    inputs_at_once,
+)
+from medseg.infer.onto_scan import ScoreResampler
 from medseg.infer.plane_fusion import JOINED, MeanOverPlanes, VoteOverPlanes
-from medseg.infer.predictor import Predictor, Spec, checked_logits
+from medseg.infer.predictor import Predictor, Spec, checked
 from medseg.infer.stitch import MultilabelVoteStitcher, VoteStitcher
 from medseg.infer.tiles import blended, check_tiles, tiled
 from medseg.model.description import CRFSettings
 from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
-from medseg.patches.windows import covering_grid, cut, mirrored
+from medseg.patches.windows import Pair, covering_grid, cut, mirrored
 from medseg.preprocess.geometry import Record
 from medseg.preprocess.intensity import NormalizedVolume
+from medseg.transfer import downloaded, upload
 
 Progress = Callable[[int, int], None]
 
@@ -54,9 +63,6 @@ class Prediction:
     confidence: npt.NDArray[np.float16] | None
     quality: float
     quality_kind: Literal["vote share", "probability"]
-
-
-_Slice = tuple[Array, Array]  # labels (H, W) uint8 and confidence (H, W) float32 of one slice
 
 
 def label(
@@ -86,6 +92,7 @@ def label(
     labels = np.zeros(shape, np.uint8, order="F")
     confidences = np.zeros(shape, np.float16, order="F") if confidence else None
     total, voxels, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
+    results = partial(_for_the_host, first=first, confidence=confidence)
     place: Callable[[Array], Array] = partial(plane_view, plane=plane)
     with torch.inference_mode():
         if onto is None:
@@ -94,17 +101,29 @@ def label(
             resampler = ScoreResampler(onto, plane)
             scores, decision = _scores(volume, predictor, inferer, progress, everywhere=confidence)
             decided, place = map(decision, resampler(scores)), resampler.place
-        for index, (slice_labels, slice_confidence) in enumerate(decided):
+        for index, (slice_labels, sure, inside, *more) in enumerate(downloaded(map(results, decided))):
             place(labels)[index] = slice_labels
             if confidences is not None:
-                place(confidences)[index] = slice_confidence
-            inside = slice_labels >= first
-            total += float(slice_confidence[inside].sum(dtype=np.float64))
-            voxels += int(np.count_nonzero(inside))
+                place(confidences)[index] = more[0]
+            total += float(sure)
+            voxels += int(inside)
     kind: Literal["vote share", "probability"] = (
         "vote share" if _by_votes(predictor, inferer) else "probability"
     )
     return Prediction(labels, confidences, total / voxels if voxels else 0.0, kind)
+
+
+def _for_the_host(decided: Decided, first: int, *, confidence: bool) -> list[Tensor]:
+    """Labels of a slice, the sum of their confidence over the foreground, its pixels, and the confidence.
+
+    So that labels alone come back from a GPU, unless the confidence is asked for; ``first`` is the lowest
+    label of the foreground.
+    """
+    labels, sure = decided
+    inside = labels >= first
+    wide = torch.float32 if sure.device.type == "mps" else torch.float64
+    total = torch.where(inside, sure, 0).sum(dtype=wide)
+    return [labels, total, inside.sum(), *([sure.half()] if confidence else [])]
 
 
 def _decided(
@@ -112,10 +131,11 @@ def _decided(
     predictor: Predictor | MultiPlaneEnsemble,
     inferer: Inferer,
     progress: Progress | None,
-) -> Iterator[_Slice]:
+) -> Iterator[Decided]:
     """Labels and confidence of each slice on the volume's own grid."""
     if isinstance(predictor, MultiPlaneEnsemble):
-        return _joined(volume, predictor, inferer, progress).result()
+        joined = _joined(volume, predictor, inferer, progress).result()
+        return ((torch.from_numpy(labels), torch.from_numpy(sure)) for labels, sure in joined)
     of = slices(volume.grid.shape, predictor.spec.plane)
     return _counted(_label_slices(volume, predictor, inferer), of, progress)
 
@@ -143,7 +163,7 @@ def _scores(
     if not isinstance(inferer, MajorityVote) and not _by_votes(predictor, inferer):
         scores = _counted(_logit_slices(volume, predictor, inferer), of, progress)
         return scores, Decision(spec.probabilities, spec.thresholds, int(spec.background), everywhere)
-    scores = map(torch.from_numpy, _counted(_share_slices(volume, predictor, inferer), of, progress))
+    scores = _counted(_share_slices(volume, predictor, inferer), of, progress)
     return scores, Decision(_as_they_are, _vote_thresholds(spec), int(spec.background), everywhere)
 
 
@@ -173,7 +193,7 @@ def _joined(
     """Label the volume along each plane and join the results; they come slice by slice of ``JOINED``."""
     shape, along = volume.grid.shape, [one.spec.plane for one in planes.predictors]
     join: MeanOverPlanes | VoteOverPlanes
-    scores: Callable[[NormalizedVolume, Predictor, Inferer], Iterator[Array]]
+    scores: Callable[[NormalizedVolume, Predictor, Inferer], Iterator[Tensor]]
     spec = planes.predictors[0].spec
     if planes.ensemble == "mean":
         least = _vote_thresholds(spec) if isinstance(inferer, MajorityVote) else spec.thresholds
@@ -184,7 +204,7 @@ def _joined(
     scored_slices = (
         (one.spec.plane, index, scored)
         for one in planes.predictors
-        for index, scored in enumerate(scores(volume, one, inferer))
+        for index, (scored,) in enumerate(downloaded([x] for x in scores(volume, one, inferer)))
     )
     for plane, index, scored in _counted(
         scored_slices, sum(slices(shape, plane) for plane in along), progress
@@ -201,7 +221,7 @@ def _counted(items: Iterator[_T], of: int, progress: Progress | None) -> Iterato
             progress(done, of)
 
 
-def _label_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[_Slice]:
+def _label_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Decided]:
     if isinstance(inferer, MajorityVote):
         return (votes.result() for votes in _vote(volume, predictor, inferer))
     scores = _logit_slices(volume, predictor, inferer)
@@ -210,16 +230,16 @@ def _label_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Infer
     return map(_decide, scores)
 
 
-def _labels_alone(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Array]:
+def _labels_alone(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Tensor]:
     return (labels for labels, _ in _label_slices(volume, predictor, inferer))
 
 
-def _share_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Array]:
+def _share_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Tensor]:
     """Probabilities (K, H, W) float32 of each slice, or shares of votes."""
     if isinstance(inferer, MajorityVote):
         return (votes.shares() for votes in _vote(volume, predictor, inferer))
     scores = _logit_slices(volume, predictor, inferer)
-    return (predictor.spec.probabilities(logits).cpu().numpy() for logits in scores)
+    return map(predictor.spec.probabilities, scores)
 
 
 def _logit_slices(
@@ -242,11 +262,19 @@ def _dense(volume: NormalizedVolume, predictor: Predictor, inferer: WholeSlice) 
     spec = predictor.spec
     height, width = slice_shape(volume.grid.shape, spec.plane)
     padded = (spec.size_from(height), spec.size_from(width))
+    batch = inputs_at_once(inferer, padded[0] * padded[1], spec.device)
+    with checked(predictor) as logits_of:
+        for slabs in _slabs(volume, spec, padded, batch):
+            yield from logits_of(slabs)[..., :height, :width]
+
+
+def _slabs(volume: NormalizedVolume, spec: Spec, least: Pair, batch: int) -> Iterator[Tensor]:
+    """Slabs (B, C·D, H, W) of all slices in order, ``batch`` at a time, mirrored up to ``least``."""
     of = slices(volume.grid.shape, spec.plane)
-    for first in range(0, of, inferer.batch):
-        indices = range(first, min(first + inferer.batch, of))
-        slabs = [mirrored(read_slab(volume, spec.plane, index, spec.depth), padded) for index in indices]
-        yield from checked_logits(predictor, np.stack(slabs))[..., :height, :width]
+    for first in range(0, of, batch):
+        indices = range(first, min(first + batch, of))
+        slabs = [mirrored(read_slab(volume, spec.plane, index, spec.depth), least) for index in indices]
+        yield upload(np.stack(slabs), spec.device)
 
 
 def _refined(
@@ -262,32 +290,32 @@ def _vote(
     volume: NormalizedVolume, predictor: Predictor, inferer: MajorityVote
 ) -> Iterator[VoteStitcher | MultilabelVoteStitcher]:
     """Yield each slice's votes when all are cast."""
-    spec = predictor.spec
+    spec, window = predictor.spec, inferer.window
     shape = slice_shape(volume.grid.shape, spec.plane)
-    starts = covering_grid(shape, inferer.window, inferer.stride)
+    starts = upload(covering_grid(shape, window, inferer.stride), spec.device)
+    batch = inputs_at_once(inferer, window[0] * window[1], spec.device)
     stitcher = MultilabelVoteStitcher if spec.thresholds else VoteStitcher
-    for index in range(slices(volume.grid.shape, spec.plane)):
-        slab = mirrored(read_slab(volume, spec.plane, index, spec.depth), inferer.window)
-        votes = stitcher(shape, inferer.window, inferer.stride, spec.classes)
-        for first in range(0, len(starts), inferer.batch):
-            batch = starts[first : first + inferer.batch]
-            logits = checked_logits(predictor, cut(slab, batch, inferer.window))
-            votes.add(spec.labels(logits).cpu().numpy(), batch)
-        yield votes
+    with checked(predictor) as logits_of:
+        for slabs in _slabs(volume, spec, window, max(1, batch // len(starts))):
+            votes = [stitcher(shape, window, inferer.stride, spec.classes, spec.device) for _ in slabs]
+            for some in torch.split(starts, batch):
+                labels = spec.labels(logits_of(cut(slabs, some, window)))
+                for of_slice, said in zip(votes, labels.reshape(len(slabs), -1, *window), strict=True):
+                    of_slice.add(said)
+            yield from votes
 
 
-def _decide(logits: Tensor) -> _Slice:
+def _decide(logits: Tensor) -> Decided:
     """Logits (K, H, W) → labels (H, W) uint8, ties to the lowest index, and confidence (H, W)."""
-    return highest(logits).cpu().numpy(), lead(logits.softmax(dim=0))
+    return highest(logits), lead(logits.softmax(dim=0))
 
 
-def _decide_masks(logits: Tensor, spec: Spec) -> _Slice:
+def _decide_masks(logits: Tensor, spec: Spec) -> Decided:
     """Logits (L, H, W) of overlapping masks → their bits (H, W) uint8, and the least of |2p − 1| (H, W).
 
     The latter measures the certainty of the probabilities, not of the decisions: thresholds do not enter.
     """
-    confidences = (2 * spec.probabilities(logits) - 1).abs().amin(dim=0)
-    return spec.labels(logits).cpu().numpy(), confidences.cpu().numpy()
+    return spec.labels(logits), sureness(spec.probabilities(logits))
 
 
 def check(inferer: Inferer, spec: Spec) -> None:

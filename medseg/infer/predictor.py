@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -10,8 +12,10 @@ from torch import Tensor, nn
 
 from medseg.device import Precision, resolve_precision
 from medseg.errors import Code, MedsegError
-from medseg.grid import Array, Plane
+from medseg.grid import Plane
+from medseg.infer.decide import highest
 from medseg.networks.contract import side_from
+from medseg.transfer import Download
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class Spec:
     pixel; ``border`` is how many pixels its output lacks on each side (0 for same padding). One forward pass
     takes at most ``bytes_per_pixel`` of memory for each input pixel, 0 if unknown. Class 0 is the
     ``background``, or a class like the others. Where classes are masks that overlap, ``thresholds`` has one
-    for each: a pixel lies in a mask if its probability, the sigmoid of the logit, is above it.
+    for each: a pixel lies in a mask if its probability, the sigmoid of the logit, is above it. Slabs are
+    best given on ``device``, where the logits are.
     """
 
     plane: Plane
@@ -37,6 +42,7 @@ class Spec:
     bytes_per_pixel: float = 0.0
     background: bool = True
     thresholds: tuple[float, ...] = ()
+    device: str = "cpu"
 
     def size_from(self, size: int) -> int:
         """The smallest side length (px) from ``size`` upwards that the predictor takes."""
@@ -58,7 +64,7 @@ class Spec:
     def labels(self, logits: Tensor) -> Tensor:
         """Logits (…, K, H, W) → class indices (…, H, W) uint8, ties to the lowest; bits of masks."""
         if not self.thresholds:
-            return logits.argmax(dim=-3).to(torch.uint8)
+            return highest(logits.movedim(-3, 0))
         bits = torch.tensor([1 << bit for bit in range(self.classes)], device=logits.device).view(-1, 1, 1)
         return (self.inside(logits) * bits).sum(dim=-3).to(torch.uint8)
 
@@ -89,8 +95,8 @@ class NetworkPredictor:
         *,
         channels_last: bool = False,
     ) -> None:
-        self.spec = spec
         self._device = torch.device(device)
+        self.spec = replace(spec, device=str(self._device))
         self._low = autocast_dtype(precision, self._device)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         # torch's stubs know `to` with a memory format only beside a device
@@ -110,23 +116,38 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | 
     return lower[resolve_precision(precision, device)]
 
 
-def checked_logits(predictor: Predictor, batch: Array) -> Tensor:
-    """Logits (B, K, H', W') of slabs (B, C·D, H, W) float32; H' and W' lack the border on each side.
+@contextmanager
+def checked(predictor: Predictor) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Give a function from slabs (B, C·D, H, W) to logits (B, K, H', W'), which lack the border, checked.
 
-    Raises SIZE_IMPOSSIBLE for outputs of another shape, NAN_OR_INF for logits that are not numbers.
+    It raises SIZE_IMPOSSIBLE for outputs of another shape. Logits that are not numbers are NAN_OR_INF: on a
+    CPU at once, elsewhere at the next call or the end of the block, as nothing here waits for the device.
     """
-    logits = predictor(torch.from_numpy(batch))
     spec = predictor.spec
-    shape = (len(batch), spec.classes, *(n - 2 * spec.border for n in batch.shape[2:]))
-    if tuple(logits.shape) != shape:
-        raise MedsegError(
-            Code.SIZE_IMPOSSIBLE,
-            "network output",
-            f"{tuple(logits.shape)} for an input of {batch.shape}",
-            f"the network must give {shape}, as its padding and number of classes say",
-        )
-    if torch.isnan(logits).any():
+    under_way: list[Download] = []
+
+    def logits_of(batch: Tensor) -> Tensor:
+        logits = predictor(batch)
+        shape = (len(batch), spec.classes, *(n - 2 * spec.border for n in batch.shape[2:]))
+        if tuple(logits.shape) != shape:
+            raise MedsegError(
+                Code.SIZE_IMPOSSIBLE,
+                "network output",
+                f"{tuple(logits.shape)} for an input of {tuple(batch.shape)}",
+                f"the network must give {shape}, as its padding and number of classes say",
+            )
+        under_way.append(Download([torch.isnan(logits).any()]))
+        while under_way and (len(under_way) > 1 or under_way[0].is_done):
+            _require_numbers(under_way.pop(0))
+        return logits
+
+    yield logits_of
+    for download in under_way:
+        _require_numbers(download)
+
+
+def _require_numbers(are_missing: Download) -> None:
+    if are_missing.wait()[0]:
         raise MedsegError(
             Code.NAN_OR_INF, "network output", "logits that are not numbers", "predict with precision fp32"
         )
-    return logits

@@ -3,83 +3,119 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from medseg.mask_bits import pack_masks
-from medseg.patches.windows import Pair, Starts
+from medseg.infer.decide import highest, lead
+from medseg.patches.windows import Pair, Starts, covering_starts
 
 
 class VoteStitcher:
-    """Majority vote of windows over one slice (H, W): each window's label adds 1 to its class at its pixels.
+    """Majority vote of the windows that cover a slice (H, W): each label adds 1 to its class at its pixel.
 
-    Most votes win; a tie goes to the lowest class index; what windows say beyond the slice (where it was
-    mirrored up to the window) is not counted.
+    Windows come in the order of :func:`medseg.patches.windows.covering_grid`, in batches of any size. Most
+    votes win; a tie goes to the lowest class index; what windows say beyond the slice (where it was mirrored
+    up to the window) is not counted.
+
+    Votes are counted where the labels are. A class's votes are sums of shifted windows: first of each row of
+    windows, then of the rows. Windows whose distance is the stride are added in as many steps as strides lie
+    in a window, however many windows there are.
     """
 
-    def __init__(self, shape: Pair, window: Pair, stride: Pair, classes: int) -> None:
-        self._shape = shape
-        self._window = window
-        self._classes = classes
+    def __init__(
+        self, shape: Pair, window: Pair, stride: Pair, classes: int, device: str | torch.device = "cpu"
+    ) -> None:
+        self._shape, self._window, self._stride, self._classes = shape, window, stride, classes
+        self._starts = [covering_starts(*axis) for axis in zip(shape, window, stride, strict=True)]
         height, width = (max(n, w) for n, w in zip(shape, window, strict=True))
-        self._votes = np.zeros((height, width, classes), dtype=_counter(window, stride))
+        counter = _counter(window, stride)
+        self._votes = torch.zeros(classes, height, width, dtype=counter, device=device)
+        self._waiting: list[Tensor] = []  # labels of windows whose row is not complete
+        self._rows = 0  # rows of windows that are counted
 
-    def add(self, labels: npt.NDArray[np.uint8], starts: Starts) -> None:
-        """Count the votes of windows: ``labels`` (N, h, w) class indices; ``starts`` (N, 2) row, column."""
-        height, width, classes = self._votes.shape
-        rows, columns = (np.arange(n) for n in self._window)
-        pixels = (rows[:, None] * width + columns) + (starts[:, :1, None] * width + starts[:, 1:, None])
-        places = (pixels * classes + labels).ravel()
-        counted = np.bincount(places, minlength=self._votes.size)
-        self._votes += counted.reshape(height, width, classes).astype(self._votes.dtype)
+    def add(self, labels: Tensor) -> None:
+        """Count the votes of the next windows: ``labels`` (N, h, w) uint8 class indices."""
+        self._waiting.append(labels)
+        columns = len(self._starts[1])
+        rows = sum(map(len, self._waiting)) // columns
+        if rows:
+            waiting = torch.cat(self._waiting)
+            self._waiting = [waiting[rows * columns :]]
+            self._count(waiting[: rows * columns].view(rows, columns, *self._window))
 
-    def result(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    def result(self) -> tuple[Tensor, Tensor]:
         """The winning class index (H, W) uint8, and the confidence (H, W): (first - second) / all votes."""
-        votes = self._votes[: self._shape[0], : self._shape[1]]
-        ordered = np.partition(votes, self._classes - 2, axis=-1)
-        lead = ordered[..., -1] - ordered[..., -2]
-        cast = votes.sum(axis=-1, dtype=np.float32)
-        return votes.argmax(axis=-1).astype(np.uint8), (lead / cast).astype(np.float32, copy=False)
+        votes = self._inside()
+        return highest(votes), lead(votes) / votes.sum(dim=0)
 
-    def shares(self) -> npt.NDArray[np.float32]:
+    def shares(self) -> Tensor:
         """Each class's share of the votes, (K, H, W): what voting windows have in place of probabilities."""
-        votes = self._votes[: self._shape[0], : self._shape[1]]
-        cast = votes.sum(axis=-1, dtype=np.float32, keepdims=True)
-        shares: npt.NDArray[np.float32] = np.moveaxis(votes, -1, 0) / np.moveaxis(cast, -1, 0)
-        return shares.astype(np.float32, copy=False)
+        votes = self._inside()
+        return votes / votes.sum(dim=0)
+
+    def _inside(self) -> Tensor:
+        """Votes (K, H, W) float32 without what lies beyond the slice."""
+        return self._votes[:, : self._shape[0], : self._shape[1]].float()
+
+    def _count(self, labels: Tensor) -> None:
+        """Count the votes of the next rows of windows (R, C, h, w)."""
+        classes, _, width = self._votes.shape
+        rows, height = len(labels), self._window[0]
+        starts = self._starts[0][self._rows : self._rows + rows]
+        self._rows += rows
+        indices = torch.arange(classes, dtype=torch.uint8, device=labels.device)
+        said = (labels == indices.view(-1, 1, 1, 1, 1)).view(torch.uint8)  # (K, R, C, h, w)
+        strips = self._votes.new_zeros(classes, rows, height, width)
+        _add_windows(strips, said.movedim(2, 3), self._starts[1], self._stride[1])
+        _add_windows(self._votes.mT, strips.movedim(3, 1), starts, self._stride[0])
 
 
 class MultilabelVoteStitcher:
     """Majority vote of windows for each of overlapping masks, outside against inside; a tie is outside."""
 
-    def __init__(self, shape: Pair, window: Pair, stride: Pair, masks: int) -> None:
-        self._of_masks = [VoteStitcher(shape, window, stride, 2) for _ in range(masks)]
+    def __init__(
+        self, shape: Pair, window: Pair, stride: Pair, masks: int, device: str | torch.device = "cpu"
+    ) -> None:
+        self._of_masks = [VoteStitcher(shape, window, stride, 2, device) for _ in range(masks)]
 
-    def add(self, labels: npt.NDArray[np.uint8], starts: Starts) -> None:
-        """Count the votes of windows: ``labels`` (N, h, w) bits of masks; ``starts`` (N, 2) row, column."""
+    def add(self, labels: Tensor) -> None:
+        """Count the votes of the next windows: ``labels`` (N, h, w) uint8 bits of masks."""
         for bit, stitcher in enumerate(self._of_masks):
-            stitcher.add((labels >> bit & 1).astype(np.uint8), starts)
+            stitcher.add(labels >> bit & 1)
 
-    def result(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    def result(self) -> tuple[Tensor, Tensor]:
         """The bits of masks (H, W) uint8, and the least of the masks' confidences (H, W)."""
         inside, confidences = zip(*(stitcher.result() for stitcher in self._of_masks), strict=True)
-        return pack_masks(inside), np.minimum.reduce(confidences)
+        bits = [one << bit for bit, one in enumerate(inside)]
+        return torch.stack(bits).sum(dim=0, dtype=torch.uint8), torch.stack(confidences).amin(dim=0)
 
-    def shares(self) -> npt.NDArray[np.float32]:
+    def shares(self) -> Tensor:
         """Each mask's share of the votes, (L, H, W): what voting windows have in place of probabilities."""
-        return np.stack([stitcher.shares()[1] for stitcher in self._of_masks])
+        return torch.stack([stitcher.shares()[1] for stitcher in self._of_masks])
 
 
-def _counter(window: Pair, stride: Pair) -> np.dtype[np.unsignedinteger[npt.NBitBase]]:
-    """The smallest unsigned integer that holds the most votes a pixel can get.
+def _add_windows(total: Tensor, windows: Tensor, starts: Sequence[int], stride: int) -> None:
+    """Add windows (…, N, w) to ``total`` (…, size) at ``starts``, ``stride`` apart but for the last one."""
+    length = windows.shape[-1]
+    regular = len(starts)
+    if regular > 1 and starts[-1] - starts[-2] != stride:
+        regular -= 1
+        total.narrow(-1, starts[-1], length).add_(windows[..., -1, :])
+    for first in range(0, length, stride):  # pieces no longer than the stride do not overlap
+        piece = min(stride, length - first)
+        span = total.narrow(-1, starts[0] + first, (regular - 1) * stride + piece)
+        span.unfold(-1, piece, stride).add_(windows[..., :regular, first : first + piece])
+
+
+def _counter(window: Pair, stride: Pair) -> torch.dtype:
+    """The smallest integer that holds the most votes a pixel can get.
 
     A regular grid puts ⌈w/s⌉ windows over a pixel along each axis, and the one moved back adds another.
     """
     most = math.prod(-(-w // s) + 1 for w, s in zip(window, stride, strict=True))
-    return np.min_scalar_type(most)
+    return next(t for t in (torch.uint8, torch.int16, torch.int32) if most <= torch.iinfo(t).max)
 
 
 class TileStitcher:
@@ -88,8 +124,8 @@ class TileStitcher:
     What reaches beyond the slice (where it was mirrored) is cut off.
     """
 
-    def __init__(self, shape: Pair, classes: int) -> None:
-        self._logits = torch.full((classes, *shape), torch.nan)
+    def __init__(self, shape: Pair, classes: int, device: str | torch.device = "cpu") -> None:
+        self._logits = torch.full((classes, *shape), torch.nan, device=device)
 
     def add(self, logits: Tensor, starts: Starts) -> None:
         """Put logits (N, K, h, w) at ``starts`` (N, 2) row, column."""
@@ -111,19 +147,27 @@ class GaussianStitcher:
     probabilities are sigmoids.
     """
 
-    def __init__(self, shape: Pair, window: Pair, classes: int, *, multilabel: bool = False) -> None:
+    def __init__(
+        self,
+        shape: Pair,
+        window: Pair,
+        classes: int,
+        *,
+        multilabel: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> None:
         self._shape = shape
         self._multilabel = multilabel
-        self._weight = gaussian(window)
+        self._weight = gaussian(window).to(device)
         canvas = [max(n, w) for n, w in zip(shape, window, strict=True)]
-        self._sums = torch.zeros(classes, *canvas)
-        self._weights = torch.zeros(*canvas)
+        self._sums = torch.zeros(classes, *canvas, device=device)
+        self._weights = torch.zeros(*canvas, device=device)
 
     def add(self, logits: Tensor, starts: Starts) -> None:
         """Add the probabilities of logits (N, K, h, w) at ``starts`` (N, 2) row, column."""
         height, width = self._weight.shape
         probabilities = logits.sigmoid() if self._multilabel else logits.softmax(dim=1)
-        weighted = probabilities.cpu() * self._weight
+        weighted = probabilities * self._weight
         for window, (row, column) in zip(weighted, starts.tolist(), strict=True):
             self._sums[:, row : row + height, column : column + width] += window
             self._weights[row : row + height, column : column + width] += self._weight

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
-from medseg.infer.inferers import GaussianWindow, OverlapTile
-from medseg.infer.predictor import Predictor, Spec, checked_logits
+from medseg.infer.inferers import GaussianWindow, OverlapTile, inputs_at_once
+from medseg.infer.predictor import Predictor, Spec, checked
 from medseg.infer.stitch import GaussianStitcher, TileStitcher
 from medseg.patches.field import read_field
 from medseg.patches.slabs import read_slab, slice_shape, slices
 from medseg.patches.windows import Pair, Starts, covering_grid, covering_starts, cut, mirrored
 from medseg.preprocess.intensity import NormalizedVolume
+from medseg.transfer import upload
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +51,18 @@ def tiled(volume: NormalizedVolume, predictor: Predictor, inferer: OverlapTile) 
     shape = slice_shape(volume.grid.shape, spec.plane)
     layout = lay_out(shape, inferer, spec)
     of, slices_per_batch = slices(volume.grid.shape, spec.plane), max(1, inferer.batch // len(layout.starts))
-    for first in range(0, of, slices_per_batch):
-        open_slices = {
-            i: TileStitcher(shape, spec.classes) for i in range(first, min(first + slices_per_batch, of))
-        }
-        places = [(i, start) for i in open_slices for start in layout.starts]
-        for n in range(0, len(places), inferer.batch):
-            batch = places[n : n + inferer.batch]
-            tiles = [_read_tile(volume, spec, index, start, layout.tile) for index, start in batch]
-            logits = checked_logits(predictor, np.stack(tiles))
-            for (index, start), one in zip(batch, logits, strict=True):
-                open_slices[index].add(one[None], start[None])
-        yield from (stitcher.result() for stitcher in open_slices.values())
+    with checked(predictor) as logits_of:
+        for first in range(0, of, slices_per_batch):
+            indices = range(first, min(first + slices_per_batch, of))
+            open_slices = {i: TileStitcher(shape, spec.classes, spec.device) for i in indices}
+            places = [(i, start) for i in open_slices for start in layout.starts]
+            for n in range(0, len(places), inferer.batch):
+                batch = places[n : n + inferer.batch]
+                tiles = [_read_tile(volume, spec, index, start, layout.tile) for index, start in batch]
+                logits = logits_of(upload(np.stack(tiles), spec.device))
+                for (index, start), one in zip(batch, logits, strict=True):
+                    open_slices[index].add(one[None], start[None])
+            yield from (stitcher.result() for stitcher in open_slices.values())
 
 
 def blended(volume: NormalizedVolume, predictor: Predictor, inferer: GaussianWindow) -> Iterator[Tensor]:
@@ -70,13 +71,20 @@ def blended(volume: NormalizedVolume, predictor: Predictor, inferer: GaussianWin
     shape = slice_shape(volume.grid.shape, spec.plane)
     half = (max(1, inferer.window[0] // 2), max(1, inferer.window[1] // 2))
     starts = covering_grid(shape, inferer.window, inferer.stride or half)
-    for index in range(slices(volume.grid.shape, spec.plane)):
-        slab = mirrored(read_slab(volume, spec.plane, index, spec.depth), inferer.window)
-        blend = GaussianStitcher(shape, inferer.window, spec.classes, multilabel=bool(spec.thresholds))
-        for first in range(0, len(starts), inferer.batch):
-            batch = starts[first : first + inferer.batch]
-            blend.add(checked_logits(predictor, cut(slab, batch, inferer.window)), batch)
-        yield blend.result()
+    batch = inputs_at_once(inferer, inferer.window[0] * inferer.window[1], spec.device)
+    on_device = upload(starts, spec.device)
+    with checked(predictor) as logits_of:
+        for index in range(slices(volume.grid.shape, spec.plane)):
+            slab = mirrored(read_slab(volume, spec.plane, index, spec.depth), inferer.window)
+            slabs = upload(slab[None], spec.device)
+            masks = bool(spec.thresholds)
+            blend = GaussianStitcher(
+                shape, inferer.window, spec.classes, multilabel=masks, device=spec.device
+            )
+            for first in range(0, len(starts), batch):
+                some = slice(first, first + batch)
+                blend.add(logits_of(cut(slabs, on_device[some], inferer.window)), starts[some])
+            yield blend.result()
 
 
 def _read_tile(

@@ -9,7 +9,7 @@ changes are a function of patches alone: they cannot reach a label.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from dataclasses import field as dataclass_field
 from typing import Any
@@ -23,7 +23,9 @@ from torch.nn import functional as F
 from medseg.errors import Code, MedsegError
 from medseg.grid import Plane, centre_crop
 from medseg.patches import elastic
+from medseg.patches.sampler import Boxes
 from medseg.patches.slabs import FLIP_AXIS, Flip, slice_axes
+from medseg.transfer import upload
 
 Pair = tuple[int, int]
 Floats = npt.NDArray[np.float64]
@@ -142,7 +144,7 @@ class Augmenter:
         return max(heights), max(widths)
 
     @property
-    def boxes(self) -> Callable[[int, npt.NDArray[np.float32]], tuple[npt.NDArray[np.intp], Pair]] | None:
+    def boxes(self) -> Boxes | None:
         """Places of the fields of batch t if they differ; see ``boxes`` of ``PatchSampler``."""
         return self._boxes if self.settings.elastic_px else None
 
@@ -177,8 +179,10 @@ class Augmenter:
             axes, pixel = placement[:, 2].astype(np.intp), placement[:, 3].astype(np.float64)
         return draws.in_slices(self.settings.flip, axes, pixel)
 
-    def _boxes(self, t: int, windows: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], Pair]:
-        start, shape = torch.from_numpy(windows[:, :2]).unbind(dim=1)
+    def _boxes(
+        self, t: int, windows: npt.NDArray[np.float32], device: str | torch.device
+    ) -> tuple[npt.NDArray[np.intp], Pair]:
+        start, shape = upload(windows[:, :2], device).unbind(dim=1)
         draws = self._draws(t, placement=windows)
         at = _places_in_slice(draws, self.window, start, shape)
         self._places[t] = (windows, at)
@@ -188,9 +192,9 @@ class Augmenter:
     def _take_places(self, t: int, placement: Tensor) -> Tensor | None:
         """Take the places that batch ``t`` was cut for, unless these are other patches or another device."""
         windows, at = self._places.pop(t, (None, None))
-        if windows is None or placement.device.type != "cpu":
+        if windows is None or at is None or at.device != placement.device:
             return None
-        return at if np.array_equal(windows, placement[:, : windows.shape[1]].numpy()) else None
+        return at if np.array_equal(windows, placement[:, : windows.shape[1]].cpu().numpy()) else None
 
 
 def draw(settings: Augmentation, batch: int, generator: np.random.Generator) -> AugmentParams:
@@ -265,7 +269,7 @@ def move(
     if placement is not None or _resampling(draws):
         field = patches.shape[-2], patches.shape[-1]
         if placement is None:
-            grid = _sampling_grid(draws, field, window).to(patches.device)
+            grid = _sampling_grid(draws, field, window, patches.device)
         else:
             grid = _elastic_grid(draws, field, window, placement, at)
         indices = F.grid_sample(labels.unsqueeze(1).float(), grid, "nearest", "border", align_corners=False)
@@ -278,7 +282,7 @@ def move(
     else:
         patches, labels, *maps = (centre_crop(array, window) for array in (patches, labels, *maps))
     for axis, flips in ((-2, draws.flip_h), (-1, draws.flip_w)):
-        chosen = torch.from_numpy(flips).to(patches.device)
+        chosen = upload(flips, patches.device)
         patches = torch.where(chosen.view(-1, 1, 1, 1), patches.flip(axis), patches)
         labels, *maps = (
             torch.where(chosen.view(-1, 1, 1), array.flip(axis), array) for array in (labels, *maps)
@@ -305,7 +309,7 @@ def change_colours(patches: Tensor, draws: AugmentParams) -> Tensor:
     changed[:, 1, 1] = changed[:, 2, 2] = draws.saturation * np.cos(draws.hue_radians)
     changed[:, 2, 1] = draws.saturation * np.sin(draws.hue_radians)
     changed[:, 1, 2] = -changed[:, 2, 1]
-    matrices = torch.from_numpy(_RGB_OF_YIQ @ changed @ _YIQ_OF_RGB).to(patches.device, patches.dtype)
+    matrices = upload((_RGB_OF_YIQ @ changed @ _YIQ_OF_RGB).astype(np.float32), patches.device)
     return torch.einsum("bij,bjhw->bihw", matrices, patches)
 
 
@@ -327,12 +331,11 @@ def _resampling(draws: AugmentParams) -> bool:
     return bool(draws.rotate_radians.any() or (draws.magnify != 1).any() or draws.shift_px.any())
 
 
-def _sampling_grid(draws: AugmentParams, field: Pair, window: Pair) -> Tensor:
+def _sampling_grid(draws: AugmentParams, field: Pair, window: Pair, device: torch.device) -> Tensor:
     """Places in the field where the window's pixels are read, (B, h, w, 2) float32: x, y, as torch has it."""
-    y, x = _offsets(draws, window)
+    y, x = _offsets(draws, window, device)
     # torch's -1 and 1 are the outer edges of the first and last pixel (align_corners=False).
-    grid = np.stack([2 * x / field[1], 2 * y / field[0]], axis=-1)
-    return torch.from_numpy(grid.astype(np.float32))
+    return torch.stack([2 * x / field[1], 2 * y / field[0]], dim=-1).float().to(device)
 
 
 def _elastic_grid(
@@ -353,29 +356,31 @@ def _places_in_slice(draws: AugmentParams, window: Pair, start: Tensor, shape: T
     The window starts at ``start`` (B, 2) in slices of ``shape`` (B, 2). It is turned, scaled and shifted in
     the deformed slice.
     """
-    offsets = np.stack(_offsets(draws, window), axis=-1) + (np.array(window) - 1) / 2
-    at = torch.from_numpy(offsets.astype(np.float32)).to(start.device) + start.view(-1, 1, 1, 2)
+    from_centre = zip(_offsets(draws, window, start.device), window, strict=True)
+    offsets = torch.stack([along + (n - 1) / 2 for along, n in from_centre], dim=-1)
+    at = offsets.float().to(start.device) + start.view(-1, 1, 1, 2)
     nodes_px = draws.elastic_px / draws.pixel[:, :, None, None]
-    nodes = torch.from_numpy(nodes_px.astype(np.float32)).to(start.device)
+    nodes = upload(nodes_px.astype(np.float32), start.device)
     return at + elastic.displacement(nodes, at, shape)
 
 
-def _offsets(draws: AugmentParams, window: Pair) -> tuple[Floats, Floats]:
-    """Rows and columns (B, h, w) at which the window is read, px from its centre, before any bending."""
-    i, j = (np.arange(n) - (n - 1) / 2 for n in window)
-    rows, columns = i[None, :, None], j[None, None, :]
-    cosine = (np.cos(draws.rotate_radians) / draws.magnify)[:, None, None]
-    sine = (np.sin(draws.rotate_radians) / draws.magnify)[:, None, None]
-    height, width = draws.pixel.T[..., None, None]
+def _offsets(draws: AugmentParams, window: Pair, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows and columns (B, h, w) float64 at which the window is read, px from its centre, before bending."""
+    cosine, sine = np.cos(draws.rotate_radians) / draws.magnify, np.sin(draws.rotate_radians) / draws.magnify
+    height, width = draws.pixel.T
     ratio = height / width  # turns in mm: pixels are made square, turned, and made what they were
-    y = cosine * rows - sine / ratio * columns + draws.shift_px[:, 0, None, None] / height
-    x = sine * ratio * rows + cosine * columns + draws.shift_px[:, 1, None, None] / width
-    return y, x
+    shift_h, shift_w = draws.shift_px[:, 0] / height, draws.shift_px[:, 1] / width
+    numbers = np.stack([cosine, sine / ratio, sine * ratio, shift_h, shift_w])
+    on = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+    turn, across, along, down, right = upload(numbers, on)[..., None, None]
+    i, j = (torch.arange(n, dtype=torch.float64, device=on) - (n - 1) / 2 for n in window)
+    rows, columns = i[:, None], j[None, :]
+    return turn * rows - across * columns + down, along * rows + turn * columns + right
 
 
 def _per_patch(values: npt.NDArray[Any], patches: Tensor) -> Tensor:
     """Shape one number a patch as (B, 1, 1, 1)."""
-    return torch.from_numpy(values).to(patches.device, patches.dtype).view(-1, 1, 1, 1)
+    return upload(values.astype(np.float32), patches.device).view(-1, 1, 1, 1)
 
 
 def _bend(patches: Tensor, exponent: Tensor) -> Tensor:

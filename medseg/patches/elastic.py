@@ -41,7 +41,7 @@ def box(at: Tensor) -> tuple[npt.NDArray[np.intp], Pair]:
     """
     low, high = at.amin(dim=(1, 2)).floor(), at.amax(dim=(1, 2)).floor() + 1
     height, width = (high - low + 1).amax(dim=0).int().tolist()
-    return low.numpy().astype(np.intp), (height, width)
+    return low.cpu().numpy().astype(np.intp), (height, width)
 
 
 def _node_weights(at: Tensor, last: Tensor) -> Tensor:

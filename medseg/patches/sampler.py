@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from medseg.classes import VOID
 from medseg.errors import Code, MedsegError
@@ -34,6 +35,8 @@ from medseg.preprocess.store import PreprocessedCase
 Pair = tuple[int, int]
 Index = npt.NDArray[np.intp]
 Places = npt.NDArray[np.float32]
+
+Boxes = Callable[[int, Places, str | torch.device], tuple[Index, Pair]]
 
 EVERY = slice(None)
 
@@ -65,7 +68,8 @@ class PatchSampler:
 
     ``extras`` names arrays of the cases that are cut beside the labels. ``boxes`` gives, for batch t and the
     first four rows of its placement (see :meth:`__call__`), the first row and column of each patch's field
-    (B, 2) and one size (h', w') for all. With ``boxes``, or ``placed``, batches end with their placement.
+    (B, 2) and one size (h', w') for all, computed on a device. With ``boxes``, or ``placed``, batches end
+    with their placement.
     """
 
     cases: Sequence[PreprocessedCase]
@@ -77,7 +81,7 @@ class PatchSampler:
     foreground_oversampling: float = 0.0
     field: Pair | None = None
     extras: tuple[str, ...] = ()
-    boxes: Callable[[int, Places], tuple[Index, Pair]] | None = None
+    boxes: Boxes | None = None
     border: int = 0
     background: bool = True
     order: Literal["random", "shuffled"] = "random"
@@ -109,6 +113,31 @@ class PatchSampler:
         one, the field's first pixel. With ``rows`` only those of the batch are read, for a process that
         trains on its share of it.
         """
+        places, placement, size = self.lay_out(t, rows)
+        firsts = placement[:, -1].astype(np.intp).tolist()
+        channels, count = len(self.cases[0].volume.array) * self.depth, len(firsts)
+        batch = (
+            np.empty((count, channels, *size), np.float32),
+            np.empty((count, *size), self._labels[0].dtype),
+            *(np.empty((count, *size), np.float32) for _ in self.extras),
+        )
+        for place, (row, column), *patch in zip(places, firsts, *batch, strict=True):
+            self._cut(place, (row, column), *patch)
+        return (*batch, placement) if self.gives_placement else batch
+
+    @property
+    def gives_placement(self) -> bool:
+        """True where batches end with their placement."""
+        return self.placed or self.boxes is not None
+
+    def lay_out(
+        self, t: int, rows: slice = EVERY, device: str | torch.device = "cpu"
+    ) -> tuple[list[PatchLocation], Places, Pair]:
+        """Places of batch ``t``, or of its ``rows``, their placement, and the size (h', w') of all fields.
+
+        What is computed of every pixel is computed on ``device``. Raises KEYWORD_INVALID for a batch that
+        cannot be shared so.
+        """
         if self.batch % (rows.step or 1):
             raise MedsegError(
                 Code.KEYWORD_INVALID,
@@ -117,12 +146,8 @@ class PatchSampler:
                 "make the batch a multiple of the processes",
             )
         places = self.places(t)
-        placement, size = self._placement(t, places)
-        firsts = placement[rows, -1].astype(np.intp).tolist()
-        batch = self._empty(len(firsts), size)
-        for place, (row, column), *patch in zip(places[rows], firsts, *batch, strict=True):
-            self._cut(place, (row, column), *patch)
-        return (*batch, placement[rows]) if self.placed or self.boxes is not None else batch
+        placement, size = self._placement(t, places, device)
+        return places[rows], placement[rows], size
 
     def places(self, t: int) -> list[PatchLocation]:
         """Draw the places of batch ``t``."""
@@ -191,7 +216,9 @@ class PatchSampler:
             row, column = generator.integers(np.add(last, 1)).tolist()
         return PatchLocation(case, index, row - self.border, column - self.border, plane)
 
-    def _placement(self, t: int, places: list[PatchLocation]) -> tuple[Places, Pair]:
+    def _placement(
+        self, t: int, places: list[PatchLocation], device: str | torch.device
+    ) -> tuple[Places, Pair]:
         """Placement of each patch as :meth:`__call__` gives it, and the fields' size."""
         grids = [(self.cases[place.case].volume.grid, place.plane) for place in places]
         windows = np.array(
@@ -206,15 +233,8 @@ class PatchSampler:
         if self.boxes is None:
             first, size = windows[:, 0] - np.subtract(self._field, self.window) // 2, self._field
         else:
-            first, size = self.boxes(t, windows)
+            first, size = self.boxes(t, windows, device)
         return np.concatenate([windows, first[:, None].astype(np.float32)], axis=1), size
-
-    def _empty(self, patches: int, size: Pair) -> tuple[Array, ...]:
-        """Arrays for patches, labels and extras, to be filled."""
-        channels = len(self.cases[0].volume.array) * self.depth
-        extras = [np.empty((patches, *size), np.float32) for _ in self.extras]
-        labels = np.empty((patches, *size), self._labels[0].dtype)
-        return (np.empty((patches, channels, *size), np.float32), labels, *extras)
 
     def _cut(self, place: PatchLocation, first: Pair, patch: Array, label: Array, *extras: Array) -> None:
         """Fill the arrays of one patch."""

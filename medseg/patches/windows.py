@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
@@ -54,7 +55,7 @@ def mirrored(array: Array, shape: Pair) -> Array:
     return np.pad(array, [*none, (0, extra[0]), (0, extra[1])], mode="reflect")
 
 
-def cut(array: Array, starts: Starts, window: Pair) -> Array:
-    """Cut the patches (N, C, h, w) of an array (C, H, W) at ``starts`` (N, 2); a copy."""
-    every = np.lib.stride_tricks.sliding_window_view(array, window, axis=(1, 2))
-    return np.ascontiguousarray(every[:, starts[:, 0], starts[:, 1]].swapaxes(0, 1))
+def cut(slabs: Tensor, starts: Tensor, window: Pair) -> Tensor:
+    """Cut windows (S·N, C, h, w) of slabs (S, C, H, W) at ``starts`` (N, 2), on their device; a copy."""
+    every = slabs.unfold(2, window[0], 1).unfold(3, window[1], 1)  # a view (S, C, rows, columns, h, w)
+    return every.permute(0, 2, 3, 1, 4, 5)[:, starts[:, 0], starts[:, 1]].flatten(0, 1)

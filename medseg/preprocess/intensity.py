@@ -73,7 +73,7 @@ class NormalizedVolume:
         """
         if out is None:
             out = np.empty(slab.shape, np.float32)
-        values: Array = out if self._single else np.empty(slab.shape, np.float64)
+        values: Array = out if self.fits_float32 else np.empty(slab.shape, np.float64)
         values[...] = slab
         for channel, mean, std in zip(values, *self._mean_std_arrays, strict=True):
             channel -= mean
@@ -86,14 +86,14 @@ class NormalizedVolume:
     def _mean_std_arrays(self) -> tuple[Array, Array]:
         """Mean and standard deviation (C,) in the type that is computed in."""
         mean, std = (np.asarray(part, np.float64) for part in self._mean_std)
-        return (mean.astype(np.float32), std.astype(np.float32)) if self._single else (mean, std)
+        return (mean.astype(np.float32), std.astype(np.float32)) if self.fits_float32 else (mean, std)
 
     @property
     def _mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return self.normalization.mean, self.normalization.std
 
     @cached_property
-    def _single(self) -> bool:
+    def fits_float32(self) -> bool:
         """True where arithmetic in float32 keeps the differences between grey values."""
         return all(
             abs(mean) <= _FAR * std and _SMALL < std < 1 / _SMALL

@@ -85,20 +85,23 @@ def compile_problem(kind: str) -> str | None:
 def deterministic(device: torch.device) -> Iterator[None]:
     """On a CPU, let torch use deterministic algorithms alone while the block runs.
 
-    On a GPU cuBLAS would need an environment variable for it, so there bits are not promised. Fresh tensors
+    On a GPU cuBLAS would need an environment variable for it, so there bits are not promised, and cuDNN times
+    its algorithms for each size of window to take the fastest. Fresh tensors
     are not filled with NaN, as torch does by default then: nothing here reads what it has not written.
     """
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    fills = _settings.fill_uninitialized_memory
+    fills, times = _settings.fill_uninitialized_memory, torch.backends.cudnn.benchmark
     if device.type == "cpu":
         torch.use_deterministic_algorithms(mode=True)
         _settings.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = times or device.type == "cuda"
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
         _settings.fill_uninitialized_memory = fills
+        torch.backends.cudnn.benchmark = times
 
 
 @contextmanager

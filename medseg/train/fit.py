@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,25 +26,24 @@ from torch import Tensor, nn
 
 from medseg import files
 from medseg.device import resolve_precision
-from medseg.errors import Code, MedsegError, first_line
+from medseg.errors import Code, MedsegError
 from medseg.grid import centre_crop
+from medseg.patches.resident import sampler_on
 from medseg.resources import coded_out_of_memory
 from medseg.train import optim, state
+from medseg.train.batches import Augment, BatchMaker, Draw
 from medseg.train.fabric import compile_problem, deterministic, open_fabric, seeded
+from medseg.train.faults import ADVICE, check_finite, coded, not_finite
+from medseg.train.loss_log import LossLog
 from medseg.train.plan import Epoch, FitPlan
 from medseg.train.prefetch import ahead, draw_threads
 from medseg.train.state import BEST, HISTORY, LAST
 from medseg.train.stop import Stopped, StopRequest, handle_stop_signals
 
-Draw = Callable[[int, slice], tuple[Any, ...]]
-"""(t, rows) -> rows of batch t: patches (B, C·D, h', w') float32, labels (B, h', w') uint8, and what else
-``augment`` takes, all arrays. Without ``augment``, what else the loss takes: a weight map (B, h', w')."""
-
-Augment = Callable[..., tuple[Tensor, ...]]
-"""(patches, labels, t, rows, *more) -> patches, labels and what else the loss takes, (…, h, w), on the device
-they are on."""
-
 Logits = Tensor | list[Tensor]
+
+_AGREE_EVERY = 16
+"""Steps between two at which processes on GPUs agree on whether to stop."""
 
 
 def fit(
@@ -65,7 +64,7 @@ def fit(
     gives a better score, and ``history.csv``. Without validation, and as long as its scores say nothing (not
     a number, or always the same), the last weights are the best. ``validate`` gets the network in evaluation
     mode, without gradients, and is called in the first process alone. ``on_step`` gets the steps done, those
-    planned, and the loss.
+    planned, and the loss, once for each step; a GPU is not waited for, so there it comes some steps later.
 
     :raises MedsegError: ``CHECKPOINT_UNREADABLE``, ``LOSS_NOT_FINITE``, ``OUT_OF_MEMORY``,
         ``KEYWORD_INVALID``.
@@ -73,7 +72,7 @@ def fit(
     """
     # Set up, or go on where the last checkpoint stands
     optim.check_phases(plan.all_phases, plan.epochs, network)
-    run = _set_up(network, draw, loss, plan, folder=folder, augment=augment)
+    run = _set_up(network, draw, loss, plan, folder=folder, augment=augment, on_step=on_step)
     now = run.state  # counters of the steps and epochs that are done
     yield from map(Epoch.from_row, list(now.history))
 
@@ -85,18 +84,20 @@ def fit(
             steps = range(now.step, (now.epoch + 1) * plan.steps_per_epoch)
 
             # Train
-            with closing(ahead(run.draw, steps, draw_threads(run.fabric.device))) as batches:
+            threads = draw_threads(run.fabric.device)
+            with closing(ahead(run.batches.draw, steps, threads, run.batches.add_wait)) as batches:
                 for t, batch in batches:
                     run.set_rates(phase, t - first_epoch * plan.steps_per_epoch)
-                    value = run.step(t, *batch)
-                    now.step, now.loss_steps = t + 1, now.loss_steps + 1
-                    now.loss_sum += value
-                    now.seconds = time.perf_counter() - clock
-                    if on_step is not None:
-                        on_step(now.step, plan.steps, value)
-                    if signum := run.agreed_signal(request):
+                    run.step(t, batch)
+                    now.step, now.seconds = t + 1, time.perf_counter() - clock
+                    now.data_wait += run.batches.take_wait()
+                    run.count_losses()
+                    if run.agrees_at(t) and (signum := run.agreed_signal(request)):
+                        run.count_losses(all_of_them=True)
                         run.save()
                         raise Stopped(now.step, signum)
+            run.count_losses(all_of_them=True)
+            data_wait = now.data_wait / max(time.perf_counter() - clock, now.data_wait, 1e-9)
             lr = run.set_rates(phase, now.step - 1 - first_epoch * plan.steps_per_epoch)
 
             # Validate
@@ -121,9 +122,10 @@ def fit(
                 is_best=is_best,
                 stopped_early=now.stopped_early,
                 informative=informative,
+                data_wait=data_wait,
             )
             now.history.append(epoch.to_row())
-            now.loss_sum, now.loss_steps, now.seconds = 0.0, 0, 0.0
+            now.loss_sum, now.loss_steps, now.seconds, now.data_wait = 0.0, 0, 0.0, 0.0
             if is_best:
                 run.save_best(epoch)
             run.save()
@@ -143,16 +145,28 @@ class _Run:
     optimiser: torch.optim.Optimizer
     stepper: Any  # the optimiser as Fabric wraps it
     loss: Callable[..., Tensor]
-    source: Draw
-    augment: Augment | None
+    batches: BatchMaker
     plan: FitPlan
     folder: Path
-    rows: slice  # this process's share of a batch
     settings: dict[str, Any]  # which training this is
+    on_step: Callable[[int, int, float], None] | None = None
+    losses: LossLog = field(default_factory=LossLog)
     state: state.State = field(default_factory=state.State)
 
-    def draw(self, t: int) -> tuple[Tensor, ...]:
-        return tuple(torch.as_tensor(array) for array in self.source(t, self.rows))
+    def count_losses(self, *, all_of_them: bool = False) -> None:
+        """Add up and report the losses that have arrived from the device, or ``all_of_them``."""
+        for t, value in self.losses.arrived(all_of_them=all_of_them):
+            if not math.isfinite(value):
+                raise not_finite(t, f"the loss is {value}")
+            self.state.loss_sum += value
+            self.state.loss_steps += 1
+            if self.on_step is not None:
+                self.on_step(t + 1, self.plan.steps, value)
+
+    def agrees_at(self, t: int) -> bool:
+        """True at steps after which the processes agree on signals: to do so is to wait for GPUs."""
+        alone = self.fabric.world_size == 1
+        return alone or self.fabric.device.type == "cpu" or t % _AGREE_EVERY == 0
 
     def set_rates(self, phase: optim.Phase, step: int) -> float:
         """Set the rates of a step of the phase; give the highest."""
@@ -160,14 +174,14 @@ class _Run:
         factor = optim.schedule_factor(self.plan.schedule, step, total, warmup)
         return optim.set_rates(self.optimiser, factor)
 
-    def step(self, t: int, *batch: Tensor) -> float:
-        """Train on batch ``t``; give the loss, the processes' mean."""
-        advice = "lower train.batch or sampling.window"
-        with coded_out_of_memory(f"training, step {t}", advice), _coded(len(batch[0])):
-            loss = self._loss(t, *batch)
-            value = float(self.fabric.all_reduce(loss.detach().clone(), reduce_op="mean"))
-            if not math.isfinite(value):
-                raise _broken(t, f"the loss is {value}")
+    def step(self, t: int, batch: Callable[[], Sequence[Tensor]]) -> None:
+        """Train on batch ``t``; its loss, the processes' mean, goes to :attr:`losses`."""
+        with coded_out_of_memory(f"training, step {t}", ADVICE):
+            patches, *truth = batch()
+        with coded_out_of_memory(f"training, step {t}", ADVICE), coded(len(patches)):
+            loss = self._loss(t, patches, *truth)
+            mean = self.fabric.all_reduce(loss.detach().clone(), reduce_op="mean")
+            self.losses.add(t, mean)
             self.stepper.zero_grad()
             self.fabric.backward(loss)
             if self.plan.clip is not None:
@@ -175,7 +189,6 @@ class _Run:
                     self.model, self.stepper, max_norm=self.plan.clip, error_if_nonfinite=False
                 )
             self.stepper.step()
-        return value
 
     def agreed_signal(self, request: StopRequest) -> int:
         """Give the signal that any process got, or 0: all of them stop at one step."""
@@ -230,7 +243,7 @@ class _Run:
 
     def save(self) -> None:
         """Write ``last.ckpt``; refuse to replace a good one by weights that are not finite."""
-        _check_finite(self.network, self.state.step)
+        check_finite(self.network, self.state.step)
         if self.fabric.is_global_zero:
             moments = optim.state_by_name(self.optimiser, self.network)
             scaler = self.fabric.strategy.precision.state_dict()
@@ -240,7 +253,7 @@ class _Run:
 
     def save_best(self, epoch: Epoch) -> None:
         """Write ``best.ckpt``, before ``last.ckpt`` says that there is one."""
-        _check_finite(self.network, self.state.step)
+        check_finite(self.network, self.state.step)
         if self.fabric.is_global_zero:
             state.write_network(self.folder / BEST, self.network.state_dict(), epoch.to_row())
 
@@ -264,16 +277,10 @@ class _Run:
         if self.state.history:
             self.write_history()
 
-    def _loss(self, t: int, *batch: Tensor) -> Tensor:
-        device, key = self.fabric.device, (self.plan.seed, t, self.fabric.global_rank)
-        patches, labels, *more = (array.to(device) for array in batch)
-        if self.augment is not None:
-            patches, labels, *more = self.augment(patches, labels, t, self.rows, *more)
-        if self.plan.channels_last:
-            patches = patches.contiguous(memory_format=torch.channels_last)
-        with seeded(device, *key):
+    def _loss(self, t: int, patches: Tensor, *truth: Tensor) -> Tensor:
+        with seeded(self.fabric.device, self.plan.seed, t, self.fabric.global_rank):
             logits: Logits = self.model(patches)
-        return self.loss(logits, *(_fitted(array, logits) for array in (labels, *more)))
+        return self.loss(logits, *(_fitted(array, logits) for array in truth))
 
 
 def _set_up(
@@ -284,6 +291,7 @@ def _set_up(
     *,
     folder: Path,
     augment: Augment | None,
+    on_step: Callable[[int, int, float], None] | None,
 ) -> _Run:
     fabric = open_fabric(plan)
     if plan.channels_last:
@@ -296,40 +304,23 @@ def _set_up(
     model, stepper = fabric.setup(module, optimiser)
     rows = slice(fabric.global_rank, None, fabric.world_size)
     precision = resolve_precision(plan.precision, fabric.device)
+    source = sampler_on(fabric.device, draw, plan.draw_from)
     settings = {**plan.settings(network), "precision": precision}
-    run = _Run(fabric, network, model, optimiser, stepper, loss, draw, augment, plan, folder, rows, settings)
+    run = _Run(
+        fabric=fabric,
+        network=network,
+        model=model,
+        optimiser=optimiser,
+        stepper=stepper,
+        loss=loss,
+        batches=BatchMaker(source, augment, rows, fabric.device, plan.channels_last),
+        plan=plan,
+        folder=folder,
+        settings=settings,
+        on_step=on_step,
+    )
     run.resume()
     return run
-
-
-def _check_finite(network: nn.Module, step: int) -> None:
-    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
-        raise _broken(step, "some weights are not finite")
-
-
-def _broken(t: int, details: str) -> MedsegError:
-    how_to_fix = "lower train.lr or set train.clip, and train again with --overwrite"
-    return MedsegError(Code.LOSS_NOT_FINITE, f"training, step {t}", details, how_to_fix)
-
-
-@contextmanager
-def _coded(patches: int) -> Iterator[None]:
-    """Turn torch's refusals of a step on so many patches into codes: one value to normalise, no compiling."""
-    try:
-        yield
-    except ValueError as error:
-        if not str(error).startswith("Expected more than 1 "):
-            raise
-        details = f"{patches} patch(es) leave one value a channel to normalise ({first_line(error)})"
-        how_to_fix = "give each process two patches or more, or enlarge sampling.window"
-        raise MedsegError(Code.KEYWORD_INVALID, "train.batch", details, how_to_fix) from error
-    except RuntimeError as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        details = f"torch cannot compile this network: {first_line(error)}"
-        raise MedsegError(
-            Code.KEYWORD_INVALID, "train.compile", details, "set train.compile: false"
-        ) from error
 
 
 def _fitted(labels: Tensor, logits: Logits) -> Tensor:
@@ -339,7 +330,7 @@ def _fitted(labels: Tensor, logits: Logits) -> Tensor:
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     """Make a row of ``history.csv``; truth values are 0 and 1, undefined scores are empty cells."""
-    first = ("step", "train_loss", "lr", "seconds")
+    first = ("step", "train_loss", "lr", "seconds", "data_wait")
     return {
         "epoch": row["number"],
         **{key: row[key] for key in first},

@@ -10,6 +10,7 @@ from torch import nn
 
 from medseg import files
 from medseg.device import Precision
+from medseg.patches.resident import DrawFrom
 from medseg.train.optim import Optimiser, Phase, Schedule
 
 
@@ -20,7 +21,8 @@ class FitPlan:
     Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
     limits the gradient's norm. ``precision`` is decided by :func:`medseg.device.resolve_precision`.
     ``device`` is cpu, cuda, cuda:1 or mps. ``compile`` needs a C++ compiler, and does nothing where torch
-    finds none (:func:`medseg.train.fabric.compile_problem`). ``patience`` counts validations without a better
+    finds none (:func:`medseg.train.fabric.compile_problem`). ``draw_from`` is the memory that patches are cut
+    from (:func:`medseg.patches.resident.sampler_on`). ``patience`` counts validations without a better
     ``monitor``, a key of what validation gives, higher being better, as far as they say anything (see
     :class:`Epoch`); 0 never stops early. ``identity`` is whatever else makes two trainings different (data,
     recipe); its values are plain.
@@ -39,6 +41,7 @@ class FitPlan:
     processes: int = 1
     channels_last: bool = False
     compile: bool = False
+    draw_from: DrawFrom = "auto"
     validate_every: int = 1
     patience: int = 0
     monitor: str = "dice_mean"
@@ -58,7 +61,7 @@ class FitPlan:
     def settings(self, network: nn.Module) -> dict[str, Any]:
         """Collect what must be equal for a resume: all but where it runs, and the network's shapes."""
         values = asdict(self)
-        for where in ("device", "compile", "channels_last"):
+        for where in ("device", "compile", "channels_last", "draw_from"):
             del values[where]
         identity = values.pop("identity")
         shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
@@ -73,6 +76,7 @@ class Epoch:
     where a score is not defined; ``seconds`` includes validation; ``resumed`` says that it was trained before
     a resume. ``informative`` is false after a validation that cannot tell which weights are better: its score
     is not a number, or was the same in all validations so far. Then the last weights count as the best.
+    ``data_wait`` is the share of the time of its steps in which training waited for batches.
     """
 
     number: int
@@ -84,6 +88,7 @@ class Epoch:
     is_best: bool
     stopped_early: bool
     informative: bool = True
+    data_wait: float = 0.0
     resumed: bool = False
 
     def to_row(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,19 +24,24 @@ def draw_threads(device: torch.device) -> int:
 
 
 def ahead(
-    draw: Callable[[int], Batch], steps: range, threads: int = 1
+    draw: Callable[[int], Batch],
+    steps: range,
+    threads: int = 1,
+    on_wait: Callable[[float], None] = lambda _seconds: None,
 ) -> Generator[tuple[int, Batch], None, None]:
     """Yield each step of ``steps`` with its batch; what ``draw`` raises is raised at its step.
 
     A batch depends on its number alone, so threads change nothing but the time. Each draws one batch ahead,
-    and no more wait to be trained on than there are threads. Closing the generator waits for the batches
-    under way.
+    and no more wait to be trained on than there are threads. ``on_wait`` gets the seconds for which a batch
+    was waited for. Closing the generator waits for the batches under way.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="draw")
     try:
         pending: deque[Future[Batch]] = deque(pool.submit(draw, t) for t in steps[:threads])
         for number, t in enumerate(steps):
+            start = time.monotonic()
             batch = pending.popleft().result()
+            on_wait(time.monotonic() - start)
             pending.extend(
                 pool.submit(draw, later) for later in steps[number + threads : number + threads + 1]
             )

@@ -38,6 +38,7 @@ class State:
     loss_sum: float = 0.0
     loss_steps: int = 0
     seconds: float = 0.0
+    data_wait: float = 0.0
     best: float | None = None
     first_score: float | None = None
     scores_differ: bool = False

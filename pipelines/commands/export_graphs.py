@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from medseg import files
 from medseg.classes import ClassList
@@ -193,7 +194,8 @@ def _slabs(
                 yield mirrored(slab, (network.size_from(height), network.size_from(width)))[None]
             else:
                 slab = mirrored(slab, sides)
-                yield cut(slab, covering_grid(slab.shape[1:], sides, sides), sides)
+                starts = torch.from_numpy(covering_grid(slab.shape[1:], sides, sides))
+                yield cut(torch.from_numpy(slab)[None], starts, sides).numpy()
 
 
 class _Comparison:

@@ -26,6 +26,7 @@ def fit_plan(recipe: Recipe, steps_per_epoch: int, monitor: str, key: str) -> Fi
         processes=t.processes,
         channels_last=t.channels_last,
         compile=t.compile,
+        draw_from=t.draw_from,
         validate_every=t.validate_every,
         patience=t.patience,
         monitor=monitor,

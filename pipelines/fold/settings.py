@@ -15,7 +15,7 @@ CASES = ("training cases", "validation cases")
 OF_CASES = ("fold", "class weights", "turned in mm")
 """Names of settings that follow from the fold's cases."""
 
-WHERE_IT_RUNS = ("device", "threads", "compile", "channels_last")
+WHERE_IT_RUNS = ("device", "threads", "compile", "channels_last", "draw_from")
 """Keys of `train` that say where and how fast it runs, not what is trained."""
 
 

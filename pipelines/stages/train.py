@@ -233,6 +233,7 @@ def _report(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         "train/loss": epoch.train_loss,
         "train/learning_rate": epoch.lr,
         "train/seconds": epoch.seconds,
+        "train/data_wait": epoch.data_wait,
         **{f"val/{k}": v for k, v in (epoch.val or {}).items() if k in charted and math.isfinite(v)},
     }
     run.metrics(values, epoch.number)
@@ -243,7 +244,8 @@ def _report(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
     scores = _in_words(epoch.val or {})
     mark = " (best)" if epoch.is_best and epoch.informative else ""
     job.say.line(
-        f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}"
+        f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}, "
+        f"{epoch.data_wait:.0%} of training waiting for data"
         + (f"; validation {scores}{mark}" if scores else "")
     )
 
@@ -253,7 +255,8 @@ def _log_again(job: Job, training: FoldTraining) -> None:
     run = job.tracked.fold(training.fold, training.plane)
     run.data(data_set(job, training.fold))
     charted = {f"val/{name}" for name in _charted(training)}
-    names = {"train_loss": "train/loss", "lr": "train/learning_rate", "seconds": "train/seconds"}
+    names = {"train_loss": "train/loss", "lr": "train/learning_rate"}
+    names |= {name: f"train/{name}" for name in ("seconds", "data_wait")}
     for row in (history := files.read_csv(training.folder / HISTORY)):
         named = {names.get(key, key): value for key, value in row.items() if key in names or key in charted}
         run.metrics({key: float(value) for key, value in named.items() if value}, int(row["epoch"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,19 +33,19 @@ def layouts(draw: st.DrawFn) -> tuple[Pair, Pair, Pair]:
     ],
 )
 def test_the_papers_examples(scores: list[tuple[float, float]], winner: int, confidence: float) -> None:
-    votes = VoteStitcher((1, 1), (1, 1), (1, 1), classes=2)
+    windows = len(scores)  # of as many pixels: all of them hold the slice's middle
+    votes = VoteStitcher((1, 2 * windows - 1), (1, windows), (1, 1), classes=2)
     for pixel in scores:
-        label = np.array(pixel).argmax().astype(np.uint8).reshape(1, 1, 1)
-        votes.add(label, np.zeros((1, 2), np.intp))
+        votes.add(torch.tensor(pixel).argmax().to(torch.uint8).expand(1, 1, windows))
     labels, confidences = votes.result()
-    assert labels.tolist() == [[winner]]
-    assert confidences[0, 0] == pytest.approx(confidence)
+    assert labels[0, windows - 1] == winner
+    assert float(confidences[0, windows - 1]) == pytest.approx(confidence)
 
 
 def test_a_row_of_three_windows_by_hand() -> None:
     # windows of 2 on 4 pixels say 12, 20, 22: pixel votes 1 | 2 2 | 0 2 | 2
     votes = VoteStitcher((1, 4), (1, 2), (1, 1), classes=3)
-    votes.add(np.array([[[1, 2]], [[2, 0]], [[2, 2]]], np.uint8), covering_grid((1, 4), (1, 2), (1, 1)))
+    votes.add(torch.tensor([[[1, 2]], [[2, 0]], [[2, 2]]], dtype=torch.uint8))
     labels, confidences = votes.result()
     assert labels.tolist() == [[1, 2, 0, 2]]
     assert confidences.tolist() == [[1, 1, 0, 1]]
@@ -58,15 +59,15 @@ def test_equals_the_oracle(layout: tuple[Pair, Pair, Pair], classes: int, batch:
     said = np.random.default_rng(seed).integers(0, classes, (len(starts), *window), dtype=np.uint8)
     votes = VoteStitcher(shape, window, stride, classes)
     for first in range(0, len(starts), batch):
-        votes.add(said[first : first + batch], starts[first : first + batch])
+        votes.add(torch.from_numpy(said[first : first + batch]))
     labels, confidences = votes.result()
     places = [
         ((int(row), int(column)), patch.tolist()) for (row, column), patch in zip(starts, said, strict=True)
     ]
     expected, expected_margins = oracle.vote(shape, places, classes)
-    assert labels.dtype == np.uint8
+    assert labels.dtype == torch.uint8
     assert labels.tolist() == expected
-    assert confidences.dtype == np.float32
+    assert confidences.dtype == torch.float32
     assert np.allclose(confidences, np.array(expected_margins, dtype=float))
 
 
@@ -77,7 +78,8 @@ def test_stitching_what_was_cut_is_the_identity(layout: tuple[Pair, Pair, Pair],
     truth = np.random.default_rng(seed).integers(0, 4, shape, dtype=np.uint8)
     starts = covering_grid(shape, window, stride)
     votes = VoteStitcher(shape, window, stride, classes=4)
-    votes.add(cut(mirrored(truth[None], window), starts, window)[:, 0], starts)
+    slice_ = torch.from_numpy(mirrored(truth[None, None], window))
+    votes.add(cut(slice_, torch.from_numpy(starts), window)[:, 0])
     labels, confidences = votes.result()
     assert np.array_equal(labels, truth)
     assert (confidences == 1).all()
@@ -90,7 +92,7 @@ def test_four_hundred_votes_do_not_wrap() -> None:
     votes = VoteStitcher(shape, window, stride, classes=2)
     said = np.zeros((len(starts), *window), np.uint8)
     said[: len(starts) // 3] = 1
-    votes.add(said, starts)
+    votes.add(torch.from_numpy(said))
     labels, confidences = votes.result()
     count = np.zeros((*shape, 2), int)
     for (row, column), value in zip(starts, said[:, 0, 0], strict=True):

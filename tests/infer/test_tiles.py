@@ -289,7 +289,8 @@ def test_blending_what_was_cut_is_the_identity(windowing: tuple[Pair, Pair, Pair
     truth = np.random.default_rng(seed).normal(size=(3, *shape)).astype(np.float32)
     starts = covering_grid(shape, window, stride)
     blend = GaussianStitcher(shape, window, 3)
-    blend.add(torch.from_numpy(cut(mirrored(truth, window), starts, window)), starts)
+    slab = torch.from_numpy(mirrored(truth[None], window))
+    blend.add(cut(slab, torch.from_numpy(starts), window), starts)
     expected = torch.from_numpy(truth).log_softmax(dim=0)
     assert torch.allclose(blend.result(), expected, atol=1e-4)
 

@@ -158,7 +158,7 @@ def test_several_planes_are_drawn_equally_often_and_cut_from_their_own_slices() 
 def test_fields_of_several_planes_are_asked_for_with_their_slices_sizes() -> None:
     case, asked = _case("a", _label(1)), []
 
-    def boxes(t: int, windows: Array) -> tuple[Array, tuple[int, int]]:
+    def boxes(t: int, windows: Array, device: object) -> tuple[Array, tuple[int, int]]:
         asked.append(windows)
         return windows[:, 0], (4, 4)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,9 +76,11 @@ def test_a_large_enough_array_is_not_copied() -> None:
 
 
 def test_cut_gives_the_pixels_of_each_window() -> None:
-    array = np.arange(2 * 4 * 5).reshape(2, 4, 5)
-    starts = windows.covering_grid((4, 5), (3, 2), (1, 2))
-    patches = windows.cut(array, starts, (3, 2))
-    assert patches.shape == (len(starts), 2, 3, 2)
-    for patch, (row, column) in zip(patches, starts, strict=True):
-        assert np.array_equal(patch, array[:, row : row + 3, column : column + 2])
+    slabs = torch.arange(3 * 2 * 4 * 5).reshape(3, 2, 4, 5)
+    starts = torch.from_numpy(windows.covering_grid((4, 5), (3, 2), (1, 2)))
+    patches = windows.cut(slabs, starts, (3, 2))
+    assert patches.shape == (3 * len(starts), 2, 3, 2)
+    assert patches.is_contiguous()
+    places = [(slab, *start) for slab in slabs for start in starts.tolist()]
+    for patch, (slab, row, column) in zip(patches, places, strict=True):
+        assert torch.equal(patch, slab[:, row : row + 3, column : column + 2])

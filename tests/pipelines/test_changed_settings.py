@@ -92,7 +92,9 @@ def test_all_keys_that_changed_are_listed(place: Path, data: Path) -> None:
     assert "train.lr 0.001 → 0.5" in details and "train.epochs 1 → 2" in details
 
 
-@pytest.mark.parametrize("setting", ["train.threads=2", "train.device=auto", "train.channels_last=false"])
+@pytest.mark.parametrize(
+    "setting", ["train.threads=2", "train.device=auto", "train.channels_last=false", "train.draw_from=device"]
+)
 def test_where_and_how_fast_it_runs_makes_no_other_training(place: Path, data: Path, setting: str) -> None:
     assert "train: up to date" in go(data, place / "work", setting)[1]
 

@@ -38,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], 
 
 
 def _timeless(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in ("seconds", "resumed")}
+    return {key: value for key, value in row.items() if key not in ("seconds", "data_wait", "resumed")}
 
 
 def _signal_at(step: int, signum: signal.Signals) -> Any:
@@ -58,7 +58,7 @@ def test_epochs_say_what_happened(whole: tuple[dict[str, Tensor], list[dict[str,
     assert epochs[1]["lr"] == pytest.approx(0.02 * (5 / 12) ** 0.9)
     rows = files.read_csv(folder / "history.csv")
     assert list(rows[0]) == [
-        *("epoch", "step", "train_loss", "lr", "seconds", "is_best", "stopped_early"),
+        *("epoch", "step", "train_loss", "lr", "seconds", "data_wait", "is_best", "stopped_early"),
         *("val/dice_mean", "val/dice/a"),
     ]
     assert [float(row["train_loss"]) for row in rows] == [e["train_loss"] for e in epochs]

@@ -27,6 +27,15 @@ def test_one_batch_is_drawn_ahead_and_no_more_and_closing_ends_the_thread() -> N
     assert not [t for t in threading.enumerate() if t.name.startswith("draw")]
 
 
+def test_the_time_for_which_each_batch_is_waited_for_is_counted() -> None:
+    waits: list[float] = []
+    for _ in ahead(lambda t: time.sleep(0.2 if t == 0 else 0.0), range(4), on_wait=waits.append):
+        time.sleep(0.02)
+    assert len(waits) == 4
+    assert waits[0] > 0.05
+    assert min(waits) >= 0
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 9])
 @pytest.mark.parametrize("steps", [range(0), range(4, 5), range(3, 10), range(2, 20, 3)])
 def test_any_number_of_threads_gives_the_same_batches_in_order(threads: int, steps: range) -> None:
