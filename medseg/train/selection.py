@@ -1,4 +1,4 @@
-"""What the scores of validations decide: the best weights, the end of a training, falls of the rate."""
+"""Decisions by the scores of validations: the best weights, the end of a training, falls of the rate."""
 
 from __future__ import annotations
 

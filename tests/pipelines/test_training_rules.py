@@ -112,7 +112,7 @@ def test_what_the_network_cannot_do_is_refused_before_anything_runs(
 
 
 def test_rates_never_fall_by_test_cases(prepared: Path) -> None:
-    """What is validated, and so what the rate goes by, are the validation cases."""
+    """The rate goes by the scores of validation cases alone."""
     wanted = recipe(schedule="plateau")
     training = FoldTraining(wanted, Work(prepared / "work"), 0)
     assert [case.name for case in training.cases.validation] == ["s2"]
