@@ -150,7 +150,7 @@ def sources(cases: list[PreprocessedCase], batch: int, device: torch.device) -> 
 
 def patches_per_s(source: Any, augment: Any, batch: int, device: torch.device, batches: int) -> float:
     """Patches a second that threads draw and augment, none of which trains."""
-    maker = BatchMaker(source, augment, slice(None), device, channels_last=True)
+    maker = BatchMaker(source, augment, [slice(None)], device, channels_last=True)
     with closing(ahead(maker.draw, range(batches + 3), draw_threads(device))) as drawn:
         for _, taken in islice(drawn, 3):
             taken()

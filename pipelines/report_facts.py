@@ -25,6 +25,7 @@ def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[st
     """Gather the facts by heading: `model` is the content of model.json, `evaluated` evaluation's record."""
     data = files.read_json(job.work.ingest / "dataset.json")
     train, description = job.recipe.train, model["description"]
+    batch = train.batch * train.accumulate
     shuffled = job.recipe.sampling.order == "shuffled"
     keywords = ", ".join(f"{key}={value}" for key, value in description["keywords"].items())
     length = "every case once" if shuffled else counted(train.steps_per_epoch, "step")
@@ -45,7 +46,7 @@ def facts(job: Job, model: dict[str, Any], evaluated: dict[str, Any]) -> dict[st
             **_ensemble_facts(model),
         },
         "Training": {
-            "length": f"{counted(train.epochs, 'epoch')} × {length}, batch size {train.batch}",
+            "length": f"{counted(train.epochs, 'epoch')} × {length}, batch size {batch}",
             **_planned(job),
             "optimiser": f"{train.optimiser}, learning rate {train.lr:g}, {train.schedule}",
             "loss": f"{job.recipe.loss.name}, class weights {job.recipe.loss.class_weights}",

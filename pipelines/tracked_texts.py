@@ -94,7 +94,7 @@ def _training(recipe: Recipe) -> str:
     length = f"{_counted(train.epochs, 'epoch')} × {each}"
     if train.minutes is not None:
         length = f"{train.minutes:g} min"
-    return f"{length}, batch {train.batch}, {rate}, loss {recipe.loss.name}"
+    return f"{length}, batch {train.batch * train.accumulate}, {rate}, loss {recipe.loss.name}"
 
 
 def _counted(count: int, noun: str) -> str:

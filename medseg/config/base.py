@@ -56,6 +56,8 @@ class Section(BaseModel):
                 del values[name]
             elif isinstance(value, Section):
                 values[name] = value.used()
+            elif isinstance(value, tuple) and any(isinstance(item, Section) for item in value):
+                values[name] = [item.used() for item in value]
         return values
 
 

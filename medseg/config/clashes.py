@@ -7,8 +7,10 @@ from typing import get_args
 
 from medseg import losses
 from medseg.config.base import Clash
-from medseg.config.data import Data
+from medseg.config.data import Data, RandomSplit
+from medseg.config.phases import Plateau
 from medseg.config.sections import Loss, Predict, Sections
+from medseg.config.training import Train
 from medseg.ingest.imagesets import ImageSet
 from medseg.io import scans
 from medseg.networks import level_problem
@@ -75,8 +77,28 @@ def _training(recipe: Sections) -> Iterator[Clash]:
         if parts and epochs != train.epochs:
             details = f"they last {epochs} epochs, train.epochs says {train.epochs}"
             yield Clash((key, "train.epochs"), details, "make both equal")
+    yield from _plateau(train, recipe.data)
     if train.precision == "fp16" and train.device == "cpu":
         yield Clash(("train.precision", "train.device"), "fp16 on a cpu", "use fp32 or bf16")
+
+
+def _plateau(train: Train, data: Data) -> Iterator[Clash]:
+    """Keys of a rate that falls by the scores of validation cases."""
+    splits = data.splits
+    if train.schedule != "plateau":
+        if train.plateau != Plateau():
+            how_to_fix = "set train.schedule: plateau, or leave it out"
+            yield Clash(("train.plateau", "train.schedule"), f"the schedule is {train.schedule}", how_to_fix)
+        return
+    without = splits.val == 0 if isinstance(splits, RandomSplit) else splits == "all"
+    if without or (isinstance(splits, tuple) and not all(fold.val for fold in splits)):
+        details = "the rate falls by the score of validation cases, and data.splits gives none"
+        how_to_fix = "give validation cases, or take another schedule"
+        yield Clash(("train.schedule", "data.splits"), details, how_to_fix)
+    if 0 < train.patience <= train.plateau.patience:
+        details = f"training ends after {train.patience} validations, before the rate would fall"
+        how_to_fix = f"make it more than train.plateau.patience ({train.plateau.patience}), or 0"
+        yield Clash(("train.patience", "train.plateau.patience"), details, how_to_fix)
 
 
 def _prediction(recipe: Sections) -> Iterator[Clash]:

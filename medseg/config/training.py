@@ -17,6 +17,7 @@ from medseg.config.base import (
     Share,
     refusal,
 )
+from medseg.config.phases import Phase, Plateau, Size
 from medseg.errors import Code
 from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, Flip
 
@@ -167,30 +168,6 @@ class Augment(Section):
         return self.saturation > 0 or self.hue > 0
 
 
-class Phase(Section):
-    """For `epochs` epochs only parameters whose names match `layers` (globs) train, at `lr`."""
-
-    layers: tuple[str, ...] = Field(
-        description="Globs of the names of the parameters that train; all others are frozen. `medseg "
-        "info --full` names the networks. Typical: `[decoder.*, head.*]`, `['*']`."
-    )
-    lr: Positive = Field(description="Learning rate at the start of the phase. Typical: 1e-4 to 1e-2.")
-    epochs: Count = Field(
-        description="Epochs of the phase; those of all phases sum to `train.epochs`. Typical: 1 to 20."
-    )
-
-
-class Size(Section):
-    """For `epochs` epochs training windows are resized by `scale`, up to a size that the network takes."""
-
-    epochs: Count = Field(
-        description="Epochs at this size; those of all sizes sum to `train.epochs`. Typical: 1 to 20."
-    )
-    scale: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="Factor of the window's sides. Typical: 0.25, then 0.5, then 1."
-    )
-
-
 class Train(Section):
     """The loop: length, rates, precision, and which weights count as the best.
 
@@ -198,7 +175,9 @@ class Train(Section):
     case holds a class, or all scores are the same), the last weights count as the best.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"resizing", "monitor", "minutes"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"resizing", "monitor", "minutes", "accumulate", "ema", "plateau"}
+    )
 
     seed: Annotated[int, Field(ge=0)] = Field(
         default=0,
@@ -224,6 +203,12 @@ class Train(Section):
         description="Windows of a batch, shared by all processes. Typical: 64 for windows of 40 × 40 "
         "px, 2 to 16 for 256 × 256.",
     )
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=1,
+        description="Batches before each step of the optimiser, which takes the mean of their gradients: "
+        "with 4, `batch: 3` trains as 12 would, in the memory of 3. Steps, epochs and schedules count steps "
+        "of the optimiser. Batch normalisation has the statistics of `batch` windows. Typical: 1; 4 to 32.",
+    )
     optimiser: Literal["adamw", "sgd"] = Field(
         default="adamw", description="AdamW, or stochastic gradient descent with momentum. Typical: `adamw`."
     )
@@ -235,10 +220,14 @@ class Train(Section):
         default=1e-4, description="Weight decay, on all parameters. Typical: 0 to 1e-2."
     )
     momentum: Share = Field(default=0.9, description="Momentum of sgd. Typical: 0.9 to 0.99.")
-    schedule: Literal["constant", "poly", "cosine"] = Field(
+    schedule: Literal["constant", "poly", "cosine", "plateau"] = Field(
         default="poly",
         description="Course of the learning rate over the training, or each phase: constant, (1 - "
-        "progress)^0.9, or half a cosine. Typical: `poly`.",
+        "progress)^0.9, half a cosine, or by `plateau`: constant until the validation cases' score no longer "
+        "rises, then a tenth. Typical: `poly`.",
+    )
+    plateau: Plateau = Field(
+        default=Plateau(), description="When the rate falls under `schedule: plateau`, and how far."
     )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Steps over which the rate rises linearly at the start. Typical: 0 to 1000."
@@ -252,6 +241,12 @@ class Train(Section):
     )
     clip: Positive | None = Field(
         default=None, description="Largest norm of the gradient; a longer one is shortened. Typical: 1 to 12."
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Decay of an exponential moving average of weights and running statistics, which is then "
+        "what is validated and kept in place of the trained weights. At step t it is at most (t + 1)/(t + 10)"
+        ". Typical: left out; 0.99 for some hundred steps, 0.999 for thousands.",
     )
     precision: Precision = Field(
         default="auto",

@@ -34,11 +34,11 @@ Taken = Callable[[], Sequence[Tensor]]
 
 @dataclass
 class BatchMaker:
-    """Makes the ``rows`` of batches that this process trains on."""
+    """Makes the parts of batches that this process trains on, ``rows`` saying which rows each part has."""
 
     source: Draw
     augment: Augment | None
-    rows: slice
+    rows: Sequence[slice]
     device: torch.device
     channels_last: bool
     side: SideStream | None = field(init=False)
@@ -47,16 +47,21 @@ class BatchMaker:
     def __post_init__(self) -> None:
         self.side = SideStream(self.device) if self.device.type == "cuda" else None
 
-    def draw(self, t: int) -> Taken:
-        """Draw batch ``t``, in a thread, and augment it too where that runs beside training."""
+    def draw(self, number: int) -> Taken:
+        """Draw a part of a batch, in a thread, and augment it too where that runs beside training.
+
+        ``number`` counts the parts of all batches.
+        """
+        t, part = divmod(number, len(self.rows))
+        rows = self.rows[part]
         with coded_out_of_memory(f"training, step {t}", ADVICE):
             if self.side is not None:
-                return self.side.make(lambda: self._augmented(t, self.source(t, self.rows)))
-            arrays = self.source(t, self.rows)
+                return self.side.make(lambda: self._augmented(t, rows, self.source(t, rows)))
+            arrays = self.source(t, rows)
 
         def augmented_by_the_trainer() -> Sequence[Tensor]:
             start = time.monotonic()
-            batch = self._augmented(t, arrays)
+            batch = self._augmented(t, rows, arrays)
             self.add_wait(time.monotonic() - start)
             return batch
 
@@ -71,10 +76,10 @@ class BatchMaker:
         seconds, self._late = self._late, 0.0
         return seconds
 
-    def _augmented(self, t: int, arrays: Sequence[Any]) -> Sequence[Tensor]:
+    def _augmented(self, t: int, rows: slice, arrays: Sequence[Any]) -> Sequence[Tensor]:
         patches, labels, *more = (upload(array, self.device) for array in arrays)
         if self.augment is not None:
-            patches, labels, *more = self.augment(patches, labels, t, self.rows, *more)
+            patches, labels, *more = self.augment(patches, labels, t, rows, *more)
         if self.channels_last:
             patches = patches.contiguous(memory_format=torch.channels_last)
         return [patches, labels, *more]

@@ -7,7 +7,8 @@ by (seed, t), torch's own generators being put back after each step.
 
 With several processes (:mod:`medseg.train.processes`) each trains on its share of each batch and gradients
 are averaged. That equals one process on the whole batch for losses that are means over pixels of equal
-weight; Dice, Σw and batch norm's statistics are each share's own.
+weight; Dice, Σw and batch norm's statistics are each share's own. The same holds for a batch that is trained
+on in parts, one after another (``FitPlan.accumulate``), as each part is a share of its batch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,11 @@ from torch import Tensor, nn
 
 from medseg import files
 from medseg.device import resolve_precision
-from medseg.errors import Code, MedsegError
 from medseg.grid import centre_crop
 from medseg.patches.resident import sampler_on
 from medseg.resources import coded_out_of_memory
-from medseg.train import optim, state
+from medseg.train import optim, selection, state
+from medseg.train.average import Average
 from medseg.train.batches import Augment, BatchMaker, Draw
 from medseg.train.fabric import compile_problem, deterministic, open_fabric, seeded
 from medseg.train.faults import ADVICE, check_finite, coded, not_finite
@@ -60,11 +61,14 @@ def fit(
     """Train ``network`` in place and yield each epoch as it ends; on resume, first those already done.
 
     ``loss`` gets the logits (a list of heads under deep supervision), labels and, if there is one, the
-    weight map. ``folder`` gets ``last.ckpt`` after each epoch, ``best.ckpt`` (weights) whenever ``validate``
-    gives a better score, and ``history.csv``. Without validation, and as long as its scores say nothing (not
-    a number, or always the same), the last weights are the best. ``validate`` gets the network in evaluation
-    mode, without gradients, and is called in the first process alone. ``on_step`` gets the steps done, those
-    planned, and the loss, once for each step; a GPU is not waited for, so there it comes some steps later.
+    weight map. ``draw`` gives whole batches, or the rows of them that are ``plan.accumulate``'s parts.
+    ``folder`` gets ``last.ckpt`` after each epoch, ``best.ckpt`` (weights) whenever ``validate`` gives a
+    better score, and ``history.csv``. Without validation, and as long as its scores say nothing (not a
+    number, or always the same), the last weights are the best. ``validate`` gets the network in evaluation
+    mode, without gradients, and is called in the first process alone. Where ``plan.ema`` asks for an average
+    of the weights, that is what is validated and kept; the network itself is left as trained. ``on_step``
+    gets the steps done, those planned, and the loss, once for each step; a GPU is not waited for, so there it
+    comes some steps later.
 
     :raises MedsegError: ``CHECKPOINT_UNREADABLE``, ``LOSS_NOT_FINITE``, ``OUT_OF_MEMORY``,
         ``KEYWORD_INVALID``.
@@ -72,6 +76,7 @@ def fit(
     """
     # Set up, or go on where the last checkpoint stands
     optim.check_phases(plan.all_phases, plan.epochs, network)
+    selection.require_scores(plan, validated=validate is not None)
     run = _set_up(network, draw, loss, plan, folder=folder, augment=augment, on_step=on_step)
     now = run.state  # counters of the steps and epochs that are done
     yield from map(Epoch.from_row, list(now.history))
@@ -81,14 +86,20 @@ def fit(
             clock = time.perf_counter() - now.seconds
             phase, first_epoch = optim.phase_at(plan.all_phases, now.epoch)
             optim.apply_phase(phase, network, run.optimiser)
-            steps = range(now.step, (now.epoch + 1) * plan.steps_per_epoch)
+            if now.epoch == first_epoch:
+                now.rate_drops = now.validations_at_rate = 0
+            parts = range(
+                now.step * plan.accumulate, (now.epoch + 1) * plan.steps_per_epoch * plan.accumulate
+            )
 
             # Train
             threads = draw_threads(run.fabric.device)
-            with closing(ahead(run.batches.draw, steps, threads, run.batches.add_wait)) as batches:
-                for t, batch in batches:
+            with closing(ahead(run.batches.draw, parts, threads, run.batches.add_wait)) as batches:
+                for part, batch in batches:
+                    t = part // plan.accumulate
                     run.set_rates(phase, t - first_epoch * plan.steps_per_epoch)
-                    run.step(t, batch)
+                    if not run.train_on(part, batch):
+                        continue
                     now.step, now.seconds = t + 1, time.perf_counter() - clock
                     now.data_wait += run.batches.take_wait()
                     run.count_losses()
@@ -106,7 +117,9 @@ def fit(
             if validate is not None and due:
                 run.save()
                 val = run.validate(validate, request)
-            is_best, informative = run.update_best(val) if val is not None else (validate is None, True)
+            is_best, informative = (validate is None, True)
+            if val is not None:
+                is_best, informative = selection.judge(now, plan, val)
 
             # Keep
             now.epoch += 1
@@ -151,6 +164,8 @@ class _Run:
     settings: dict[str, Any]  # which training this is
     on_step: Callable[[int, int, float], None] | None = None
     losses: LossLog = field(default_factory=LossLog)
+    average: Average | None = None
+    step_loss: Tensor | None = None  # sum over the parts of the step under way
     state: state.State = field(default_factory=state.State)
 
     def count_losses(self, *, all_of_them: bool = False) -> None:
@@ -172,23 +187,40 @@ class _Run:
         """Set the rates of a step of the phase; give the highest."""
         total, warmup = phase.epochs * self.plan.steps_per_epoch, self.plan.warmup_steps
         factor = optim.schedule_factor(self.plan.schedule, step, total, warmup)
-        return optim.set_rates(self.optimiser, factor)
+        return optim.set_rates(self.optimiser, factor * self.plan.plateau.factor**self.state.rate_drops)
 
-    def step(self, t: int, batch: Callable[[], Sequence[Tensor]]) -> None:
-        """Train on batch ``t``; its loss, the processes' mean, goes to :attr:`losses`."""
+    def train_on(self, number: int, batch: Callable[[], Sequence[Tensor]]) -> bool:
+        """Train on a part of a batch, by its number among all parts; give true if it ended a step.
+
+        Then the step's loss, the parts' and processes' mean, goes to :attr:`losses`.
+        """
+        t, part = divmod(number, self.plan.accumulate)
+        ends_step = part + 1 == self.plan.accumulate
         with coded_out_of_memory(f"training, step {t}", ADVICE):
             patches, *truth = batch()
         with coded_out_of_memory(f"training, step {t}", ADVICE), coded(len(patches)):
-            loss = self._loss(t, patches, *truth)
-            mean = self.fabric.all_reduce(loss.detach().clone(), reduce_op="mean")
-            self.losses.add(t, mean)
-            self.stepper.zero_grad()
-            self.fabric.backward(loss)
-            if self.plan.clip is not None:
-                self.fabric.clip_gradients(
-                    self.model, self.stepper, max_norm=self.plan.clip, error_if_nonfinite=False
-                )
-            self.stepper.step()
+            if part == 0:
+                self.stepper.zero_grad()
+            waits = self.fabric.world_size > 1 and not ends_step  # for the other processes' gradients
+            with self.fabric.no_backward_sync(self.model, enabled=True) if waits else nullcontext():
+                loss = self._loss(t, part, patches, *truth)
+                self.fabric.backward(loss)
+            so_far = loss.detach().clone()
+            self.step_loss = so_far if part == 0 or self.step_loss is None else self.step_loss + so_far
+            if ends_step:
+                self.losses.add(t, self.fabric.all_reduce(self.step_loss, reduce_op="mean"))
+                self.take_step(t)
+        return ends_step
+
+    def take_step(self, t: int) -> None:
+        """Move the weights by the gradients of step ``t``, and their average with them."""
+        if self.plan.clip is not None:
+            self.fabric.clip_gradients(
+                self.model, self.stepper, max_norm=self.plan.clip, error_if_nonfinite=False
+            )
+        self.stepper.step()
+        if self.average is not None:
+            self.average.update(t)
 
     def agreed_signal(self, request: StopRequest) -> int:
         """Give the signal that any process got, or 0: all of them stop at one step."""
@@ -207,39 +239,12 @@ class _Run:
         self.network.eval()
         val: dict[str, float] | None = None
         if self.fabric.is_global_zero:
-            with torch.no_grad(), seeded(self.fabric.device, self.plan.seed, self.state.step):
+            averaged = nullcontext() if self.average is None else self.average.in_the_network()
+            with averaged, torch.no_grad(), seeded(self.fabric.device, self.plan.seed, self.state.step):
                 val = function(self.network)
         scores: dict[str, float] = self.fabric.broadcast(val)
         request.at_once = None
         return scores
-
-    def update_best(self, val: dict[str, float]) -> tuple[bool, bool]:
-        """Compare a validation with those before: are these weights the best, and does it say anything?
-
-        Too many in a row that say something, but are not better, end the training.
-        """
-        key, now = self.plan.monitor, self.state
-        if key not in val:
-            raise MedsegError(
-                Code.KEYWORD_INVALID, "monitor", f"{key!r}", f"use one of {', '.join(sorted(val))}"
-            )
-        score = float(val[key]) if math.isfinite(val[key]) else None
-        is_first = score is not None and now.first_score is None
-        if is_first:
-            now.first_score = score
-        elif score is not None and score != now.first_score:
-            now.scores_differ = True
-        if not now.scores_differ:  # nothing to choose by so far: the last weights
-            now.best = score
-            return True, is_first
-        if score is None:
-            return False, False
-        if now.best is None or score > now.best:
-            now.best, now.validations_without_improvement = score, 0
-            return True, True
-        now.validations_without_improvement += 1
-        now.stopped_early = 0 < self.plan.patience <= now.validations_without_improvement
-        return False, True
 
     def save(self) -> None:
         """Write ``last.ckpt``; refuse to replace a good one by weights that are not finite."""
@@ -248,14 +253,16 @@ class _Run:
             moments = optim.state_by_name(self.optimiser, self.network)
             scaler = self.fabric.strategy.precision.state_dict()
             weights = self.network.state_dict()
-            checkpoint = state.Checkpoint(self.state, weights, moments, scaler, self.settings)
+            average = {} if self.average is None else self.average.values
+            checkpoint = state.Checkpoint(self.state, weights, moments, scaler, self.settings, average)
             state.write(self.folder / LAST, checkpoint)
 
     def save_best(self, epoch: Epoch) -> None:
         """Write ``best.ckpt``, before ``last.ckpt`` says that there is one."""
         check_finite(self.network, self.state.step)
         if self.fabric.is_global_zero:
-            state.write_network(self.folder / BEST, self.network.state_dict(), epoch.to_row())
+            weights = self.network.state_dict() if self.average is None else self.average.values
+            state.write_network(self.folder / BEST, weights, epoch.to_row())
 
     def write_history(self) -> None:
         """Write ``history.csv``: one row an epoch, validation's scores under ``val/…``."""
@@ -272,15 +279,19 @@ class _Run:
         checkpoint = state.read(path, self.settings)
         self.network.load_state_dict(dict(checkpoint.network))
         optim.load_by_name(self.optimiser, self.network, checkpoint.optimiser)
+        if self.average is not None:
+            self.average.load(checkpoint.average)
         self.fabric.strategy.precision.load_state_dict(dict(checkpoint.scaler))
         self.state = checkpoint.state
         if self.state.history:
             self.write_history()
 
-    def _loss(self, t: int, patches: Tensor, *truth: Tensor) -> Tensor:
-        with seeded(self.fabric.device, self.plan.seed, t, self.fabric.global_rank):
+    def _loss(self, t: int, part: int, patches: Tensor, *truth: Tensor) -> Tensor:
+        share = self.fabric.global_rank + part * self.fabric.world_size
+        with seeded(self.fabric.device, self.plan.seed, t, share):
             logits: Logits = self.model(patches)
-        return self.loss(logits, *(_fitted(array, logits) for array in truth))
+        loss = self.loss(logits, *(_fitted(array, logits) for array in truth))
+        return loss / self.plan.accumulate if self.plan.accumulate > 1 else loss
 
 
 def _set_up(
@@ -302,7 +313,10 @@ def _set_up(
     compiles = plan.compile and compile_problem(fabric.device.type) is None
     module = torch.compile(network) if compiles else network
     model, stepper = fabric.setup(module, optimiser)
-    rows = slice(fabric.global_rank, None, fabric.world_size)
+    shares = [
+        slice(fabric.global_rank + part * fabric.world_size, None, fabric.world_size * plan.accumulate)
+        for part in range(plan.accumulate)
+    ]
     precision = resolve_precision(plan.precision, fabric.device)
     source = sampler_on(fabric.device, draw, plan.draw_from)
     settings = {**plan.settings(network), "precision": precision}
@@ -313,11 +327,12 @@ def _set_up(
         optimiser=optimiser,
         stepper=stepper,
         loss=loss,
-        batches=BatchMaker(source, augment, rows, fabric.device, plan.channels_last),
+        batches=BatchMaker(source, augment, shares, fabric.device, plan.channels_last),
         plan=plan,
         folder=folder,
         settings=settings,
         on_step=on_step,
+        average=None if plan.ema is None else Average(network, plan.ema),
     )
     run.resume()
     return run

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
 
-Schedule = Literal["constant", "poly", "cosine"]
+Schedule = Literal["constant", "poly", "cosine", "plateau"]
 
 _POLY_POWER = 0.9
 
@@ -30,6 +30,15 @@ class Optimiser:
     weight_decay: float = 1e-4
     momentum: float = 0.9
     nesterov: bool = False
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Under the schedule `plateau` the rate falls to ``factor`` of it after ``patience`` validations in a row
+    without a better score."""
+
+    patience: int = 5
+    factor: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,8 @@ def schedule_factor(schedule: Schedule, step: int, total: int, warmup: int = 0) 
     """Give the factor of the rate at ``step`` (0-based) of ``total``.
 
     The first ``warmup`` steps rise linearly, (step + 1) / warmup. Then, with x from 0 towards 1 over the
-    rest: constant 1; poly (1 − x)^0.9; cosine (1 + cos πx) / 2.
+    rest: constant 1; poly (1 − x)^0.9; cosine (1 + cos πx) / 2; plateau 1, as scores lower the rate beside
+    it (:class:`Plateau`).
     """
     if step < warmup:
         return (step + 1) / warmup
@@ -84,15 +94,15 @@ def check_phases(phases: Sequence[Phase], epochs: int, network: nn.Module) -> No
             Code.KEYWORD_INVALID, "train.phases", f"{planned} epochs", f"make them {epochs}, as train.epochs"
         )
     names = [name for name, _ in network.named_parameters()]
-    for phase in phases:
-        for glob in (*phase.layers, *(glob for glob, _ in phase.factors)):
-            if not any(fnmatchcase(name, glob) for name in names):
-                raise MedsegError(
-                    Code.KEYWORD_INVALID,
-                    "train.phases",
-                    f"no parameter's name matches {glob!r}",
-                    f"names look like {', '.join(names[:3])}",
-                )
+    globs = [glob for phase in phases for glob in (*phase.layers, *(glob for glob, _ in phase.factors))]
+    for glob in dict.fromkeys(globs):
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise MedsegError(
+                Code.KEYWORD_INVALID,
+                "train.phases",
+                f"no parameter's name matches {glob!r}",
+                f"names look like {', '.join(names[:3])}",
+            )
 
 
 def build(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:

@@ -11,12 +11,16 @@ from torch import nn
 from medseg import files
 from medseg.device import Precision
 from medseg.patches.resident import DrawFrom
-from medseg.train.optim import Optimiser, Phase, Schedule
+from medseg.train.optim import Optimiser, Phase, Plateau, Schedule
 
 
 @dataclass(frozen=True)
 class FitPlan:
     """Length, rates, precision and choice of the best weights of a training.
+
+    A step of the optimiser takes the mean gradient of ``accumulate`` parts of its batch, one in memory at a
+    time. ``ema`` is the decay of an average of the weights (:mod:`medseg.train.average`), None for none.
+    ``plateau`` counts under that schedule alone.
 
     Without ``phases`` all layers train at ``lr`` for all epochs; with them ``lr`` is not used. ``clip``
     limits the gradient's norm. ``precision`` is decided by :func:`medseg.device.resolve_precision`.
@@ -33,9 +37,12 @@ class FitPlan:
     lr: float = 1e-3
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = "poly"
+    plateau: Plateau = field(default_factory=Plateau)
     warmup_steps: int = 0
     phases: tuple[Phase, ...] = ()
     clip: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
     precision: Precision = "auto"
     device: str = "cpu"
     processes: int = 1
@@ -63,6 +70,9 @@ class FitPlan:
         values = asdict(self)
         for where in ("device", "compile", "channels_last", "draw_from"):
             del values[where]
+        for later, off in (("accumulate", 1), ("ema", None), ("plateau", asdict(Plateau()))):
+            if values[later] == off:  # trainings from before there was the key go on
+                del values[later]
         identity = values.pop("identity")
         shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
         return {**values, **identity, "network": files.sha256_of_value(shapes)}

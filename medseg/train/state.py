@@ -30,7 +30,9 @@ class State:
 
     ``loss_sum``, ``loss_steps`` and ``seconds`` run over the current epoch. ``best`` is the validation score
     of the best weights, None if they have none; ``first_score`` is the first one that was a number, and
-    ``scores_differ`` says that another has been seen since. ``history`` has one row a finished epoch.
+    ``scores_differ`` says that another has been seen since. Under the schedule `plateau`, ``rate_drops``
+    counts the falls of the rate in this phase, and ``validations_at_rate`` validations without a better score
+    since the last fall or the last better score. ``history`` has one row a finished epoch.
     """
 
     step: int = 0
@@ -43,19 +45,30 @@ class State:
     first_score: float | None = None
     scores_differ: bool = False
     validations_without_improvement: int = 0
+    rate_drops: int = 0
+    validations_at_rate: int = 0
     stopped_early: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a training needs to go on; ``settings`` say which training it is of."""
+    """Everything that a training needs to go on; ``settings`` say which training it is of.
+
+    ``average`` is the moving average of the weights, empty where none is kept.
+    """
 
     state: State
     network: Mapping[str, Tensor]
     optimiser: Mapping[str, Mapping[str, Any]]
     scaler: Mapping[str, Any]
     settings: Mapping[str, Any]
+    average: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def result(self) -> dict[str, Tensor]:
+        """The weights that the training gives so far: their average where one is kept."""
+        return dict(self.average or self.network)
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
@@ -69,6 +82,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
             "optimiser": dict(checkpoint.optimiser),
             "scaler": dict(checkpoint.scaler),
             "settings": dict(checkpoint.settings),
+            "average": dict(checkpoint.average),
         },
     )
 
@@ -106,17 +120,21 @@ def read_any(path: Path) -> Checkpoint:
             content["optimiser"],
             content["scaler"],
             content["settings"],
+            content.get("average", {}),
         )
     except (KeyError, TypeError) as problem:
         raise _unreadable(path, f"an entry is missing or unknown ({problem})") from problem
 
 
 def read_network(path: Path) -> dict[str, Tensor]:
-    """Read the weights in ``last.ckpt`` or ``best.ckpt``, on the CPU. Raises ``CHECKPOINT_UNREADABLE``."""
+    """Read the weights that ``last.ckpt`` or ``best.ckpt`` gives, averaged ones where there are, on the CPU.
+
+    Raises ``CHECKPOINT_UNREADABLE``.
+    """
     content = _load(path)
     if "network" not in content:
         raise _unreadable(path, "it holds no network")
-    network: dict[str, Tensor] = content["network"]
+    network: dict[str, Tensor] = content.get("average") or content["network"]
     return network
 
 

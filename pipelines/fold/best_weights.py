@@ -66,7 +66,7 @@ def require_resumable(training: FoldTraining, say: Reporter) -> None:
     last_epoch = checkpoint.state.history[-1]
     if not last_epoch["is_best"] or last_epoch["step"] != checkpoint.state.step:
         raise _lost(best)
-    state.write_network(best, checkpoint.network, last_epoch)
+    state.write_network(best, checkpoint.result, last_epoch)
     say.line(f"  {training.title}: {best} was missing or damaged and is made again from {last}")
 
 
@@ -97,7 +97,7 @@ def _from_last(training: FoldTraining) -> tuple[dict[str, Tensor], Path] | None:
     history = checkpoint.state.history
     if not history or not history[-1]["is_best"] or checkpoint.settings.get("training") != training.key:
         return None
-    return dict(checkpoint.network), path
+    return checkpoint.result, path
 
 
 def _lost(path: Path) -> MedsegError:

@@ -76,13 +76,14 @@ class Batches:
 def batches(recipe: Recipe, cases: Sequence[PreprocessedCase], network: Network) -> Batches:
     """Put together how the recipe draws and changes windows of training cases for a network."""
     sampling, train = recipe.sampling, recipe.train
+    batch = train.batch * train.accumulate  # of a step: its parts are rows of it
     augmenter = make_augmenter(recipe, cases)
     sampler = PatchSampler(
         cases,
         sampling.plane,
         sampling.depth,
         sampling.window,
-        train.batch,
+        batch,
         train.seed,
         sampling.foreground_oversampling,
         augmenter.field,
@@ -98,7 +99,7 @@ def batches(recipe: Recipe, cases: Sequence[PreprocessedCase], network: Network)
     artefacts = Artefacts(**{f.name: values[f.name] for f in fields(Artefacts)})
     augment: Callable[..., tuple[Tensor, ...]] = augmenter
     if artefacts.any:
-        augment = ArtefactAugmenter(augmenter, artefacts, train.batch, train.seed)
+        augment = ArtefactAugmenter(augmenter, artefacts, batch, train.seed)
     steps = sampler.steps_shuffled if sampling.order == "shuffled" else train.steps_per_epoch
     stages = [(size.epochs, size.scale) for size in train.resizing]
     if stages:
@@ -117,7 +118,8 @@ def make_augmenter(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> Augment
         details = f"{', '.join(foreign)} of {'images' if images else 'scans'}"
         raise MedsegError(Code.KEYWORD_INVALID, "train.augment.flip", details, f"use {', '.join(usable)}")
     pixels = {pixel_shape(case.volume.grid, plane) for case in cases for plane in planes}
-    return Augmenter(settings, recipe.sampling.window, train.batch, train.seed, planes, tuple(sorted(pixels)))
+    batch = train.batch * train.accumulate
+    return Augmenter(settings, recipe.sampling.window, batch, train.seed, planes, tuple(sorted(pixels)))
 
 
 def turns_oblong_pixels(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> bool:

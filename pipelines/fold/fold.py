@@ -92,7 +92,7 @@ class FoldTraining:
     def plan(self) -> FitPlan:
         """The recipe's training section as the loop takes it."""
         monitor = plan.monitor(self.recipe, self.cases.train[0].volume.grid.unit)
-        return plan.fit_plan(self.recipe, self.batches.steps_per_epoch, monitor, self.key)
+        return plan.fit_plan(self.recipe, self.shape, self.batches.steps_per_epoch, monitor, self.key)
 
     def initial_network(self) -> tuple[Network, str | None]:
         """Build the network as the first step finds it, and say what it starts from.

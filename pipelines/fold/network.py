@@ -83,15 +83,23 @@ def check_training_step(recipe: Recipe, channels: int) -> int:
         details = f"{train.batch} patches cannot be shared by {train.processes} processes"
         how_to_fix = "make the batch a multiple of train.processes"
         raise MedsegError(Code.KEYWORD_INVALID, "train.batch", details, how_to_fix)
-    phases = plan.phases(recipe)
+    phases = plan.phases(recipe, network)
     optim.check_phases(phases, train.epochs, network)
     heads = 1
-    for phase in phases:
+    for phase in _together(recipe):
         optim.free_layers(phase, network)  # without an optimiser: torch loads its compiler for the first one
         for size in _sizes(recipe, network):
             heads = _try_step(recipe, network, channels, size)
     network.eval()
     return heads
+
+
+def _together(recipe: Recipe) -> list[optim.Phase]:
+    """The recipe's phases with all their layers at once, which asks most of a batch."""
+    train = recipe.train
+    if not train.phases:
+        return [optim.Phase(train.epochs, train.lr)]
+    return [optim.Phase(part.epochs, part.lr, part.layers) for part in train.phases]
 
 
 def _sizes(recipe: Recipe, network: Network) -> list[Pair]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from medseg.config.recipe import Recipe
 from medseg.device import choose
-from medseg.train.optim import Optimiser, Phase
+from medseg.networks.contract import Network
+from medseg.networks.tools.layers import in_order
+from medseg.train.optim import Optimiser, Phase, Plateau
 from medseg.train.plan import FitPlan
+from medseg.train.unfreeze import layer_by_layer
 from pipelines.fold.validation import DICE, IOU
 
 
-def fit_plan(recipe: Recipe, steps_per_epoch: int, monitor: str, key: str) -> FitPlan:
-    """Give the plan of one fold; `key` is the hash of everything that decides its weights."""
+def fit_plan(recipe: Recipe, network: Network, steps_per_epoch: int, monitor: str, key: str) -> FitPlan:
+    """Give the plan of one fold's network, which may lie on ``meta``.
+
+    `key` is the hash of everything that decides its weights. Raises as :func:`phases` does.
+    """
     t = recipe.train
     return FitPlan(
         epochs=t.epochs,
@@ -19,8 +25,11 @@ def fit_plan(recipe: Recipe, steps_per_epoch: int, monitor: str, key: str) -> Fi
         optimiser=optimiser(recipe),
         schedule=t.schedule,
         warmup_steps=t.warmup_steps,
-        phases=phases(recipe) if t.phases else (),
+        plateau=Plateau(t.plateau.patience, t.plateau.factor),
+        phases=phases(recipe, network) if t.phases else (),
         clip=t.clip,
+        accumulate=t.accumulate,
+        ema=t.ema,
         precision=t.precision,
         device=choose(t.device),
         processes=t.processes,
@@ -40,10 +49,22 @@ def optimiser(recipe: Recipe) -> Optimiser:
     return Optimiser(recipe.train.optimiser, recipe.train.weight_decay, recipe.train.momentum)
 
 
-def phases(recipe: Recipe) -> tuple[Phase, ...]:
-    """Give the recipe's phases, or one in which everything trains."""
-    given = tuple(Phase(p.epochs, p.lr, p.layers) for p in recipe.train.phases)
-    return given or (Phase(recipe.train.epochs, recipe.train.lr),)
+def phases(recipe: Recipe, network: Network) -> tuple[Phase, ...]:
+    """Give the recipe's phases, or one in which everything trains.
+
+    Where layers are to train one by one they are a phase each, in the order in which ``network`` runs them.
+    Raises KEYWORD_INVALID where they are more than the epochs.
+    """
+    given: list[Phase] = []
+    for index, part in enumerate(recipe.train.phases):
+        phase = Phase(part.epochs, part.lr, part.layers)
+        if part.unfreeze == "together":
+            given.append(phase)
+        else:
+            layers = in_order(network, recipe.sampling.window)
+            alone = part.unfreeze == "one_at_a_time"
+            given += layer_by_layer(phase, layers, f"train.phases.{index}.epochs", alone=alone)
+    return tuple(given) or (Phase(recipe.train.epochs, recipe.train.lr),)
 
 
 def monitor(recipe: Recipe, unit: str) -> str:

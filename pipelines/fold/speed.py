@@ -79,7 +79,7 @@ def seconds_of_step(arguments: dict[str, Any]) -> float:
 def _trial(arguments: dict[str, Any], steps: int) -> list[Moment]:
     """The moments at which trial steps ended; nothing of them is kept."""
     plan, network = arguments["plan"], copy.deepcopy(arguments["network"])
-    short = replace(plan, epochs=1, steps_per_epoch=steps, phases=(), processes=1)
+    short = replace(plan, epochs=1, steps_per_epoch=steps, phases=(), processes=1, schedule="constant")
     moments: list[Moment] = []
     with tempfile.TemporaryDirectory() as scratch:
         trial = {**arguments, "network": network, "plan": short, "folder": Path(scratch), "validate": None}

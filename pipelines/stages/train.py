@@ -173,7 +173,7 @@ def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
     arguments, plan = _arguments(training, network), training.plan
     _say_plan(job, training, arguments, source)
     with job.say.progress("training", plan.steps) as bar:
-        speed = _Speed(training.recipe.train.batch)
+        speed = _Speed(training.recipe.train.batch * plan.accumulate)
 
         def on_step(step: int, _total: int, loss: float) -> None:
             bar.to(step, f"loss {loss:.3f}, {speed.per_second():.0f} patches/s")
@@ -209,7 +209,8 @@ def _say_plan(job: Job, training: FoldTraining, arguments: dict[str, Any], sourc
     count = sum(p.numel() for p in training.shape.parameters())
     epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
     each = f"{plan.steps_per_epoch} step{'' if plan.steps_per_epoch == 1 else 's'}"
-    steps = f"{epochs} × {each} of {job.recipe.train.batch} patches"
+    parts = f"{plan.accumulate} × " if plan.accumulate > 1 else ""
+    steps = f"{epochs} × {each} of {parts}{job.recipe.train.batch} patches"
     precision = resolve_precision(plan.precision, plan.device)
     job.say.line(f"  {training.title}: {network.name}, {count:,} parameters; {steps}, {precision}")
     if slow := emulation_warning(plan.precision, plan.device):
@@ -227,7 +228,8 @@ def _say_plan(job: Job, training: FoldTraining, arguments: dict[str, Any], sourc
     if job.recipe.train.minutes is not None:  # measured already
         return
     seconds = speed.seconds_of_step(arguments) * training.batches.relative_steps(plan.epochs) / plan.processes
-    disk = count * 4 * (4 if plan.optimiser.name == "adamw" else 3) / 1e6
+    copies = 3 + (plan.optimiser.name == "adamw") + (plan.ema is not None)
+    disk = count * 4 * copies / 1e6
     job.say.line(f"  about {seconds_in_words(seconds)} and validation; {disk:.0f} MB of checkpoints")
 
 

@@ -56,7 +56,7 @@ def test_the_shell_completes_names(words: str, expected: list[str]) -> None:
 
 def test_keys_and_their_values_are_completed() -> None:
     assert completion.settings("train.sche") == ["train.schedule="]
-    words = [f"train.schedule={word}" for word in ("constant", "poly", "cosine")]
+    words = [f"train.schedule={word}" for word in ("constant", "poly", "cosine", "plateau")]
     assert completion.settings("train.schedule=") == words
     assert completion.settings("network.name=usegn") == ["network.name=usegnet"]
     assert completion.settings("train.compile=f") == ["train.compile=false"]

@@ -10,8 +10,9 @@ import yaml
 
 from medseg.config import load
 from medseg.config.load import RecipeError
+from medseg.config.phases import Phase, Plateau, Size
 from medseg.config.recipe import Recipe
-from medseg.config.training import Augment, Phase, Size, Train
+from medseg.config.training import Augment, Train
 
 SCANS = {
     "channels": {"t1": "{case}.nii.gz"},
@@ -94,7 +95,7 @@ def test_trainings_from_before_there_were_artefacts_are_still_up_to_date() -> No
     assert Augment(gibbs=0.5).used()["gibbs"] == 0.5
 
 
-@pytest.mark.parametrize("section", [Augment, Phase, Size, Train])
+@pytest.mark.parametrize("section", [Augment, Phase, Plateau, Size, Train])
 def test_every_key_says_what_it_means(section: type[Augment]) -> None:
     for name, field in section.model_fields.items():
         assert field.description, name
