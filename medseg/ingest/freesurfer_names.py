@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 _SIDED = {
     "Cerebral-White-Matter": (2, 41),
@@ -50,7 +50,7 @@ _VOLUMES = (
 """Volumes that `recon-all` makes of one scan, the one to train on first: a new scan is most like `orig`."""
 
 
-def is_made_from_another(template: str, images: Mapping[str, Mapping[Collection[str], str]]) -> bool:
+def is_made_from_another(template: str, images: Mapping[str, dict[frozenset[str], str]]) -> bool:
     """True for a volume of FreeSurfer's beside one of the same scan that comes first in its list.
 
     ``images`` are templates of paths without suffix, each with its files by case. FreeSurfer's are those in

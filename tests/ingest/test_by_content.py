@@ -172,7 +172,7 @@ def test_one_of_freesurfers_volumes_is_the_channel(tmp_path: Path) -> None:
     reading = by_content.read(list(tree_of(tmp_path).files), Looks(tmp_path))
     assert reading.patterns and reading.patterns.channels == {"image": "{case}/mri/orig.nii"}
     assert not freesurfer_names.is_made_from_another(
-        "T1", {name: {("a",): f"{name}.nii"} for name in ("T1", "orig")}
+        "T1", {name: {frozenset("a"): f"{name}.nii"} for name in ("T1", "orig")}
     )
 
 
