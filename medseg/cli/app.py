@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 
 from medseg.cli.exits import log_file
 
@@ -23,7 +23,7 @@ _ORDER = (
 
 
 class _Group(TyperGroup):
-    """The commands in the order of a project, their switches shown without a type: `--quiet`."""
+    """The commands in the order of a project; switches and arguments are shown without Python's types."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: (*_ORDER, name).index(name))
@@ -31,19 +31,22 @@ class _Group(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         command = super().get_command(ctx, cmd_name)
         if command is not None:
-            _hide_types_of_switches(command.get_params(ctx))
+            _hide_types(command.get_params(ctx))
         return command
 
     def get_params(self, ctx: Any) -> list[Any]:
         parameters = super().get_params(ctx)
-        _hide_types_of_switches(parameters)
+        _hide_types(parameters)
         return parameters
 
 
-def _hide_types_of_switches(parameters: list[Any]) -> None:
+def _hide_types(parameters: list[Any]) -> None:
+    """Show a switch as `--quiet`, and an argument by its name and help alone, not as `<list[Path]>`."""
     for parameter in parameters:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
+        if isinstance(parameter, TyperArgument):
+            parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign]  # noqa: ARG005
 
 
 app = typer.Typer(

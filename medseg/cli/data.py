@@ -57,7 +57,12 @@ def init(
         str | None, typer.Option(metavar="PATTERN", help="The label maps: `{case}_seg.nii.gz` or `*_seg*`.")
     ] = None,
     minutes: Annotated[
-        float, typer.Option(min=0.1, help="Time for training on this machine, which the recipe is fitted to.")
+        float,
+        typer.Option(
+            min=0.1,
+            metavar="MINUTES",
+            help="Time for training on this machine, which the recipe is fitted to.",
+        ),
     ] = 30,
 ) -> ExitCode:
     """Write a commented recipe for an unknown folder: channels, labels, subjects and classes are guessed.
@@ -184,11 +189,14 @@ def export(
     ] = "current",
     runtime: Annotated[
         list[_GraphRuntime] | None,
-        typer.Option(help="Also write graphs that `medseg segment --runtime` runs by this. Repeatable."),
+        typer.Option(
+            metavar="onnx|openvino",
+            help="Also write graphs that `medseg segment --runtime` runs by this. Repeatable.",
+        ),
     ] = None,
     precision: Annotated[
         list[_Precision] | None,
-        typer.Option(help="What the graphs compute in; default fp32. Repeatable."),
+        typer.Option(metavar="fp32|bf16|int8", help="What the graphs compute in; default fp32. Repeatable."),
     ] = None,
     calibrate: Annotated[
         str | None,
@@ -200,7 +208,9 @@ def export(
     ] = None,
     level: Annotated[
         int | None,
-        typer.Option(min=1, max=6, help="Of UNet++: write the smaller network that ends in this head."),
+        typer.Option(
+            min=1, max=6, metavar="LEVEL", help="Of UNet++: write the smaller network that ends in this head."
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

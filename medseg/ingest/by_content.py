@@ -16,8 +16,18 @@ from dataclasses import dataclass, field
 
 from medseg.errors import some
 from medseg.grid import axis_order
-from medseg.ingest import path_words, placeholders
-from medseg.ingest.label_templates import MOST_CASES, TRIED, Files, Key, LabelTemplate, ranked, structures
+from medseg.ingest import freesurfer_names, path_words, placeholders
+from medseg.ingest.label_templates import (
+    MOST_CASES,
+    TRIED,
+    Files,
+    Key,
+    LabelTemplate,
+    counted_as,
+    ranked,
+    remarks_on_others,
+    structures,
+)
 from medseg.ingest.looks import Kind, Looks
 from medseg.ingest.patterns import ROLES, Patterns
 from medseg.ingest.plain import common_suffix
@@ -142,16 +152,12 @@ def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, .
     """The reason, if one is known, why no file is a label map of another."""
     if not labels or not images:
         return ()
-    counted = f"{_counted(len(images), 'image')} and {_counted(len(labels), 'label map')}"
+    counted = f"{counted_as(len(images), 'image')} and {counted_as(len(labels), 'label map')}"
     if len(labels) == 1:
         text = "if all are files of one case, give them a folder of their own and name the folder above it"
         return (f"{counted}, but no word in their paths tells cases apart: {text}",)
     text = "name them alike, or list them in a table (layout csv)"
     return (f"{counted}, but no word in their paths tells which belong together: {text}",)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 # Words
@@ -251,7 +257,13 @@ def _with_channels(template: str, files: Files, images: Mapping[str, Files], loo
     """The images that lie on the label map's grid in most of its cases."""
     slots = placeholders.in_template(template)
     channels, too_few, other_grid = [], [], []
-    processed = [i for i in images if _is_processed(i, images) or _is_probability(i, images, looks)]
+    processed = [
+        image
+        for image in images
+        if _is_processed(image, images)
+        or _is_probability(image, images, looks)
+        or freesurfer_names.is_made_from_another(image, images)
+    ]
     for image, own in images.items():
         both = [key for key in files if key in own]
         if not both or placeholders.in_template(image) != slots or image in processed:
@@ -355,11 +367,7 @@ def _reading(
             " for one of them alone use --label"
         )
     elif others:
-        listed = some([f"{naming.write(o.template)} ({len(o.files)} cases)" for o in others], 4)
-        remarks.append(
-            f"label maps are {naming.write(chosen.template)} ({len(chosen.files)} cases), but there are also"
-            f" {listed}: choose by --label, or write them as data.masks if they overlap"
-        )
+        remarks += remarks_on_others(chosen, others, naming)
     if chosen.other_grid:
         listed = some([naming.write(t) for t in chosen.other_grid], 4)
         remarks.append(f"not channels, for they lie on another grid than the label maps: {listed}")

@@ -1,6 +1,8 @@
-"""Values of FreeSurfer's subcortical segmentation (aseg) and their names."""
+"""Names in FreeSurfer's folders: the values of its subcortical segmentation (aseg), and its volumes."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 _SIDED = {
     "Cerebral-White-Matter": (2, 41),
@@ -40,3 +42,26 @@ ASEG: dict[int, str] = {
     255: "CC_Anterior",
 }
 """Value → name."""
+
+_VOLUMES = (
+    *("orig", "T1", "nu", "orig_nu", "norm", "brain", "brainmask", "antsdn.brain", "brain.finalsurfs"),
+    *("rawavg", "wm"),
+)
+"""Volumes that `recon-all` makes of one scan, the one to train on first: a new scan is most like `orig`."""
+
+
+def is_made_from_another(template: str, images: Mapping[str, dict[frozenset[str], str]]) -> bool:
+    """True for a volume of FreeSurfer's beside one of the same scan that comes first in its list.
+
+    ``images`` are templates of paths without suffix, each with its files by case. FreeSurfer's are those in
+    a folder ``mri`` or of the format MGZ; the other volume must be there for every case.
+    """
+    folder, slash, name = template.rpartition("/")
+    own = images[template]
+    is_its_own = folder.rpartition("/")[2] == "mri" or all(
+        path.endswith((".mgz", ".mgh")) for path in own.values()
+    )
+    if name not in _VOLUMES or not is_its_own:
+        return False
+    earlier = (folder + slash + other for other in _VOLUMES[: _VOLUMES.index(name)])
+    return any(other in images and images[other].keys() >= own.keys() for other in earlier)

@@ -1,11 +1,13 @@
-"""Templates of label maps with the images that fit: which to take first, which are masks of structures."""
+"""Templates of label maps with the images that fit: which to take first, which are masks, which are left."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medseg.classes import MOST_MASKS
+from medseg.errors import some
 from medseg.ingest import class_names, label_names, placeholders
 from medseg.ingest.looks import Look, Looks
 from medseg.ingest.plain import LABEL_FOLDERS
@@ -93,3 +95,44 @@ def structures(candidates: list[LabelTemplate], looks: Looks) -> dict[str, str]:
     templates = sorted(label.template for label in alike)
     names = class_names.of_structures(templates, first.channels)
     return dict(zip(names, templates, strict=True)) if names else {}
+
+
+def remarks_on_others(
+    chosen: LabelTemplate, others: Sequence[LabelTemplate], naming: placeholders.Naming
+) -> list[str]:
+    """Sentences on label maps that are not taken: of the same cases, and of cases in other folders.
+
+    The latter have words that the chosen pattern has no placeholder for, so that an example stands for them.
+    """
+    taken = f"label maps are {naming.write(chosen.template)} ({counted_as(len(chosen.files), 'case')})"
+    written = [(naming.write(other.template), other) for other in others]
+    alike = [
+        f"{text} ({counted_as(len(other.files), 'case')})"
+        for text, other in written
+        if not placeholders.in_template(text) - {"{role}"}
+    ]
+    elsewhere = [
+        path
+        for text, other in written
+        for path in other.files.values()
+        if placeholders.in_template(text) - {"{role}"}
+    ]
+    remarks = []
+    if alike:
+        remarks.append(
+            f"{taken}, but there are also {some(alike, 4)}: choose by --label, or write them as data.masks"
+            " if they overlap"
+        )
+    if elsewhere:
+        lie = "1 more lies" if len(elsewhere) == 1 else f"{len(elsewhere)} more lie"
+        remarks.append(
+            f"{taken}; {lie} in folders of another depth, as {elsewhere[0]}, and one pattern cannot"
+            " name both: give the first ones a folder of that depth, too, or list all files in a table"
+            " (layout csv)"
+        )
+    return remarks
+
+
+def counted_as(number: int, noun: str) -> str:
+    """``1 case``, ``2 cases``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.ingest import by_content, layouts
+from medseg.ingest import by_content, freesurfer_names, layouts
 from medseg.ingest.looks import Looks
 from medseg.ingest.tree import tree_of
 from tests.helpers.everyday_folders import PATIENTS, label, scan
@@ -151,6 +151,29 @@ def test_patterns_of_everyday_names(tmp_path: Path, row: tuple) -> None:
     assert contents.strays == [] and len(contents.cases) * len(images) >= len(names) * len(channels)
     assert all(case.label for case in contents.cases)
     assert len({case.subject for case in contents.cases}) == subjects
+
+
+def test_label_maps_in_folders_of_another_depth_are_named_by_an_example(tmp_path: Path) -> None:
+    for n in range(1, 6):
+        for folder in (f"P{n}", f"P{n}/followup1"):
+            scan(tmp_path / folder / "T1.nii")
+            label(tmp_path / folder / "seg.nii", 1, 2)
+    reading = by_content.read(list(tree_of(tmp_path).files), Looks(tmp_path))
+    said = " ".join(reading.remarks)
+    assert "5 more lie in folders of another depth, as P1/followup1/seg.nii" in said
+    assert "{1}" not in said
+
+
+def test_one_of_freesurfers_volumes_is_the_channel(tmp_path: Path) -> None:
+    for n in range(1, 6):
+        for name in ("T1", "nu", "orig"):
+            scan(tmp_path / f"sub{n}/mri/{name}.nii")
+        label(tmp_path / f"sub{n}/mri/aseg.nii", 2, 41)
+    reading = by_content.read(list(tree_of(tmp_path).files), Looks(tmp_path))
+    assert reading.patterns and reading.patterns.channels == {"image": "{case}/mri/orig.nii"}
+    assert not freesurfer_names.is_made_from_another(
+        "T1", {name: {frozenset("a"): f"{name}.nii"} for name in ("T1", "orig")}
+    )
 
 
 def test_cases_without_a_label_map_are_cases_too(tmp_path: Path) -> None:
