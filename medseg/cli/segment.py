@@ -11,10 +11,11 @@ from medseg.errors import Code, ExitCode, MedsegError
 
 @app.command(rich_help_panel="Use a trained model")
 def segment(
-    model: options.Model,
     inputs: options.In = None,
     out: options.Out = None,
     out_option: OutOption = None,
+    model: options.Model = None,
+    convention: options.Convention = None,
     mode: options.Mode = None,
     device: options.Device = "auto",
     runtime: options.Runtime = None,
@@ -72,6 +73,7 @@ def segment(
     """
     from medseg.console import Reporter
     from medseg.model import folder as model_folder
+    from medseg.model import packaged
     from pipelines.commands import remote_inputs, segment_file, segment_plan, segment_watch
     from pipelines.commands import segment as pipeline
     from pipelines.commands.segment_runtime import Asked
@@ -80,8 +82,9 @@ def segment(
 
     inputs, out = inputs_and_out(inputs, out, out_option)
     memory = memory_limit * 2**20 if memory_limit else share_of_memory(max(1, workers))
+    chosen = packaged.default() if model is None else model_folder.locate(model)
     settings = pipeline.Settings(
-        model_folder.locate(model),
+        chosen if convention is None else packaged.with_convention(chosen, convention),
         mode,
         confidence_map,
         device,
