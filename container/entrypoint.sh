@@ -20,4 +20,8 @@ if [ -z "$OMP_NUM_THREADS" ]; then
             ;;
     esac
 fi
+# No model was baked in or mounted: that of brain tissue, which medseg has itself.
+if [ "$MEDSEG_MODEL" = /model ] && [ ! -e /model/model.json ] && [ ! -e /model/model/model.json ]; then
+    unset MEDSEG_MODEL
+fi
 exec medseg "$@"

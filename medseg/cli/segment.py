@@ -53,7 +53,8 @@ def segment(
     """Segment scans or images with a trained model. A second run skips what is done.
 
     Example: `medseg segment SCANS OUT --model work/recipe`, or for one scan `medseg segment t1.nii.gz
-    labels.nii.gz --model work/recipe`
+    labels.nii.gz --model work/recipe`. Without --model skull-stripped brains get their tissues by a model
+    that ships with medseg (`medseg models`); whole heads need --strip.
 
     Writes `OUT/<case>.nii.gz` in the scan's native space (`<case>.png` for an image), `<case>.json`,
     `labels.json`, `summary.html` to be read first, `summary.csv`, `quarantine.csv` and `run.json`.
@@ -74,7 +75,7 @@ def segment(
     from medseg.console import Reporter
     from medseg.model import folder as model_folder
     from medseg.model import packaged
-    from pipelines.commands import remote_inputs, segment_file, segment_plan, segment_watch
+    from pipelines.commands import models, remote_inputs, segment_file, segment_plan, segment_watch
     from pipelines.commands import segment as pipeline
     from pipelines.commands.segment_runtime import Asked
     from pipelines.execution.engines import Execution, Shard
@@ -119,6 +120,8 @@ def segment(
     unlogged = one_file or dry_run
     say = Reporter(quiet=quiet, verbose=verbose) if unlogged else reporter(out, quiet=quiet, verbose=verbose)
     say.json_lines = json_lines
+    if model is None:
+        say.line(f"no --model: {models.words(settings.model)}")
     with remote_inputs.fetched(inputs, None if unlogged else out, credentials, say) as paths:
         if dry_run:
             return segment_plan.run(paths, out, settings, say)

@@ -24,7 +24,9 @@ from medseg.synth.fields import jacobian, positions, random_matrix, smooth_field
 CLASSES = ("background", "ventricles", "GM", "WM", "sulcal CSF")
 """Classes of the labels, by index."""
 
-SHAPE = (160, 200, 168)
+Shape = tuple[int, int, int]
+
+SHAPE: Shape = (160, 200, 168)
 """Voxels of 1 mm of a person."""
 
 LEAST_JACOBIAN = 0.15
@@ -49,6 +51,9 @@ class Strength:
     dilation_mm: tuple[float, float] = (-2.0, 7.0)
     atrophy: tuple[float, float] = (-0.3, 0.9)
 
+
+TRAINING = Strength()
+"""Deformations of the training."""
 
 HARDER = Strength(
     scale=(0.74, 1.06),
@@ -75,15 +80,17 @@ class Person:
     texture: npt.NDArray[np.float16]
 
 
-def draw(atlas: Atlas, rng: np.random.Generator, strength: Strength | None = None) -> Person:
-    """Draw one person on a grid of :data:`SHAPE` voxels of 1 mm, RAS+."""
-    strength = strength or Strength()
-    where = _positions(atlas, rng, strength)
+def draw(
+    atlas: Atlas, rng: np.random.Generator, strength: Strength = TRAINING, shape: Shape = SHAPE
+) -> Person:
+    """Draw one person on a grid of ``shape`` voxels of 1 mm, RAS+."""
+    where = _positions(atlas, rng, strength, shape)
     maps = (atlas.csf, atlas.wm, atlas.inside, atlas.ventricle, atlas.deep, atlas.texture)
     csf, wm, inside, ventricle, deep, texture = sample(np.stack(maps), where)
+    ventricle = np.clip(ventricle, 0, 1)
     fluid, white = _drawn(csf, wm, rng, strength)
-    inside = _soft_step(inside - np.float32(0.5), 0.25)
-    grey = 1 - fluid - white
+    inside = np.clip(1.5 * inside - np.float32(0.25), 0, 1)
+    grey = np.maximum(1 - fluid - white, 0)
     shares = np.stack([fluid * ventricle, grey, white, fluid * (1 - ventricle)]) * inside
     labels = (shares.argmax(axis=0) + 1).astype(np.uint8)
     labels[inside < 0.5] = 0
@@ -100,24 +107,24 @@ def sample(maps: Floats, where: Floats) -> Floats:
     return np.asarray(read[0].numpy())
 
 
-def _positions(atlas: Atlas, rng: np.random.Generator, strength: Strength) -> Floats:
+def _positions(atlas: Atlas, rng: np.random.Generator, strength: Strength, shape: Shape) -> Floats:
     """Positions in the atlas (3, X, Y, Z) from which a person's voxels are read."""
     matrix = random_matrix(rng, strength.degrees, strength.anisotropy)
     matrix /= rng.uniform(*strength.scale)
     displacement = np.stack(
         [
             sum(
-                smooth_field(SHAPE, 1.0, nodes, sd * rng.uniform(0.2, 1), rng)
+                smooth_field(shape, 1.0, nodes, sd * rng.uniform(0.2, 1), rng)
                 for nodes, sd in strength.deformation_mm
             )
             for _ in range(3)
         ]
     )
     dilation = np.float32(rng.uniform(*strength.dilation_mm))
-    shift = (np.array(atlas.shape) - np.array(SHAPE)) / 2
+    shift = (np.array(atlas.shape) - np.array(shape)) / 2
     share = np.float32(1)
     while True:
-        where = positions(SHAPE, matrix, share * displacement).astype(np.float32)
+        where = positions(shape, matrix, share * displacement).astype(np.float32)
         where += shift.astype(np.float32)[:, None, None, None]
         if jacobian(where[:, ::2, ::2, ::2] / 2).min() * 8 > LEAST_JACOBIAN * abs(np.linalg.det(matrix)) * 8:
             break

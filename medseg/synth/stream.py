@@ -11,12 +11,14 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medseg.grid import PLANE_AXIS, Plane
 from medseg.synth import anatomy, scanner
+from medseg.synth.anatomy import Shape
 from medseg.synth.atlas import Atlas, Floats
 from medseg.synth.scanner import Scan
 
@@ -31,8 +33,10 @@ _AHEAD = 2
 class Stream:
     """Batches of ``rows`` patches: slabs of ``depth`` slices and ``side``² pixels, along any plane."""
 
-    def __init__(self, atlas: Atlas, seed: int, *, rows: int, depth: int, side: int) -> None:
-        self._atlas, self._seed = atlas, seed
+    def __init__(
+        self, atlas: Atlas, seed: int, *, rows: int, depth: int, side: int, shape: Shape = anatomy.SHAPE
+    ) -> None:
+        self._atlas, self._seed, self._shape = atlas, seed, shape
         self._rows, self._depth, self._side = rows, depth, side
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="people")
         self._scans: dict[int, Future[Scan]] = {}
@@ -71,7 +75,8 @@ class Stream:
     def _make(self, number: int) -> Scan:
         who = number // SCANS
         if who not in self._people:
-            self._people[who] = anatomy.draw(self._atlas, np.random.default_rng([self._seed, 1, who]))
+            rng = np.random.default_rng([self._seed, 1, who])
+            self._people[who] = anatomy.draw(self._atlas, rng, shape=self._shape)
             while len(self._people) > 2:
                 self._people.popitem(last=False)
         return scanner.scan(self._people[who], np.random.default_rng([self._seed, 2, number]))
@@ -95,7 +100,7 @@ def patch(
     )
 
 
-def _cut(stack: npt.NDArray[np.generic], corner: list[int], side: int, fill: np.generic) -> npt.NDArray:
+def _cut(stack: npt.NDArray[np.generic], corner: list[int], side: int, fill: np.generic) -> npt.NDArray[Any]:
     cut = np.full((len(stack), side, side), fill, stack.dtype)
     here = [(max(0, c), min(n, c + side)) for c, n in zip(corner, stack.shape[1:], strict=True)]
     (top, bottom), (left, right) = here
