@@ -51,7 +51,8 @@ app = typer.Typer(
     cls=_Group,
     help="Segmentation of MRI scans and images: train networks on folders of scans, apply and score them.\n\n"
     "Begin with `medseg demo`. With your own data: `medseg init DATA`, `medseg run recipe.yaml --dry-run`, "
-    "`medseg run recipe.yaml`, then `medseg segment SCANS OUT --model work/recipe`. Skull-stripped brains: `medseg segment SCANS OUT`.",
+    "`medseg run recipe.yaml`, then `medseg segment SCANS OUT --model work/recipe`. "
+    "Tissues of skull-stripped brains need no training: `medseg segment SCANS OUT`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

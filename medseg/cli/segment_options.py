@@ -42,8 +42,8 @@ Convention = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Other classes of the same model: `ibsr` (CSF is that of the ventricles, sulci are grey matter) or "
-        "`all-csf` (one class of CSF) of brain-tissue.",
+        help="Other classes of the same model; of brain-tissue `all-csf` (one class of CSF) or `ibsr` (CSF "
+        "is that of the ventricles, sulci are grey matter).",
     ),
 ]
 Mode = Annotated[

@@ -92,7 +92,7 @@ class Description(BaseModel):
     depth: Count
     classes: tuple[dict[str, Any], ...]
     outputs: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """For each of the network's outputs the index of the class that it counts for; empty: one output a class."""
+    """For each of the network's outputs the index of the class that it counts for; empty: one a class."""
     foreground: Foreground
     spacing_mm: tuple[float, float, float] | None
     spacing_px: tuple[float, float] | None = None

@@ -64,7 +64,7 @@ def weights_and_graphs(folder: Path) -> list[Path]:
 
 
 def locate(folder: Path) -> Path:
-    """Return a model folder: the one that is named, `model/` of a work folder, or the packaged model of a name."""
+    """Return a model folder: the one named, `model/` of a work folder, or the packaged model of a name."""
     if not folder.exists() and (shipped := packaged.find(str(folder))) is not None:
         return shipped
     inside = folder / "model"

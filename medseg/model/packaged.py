@@ -44,9 +44,6 @@ def with_convention(folder: Path, name: str) -> Path:
     """The folder of a model's convention; raises USAGE for one that it does not have."""
     known = conventions(folder)
     if name not in known:
-        if not known:
-            how_to_fix = "leave it out"
-        else:
-            how_to_fix = choice(name, known)
+        how_to_fix = choice(name, known) if known else "leave it out"
         raise MedsegError(Code.USAGE, f"--convention {name}", f"{folder.name} has no such one", how_to_fix)
     return folder / name

@@ -1,10 +1,10 @@
 """One person's anatomy, drawn from an atlas of many: deformed, then folded as the probabilities allow.
 
-Where the deformed maps say that a place is fluid in 20 % of people and white matter in 30 %, a random field z,
-smooth over a few millimetres, is compared with the two quantiles of the normal distribution: below the 20 %
-one is fluid, above the 70 % one white matter, grey matter between. So every person has sharp tissues, grey
-matter lies between fluid and white matter as in the cortex, and over many people the shares are those of the
-maps.
+Where the deformed maps say that a place is fluid in 20 % of people and white matter in 30 %, a random field
+z, smooth over a few millimetres, is compared with two quantiles of the normal distribution: below that of
+20 % is fluid, above that of 70 % white matter, between them grey matter. So every person has sharp tissues,
+grey matter lies between fluid and white matter as in the cortex, and over many people the shares are those of
+the maps.
 """
 
 from __future__ import annotations
@@ -94,9 +94,7 @@ def draw(
     shares = np.stack([fluid * ventricle, grey, white, fluid * (1 - ventricle)]) * inside
     labels = (shares.argmax(axis=0) + 1).astype(np.uint8)
     labels[inside < 0.5] = 0
-    return Person(
-        shares.astype(np.float16), labels, deep.astype(np.float16), texture.astype(np.float16)
-    )
+    return Person(shares.astype(np.float16), labels, deep.astype(np.float16), texture.astype(np.float16))
 
 
 def sample(maps: Floats, where: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """The anatomy of many people as probabilities: the ICBM152 maps with ventricles told from sulcal fluid.
 
-The maps are those of :mod:`medseg.synth.tissues`, at their own 1 mm. Each is the share of 152 people in whom a
-place belongs to a tissue, so that single people can be drawn from them (:mod:`medseg.synth.anatomy`).
+The maps are those of :mod:`medseg.synth.tissues`, at their own 1 mm. Each is the share of 152 people in whom
+a place belongs to a tissue, so that single people can be drawn from them (:mod:`medseg.synth.anatomy`).
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _RING_MM = 4.0
 class Atlas:
     """Maps (X, Y, Z) float32 at 1 mm, RAS+, with air around the brain.
 
-    ``csf``, ``gm`` and ``wm`` sum to 1 where ``inside``, a map of the brain's hull, is 1. ``ventricle`` is the
-    share of fluid that is in ventricles; ``outward`` (3, X, Y, Z) points away from them, at most of length 1,
-    and ``near`` falls from 1 to 0 with the distance from them. ``deep`` is the share of grey matter that
-    belongs to nuclei with much white matter. ``texture`` is the T1's deviation from the tissues' mean values.
+    ``csf``, ``gm`` and ``wm`` sum to 1 where ``inside``, a map of the brain's hull, is 1. ``ventricle`` is
+    the share of fluid that is in ventricles; ``outward`` (3, X, Y, Z) points away from them, at most of
+    length 1, and ``near`` falls from 1 to 0 with the distance from them. ``deep`` is the share of grey matter
+    that belongs to nuclei with much white matter. ``texture`` is the T1's deviation from its tissues' means.
     """
 
     csf: Floats
@@ -84,9 +84,10 @@ def load() -> Atlas:
     membership = ndimage.gaussian_filter(
         (ndimage.distance_transform_edt(~ventricles) <= 2).astype(np.float32), 0.8
     )
-    single = [m.astype(np.float32) for m in (csf / total, gm / total, wm / total)]
     return Atlas(
-        *single,
+        csf=(csf / total).astype(np.float32),
+        gm=(gm / total).astype(np.float32),
+        wm=(wm / total).astype(np.float32),
         inside=ndimage.gaussian_filter(hull.astype(np.float32), 0.7),
         ventricle=membership.astype(np.float32),
         outward=outward.astype(np.float32),
@@ -121,11 +122,12 @@ def _deep(gm: Array, wm: Array, affine: Array) -> Array:
     """The share of mixed voxels (X, Y, Z) that belongs to thalamus and basal nuclei."""
     mixed = (ndimage.gaussian_filter(gm, 1.5) > 0.2) & (ndimage.gaussian_filter(wm, 1.5) < 0.85)
     inside = _mask(gm.shape, affine, _DEEP_MM) & mixed & (gm + wm > 0.6)
-    return ndimage.gaussian_filter(ndimage.binary_opening(inside, iterations=2).astype(np.float32), 1.0)
+    core = ndimage.binary_opening(inside, iterations=2).astype(np.float32)
+    return np.asarray(ndimage.gaussian_filter(core, 1.0))
 
 
 def _without_rings(csf: Array, gm: Array, wm: Array, ventricles: Array) -> tuple[Array, Array, Array]:
-    """The maps without the layer of grey matter that mixed voxels between fluid and white matter look like."""
+    """The maps without the layer of grey matter that voxels of fluid and white matter together look like."""
     ball = ndimage.generate_binary_structure(3, 1)
     thick = ndimage.grey_dilation(ndimage.grey_erosion(gm, footprint=ball), footprint=ball)
     thick = np.minimum(gm, ndimage.grey_opening(thick, size=(4, 4, 4)))

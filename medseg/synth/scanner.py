@@ -135,7 +135,7 @@ def _acquired(signal: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _averaging(n: int, edge: float, blur: float) -> tuple[Floats, Floats]:
-    """Matrices along an axis of n voxels of 1 mm: to voxels of ``edge`` mm (m, n), and linearly back (n, m)."""
+    """Matrices along an axis of n voxels of 1 mm: to voxels of ``edge`` mm (m, n), linearly back (n, m)."""
     m = max(2, round(n / edge))
     centres = (n - 1) / 2 + edge * (np.arange(m) - (m - 1) / 2)
     width = max(1.0, edge * blur)

@@ -1,4 +1,4 @@
-"""A brain of nested ellipsoids as an atlas: ventricles inside white matter inside grey matter inside fluid."""
+"""A brain of nested balls as an atlas: ventricles in white matter in grey matter in fluid."""
 
 from __future__ import annotations
 
