@@ -8,7 +8,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE ?= medseg:$(VERSION)
 OFFLINE ?= /var/tmp/medseg-container
 
-.PHONY: demo test test-long format check docs setup image container-test clean
+.PHONY: demo model test test-long format check docs setup image container-test clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -19,6 +19,9 @@ setup: .venv/.ready
 
 demo: setup          ## make synthetic subjects, run every stage, print the scores
 	$(BIN)/medseg demo
+
+model: setup         ## train the tissue model that ships with medseg, on synthetic people; an hour or two on one core
+	$(BIN)/python -m pipelines.commands.brain_tissue
 
 format: setup        ## format the code
 	$(BIN)/ruff format .

@@ -29,6 +29,9 @@ Shape = tuple[int, int, int]
 SHAPE: Shape = (160, 200, 168)
 """Voxels of 1 mm of a person."""
 
+MARGIN = 12
+"""Voxels that are kept around a person's brain."""
+
 LEAST_JACOBIAN = 0.15
 """A deformation keeps at least this share of every voxel's volume, so that it cannot fold."""
 
@@ -83,7 +86,7 @@ class Person:
 def draw(
     atlas: Atlas, rng: np.random.Generator, strength: Strength = TRAINING, shape: Shape = SHAPE
 ) -> Person:
-    """Draw one person on a grid of ``shape`` voxels of 1 mm, RAS+."""
+    """Draw one person on a grid of at most ``shape`` voxels of 1 mm, RAS+, cut to the brain and its margin."""
     where = _positions(atlas, rng, strength, shape)
     maps = (atlas.csf, atlas.wm, atlas.inside, atlas.ventricle, atlas.deep, atlas.texture)
     csf, wm, inside, ventricle, deep, texture = sample(np.stack(maps), where)
@@ -94,7 +97,10 @@ def draw(
     shares = np.stack([fluid * ventricle, grey, white, fluid * (1 - ventricle)]) * inside
     labels = (shares.argmax(axis=0) + 1).astype(np.uint8)
     labels[inside < 0.5] = 0
-    return Person(shares.astype(np.float16), labels, deep.astype(np.float16), texture.astype(np.float16))
+    (brain,) = ndimage.find_objects((labels > 0).astype(np.uint8))
+    near = tuple(slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in brain)
+    halves = [array[(..., *near)].astype(np.float16) for array in (shares, deep, texture)]
+    return Person(halves[0], labels[near], halves[1], halves[2])
 
 
 def sample(maps: Floats, where: Floats) -> Floats:

@@ -22,7 +22,7 @@ from medseg.synth.anatomy import Shape
 from medseg.synth.atlas import Atlas, Floats
 from medseg.synth.scanner import Scan
 
-PATCHES = 96
+PATCHES = 128
 SCANS = 4
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 

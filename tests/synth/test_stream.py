@@ -34,7 +34,7 @@ def make(atlas: Atlas) -> Iterator[object]:
 
 def test_a_batch_depends_on_seed_and_number_alone(make: object) -> None:
     first = make()  # type: ignore[operator]
-    batches = {t: first(t, slice(None)) for t in (0, 1, 60, 100)}
+    batches = {t: first(t, slice(None)) for t in (0, 1, 100)}
     later = make()(100, slice(None))  # type: ignore[operator]
     for one, other in zip(batches[100], later, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -51,9 +51,11 @@ def test_patches_have_the_form_of_a_batch(make: object) -> None:
 
 
 def test_slots_change_their_scans_one_after_the_other(make: object) -> None:
-    numbers = [[make()._number(t, slot) for slot in range(2)] for t in range(3 * stream.PATCHES)]  # type: ignore[operator]
+    batches = make()  # type: ignore[operator]
+    numbers = [[batches._number(t, slot) for slot in range(2)] for t in range(3 * stream.PATCHES)]
     changes = [t for t in range(1, len(numbers)) if numbers[t] != numbers[t - 1]]
-    assert changes == [48, 96, 144, 192, 240]
+    half = stream.PATCHES // 2
+    assert changes == [half, 2 * half, 3 * half, 4 * half, 5 * half]
     assert all(sum(a != b for a, b in zip(numbers[t], numbers[t - 1], strict=True)) == 1 for t in changes)
     used = {n for pair in numbers for n in pair}
     assert used >= set(range(6)), "no scan is left out"
