@@ -86,7 +86,7 @@ class Person:
 def draw(
     atlas: Atlas, rng: np.random.Generator, strength: Strength = TRAINING, shape: Shape = SHAPE
 ) -> Person:
-    """Draw one person on a grid of at most ``shape`` voxels of 1 mm, RAS+, cut to the brain and its margin."""
+    """Draw one person on a grid of at most ``shape`` voxels of 1 mm, RAS+, cut to the brain and a margin."""
     where = _positions(atlas, rng, strength, shape)
     maps = (atlas.csf, atlas.wm, atlas.inside, atlas.ventricle, atlas.deep, atlas.texture)
     csf, wm, inside, ventricle, deep, texture = sample(np.stack(maps), where)
