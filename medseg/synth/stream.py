@@ -109,10 +109,10 @@ def _cut(stack: npt.NDArray[np.generic], corner: list[int], side: int, fill: np.
     return cut
 
 
-def held_out(atlas: Atlas, seed: int, count: int) -> Iterator[Scan]:
+def held_out(atlas: Atlas, seed: int, count: int, shape: Shape = anatomy.SHAPE) -> Iterator[Scan]:
     """Scans of people of other seeds, whose deformations go beyond those of the training."""
     for who in range(count):
-        person = anatomy.draw(atlas, np.random.default_rng([seed, 3, who]), anatomy.HARDER)
+        person = anatomy.draw(atlas, np.random.default_rng([seed, 3, who]), anatomy.HARDER, shape)
         yield scanner.scan(person, np.random.default_rng([seed, 4, who]))
 
 

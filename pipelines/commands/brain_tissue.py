@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,62 +24,77 @@ from medseg.device import resolve_precision
 from medseg.grid import PLANE_AXIS, Plane
 from medseg.infer.predictor import autocast_dtype
 from medseg.metrics import confusion_matrix
-from medseg.synth import atlas, stream
+from medseg.model import packaged
+from medseg.synth import anatomy, atlas, stream
 from medseg.synth.anatomy import CLASSES
+from medseg.synth.atlas import Atlas
 from medseg.synth.scanner import Scan
 from medseg.train.fit import fit
 from medseg.train.plan import FitPlan
 from pipelines.commands.brain_tissue_model import DEPTH, KEYWORDS, NETWORK, SEED, SIDE, export
 
-ROWS = 8
-STEPS = 400
-"""Steps of an epoch; every second one ends with a validation."""
-
-LR = 1.5e-3
 HELD_OUT_SEED = 2
-HELD_OUT = 8
 EVERY = 12
 """Every n-th slice of the people held out is validated, along each plane."""
 
 
+@dataclass(frozen=True)
+class Training:
+    """Length and sizes of the training: batches of ``rows`` patches of ``side``² pixels.
+
+    Every second epoch ends with a validation on ``held_out`` people. People are drawn on a grid of ``shape``.
+    """
+
+    epochs: int = 24
+    steps: int = 400
+    rows: int = 8
+    side: int = SIDE
+    held_out: int = 8
+    shape: anatomy.Shape = anatomy.SHAPE
+
+    def plan(self) -> FitPlan:
+        """The plan for the training loop."""
+        return FitPlan(
+            epochs=self.epochs,
+            steps_per_epoch=self.steps,
+            lr=1.5e-3,
+            warmup_steps=100,
+            schedule="cosine",
+            clip=5.0,
+            channels_last=True,
+            validate_every=2,
+            seed=SEED,
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train and export."""
+    """Train on one thread, so that weights do not depend on the number of processors, and export."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.commands.brain_tissue", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("work/brain-tissue"))
-    parser.add_argument("--out", type=Path, default=Path("medseg/models/brain-tissue"))
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--out", type=Path, default=packaged.MODELS / packaged.DEFAULT)
     asked = parser.parse_args(arguments)
-    say = Reporter()
-    train(asked.work, asked.epochs, say)
-    export(asked.work, asked.out, say)
+    torch.set_num_threads(1)
+    say, maps = Reporter(), atlas.load()
+    train(maps, asked.work, Training(), say)
+    export(maps, asked.work, asked.out, say)
 
 
-def train(work: Path, epochs: int, say: Reporter) -> None:
-    """Train in ``work`` for so many epochs, or go on with a training there."""
-    anatomies = atlas.load()
+def train(maps: Atlas, work: Path, training: Training, say: Reporter) -> None:
+    """Train in the folder ``work``, or go on with a training there."""
     say.line("making the people that are held out")
-    validate = validation(list(stream.held_out(anatomies, HELD_OUT_SEED, HELD_OUT)))
+    held_out = stream.held_out(maps, HELD_OUT_SEED, training.held_out, training.shape)
+    validate = validation(list(held_out))
     network = networks.build(NETWORK, DEPTH, len(CLASSES), seed=SEED, **KEYWORDS)
-    batches = stream.Stream(anatomies, SEED, rows=ROWS, depth=DEPTH, side=SIDE)
-    plan = FitPlan(
-        epochs=epochs,
-        steps_per_epoch=STEPS,
-        lr=LR,
-        warmup_steps=100,
-        schedule="cosine",
-        clip=5.0,
-        channels_last=True,
-        validate_every=2,
-        seed=SEED,
+    batches = stream.Stream(
+        maps, SEED, rows=training.rows, depth=DEPTH, side=training.side, shape=training.shape
     )
-    started = time.monotonic()
-    for epoch in fit(network, batches, losses.build("ce_dice"), plan, folder=work, validate=validate):
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in (epoch.val or {}).items())
-        minutes = (time.monotonic() - started) / 60
-        say.line(
-            f"epoch {epoch.number}/{epochs} loss {epoch.train_loss:.4f} {scores} after {minutes:.1f} min"
-        )
-    batches.close()
+    started, loss = time.monotonic(), losses.build("ce_dice")
+    with closing(batches):
+        for epoch in fit(network, batches, loss, training.plan(), folder=work, validate=validate):
+            scores = ", ".join(f"{name} {value:.4f}" for name, value in (epoch.val or {}).items())
+            minutes = (time.monotonic() - started) / 60
+            done = f"epoch {epoch.number}/{training.epochs} after {minutes:.1f} min"
+            say.line(f"{done}: loss {epoch.train_loss:.4f} {scores}")
 
 
 def validation(scans: Sequence[Scan]) -> Callable[[nn.Module], dict[str, float]]:
@@ -104,6 +121,7 @@ def _matrices(network: nn.Module, scan: Scan) -> Iterator[Any]:
 
 
 def _slabs(scan: Scan, plane: Plane) -> Iterator[tuple[Any, Any]]:
+    """Slabs (D, H, W) float32, mirrored to a size that the network takes, and labels (h, w)."""
     image, labels = (np.moveaxis(array, PLANE_AXIS[plane], 0) for array in (scan.image, scan.labels))
     divisor = 2 ** KEYWORDS["depth"]
     padding = [(0, 0), *((0, -n % divisor) for n in image.shape[1:])]

@@ -16,7 +16,8 @@ from medseg.model import domain
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.preprocess.prepare import prepare
-from medseg.synth import atlas, stream
+from medseg.synth import stream
+from medseg.synth.atlas import Atlas
 from medseg.train.state import BEST, HISTORY, read_network
 from medseg.volume import Volume
 
@@ -62,10 +63,10 @@ CARD = Path(__file__).with_name("brain_tissue_card.md")
 """What is added to the card that every model has; in braces the Dice of people that were held out."""
 
 
-def export(work: Path, out: Path, say: Reporter) -> None:
+def export(maps: Atlas, work: Path, out: Path, say: Reporter, measured: int = MEASURED) -> None:
     """Write the best weights of a training as the model folder ``out``, and its conventions below it."""
     state = {name: _half(values) for name, values in read_network(work / BEST).items()}
-    trained_on = measured_domain(say)
+    trained_on = measured_domain(maps, measured, say)
     model_folder.export(out, {NAME: state}, described(CLASS_ROWS, (), trained_on))
     tree = files.read_json(out / model_folder.MODEL_JSON)
     for convention, (rows, outputs) in CONVENTIONS.items():
@@ -122,18 +123,18 @@ def described(
     )
 
 
-def measured_domain(say: Reporter) -> dict[str, Any]:
+def measured_domain(maps: Atlas, count: int, say: Reporter) -> dict[str, Any]:
     """The domain of scans as they are drawn for the training, at the resolutions that they are given."""
     plan = described(CLASS_ROWS, (), {}).preprocessing()
-    measured = []
-    with say.progress("measuring synthetic scans", MEASURED) as bar:
-        for number, scan in enumerate(stream.scans(atlas.load(), SEED, MEASURED), 1):
+    figures = []
+    with say.progress("measuring synthetic scans", count) as bar:
+        for number, scan in enumerate(stream.scans(maps, SEED, count), 1):
             grid = Grid(scan.image.shape, np.eye(4))
             volume, record = prepare(Volume(scan.image.astype(np.float32)[None], grid), plan)
-            measured.append(domain.measure(volume, record, plan.geometry.foreground))
+            figures.append(domain.measure(volume, record, plan.geometry.foreground))
             bar.to(number)
     return {
-        **domain.of_cases(measured),
+        **domain.of_cases(figures),
         "spacing_min_mm": (FINEST_MM,) * 3,
         "spacing_max_mm": (COARSEST_MM,) * 3,
         "skull_stripped": True,
