@@ -45,7 +45,7 @@ class Training:
     Every second epoch ends with a validation on ``held_out`` people. People are drawn on a grid of ``shape``.
     """
 
-    epochs: int = 24
+    epochs: int = 20
     steps: int = 400
     rows: int = 8
     side: int = SIDE

@@ -11,7 +11,7 @@ import torch
 from medseg import files
 from medseg.console import Reporter
 from medseg.infer import loading
-from medseg.synth import anatomy
+from medseg.synth import anatomy, stream
 from medseg.train.state import LAST
 from pipelines.commands import brain_tissue, brain_tissue_model
 from pipelines.commands.brain_tissue import Training
@@ -24,6 +24,7 @@ def test_a_training_becomes_a_model_folder_with_conventions(
     tmp_path: Path, say: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(anatomy.draw, "__defaults__", (anatomy.TRAINING, SHAPE))
+    monkeypatch.setattr(stream, "POOL", 4)
     maps, work, out = toy_atlas(), tmp_path / "work", tmp_path / "model"
     brain_tissue.train(maps, work, SMALL, say)
     before = (work / LAST).read_bytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -20,7 +20,9 @@ def atlas() -> Atlas:
 
 
 @pytest.fixture
-def make(atlas: Atlas) -> Iterator[object]:
+def make(atlas: Atlas, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stream]]:
+    """Opens streams of two patches a batch, from a pool of four scans."""
+    monkeypatch.setattr(stream, "POOL", 4)
     opened: list[Stream] = []
 
     def open_stream(seed: int = 0) -> Stream:
@@ -32,45 +34,68 @@ def make(atlas: Atlas) -> Iterator[object]:
         one.close()
 
 
-def test_a_batch_depends_on_seed_and_number_alone(make: object) -> None:
-    first = make()  # type: ignore[operator]
+def test_a_batch_depends_on_seed_and_number_alone(make: Callable[..., Stream]) -> None:
+    first = make()
     batches = {t: first(t, slice(None)) for t in (0, 1, 100)}
-    later = make()(100, slice(None))  # type: ignore[operator]
+    later = make()(100, slice(None))
     for one, other in zip(batches[100], later, strict=True):
         np.testing.assert_array_equal(one, other)
     share = first(100, slice(1, None, 2))
     np.testing.assert_array_equal(share[0], batches[100][0][1:])
     assert (batches[0][0] != batches[1][0]).any()
-    assert (make(1)(0, slice(None))[0] != batches[0][0]).any()  # type: ignore[operator]
+    assert (make(1)(0, slice(None))[0] != batches[0][0]).any()
 
 
-def test_patches_have_the_form_of_a_batch(make: object) -> None:
-    patches, labels = make()(0, slice(None))  # type: ignore[operator]
+def test_patches_have_the_form_of_a_batch(make: Callable[..., Stream]) -> None:
+    patches, labels = make()(0, slice(None))
     assert (patches.shape, patches.dtype) == ((2, 3, 32, 32), np.float32)
     assert (labels.shape, labels.dtype) == ((2, 32, 32), np.uint8)
 
 
-def test_slots_change_their_scans_one_after_the_other(make: object) -> None:
-    batches = make()  # type: ignore[operator]
-    numbers = [[batches._number(t, slot) for slot in range(2)] for t in range(3 * stream.PATCHES)]
-    changes = [t for t in range(1, len(numbers)) if numbers[t] != numbers[t - 1]]
-    half = stream.PATCHES // 2
-    assert changes == [half, 2 * half, 3 * half, 4 * half, 5 * half]
-    assert all(sum(a != b for a, b in zip(numbers[t], numbers[t - 1], strict=True)) == 1 for t in changes)
-    used = {n for pair in numbers for n in pair}
-    assert used >= set(range(6)), "no scan is left out"
+def test_scans_are_replaced_one_after_the_other_and_used_equally() -> None:
+    numbers = [stream.scan_number(place) for place in range(3 * stream.POOL * stream.PATCHES)]
+    first = {number: place for place, number in reversed(list(enumerate(numbers)))}
+    order = sorted(first, key=lambda number: first[number])
+    assert order == list(range(len(order))), "no scan is left out, none comes too early"
+    gaps = np.diff([first[number] for number in order[stream.POOL :]])
+    assert gaps.max() < 2 * stream.PATCHES and gaps.min() > stream.PATCHES / 2
+    whole = [n for n in order if stream.POOL <= n < order[-1] - stream.POOL]
+    counts = np.bincount(numbers)[whole]
+    assert set(counts.tolist()) == {stream.PATCHES}
+    in_use = {len(set(numbers[at : at + stream.POOL])) for at in range(0, len(numbers), 500)}
+    assert in_use == {stream.POOL}
+
+
+def mapped(scan: Scan, seed: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    image, labels = stream.patch(scan, np.random.default_rng(seed), 3, side)
+    assert image.shape == (3, side, side)
+    return image[1], labels
 
 
 @pytest.mark.parametrize("side", [8, 24])
 def test_patches_cut_image_and_labels_at_one_place(side: int) -> None:
-    """Grey values are the voxels' own numbers, and so are labels, modulo 251."""
-    numbers = np.arange(10 * 12 * 14).reshape(10, 12, 14)
-    scan = Scan((numbers % 251).astype(np.float16), (numbers % 251).astype(np.uint8))
-    planes = set()
-    for seed in range(40):
-        image, labels = stream.patch(scan, np.random.default_rng(seed), 3, side)
-        assert image.shape == (3, side, side)
-        np.testing.assert_array_equal(image[1], labels)
-        assert (labels > 0).sum() <= 14 * 14
-        planes.add(int(abs(labels[side // 2, side // 2].astype(int) - labels[side // 2, side // 2 - 1])))
-    assert len(planes) > 1, "slices of several planes are cut"
+    """Labels are the grey values' ranks: a curve that rises leaves them in order, wherever a patch is cut."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 200, (10, 12, 14)).astype(np.uint8)
+    scan = Scan((labels / 50 - 2).astype(np.float16), labels)
+    several = set()
+    for seed in range(30):
+        image, truth = mapped(scan, seed, side)
+        order = np.argsort(truth, axis=None, kind="stable")
+        assert (np.diff(image.ravel()[order]) >= -1e-5).all()
+        several.add(tuple(truth[side // 2, side // 2 - 2 : side // 2].tolist()))
+    assert len(several) > 10
+
+
+def test_every_patch_has_a_curve_of_its_own_and_the_scale_of_a_scan(atlas: Atlas) -> None:
+    rng = np.random.default_rng(1)
+    image = np.where(rng.uniform(size=(40, 40, 40)) < 0.5, -3, rng.normal(size=(40, 40, 40)))
+    scan = Scan(image.astype(np.float16), np.zeros(image.shape, np.uint8))
+    background = np.float32(scan.image.min())
+    slab = scan.image.astype(np.float32)
+    bents = [stream.bent(slab, background, scan, np.random.default_rng(seed)) for seed in range(6)]
+    for one in bents:
+        inside = one[slab > background]
+        assert inside.mean() == pytest.approx(0, abs=0.1) and inside.std() == pytest.approx(1, abs=0.1)
+        assert one[slab <= background].max() <= inside.min() + 1e-5
+    assert np.ptp([one[slab > background].min() for one in bents]) > 0.1
