@@ -7,6 +7,7 @@ again, it goes on where it was; the weights that score best on people that were 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -31,6 +32,7 @@ from medseg.synth.atlas import Atlas
 from medseg.synth.scanner import Scan
 from medseg.train.fit import fit
 from medseg.train.plan import FitPlan
+from medseg.train.stop import Stopped
 from pipelines.commands.brain_tissue_model import DEPTH, KEYWORDS, NETWORK, SEED, SIDE, export
 
 HELD_OUT_SEED = 2
@@ -45,7 +47,7 @@ class Training:
     Every second epoch ends with a validation on ``held_out`` people. People are drawn on a grid of ``shape``.
     """
 
-    epochs: int = 20
+    epochs: int = 14
     steps: int = 400
     rows: int = 8
     side: int = SIDE
@@ -75,7 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     say, maps = Reporter(), atlas.load()
-    train(maps, asked.work, Training(), say)
+    try:
+        train(maps, asked.work, Training(), say)
+    except Stopped as stop:
+        say.line(f"{stop}; the same command goes on from there")
+        sys.exit(stop.exit_code)
     export(maps, asked.work, asked.out, say)
 
 
