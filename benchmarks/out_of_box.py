@@ -172,11 +172,12 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--ladder", action="store_true", help="degrade the scans, too")
     parser.add_argument("--model", default="brain-tissue/ibsr")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--scans", type=int, help="the first so many scans alone")
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
     asked = parser.parse_args()
     folders = sorted(p.parent for p in asked.data.glob("IBSR_*/IBSR_*_seg.nii.gz"))[: asked.scans]
-    model = medseg.load_model(asked.model, "cpu")
+    model = medseg.load_model(asked.model, "cpu", precision=asked.precision)
     table: list[dict[str, Any]] = []
     print(f"{'':<14}" + "".join(f"{name:>8}" for name in (*CLASSES.values(), "mean")))
     for step in LADDER if asked.ladder else ["as it is"]:
@@ -196,7 +197,8 @@ def main() -> None:
             step: mean([row for row in table if row["step"] == step])
             for step in dict.fromkeys(row["step"] for row in table)
         }
-        files.write_json(asked.json, {"model_sha256": model.sha256, "mean": summary, "rows": table})
+        content = {"model_sha256": model.sha256, "precision": asked.precision, "mean": summary, "rows": table}
+        files.write_json(asked.json, content)
 
 
 if __name__ == "__main__":
