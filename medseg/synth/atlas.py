@@ -36,6 +36,9 @@ _CISTERN_MM = ((-8, 8), (-48, -22), (-1, 24))
 _DEEP_MM = ((-34, 34), (-34, 22), (-10, 22))
 """The box of thalamus and basal nuclei."""
 
+_REACH_MM = 10.0
+"""Distance from a ventricle up to which fluid belongs to it, unless a sulcus or cistern is nearer."""
+
 _RING_MM = 4.0
 """Distance from a ventricle up to which thin layers of grey matter are partial volume of fluid and white."""
 
@@ -81,9 +84,9 @@ def load() -> Atlas:
     signed = _signed_distance(ventricles)
     outward = np.stack(np.gradient(ndimage.gaussian_filter(signed, 2.0)))
     near = np.exp(-((np.maximum(signed, 0) / 14.0) ** 2))
-    membership = ndimage.gaussian_filter(
-        (ndimage.distance_transform_edt(~ventricles) <= 2).astype(np.float32), 0.8
-    )
+    sulci = (csf > 0.5) & ~ventricles
+    nearer = (signed < ndimage.distance_transform_edt(~sulci)) & (signed < _REACH_MM)
+    membership = ndimage.gaussian_filter(nearer.astype(np.float32), 0.8)
     return Atlas(
         csf=(csf / total).astype(np.float32),
         gm=(gm / total).astype(np.float32),

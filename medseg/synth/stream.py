@@ -142,7 +142,8 @@ def held_out(atlas: Atlas, seed: int, count: int, shape: Shape = anatomy.SHAPE) 
 
 
 def scans(atlas: Atlas, seed: int, count: int) -> Iterator[Scan]:
-    """Scans as those of the training, each of another person."""
-    for who in range(count):
-        person = anatomy.draw(atlas, np.random.default_rng([seed, 5, who]))
-        yield scanner.scan(person, np.random.default_rng([seed, 6, who]))
+    """Scans as those of the training, of other people."""
+    for number in range(count):
+        if number % SCANS == 0:
+            person = anatomy.draw(atlas, np.random.default_rng([seed, 5, number]))
+        yield scanner.scan(person, np.random.default_rng([seed, 6, number]))
