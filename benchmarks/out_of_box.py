@@ -10,7 +10,7 @@ the ventricles. Degradations are fixed, and their random numbers depend on the s
 
 noise: Rician, with a standard deviation of 3 % or 8 % of the 98 % quantile of the brain's grey values.
 bias: the scan times a smooth field of ±20 % or ±40 %, whose shape is drawn.
-slices: means over 3 or 5 mm along superior-inferior; labels are those that fill most of a voxel.
+slices: means of the brain over 3 or 5 mm along superior-inferior; labels are those that fill most of it.
 inverted: each brain voxel v becomes high + low − v, high and low being the 99.5 % and 0.5 % quantiles.
 rotated: head turned by 20° about the anterior-posterior axis, linearly interpolated, labels by the nearest.
 """
@@ -77,7 +77,10 @@ def biased(scan: Labelled, rng: np.random.Generator, strength: float) -> Labelle
 
 
 def thick(scan: Labelled, mm: float) -> Labelled:
-    """Slices of ``mm`` along the last axis, which is superior-inferior in IBSR."""
+    """Slices of ``mm`` along the last axis, which is superior-inferior in IBSR.
+
+    The zeros around the brain are no signal: means are those of brain voxels, where they fill half of it.
+    """
     edge, n = scan.spacing[2], scan.image.shape[2]
     m = int(n * edge / mm)
     starts = np.arange(m) * mm / edge
@@ -89,7 +92,9 @@ def thick(scan: Labelled, mm: float) -> Labelled:
     affine = scan.affine.copy()
     affine[:3, 2] *= mm / edge
     affine[:3, 3] += scan.affine[:3, 2] * (mm / edge - 1) / 2
-    image = scan.image @ weights.T / weights.sum(axis=1)
+    brain = (scan.image > 0).astype(np.float32) @ weights.T
+    stripped = brain < weights.sum(axis=1) / 2
+    image = np.where(stripped, 0, scan.image @ weights.T / np.maximum(brain, 1e-6))
     return Labelled(image, np.argmax(shares, axis=0).astype(np.uint8), affine)
 
 
@@ -173,25 +178,29 @@ def main() -> None:
     parser.add_argument("--ladder", action="store_true", help="degrade the scans, too")
     parser.add_argument("--model", default="brain-tissue/ibsr")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--scans", type=int, help="the first so many scans alone")
+    parser.add_argument("--scans", nargs="+", help="these scans alone, as in `--scans 01 18`")
+    parser.add_argument("--steps", nargs="+", choices=LADDER, help="these steps of the ladder alone")
     parser.add_argument("--json", type=Path, help="also write all rows to this file")
     asked = parser.parse_args()
-    folders = sorted(p.parent for p in asked.data.glob("IBSR_*/IBSR_*_seg.nii.gz"))[: asked.scans]
+    folders = sorted(p.parent for p in asked.data.glob("IBSR_*/IBSR_*_seg.nii.gz"))
+    if asked.scans:
+        folders = [folder for folder in folders if folder.name.removeprefix("IBSR_") in asked.scans]
     model = medseg.load_model(asked.model, "cpu", precision=asked.precision)
     table: list[dict[str, Any]] = []
     print(f"{'':<14}" + "".join(f"{name:>8}" for name in (*CLASSES.values(), "mean")))
-    for step in LADDER if asked.ladder else ["as it is"]:
+    for step in asked.steps or (LADDER if asked.ladder else ["as it is"]):
         part = []
         for row in rows(folders, [step], model):
             part.append(row)
-            if not asked.ladder:
+            if not asked.ladder and not asked.steps:
                 notes = "  out of domain" * row["out_of_domain"]
                 print(line(row["scan"], row, f"  {row['seconds']:.1f} s{notes}"), flush=True)
         table += part
         outside = sum(row["out_of_domain"] for row in part)
-        cost = mean(table[: len(folders)])["mean"] - mean(part)["mean"]
-        notes = f"{-cost:+8.3f}" + (f"  {outside} out of domain" if outside else "")
-        print(line(step if asked.ladder else "mean", mean(part), notes if asked.ladder else ""), flush=True)
+        change = mean(part)["mean"] - mean(table[: len(folders)])["mean"]
+        notes = f"{change:+8.3f}" + (f"  {outside} out of domain" if outside else "")
+        several = asked.ladder or asked.steps
+        print(line(step if several else "mean", mean(part), notes if several else ""), flush=True)
     if asked.json:
         summary = {
             step: mean([row for row in table if row["step"] == step])
