@@ -5,7 +5,7 @@
     python -m benchmarks.out_of_box DATA --ladder --json benchmarks/results/out_of_box.json
 
 DATA holds `IBSR_nn/IBSR_nn.nii.gz` and `IBSR_nn/IBSR_nn_seg.nii.gz`. No scan of it was used for training the
-model or for choosing anything about it. Labels are compared by IBSR's convention (`ibsr`): CSF is that of
+model. Labels are compared by IBSR's convention (`ibsr`): CSF is that of
 the ventricles. Degradations are fixed, and their random numbers depend on the scan and the step alone:
 
 noise: Rician, with a standard deviation of 3 % or 8 % of the 98 % quantile of the brain's grey values.
