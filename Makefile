@@ -10,7 +10,7 @@ OFFLINE ?= /var/tmp/medseg-container
 
 DATA ?= $(MEDSEG_TEST_DATA)
 
-.PHONY: demo test test-long bench format check docs results setup image container-test clean
+.PHONY: demo model test test-long bench format check docs results setup image container-test clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -21,6 +21,9 @@ setup: .venv/.ready
 
 demo: setup          ## make synthetic subjects, run every stage, print the scores
 	$(BIN)/medseg demo
+
+model: setup         ## train the tissue model that ships with medseg, on synthetic people; an hour or two on one core
+	$(BIN)/python -m pipelines.commands.brain_tissue
 
 format: setup        ## format the code
 	$(BIN)/ruff format .

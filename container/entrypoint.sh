@@ -20,4 +20,9 @@ if [ -z "$OMP_NUM_THREADS" ]; then
             ;;
     esac
 fi
+# No model was baked in or mounted: that of brain tissue, which medseg has itself. A folder that was mounted and
+# holds none is a mistake, which medseg refuses.
+if [ "$MEDSEG_MODEL" = /model ] && [ -z "$(ls -A /model 2>/dev/null)" ] && ! grep -q ' /model ' /proc/self/mounts; then
+    unset MEDSEG_MODEL
+fi
 exec medseg "$@"

@@ -29,6 +29,7 @@ from medseg.io import nifti
 from medseg.io.dicom.series import SeriesVolume
 from medseg.io.scans import Readable
 from medseg.model import folder as model_folder
+from medseg.model import packaged
 from medseg.model.description import Description
 from medseg.model.graphs import PRECISIONS, RUNTIMES, Precision, Runtime
 from medseg.names import check_name
@@ -166,10 +167,16 @@ class Segmentation:
 
 
 def load_model(
-    folder: PathLike, device: str = "auto", *, runtime: Runtime = "torch", precision: Precision = "fp32"
+    folder: PathLike = packaged.DEFAULT,
+    device: str = "auto",
+    *,
+    runtime: Runtime = "torch",
+    precision: Precision = "fp32",
 ) -> Model:
     """Load a model folder: a run's work folder or its `model/`, or one that `medseg export` wrote.
 
+    By default it is the model of brain tissue that ships with medseg; `brain-tissue/ibsr` and
+    `brain-tissue/all-csf` are the same network with other classes.
     `device` is `auto` (the fastest one here), `cpu`, `cuda`, `cuda:1` or `mps`. Every file's sha256 is
     checked; no code of the folder is run. `runtime` is `torch`, or `onnx` or `openvino` for a graph that
     `medseg export --runtime` wrote, in `precision` `fp32`, `bf16` or `int8`, on the CPU. Raises USAGE for a

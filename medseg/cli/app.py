@@ -17,7 +17,7 @@ _ORDER = (
     *("init", "check", "convert", "recipes", "show"),
     *("demo", "run", "baseline"),
     *("ingest", "preprocess", "train", "predict", "evaluate", "report"),
-    *("compare", "ui", "explain", "segment", "export", "push", "info", "doctor"),
+    *("compare", "ui", "explain", "segment", "models", "export", "push", "info", "doctor"),
 )
 """Commands as the help page lists them, in the panels that each names; others come after them."""
 
@@ -54,7 +54,8 @@ app = typer.Typer(
     cls=_Group,
     help="Segmentation of MRI scans and images: train networks on folders of scans, apply and score them.\n\n"
     "Begin with `medseg demo`. With your own data: `medseg init DATA`, `medseg run recipe.yaml --dry-run`, "
-    "`medseg run recipe.yaml`, then `medseg segment SCANS OUT --model work/recipe`.",
+    "`medseg run recipe.yaml`, then `medseg segment SCANS OUT --model work/recipe`. "
+    "Tissues of skull-stripped brains need no training: `medseg segment SCANS OUT`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

@@ -79,6 +79,17 @@ def recipes(as_json: AsJson = False) -> None:
     pipeline.run(as_json=as_json)
 
 
+@app.command(rich_help_panel="Use a trained model")
+def models(as_json: AsJson = False) -> None:
+    """List the models that ship with medseg: classes, conventions, size; none is ever downloaded.
+
+    Example: `medseg models`
+    """
+    from pipelines.commands import models as pipeline
+
+    pipeline.run(as_json=as_json)
+
+
 @app.command(rich_help_panel="Data and recipes")
 def show(
     name: Annotated[

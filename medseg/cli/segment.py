@@ -14,10 +14,11 @@ from medseg.errors import Code, ExitCode, MedsegError
 
 @app.command(rich_help_panel="Use a trained model")
 def segment(
-    model: options.Model,
     inputs: options.In = None,
     out: options.Out = None,
     out_option: OutOption = None,
+    model: options.Model = None,
+    convention: options.Convention = None,
     mode: options.Mode = None,
     device: options.Device = "auto",
     runtime: options.Runtime = None,
@@ -58,7 +59,8 @@ def segment(
     """Segment scans or images with a trained model. A second run skips what is done.
 
     Example: `medseg segment SCANS OUT --model work/recipe`, or for one scan `medseg segment t1.nii.gz
-    labels.nii.gz --model work/recipe`
+    labels.nii.gz --model work/recipe`. Without --model skull-stripped brains get their tissues by a model
+    that ships with medseg (`medseg models`); whole heads need --strip.
 
     Writes `OUT/<case>.nii.gz` in the scan's native space (`<case>.png` for an image), `<case>.json`,
     `labels.json`, `summary.html` to be read first, `summary.csv`, `quarantine.csv` and `run.json`.
@@ -78,7 +80,15 @@ def segment(
     """
     from medseg.console import Reporter
     from medseg.model import folder as model_folder
-    from pipelines.commands import remote_inputs, segment_budget, segment_file, segment_plan, segment_watch
+    from medseg.model import packaged
+    from pipelines.commands import (
+        models,
+        remote_inputs,
+        segment_budget,
+        segment_file,
+        segment_plan,
+        segment_watch,
+    )
     from pipelines.commands import segment as pipeline
     from pipelines.commands.segment_budget import Budget
     from pipelines.commands.segment_runtime import Asked
@@ -96,8 +106,9 @@ def segment(
         began,
     )
     memory = memory_limit * 2**20 if memory_limit else share_of_memory(max(1, workers))
+    chosen = packaged.default() if model is None else model_folder.locate(model)
     settings = pipeline.Settings(
-        model_folder.locate(model),
+        chosen if convention is None else packaged.with_convention(chosen, convention),
         mode,
         confidence_map,
         device,
@@ -135,6 +146,8 @@ def segment(
     unlogged = one_file or dry_run
     say = Reporter(quiet=quiet, verbose=verbose) if unlogged else reporter(out, quiet=quiet, verbose=verbose)
     say.json_lines = json_lines
+    if model is None:
+        say.line(f"no --model: {models.words(settings.model)}")
     with remote_inputs.fetched(inputs, None if unlogged else out, credentials, say) as paths:
         if dry_run:
             return segment_plan.run(paths, out, settings, say)

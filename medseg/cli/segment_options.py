@@ -27,13 +27,23 @@ Out = Annotated[
     ),
 ]
 Model = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--model",
         "-m",
         metavar="MODEL_DIR",
         envvar="MEDSEG_MODEL",
-        help="A model folder, or the work folder of a run (`work/<recipe>`).",
+        show_default=False,
+        help="A model folder, the work folder of a run (`work/<recipe>`), or the name of a model that ships "
+        "with medseg (`medseg models`); default: brain-tissue.",
+    ),
+]
+Convention = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Other classes of the same model; of brain-tissue `all-csf` (one class of CSF) or `ibsr` (CSF "
+        "is that of the ventricles, sulci are grey matter).",
     ),
 ]
 Mode = Annotated[

@@ -16,7 +16,7 @@ from medseg.errors import Code, MedsegError
 from medseg.extras import needs_extra
 from medseg.grid import Plane
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble, combine_planes
-from medseg.infer.predictor import NetworkPredictor, Predictor, Spec
+from medseg.infer.predictor import JoinedClasses, NetworkPredictor, Predictor, Spec
 from medseg.infer.runtimes import EXTRAS, open_graph
 from medseg.infer.tta import TestTimeAugmentation
 from medseg.model import folder as model_folder
@@ -104,9 +104,9 @@ def load(
             for member, make in zip(chosen, predictors, strict=True)
             if member.plane in (None, plane)
         ]
-        if len(members_of_plane) == 1:
-            return members_of_plane[0]
-        return Ensemble(members_of_plane, description.ensemble)
+        several = len(members_of_plane) > 1
+        one = Ensemble(members_of_plane, description.ensemble) if several else members_of_plane[0]
+        return JoinedClasses(one, description.outputs) if description.outputs else one
 
     predictor = combine_planes([along(plane) for plane in description.planes], description.ensemble)
     return Model(description, predictor, _sha256(folder, chosen), model_file.parameters, any_size)
@@ -199,7 +199,7 @@ def spec(description: Description, network: Network) -> Spec:
         plane=description.planes[0],
         depth=description.depth,
         channels=len(description.channels),
-        classes=len(description.classes),
+        classes=description.network_classes,
         background=description.class_list().background,
         thresholds=tuple(description.mask_thresholds().values()),
         size_divisor=int(network.size_divisor),

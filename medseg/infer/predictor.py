@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -108,6 +108,23 @@ class NetworkPredictor:
         with torch.autocast(self._device.type, self._low, enabled=self._low is not None):
             logits: Tensor = self._network(moved)
         return logits.float()
+
+
+class JoinedClasses:
+    """A predictor whose outputs count for fewer classes: their probabilities are added.
+
+    ``outputs`` has for each of the predictor's classes the index of the class that it becomes part of.
+    """
+
+    def __init__(self, predictor: Predictor, outputs: Sequence[int]) -> None:
+        self._predictor = predictor
+        self._parts = [[k for k, to in enumerate(outputs) if to == one] for one in range(max(outputs) + 1)]
+        self.spec = replace(predictor.spec, classes=len(self._parts))
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Slabs (B, C·D, H, W) float32 → logits (B, K, H, W) float32 of the joined classes."""
+        logits = self._predictor(batch)
+        return torch.stack([logits[:, part].logsumexp(dim=1) for part in self._parts], dim=1)
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:

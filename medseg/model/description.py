@@ -97,6 +97,8 @@ class Description(BaseModel):
     plane: Plane | tuple[Plane, ...]
     depth: Count
     classes: tuple[dict[str, Any], ...]
+    outputs: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """For each of the network's outputs the index of the class that it counts for; empty: one a class."""
     foreground: Foreground
     spacing_mm: tuple[float, float, float] | None
     spacing_px: tuple[float, float] | None = None
@@ -153,6 +155,14 @@ class Description(BaseModel):
         return domain
 
     @model_validator(mode="after")
+    def _outputs_are_of_classes(self) -> Self:
+        if self.outputs and set(self.outputs) != set(range(len(self.classes))):
+            raise ValueError(f"outputs {self.outputs} for {len(self.classes)} classes")
+        if self.outputs and self.class_list().multilabel:
+            raise ValueError("outputs of overlapping masks, which cannot be joined")
+        return self
+
+    @model_validator(mode="after")
     def _thresholds_are_of_masks(self) -> Self:
         if unknown := self.thresholds.keys() - set(self.class_list().masks):
             raise ValueError(f"thresholds of {', '.join(sorted(unknown))}, which are no overlapping masks")
@@ -187,18 +197,27 @@ class Description(BaseModel):
         return PreparePlan(geometry, self.n4, self.intensity)
 
     @property
+    def network_classes(self) -> int:
+        """The number of the network's outputs, several of which may count for one class."""
+        return len(self.outputs) or len(self.classes)
+
+    @property
     def several_views(self) -> bool:
         """True if networks see each slice more than once: at several scales, or mirrored."""
         return self.scales != (1.0,) or self.flip
 
 
 class Member(BaseModel):
-    """A file of weights in the model folder: of a fold, for one ``plane`` or, without it, for all of them."""
+    """A file of weights in the model folder: of a fold, for one ``plane`` or, without it, for all of them.
+
+    A ``shared`` file lies in the folder above: several model folders in it use the same weights.
+    """
 
     name: str
     file: str
     sha256: str
     plane: Plane | None = None
+    shared: bool = False
 
     @field_validator("name", "file")
     @classmethod

@@ -15,6 +15,7 @@ import medseg
 from medseg import files, names, networks
 from medseg.errors import Code, MedsegError, first_line
 from medseg.grid import Plane
+from medseg.model import packaged
 from medseg.model.card import card
 from medseg.model.description import Description, Member, ModelFile
 from medseg.networks.contract import Network
@@ -63,7 +64,9 @@ def weights_and_graphs(folder: Path) -> list[Path]:
 
 
 def locate(folder: Path) -> Path:
-    """Return a model folder: the one that is named, or `model/` of a work folder that is named instead."""
+    """Return a model folder: the one named, `model/` of a work folder, or the packaged model of a name."""
+    if not folder.exists() and (shipped := packaged.find(str(folder))) is not None:
+        return shipped
     inside = folder / "model"
     return inside if not (folder / MODEL_JSON).is_file() and (inside / MODEL_JSON).is_file() else folder
 
@@ -130,7 +133,7 @@ def load_member(folder: Path, member: Member, description: Description) -> Netwo
     Raises MODEL_TAMPERED for a file that is missing, damaged or another than the one of `model.json`, and
     WEIGHTS_DO_NOT_FIT.
     """
-    path = folder / member.file
+    path = (folder.parent if member.shared else folder) / member.file
     if not path.is_file() or files.sha256(path) != member.sha256:
         raise _tampered(path, "missing, or its sha256 differs from model.json")
     try:
@@ -165,7 +168,7 @@ def build_network(description: Description) -> Network:
     return networks.build(
         description.network,
         in_channels=len(description.channels) * description.depth,
-        classes=len(description.classes),
+        classes=description.network_classes,
         multilabel=description.class_list().multilabel,
         **description.keywords,
     )

@@ -68,13 +68,20 @@ def load(spacing_mm: float = 2.0) -> Tissues:
             f"{spacing_mm:g} mm",
             f"choose {low:g} to {high:g} mm: the templates are 1 mm",
         )
-    t1, affine = _read("t1")
-    gm, wm = _read("gm")[0], _read("wm")[0]
-    t1, gm, wm, affine = _frame(t1, gm, wm, affine)
+    t1, gm, wm, affine = templates()
     csf = hull(gm + wm) * (1 - gm - wm)
-    texture = _texture(t1, csf, gm, wm)
+    residual = texture(t1, csf, gm, wm)
     csf, gm, wm = (_resample(m, spacing_mm) for m in _sharpened(csf, gm, wm))
-    return Tissues(csf, gm, wm, _resample(texture, spacing_mm), _resampled_affine(affine, spacing_mm))
+    return Tissues(csf, gm, wm, _resample(residual, spacing_mm), _resampled_affine(affine, spacing_mm))
+
+
+def templates() -> tuple[Array, Array, Array, Array]:
+    """The templates' T1, GM and WM (X, Y, Z) float32 in 0-1, with air around the brain, and their affine.
+
+    Raises EXTRA_MISSING if nilearn is not installed, FILE_MISSING if it does not hold them.
+    """
+    t1, affine = _read("t1")
+    return _frame(t1, _read("gm")[0], _read("wm")[0], affine)
 
 
 def _read(name: str) -> tuple[Array, Array]:
@@ -125,7 +132,7 @@ def hull(tissue: Array, radius: float = HULL_MM) -> Array:
     return np.asarray(ndimage.binary_fill_holes(closed | (tissue > 0.5)))
 
 
-def _texture(t1: Array, csf: Array, gm: Array, wm: Array) -> Array:
+def texture(t1: Array, csf: Array, gm: Array, wm: Array) -> Array:
     """Residual of ``t1`` after each tissue's mean value, as a share of white matter's, in the brain."""
     maps = np.stack([m.ravel() for m in (csf, gm, wm)])
     brain = maps.sum(axis=0) > 0.5

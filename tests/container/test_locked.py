@@ -104,9 +104,19 @@ def test_a_hospitals_export_gets_label_maps_seg_and_reports(
     assert "CANARY" not in done.said
 
 
-def test_every_way_to_end_has_its_exit_code(image: Image, scans: Path, model: Path, out: Path) -> None:
+def test_without_a_model_the_one_that_ships_is_used(image: Image, scans: Path, out: Path) -> None:
+    done = image.run("segment", "/in/good.nii.gz", "/out", mounts={"/in:ro": scans, "/out": out})
+    assert "no --model: brain-tissue" in done.said
+    assert (done.code, "Traceback" in done.said) in {(0, False), (4, False)}, "noise may be out of its domain"
+
+
+def test_every_way_to_end_has_its_exit_code(
+    image: Image, scans: Path, model: Path, out: Path, tmp_path: Path
+) -> None:
     mounts = {"/in:ro": scans, "/out": out, "/model:ro": model}
-    no_model = image.run("segment", "/in", "/out", mounts={"/in:ro": scans, "/out": out})
+    (tmp_path / "empty").mkdir()
+    empty = {"/in:ro": scans, "/out": out, "/model:ro": tmp_path / "empty"}
+    no_model = image.run("segment", "/in", "/out", mounts=empty)
     assert (no_model.code, "NOT_A_MODEL /model" in no_model.said) == (2, True)
     nothing = image.run("segment", "/in/bad.nii.gz", "/out", mounts=mounts)
     assert nothing.code == 4, nothing.said

@@ -18,6 +18,7 @@ USUAL = {
     "csf": ClassCodes(CodedName("65216001", "Cerebrospinal Fluid"), SUBSTANCE),
     "gm": ClassCodes(CodedName("389081007", "Gray Matter"), TISSUE),
     "wm": ClassCodes(CodedName("389080008", "White Matter"), TISSUE),
+    "ventricles": ClassCodes(CodedName("35764002", "Brain ventricle")),
     "brain": ClassCodes(CodedName("12738006", "Brain")),
     "hippocampus": ClassCodes(CodedName("5366008", "Hippocampus")),
     "lesion": ClassCodes(CodedName("52988006", "Lesion"), ABNORMALITY),
@@ -33,6 +34,7 @@ _SYNONYMS = {
     "gray matter": "gm",
     "grey matter": "gm",
     "white matter": "wm",
+    "sulcal csf": "csf",
     "tumour": "tumor",
     "oedema": "edema",
 }

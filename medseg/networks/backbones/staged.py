@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from medseg.errors import Code, MedsegError
 from medseg.networks.backbones.rates import LayerCalls, strides_to_rates
@@ -18,6 +20,11 @@ STRIDES = (2, 4, 8, 16, 32)
 
 TRIAL_SIDE = 128
 """Height and width (px) of the image on which strides and channels are found."""
+
+_POINTWISE = {
+    *(functional.relu, functional.relu6, functional.hardtanh, functional.silu, functional.batch_norm),
+    *(torch.relu, torch.relu_, torch.sigmoid, Tensor.relu, Tensor.relu_, Tensor.sigmoid),
+}
 
 
 class StagedBackbone(Backbone):
@@ -80,24 +87,19 @@ class StagedBackbone(Backbone):
     def _trial(self, in_channels: int) -> list[Tensor]:
         image = torch.empty(1, in_channels, TRIAL_SIDE, TRIAL_SIDE, device="meta")
         tensors = [*self.named_parameters(), *self.named_buffers()]
-        # A block of torch.device("meta"), in which networks are described, would load torch's compiler here
-        with torch.no_grad(), torch._C.DisableTorchFunction(), _norms_skipped(self):
+        with torch.no_grad(), _ShapesAlone():
             return functional_call(  # type: ignore[no-any-return]
                 self, {name: t.to("meta") for name, t in tensors}, (image,)
             )
 
 
-@contextmanager
-def _norms_skipped(body: nn.Module) -> Iterator[None]:
-    """Leave out batch normalisation, which changes no shape; on ``meta`` it takes most of the time."""
-    norms = [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.forward = nn.Identity().forward  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for norm in norms:
-            del norm.forward
+class _ShapesAlone(TorchFunctionMode):
+    """Leave out what changes no shape; on ``meta`` it takes most of the time, or loads torch's compiler."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        return args[0] if func in _POINTWISE else func(*args, **(kwargs or {}))
 
 
 def rates_refused(name: str, output_stride: int, *, natural: int) -> MedsegError:
