@@ -63,6 +63,8 @@ class MonaiBackbone(StagedBackbone):
 class SwinT(MonaiBackbone):
     """Swin Transformer, tiny: levels at strides 4 to 32, normalised over their channels as in SwinUNETR."""
 
+    needs_image = True
+
     def as_level(self, x: Tensor) -> Tensor:
         """Normalise (B, C, H, W) over C."""
         return F.layer_norm(x.movedim(1, 3), x.shape[1:2]).movedim(3, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,11 +21,6 @@ STRIDES = (2, 4, 8, 16, 32)
 TRIAL_SIDE = 128
 """Height and width (px) of the image on which strides and channels are found."""
 
-_POINTWISE = {
-    *(functional.relu, functional.relu6, functional.hardtanh, functional.silu, functional.batch_norm),
-    *(torch.relu, torch.relu_, torch.sigmoid, Tensor.relu, Tensor.relu_, Tensor.sigmoid),
-}
-
 
 class StagedBackbone(Backbone):
     """A backbone that runs its ``steps`` one after the other.
@@ -35,6 +30,8 @@ class StagedBackbone(Backbone):
 
     steps: list[str]
     ends: list[str]
+    needs_image: ClassVar[bool] = False
+    """True where the layers cannot take a batch of no image, as windows of attention cannot."""
 
     def find_levels(self, name: str, steps: Sequence[str], in_channels: int, output_stride: int) -> None:
         """Find each stride's last step and its channels; give layers rates where strides are to stay smaller.
@@ -85,21 +82,22 @@ class StagedBackbone(Backbone):
         self.widths = self.widths[:levels]
 
     def _trial(self, in_channels: int) -> list[Tensor]:
-        image = torch.empty(1, in_channels, TRIAL_SIDE, TRIAL_SIDE, device="meta")
+        """Levels of no image at all: shapes without arithmetic, and without the compiler that ``meta`` loads."""
+        count, device = (1, "meta") if self.needs_image else (0, "cpu")
+        image = torch.empty(count, in_channels, TRIAL_SIDE, TRIAL_SIDE, device=device)
         tensors = [*self.named_parameters(), *self.named_buffers()]
-        with torch.no_grad(), _ShapesAlone():
-            return functional_call(  # type: ignore[no-any-return]
-                self, {name: t.to("meta") for name, t in tensors}, (image,)
-            )
+        untouched = {name: torch.empty_like(t, device=device) for name, t in tensors}
+        with torch.no_grad(), _NormsSkipped():
+            return functional_call(self, untouched, (image,))  # type: ignore[no-any-return]
 
 
-class _ShapesAlone(TorchFunctionMode):
-    """Leave out what changes no shape; on ``meta`` it takes most of the time, or loads torch's compiler."""
+class _NormsSkipped(TorchFunctionMode):
+    """Leave out batch normalisation, which changes no shape and refuses a batch of nothing."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        return args[0] if func in _POINTWISE else func(*args, **(kwargs or {}))
+        return args[0] if func is functional.batch_norm else func(*args, **(kwargs or {}))
 
 
 def rates_refused(name: str, output_stride: int, *, natural: int) -> MedsegError:
