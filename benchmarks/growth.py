@@ -97,7 +97,8 @@ def one_scan(model: Model, scan: Path, mode: str) -> dict[str, float]:
     metadata = results.write(
         result, model.description.class_list(), results.label_map(scan.parent, "out", "mm"), "", {}
     )
-    total, seconds = time.perf_counter() - start, metadata["seconds"]
+    total = time.perf_counter() - start
+    seconds = {**metadata["seconds"], **result.seconds}  # those of the metadata are rounded
     around = seconds["predict"] - timed.seconds
     steps = {**seconds, "network": timed.seconds, "around the network": around}
     return {"total": total, **{step: steps[step] for step in STEPS}}

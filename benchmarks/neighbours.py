@@ -2,12 +2,12 @@
 
     python -m benchmarks.neighbours [--rounds 3] [--before TREE]
 
-Each measurement is a process that trains U-SegNet on batches of 64 patches of 40×40 px, with the settings of
-the process that the command line makes. Two busy neighbours are processes of this program that multiply for
-ever. All ways are measured in turn in every round; what is printed and written to
-`benchmarks/results/neighbours.json` are medians of patches a second and of ratios within a round. TREE is a
-checkout of another commit (`git worktree add TREE COMMIT`). Give it quiet cores: `nice -n -19`, which leaves
-the scheduler as it is.
+Each way is a process that trains U-SegNet as `medseg train` does, on batches of 16 patches of 40×40 px: small
+ones, so that a measurement ends soon after its time however slow a step is. All wait for their turn, and are
+measured for some seconds in every round. Two busy neighbours are processes that multiply for ever. What is
+printed and written to `benchmarks/results/neighbours.json` are medians of patches a second and of ratios
+within a round. TREE is a checkout of another commit (`git worktree add TREE COMMIT`). Give it quiet cores:
+`nice -n -19`, which leaves the scheduler as it is.
 """
 
 from __future__ import annotations
@@ -21,21 +21,43 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results/neighbours.json"
-BATCH, STEPS, NEIGHBOURS = 64, 12, 2
+BATCH, NEIGHBOURS, SECONDS = 16, 2, 6.0
 BUSY = "import numpy as np\na = np.ones((300, 300))\nwhile True: a @ a"
+_OF_THREADS = ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+
+Trainer = subprocess.Popen[str]
 
 
-def train(threads: int) -> None:
-    """Train for some steps in this process; print patches a second, the first steps left out."""
+class Turns:
+    """Called after each step: reads a number of seconds, lets steps pass, prints their patches a second."""
+
+    def __init__(self) -> None:
+        self._start = self._until = 0.0
+        self._steps = 0
+
+    def __call__(self, *_: object) -> None:
+        now = time.perf_counter()
+        self._steps += 1
+        if now < self._until:
+            return
+        print(self._steps * BATCH / (now - self._start), flush=True)
+        if not (line := sys.stdin.readline()):
+            sys.exit()
+        self._start, self._steps = time.perf_counter(), 0
+        self._until = self._start + float(line)
+
+
+def train(threads: int, *, spinning: bool) -> None:
+    """Train in this process until its input ends; ``spinning`` leaves OpenMP's threads as they are."""
     with suppress(ImportError):  # an older tree has no such settings
         from medseg import process
 
-        process.prepare()
+        (process.keep_freed_memory if spinning else process.prepare)()
     import numpy as np
     import torch
 
@@ -47,31 +69,53 @@ def train(threads: int) -> None:
     rng = np.random.default_rng(0)
     patches = rng.normal(size=(BATCH, 3, 40, 40)).astype(np.float32)
     labels = rng.integers(0, 4, (BATCH, 40, 40)).astype(np.uint8)
-    moments: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in fit(
             networks.build("usegnet", 3, 4, seed=0),
             lambda _, rows: (patches[rows], labels[rows]),
             lambda logits, truth: torch.nn.functional.cross_entropy(logits, truth.long()),
-            FitPlan(epochs=1, steps_per_epoch=STEPS, precision="fp32"),
+            FitPlan(epochs=1, steps_per_epoch=10**6, precision="fp32"),
             folder=Path(folder),
-            on_step=lambda *_: moments.append(time.perf_counter()),
+            on_step=Turns(),
         ):
             pass
-    print((len(moments) - 3) * BATCH / (moments[-1] - moments[2]))
-
-
-def rate(tree: Path, threads: int) -> float:
-    """Patches a second of a process that trains with the code of a tree."""
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    command = [sys.executable, str(Path(__file__)), "--train", str(threads)]
-    environment["PYTHONPATH"] = str(tree)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
 
 
 @contextmanager
-def busy(count: int) -> Iterator[None]:
+def training(threads: int, *, tree: Path = ROOT, spinning: bool = False) -> Iterator[Trainer]:
+    """A process that trains with the code of a tree; it has made its first step, and waits."""
+    environment = {key: value for key, value in os.environ.items() if key not in _OF_THREADS}
+    command = [sys.executable, str(Path(__file__)), "--train", str(threads)]
+    trainer = subprocess.Popen(
+        [*command, *(["--spinning"] if spinning else [])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**environment, "PYTHONPATH": str(tree)},
+    )
+    try:
+        _answer(trainer)
+        yield trainer
+    finally:
+        trainer.communicate()
+
+
+def rate(trainer: Trainer, seconds: float = SECONDS) -> float:
+    """Patches a second of a training process, in so many seconds."""
+    if trainer.stdin is None:
+        raise RuntimeError("a process without pipes")
+    print(seconds, file=trainer.stdin, flush=True)
+    return _answer(trainer)
+
+
+def _answer(trainer: Trainer) -> float:
+    if trainer.stdout is None or not (line := trainer.stdout.readline()):
+        raise RuntimeError("the training process has ended")
+    return float(line)
+
+
+@contextmanager
+def busy(count: int = NEIGHBOURS) -> Iterator[None]:
     """Have so many processes compute while the block runs."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     running = [subprocess.Popen([sys.executable, "-c", BUSY], env=environment) for _ in range(count)]
@@ -83,25 +127,34 @@ def busy(count: int) -> Iterator[None]:
             process.wait()
 
 
+def one_round(trainers: dict[tuple[str, int], Trainer]) -> dict[str, float]:
+    """Each tree alone by two threads, then each way beside the neighbours."""
+    values = {f"{name}, {n} threads": rate(one) for (name, n), one in trainers.items() if n > 1}
+    with busy():
+        beside = {
+            f"{name}, {n} threads beside {NEIGHBOURS}": rate(one) for (name, n), one in trainers.items()
+        }
+    return values | beside
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--before", type=Path, metavar="TREE")
     parser.add_argument("--train", type=int, metavar="THREADS", help=argparse.SUPPRESS)
+    parser.add_argument("--spinning", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.train:
-        train(arguments.train)
+        train(arguments.train, spinning=arguments.spinning)
         return
     trees = {"now": ROOT} | ({"before": arguments.before.resolve()} if arguments.before else {})
-    rounds: list[dict[str, float]] = []
-    for _ in range(arguments.rounds):
-        values = {f"{name}, 2 threads": rate(tree, 2) for name, tree in trees.items()}
-        with busy(NEIGHBOURS):
-            for name, tree in trees.items():
-                for threads in (2, 1):
-                    values[f"{name}, {threads} threads beside {NEIGHBOURS}"] = rate(tree, threads)
-        rounds.append(values)
-        print(values, file=sys.stderr, flush=True)
+    with ExitStack() as stack:
+        trainers = {
+            (name, threads): stack.enter_context(training(threads, tree=tree))
+            for name, tree in trees.items()
+            for threads in (2, 1)
+        }
+        rounds = [one_round(trainers) for _ in range(arguments.rounds)]
     pairs = {
         f"two threads over one beside {NEIGHBOURS}, {name}": (
             f"{name}, 2 threads beside {NEIGHBOURS}",

@@ -1,4 +1,9 @@
-"""A brain by windows: medseg step by step (layout, skipping, runtime), and each peer as documented."""
+"""A brain by windows: medseg step by step, and each peer as its documentation has it.
+
+Peers get the network as it was trained, in torch's own layout: what folds its batch norm, changes its layout,
+leaves out windows or runs a graph is medseg's, as `segment` does without being asked. MONAI and TorchIO take
+the stride that medseg takes. nnU-Net takes its own defaults: half a window, a Gaussian, all mirrored forms.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +16,22 @@ import numpy as np
 from benchmarks.suite import brains, windows
 from benchmarks.suite.options import Options
 from benchmarks.suite.results import Measured, Way
-from benchmarks.suite.timing import in_turn, over
+from benchmarks.suite.timing import Call, in_turn, over
+from medseg import device
 from medseg.grid import Array
 from medseg.infer.empty import without_empty_space
 from medseg.infer.inferers import MajorityVote
-from medseg.infer.runtimes import OpenVinoPredictor
+from medseg.infer.predictor import NetworkPredictor
+from medseg.infer.runtimes import GraphPredictor, OnnxPredictor, OpenVinoPredictor
 from medseg.io import nifti
 from medseg.model import onnx_graph
 
-PLAIN = "medseg, torch's own layout"
+PLAIN = "medseg, network as trained, torch's own layout"
+FOLDED = "medseg, + batch norm folded"
 LAYOUT = "medseg, + channels last"
 SKIPPING = "medseg, + empty windows skipped"
-RUNTIME = "medseg, + OpenVINO fp32"
+GRAPHS = ("medseg, + ONNX Runtime fp32", "medseg, + OpenVINO fp32")
+LOWER = "medseg, --precision bf16 (torch)"
 PEERS = ("MONAI SlidingWindowInferer", "TorchIO GridSampler", "nnU-Net predictor")
 
 
@@ -32,37 +41,58 @@ def run(options: Options) -> Measured:
     array = array[..., options.pick(slice(None), slice(70, 74))]
     width = options.pick(16, 4)
     work = windows.Work.of(array, width)
-    plain, last = work.predictor(channels_last=False), work.predictor()
-    with tempfile.TemporaryDirectory() as folder:
-        graph = as_graph(Path(folder), work, width)
-    calls = {
-        PLAIN: windows.by_medseg(work, plain),
-        LAYOUT: windows.by_medseg(work, last),
-        SKIPPING: windows.by_medseg(work, skipping(work, last)),
-        RUNTIME: windows.by_medseg(work, skipping(work, graph)),
-        PEERS[0]: windows.by_monai(work, plain),
-        PEERS[1]: windows.by_torchio(work, plain),
-        PEERS[2]: windows.by_nnunet(work, plain),
-    }
-    ways = in_turn(calls, options.pick(2, 1), warm=0)
-    best = min((ways[name] for name in (SKIPPING, RUNTIME)), key=lambda way: way.median)
-    fastest = min((ways[name] for name in PEERS), key=lambda way: way.median)
+    ways = in_turn(calls(work, width), options.pick(2, 1), warm=0)
     return Measured(
         f"{'×'.join(map(str, array.shape))} voxels around a synthetic brain, {share(work)} of windows empty",
         ways,
-        figures(ways, fastest, best),
-        notes=["peers average logits where medseg votes; nnU-Net's predictor is not given mirrored windows"],
+        figures(ways),
+        notes=[
+            "MONAI and TorchIO average logits at medseg's stride; nnU-Net's predictor has its defaults: "
+            "half a window, a Gaussian, mirrored along both axes"
+        ],
     )
 
 
-def figures(ways: dict[str, Way], fastest: Way, best: Way) -> dict[str, float]:
-    """Ratios of the whole, and of each step to the one before it."""
-    return {
-        "time of the fastest peer over medseg's": over(fastest, best),
-        "share of layout: times as fast": over(ways[PLAIN], ways[LAYOUT]),
-        "share of skipped windows: times as fast": over(ways[LAYOUT], ways[SKIPPING]),
-        "share of the runtime: times as fast": over(ways[SKIPPING], ways[RUNTIME]),
+def calls(work: windows.Work, width: int) -> dict[str, Call]:
+    """Each way; medseg's take one step more than the one before."""
+    trained = NetworkPredictor(windows.network_of(width), work.spec)
+    last = work.predictor()
+    with tempfile.TemporaryDirectory() as folder:
+        graphs = as_graphs(Path(folder), work, width)
+    ways = {
+        PLAIN: windows.by_medseg(work, trained),
+        FOLDED: windows.by_medseg(work, work.predictor(channels_last=False)),
+        LAYOUT: windows.by_medseg(work, last),
+        SKIPPING: windows.by_medseg(work, skipping(work, last)),
     }
+    ways |= {
+        name: windows.by_medseg(work, skipping(work, graph))
+        for name, graph in zip(GRAPHS, graphs, strict=True)
+    }
+    if device.has_native_bf16("cpu"):
+        ways[LOWER] = windows.by_medseg(work, skipping(work, work.predictor(precision="bf16")))
+    return ways | {
+        PEERS[0]: windows.by_monai(work, trained),
+        PEERS[1]: windows.by_torchio(work, trained),
+        PEERS[2]: windows.by_nnunet(work, trained, step=0.5, mirrored=True),
+    }
+
+
+def figures(ways: dict[str, Way]) -> dict[str, float]:
+    """Ratios of the whole by the fastest runtime in fp32, and of each step to the one before it."""
+    fastest = min((ways[name] for name in PEERS), key=lambda way: way.median)
+    graph = min((ways[name] for name in GRAPHS), key=lambda way: way.median)
+    best = min(ways[SKIPPING], graph, key=lambda way: way.median)
+    ratios = {
+        "time of the fastest peer over medseg's": over(fastest, best),
+        "share of folded batch norm: times as fast": over(ways[PLAIN], ways[FOLDED]),
+        "share of layout: times as fast": over(ways[FOLDED], ways[LAYOUT]),
+        "share of skipped windows: times as fast": over(ways[LAYOUT], ways[SKIPPING]),
+        "share of the runtime: times as fast": over(ways[SKIPPING], graph),
+    }
+    if LOWER in ways:
+        ratios["the same with --precision bf16"] = over(fastest, ways[LOWER])
+    return ratios
 
 
 def skipping(work: windows.Work, predictor: Any) -> Any:
@@ -76,12 +106,12 @@ def share(work: windows.Work) -> str:
     return f"{sum(int(e.sum()) for e in empty) / sum(map(len, empty)):.0%}"
 
 
-def as_graph(folder: Path, work: windows.Work, width: int) -> OpenVinoPredictor:
-    """The work's network as a graph that OpenVINO runs in fp32."""
+def as_graphs(folder: Path, work: windows.Work, width: int) -> tuple[GraphPredictor, GraphPredictor]:
+    """The work's network as a graph that ONNX Runtime and OpenVINO run in fp32."""
     path = folder / "network.onnx"
     is_free = onnx_graph.write(path, windows.network_of(width), windows.WINDOW)
-    sides = None if is_free else windows.WINDOW
-    return OpenVinoPredictor(path.read_bytes(), work.spec, sides, path, 1, "fp32")
+    given = path.read_bytes(), work.spec, None if is_free else windows.WINDOW, path, 1
+    return OnnxPredictor(*given), OpenVinoPredictor(*given, "fp32")
 
 
 def cut_to_foreground(array: Array, margin: int = 8) -> Array:

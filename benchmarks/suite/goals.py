@@ -73,11 +73,13 @@ ROWS = (
         "A whole brain by windows at stride 10, U-SegNet of width 16, each tool as documented",
         (
             Figure("time of the fastest peer over medseg's", "at least", 3),
+            Figure("share of folded batch norm: times as fast"),
             Figure("share of layout: times as fast"),
             Figure("share of skipped windows: times as fast"),
             Figure("share of the runtime: times as fast"),
+            Figure("the same with --precision bf16"),
         ),
-        needs=("monai", "torchio", "nnunetv2", "openvino"),
+        needs=("monai", "torchio", "nnunetv2", "openvino", "onnxruntime"),
         limit_s=600,
     ),
     Row(

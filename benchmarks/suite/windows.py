@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.suite.timing import Call
 from medseg import networks
+from medseg.device import Precision
 from medseg.grid import Array, Grid
 from medseg.infer import predict
 from medseg.infer.inferers import MajorityVote
@@ -62,9 +63,10 @@ class Work:
         divisor = int(self.network.size_divisor)  # type: ignore[arg-type]
         return Spec("axial", DEPTH, 1, CLASSES, size_divisor=divisor)
 
-    def predictor(self, *, channels_last: bool = True) -> NetworkPredictor:
+    def predictor(self, precision: Precision = "fp32", *, channels_last: bool = True) -> NetworkPredictor:
         """The network as medseg calls it, or in torch's own layout as peers do."""
-        return NetworkPredictor(copy.deepcopy(self.network), self.spec, channels_last=channels_last)
+        network = copy.deepcopy(self.network)
+        return NetworkPredictor(network, self.spec, precision=precision, channels_last=channels_last)
 
     def slices(self) -> Tensor:
         """Normalized slices (Z + 2, X, Y) float32, the first and the last repeated."""
@@ -140,14 +142,15 @@ def by_torchio(work: Work, network: Network) -> Call:
     return run
 
 
-def by_nnunet(work: Work, network: Network) -> Call:
-    """nnU-Net's predictor in its 2-D form: windows one by one, weighted by a Gaussian, not mirrored."""
+def by_nnunet(work: Work, network: Network, *, step: float = 1 - OVERLAP, mirrored: bool = False) -> Call:
+    """nnU-Net's predictor in 2-D: windows one by one, ``step`` of a window apart, weighted by a Gaussian."""
     with contextlib.redirect_stdout(io.StringIO()):
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
         predictor = nnUNetPredictor(
-            tile_step_size=1 - OVERLAP, use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False
+            tile_step_size=step, use_mirroring=mirrored, device=torch.device("cpu"), allow_tqdm=False
         )
+    predictor.allowed_mirroring_axes = (0, 1)
     predictor.network = _Module(network)
     predictor.configuration_manager = SimpleNamespace(patch_size=WINDOW)
     predictor.label_manager = SimpleNamespace(num_segmentation_heads=CLASSES)

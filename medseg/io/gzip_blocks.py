@@ -25,7 +25,8 @@ class GzipWriter:
 
     Of grey values the fast codec of ISA-L makes files 5 % larger than gzip's level 6 in a twentieth of the
     time. Label maps become half as large again with it: ``small`` takes zlib's run lengths, which need a
-    third of the time of level 6 or less and make maps of brains 1 to 8 % larger.
+    third of the time of level 6 or less and make maps of brains 1 to 8 % larger; small maps 15 to 35 %, and
+    maps that repeat a coarser one voxel by voxel up to 70 %.
     """
 
     def __init__(self, file: IO[bytes], *, small: bool) -> None:
