@@ -82,7 +82,7 @@ class StagedBackbone(Backbone):
         self.widths = self.widths[:levels]
 
     def _trial(self, in_channels: int) -> list[Tensor]:
-        """Levels of no image at all: shapes without arithmetic, and without the compiler that ``meta`` loads."""
+        """Levels of no image at all: shapes without arithmetic, nor the compiler that ``meta`` loads."""
         count, device = (1, "meta") if self.needs_image else (0, "cpu")
         image = torch.empty(count, in_channels, TRIAL_SIDE, TRIAL_SIDE, device=device)
         tensors = [*self.named_parameters(), *self.named_buffers()]
