@@ -190,9 +190,9 @@ def start(task: Task, key: str, description: Description, settings: Settings) ->
 
 def compute(started: Started, model: Model, settings: Settings, progress: Progress | None = None) -> Computed:
     """Have the networks label a case."""
-    scan = started.prepared.scan
     allowance = None
     if settings.memory is not None:
+        scan = started.prepared.scan
         allowance = settings.memory.for_pieces(scan.grid.shape, scan.array.dtype.itemsize, len(scan.array))
     with coded_out_of_memory(started.task.file, settings.less_memory):
         predicted = predict_case(

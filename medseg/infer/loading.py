@@ -180,7 +180,7 @@ def identity(folder: Path) -> str:
 
 
 def _sha256(folder: Path, members: Sequence[Member]) -> str:
-    rows = [member.model_dump(exclude_none=True) for member in members]
+    rows = [member.model_dump(exclude_defaults=True) for member in members]
     return files.sha256_of_value([model_folder.read_json(folder)["description"], rows])
 
 

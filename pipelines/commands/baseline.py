@@ -19,7 +19,7 @@ from medseg import files
 from medseg.baselines import fcm
 from medseg.config import load
 from medseg.config.recipe import Recipe
-from medseg.config.sections import Tracking
+from medseg.config.reporting import Tracking
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError, refusal
 from medseg.infer import results

@@ -20,7 +20,17 @@ from medseg import files, hardware, networks
 from medseg.config.class_file import packaged
 
 CORE = ("torch", "numpy", "nibabel", "SimpleITK", "scipy", "pydantic", "safetensors")
-TRAIN = ("mlflow", "monai", "lightning-fabric", "matplotlib", "jinja2", "psutil", "nilearn", "scikit-image")
+TRAIN = (
+    "mlflow",
+    "monai",
+    "einops",
+    "lightning-fabric",
+    "matplotlib",
+    "jinja2",
+    "psutil",
+    "nilearn",
+    "scikit-image",
+)
 EXPORT = ("onnx", "onnxscript", "onnxruntime")
 
 

@@ -205,7 +205,7 @@ def test_every_key_can_be_shown(capfd: pytest.CaptureFixture[str]) -> None:
 COMMANDS = [
     *("init", "check", "convert", "recipes", "show", "demo", "run", "baseline"),
     *("ingest", "preprocess", "train", "predict", "evaluate", "report"),
-    *("compare", "ui", "explain", "segment", "export", "push", "info", "doctor"),
+    *("compare", "ui", "explain", "segment", "models", "export", "push", "info", "doctor"),
 ]
 
 

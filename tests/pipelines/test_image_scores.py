@@ -200,6 +200,6 @@ def test_255_beside_classes_is_asked_about(
 
 
 def test_the_recipe_s_default_tolerance_is_the_library_s() -> None:
-    from medseg.config.sections import Evaluate
+    from medseg.config.reporting import Evaluate
 
     assert Evaluate().bf_tolerance == boundary.SHARE
