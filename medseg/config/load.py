@@ -18,6 +18,7 @@ from medseg.config.class_file import packaged as packaged
 from medseg.config.data import Data
 from medseg.config.recipe import Recipe
 from medseg.errors import Code, Finding, MedsegError, choice
+from medseg.model import packaged as packaged_models
 
 SCHEMA = "recipe.schema.json"
 """The JSON Schema of recipes, beside the packaged ones; editors complete keys by it."""
@@ -176,11 +177,18 @@ def _make_absolute(tree: dict[str, Any], folder: Path) -> None:
         for step in sections:
             section = section.get(step) if isinstance(section, dict) else None
         if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = os.path.normpath(folder / section[key])
+            section[key] = _absolute(section[key], folder, ships=key == "init_from")
     data = tree.get("data")
     name = data.get("class_file") if isinstance(data, dict) else None
     if isinstance(data, dict) and isinstance(name, str) and class_file.is_path(name):
         data["class_file"] = os.path.normpath(folder / name)
+
+
+def _absolute(value: str, folder: Path, *, ships: bool) -> str:
+    """The absolute form of a path in `folder`; with `ships` also of a packaged model, by its name."""
+    path = Path(os.path.normpath(folder / value))
+    model = packaged_models.find(value) if ships and not path.exists() else None
+    return str(model or path)
 
 
 def _problem(path: Path, error: dict[str, Any]) -> Finding:

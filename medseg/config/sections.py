@@ -145,8 +145,9 @@ class Network(Section):
     """Published weights of the backbone to start from. Typical: left out for scans; ImageNet's for images."""
 
     init_from: Path | None = None
-    """Model folder to start from: every tensor whose name and shape agree is taken; FCN-16s and FCN-8s take
-    the coarser network. Typical: left out."""
+    """Model folder to start from, or a model that comes with medseg, by its name (`medseg models`): every
+    tensor whose name and shape agree is taken; FCN-16s and FCN-8s take the coarser network. Typical: left
+    out, or `brain-tissue` for few labelled brains."""
 
     reinit_layers: tuple[str, ...] = ()
     """Globs of parameter names that are not taken from `init_from`. Typical: left out, or `["head.*"]`."""

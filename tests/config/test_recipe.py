@@ -11,6 +11,7 @@ from medseg.config import load
 from medseg.config.data import Fold, RandomSplit
 from medseg.config.load import RecipeError
 from medseg.errors import Code, MedsegError
+from medseg.model import packaged
 
 SMALL = {"name": "small", "data": {"path": "scans", "classes": {0: "background", 1: "lesion"}}}
 
@@ -42,6 +43,15 @@ def test_a_path_of_the_command_line_is_relative_to_where_one_stands(
     path = written(tmp_path, SMALL)
     assert load.load(path, ["data.path=../x"]).data.path == tmp_path / "x"
     assert load.load(path, data=Path("../y")).data.path == tmp_path / "y"
+
+
+def test_training_may_start_from_a_model_that_ships_by_its_name(tmp_path: Path) -> None:
+    tree = {**SMALL, "network": {"name": "unet", "init_from": "brain-tissue"}}
+    assert load.load(written(tmp_path, tree)).network.init_from == packaged.MODELS / "brain-tissue"
+    (tmp_path / "brain-tissue").mkdir()
+    assert load.load(written(tmp_path, tree)).network.init_from == tmp_path / "brain-tissue"
+    other = load.load(written(tmp_path, SMALL), ["network.init_from=brain-tissues", "network.name=unet"])
+    assert other.network.init_from == Path.cwd() / "brain-tissues"
 
 
 def test_set_reaches_any_depth_and_is_yaml(tmp_path: Path) -> None:
