@@ -73,10 +73,11 @@ def pixels_of(training: FoldTraining, case: PreprocessedCase) -> float:
 
 
 def _settings(recipe: Recipe) -> str:
-    """The hash of what a length depends on; not of where the training runs, which may change on the way."""
+    """The hash of what a length is planned for: what is trained. Where it runs and how scans are predicted may
+    change on the way.
+    """
     train = {k: v for k, v in recipe.train.used().items() if k not in WHERE_IT_RUNS}
     parts: dict[str, Any] = {
-        name: getattr(recipe, name).used()
-        for name in ("preprocess", "sampling", "network", "loss", "predict")
+        name: getattr(recipe, name).used() for name in ("preprocess", "sampling", "network", "loss")
     }
     return files.sha256_of_value([parts, train, len(recipe.data.class_list())])

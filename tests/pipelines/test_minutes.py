@@ -68,6 +68,9 @@ def test_folds_resumes_and_repetitions_have_one_length(
     weights, history = trained(work), (work / "train/0/history.csv").read_bytes()
     assert "as recorded in train_length.json" in run(data, work)
     assert (work / "train/0/history.csv").read_bytes() == history
+    record_before = (work / "train_length.json").read_bytes()
+    assert "as recorded in train_length.json" in run(data, work, "predict.mode=vote")
+    assert (work / "train_length.json").read_bytes() == record_before
     run(data, work, fold="1")
     one = files.read_csv(work / "train/1/history.csv")
     assert len(one) == record["length"]["epochs"] and files.read_json(work / "train_length.json") == record
