@@ -73,8 +73,8 @@ def pixels_of(training: FoldTraining, case: PreprocessedCase) -> float:
 
 
 def _settings(recipe: Recipe) -> str:
-    """The hash of what a length is planned for: what is trained. Where it runs and how scans are predicted may
-    change on the way.
+    """The hash of what a length is planned for: what is trained. Where that is, and how scans are predicted,
+    may change on the way.
     """
     train = {k: v for k, v in recipe.train.used().items() if k not in WHERE_IT_RUNS}
     parts: dict[str, Any] = {
