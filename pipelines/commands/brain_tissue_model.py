@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from medseg import files
 from medseg.console import Reporter
 from medseg.grid import Grid, Plane
+from medseg.infer import loading
 from medseg.model import domain
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
 from medseg.preprocess.prepare import prepare
 from medseg.synth import stream
+from medseg.synth.anatomy import CLASSES
 from medseg.synth.atlas import Atlas
 from medseg.train.state import BEST, HISTORY, read_network
 from medseg.volume import Volume
+from pipelines.commands.brain_tissue_balance import answers, best_factors
 
 NAME = "brain-tissue"
 NETWORK = "unet"
@@ -28,8 +32,14 @@ DEPTH = 5
 SIDE = 128
 SEED = 1
 
+LAST_BIAS = "head.bias"
+"""Name of the biases of the last layer, one for each class."""
+
 MEASURED = 40
 """Synthetic scans whose grey values and volumes the domain is made of."""
+
+BALANCED, BALANCE_SEED = 16, 3
+"""Synthetic scans, and their seed, on which the odds of the classes are balanced."""
 
 FINEST_MM, COARSEST_MM = 0.7, 6.0
 """Resolutions of the synthetic scans along each axis."""
@@ -63,11 +73,20 @@ CARD = Path(__file__).with_name("brain_tissue_card.md")
 """What is added to the card that every model has; in braces the Dice of people that were held out."""
 
 
-def export(maps: Atlas, work: Path, out: Path, say: Reporter, measured: int = MEASURED) -> None:
-    """Write the best weights of a training as the model folder ``out``, and its conventions below it."""
+def export(
+    maps: Atlas, work: Path, out: Path, say: Reporter, measured: int = MEASURED, balanced: int = BALANCED
+) -> None:
+    """Write the best weights of a training as the model folder ``out``, and its conventions below it.
+
+    The odds of the classes are balanced on ``balanced`` scans, see
+    :mod:`pipelines.commands.brain_tissue_balance`; the domain is that of ``measured`` scans.
+    """
     state = {name: _half(values) for name, values in read_network(work / BEST).items()}
-    trained_on = measured_domain(maps, measured, say)
-    model_folder.export(out, {NAME: state}, described(CLASS_ROWS, (), trained_on))
+    description = described(CLASS_ROWS, (), trained_on := measured_domain(maps, measured, say))
+    model_folder.export(out, {NAME: state}, description)
+    factors = _balanced(maps, out, balanced, say)
+    state[LAST_BIAS] = state[LAST_BIAS] + torch.from_numpy(np.log(factors))
+    model_folder.export(out, {NAME: state}, description)
     tree = files.read_json(out / model_folder.MODEL_JSON)
     for convention, (rows, outputs) in CONVENTIONS.items():
         joined = described(rows, outputs, trained_on).model_dump(mode="json")
@@ -76,7 +95,19 @@ def export(maps: Atlas, work: Path, out: Path, say: Reporter, measured: int = ME
             out / convention / model_folder.MODEL_JSON, {**tree, "members": members, "description": joined}
         )
     card = (out / model_folder.CARD).read_text(encoding="utf-8")
-    files.write_text(out / model_folder.CARD, card + CARD.read_text(encoding="utf-8").format(**_scores(work)))
+    odds = ", ".join(f"{factor:g} for {name}" for name, factor in zip(CLASSES[1:], factors[1:], strict=True))
+    added = CARD.read_text(encoding="utf-8").format(**_scores(work), odds=odds)
+    files.write_text(out / model_folder.CARD, card + added)
+
+
+def _balanced(maps: Atlas, folder: Path, count: int, say: Reporter) -> npt.NDArray[np.float32]:
+    """The factors (K,) of the classes' odds that suit a model best, on scans that training never drew."""
+    model, given = loading.load(folder), []
+    with say.progress("balancing the classes on synthetic scans", count) as bar:
+        for number, answer in enumerate(answers(model, stream.scans(maps, BALANCE_SEED, count)), 1):
+            given.append(answer)
+            bar.to(number)
+    return best_factors(given)
 
 
 def _scores(work: Path) -> dict[str, str]:

@@ -101,7 +101,7 @@ def test_images_are_made_coarser_where_the_time_is_short() -> None:
 
 
 def test_the_network_is_the_widest_that_has_enough_steps() -> None:
-    widths = [chosen(of(), Budget(60 * m, "cpu", None))["network.keywords.width"].value for m in (1, 25, 600)]
+    widths = [chosen(of(), Budget(60 * m, "cpu", None))["network.keywords.width"].value for m in (1, 12, 600)]
     assert widths == [16, 24, 64]
     long, short = chosen(of()), chosen(of(), Budget(60, "cpu", None))
     assert (long["train.batch"].value, short["train.batch"].value) == (32, 8)

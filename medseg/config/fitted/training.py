@@ -16,8 +16,9 @@ from medseg.preprocess.fingerprint import Fingerprint
 WIDTHS = (16, 24, 32, 48, 64)
 """Channels of the network's first level, from the narrowest to the widest."""
 
-STEPS_TO_WIDEN = 4000
-"""Steps that a wider network must reach in the time."""
+STEPS_TO_WIDEN = 2000
+"""Steps that a wider network must reach in the time. On the validation crops of the hippocampus 2,400 steps
+of width 24 were better than 4,400 of width 16 in the same eight minutes: Dice 0.867 and 0.863."""
 
 FEWEST_STEPS = 1000
 PIXELS_OF_BATCH = {"cpu": 2**17, "gpu": 2**20}
