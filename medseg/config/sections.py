@@ -27,7 +27,7 @@ from medseg.config.training import Train
 from medseg.errors import Code, MedsegError, choice
 from medseg.grid import Plane, planes_of
 from medseg.limits import MAX_NAME_BYTES
-from medseg.model.description import CRFSettings
+from medseg.model.description import CRFSettings, InstanceSettings
 
 
 class Preprocess(Section):
@@ -229,7 +229,7 @@ class Predict(Section):
     """The segmentation of whole volumes from the network's outputs. The model folder keeps these settings."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"scales", "scale_fusion", "flip", "thresholds", "calibrate", "level", "probabilities"}
+        {"scales", "scale_fusion", "flip", "thresholds", "calibrate", "level", "probabilities", "instances"}
     )
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
@@ -281,6 +281,10 @@ class Predict(Section):
     ensemble: Literal["mean", "vote"] = "mean"
     """Combination of the networks of several folds, and of the results along several planes: mean
     probabilities, or majority vote (a tie goes to the first class). Typical: `mean`."""
+
+    instances: InstanceSettings | None = None
+    """Also save a map of objects, each with a number: `{}` takes what is connected as one object, see below.
+    It needs one class beside the background. Typical: left out; `{}` for cells."""
 
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     """Cases that the predict stage segments. Typical: `[test, unlabelled]`."""
