@@ -28,6 +28,7 @@ from medseg.errors import Code, MedsegError, choice
 from medseg.grid import Plane, planes_of
 from medseg.limits import MAX_NAME_BYTES
 from medseg.model.description import CRFSettings, InstanceSettings
+from medseg.volume import Intensity
 
 
 class Preprocess(Section):
@@ -57,9 +58,11 @@ class Preprocess(Section):
     crop_margin: Annotated[int, Field(ge=0)] = 8
     """Voxels kept around the foreground on each side. Typical: 4 to 16."""
 
-    intensity: Literal["zscore", "imagenet", "none"] = "zscore"
+    intensity: Intensity = "zscore"
     """Scaling of grey values: by mean and standard deviation of each volume's foreground, by the fixed values
-    of ImageNet (three colours), or none. Typical: `zscore`; `imagenet` with `network.weights`."""
+    of ImageNet (three colours), none, or cut off at two ends that become -1 and 1: `{window: [a, b]}` at
+    these values (HU in CT), `{percentiles: [p, q]}` at those of each volume's foreground. Typical: `zscore`;
+    `imagenet` with `network.weights`; `{window: [-200, 250]}` for the liver in CT."""
 
     @field_validator(
         "foreground", mode="before", json_schema_input_type=Literal["auto", "all"] | float | Above

@@ -45,8 +45,9 @@ def _cut(mask: Array, pieces: Array, min_distance_px: int, spacing: tuple[float,
     depth = ndimage.distance_transform_edt(mask, spacing)
     seeds = np.zeros(mask.shape, np.int64)
     peaks = peak_local_max(depth, min_distance=min_distance_px, labels=pieces, exclude_border=False)
-    seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    without = np.setdiff1d(pieces, [0, *pieces[seeds > 0]])
-    for number, place in enumerate(ndimage.maximum_position(depth, pieces, without), len(peaks) + 1):
+    with_peak = {int(pieces[tuple(place)]) for place in peaks}
+    without = [number for number in range(1, int(pieces.max(initial=0)) + 1) if number not in with_peak]
+    places = [*map(tuple, peaks), *ndimage.maximum_position(depth, pieces, without)]
+    for number, place in enumerate(places, 1):
         seeds[place] = number
     return np.asarray(watershed(-depth, seeds, mask=mask))
