@@ -39,6 +39,7 @@ class Code(StrEnum):
     FOUR_D = "FOUR_D"
     NAN_OR_INF = "NAN_OR_INF"
     CONSTANT = "CONSTANT"
+    OUTSIDE_WINDOW = "OUTSIDE_WINDOW"
     SFORM_QFORM_DISAGREE = "SFORM_QFORM_DISAGREE"
     SHEARED = "SHEARED"
     AFFINE_INVALID = "AFFINE_INVALID"
@@ -157,6 +158,7 @@ MEANING: dict[Code, str] = {
     Code.FOUR_D: "the image has a real fourth axis (time, directions), or several pages",
     Code.NAN_OR_INF: "some voxels are not finite numbers",
     Code.CONSTANT: "every voxel has the same value",
+    Code.OUTSIDE_WINDOW: "no grey value lies inside the window that `preprocess.intensity` cuts off at",
     Code.SFORM_QFORM_DISAGREE: "sform and qform place the volume's corners more than 0.1 mm apart",
     Code.SHEARED: "the axes are more than 1° off square",
     Code.AFFINE_INVALID: "a voxel size is zero or the affine is not a number: the voxels have no place",

@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from medseg.errors import Finding
 from medseg.grid import Array, AxisOrder, Grid, reorder_axes, reorder_grid
 
-Intensity = Literal["zscore", "imagenet", "none"]
-"""Scaling of grey values by each volume's own foreground, by ImageNet's colours, or not at all."""
+Percentage = Annotated[float, Field(ge=0, le=100)]
+
+
+class Window(BaseModel):
+    """Grey values that are cut off at two fixed ends (HU in CT), which become -1 and 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    window: tuple[FiniteFloat, FiniteFloat]
+    """Lower and upper end. Typical: `[-200, 250]` for the liver, `[-1000, 400]` for the lungs."""
+
+    @field_validator("window")
+    @classmethod
+    def _rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] >= value[1]:
+            raise ValueError("give the lower end first, and another upper end")
+        return value
+
+
+class Percentiles(BaseModel):
+    """Grey values that are cut off at two percentiles of each volume's foreground, which become -1 and 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    percentiles: tuple[Percentage, Percentage]
+    """Lower and upper end. Typical: `[0.5, 99.5]`."""
+
+    @field_validator("percentiles")
+    @classmethod
+    def _rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] >= value[1]:
+            raise ValueError("give the lower end first, and another upper end")
+        return value
+
+
+Intensity = Literal["zscore", "imagenet", "none"] | Window | Percentiles
+"""Scaling of grey values: by each volume's own foreground, by ImageNet's colours, not at all, or cut off."""
 
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
 

@@ -11,10 +11,14 @@ import numpy as np
 from medseg.classes import VOID, ClassList
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.grid import Array, Grid
-from medseg.ingest import checks
-from medseg.metrics import confusion_matrix, table
+from medseg.infer import objects as split_objects
+from medseg.infer import results
+from medseg.ingest import checks, instances
+from medseg.metrics import confusion_matrix, objects, table
 from medseg.metrics.folder_pairs import LabelFiles
+from medseg.metrics.objects import ObjectCounts
 from medseg.metrics.table import Entry, ScoreRow
+from medseg.model.description import InstanceSettings
 from medseg.resources import coded_out_of_memory
 from medseg.volume import Volume
 from pipelines.execution import lost
@@ -39,6 +43,8 @@ class Asked:
     classes: ClassList
     nsd_tolerance: float
     bf_tolerance: float
+    instances: InstanceSettings | None = None
+    """The way in which predicted objects are told apart if there is no map of them; None without objects."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,7 @@ class ScoredCase:
     unscored: Finding | None = None
     unread: Finding | None = None
     note: Finding | None = None
+    objects: ObjectCounts | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +72,8 @@ class _LabelMaps:
     truth: Array
     prediction: Array | None
     unread: Finding | None
+    numbers: tuple[Array, Array | None] | None = None
+    """Those of the objects of the truth and of the prediction, (X, Y, Z), where they are scored."""
 
 
 def work(asked: Asked) -> Work[Reference, ScoredCase]:
@@ -88,7 +97,30 @@ def _read(asked: Asked, reference: Reference) -> _LabelMaps | Ended[ScoredCase]:
         except MedsegError as error:
             return Ended(ScoredCase(unscored=error.finding))
         prediction, unread = _read_prediction(reference, asked.classes, truth.grid)
-        return _LabelMaps(reference, truth.grid, truth.array[0], prediction, unread)
+        try:
+            numbers = _read_objects(asked, reference, truth.grid, prediction)
+        except MedsegError as error:
+            return Ended(ScoredCase(unscored=error.finding))
+        return _LabelMaps(reference, truth.grid, truth.array[0], prediction, unread, numbers)
+
+
+def _read_objects(
+    asked: Asked, reference: Reference, grid: Grid, prediction: Array | None
+) -> tuple[Array, Array | None] | None:
+    """The numbers of the reference's objects and of the predicted ones; None where none are scored.
+
+    Those of the prediction are read from the map beside it, or made of it where there is none.
+    """
+    if asked.instances is None or not isinstance(reference.truth, Path):
+        return None
+    truth = instances.read(reference.truth, asked.classes, grid).array[0]
+    if prediction is None or not isinstance(reference.prediction, Path):
+        return truth, None
+    path = results.instances_path(reference.prediction)
+    if path.is_file():
+        return truth, instances.read_map(path, grid).array[0]
+    inside = prediction == asked.classes.foreground[0]
+    return truth, split_objects.split(inside, asked.instances, grid.spacing)
 
 
 def _read_prediction(
@@ -112,7 +144,17 @@ def _score(asked: Asked, maps: _LabelMaps) -> ScoredCase:
         if note := _void_note(maps.reference, truth, prediction):
             rows = [replace(row, note=note.details) for row in rows]
         matrix = confusion_matrix.confusion_of(truth, prediction, asked.classes, where=entry.case)
-    return ScoredCase(tuple(rows), matrix, unread=maps.unread, note=note)
+        counts = _count_objects(maps)
+    return ScoredCase(tuple(rows), matrix, unread=maps.unread, note=note, objects=counts)
+
+
+def _count_objects(maps: _LabelMaps) -> ObjectCounts | None:
+    """Compare the objects; what is void in the reference is left out of both."""
+    if maps.numbers is None:
+        return None
+    known = maps.truth != VOID
+    truth, guess = maps.numbers
+    return objects.count(truth * known, None if guess is None else guess * known)
 
 
 def _void_note(reference: Reference, truth: Array, prediction: Array | None) -> Finding | None:

@@ -14,15 +14,19 @@ from medseg.errors import Finding
 from medseg.grid import Array
 from medseg.infer import results
 from medseg.ingest import quarantine
-from medseg.metrics import summary, table
+from medseg.metrics import objects, summary, table
 from medseg.metrics.compare import MEAN
 from medseg.metrics.folder_pairs import LabelFiles
+from medseg.metrics.objects import ObjectRow
 from medseg.metrics.table import PENALISED, ScoreRow
+from medseg.model.description import InstanceSettings
 from pipelines.execution.engines import Execution
 from pipelines.scored_case import Asked, Reference, ScoredCase, work
 
 OVER_SET = ("G", "C", "mIoU", "fwIoU", "BF")
 """Numbers over a set of images that are printed."""
+
+OBJECTS = "objects.csv"
 
 _PENALTY = "with penalty: a missed or invented class counts as the image's diagonal"
 
@@ -40,6 +44,7 @@ class Scored:
     unscored: list[tuple[str, Finding]] = field(default_factory=list)
     unread: list[tuple[str, Finding]] = field(default_factory=list)
     notes: list[tuple[str, Finding]] = field(default_factory=list)
+    objects: list[ObjectRow] = field(default_factory=list)
 
 
 def score(
@@ -50,14 +55,16 @@ def score(
     bf_tolerance: float,
     progress: Callable[[int, str], None],
     execution: Execution | None = None,
+    instances: InstanceSettings | None = None,
 ) -> Scored:
     """Score every reference on its own grid; a missing or unreadable prediction is a row of Dice 0.
 
     Predictions hold the classes' values, whatever the references' form. Void in a prediction counts as
     predicting nothing, with a note. `progress` gets the number of references done and a case. A case whose
     worker was lost is unscored. The result does not depend on `execution`, the engine; default this process.
+    With `instances` objects are scored, too.
     """
-    asked = Asked(classes, nsd_tolerance, bf_tolerance)
+    asked = Asked(classes, nsd_tolerance, bf_tolerance, instances)
     outcomes: dict[int, ScoredCase] = {}
     matrices: dict[str, Array] = {}
     for number, outcome in (execution or Execution()).carry_out(references, work(asked)):
@@ -71,6 +78,8 @@ def score(
     for number, reference in enumerate(references):
         outcome, case, role = outcomes[number], reference.entry.case, reference.entry.role
         scored.rows += outcome.rows
+        if outcome.objects is not None:
+            scored.objects.append(ObjectRow(reference.entry, outcome.objects))
         if role in matrices:  # in the order of the references, whichever ended first
             scored.matrices[role] = matrices[role]
         for finding, findings in (
@@ -99,7 +108,7 @@ def write(
     costs: tuple[float, float] = (1.0, 1.0),
     excluded: Iterable[quarantine.Row] = (),
 ) -> None:
-    """Write scores.csv, confusion.csv, summary.json and quarantine.csv.
+    """Write scores.csv, confusion.csv, summary.json and quarantine.csv, and objects.csv if they are scored.
 
     `costs` are those of a false positive and a false negative in the weighted error; `excluded` are further
     rows of quarantine.csv.
@@ -109,6 +118,12 @@ def write(
     numbers = summary.summarise(
         scored.rows, scored.matrices, costs=costs, background=classes.background, names=classes.names
     )
+    (folder / OBJECTS).unlink(missing_ok=True)
+    if scored.objects:
+        objects.write(folder / OBJECTS, scored.objects)
+    for role, of_set in numbers["sets"].items():
+        if of_role := [row for row in scored.objects if row.entry.role == role]:
+            of_set["objects"] = objects.summarise(of_role)
     files.write_json(folder / "summary.json", numbers)
     unusable = [quarantine.row(case, finding) for case, finding in scored.unscored + scored.unread]
     quarantine.write(folder / "quarantine.csv", [*excluded, *unusable])
@@ -142,6 +157,8 @@ def summary_lines(numbers: dict[str, Any]) -> list[str]:
         unit = "image" if of_set["length_unit"] == "px" else "case"
         lines.append(f"  {name}: {of_set['cases']} {unit}{'' if of_set['cases'] == 1 else 's'}{missing}")
         lines += _image_lines(of_set) if of_set["length_unit"] == "px" else _scan_lines(of_set)
+        if "objects" in of_set:
+            lines.append(_object_line(of_set["objects"]))
     return lines
 
 
@@ -172,6 +189,12 @@ def _image_lines(of_set: dict[str, Any]) -> list[str]:
             line += f"   BF {in_words(of_set['classes'][class_name]['bf'])}"
         lines.append(line)
     return lines
+
+
+def _object_line(of_set: dict[str, Any]) -> str:
+    scores = "   ".join(f"{name.upper()} {_number(of_set[name])}" for name in objects.METRICS)
+    counts = f"{of_set['pairs']} pairs of {of_set['objects']} and {of_set['predicted']} predicted"
+    return f"    objects        {scores}   {counts}"
 
 
 def _number(value: float | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from medseg import files
 from medseg.infer.results import PREDICTED
 from medseg.metrics import reliability, summary, table
+from medseg.metrics.objects import METRICS
 from medseg.metrics.table import ScoreRow
 from pipelines.scoring import OVER_SET
 
@@ -31,11 +32,14 @@ def headlines(numbers: Mapping[str, Any]) -> dict[str, float]:
     """Choose the numbers to log of the content of summary.json: `test_dice_mean` → value.
 
     Their names have no slash, so that MLflow's page of a run shows them after the curves. Sets of images have
-    the numbers over the set: `test_mIoU`, `test_IoU_car`. Scores of validation cases begin with `val_scored`.
+    the numbers over the set: `test_mIoU`, `test_IoU_car`; those of objects are `test_objects_f1` and so on.
+    Scores of validation cases begin with `val_scored`.
     """
     logged: dict[str, float] = {}
     for role, of_set in numbers["sets"].items():
         chosen = _of_images(of_set) if of_set["length_unit"] == "px" else _of_scans(of_set)
+        objects = of_set.get("objects", {})
+        chosen |= {f"objects_{key}": objects[key] for key in METRICS if key in objects}
         logged |= {f"{_NAMES.get(role, role)}_{key}": v for key, v in chosen.items() if v is not None}
     return logged
 

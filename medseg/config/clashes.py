@@ -29,6 +29,7 @@ def clashes(recipe: Sections) -> Iterator[Clash]:
         yield from _masks(recipe)
     else:
         yield from _exclusive_classes(recipe.loss, recipe.predict)
+    yield from _instances(recipe)
     yield from _planes(recipe)
     yield from _flips(recipe)
 
@@ -212,6 +213,29 @@ def _regions(data: Data) -> Iterator[Clash]:
             details = f"{name}: no class has the value {', '.join(unknown)}"
             how_to_fix = f"name some of {', '.join(map(str, data.classes))}"
             yield Clash(("data.regions", "data.classes"), details, how_to_fix)
+
+
+def _instances(recipe: Sections) -> Iterator[Clash]:
+    """Objects that are told apart though there is not one class, or no label that tells them apart."""
+    data, classes = recipe.data, recipe.data.class_list()
+    asked = {"data.instances": data.instances, "predict.instances": recipe.predict.instances is not None}
+    if (keys := [key for key, given in asked.items() if given]) and (
+        classes.multilabel or not classes.background or len(classes) != 2
+    ):
+        details = f"objects of {len(classes)} classes or masks"
+        yield Clash((keys[0], "data.classes"), details, "list a background and one class, or leave it out")
+    if not data.instances:
+        return
+    in_folder = data.layout == "masks" or (data.label or "").endswith("/")
+    if not in_folder and data.label_form in ("values", "colours"):
+        details = "label maps by values or colours do not tell objects apart"
+        how_to_fix = (
+            "take layout masks, or label_form: {above: 0} for label files with a value for each object"
+        )
+        yield Clash(("data.instances", "data.label_form"), details, how_to_fix)
+    if len(recipe.sampling.planes) > 1:
+        details = "background between objects is made in the slices of one plane"
+        yield Clash(("data.instances", "sampling.plane"), details, "name one plane, or leave instances out")
 
 
 def _planes(recipe: Sections) -> Iterator[Clash]:

@@ -76,7 +76,7 @@ class Data(Section):
     Classes exclude each other. For structures that overlap write `regions` or `masks`.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"series", "segments", "ignore"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"series", "segments", "ignore", "instances"})
 
     path: Path | None = None
     """Folder with the scans or images; `--data` overrides it. Typical: left out, and given by `--data`."""
@@ -152,6 +152,11 @@ class Data(Section):
 
     void_colours: tuple[Colour, ...] = ()
     """Colours of void pixels where `label_form` is `colours`. Typical: left out, or `[[0, 0, 0]]`."""
+
+    instances: bool = False
+    """Tell objects of the one class apart: by a folder with a mask of each (layout `masks`), or by the values
+    of label files of `label_form: {above: 0}`. Training then has background where two touch, and objects are
+    scored. Typical: false; true for touching cells."""
 
     merge: dict[int, int] = Field(default_factory=dict)
     """Label value: the value of the class that it is counted as. Typical: left out, or `{3: 1}`."""

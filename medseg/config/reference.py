@@ -88,7 +88,7 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
     below: list[str] = []
     for key, field in model.model_fields.items():
         parts = sections_in(field.annotation)
-        kind = "section, below" if parts else type_in_words(field.annotation)
+        kind = _with_sections(field.annotation) if parts else type_in_words(field.annotation)
         meaning, typical = description(field)
         default = default_in_words(field, is_section=bool(parts))
         lines.append(f"| `{key}` | {kind} | {default} | {meaning} | {typical} |")
@@ -96,6 +96,12 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
             title = f"{name}.{key}".lstrip(".")
             below += _section(title if len(parts) == 1 else f"{title} ({part.__name__})", part)
     return [*lines, "", *below]
+
+
+def _with_sections(annotation: Any) -> str:
+    """Return the words that a key takes instead of a section, and that it takes one."""
+    words = [type_in_words(a) for a in get_args(annotation) if get_origin(a) is Literal]
+    return " or ".join([*words, "section, below"])
 
 
 def description(field: FieldInfo) -> tuple[str, str]:
@@ -130,7 +136,11 @@ def default_in_words(field: FieldInfo, *, is_section: bool) -> str:
     value = field.get_default(call_default_factory=True)
     if value is None:
         return "nothing"
-    return "" if is_section or value == "" else f"`{list(value) if isinstance(value, tuple) else value}`"
+    return (
+        ""
+        if (is_section and not isinstance(value, str)) or value == ""
+        else f"`{list(value) if isinstance(value, tuple) else value}`"
+    )
 
 
 def write(root: Path) -> None:

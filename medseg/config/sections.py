@@ -27,7 +27,8 @@ from medseg.config.training import Train
 from medseg.errors import Code, MedsegError, choice
 from medseg.grid import Plane, planes_of
 from medseg.limits import MAX_NAME_BYTES
-from medseg.model.description import CRFSettings
+from medseg.model.description import CRFSettings, InstanceSettings
+from medseg.volume import Intensity
 
 
 class Preprocess(Section):
@@ -57,9 +58,11 @@ class Preprocess(Section):
     crop_margin: Annotated[int, Field(ge=0)] = 8
     """Voxels kept around the foreground on each side. Typical: 4 to 16."""
 
-    intensity: Literal["zscore", "imagenet", "none"] = "zscore"
+    intensity: Intensity = "zscore"
     """Scaling of grey values: by mean and standard deviation of each volume's foreground, by the fixed values
-    of ImageNet (three colours), or none. Typical: `zscore`; `imagenet` with `network.weights`."""
+    of ImageNet (three colours), none, or cut off at two ends that become -1 and 1: `{window: [a, b]}` at
+    these values (HU in CT), `{percentiles: [p, q]}` at those of each volume's foreground. Typical: `zscore`;
+    `imagenet` with `network.weights`; `{window: [-200, 250]}` for the liver in CT."""
 
     @field_validator(
         "foreground", mode="before", json_schema_input_type=Literal["auto", "all"] | float | Above
@@ -230,7 +233,7 @@ class Predict(Section):
     """The segmentation of whole volumes from the network's outputs. The model folder keeps these settings."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"scales", "scale_fusion", "flip", "thresholds", "calibrate", "level", "probabilities"}
+        {"scales", "scale_fusion", "flip", "thresholds", "calibrate", "level", "probabilities", "instances"}
     )
 
     mode: Literal["dense", "vote", "tiles", "gaussian"] = "dense"
@@ -282,6 +285,10 @@ class Predict(Section):
     ensemble: Literal["mean", "vote"] = "mean"
     """Combination of the networks of several folds, and of the results along several planes: mean
     probabilities, or majority vote (a tie goes to the first class). Typical: `mean`."""
+
+    instances: InstanceSettings | None = None
+    """Also save a map of objects, each with a number: `{}` takes what is connected as one object, see below.
+    It needs one class beside the background. Typical: left out; `{}` for cells."""
 
     roles: tuple[Literal["train", "val", "test", "unlabelled"], ...] = ("test", "unlabelled")
     """Cases that the predict stage segments. Typical: `[test, unlabelled]`."""

@@ -1,9 +1,9 @@
 """A segmented case and its files: written together, found again, and described in tables.
 
-A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its confidence map, probabilities and
-figure where they are asked for, the DICOM objects of a DICOM series, and `<case>.json`, which says what the
-label map was made from and holds its sha256. Where masks may overlap there is a `<case>_<mask>` for each
-instead of the label map, whose path still names the result; `masks` are their names.
+A result is the label map `<case>.nii.gz`, or `<case>.png` of an image, its confidence map, probabilities, map
+of objects and figure where they are asked for, the DICOM objects of a DICOM series, and `<case>.json`, which
+says what the label map was made from and holds its sha256. Where masks may overlap there is a
+`<case>_<mask>` for each instead of the label map, whose path still names the result; `masks` are their names.
 """
 
 from __future__ import annotations
@@ -28,11 +28,8 @@ from medseg.volume import Volume
 ENDINGS = {"mm": ".nii.gz", "px": png.SUFFIX}
 """Suffix of a label map's name, by the unit of the scan's or image's grid."""
 
-_PROBABILITIES = {
-    unit: f"{label_names.PROBABILITIES_ENDING}{ending}"
-    for unit, ending in (("mm", ".nii.gz"), ("px", ".tif"))
-}
-"""End of the name of a file of probabilities, by the unit of the grid."""
+_TIFF_ENDINGS = {"mm": ".nii.gz", "px": ".tif"}
+"""Suffix of a map that no PNG holds, probabilities or objects, by the unit of the grid."""
 
 SIZE_UNITS = {"mm": "ml", "px": "px"}
 """Unit of sizes, by the unit of the grid."""
@@ -58,8 +55,8 @@ class Result:
 
     `labels` is (1, X, Y, Z), or (L, X, Y, Z) of 0 and 1 where L masks may overlap; `confidence` is (1, X, Y,
     Z) float32; `probabilities` (K, X, Y, Z) uint8 are those of each class or mask in steps of 1/255, see
-    :mod:`medseg.infer.probability_maps`; `seconds` are those of each step; `scan` (C, X, Y, Z) is what was
-    segmented.
+    :mod:`medseg.infer.probability_maps`; `instances` (1, X, Y, Z) are the numbers of objects; `seconds` are
+    those of each step; `scan` (C, X, Y, Z) is what was segmented.
     """
 
     labels: Volume
@@ -72,6 +69,7 @@ class Result:
     scan: Volume | None = None
     judgement: Judgement = field(default_factory=Judgement)
     probabilities: Volume | None = None
+    instances: Volume | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The part of `<case>.json` that describes the result."""
@@ -97,7 +95,13 @@ def label_map(folder: Path, case: str, unit: str) -> Path:
 
 def maps(folder: Path) -> list[Path]:
     """All maps of results below a folder, those of probabilities too, in order, without unfinished ones."""
-    patterns = (*(f"*{ending}" for ending in ENDINGS.values()), f"*{_PROBABILITIES['px']}")
+    patterns = (
+        *(f"*{ending}" for ending in ENDINGS.values()),
+        *(
+            f"*{ending}{_TIFF_ENDINGS['px']}"
+            for ending in (label_names.PROBABILITIES_ENDING, label_names.INSTANCES_ENDING)
+        ),
+    )
     return sorted(path for pattern in patterns for path in _finished(folder, pattern))
 
 
@@ -113,8 +117,17 @@ def confidence_path(label: Path) -> Path:
 
 def probabilities_path(label: Path) -> Path:
     """The path of the probabilities beside a label map: a NIfTI, of an image a TIFF with a page for each."""
+    return _tiff_beside(label, label_names.PROBABILITIES_ENDING)
+
+
+def instances_path(label: Path) -> Path:
+    """The path of the map of objects beside a label map: a NIfTI, of an image a TIFF."""
+    return _tiff_beside(label, label_names.INSTANCES_ENDING)
+
+
+def _tiff_beside(label: Path, end: str) -> Path:
     unit = next(unit for unit, ending in ENDINGS.items() if label.name.endswith(ending))
-    return label.with_name(case_of(label) + _PROBABILITIES[unit])
+    return label.with_name(case_of(label) + end + _TIFF_ENDINGS[unit])
 
 
 def figure_path(label: Path) -> Path:
@@ -155,8 +168,8 @@ def label_files(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
 
 
 def files_of(label: Path, masks: Sequence[str] = ()) -> tuple[Path, ...]:
-    """Every file of a result: its JSON, its label map or masks, its confidence map, its probabilities."""
-    beside = (confidence_path(label), probabilities_path(label))
+    """Every file of a result: its JSON, its label map or masks, and the maps beside it."""
+    beside = (confidence_path(label), probabilities_path(label), instances_path(label))
     return metadata_path(label), *label_files(label, masks), *beside
 
 
@@ -199,14 +212,15 @@ def write(
     says what the JSON tells of them: all files take their places together.
 
     Label maps are NIfTI, or of an image PNG with the classes' colours; confidence maps of images are 16-bit
-    PNG (1 as 65535). Probabilities are uint8 with a slope, of images the pages of a TIFF. `key` is the hash
-    of what the result was made from, `case_info` comes before the rest in the JSON. Files that an earlier
-    result left are removed where there are none now. Where writing fails, an earlier result stays whole.
+    PNG (1 as 65535), maps of objects TIFF. Probabilities are uint8 with a slope, of images the pages of a
+    TIFF. `key` is the hash of what the result was made from, `case_info` comes before the rest in the JSON.
+    Files that an earlier result left are removed where there are none now. Where writing fails, an earlier
+    result stays whole.
     Raises DISK_FULL.
     """
     started, masks = time.monotonic(), classes.masks
     json_path = metadata_path(label)
-    earlier = [confidence_path(label), probabilities_path(label), *_recorded(label)]
+    earlier = [confidence_path(label), probabilities_path(label), instances_path(label), *_recorded(label)]
     if beside:
         earlier += [figure_path(label), *dicom_paths(label).values()]
     with files.written_together(label.parent, json_path.name, without=earlier) as folder:
@@ -227,6 +241,10 @@ def write(
             path = _write_probabilities(result.probabilities, staged)
             metadata["probabilities"] = list(classes.names)
             metadata[HASHES] = {**metadata.get(HASHES, {}), path.name: files.sha256(path)}
+        if result.instances is not None:
+            path = _write_instances(result.instances, staged)
+            metadata["objects"] = int(result.instances.array.max())
+            metadata[HASHES] = {**metadata.get(HASHES, {}), path.name: files.sha256(path)}
         metadata["seconds"] |= {"write": round(time.monotonic() - started, 2)}
         metadata |= {"made_from": key, "sha256": _sha256(staged, masks)}
         files.write_json(folder / json_path.name, metadata)
@@ -238,6 +256,14 @@ def _write_probabilities(probabilities: Volume, label: Path) -> Path:
     path = probabilities_path(label)
     save = png.write_pages if probabilities.grid.unit == "px" else nifti.write_steps
     save(probabilities, path)
+    return path
+
+
+def _write_instances(instances: Volume, label: Path) -> Path:
+    """Write a map of objects beside the path of a label map; give the path of its file."""
+    path = instances_path(label)
+    save = png.write_numbers if instances.grid.unit == "px" else nifti.write
+    save(instances, path)
     return path
 
 

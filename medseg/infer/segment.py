@@ -12,7 +12,7 @@ import numpy as np
 from medseg.classes import ClassList
 from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.grid import NOUNS, Array
-from medseg.infer import predict, quality, slice_tiles
+from medseg.infer import objects, predict, quality, slice_tiles
 from medseg.infer.brain import BrainMask
 from medseg.infer.confidence_tally import ConfidenceTally
 from medseg.infer.empty import BoxRule, without_empty_space
@@ -197,6 +197,10 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
         confidences = Volume(array, scan.grid, scan.source)
     maps = prediction.probabilities
     probabilities = None if maps is None else Volume(maps.array, scan.grid, scan.source)
+    instances = None
+    if description.instances is not None:
+        numbers = objects.split(indices == classes.foreground[0], description.instances, scan.grid.spacing)
+        instances = Volume(numbers[None], scan.grid, scan.source)
     clock.lap("undo")
     sizes, notes = measure_sizes(labels, classes), list(prepared.notes)
     if not any(sizes.values()):
@@ -217,6 +221,7 @@ def finish_case(predicted: Predicted, description: Description) -> Result:
         scan,
         judged,
         probabilities,
+        instances,
     )
 
 

@@ -16,10 +16,13 @@ CONFIDENCE_ENDING = "_confidence"
 PROBABILITIES_ENDING = "_probabilities"
 """The end of the name of a file of probabilities; before it stands the label map's."""
 
+INSTANCES_ENDING = "_instances"
+"""The end of the name of a map of objects; before it stands the label map's."""
+
 FIGURE_ENDING = "_figure"
 """The end of a figure's name; before it stands the label map's."""
 
-BESIDE = (CONFIDENCE_ENDING, PROBABILITIES_ENDING, FIGURE_ENDING)
+BESIDE = (CONFIDENCE_ENDING, PROBABILITIES_ENDING, INSTANCES_ENDING, FIGURE_ENDING)
 """Ends of the names of files beside a label map that are none themselves."""
 
 _RANKS = {word: rank for rank, word in enumerate(LABEL_WORDS)} | {
@@ -62,5 +65,5 @@ def split_label_ending(stem: str) -> tuple[str, str]:
 
 def is_label(stem: str) -> bool:
     """True for a name, without suffix, that ends as a label map's, a confidence map's or probabilities'."""
-    beside = (CONFIDENCE_ENDING, PROBABILITIES_ENDING)
+    beside = (CONFIDENCE_ENDING, PROBABILITIES_ENDING, INSTANCES_ENDING)
     return bool(split_label_ending(stem)[1]) or stem.lower().endswith(beside)

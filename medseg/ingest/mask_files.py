@@ -65,18 +65,28 @@ def _union(folder: Path, classes: ClassList, max_voxels: int) -> Volume:
     """Read all masks of a folder as one label map, of the highest value where any mask has it."""
     paths = files_of(folder)
     if not paths:
-        raise MedsegError(Code.FILE_MISSING, folder, "no mask in the folder", "add the masks")
+        raise no_mask(folder)
     first = read(paths[0], classes, max_voxels=max_voxels)
     low, high = min(classes.values), max(classes.values)
     index = classes.values.index(high)
     inside = classes.to_indices(first.array, str(paths[0])) == index
     for path in paths[1:]:
         mask = read(path, classes, max_voxels=max_voxels).array
-        if mask.shape != inside.shape:
-            details = f"{mask.shape[1:3]}, {paths[0].name} has {inside.shape[1:3]}"
-            raise MedsegError(Code.GRID_MISMATCH, path, details, "export the mask again at the image's size")
+        require_size(mask, inside.shape, path)
         inside |= classes.to_indices(mask, str(path)) == index
     return first.with_array(np.where(inside, high, low))
+
+
+def no_mask(folder: Path) -> MedsegError:
+    """Give the refusal of a folder without masks."""
+    return MedsegError(Code.FILE_MISSING, folder, "no mask in the folder", "add the masks")
+
+
+def require_size(mask: Array, shape: tuple[int, ...], path: Path) -> None:
+    """Raise GRID_MISMATCH unless a mask (1, H, W, 1) has the shape of the first one of its folder."""
+    if mask.shape != shape:
+        details = f"{mask.shape[1:3]}, the folder's first mask has {shape[1:3]}"
+        raise MedsegError(Code.GRID_MISMATCH, path, details, "export the mask again at the image's size")
 
 
 def _above(array: Array, classes: ClassList, path: Path | MemoryImage) -> Array:

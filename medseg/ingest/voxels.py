@@ -13,7 +13,7 @@ from medseg.grid import Array
 from medseg.io.memory import MemoryImage
 from medseg.io.scans import Readable
 from medseg.run_lengths import count_values
-from medseg.volume import Intensity, Volume, survives_float32, white_level
+from medseg.volume import Intensity, Volume, Window, survives_float32, white_level
 
 LABEL_TOLERANCE = 1e-3
 """Largest distance of a label value from an integer."""
@@ -63,8 +63,13 @@ def grey_value_faults(volume: Volume, path: Readable) -> list[Finding]:
 
 
 def range_faults(volume: Volume, path: Readable, intensity: Intensity, *, n4: bool) -> list[Finding]:
-    """Find grey values that cannot be used as the recipe says: VALUE_RANGE_UNKNOWN, VALUES_TOO_LARGE."""
+    """Find grey values that cannot be used as the recipe says.
+
+    VALUE_RANGE_UNKNOWN, VALUES_TOO_LARGE, and OUTSIDE_WINDOW for a channel without a value inside the window.
+    """
     findings = []
+    if isinstance(intensity, Window):
+        findings += [found for c in volume.array if (found := _outside(c, path, intensity.window))]
     if intensity == "imagenet" and white_level(volume) is None:
         details = f"{volume.array.dtype} values from {volume.array.min():.6g} to {volume.array.max():.6g}"
         how_to_fix = (
@@ -77,6 +82,16 @@ def range_faults(volume: Volume, path: Readable, intensity: Intensity, *, n4: bo
         how_to_fix = "subtract the scan's lowest value, or use intensity: zscore and n4: false"
         findings.append(Finding(Code.VALUES_TOO_LARGE, str(path), details, how_to_fix))
     return findings
+
+
+def _outside(channel: Array, path: Readable, window: tuple[float, float]) -> Finding | None:
+    """Find OUTSIDE_WINDOW in a channel (X, Y, Z) that a window makes constant."""
+    low, high = float(channel.min()), float(channel.max())
+    if low < window[1] and high > window[0]:
+        return None
+    details = f"values from {low:g} to {high:g}, all outside the window from {window[0]:g} to {window[1]:g}"
+    how_to_fix = "a window is for CT in HU: is this another modality, or was it saved in other units?"
+    return Finding(Code.OUTSIDE_WINDOW, str(path), details, how_to_fix)
 
 
 def _not_finite(array: Array, path: Readable, which: str = "") -> Finding | None:

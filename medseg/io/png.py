@@ -1,6 +1,7 @@
 """Label maps and confidence maps of images to PNG: palette images whose indices are the class values.
 
-Probabilities, of which there is one for each class, go to the pages of a TIFF.
+Probabilities, of which there is one for each class, go to the pages of a TIFF, and so do numbers of objects,
+which may be more than a PNG holds.
 
 The same map gives the same bytes; a file is whole or not there.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 from medseg import files
@@ -53,6 +55,13 @@ def write_share(share: Volume, path: Path) -> None:
     """Write a map (1, H, W, 1) of shares in 0 to 1 as 16-bit grey PNG: share × 65535, rounded."""
     scaled = np.rint(np.clip(_pixels(share).astype(np.float64), 0, 1) * FULL_SHARE)
     _write(Image.fromarray(scaled.astype(np.uint16)), path)
+
+
+def write_numbers(numbers: Volume, path: Path) -> None:
+    """Write a map (1, H, W, 1) of objects' numbers, uint16 or uint32, as a TIFF of that type."""
+    pixels = _pixels(numbers)
+    with files.written_aside(path) as part:
+        tifffile.imwrite(part, pixels, compression="zlib", metadata=None, software=False)
 
 
 def write_pages(steps: Volume, path: Path) -> None:

@@ -51,6 +51,23 @@ class CRFSettings(BaseModel):
     """Mean-field steps. Typical: 5 to 10."""
 
 
+class InstanceSettings(BaseModel):
+    """The way in which objects of one class are told apart in a label map."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    method: Literal["components", "watershed"] = "components"
+    """`components`: what is connected is one object; `watershed`: components are also cut where they are
+    narrow. Typical: `components` where training had background between objects, otherwise `watershed`."""
+
+    min_distance_px: Annotated[int, Field(ge=1, le=1000)] = 5
+    """For `watershed`, the distance (px) within which there is one object. Typical: half the width of a small
+    object."""
+
+    min_size_px: Annotated[int, Field(ge=0)] = 0
+    """Pixels that an object must have to be in the map. Typical: 0, or a tenth of a small object."""
+
+
 THRESHOLD = 0.5
 """Of a mask for which none is given."""
 
@@ -118,6 +135,7 @@ class Description(BaseModel):
     flip: bool = False
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     ensemble: Literal["mean", "vote"]
+    instances: InstanceSettings | None = None
     series: dict[str, SeriesRules] = Field(default={})
     files: FilePatterns = FilePatterns()
     domain: dict[str, Any]
@@ -166,6 +184,12 @@ class Description(BaseModel):
     def _thresholds_are_of_masks(self) -> Self:
         if unknown := self.thresholds.keys() - set(self.class_list().masks):
             raise ValueError(f"thresholds of {', '.join(sorted(unknown))}, which are no overlapping masks")
+        return self
+
+    @model_validator(mode="after")
+    def _objects_are_of_one_class(self) -> Self:
+        if self.instances is not None and len(self.class_list().foreground) != 1:
+            raise ValueError("instances of more than one class")
         return self
 
     def series_rules(self) -> dict[str, SeriesRules]:

@@ -20,18 +20,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medseg.errors import Code, MedsegError
 from medseg.grid import Plane, centre_crop
-from medseg.patches import elastic
+from medseg.patches import elastic, touching
+from medseg.patches.grey_values import change_colours, change_grey
 from medseg.patches.sampler import Boxes
 from medseg.patches.slabs import FLIP_AXIS, Flip, slice_axes
 from medseg.transfer import upload
 
 Pair = tuple[int, int]
 Floats = npt.NDArray[np.float64]
-
-_YIQ_OF_RGB = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-_RGB_OF_YIQ = np.linalg.inv(_YIQ_OF_RGB)
 
 _BATCHES_KEPT = 64  # whose places are kept for their augmentation; more are never drawn ahead
 _STREAM = 1  # keeps these numbers apart from those of drawing, which are seeded by (seed, t)
@@ -121,7 +118,8 @@ class Augmenter:
 
     Fields are cut at the fixed size :attr:`field`, or where :attr:`boxes` says if that is not None.
     ``planes`` and ``pixels`` are the planes of the slices and the shapes of their pixels
-    (:func:`medseg.patches.slabs.pixel_shape`) that occur in training.
+    (:func:`medseg.patches.slabs.pixel_shape`) that occur in training. With ``instances`` the last of the maps
+    that come with patches holds numbers of objects, which are separated anew in what comes out.
     """
 
     settings: Augmentation
@@ -130,6 +128,7 @@ class Augmenter:
     seed: int
     planes: tuple[Plane, ...] = ("axial",)
     pixels: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+    instances: bool = False
     _places: dict[int, tuple[npt.NDArray[np.float32], Tensor]] = dataclass_field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -159,13 +158,17 @@ class Augmenter:
         """Augment patches float32 and labels uint8 (B, h', w') of batch ``t``, or those of its ``rows``.
 
         ``more`` are maps (B, h', w') float32 that lie on the patches (weights and the like), which come out
-        likewise; behind them, where :attr:`placed`, the placement (B, 5, 2) that the sampler gave.
+        likewise; behind them, with :attr:`instances`, numbers of objects, which do not come out; behind them,
+        where :attr:`placed`, the placement (B, 5, 2) that the sampler gave.
         """
         maps, placement = (more[:-1], more[-1]) if self.placed else (more, None)
+        maps, numbers = (maps[:-1], maps[-1:]) if self.instances else (maps, ())
         draws = self._draws(t, rows, None if placement is None else placement.cpu().numpy())
         bent = placement if self.settings.elastic_px else None
         at = None if bent is None else self._take_places(t, bent)
-        patches, labels, *moved = move(patches, labels, draws, self.window, maps, bent, at)
+        patches, labels, *moved = move(patches, labels, draws, self.window, maps, bent, at, numbers)
+        if self.instances:
+            labels = touching.separated(labels, moved.pop())
         return change_grey(change_colours(patches, draws), draws), labels, *moved
 
     def _draws(
@@ -256,15 +259,16 @@ def move(
     maps: Sequence[Tensor] = (),
     placement: Tensor | None = None,
     at: Tensor | None = None,
+    numbers: Sequence[Tensor] = (),
 ) -> tuple[Tensor, ...]:
-    """Resample (B, C·D, h', w'), labels (B, h', w') and maps (B, h', w') to the window, then flip.
+    """Resample (B, C·D, h', w'), labels, maps and numbers (B, h', w') to the window, then flip.
 
     The window is at the field's centre, or where ``placement`` (B, 5, 2) says: first row and column of the
     window in the slice, rows and columns of the slice, its axes, its pixels' shape, first row and column of
     the field in the slice. It is needed for elastic deformation. ``at`` (B, h, w, 2) are the places in the
     slice where the window's pixels are read, if they are known. Patches and maps are read bilinearly, labels
-    by nearest neighbour. Where nothing bends, turns, scales or shifts, the window is cut out of the field's
-    centre, bit for bit.
+    and numbers by nearest neighbour. Where nothing bends, turns, scales or shifts, the window is cut out of
+    the field's centre, bit for bit.
     """
     if placement is not None or _resampling(draws):
         field = patches.shape[-2], patches.shape[-1]
@@ -272,15 +276,16 @@ def move(
             grid = _sampling_grid(draws, field, window, patches.device)
         else:
             grid = _elastic_grid(draws, field, window, placement, at)
-        indices = F.grid_sample(labels.unsqueeze(1).float(), grid, "nearest", "border", align_corners=False)
-        patches = F.grid_sample(patches, grid, "bilinear", "border", align_corners=False)
-        maps = [
-            F.grid_sample(one.unsqueeze(1), grid, "bilinear", "border", align_corners=False).squeeze(1)
-            for one in maps
-        ]
-        labels = indices.squeeze(1).to(labels.dtype)
+
+        def read(one: Tensor, mode: str) -> Tensor:
+            return F.grid_sample(one.float(), grid, mode, "border", align_corners=False)
+
+        labels = read(labels.unsqueeze(1), "nearest").squeeze(1).to(labels.dtype)
+        patches = read(patches, "bilinear")
+        maps = [read(one.unsqueeze(1), "bilinear").squeeze(1) for one in maps]
+        maps += [read(one.unsqueeze(1), "nearest").squeeze(1) for one in numbers]
     else:
-        patches, labels, *maps = (centre_crop(array, window) for array in (patches, labels, *maps))
+        patches, labels, *maps = (centre_crop(array, window) for array in (patches, labels, *maps, *numbers))
     for axis, flips in ((-2, draws.flip_h), (-1, draws.flip_w)):
         chosen = upload(flips, patches.device)
         patches = torch.where(chosen.view(-1, 1, 1, 1), patches.flip(axis), patches)
@@ -288,43 +293,6 @@ def move(
             torch.where(chosen.view(-1, 1, 1), array.flip(axis), array) for array in (labels, *maps)
         )
     return patches, labels, *maps
-
-
-def change_colours(patches: Tensor, draws: AugmentParams) -> Tensor:
-    """Change saturation and hue of (B, 3, h, w) float32: red, green, blue.
-
-    Raises KEYWORD_INVALID for another number of channels.
-    """
-    if not (draws.hue_radians.any() or (draws.saturation != 1).any()):
-        return patches
-    if patches.shape[1] != 3:
-        raise MedsegError(
-            Code.KEYWORD_INVALID,
-            "train.augment",
-            f"colour changes of patches of {patches.shape[1]} channels",
-            "leave saturation and hue out, or give three colours",
-        )
-    changed = np.zeros((len(patches), 3, 3))
-    changed[:, 0, 0] = 1
-    changed[:, 1, 1] = changed[:, 2, 2] = draws.saturation * np.cos(draws.hue_radians)
-    changed[:, 2, 1] = draws.saturation * np.sin(draws.hue_radians)
-    changed[:, 1, 2] = -changed[:, 2, 1]
-    matrices = upload((_RGB_OF_YIQ @ changed @ _YIQ_OF_RGB).astype(np.float32), patches.device)
-    return torch.einsum("bij,bjhw->bihw", matrices, patches)
-
-
-def change_grey(patches: Tensor, draws: AugmentParams) -> Tensor:
-    """Change contrast, brightness and gamma of (B, C·D, h, w) float32 and add noise, in this order."""
-    if (draws.contrast != 1).any():
-        mean = patches.mean(dim=(1, 2, 3), keepdim=True)
-        patches = (patches - mean) * _per_patch(draws.contrast, patches) + mean
-    if draws.brightness.any():
-        patches = patches + _per_patch(draws.brightness, patches)
-    if (draws.gamma != 1).any():
-        patches = _bend(patches, _per_patch(draws.gamma, patches))
-    if draws.noise.any():
-        patches = patches + _per_patch(draws.noise, patches) * _white_noise(patches, draws.noise_seed)
-    return patches
 
 
 def _resampling(draws: AugmentParams) -> bool:
@@ -376,23 +344,3 @@ def _offsets(draws: AugmentParams, window: Pair, device: torch.device) -> tuple[
     i, j = (torch.arange(n, dtype=torch.float64, device=on) - (n - 1) / 2 for n in window)
     rows, columns = i[:, None], j[None, :]
     return turn * rows - across * columns + down, along * rows + turn * columns + right
-
-
-def _per_patch(values: npt.NDArray[Any], patches: Tensor) -> Tensor:
-    """Shape one number a patch as (B, 1, 1, 1)."""
-    return upload(values.astype(np.float32), patches.device).view(-1, 1, 1, 1)
-
-
-def _bend(patches: Tensor, exponent: Tensor) -> Tensor:
-    """Map each patch's range to 0…1, to the power of its exponent, and back; a flat patch stays."""
-    low, high = patches.amin(dim=(1, 2, 3), keepdim=True), patches.amax(dim=(1, 2, 3), keepdim=True)
-    span = (high - low).clamp_min(torch.finfo(patches.dtype).tiny)
-    return ((patches - low) / span) ** exponent * span + low
-
-
-def _white_noise(patches: Tensor, seeds: npt.NDArray[np.int64]) -> Tensor:
-    """Standard normal noise shaped like the patches; each patch's own seed, so that no other matters."""
-    generator = torch.Generator(patches.device)
-    shape, device = patches.shape[1:], patches.device
-    drawn = [torch.randn(shape, generator=generator.manual_seed(int(s)), device=device) for s in seeds]
-    return torch.stack(drawn)

@@ -17,6 +17,7 @@ from medseg.classes import VOID
 from medseg.grid import PLANE_AXIS, Array
 from medseg.patches.sampler import EVERY, Index, Pair, PatchLocation, PatchSampler
 from medseg.patches.slabs import slice_axes
+from medseg.preprocess.intensity import NormalizedVolume
 from medseg.transfer import upload
 
 DrawFrom = Literal["auto", "host", "device"]
@@ -63,6 +64,7 @@ class ResidentSampler:
         volumes = [case.volume for case in sampler.cases]
         self._shapes = np.array([volume.grid.shape for volume in volumes])
         self._mean_std = np.array([(v.normalization.mean, v.normalization.std) for v in volumes], np.float64)
+        self._ends = np.array([_ends(v) for v in volumes], np.float64)
         self._in_float32 = np.array([volume.fits_float32 for volume in volumes])
 
     def __call__(self, t: int, rows: slice = EVERY) -> tuple[Tensor, ...]:
@@ -81,6 +83,9 @@ class ResidentSampler:
     def _normalised(self, raw: Tensor, cases: Index) -> Tensor:
         """Scale patches (B, C, D, h', w') as ``NormalizedVolume.normalise`` does, to float32."""
         in_float32 = self._in_float32[cases]
+        if np.isfinite(self._ends).any():
+            low, high = upload(self._ends[cases], self._device)[..., None, None, None].unbind(dim=1)
+            raw = raw.double().clamp(low, high)
 
         def scaled(dtype: torch.dtype) -> Tensor:
             mean_std = upload(self._mean_std[cases], self._device).to(dtype)[..., None, None, None]
@@ -160,6 +165,12 @@ def _arrays(sampler: PatchSampler) -> list[list[Array]]:
     extras = [[case.extras[name] for case in sampler.cases] for name in sampler.extras]
     singles = [[array[None] for array in arrays] for arrays in (labels, *extras)]
     return [[case.volume.array for case in sampler.cases], *singles]
+
+
+def _ends(volume: NormalizedVolume) -> tuple[Sequence[float], Sequence[float]]:
+    """The values (C,) at which each channel is cut off, infinite where it is not."""
+    scaling, channels = volume.normalization, len(volume.array)
+    return scaling.low or [-np.inf] * channels, scaling.high or [np.inf] * channels
 
 
 def _common_type(arrays: Sequence[Array]) -> np.dtype[Any]:

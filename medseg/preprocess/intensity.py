@@ -8,7 +8,7 @@ bit, however the array lies in memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -20,7 +20,7 @@ import SimpleITK as sitk  # noqa: N813 - its users' name for it
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.volume import Intensity as Intensity
-from medseg.volume import Volume, survives_float32, white_level
+from medseg.volume import Percentiles, Volume, Window, survives_float32, white_level
 
 Foreground = Literal["auto", "all"] | float
 """``auto``: all but the lowest value where that fills a fifth; a number x: value > x; ``all``: everything."""
@@ -35,6 +35,7 @@ _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _LOWEST_FILLS = 0.2
 _N4_SHRINK = 4
 _N4_SHORTEST_AXIS = 32
+_BINS = 2**16
 _FAR = 2.0**12
 """Largest |mean| / std for float32: of its 24 bits, 12 are left for the deviations from the mean."""
 _SMALL = 2.0**-100
@@ -42,10 +43,19 @@ _SMALL = 2.0**-100
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per channel, x' = (x - mean) / std."""
+    """Per channel, x' = (x - mean) / std; where there are ends, of x cut off at ``low`` and ``high``."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @classmethod
+    def of_ends(cls, ends: Sequence[tuple[float, float]]) -> Normalization:
+        """Cut off each channel at its ends, which become -1 and 1; ends that are equal become 0."""
+        low, high = tuple(a for a, _ in ends), tuple(b for _, b in ends)
+        middle = tuple((a + b) / 2 for a, b in ends)
+        return cls(middle, tuple((b - a) / 2 or 1.0 for a, b in ends), low, high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +72,9 @@ class NormalizedVolume:
     def __post_init__(self) -> None:
         if self.array.ndim != 4 or self.array.shape[1:] != self.grid.shape:
             raise ValueError(f"array {self.array.shape} is not (C, X, Y, Z) on a grid of {self.grid.shape}")
-        if not len(self.array) == len(self.normalization.mean) == len(self.normalization.std):
+        scaling = self.normalization
+        lengths = {len(scaling.mean), len(scaling.std), len(scaling.low) or len(scaling.mean)}
+        if lengths != {len(self.array)} or len(scaling.low) != len(scaling.high):
             raise ValueError(f"{len(self.array)} channels, but normalization is {self.normalization}")
 
     def normalise(self, slab: Array, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
@@ -74,6 +86,8 @@ class NormalizedVolume:
         if out is None:
             out = np.empty(slab.shape, np.float32)
         values: Array = out if self.fits_float32 else np.empty(slab.shape, np.float64)
+        if self.normalization.low:  # in the values' own type: a float32 might hold them less exactly
+            slab = np.clip(slab, *self._ends(slab))
         values[...] = slab
         for channel, mean, std in zip(values, *self._mean_std_arrays, strict=True):
             channel -= mean
@@ -81,6 +95,12 @@ class NormalizedVolume:
         if values is not out:
             out[...] = values
         return out
+
+    def _ends(self, slab: Array) -> tuple[Array, Array]:
+        """Lowest and highest values, shaped as the channels of a piece (C, ...)."""
+        shape = (-1, *[1] * (slab.ndim - 1))
+        low, high = self.normalization.low, self.normalization.high
+        return np.asarray(low).reshape(shape), np.asarray(high).reshape(shape)
 
     @cached_property
     def _mean_std_arrays(self) -> tuple[Array, Array]:
@@ -140,15 +160,20 @@ def measure(volume: Volume, rule: Foreground, method: Intensity) -> Normalizatio
 
     The deviation is the population's (divided by n). A constant foreground gets deviation 1; no foreground,
     mean 0 and deviation 1. ``imagenet`` is fixed, for red, green and blue from 0 to the volume's white level
-    (255, 65535 or 1). Raises KEYWORD_INVALID for ``imagenet`` and another number of channels,
-    VALUE_RANGE_UNKNOWN where the white level cannot be known, and VALUES_TOO_LARGE for ``none`` where
-    float32 would lose the grey levels.
+    (255, 65535 or 1). A window's ends, or the percentiles of the foreground, become -1 and 1, to which values
+    are cut off. Raises KEYWORD_INVALID for ``imagenet`` and another number of channels, VALUE_RANGE_UNKNOWN
+    where the white level cannot be known, and VALUES_TOO_LARGE for ``none`` where float32 would lose the grey
+    levels.
     """
     if method == "imagenet":
         return _imagenet(volume)
     if method == "none":
         _require_float32(volume, "without scaling, values reach the network as they are")
         return Normalization((0.0,) * len(volume.array), (1.0,) * len(volume.array))
+    if isinstance(method, Window):
+        return Normalization.of_ends([method.window] * len(volume.array))
+    if isinstance(method, Percentiles):
+        return Normalization.of_ends([_percentiles(c, rule, method.percentiles) for c in volume.array])
     moments = [_moments(channel, rule) for channel in volume.array]
     return Normalization(
         tuple(mean for mean, _ in moments), tuple(deviation or 1.0 for _, deviation in moments)
@@ -222,6 +247,30 @@ def _moments(channel: Array, rule: Foreground) -> tuple[float, float]:
         mean += rest / count
         std = math.sqrt(max(squares / count - (rest / count) ** 2, 0.0))
     return mean, std
+
+
+def _percentiles(channel: Array, rule: Foreground, wanted: tuple[float, float]) -> tuple[float, float]:
+    """Measure two percentiles of the foreground, in two passes; without any foreground both are 0.
+
+    Values are counted in 65,536 bins from the least to the largest, so that a percentile is one of the
+    values but for a bin's width, and exactly one for integers of that range.
+    """
+    above = np.float64(threshold(channel, rule))
+    least, most = math.inf, -math.inf
+    for values in _axial(channel):
+        if (chosen := values[values > above]).size:
+            least, most = min(least, float(chosen.min())), max(most, float(chosen.max()))
+    if least > most:
+        return 0.0, 0.0
+    step = max(1.0, math.ceil((most - least) / (_BINS - 1))) if channel.dtype.kind in "iu" else 0.0
+    step = step or (most - least) / (_BINS - 1) or 1.0
+    counts = np.zeros(_BINS, np.int64)
+    for values in _axial(channel):
+        bins = np.rint((values[values > above].astype(np.float64) - least) / step).astype(np.intp)
+        counts += np.bincount(bins, minlength=_BINS)
+    ranks = np.rint(np.divide(wanted, 100) * (counts.sum() - 1))
+    low, high = (least + step * np.searchsorted(counts.cumsum(), ranks, side="right")).tolist()
+    return low, min(high, most)
 
 
 def _without_bias(channel: Array, grid: Grid) -> npt.NDArray[np.float32]:

@@ -112,7 +112,9 @@ def write(
                 "name": name,
                 "subject": subject,
                 "grid": grid_to_json(volume.grid),
-                "normalization": asdict(volume.normalization),
+                "normalization": {
+                    key: values for key, values in asdict(volume.normalization).items() if values
+                },
                 "geometry": record.to_json(),
                 "counts": {str(index): n for index, n in counts.items()},
                 "extras": sorted(more),
@@ -138,9 +140,7 @@ def open(case: Path) -> PreprocessedCase:  # noqa: A001 - read as store.open
     content: dict[str, Any] = json.loads(text)
     for name, size in content["bytes"].items():
         _require(case / name, size)
-    normalization = Normalization(
-        tuple(content["normalization"]["mean"]), tuple(content["normalization"]["std"])
-    )
+    normalization = Normalization(**{key: tuple(values) for key, values in content["normalization"].items()})
     return PreprocessedCase(
         content["name"],
         content["subject"],

@@ -1,8 +1,9 @@
 """U-Net's weight map (Ronneberger et al. 2015): narrow background between two cells weighs more.
 
 Cells are the connected foreground components of a slice, whatever their classes; pixels that touch at a
-corner alone are not connected. The map is the exponential term of the paper's weight w(x); the class balance
-w_c is the loss's class weights, to which it is added.
+corner alone are not connected. Where the label tells objects apart, each object is a cell, and the
+background that separates two that touch weighs most. The map is the exponential term of the paper's weight
+w(x); the class balance w_c is the loss's class weights, to which it is added.
 """
 
 from __future__ import annotations
@@ -23,16 +24,23 @@ NAME = "weight_map"
 _NEGLIGIBLE = 6.0  # σ; the term is below 2e-8·w0 from there on
 
 
-def weight_map(label: Array, plane: Plane, w0: float, sigma_px: float) -> npt.NDArray[np.float16]:
+def weight_map(
+    label: Array, plane: Plane, w0: float, sigma_px: float, instances: Array | None = None
+) -> npt.NDArray[np.float16]:
     """w0·exp(−(d1 + d2)² / 2σ²) on the background of each slice of ``plane``: (X, Y, Z) like ``label``.
 
     d1 and d2 are the distances (px, in the slice) to the nearest and the second nearest cell. The map is 0 on
-    foreground, on void (255), and in slices of fewer than two cells.
+    foreground, on void (255), and in slices of fewer than two cells. ``instances`` (X, Y, Z) are the numbers
+    of the objects; those pixels of an object are of its cell that ``label`` has as foreground, so that the
+    separating background (:func:`medseg.preprocess.instances.separated`) is of none.
     """
     weights = np.zeros(label.shape, np.float16, order="F")
-    slices = (np.moveaxis(array, PLANE_AXIS[plane], 0) for array in (label, weights))
-    for labels, out in zip(*slices, strict=True):
-        distance = _two_nearest(np.asarray(labels), reach=math.ceil(_NEGLIGIBLE * sigma_px))
+    arrays = (label, weights, label if instances is None else instances)
+    slices = (np.moveaxis(array, PLANE_AXIS[plane], 0) for array in arrays)
+    for labels, out, numbers in zip(*slices, strict=True):
+        foreground = (labels != 0) & (labels != VOID)
+        cells = ndimage.label(foreground)[0] if instances is None else np.where(foreground, numbers, 0)
+        distance = _two_nearest(cells, reach=math.ceil(_NEGLIGIBLE * sigma_px))
         out[...] = np.where(labels == 0, between(distance, w0, sigma_px), 0)
     return weights
 
@@ -43,10 +51,10 @@ def between(distance: Array, w0: float, sigma_px: float) -> Array:
     return term
 
 
-def _two_nearest(labels: Array, reach: int) -> npt.NDArray[np.float64]:
-    """d1 + d2 of each pixel of a slice (H, W); infinite where a cell is beyond ``reach`` px or missing."""
-    nearest = np.full((2, *labels.shape), np.inf)
-    for cell, place in _cells((labels != 0) & (labels != VOID), reach):
+def _two_nearest(cells: Array, reach: int) -> npt.NDArray[np.float64]:
+    """d1 + d2 of each pixel of numbered cells (H, W); infinite where one is beyond ``reach`` px."""
+    nearest = np.full((2, *cells.shape), np.inf)
+    for cell, place in _each(cells, reach):
         distance = ndimage.distance_transform_edt(~cell)
         first, second = nearest[(0, *place)], nearest[(1, *place)]
         np.minimum(second, np.maximum(first, distance), out=second)
@@ -55,12 +63,12 @@ def _two_nearest(labels: Array, reach: int) -> npt.NDArray[np.float64]:
     return total
 
 
-def _cells(foreground: Array, reach: int) -> Iterator[tuple[Array, tuple[slice, slice]]]:
-    """Each connected component's mask in its box widened by ``reach``, and where that lies in the slice."""
-    numbered, count = ndimage.label(foreground)
-    if count < 2:
+def _each(cells: Array, reach: int) -> Iterator[tuple[Array, tuple[slice, slice]]]:
+    """Each cell's mask in its box widened by ``reach``, and its place in the slice; none of one cell."""
+    boxes = [(number, box) for number, box in enumerate(ndimage.find_objects(cells), 1) if box is not None]
+    if len(boxes) < 2:
         return
-    for number, box in enumerate(ndimage.find_objects(numbered), 1):
+    for number, box in boxes:
         rows, columns = (slice(max(0, s.start - reach), s.stop + reach) for s in box)
         place = (rows, columns)
-        yield numbered[place] == number, place
+        yield cells[place] == number, place

@@ -20,14 +20,14 @@ from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.resize import Resizer
 from medseg.patches.sampler import PatchSampler
 from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, pixel_shape
-from medseg.preprocess import store, weightmap
+from medseg.preprocess import instances, store, weightmap
 from medseg.preprocess.store import PreprocessedCase
 from medseg.resources import allow_open_files
 from medseg.train.monai_augment import ArtefactAugmenter, Artefacts
 from pipelines import case_tables
 from pipelines.workfolder import Work
 
-_FILES_A_CASE = 3  # image, label and a weight map stay mapped
+_FILES_A_CASE = 4  # image, label, a weight map and numbers of objects stay mapped
 
 
 class FoldCases(NamedTuple):
@@ -87,7 +87,7 @@ def batches(recipe: Recipe, cases: Sequence[PreprocessedCase], network: Network)
         train.seed,
         sampling.foreground_oversampling,
         augmenter.field,
-        extras=() if recipe.loss.weight_map is None else (weightmap.NAME,),
+        extras=(*weight_maps(recipe), *((instances.NAME,) if recipe.data.instances else ())),
         boxes=augmenter.boxes,
         border=network.border,
         background=recipe.data.class_list().background,
@@ -107,6 +107,11 @@ def batches(recipe: Recipe, cases: Sequence[PreprocessedCase], network: Network)
     return Batches(sampler, augment, steps)
 
 
+def weight_maps(recipe: Recipe) -> tuple[str, ...]:
+    """Give the names of the extra arrays that the loss takes."""
+    return () if recipe.loss.weight_map is None else (weightmap.NAME,)
+
+
 def make_augmenter(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> Augmenter:
     """Make the recipe's augmenter for slices of training cases. Raises KEYWORD_INVALID for foreign flips."""
     train, planes = recipe.train, recipe.sampling.planes
@@ -119,7 +124,15 @@ def make_augmenter(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> Augment
         raise MedsegError(Code.KEYWORD_INVALID, "train.augment.flip", details, f"use {', '.join(usable)}")
     pixels = {pixel_shape(case.volume.grid, plane) for case in cases for plane in planes}
     batch = train.batch * train.accumulate
-    return Augmenter(settings, recipe.sampling.window, batch, train.seed, planes, tuple(sorted(pixels)))
+    return Augmenter(
+        settings,
+        recipe.sampling.window,
+        batch,
+        train.seed,
+        planes,
+        tuple(sorted(pixels)),
+        instances=recipe.data.instances,
+    )
 
 
 def turns_oblong_pixels(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> bool:

@@ -45,6 +45,7 @@ def described(recipe: Recipe, trained_on: dict[str, Any]) -> Description:
         flip=r.predict.flip,
         thresholds=r.predict.thresholds,
         ensemble=r.predict.ensemble,
+        instances=r.predict.instances,
         series=r.data.series,
         domain=trained_on,
         trained={},

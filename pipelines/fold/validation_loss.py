@@ -10,7 +10,6 @@ from torch import nn
 from medseg import losses
 from medseg.grid import centre_crop
 from medseg.patches.sampler import PatchSampler
-from medseg.preprocess import weightmap
 from pipelines.fold import data
 from pipelines.fold.fold import FoldTraining
 
@@ -33,7 +32,7 @@ def loss_on_windows(training: FoldTraining) -> Callable[[nn.Module], float]:
         recipe.train.batch,
         recipe.train.seed,
         sampling.foreground_oversampling,
-        extras=() if recipe.loss.weight_map is None else (weightmap.NAME,),
+        extras=data.weight_maps(recipe),
         border=training.shape.border,
         background=recipe.data.class_list().background,
     )

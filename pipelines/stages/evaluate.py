@@ -11,6 +11,7 @@ from medseg.errors import Code, MedsegError
 from medseg.infer import results
 from medseg.metrics.folder_pairs import LabelFiles
 from medseg.metrics.table import Entry
+from medseg.model.description import InstanceSettings
 from pipelines import scoring, tracked_scores
 from pipelines.case_tables import case_files, cases, label_form, label_stamps, roles, unit
 from pipelines.execution import lost
@@ -41,6 +42,10 @@ def score(job: Job, listed: list[Reference]) -> None:
     }
     used |= label_form(job.recipe.data)
     makes = [job.work.evaluation / name for name in _FILES]
+    if (objects := _instances(job)) is not None:
+        used["instances"] = objects.model_dump(mode="json")
+        used["maps of objects"] = [_object_map(reference) for reference in listed]
+        makes.append(job.work.evaluation / scoring.OBJECTS)
     with job.stage("evaluate", VERSION, used, makes) as must_run:
         if must_run:
             _score_all(job, listed)
@@ -106,6 +111,21 @@ def _stamps(reference: Reference) -> Any:
         raise MedsegError(Code.FILE_MISSING, error.filename, details, how_to_fix) from None
 
 
+def _instances(job: Job) -> InstanceSettings | None:
+    """The way in which predicted objects are told apart, None where they are not scored."""
+    if not job.recipe.data.instances:
+        return None
+    return job.recipe.predict.instances or InstanceSettings()
+
+
+def _object_map(reference: Reference) -> str:
+    """The content of the map of objects beside a prediction, in a word."""
+    if not isinstance(reference.prediction, Path):
+        return "missing"
+    path = results.instances_path(reference.prediction)
+    return files.sha256(path) if path.is_file() else "missing"
+
+
 def _content(prediction: LabelFiles | None) -> str:
     if prediction is None:
         return "missing"
@@ -123,6 +143,7 @@ def _score_all(job: Job, listed: list[Reference]) -> None:
             bf_tolerance=settings.bf_tolerance,
             progress=bar.to,
             execution=job.execution,
+            instances=_instances(job),
         )
     if lost_ones := [finding for _, finding in scored.unscored if finding.code in lost.CODES]:
         raise lost.refusal("evaluate", lost_ones)

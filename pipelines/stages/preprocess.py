@@ -15,14 +15,15 @@ from medseg.config.sections import Preprocess, WeightMap
 from medseg.errors import Finding, MedsegError, refusal
 from medseg.grid import Array, Plane
 from medseg.ingest import checks
+from medseg.ingest import instances as object_files
 from medseg.ingest.patterns import CaseFiles
 from medseg.mask_bits import unpack_masks
-from medseg.preprocess import geometry, store, weightmap
+from medseg.preprocess import geometry, instances, store, weightmap
 from medseg.preprocess.geometry import GeometryPlan, Record
 from medseg.preprocess.intensity import NormalizedVolume
 from medseg.preprocess.prepare import PreparePlan, prepare
 from medseg.resources import coded_out_of_memory
-from medseg.volume import Case
+from medseg.volume import Case, Volume
 from pipelines.case_tables import case_files, label_form, label_stamps, used_cases
 from pipelines.execution import lost
 from pipelines.execution.steps import Steps, Work
@@ -55,6 +56,7 @@ def _prepare_all(job: Job, tasks: Sequence[CaseTask]) -> None:
         recipe.loss.weight_map,
         recipe.sampling.planes[0],
         recipe.train.seed,
+        recipe.data.instances,
     )
     with job.say.progress("preparing", len(tasks)) as bar:
         for done, (number, finding) in enumerate(job.execution.carry_out(tasks, work(asked)), 1):
@@ -78,6 +80,8 @@ def _key(recipe: Recipe, case: CaseFiles) -> str:
         "label": label_stamps(case.masks or case.label),
     }
     used |= label_form(recipe.data)
+    if recipe.data.instances:
+        used["instances"] = recipe.sampling.plane
     if recipe.loss.weight_map is not None:
         used["weight_map"] = [recipe.sampling.plane, recipe.loss.weight_map.model_dump(mode="json")]
     return files.sha256_of_value(used)
@@ -123,11 +127,13 @@ class Asked:
     weight_map: WeightMap | None
     plane: Plane
     seed: int
+    instances: bool = False
+    """True where objects are told apart."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The arrays of a case: a volume, class indices (X, Y, Z) uint8 or masks (L, X, Y, Z), weight maps."""
+    """The arrays of a case: a volume, class indices (X, Y, Z) uint8 or masks (L, X, Y, Z), maps beside it."""
 
     task: CaseTask
     volume: NormalizedVolume
@@ -146,21 +152,24 @@ def make(asked: Asked) -> Steps[CaseTask, Finding | None]:
     return Steps(partial(_read, asked), partial(_prepare, asked), partial(_write, asked))
 
 
-def _read(asked: Asked, task: CaseTask) -> tuple[CaseTask, Case]:
-    settings = asked.preprocess
+def _read(asked: Asked, task: CaseTask) -> tuple[CaseTask, Case, Volume | None]:
+    settings, label = asked.preprocess, task.paths.label
     with coded_out_of_memory(task.paths.name, LESS_MEMORY):
         case, findings = checks.read_case(
             task.paths, asked.classes, intensity=settings.intensity, n4=settings.n4
         )
-    if case is None:
-        reason = refusal(findings).finding
-        details, how_to_fix = f"{reason.details} (it was usable at ingest)", "run medseg ingest again"
-        raise MedsegError(reason.code, reason.where, details, how_to_fix)
-    return task, case
+        if case is None:
+            reason = refusal(findings).finding
+            details, how_to_fix = f"{reason.details} (it was usable at ingest)", "run medseg ingest again"
+            raise MedsegError(reason.code, reason.where, details, how_to_fix)
+        numbers = None
+        if asked.instances and label is not None:
+            numbers = object_files.read(label, asked.classes, case.image.grid)
+    return task, case, numbers
 
 
-def _prepare(asked: Asked, read: tuple[CaseTask, Case]) -> Prepared:
-    (task, case), settings = read, asked.preprocess
+def _prepare(asked: Asked, read: tuple[CaseTask, Case, Volume | None]) -> Prepared:
+    (task, case, numbers), settings = read, asked.preprocess
     plan = GeometryPlan(
         settings.spacing_mm, settings.crop, settings.crop_margin, settings.foreground, settings.spacing_px
     )
@@ -172,10 +181,14 @@ def _prepare(asked: Asked, read: tuple[CaseTask, Case]) -> Prepared:
             label = geometry.apply_to_labels(case.label, record).array[0]
             if asked.classes.multilabel:
                 label = unpack_masks(label, len(asked.classes))
-            elif asked.weight_map is not None:
-                weights = asked.weight_map
+            if numbers is not None:
+                objects = geometry.apply_to_labels(numbers, record).array[0]
+                label = instances.separated(label, objects, asked.plane)
+                extras[instances.NAME] = instances.stored(objects)
+            if asked.weight_map is not None and not asked.classes.multilabel:
+                w0, sigma_px = asked.weight_map.w0, asked.weight_map.sigma_px
                 extras[weightmap.NAME] = weightmap.weight_map(
-                    label, asked.plane, weights.w0, weights.sigma_px
+                    label, asked.plane, w0, sigma_px, extras.get(instances.NAME)
                 )
     return Prepared(task, volume, record, label, extras)
 

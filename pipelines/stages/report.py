@@ -22,6 +22,7 @@ from pipelines.job import STAGES, Job
 VERSION = 5
 MOST_CASES = 40
 MOST_BOXES = 30
+OBJECT_TILES = {"f1": "objects, F1 at IoU > 0.5", "pq": "objects, panoptic quality", "aji": "objects, AJI"}
 IMAGE_TILES = {"mIoU": "mean IoU", "G": "pixel accuracy G", "C": "class accuracy C", "BF": "boundary F1"}
 
 
@@ -110,6 +111,7 @@ def _image_tiles(name: str, of_set: dict[str, Any]) -> list[Tile]:
     only = summary.only_class(of_set)
     shown = {f"IoU {only[0]}": only[1]} if only else {}
     shown |= {title: of_set["over_set"].get(key) for key, title in IMAGE_TILES.items()}
+    shown |= {title: of_set["objects"][key] for key, title in OBJECT_TILES.items() if "objects" in of_set}
     return [Tile(title, f"{value:.3f}", cases) for title, value in shown.items() if value is not None]
 
 

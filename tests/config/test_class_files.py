@@ -21,6 +21,7 @@ COUNTS = {
     "camvid": 11,
     "camvid32": 31,
     "cityscapes": 19,
+    "cocostuff": 171,
     "kitti": 19,
     "kitti_road": 2,
     "mapillary": 65,

@@ -223,6 +223,16 @@ SAMPLES: dict[str, Sample] = {
         mask=[0, 1, 59],
         indices=[VOID, 0, 58],
     ),
+    "cocostuff": Sample(
+        pairs(
+            "coco/images/{role}/{}.jpg",
+            "coco/annotations/{role}/{}.png",
+            **{"000000000009": "train2017", "000000000139": "val2017"},
+        ),
+        mask=[0, 12, 181, 255],
+        indices=[0, 11, 170, VOID],
+        roles={"000000000009": "train", "000000000139": "val"},
+    ),
     "masks": Sample(
         pairs(
             "stage1_train/{0}/images/{0}.png",

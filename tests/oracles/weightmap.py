@@ -27,11 +27,20 @@ def cells(foreground: Any) -> list[list[tuple[int, int]]]:
 
 def weights(label: Any, w0: float, sigma_px: float) -> Any:
     """The exponential term of a slice (H, W)."""
-    out = np.zeros(label.shape)
-    found = cells((label != 0) & (label != 255))
-    if len(found) < 2:
+    return _term(label == 0, cells((label != 0) & (label != 255)), w0, sigma_px)
+
+
+def weights_of(numbers: Any, w0: float, sigma_px: float) -> Any:
+    """The exponential term of a slice (H, W) whose cells have numbers, wherever they touch."""
+    each = [[(int(i), int(j)) for i, j in np.argwhere(numbers == n)] for n in np.unique(numbers) if n]
+    return _term(numbers == 0, each, w0, sigma_px)
+
+
+def _term(background: Any, each: list[list[tuple[int, int]]], w0: float, sigma_px: float) -> Any:
+    out = np.zeros(background.shape)
+    if len(each) < 2:
         return out
-    for i, j in np.argwhere(label == 0):
-        near = sorted(min(math.hypot(i - a, j - b) for a, b in cell) for cell in found)
+    for i, j in np.argwhere(background):
+        near = sorted(min(math.hypot(i - a, j - b) for a, b in cell) for cell in each)
         out[i, j] = w0 * math.exp(-((near[0] + near[1]) ** 2) / (2 * sigma_px**2))
     return out

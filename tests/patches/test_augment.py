@@ -18,11 +18,11 @@ from medseg.patches.augment import (
     Augmentation,
     Augmenter,
     AugmentParams,
-    change_grey,
     draw,
     field_size,
     move,
 )
+from medseg.patches.grey_values import change_grey
 
 ALL = Augmentation(("left_right", "anterior_posterior"), 30.0, 0.2, 3.0, 0.2, 0.3, 0.4, 0.1)
 

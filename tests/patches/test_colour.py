@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from medseg.errors import Code, MedsegError
-from medseg.patches.augment import Augmentation, Augmenter, AugmentParams, change_colours, draw
+from medseg.patches.augment import Augmentation, Augmenter, AugmentParams, draw
+from medseg.patches.grey_values import change_colours
 
 BEFORE_COLOURS = {
     "flip_h": "448e5667a7c7",
