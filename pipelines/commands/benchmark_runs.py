@@ -13,6 +13,7 @@ from medseg.errors import Code, MedsegError
 from medseg.metrics import summary
 from pipelines import saved_recipe
 from pipelines.commands.benchmark_tables import Row, Table, network_of
+from pipelines.fold import kept_steps
 from pipelines.workfolder import Work
 
 DEFAULTS = (Path("work"), Path("benchmarks/results"))
@@ -110,9 +111,10 @@ def _of_work(work: Work) -> Iterator[Run]:
     network, keywords, crf = network_of(recipe)
     model = work.model / "model.json"
     count = files.read_json(model).get("parameters") if model.is_file() else None
-    summaries = {None: work.evaluation / "summary.json"}
-    for step, path in summaries.items():
-        sets = files.read_json(path).get("sets", {})
+    summaries: dict[int | None, Any] = {None: files.read_json(work.evaluation / "summary.json")}
+    summaries |= kept_steps.read_scores(work)
+    for step, numbers in summaries.items():
+        sets = numbers.get("sets", {})
         if _ROLE in sets:
             name = work.root.resolve().name
             yield Run(name, recipe.name, network, keywords, crf, sets[_ROLE], count, step)
