@@ -131,15 +131,38 @@ def compare(
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write every metric's differences to this file.")
     ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CASE",
+            help="Only draw this case: image, truth and each model's prediction, before and after a CRF.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="The picture's file; default `compare_<CASE>.png`."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where a picture's missing predictions are made.")
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Compare work folders: paired differences with intervals, and the time and size of each run.
+    """Compare work folders: paired differences with intervals, the time and size of each run; or a picture.
 
     Example: `medseg compare work/first work/second --csv differences.csv`
     """
     needs_extra("train")
     from pipelines.commands import compare
 
+    if picture is not None:
+        from medseg.console import Reporter
+        from pipelines.commands import compare_picture
+
+        compare_picture.draw(folders, picture, out, device, Reporter())
+        return
+    if out is not None:
+        details, how_to_fix = "it is the file of a picture", "name a case by --picture, or leave it out"
+        raise MedsegError(Code.USAGE, "--out", details, how_to_fix)
     compare.run(folders, tuple(metric or ("dice", "hd95", "hd95_penalised")), role, csv, as_json=as_json)
 
 

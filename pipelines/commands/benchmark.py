@@ -152,7 +152,8 @@ def _lines(row: Row, cells: dict[str, float | None], runs: Sequence[Line]) -> It
 
 def _line_of(one: Run, table: Table) -> Line:
     count = {} if one.parameters is None else {"parameters": one.parameters / 1e6}
-    return Line("", one.name, {**count, **one.cells(table)})
+    title = one.name if one.step is None else f"{one.name}, step {one.step:,}"
+    return Line("", title, {**count, **one.cells(table)})
 
 
 def _of_recipes(

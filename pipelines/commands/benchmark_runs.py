@@ -123,6 +123,9 @@ def _of_work(work: Work) -> Iterator[Run]:
 def _result(path: Path) -> Iterator[Run]:
     """A row of docs/results.md, if the file is one with scores of classes."""
     tree = files.read_json(path)
+    if isinstance(tree, dict) and isinstance(tree.get("levels"), list):
+        yield from _levels(path, tree)
+        return
     if not isinstance(tree, dict) or not isinstance(tree.get("scores"), dict) or "row" not in tree:
         return
     scores, recipe = tree["scores"], tree.get("recipe", {})
@@ -137,3 +140,18 @@ def _result(path: Path) -> Iterator[Run]:
             scores=whole,
             result=str(tree["row"]),
         )
+
+
+def _levels(path: Path, tree: Mapping[str, Any]) -> Iterator[Run]:
+    """The levels of a pruned network, as `benchmarks/unetpp_levels.py` writes them."""
+    for row in tree["levels"]:
+        if row["level"] is not None:
+            yield Run(
+                name=path.stem,
+                recipe=tree["recipe"],
+                network=tree["network"],
+                keywords={"depth": row["level"], "deep_supervision": False},
+                crf=False,
+                scores=row["scores"],
+                parameters=row["parameters"],
+            )
