@@ -194,7 +194,7 @@ def benchmark(
     seconds: Annotated[
         float,
         typer.Option(metavar="S", min=0, max=600, help="Time for each network's passes; 0 times nothing."),
-    ] = 3.0,
+    ] = 2.0,
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="`cpu`, `cuda`, …; auto takes a GPU if present.")
     ] = "auto",

@@ -44,7 +44,7 @@ class Request:
     recipes: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     scores: tuple[Path, ...] = ()
-    seconds: float = 3.0
+    seconds: float = 2.0
     device: str = "auto"
     out: Path | None = None
 

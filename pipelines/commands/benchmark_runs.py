@@ -112,7 +112,7 @@ def _of_work(work: Work) -> Iterator[Run]:
     model = work.model / "model.json"
     count = files.read_json(model).get("parameters") if model.is_file() else None
     summaries: dict[int | None, Any] = {None: files.read_json(work.evaluation / "summary.json")}
-    summaries |= kept_steps.read_scores(work)
+    summaries.update(kept_steps.read_scores(work))
     for step, numbers in summaries.items():
         sets = numbers.get("sets", {})
         if _ROLE in sets:

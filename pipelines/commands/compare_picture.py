@@ -156,7 +156,8 @@ def _by_name(labels: Array, description: Description, classes: ClassList, work: 
         return labels
     if own.multilabel:
         bits = [np.uint8(classes.holds(labels, own.names.index(n))) << i for i, n in enumerate(classes.names)]
-        return np.bitwise_or.reduce(bits)
+        joined: Array = np.bitwise_or.reduce(bits)
+        return joined
     table = np.full(256, VOID, np.uint8)
     table[: len(own)] = [classes.names.index(name) for name in own.names]
     return table[labels]

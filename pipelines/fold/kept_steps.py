@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from medseg import device, files
@@ -108,7 +109,7 @@ def _predict(job: Job, step: int, place: Work, listed: Sequence[Reference]) -> l
             continue
         label = results.label_map(place.fold_predictions(fold, len(folds)), case, unit)
         task = batch.Task(case, case_tables.case_files(by_name[case]).channels, label, {"step": step})
-        stamps = {k: files.stamp(p) for k, p in task.channels.items() if hasattr(p, "exists")}
+        stamps = {k: files.stamp(p) for k, p in task.channels.items() if isinstance(p, Path)}
         key = files.sha256_of_value([batch.version(model.description), identity, members, stamps])
         units.append(Unit(task, members, key))
         references.append(reference)
