@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
+import torch
 
 from medseg import files
 from medseg.device import choose
 from medseg.errors import Code, MedsegError, choice
 from medseg.explain import gradcam
 from medseg.grid import PLANE_AXIS, Array, Plane
-from medseg.infer import inferers, loading, predict
+from medseg.infer import crf, inferers, loading, predict
 from medseg.infer.predictor import NetworkPredictor
 from medseg.infer.segment import read_scan
 from medseg.model import folder as model_folder
-from medseg.model.description import Description
+from medseg.model.description import CRFSettings, Description
 from medseg.names import joined
 from medseg.networks.contract import Network
 from medseg.patches.slabs import plane_view, read_slab
 from medseg.preprocess.intensity import NormalizedVolume
 from medseg.preprocess.prepare import prepare
+from medseg.report.crf_figure import CRFStep, crf_figure
 from medseg.report.gradcam_figure import GradCamSlice, gradcam_figure
 from medseg.report.image_overlay import colours_of
 from pipelines.case_tables import case_files, cases, roles
@@ -68,6 +73,53 @@ def draw(
         files.write_bytes(path, gradcam_figure(f"{case}: {name}, layer {layer}{plane_shown}", slices))
         figures[name] = path
     return figures
+
+
+def draw_crf(work: Work, case: str, class_name: str, device: str = "auto") -> Path:
+    """Write `report/crf_<case>_<class>.png`: a slice's score and belief maps before and after each CRF step.
+
+    The slice is in the middle of what is predicted of the class; the values are the model's, or those of
+    `predict.crf: {}` for a model without a CRF. Raises as :func:`draw` does, and USAGE for a model of masks
+    or votes, which no CRF refines.
+    """
+    row = _row(work, case)
+    description, network = model_folder.load_network(work.model, _member(work, case))
+    index, classes = _class_index(description, class_name), description.class_list()
+    inferer = inferers.choose_inferer(description.model_copy(update={"crf": None}))
+    if classes.multilabel or isinstance(inferer, inferers.MajorityVote):
+        details = "a CRF refines probabilities of classes that exclude each other, not masks or votes"
+        raise MedsegError(Code.USAGE, "--crf", details, "leave --crf out")
+    device, (plane, *_) = choose(device), description.planes
+    scan, _ = read_scan(case_files(row).channels, description)
+    volume, _ = prepare(scan, description.preprocessing())
+    spec = loading.spec(description, network)
+    predictor = NetworkPredictor(network, replace(spec, plane=plane), device, "fp32")
+    *_, at = _middles(plane_view(predict.label(volume, predictor, inferer).labels == index, plane))[:2]
+    with torch.inference_mode():
+        logits = next(islice(predict.logit_slices(volume, predictor, inferer), at, None))
+    guide = next(islice(crf.guides(volume, plane), at, None))
+    settings = description.crf or CRFSettings()
+    course = crf.course(logits.softmax(dim=0).cpu().numpy(), guide, settings)
+    image = description.unit == "px"
+    rgb = colours_of(volume.array[..., at]) if image else np.repeat(guide[0][..., None] / 255, 3, axis=2)
+    upright = partial(_upright, image=image)
+    steps = [
+        CRFStep("before" if n == 0 else f"step {n}", upright(scores[index]), upright(beliefs[index]))
+        for n, (scores, beliefs) in enumerate(course)
+    ]
+    values = ", ".join(f"{key} {value:g}" for key, value in settings.model_dump().items())
+    pixel = _pixel(volume, plane)
+    aspect = 1.0 if image else pixel[1] / pixel[0]
+    where = "" if image else f", {plane} {at}"
+    figure = crf_figure(f"{case}: {class_name}{where}\nCRF {values}", upright(rgb), steps, aspect)
+    path = work.report / f"crf_{joined([quote(case, safe=_PLAIN), quote(class_name, safe=_PLAIN)])}.png"
+    files.write_bytes(path, figure)
+    return path
+
+
+def _upright(array: Array, *, image: bool) -> Array:
+    """Turn an array (H, W, …) for display: an image stays as it is, a scan is seen as radiologists do."""
+    return array if image else np.swapaxes(array[::-1, ::-1], 0, 1)
 
 
 def _row(work: Work, case: str) -> dict[str, str]:

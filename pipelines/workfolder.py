@@ -46,6 +46,8 @@ class Work:
     """The note of the MLflow run that logs this folder's training."""
     tracked_folds = _Below("tracking_folds.json")
     """The note of each fold's MLflow run, where a recipe has several trainings."""
+    crf_search = _Below("train/crf_search.csv")
+    """The values of a CRF that were tried on validation cases, with their scores."""
     train_length = _Below("train_length.json")
     """The length of the trainings that was planned by `train.minutes`."""
     weights = _Below("weights")
@@ -55,7 +57,9 @@ class Work:
     predictions = _Below("predictions")
     """Label maps of cases predicted once."""
     evaluation = _Below("evaluation")
-    """scores.csv, summary.json, confusion.csv."""
+    """scores.csv, summary.json, confusion.csv; steps.json, the scores of weights that were kept."""
+    kept = _Below("kept")
+    """A folder for each step of `train.keep_at`: its model folder and label maps."""
     report = _Below("report")
     """report.html, and a table of the scores of each set."""
     viewers = _Below("report/cases")
@@ -92,6 +96,10 @@ class Work:
     def fold_predictions(self, fold: int, folds: int) -> Path:
         """Label maps of one fold's labelled cases; a folder of its own when several folds are trained."""
         return self.predictions / f"fold{fold}" if folds > 1 else self.predictions
+
+    def kept_step(self, step: int) -> Work:
+        """The folder of the weights that were kept at a step, laid out as a work folder."""
+        return Work(self.kept / f"step_{step}")
 
     def stage_folder(self, stage: str) -> Path:
         """The folder of a stage's stage.json."""

@@ -17,7 +17,7 @@ _ORDER = (
     *("init", "check", "convert", "recipes", "show"),
     *("demo", "run", "baseline"),
     *("ingest", "preprocess", "train", "predict", "evaluate", "report"),
-    *("compare", "ui", "explain", "segment", "models", "export", "push", "info", "doctor"),
+    *("compare", "benchmark", "ui", "explain", "segment", "models", "export", "push", "info", "doctor"),
 )
 """Commands as the help page lists them, in the panels that each names; others come after them."""
 

@@ -11,7 +11,7 @@ from medseg.cli import completion
 from medseg.cli.app import app
 from medseg.cli.exits import needs_extra
 from medseg.cli.options import AsJson, DataFolder, Settings
-from medseg.errors import ExitCode
+from medseg.errors import Code, ExitCode, MedsegError
 
 
 @app.command(rich_help_panel="Look at results")
@@ -50,11 +50,18 @@ def explain(
         str | None,
         typer.Option(metavar="NAME", help="A layer of the network; default: the last before its head."),
     ] = None,
+    crf: Annotated[
+        bool,
+        typer.Option(
+            "--crf",
+            help="Draw the class's score and belief maps before and after each step of the CRF instead.",
+        ),
+    ] = False,
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="`cpu`, `cuda`, …; auto takes a GPU if present.")
     ] = "auto",
 ) -> None:
-    """Draw a Grad-CAM figure of a class in a case: `WORK/report/explain_<case>_<class>.png`.
+    """Draw a Grad-CAM figure of a class in a case, or the steps of a CRF, in `WORK/report/`.
 
     Example: `medseg explain work/demo sub-11 --class wm`
     """
@@ -64,7 +71,13 @@ def explain(
 
     if not work.is_dir():
         explanations.draw(Work(work), case, [class_name], layer, device)  # says what is missing
+    if crf and layer is not None:
+        details, how_to_fix = "a CRF has no layers", "leave --layer or --crf out"
+        raise MedsegError(Code.USAGE, "--layer", details, how_to_fix)
     with only_one(Work(work)):
+        if crf:
+            typer.echo(explanations.draw_crf(Work(work), case, class_name, device))
+            return
         typer.echo(explanations.draw(Work(work), case, [class_name], layer, device)[class_name])
 
 

@@ -1,4 +1,4 @@
-"""`medseg evaluate` and `medseg compare`."""
+"""`medseg evaluate`, `medseg compare` and `medseg benchmark`."""
 
 from __future__ import annotations
 
@@ -131,13 +131,94 @@ def compare(
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write every metric's differences to this file.")
     ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CASE",
+            help="Only draw this case: image, truth and each model's prediction, before and after a CRF.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="The picture's file; default `compare_<CASE>.png`."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where a picture's missing predictions are made.")
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Compare work folders: paired differences with intervals, and the time and size of each run.
+    """Compare work folders: paired differences with intervals, the time and size of each run; or a picture.
 
     Example: `medseg compare work/first work/second --csv differences.csv`
     """
     needs_extra("train")
     from pipelines.commands import compare
 
+    if picture is not None:
+        from medseg.console import Reporter
+        from pipelines.commands import compare_picture
+
+        compare_picture.draw(folders, picture, out, device, Reporter())
+        return
+    if out is not None:
+        details, how_to_fix = "it is the file of a picture", "name a case by --picture, or leave it out"
+        raise MedsegError(Code.USAGE, "--out", details, how_to_fix)
     compare.run(folders, tuple(metric or ("dice", "hd95", "hd95_penalised")), role, csv, as_json=as_json)
+
+
+@app.command(rich_help_panel="Look at results")
+def benchmark(
+    recipes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE…]",
+            autocompletion=completion.recipes,
+            show_default=False,
+            help="Recipes whose networks are measured, layer by layer; without any, the papers' tables.",
+        ),
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Only this table, as `segnet-1`; repeatable. An unknown name lists them."
+        ),
+    ] = None,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="A work folder, a folder of some, or a JSON file of `make results`, for the columns of "
+            "scores; repeatable; default: `work` and `benchmarks/results`, where they are.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float,
+        typer.Option(metavar="S", min=0, max=600, help="Time for each network's passes; 0 times nothing."),
+    ] = 2.0,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="`cpu`, `cuda`, …; auto takes a GPU if present.")
+    ] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write the tables to this file, as Markdown."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the tables of the networks' papers again: size, memory, speed and scores here beside the printed.
+
+    Counts need no data. Example: `medseg benchmark --table segnet-1`
+    """
+    needs_extra("train")
+    from medseg.console import Reporter
+    from pipelines.commands import benchmark
+
+    request = benchmark.Request(
+        recipes=tuple(recipes or ()),
+        tables=tuple(table or ()),
+        scores=tuple(scores or ()),
+        seconds=seconds,
+        device=device,
+        out=out,
+    )
+    benchmark.run(request, Reporter(quiet=quiet), as_json=as_json)

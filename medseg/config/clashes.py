@@ -85,14 +85,12 @@ def _training(recipe: Sections) -> Iterator[Clash]:
 
 def _plateau(train: Train, data: Data) -> Iterator[Clash]:
     """Keys of a rate that falls by the scores of validation cases."""
-    splits = data.splits
     if train.schedule != "plateau":
         if train.plateau != Plateau():
             how_to_fix = "set train.schedule: plateau, or leave it out"
             yield Clash(("train.plateau", "train.schedule"), f"the schedule is {train.schedule}", how_to_fix)
         return
-    without = splits.val == 0 if isinstance(splits, RandomSplit) else splits == "all"
-    if without or (isinstance(splits, tuple) and not all(fold.val for fold in splits)):
+    if not _has_validation(data):
         details = "the rate falls by the score of validation cases, and data.splits gives none"
         how_to_fix = "give validation cases, or take another schedule"
         yield Clash(("train.schedule", "data.splits"), details, how_to_fix)
@@ -115,9 +113,11 @@ def _prediction(recipe: Sections) -> Iterator[Clash]:
         if problem := level_problem(network.name, network.keywords, predict.level):
             keys = ("predict.level", "network.name", "network.keywords")
             yield Clash(keys, problem, "leave predict.level out, or change the network")
-    if predict.crf is not None and predict.mode == "vote":
-        details = "a CRF refines probabilities, not votes"
-        yield Clash(("predict.crf", "predict.mode"), details, "set predict.mode to dense")
+    for key in ("crf", "crf_search"):
+        if getattr(predict, key) is not None and predict.mode == "vote":
+            details = "a CRF refines probabilities, not votes"
+            yield Clash((f"predict.{key}", "predict.mode"), details, "set predict.mode to dense")
+    yield from _crf_search(recipe)
     if (predict.scales != (1.0,) or predict.flip) and predict.mode in ("vote", "tiles"):
         details = f"several scales or flips in mode {predict.mode}"
         keys = ("predict.scales", "predict.flip", "predict.mode")
@@ -130,6 +130,26 @@ def _prediction(recipe: Sections) -> Iterator[Clash]:
     if unknown := [name for name in recipe.report.explain if name not in names]:
         how_to_fix = f"name some of {', '.join(names)}"
         yield Clash(("report.explain", "data.classes"), f"no class {', '.join(unknown)}", how_to_fix)
+
+
+def _crf_search(recipe: Sections) -> Iterator[Clash]:
+    """Keys that a search for the CRF's values needs."""
+    if recipe.predict.crf_search is None:
+        return
+    if not _has_validation(recipe.data):
+        details = "the values are chosen by validation cases, and data.splits gives none"
+        yield Clash(("predict.crf_search", "data.splits"), details, "give validation cases, or leave it out")
+    if len(recipe.sampling.planes) > 1:
+        details = "the values are searched along one plane, and the network predicts along several"
+        yield Clash(("predict.crf_search", "sampling.plane"), details, "take one plane, or leave it out")
+
+
+def _has_validation(data: Data) -> bool:
+    """True unless the splits give a fold no validation case; what a data set lists is not known yet."""
+    splits = data.splits
+    if isinstance(splits, RandomSplit):
+        return splits.val > 0
+    return splits != "all" and (isinstance(splits, str) or all(fold.val for fold in splits))
 
 
 def _images(recipe: Sections) -> Iterator[Clash]:
@@ -181,9 +201,10 @@ def _masks(recipe: Sections) -> Iterator[Clash]:
     if unknown := [name for name in predict.thresholds if name not in names]:
         how_to_fix = f"name some of {', '.join(names)}"
         yield Clash(("predict.thresholds", key), f"no mask {', '.join(unknown)}", how_to_fix)
-    if predict.crf is not None:
-        details = "a CRF gives each pixel to one class, and masks may overlap"
-        yield Clash(("predict.crf", key), details, "leave it out")
+    for crf in ("crf", "crf_search"):
+        if getattr(predict, crf) is not None:
+            details = "a CRF gives each pixel to one class, and masks may overlap"
+            yield Clash((f"predict.{crf}", key), details, "leave it out")
 
 
 def _mask_files(data: Data) -> Iterator[Clash]:

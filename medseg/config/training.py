@@ -176,7 +176,7 @@ class Train(Section):
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"resizing", "monitor", "minutes", "accumulate", "ema", "plateau"}
+        {"resizing", "monitor", "minutes", "accumulate", "ema", "plateau", "keep_at"}
     )
 
     seed: Annotated[int, Field(ge=0)] = Field(
@@ -282,6 +282,11 @@ class Train(Section):
         description="Threads of torch on a CPU, at most those of a container's quota; 0 leaves it to torch. "
         "Typical: the number of cores.",
     )
+    keep_at: tuple[Count, ...] = Field(
+        default=(),
+        description="Steps whose weights are kept, too: the evaluation scores them beside the best ones, as "
+        "papers print scores at chosen iterations. Typical: left out, or `[40000, 80000]`.",
+    )
     validate_every: Count = Field(default=1, description="Epochs between validations. Typical: 1 to 50.")
     validate_cases: Annotated[int, Field(ge=0)] = Field(
         default=0,
@@ -293,10 +298,11 @@ class Train(Section):
         description="Validations in a row without a better score after which training ends; 0 never "
         "ends it early. Those that say nothing do not count. Typical: 5 to 50.",
     )
-    monitor: Literal["auto", "dice_mean", "miou", "G", "C"] = Field(
+    monitor: Literal["auto", "dice_mean", "miou", "G", "C", "BF"] = Field(
         default="auto",
         description="Score of the validation cases that says which weights are best: mean Dice or, "
-        "over all their pixels, mean IoU (`miou`), pixel accuracy (`G`), mean class accuracy (`C`). "
+        "over all their pixels, mean IoU (`miou`), pixel accuracy (`G`), mean class accuracy (`C`), or "
+        "of images the boundary F1 (`BF`). "
         "`auto` is the mean Dice for scans and the mean IoU for images. Typical: `auto`.",
     )
     augment: Augment = Field(default=Augment(), description="Random changes of training windows.")

@@ -13,8 +13,9 @@ over a flat region drowns the unary term. The kernel of w2 is separable and exac
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -60,33 +61,61 @@ def refine(probabilities: Floats, guide: Array, crf: CRFSettings) -> Floats:
 
     ``guide`` (C, H, W) holds grey values or colours from 0 to 255.
     """
-    height, width = probabilities.shape[1:]
-    kernels: list[tuple[float, Filter, Floats]] = []
-    if crf.w1:
-        bilateral = Bilateral(guide, crf.sigma_alpha, crf.sigma_beta)
-        kernels.append((crf.w1, bilateral, bilateral.own))
-    if crf.w2:
-        smooth = Smooth((height, width), crf.sigma_gamma)
-        kernels.append((crf.w2, smooth, smooth.own))
-    return mean_field(probabilities, [_normalised(*kernel) for kernel in kernels], crf.iterations)
+    return next(refinements(probabilities, guide, [crf]))
+
+
+def refinements(probabilities: Floats, guide: Array, several: Iterable[CRFSettings]) -> Iterator[Floats]:
+    """Give what :func:`refine` does for each of several settings; those of equal widths share kernels."""
+    for kernels, crf in _kernels(guide, several):
+        yield mean_field(probabilities, kernels, crf.iterations)
+
+
+def course(probabilities: Floats, guide: Array, crf: CRFSettings) -> Iterator[tuple[Floats, Floats]]:
+    """Give what :func:`mean_field_steps` does on the way to :func:`refine`."""
+    ((kernels, _),) = _kernels(guide, [crf])
+    return mean_field_steps(probabilities, kernels, crf.iterations)
+
+
+def _kernels(guide: Array, several: Iterable[CRFSettings]) -> Iterator[tuple[list[Filter], CRFSettings]]:
+    """Make the weighted kernels of each of the settings for an image (C, H, W)."""
+    shape = (guide.shape[1], guide.shape[2])
+    bilateral = cache(partial(Bilateral, guide))
+    smooth = cache(partial(Smooth, shape))
+    for crf in several:
+        kernels: list[tuple[float, Bilateral | Smooth]] = []
+        if crf.w1:
+            kernels.append((crf.w1, bilateral(crf.sigma_alpha, crf.sigma_beta)))
+        if crf.w2:
+            kernels.append((crf.w2, smooth(crf.sigma_gamma)))
+        yield [_normalised(weight, kernel, kernel.own) for weight, kernel in kernels], crf
 
 
 def mean_field(probabilities: Floats, kernels: list[Filter], iterations: int) -> Floats:
-    """Q (K, H, W) after ``iterations`` steps; each kernel sums q (H, W) over the other pixels, weighted.
+    """Q (K, H, W) after ``iterations`` steps; each kernel sums q (H, W) over the other pixels, weighted."""
+    for step in mean_field_steps(probabilities, kernels, iterations):
+        _, marginals = step  # the earlier ones are not kept
+    return marginals
 
-    Σ_{j≠i} K_ij (1 − Q_j(l)) differs from −Σ_{j≠i} K_ij Q_j(l) by what is the same for every label.
+
+def mean_field_steps(
+    probabilities: Floats, kernels: list[Filter], iterations: int
+) -> Iterator[tuple[Floats, Floats]]:
+    """Give the scores and the marginals Q, both (K, H, W), before the first step and after each.
+
+    A step's scores are log P + Σ_{j≠i} K_ij Q_j(l), of which Q is the softmax over the labels; the first are
+    log P. Σ_{j≠i} K_ij (1 − Q_j(l)) differs from −Σ_{j≠i} K_ij Q_j(l) by what is the same for every label.
     """
     unary = np.log(np.maximum(probabilities, _FLOOR))
     marginals = probabilities
+    yield unary, marginals
     for _ in range(iterations):
         energy = unary.copy()
         for label, q in enumerate(marginals):
             for kernel in kernels:
                 energy[label] += kernel(q)
-        energy -= energy.max(axis=0)
-        np.exp(energy, out=energy)
-        marginals = energy / energy.sum(axis=0)
-    return marginals
+        marginals = np.exp(energy - energy.max(axis=0))
+        marginals /= marginals.sum(axis=0)
+        yield energy, marginals
 
 
 def _normalised(weight: float, kernel: Filter, own: Floats) -> Filter:

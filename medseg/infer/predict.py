@@ -193,7 +193,7 @@ def _scores(
         return scores, Decision(_as_they_are, thresholds, int(spec.background), everywhere)
     spec, of = predictor.spec, slices(volume.grid.shape, predictor.spec.plane)
     if not isinstance(inferer, MajorityVote) and not _by_votes(predictor, inferer):
-        scores = _counted(_logit_slices(volume, predictor, inferer), of, progress)
+        scores = _counted(logit_slices(volume, predictor, inferer), of, progress)
         return scores, Decision(spec.probabilities, spec.thresholds, int(spec.background), everywhere)
     scores = _counted(_share_slices(volume, predictor, inferer), of, progress)
     return scores, Decision(_as_they_are, _vote_thresholds(spec), int(spec.background), everywhere)
@@ -256,7 +256,7 @@ def _counted(items: Iterator[_T], of: int, progress: Progress | None) -> Iterato
 def _label_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Decided]:
     if isinstance(inferer, MajorityVote):
         return (votes.result() for votes in _vote(volume, predictor, inferer))
-    scores = _logit_slices(volume, predictor, inferer)
+    scores = logit_slices(volume, predictor, inferer)
     if predictor.spec.thresholds:
         return (_decide_masks(logits, predictor.spec) for logits in scores)
     return map(_decide, scores)
@@ -270,13 +270,14 @@ def _share_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Infer
     """Probabilities (K, H, W) float32 of each slice, or shares of votes."""
     if isinstance(inferer, MajorityVote):
         return (votes.shares() for votes in _vote(volume, predictor, inferer))
-    scores = _logit_slices(volume, predictor, inferer)
+    scores = logit_slices(volume, predictor, inferer)
     return map(predictor.spec.probabilities, scores)
 
 
-def _logit_slices(
+def logit_slices(
     volume: NormalizedVolume, predictor: Predictor, inferer: WholeSlice | OverlapTile | GaussianWindow
 ) -> Iterator[Tensor]:
+    """Logits (K, H, W) float32 of each slice of the predictor's plane, or the log of a CRF's marginals."""
     match inferer:
         case WholeSlice():
             scores = _dense(volume, predictor, inferer)

@@ -130,6 +130,24 @@ def false_negatives(matrix: Array) -> Array:
     return out
 
 
+def true_negatives(matrix: Array) -> Array:
+    """TN per class, (K,) int64: another in the truth, and predicted as another."""
+    out: Array = matrix.sum() - matrix.sum(axis=0) - matrix.sum(axis=1) + np.diagonal(matrix)
+    return out
+
+
+def accuracy(matrix: Array) -> Array:
+    """(TP + TN) / all per class, (K,) float64; NaN without any voxel."""
+    right = true_positives(matrix) + true_negatives(matrix)
+    return _ratio(right, np.full(len(matrix), matrix.sum()))
+
+
+def negative_rate(matrix: Array) -> Array:
+    """TN / (FN + TN) per class, (K,) float64; NaN where every voxel was predicted as the class."""
+    negatives = true_negatives(matrix)
+    return _ratio(negatives, false_negatives(matrix) + negatives)
+
+
 def dice(matrix: Array) -> Array:
     """2TP / (2TP + FP + FN) per class, (K,) float64; NaN where the class is in neither."""
     return _ratio(2 * true_positives(matrix), matrix.sum(axis=0) + matrix.sum(axis=1))
@@ -187,6 +205,17 @@ def weighted_error(matrix: Array, cost_fp: float = 1.0, cost_fn: float = 1.0) ->
     """c₀·FP + c₁·FN per class in voxels, (K,) float64."""
     out: Array = cost_fp * false_positives(matrix) + cost_fn * false_negatives(matrix)
     return out.astype(np.float64)
+
+
+BY_CLASS = {
+    "accuracy": accuracy,
+    "precision": precision,
+    "recall": recall,
+    "negative_rate": negative_rate,
+    "dice": dice,
+    "iou": iou,
+}
+"""Numbers of each class over a set, by name."""
 
 
 def over_set(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medseg.classes import OUTSIDE
 from medseg.grid import Array
 from medseg.metrics import confusion_matrix
 from medseg.metrics.table import MISSING, PENALISED, ScoreRow, metrics_of
@@ -39,7 +40,8 @@ def summarise(
     ``matrices`` holds the confusion matrix (K, K) of each set (the rows' role); ``costs`` are c₀ of false
     positives and c₁ of false negatives; class 0 is the ``background``, or foreground like the others;
     ``names`` are the matrices' classes (K,), by default their indices. Each set has ``classes`` (name →
-    metric → statistics), ``over_classes`` (the same for each case's mean over its foreground classes) and
+    metric → statistics), ``over_classes`` (the same for each case's mean over its foreground classes),
+    ``by_class`` (name → the numbers :data:`confusion_matrix.BY_CLASS` of all voxels of the set) and
     ``over_set``: the numbers of the matrix, ``iou_by_class``, and for images ``BF``, the mean over images of
     each one's mean over classes. Statistics are mean, median, sd, ci95 (bootstrap over subjects, ``draws``
     draws), n, n_undefined and the worst case. ``hd95`` and ``assd`` leave out cases in which truth or
@@ -56,6 +58,7 @@ def summarise(
         elif role in matrices:
             of_matrix = confusion_matrix.over_set(matrices[role], *costs, background=background)
             of_set["over_set"] |= {**_plain(of_matrix), "iou_by_class": _iou_by_class(matrices[role], names)}
+            of_set["by_class"] = _by_class(matrices[role], names)
         sets[role] = of_set
     return {
         "bootstrap": {"unit": "subject", "draws": draws, "seed": seed, "fewest_subjects": FEWEST_SUBJECTS},
@@ -79,8 +82,19 @@ def _add_masks(of_set: dict[str, Any], stack: Array, costs: tuple[float, float])
     by_mask = dict(zip(of_set["classes"], stack, strict=True))
     inside = {name: float(confusion_matrix.iou(matrix)[1]) for name, matrix in by_mask.items()}
     of_set["over_set"] |= {"iou_by_class": _plain(inside)}
+    of_set["by_class"] = {name: _by_class(matrix, (OUTSIDE, name))[name] for name, matrix in by_mask.items()}
     of_set["over_masks"] = {
         name: _plain(confusion_matrix.over_set(matrix, *costs)) for name, matrix in by_mask.items()
+    }
+
+
+def _by_class(matrix: Array, names: Sequence[str] | None) -> dict[str, dict[str, float | None]]:
+    """Class name → its numbers over the set."""
+    keys = names if names is not None else [str(index) for index in range(len(matrix))]
+    numbers = {key: of_class(matrix) for key, of_class in confusion_matrix.BY_CLASS.items()}
+    return {
+        name: _plain({key: float(values[index]) for key, values in numbers.items()})
+        for index, name in enumerate(keys)
     }
 
 

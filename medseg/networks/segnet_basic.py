@@ -117,13 +117,14 @@ class FCNBasic(Network):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""
         self.require(x)
-        pooled: list[Tensor] = []
-        for encoder in self.encoders:
-            x = self.pool(encoder(x))  # (B, width, H / 2^(i+1), W / 2^(i+1))
-            pooled.append(x)
-        x = self.scores[0](pooled.pop())  # (B, K or width, H / 2^depth, W / 2^depth)
+        kept: list[Tensor] = []  # of the levels that are added: scores, so that features need not stay
+        for level, encoder in enumerate(self.encoders, 1):
+            x = self.pool(encoder(x))  # (B, width, H / 2^i, W / 2^i)
+            if level < len(self.scores):
+                kept.append(self.scores[level](x))
+        x = self.scores[0](x)  # (B, K or width, H / 2^depth, W / 2^depth)
         for up in self.ups:
             x = up(x)  # (B, K or width, H / 2^i, W / 2^i)
-            if pooled and len(self.scores) > 1:
-                x = x + self.scores[len(pooled)](pooled.pop())
+            if kept:
+                x = x + kept.pop()
         return self.head(x)  # type: ignore[no-any-return]

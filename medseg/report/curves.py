@@ -12,7 +12,7 @@ from medseg.report import mpl
 from medseg.report.charts import Colours
 from medseg.report.mpl import INK, QUIET, SERIES
 
-_OVER_SET = {"val/miou": "mIoU", "val/G": "G", "val/C": "C"}
+_OVER_SET = {"val/miou": "mIoU", "val/G": "G", "val/C": "C", "val/BF": "BF"}
 _MEAN = "mean"
 _DICE = "validation Dice"
 _LOSSES = {"train_loss": "training", "train/loss": "training", "val/loss": "validation"}

@@ -33,6 +33,14 @@ _OVER_SET = {
     "size_weighted_dice": "size-weighted Dice",
     "weighted_error": "weighted error (voxels)",
 }
+_BY_CLASS = {
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "negative_rate": "negative rate",
+    "dice": "Dice",
+    "iou": "IoU",
+}
 _OF_IMAGES = ("iou", "bf", "dice", "precision", "recall", "hd95", "size_error_percent")
 _MOST_ROWS = 3000
 _MOST_CLASSES = 6
@@ -81,7 +89,8 @@ class Report:
     ``quarantine.csv`` (case, file, code, details, how_to_fix) and ``unread`` those of the evaluation's.
     Charts are placed under "Scores" (``spread``), "Training" and "Computing time" (``times``). ``unit`` tells
     scans (mm) from images (px). ``viewers`` are the addresses of cases' viewer pages, ``colours`` those of
-    classes (RGB, 0-255). ``unscored`` stands in place of scores where there are none.
+    classes (RGB, 0-255). ``unscored`` stands in place of scores where there are none. ``steps`` are rows of
+    the scores at chosen iterations: step, set, and numbers by name.
     """
 
     title: str
@@ -102,6 +111,7 @@ class Report:
     unit: str = "mm"
     colours: Colours = field(default_factory=dict)
     unscored: str = NO_REFERENCE
+    steps: Sequence[Mapping[str, str]] = ()
 
 
 def write(path: Path, report: Report) -> None:
@@ -127,6 +137,7 @@ def render(report: Report) -> str:
         images=images,
         metrics=_metrics(report.unit),
         heads={role: _heads(of_set["length_unit"]) for role, of_set in report.summary["sets"].items()},
+        by_class=_BY_CLASS,
         over_set={**_OVER_SET, "weighted_error": "weighted error (pixels)"} if images else _OVER_SET,
         scores=worst_first(report.scores)[:_MOST_ROWS],
         cases=_cases(report),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +18,10 @@ _WIDEST = 2.6  # inches of a panel
 _HIGHEST = 2.9
 _GAP = 0.06
 _HEAD = 0.3
+HEAD_OF_TWO = 0.46
+"""Inches of a heading of two lines."""
+
+_PANELS_OF_MODELS = 5
 _LEGEND_ROW = 0.24
 _STACKED_ABOVE = 1.9
 _MOST_NAMED = 20
@@ -37,35 +42,48 @@ class _Layout:
     width: float
     height: float
     legend: int
+    head: float = _HEAD
 
     @property
     def inches(self) -> tuple[float, float]:
         """Width and height of the whole figure."""
         width = self.columns * (self.width + _GAP) + _GAP
-        return width, self.rows * (self.height + _HEAD) + self.legend * _LEGEND_ROW + 0.12
+        return width, self.rows * (self.height + self.head) + self.legend * _LEGEND_ROW + 0.12
 
     def place(self, number: int) -> tuple[float, float]:
         """Left and lower edge of a panel, in inches."""
         row, column = divmod(number, self.columns)
-        top = self.inches[1] - row * (self.height + _HEAD) - _HEAD
+        top = self.inches[1] - row * (self.height + self.head) - self.head
         return _GAP + column * (self.width + _GAP), top - self.height
 
 
 def overlay(
-    image: Volume, classes: ClassList, truth: Array | None, prediction: Array | None, confidence: Array | None
+    image: Volume,
+    classes: ClassList,
+    truth: Array | None,
+    prediction: Array | None,
+    confidence: Array | None,
+    models: Mapping[str, Array] | None = None,
 ) -> bytes:
     """Draw an image (C, H, W, 1) in its own colours, in true proportion, with the classes that it holds.
 
     ``truth`` and ``prediction`` are class indices (H, W, 1), ``confidence`` is a share in 0 to 1. With a
     truth the panels are image, truth, prediction, errors; without, image, prediction, and confidence if
-    given. Wide images stand in two rows. Returns JPEG: a photograph has too many colours for a small PNG.
+    given. With ``models``, heading → prediction, they are image, truth, and one for each of these, five in a
+    row. Wide images stand in two rows. Returns JPEG: a photograph has too many colours for a small PNG.
     """
     rgb = colours_of(image.array[..., 0])
     given = {"truth": truth, "prediction": prediction, "confidence": confidence if truth is None else None}
     flat = {name: array[..., 0] for name, array in given.items() if array is not None}
     panels = _panels(rgb, flat, classes)
-    legend = _legend(flat, classes)
+    by_model = {name: array[..., 0] for name, array in (models or {}).items()}
+    panels |= {name: _labelled(rgb, labels, classes) for name, labels in by_model.items()}
+    legend = _legend(flat, classes, [*by_model.values()])
     layout = _layout(rgb.shape[1] / rgb.shape[0], len(panels), legend)
+    if models:
+        columns = min(len(panels), _PANELS_OF_MODELS)
+        rows = math.ceil(len(panels) / columns)
+        layout = replace(layout, columns=columns, rows=rows, head=HEAD_OF_TWO)
     figure = mpl.figure(*layout.inches, background="#000000")
     across, down = layout.inches
     for number, (name, panel) in enumerate(panels.items()):
@@ -73,9 +91,9 @@ def overlay(
         axes = figure.add_axes((left / across, bottom / down, layout.width / across, layout.height / down))
         axes.imshow(np.clip(panel, 0, 1), aspect="auto")
         axes.set_axis_off()
-        middle = (left + layout.width / 2) / across, (bottom + layout.height + _HEAD / 2 - 0.02) / down
-        heading = HEADINGS.get(name, name)
-        figure.text(*middle, heading, color="white", size=10, ha="center", va="center")
+        middle = (left + layout.width / 2) / across, (bottom + layout.height + layout.head / 2 - 0.02) / down
+        heading, size = mpl.plain(HEADINGS.get(name, name)), 8.5 if models else 10
+        figure.text(*middle, heading, color="white", size=size, ha="center", va="center")
     mpl.legend(figure, legend, _legend_columns(legend, layout.inches[0]))
     return mpl.jpeg(figure, dpi=_DPI)
 
@@ -100,7 +118,7 @@ def _panels(rgb: Array, flat: dict[str, Array], classes: ClassList) -> dict[str,
     panels = {"image": rgb}
     for name in ("truth", "prediction"):
         if name in flat:
-            panels[name] = tint(labelled(rgb, flat[name], classes), flat[name], _VOID, opacity=1)
+            panels[name] = _labelled(rgb, flat[name], classes)
     if "truth" in flat and "prediction" in flat:
         dim = np.repeat(_DIMMED * (rgb @ _LUMA)[..., None], 3, axis=2)
         wrong = errors(flat["truth"], flat["prediction"], background=classes.zero_is_outside)
@@ -112,12 +130,17 @@ def _panels(rgb: Array, flat: dict[str, Array], classes: ClassList) -> dict[str,
     return panels
 
 
-def _legend(flat: dict[str, Array], classes: ClassList) -> dict[str, RGB]:
+def _labelled(rgb: Array, labels: Array, classes: ClassList) -> Array:
+    return tint(labelled(rgb, labels, classes), labels, _VOID, opacity=1)
+
+
+def _legend(flat: dict[str, Array], classes: ClassList, others: Sequence[Array] = ()) -> dict[str, RGB]:
     """Name → colour of the largest classes, in the list's order, of void and of the kinds of errors."""
     counts = np.zeros(256, dtype=np.int64)
     for name in ("truth", "prediction"):
         if name in flat:
             counts += _counts(flat[name], classes)
+    counts += sum((_counts(labels, classes) for labels in others), np.zeros_like(counts))
     present = [i for i in classes.foreground if counts[i]]
     largest = sorted(present, key=lambda i: -counts[i])[:_MOST_NAMED]
     named = {classes.names[i]: classes.classes[i].colour for i in sorted(largest)}

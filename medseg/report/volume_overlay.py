@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +46,13 @@ class _Shown:
     head: Array
     weight: Array
     range: tuple[float, float]
+    models: Mapping[str, Array]
 
     @property
     def columns(self) -> list[str]:
         """Names of the panels of a row."""
+        if self.models:
+            return ["image", *([] if self.truth is None else ["truth"]), *self.models]
         if self.truth is not None:
             return ["image", "truth", *([] if self.prediction is None else ["prediction", "errors"])]
         optional = {"prediction": self.prediction, "confidence": self.confidence}
@@ -83,26 +87,29 @@ def overlay(
     prediction: Array | None = None,
     confidence: Array | None = None,
     channel: int = 0,
+    models: Mapping[str, Array] | None = None,
 ) -> bytes:
     """Draw a case in three planes, each through the slice with most foreground of truth and prediction.
 
     ``truth`` and ``prediction`` are class indices (X, Y, Z) on the image's grid, or bits of overlapping
     masks, which are outlined; ``confidence`` is a share in 0 to 1. With a truth the columns are image, truth,
-    prediction, errors; without, image, prediction, and confidence if given. Grey values run from the 1st to
-    the 99th percentile of ``channel`` inside the head. Returns PNG. An image in px is drawn by
+    prediction, errors; without, image, prediction, and confidence if given. With ``models``, heading →
+    prediction, there is a column for each of them after image and truth, and no other. Grey values run from
+    the 1st to the 99th percentile of ``channel`` inside the head. Returns PNG. An image in px is drawn by
     :func:`image_overlay.overlay`, which returns JPEG.
     """
     if image.grid.unit == "px":
-        return image_overlay.overlay(image, classes, truth, prediction, confidence)
-    shown = _shown(image, channel, truth, prediction, confidence)
+        return image_overlay.overlay(image, classes, truth, prediction, confidence, models)
+    shown = _shown(image, channel, truth, prediction, confidence, models or {})
+    head = image_overlay.HEAD_OF_TWO if models else 0.3
     cuts = [_cut(shown, plane) for plane in _LETTERS]
     # All planes at one scale: the widest fills its panel, the rows are as high as they need.
     width = max(cut.size[1] for cut in cuts)
     heights = [cut.size[0] * (_PANEL - 2 * _SIDE) / width for cut in cuts]
     rows = [_STRIP + max(height, _LOWEST) for height in heights]
-    inches = (_PANEL * len(shown.columns) + 0.1, sum(rows) + 0.75)
+    inches = (_PANEL * len(shown.columns) + 0.1, sum(rows) + head + 0.45)
     figure = mpl.figure(*inches, background=_BLACK)
-    row_top = inches[1] - 0.3
+    row_top = inches[1] - head
     for cut, height, row in zip(cuts, heights, rows, strict=True):
         _write_letters(figure, cut, row_top, row)
         top = row_top - _STRIP - (row - _STRIP + height) / 2
@@ -121,7 +128,9 @@ def overlay(
     for column, name in enumerate(shown.columns):
         x = (0.05 + (column + 0.5) * _PANEL) / inches[0]
         heading = image_overlay.HEADINGS.get(name, name)
-        figure.text(x, 1 - 0.17 / inches[1], heading, color="white", size=10, ha="center", va="center")
+        y = 1 - (head / 2 + 0.02) / inches[1]
+        size = 8.5 if models else 10
+        figure.text(x, y, mpl.plain(heading), color="white", size=size, ha="center", va="center")
     named = {classes.names[i]: classes.classes[i].colour for i in classes.foreground}
     named |= ERRORS if "errors" in shown.columns else {}
     mpl.legend(figure, named, min(len(named), 7 if len(shown.columns) > 3 else 4))
@@ -129,7 +138,12 @@ def overlay(
 
 
 def _shown(
-    image: Volume, channel: int, truth: Array | None, prediction: Array | None, confidence: Array | None
+    image: Volume,
+    channel: int,
+    truth: Array | None,
+    prediction: Array | None,
+    confidence: Array | None,
+    models: Mapping[str, Array],
 ) -> _Shown:
     turn = orientations.io_orientation(image.grid.affine)
     grey = orientations.apply_orientation(image.array[channel], turn)
@@ -137,8 +151,9 @@ def _shown(
         None if array is None else orientations.apply_orientation(array, turn)
         for array in (truth, prediction, confidence)
     )
+    models = {name: orientations.apply_orientation(labels, turn) for name, labels in models.items()}
     weight = np.zeros(grey.shape, dtype=np.uint8)
-    for labels in (truth, prediction):
+    for labels in (truth, prediction, *models.values()):
         if labels is not None:
             weight += (labels > 0) & (labels != VOID)
     head, limits = _head(grey)
@@ -153,6 +168,7 @@ def _shown(
         head=head,
         weight=weight if weight.any() else head,
         range=limits,
+        models=models,
     )
 
 
@@ -187,6 +203,8 @@ def _panel(shown: _Shown, cut: _Cut, name: str, classes: ClassList) -> Array:
     first, last = shown.range
     grey = np.clip((cut.of(shown.grey).astype(np.float64) - first) / (last - first), 0, 1)
     rgb = np.repeat(grey[..., None], 3, axis=2)
+    if name in shown.models:
+        return labelled(rgb, cut.of(shown.models[name]), classes)
     if name == "confidence" and shown.confidence is not None:
         return warm(cut.of(shown.confidence))
     if name == "truth" and shown.truth is not None:

@@ -63,12 +63,12 @@ def fit(
     ``loss`` gets the logits (a list of heads under deep supervision), labels and, if there is one, the
     weight map. ``draw`` gives whole batches, or the rows of them that are ``plan.accumulate``'s parts.
     ``folder`` gets ``last.ckpt`` after each epoch, ``best.ckpt`` (weights) whenever ``validate`` gives a
-    better score, and ``history.csv``. Without validation, and as long as its scores say nothing (not a
-    number, or always the same), the last weights are the best. ``validate`` gets the network in evaluation
-    mode, without gradients, and is called in the first process alone. Where ``plan.ema`` asks for an average
-    of the weights, that is what is validated and kept; the network itself is left as trained. ``on_step``
-    gets the steps done, those planned, and the loss, once for each step; a GPU is not waited for, so there it
-    comes some steps later.
+    better score, ``step_<n>.ckpt`` after the steps of ``plan.keep_at``, and ``history.csv``. Without
+    validation, and as long as its scores say nothing (not a number, or always the same), the last weights are
+    the best. ``validate`` gets the network in evaluation mode, without gradients, and is called in the first
+    process alone. Where ``plan.ema`` asks for an average of the weights, that is what is validated and kept;
+    the network itself is left as trained. ``on_step`` gets the steps done, those planned, and the loss, once
+    for each step; a GPU is not waited for, so there it comes some steps later.
 
     :raises MedsegError: ``CHECKPOINT_UNREADABLE``, ``LOSS_NOT_FINITE``, ``OUT_OF_MEMORY``,
         ``KEYWORD_INVALID``.
@@ -103,6 +103,8 @@ def fit(
                     now.step, now.seconds = t + 1, time.perf_counter() - clock
                     now.data_wait += run.batches.take_wait()
                     run.count_losses()
+                    if now.step in plan.keep_at:
+                        run.keep_weights()
                     if run.agrees_at(t) and (signum := run.agreed_signal(request)):
                         run.count_losses(all_of_them=True)
                         run.save()
@@ -263,6 +265,14 @@ class _Run:
         if self.fabric.is_global_zero:
             weights = self.network.state_dict() if self.average is None else self.average.values
             state.write_network(self.folder / BEST, weights, epoch.to_row())
+
+    def keep_weights(self) -> None:
+        """Write the weights after this step, averaged ones where an average is kept, to a file of its own."""
+        check_finite(self.network, self.state.step)
+        if self.fabric.is_global_zero:
+            weights = self.network.state_dict() if self.average is None else self.average.values
+            path = self.folder / state.kept_name(self.state.step)
+            state.write_network(path, weights, {"step": self.state.step})
 
     def write_history(self) -> None:
         """Write ``history.csv``: one row an epoch, validation's scores under ``val/…``."""

@@ -28,7 +28,8 @@ class FitPlan:
     finds none (:func:`medseg.train.fabric.compile_problem`). ``draw_from`` is the memory that patches are cut
     from (:func:`medseg.patches.resident.sampler_on`). ``patience`` counts validations without a better
     ``monitor``, a key of what validation gives, higher being better, as far as they say anything (see
-    :class:`Epoch`); 0 never stops early. ``identity`` is whatever else makes two trainings different (data,
+    :class:`Epoch`); 0 never stops early. The weights after each number of steps in ``keep_at`` are kept in
+    files of their own. ``identity`` is whatever else makes two trainings different (data,
     recipe); its values are plain.
     """
 
@@ -52,6 +53,7 @@ class FitPlan:
     validate_every: int = 1
     patience: int = 0
     monitor: str = "dice_mean"
+    keep_at: tuple[int, ...] = ()
     seed: int = 0
     identity: Mapping[str, Any] = field(default_factory=dict)
 
@@ -70,7 +72,7 @@ class FitPlan:
         values = asdict(self)
         for where in ("device", "compile", "channels_last", "draw_from"):
             del values[where]
-        for later, off in (("accumulate", 1), ("ema", None), ("plateau", asdict(Plateau()))):
+        for later, off in (("accumulate", 1), ("ema", None), ("plateau", asdict(Plateau())), ("keep_at", ())):
             if values[later] == off:  # trainings from before there was the key go on
                 del values[later]
         identity = values.pop("identity")

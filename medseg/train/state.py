@@ -24,6 +24,11 @@ LAST, BEST, HISTORY = "last.ckpt", "best.ckpt", "history.csv"
 FORMAT = 1
 
 
+def kept_name(step: int) -> str:
+    """Name the file of the weights after so many steps, where a training keeps them."""
+    return f"step_{step}.ckpt"
+
+
 @dataclass
 class State:
     """Counters of a training: ``step`` steps and ``epoch`` whole epochs are done.

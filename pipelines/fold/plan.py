@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medseg.config.recipe import Recipe
 from medseg.device import choose
+from medseg.errors import Code, MedsegError
 from medseg.networks.contract import Network
 from medseg.networks.tools.layers import in_order
 from medseg.train.optim import Optimiser, Phase, Plateau
@@ -15,7 +16,8 @@ from pipelines.fold.validation import DICE, IOU
 def fit_plan(recipe: Recipe, network: Network, steps_per_epoch: int, monitor: str, key: str) -> FitPlan:
     """Give the plan of one fold's network, which may lie on ``meta``.
 
-    `key` is the hash of everything that decides its weights. Raises as :func:`phases` does.
+    `key` is the hash of everything that decides its weights. Raises as :func:`phases` does, and
+    KEYWORD_INVALID where weights are to be kept at a step that never comes.
     """
     t = recipe.train
     return FitPlan(
@@ -39,9 +41,19 @@ def fit_plan(recipe: Recipe, network: Network, steps_per_epoch: int, monitor: st
         validate_every=t.validate_every,
         patience=t.patience,
         monitor=monitor,
+        keep_at=_kept_steps(recipe, t.epochs * steps_per_epoch),
         seed=t.seed,
         identity={"training": key},
     )
+
+
+def _kept_steps(recipe: Recipe, steps: int) -> tuple[int, ...]:
+    kept = recipe.train.keep_at
+    if kept and max(kept) > steps:
+        details = f"the training has {steps} steps, and weights are to be kept at step {max(kept)}"
+        how_to_fix = f"leave that step out, or make the training longer; at most {steps}"
+        raise MedsegError(Code.KEYWORD_INVALID, "train.keep_at", details, how_to_fix)
+    return kept
 
 
 def optimiser(recipe: Recipe) -> Optimiser:

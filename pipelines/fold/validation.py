@@ -14,10 +14,10 @@ from medseg.infer import predict
 from medseg.infer.ensemble import MultiPlaneEnsemble
 from medseg.infer.inferers import Inferer
 from medseg.infer.predictor import Predictor
-from medseg.metrics import confusion_matrix
+from medseg.metrics import boundary, confusion_matrix
 from medseg.preprocess.store import PreprocessedCase
 
-DICE, IOU, LOSS = "dice_mean", "miou", "loss"
+DICE, IOU, BF, LOSS = "dice_mean", "miou", "BF", "loss"
 OVER_SET = {
     IOU: confusion_matrix.mean_iou,
     "G": confusion_matrix.pixel_accuracy,
@@ -39,35 +39,56 @@ def by_volumes(
 
     In a case that lacks a class, its Dice is 1 if it is not predicted, else 0. A class that no case holds
     says nothing about a network: its Dice is NaN and has no part in the mean; where no case holds any class,
-    every score is NaN. With ``over_set`` also what :data:`OVER_SET` names. ``draw`` gets the labels (X, Y, Z)
-    of the first case.
+    every score is NaN. With ``over_set`` also what :data:`OVER_SET` names, and of images :data:`BF`, the mean
+    over them of each one's mean over its classes. ``draw`` gets the labels (X, Y, Z) of the first case.
     """
 
     def validate(network: nn.Module) -> dict[str, float]:
         labeller = predictor(network)
-        matrices = []
+        matrices, contours = [], []
         for n, case in enumerate(cases):
             labels = predict.label(case.volume, labeller, inferer).labels
             if n == 0 and draw is not None:
                 draw(labels)
             if case.label is None:
                 raise ValueError(f"validation case {case.name} has no label")
-            matrices.append(confusion_matrix.confusion_of(np.asarray(case.label), labels, classes))
+            truth = np.asarray(case.label)
+            matrices.append(confusion_matrix.confusion_of(truth, labels, classes))
+            if over_set and case.volume.grid.unit == "px":
+                contours += boundary_f1(truth[..., 0], labels[..., 0])
         means = _mean_dice(matrices, classes)
         defined = means[np.isfinite(means)]
         scores = {f"dice_{name}": float(m) for name, m in zip(classes.foreground_names, means, strict=True)}
         if over_set:
             total: Array = sum(matrices, np.zeros((), np.int64))
             scores |= {name: s(total) if len(defined) else np.nan for name, s in OVER_SET.items()}
+            if all(case.volume.grid.unit == "px" for case in cases):
+                scores[BF] = float(np.mean(contours)) if contours else np.nan
         return {**scores, DICE: float(defined.mean()) if len(defined) else np.nan}
 
     return validate
+
+
+def boundary_f1(truth: Array, labels: Array) -> list[float]:
+    """Mean BF over the classes of an image (H, W), as a list of one; of none without a boundary."""
+    by_class = boundary.scores(truth, labels, boundary.tolerance_px(truth.shape))
+    return [float(np.mean([score.f1 for score in by_class.values()]))] if by_class else []
 
 
 def absent_classes(cases: Sequence[PreprocessedCase], classes: ClassList) -> list[str]:
     """List the foreground classes, or masks, that no case holds a voxel of."""
     names = enumerate(classes.foreground_names, start=classes.foreground.start)
     return [name for index, name in names if not any(case.counts.get(index) for case in cases)]
+
+
+def score(name: str, matrices: Sequence[Array], contours: Sequence[float], classes: ClassList) -> float:
+    """Give one score of validation by its name, from the matrices of the cases and the BF of images."""
+    if name == DICE:
+        means = _mean_dice(matrices, classes)
+        return float(np.nanmean(means)) if np.isfinite(means).any() else np.nan
+    if name == BF:
+        return float(np.mean(contours)) if contours else np.nan
+    return float(OVER_SET[name](sum(matrices, np.zeros((), np.int64))))
 
 
 def _mean_dice(matrices: Sequence[Array], classes: ClassList) -> Array:

@@ -15,13 +15,14 @@ from medseg.model.description import InstanceSettings
 from pipelines import scoring, tracked_scores
 from pipelines.case_tables import case_files, cases, label_form, label_stamps, roles, unit
 from pipelines.execution import lost
+from pipelines.fold import kept_steps
 from pipelines.job import Job
 from pipelines.scored_case import Reference
 from pipelines.scoring import predicted_files
 from pipelines.tracked_data import data_set
 from pipelines.workfolder import fold_of
 
-VERSION = 4
+VERSION = 5
 _FILES = ("scores.csv", "summary.json", "confusion.csv", "quarantine.csv")
 
 
@@ -40,8 +41,8 @@ def score(job: Job, listed: list[Reference]) -> None:
             [r.entry.fold, r.entry.case, r.entry.role, _stamps(r), _content(r.prediction)] for r in listed
         ],
     }
-    used |= label_form(job.recipe.data)
-    makes = [job.work.evaluation / name for name in _FILES]
+    used |= label_form(job.recipe.data) | kept_steps.used(job)
+    makes = [job.work.evaluation / name for name in (*_FILES, *kept_steps.files_of(job))]
     if (objects := _instances(job)) is not None:
         used["instances"] = objects.model_dump(mode="json")
         used["maps of objects"] = [_object_map(reference) for reference in listed]
@@ -49,7 +50,10 @@ def score(job: Job, listed: list[Reference]) -> None:
     with job.stage("evaluate", VERSION, used, makes) as must_run:
         if must_run:
             _score_all(job, listed)
+            kept_steps.score(job, listed)
     scoring.say(job.work.evaluation, job.say)
+    for line in kept_steps.in_words(job):
+        job.say.result(line)
     _log(job, listed, anew=must_run)
 
 
@@ -60,6 +64,8 @@ def _log(job: Job, listed: Sequence[Reference], *, anew: bool) -> None:
     rows = tracked_scores.read_rows(folder)
     folds = tracked_scores.by_fold(rows)
     errors = tracked_scores.calibration_errors(rows, _predicted(listed, unit(job.work.ingest)))
+    for step, of_step in kept_steps.headlines(job).items():
+        tracked.run.metrics(of_step, step)
     for name, error in errors.items():
         job.say.result(f"  {name.replace('_', ' ')}: {error:.4f}")
     means = {**tracked_scores.headlines(numbers), **tracked_scores.over_folds(folds), **errors}

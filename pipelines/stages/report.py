@@ -17,9 +17,10 @@ from medseg.report.html import CaseView, Chart, Report, Tile, counted
 from pipelines import case_overlays, case_views, explanations, report_facts
 from pipelines.case_tables import case_files, cases, unit
 from pipelines.case_views import Shown, View
+from pipelines.fold import kept_steps
 from pipelines.job import STAGES, Job
 
-VERSION = 5
+VERSION = 6
 MOST_CASES = 40
 MOST_BOXES = 30
 OBJECT_TILES = {"f1": "objects, F1 at IoU > 0.5", "pq": "objects, panoptic quality", "aji": "objects, AJI"}
@@ -86,6 +87,7 @@ def _gather(job: Job, scores: Sequence[ScoreRow], shown: Sequence[Shown]) -> Rep
         unit=unit(job.work.ingest),
         colours=_colours(job),
         unscored=report_facts.why_unscored(job),
+        steps=kept_steps.table(job),
     )
 
 
@@ -122,7 +124,11 @@ def _training(job: Job) -> list[Chart]:
         if rows:
             figure = curves.learning_curves(rows, _colours(job))
             by_set = "val/miou" in rows[0]
-            scores = "mean IoU and accuracies over the validation images" if by_set else "validation Dice"
+            scores = (
+                "mean IoU, accuracies and boundary F1 of the validation images"
+                if by_set
+                else "validation Dice"
+            )
             kept = "" if curves.best_epoch(rows) is None else " The weights of the marked epoch are kept."
             caption = f"Loss, {scores}, and learning rate by epoch.{kept}"
             figures.append(Chart(f"Fold {training.replace('/', ', ')}", figure, caption))

@@ -31,7 +31,16 @@ from medseg.train.fit import fit
 from medseg.train.plan import Epoch
 from medseg.train.processes import fit_in_processes
 from medseg.train.state import BEST, HISTORY, LAST
-from pipelines.fold import best_weights, calibration, data, earlier, initial_weights, speed
+from pipelines.fold import (
+    best_weights,
+    calibration,
+    crf_search,
+    data,
+    earlier,
+    initial_weights,
+    kept_steps,
+    speed,
+)
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings
 from pipelines.fold.validation import DICE, LOSS, OVER_SET, absent_classes
@@ -331,17 +340,25 @@ def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
         "plane": job.recipe.sampling.plane,
     }
     description = descriptions[0].model_copy(update=merged)
+    exports, whole = members, description
     if level := job.recipe.predict.level:
-        description, members = pruning.pruned(description, members, level)
-    model_folder.export(job.work.model, members, description, planes)
+        description, exports = pruning.pruned(description, members, level)
+    model_folder.export(job.work.model, exports, description, planes)
+    outputs: list[Path] = []
+    if job.recipe.predict.crf_search is not None:
+        crf = {"crf": crf_search.search(job)}
+        description, whole = description.model_copy(update=crf), whole.model_copy(update=crf)
+        model_folder.export(job.work.model, exports, description, planes)
+        outputs.append(job.work.crf_search)
+    kept_steps.export(job, exported, whole, planes)
     if job.recipe.predict.calibrate:
         calibrated = {"calibration": _calibrate(job)}
-        model_folder.export(job.work.model, members, description.model_copy(update=calibrated), planes)
+        model_folder.export(job.work.model, exports, description.model_copy(update=calibrated), planes)
     for training in exported:
         best_weights.note_export(training)
     _log_model(job)
     kept = [training.folder / name for training in exported for name in (BEST, HISTORY, DONE)]
-    return [*kept, *(job.work.model / f"{name}.safetensors" for name in members)]
+    return [*kept, *outputs, *(job.work.model / f"{name}.safetensors" for name in members)]
 
 
 def _calibrate(job: Job) -> Calibration:

@@ -205,7 +205,7 @@ def test_every_key_can_be_shown(capfd: pytest.CaptureFixture[str]) -> None:
 COMMANDS = [
     *("init", "check", "convert", "recipes", "show", "demo", "run", "baseline"),
     *("ingest", "preprocess", "train", "predict", "evaluate", "report"),
-    *("compare", "ui", "explain", "segment", "models", "export", "push", "info", "doctor"),
+    *("compare", "benchmark", "ui", "explain", "segment", "models", "export", "push", "info", "doctor"),
 ]
 
 
@@ -241,5 +241,5 @@ def test_shared_options_have_one_spelling(
                     assert f" {short} " in line, f"{name}: {line}"
     for name in ("run", "train", "predict", "preprocess", "demo", "segment", "explain"):
         assert re.search(r"--device +DEVICE", pages[name]), name
-    for name in ("run", "check", "info", "doctor", "recipes", "show", "compare"):
+    for name in ("run", "check", "info", "doctor", "recipes", "show", "compare", "benchmark"):
         assert "--json " in pages[name], name

@@ -181,7 +181,10 @@ def test_counting_voxel_by_voxel_agrees(truth, prediction):
         assert confusion_matrix.true_positives(matrix)[index] == tp
         assert confusion_matrix.false_positives(matrix)[index] == fp
         assert confusion_matrix.false_negatives(matrix)[index] == fn
+        assert confusion_matrix.true_negatives(matrix)[index] == tn
         assert matrix.sum() == tp + fp + fn + tn
+        negative = confusion_matrix.negative_rate(matrix)[index]
+        assert negative == pytest.approx(tn / (fn + tn) if fn + tn else NAN, nan_ok=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -243,3 +246,11 @@ def test_monai_s_dice_agrees(maps):
     ours = confusion_matrix.dice(confusion_matrix.confusion(truth, prediction, 4))
     # In neither: MONAI counts 1 (or leaves it out); here it is absent.
     assert np.where(np.isnan(ours), 1.0, ours) == pytest.approx(theirs, abs=1e-6)
+
+
+def test_numbers_of_the_negative_class_by_hand() -> None:
+    """PAPERS' data M2: TP 3, FP 1, FN 2, TN 4."""
+    assert confusion_matrix.true_negatives(M2).tolist() == [3, 4]
+    assert confusion_matrix.accuracy(M2).tolist() == [0.7, 0.7]
+    assert confusion_matrix.negative_rate(M2)[1] == pytest.approx(4 / 6)
+    assert np.isnan(confusion_matrix.negative_rate(np.array([[0, 2], [0, 3]]))[1])  # nothing is negative
