@@ -90,7 +90,8 @@ class Data(Section):
     label, and optionally subject and role. Typical: `cases.csv`."""
 
     channels: dict[str, str] = Field(default_factory=dict)
-    """Channel name: file pattern below `path`; `{case}` and `{subject}` stand for names, `*` for anything.
+    """Channel name: file pattern below `path`; `{case}` and `{subject}` stand for names, `*` for anything;
+    what stands in brackets may be missing: `{subject}/[{case}/]t1.nii.gz` reads visits of some patients.
     Three names with one pattern read the colours of an image. Typical: `{t1: "{case}/{case}_t1.nii.gz"}`."""
 
     label: str | None = None
@@ -109,8 +110,9 @@ class Data(Section):
 
     subject: str | None = None
     """Pattern that reads the subject (person) from a case's name: with `"{subject}_ses-*"` the case
-    `sub-1_ses-2` belongs to `sub-1`; other names are subjects of their own. All cases of a subject are on one
-    side of a split. Typical: left out where every case is another person."""
+    `sub-1_ses-2` belongs to `sub-1`; other names are subjects of their own. A name alone, `"anna"`, is the
+    subject of all cases. All cases of a subject are on one side of a split. Typical: left out where every
+    case is another person."""
 
     masks: dict[str, str] = Field(default={})
     """Mask name: file pattern, for structures that overlap and have a file each, 1 inside and 0 outside; use

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from medseg.errors import some
 from medseg.grid import axis_order
-from medseg.ingest import freesurfer_names, path_words, placeholders
+from medseg.ingest import derived_images, freesurfer_names, path_words, placeholders, two_depths
 from medseg.ingest.label_templates import (
     MOST_CASES,
     TRIED,
@@ -32,50 +32,6 @@ from medseg.ingest.looks import Kind, Looks
 from medseg.ingest.patterns import ROLES, Patterns
 from medseg.ingest.plain import common_suffix
 from medseg.ingest.tree import without_suffix
-
-_PROCESSING = {
-    *(
-        "preproc",
-        "preprocessed",
-        "pp",
-        "brain",
-        "bet",
-        "stripped",
-        "skullstripped",
-        "ss",
-        "n4",
-        "bfc",
-        "bias",
-    ),
-    *(
-        "norm",
-        "normalized",
-        "normalised",
-        "corrected",
-        "reg",
-        "registered",
-        "resampled",
-        "defaced",
-        "denoised",
-    ),
-}
-"""Words in names of images that were made from other images."""
-
-_PROBABILITIES = {
-    *(
-        "prob",
-        "probs",
-        "probability",
-        "probabilities",
-        "probseg",
-        "pve",
-        "posterior",
-        "posteriors",
-        "softmax",
-    ),
-    *("confidence", "likelihood", "uncertainty", "logits"),
-}
-"""Words in names of maps of probabilities."""
 
 _TIME = re.compile(r"[Tt]\d")
 """Time points, where there is a T0; T1 and T2 are contrasts otherwise."""
@@ -123,7 +79,7 @@ class Chosen:
 def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Reading:
     """Propose patterns for files given by relative paths."""
     chosen = chosen or Chosen()
-    usable = [path for path in files if not set(path) & set("{}*")]
+    usable = [path for path in files if not set(path) & set("{}[]*")]
     kinds = looks.kinds(usable)
     labels = [path for path in usable if chosen.label(path, kinds[path])]
     images = [path for path in usable if chosen.image(path, kinds[path])]
@@ -139,7 +95,8 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
     label_templates = _templates(of_labels, order, words)
     image_templates = _templates(of_images, order, words)
     found_labels = [_with_channels(t, f, image_templates, looks) for t, f in label_templates.items()]
-    candidates = ranked([label for label in found_labels if label.channels], looks)
+    with_channels = [label for label in found_labels if label.channels]
+    candidates = ranked(two_depths.joined(with_channels, image_templates, order), looks)
     if not candidates:
         return Reading(
             None, ("no label map lies on the grid of an image of its case: resample one to the other",)
@@ -153,7 +110,7 @@ def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, .
     if not labels or not images:
         return ()
     counted = f"{counted_as(len(images), 'image')} and {counted_as(len(labels), 'label map')}"
-    if len(labels) == 1:
+    if len(labels) == 1 or all(map(freesurfer_names.is_its_own, (*labels, *images))):
         text = "if all are files of one case, give them a folder of their own and name the folder above it"
         return (f"{counted}, but no word in their paths tells cases apart: {text}",)
     text = "name them alike, or list them in a table (layout csv)"
@@ -180,15 +137,24 @@ def _case_words(labels: Sequence[str], images: Sequence[str], words: Mapping[str
 def _words_of_one_case(
     labels: Sequence[str], images: Sequence[str], words: Mapping[str, list[str]]
 ) -> set[str]:
-    """The words of the folder that holds a single label map and its image, or images of several contrasts."""
-    if len(labels) != 1 or not images:
+    """The words of the folder that holds one case: its label maps, and an image or several contrasts.
+
+    Where there are several images and several label maps, the words that are not known are the same in all
+    images, and contrasts differ; or they are FreeSurfer's.
+    """
+    if not labels or not images:
         return set()
-    if len(images) > 1 and not all(any(map(path_words.is_contrast, words[path])) for path in images):
+    contrasts = [tuple(sorted(filter(path_words.is_contrast, words[path]))) for path in images]
+    unknown = {tuple(word for word in words[path] if not path_words.is_known(word)) for path in images}
+    of_contrasts = all(contrasts) and (
+        len(labels) == 1 or (len({*contrasts}) == len(images) and len(unknown) == 1)
+    )
+    if len(images) > 1 and not of_contrasts and not all(map(freesurfer_names.is_its_own, (*labels, *images))):
         return set()
     folders = [path.split("/")[:-1] for path in (*labels, *images)]
     same = [level[0] for level in zip(*folders, strict=False) if len(set(level)) == 1]
-    own = path_words.words_of(same[-1]) if same else []
-    return {word for word in own if not path_words.is_known(word)}
+    own = ([word for word in path_words.words_of(f) if not path_words.is_known(word)] for f in reversed(same))
+    return set(next(filter(None, own), []))
 
 
 def _named(words: Iterable[str], names: set[str]) -> tuple[str, ...]:
@@ -257,21 +223,20 @@ def _with_channels(template: str, files: Files, images: Mapping[str, Files], loo
     """The images that lie on the label map's grid in most of its cases."""
     slots = placeholders.in_template(template)
     channels, too_few, other_grid = [], [], []
-    processed = [
-        image
-        for image in images
-        if _is_processed(image, images)
-        or _is_probability(image, images, looks)
-        or freesurfer_names.is_made_from_another(image, images)
-    ]
+    beside: dict[str, Files] = {}
     for image, own in images.items():
         both = [key for key in files if key in own]
-        if not both or placeholders.in_template(image) != slots or image in processed:
+        if not both or placeholders.in_template(image) != slots:
             continue
         tried = [_same_grid(own[key], files[key], looks) for key in both[:TRIED]]
         if sum(tried) < MOST_CASES * len(tried):
             other_grid.append(image)
-        elif len(both) < MOST_CASES * len(files):
+        else:
+            beside[image] = own
+    processed = [image for image in beside if derived_images.is_derived(image, beside, looks)]
+    for image in (image for image in beside if image not in processed):
+        both = [key for key in files if key in beside[image]]
+        if len(both) < MOST_CASES * len(files):
             too_few.append(image)
         else:
             channels.append(image)
@@ -288,37 +253,6 @@ def _with_channels(template: str, files: Files, images: Mapping[str, Files], loo
         tuple(other_grid),
         tuple(processed),
     )
-
-
-def _is_processed(template: str, images: Iterable[str]) -> bool:
-    """True for images that were made from others that are there, in derivatives or by words of processing."""
-    if template.startswith("derivatives/"):
-        return any(not image.startswith("derivatives/") for image in images)
-    own = {word.lower() for word in path_words.words_of(template)}
-    if not own & _PROCESSING:
-        return False
-    others = ({word.lower() for word in path_words.words_of(i)} for i in images if i != template)
-    return any(not other & _PROCESSING and own - other <= _PROCESSING for other in others)
-
-
-def _is_probability(template: str, images: Mapping[str, Files], looks: Looks) -> bool:
-    """True for maps of probabilities beside images: by their name, or as they hold nothing but 0 to 1.
-
-    Maps with a contrast of their own, as FA, are images.
-    """
-
-    def words(image: str) -> set[str]:
-        return {word.lower() for word in path_words.words_of(image)}
-
-    def is_fraction(image: str) -> bool:
-        return all(looks.at(path).is_fraction for path in list(images[image].values())[:TRIED])
-
-    others = [image for image in images if image != template]
-    if words(template) & _PROBABILITIES:
-        return any(not words(image) & _PROBABILITIES for image in others)
-    known = {word for image in others for word in words(image)}
-    own = {word for word in words(template) - known if path_words.is_contrast(word)}
-    return not own and is_fraction(template) and not all(map(is_fraction, others))
 
 
 def _same_grid(image: str, label: str, looks: Looks) -> bool:
@@ -369,13 +303,13 @@ def _reading(
     elif others:
         remarks += remarks_on_others(chosen, others, naming)
     if chosen.other_grid:
-        listed = some([naming.write(t) for t in chosen.other_grid], 4)
+        listed = some([naming.shown(t) for t in chosen.other_grid], 4)
         remarks.append(f"not channels, for they lie on another grid than the label maps: {listed}")
     if chosen.processed:
-        listed = some([naming.write(t) for t in chosen.processed], 4)
+        listed = some([naming.shown(t) for t in chosen.processed], 4)
         remarks.append(f"not channels, for they seem to be made from images that are: {listed}")
     if chosen.too_few:
-        listed = some([naming.write(t) for t in chosen.too_few], 4)
+        listed = some([naming.shown(t) for t in chosen.too_few], 4)
         remarks.append(
             f"not channels, for not all labelled cases have them: {listed}; add one by --channel NAME=PATTERN"
         )

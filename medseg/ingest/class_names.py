@@ -84,6 +84,7 @@ _GENERIC = set(LABEL_WORDS) - {"lesion"} | {
 }
 
 
+_CONTRAST_BEFORE = re.compile(r"^(?:T1w?|T2w?|PD|FLAIR)(?=[a-z]{3})")
 _RATER = re.compile(r"(?:rater|reader|expert|observer|annotator|reviewer|radiologist)[_-]?[A-Z\d]{1,2}", re.I)
 _SIDES = {"left", "right", "l", "r", "lh", "rh"}
 
@@ -156,8 +157,8 @@ def of_file_name(label: str, channels: Iterable[str]) -> str | None:
     for part in (name, *reversed(folders)):
         words = []
         for word in path_words.words_of(part):
-            entity = re.fullmatch(r"(?:label|desc|seg)-([A-Za-z]+)", word)
-            text = entity[1] if entity else word
+            entity = re.fullmatch(r"(?:label|desc|seg)-([A-Za-z]\w*)", word)
+            text = _CONTRAST_BEFORE.sub("", entity[1]) if entity else word
             if not _is_generic(text, shared) and not (entity is None and "-" in word):
                 words.append(text)
         if any(word.lower() not in _SIDES for word in words):

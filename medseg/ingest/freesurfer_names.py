@@ -50,6 +50,17 @@ _VOLUMES = (
 """Volumes that `recon-all` makes of one scan, the one to train on first: a new scan is most like `orig`."""
 
 
+def is_its_own(path: str) -> bool:
+    """True for a path as FreeSurfer writes it: in a folder ``mri``, or in its own format."""
+    return "/mri/" in f"/{path}" or path.endswith((".mgz", ".mgh"))
+
+
+def is_second(template: str) -> bool:
+    """True for label maps in a folder ``mri`` that are not `aseg`, the one whose values have names here."""
+    folder, _, name = template.rpartition("/")
+    return folder.rpartition("/")[2] == "mri" and name != "aseg"
+
+
 def is_made_from_another(template: str, images: Mapping[str, dict[frozenset[str], str]]) -> bool:
     """True for a volume of FreeSurfer's beside one of the same scan that comes first in its list.
 
@@ -58,10 +69,7 @@ def is_made_from_another(template: str, images: Mapping[str, dict[frozenset[str]
     """
     folder, slash, name = template.rpartition("/")
     own = images[template]
-    is_its_own = folder.rpartition("/")[2] == "mri" or all(
-        path.endswith((".mgz", ".mgh")) for path in own.values()
-    )
-    if name not in _VOLUMES or not is_its_own:
+    if name not in _VOLUMES or not all(map(is_its_own, own.values())):
         return False
     earlier = (folder + slash + other for other in _VOLUMES[: _VOLUMES.index(name)])
     return any(other in images and images[other].keys() >= own.keys() for other in earlier)

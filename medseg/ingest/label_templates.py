@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from medseg.classes import MOST_MASKS
 from medseg.errors import some
-from medseg.ingest import class_names, label_names, placeholders
+from medseg.ingest import class_names, freesurfer_names, label_names, placeholders
 from medseg.ingest.looks import Look, Looks
 from medseg.ingest.plain import LABEL_FOLDERS
 
@@ -45,13 +45,14 @@ def ranked(labels: list[LabelTemplate], looks: Looks) -> list[LabelTemplate]:
     """Label templates, the one to take first: of enough cases, no brain, the surest words, most cases."""
     most = max((len(label.covered) for label in labels), default=0)
 
-    def merit(label: LabelTemplate) -> tuple[bool, bool, int, int, int, str]:
+    def merit(label: LabelTemplate) -> tuple[bool, bool, int, int, bool, int, str]:
         few = len(label.covered) < _OFTEN * most
         return (
             few,
             is_brain(label.template),
             -len(label.covered),
             label_rank(label.template),
+            freesurfer_names.is_second(label.template),
             -max(len(looks.at(path).values) for path in list(label.files.values())[:TRIED]),
             label.template,
         )
@@ -126,9 +127,9 @@ def remarks_on_others(
     if elsewhere:
         lie = "1 more lies" if len(elsewhere) == 1 else f"{len(elsewhere)} more lie"
         remarks.append(
-            f"{taken}; {lie} in folders of another depth, as {elsewhere[0]}, and one pattern cannot"
-            " name both: give the first ones a folder of that depth, too, or list all files in a table"
-            " (layout csv)"
+            f"{taken}; {lie} in folders of another depth, or with another word in their names, as"
+            f" {elsewhere[0]}, and one pattern cannot name both: name all alike, or list"
+            " all files in a table (layout csv)"
         )
     return remarks
 

@@ -30,6 +30,7 @@ from medseg.ingest import (
     subjects,
     tables,
 )
+from medseg.ingest.label_templates import counted_as
 from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns, Stray, match
 from medseg.ingest.plain import IMAGE_FOLDERS, LABEL_FOLDERS
 from medseg.ingest.tree import natural_key, nfc, tree_of, without_suffix
@@ -222,7 +223,9 @@ def guess_subject(contents: FolderContents) -> tuple[str | None, str]:
         return None, ""
     sizes = Counter(by_name.values())
     together = [name for name in names if by_name[name] == next(s for s in sizes if sizes[s] > 1)]
-    what = f"{' and '.join(together[:2])} look like one subject's ({len(sizes)} subjects in all)"
+    what = (
+        f"{' and '.join(together[:2])} look like one subject's ({counted_as(len(sizes), 'subject')} in all)"
+    )
     if rule := subjects.rule_for(by_name):
         return rule, f"{what}: data.subject keeps a subject's cases on one side of the splits"
     how_to_fix = "write data.subject, or a table with a column subject (layout csv), to keep them together"

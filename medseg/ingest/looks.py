@@ -39,6 +39,9 @@ _NEIGHBOURS = 2**20
 _GREY_EDGES = 0.9
 _SAMPLE = 3
 _MOST_READ = 150
+_ALL_READ = 30
+"""Files up to which each is read: of so few, as one subject's, no word is frequent."""
+
 _COMMON, _COMMON_NUMBER = 0.05, 0.2
 """Shares of all files from which on a word, or one with a number, tells sorts of files apart."""
 
@@ -48,7 +51,7 @@ class Look:
     """A file's kind, its grid where it could be read, and the values of a label map, sorted.
 
     Of a mask ``in_colours`` the values are colours: 65536 red + 256 green + blue. An image ``is_fraction`` if
-    its values are from 0 to 1.
+    its values are from 0 to 1. A file that is unread ``is_series`` if it holds several volumes.
     """
 
     kind: Kind
@@ -56,6 +59,7 @@ class Look:
     values: tuple[int, ...] = ()
     in_colours: bool = False
     is_fraction: bool = False
+    is_series: bool = False
 
 
 class Looks:
@@ -75,18 +79,21 @@ class Looks:
     def kinds(self, paths: Sequence[str]) -> dict[str, Kind]:
         """The kind of each file; files with the same frequent words in their paths count as alike.
 
-        Where files that are alike differ, all are read, up to a limit; beyond it their names decide.
+        Where files that are alike differ, all are read, up to a limit; beyond it their names decide. Those
+        that are named like label maps among images are read, too. Few files are all read.
         """
         left = _MOST_READ
         kinds: dict[str, Kind] = {}
         for group in _alike(paths):
-            chosen = list(dict.fromkeys(group[i * (len(group) - 1) // (_SAMPLE - 1)] for i in range(_SAMPLE)))
+            spread = (group[i * (len(group) - 1) // (_SAMPLE - 1)] for i in range(_SAMPLE))
+            chosen = group if len(paths) <= _ALL_READ else list(dict.fromkeys(spread))
             seen = {self.at(path).kind for path in chosen} - {"empty"} if left > 0 else set()
             left -= len(chosen)
+            doubtful = group
             if len(seen) == 1:
-                kinds |= dict.fromkeys(group, seen.pop())
-                continue
-            for path in group:
+                kinds |= dict.fromkeys(group, *seen)
+                doubtful = [path for path in group if seen == {"image"} and _by_name(path) == "label"]
+            for path in doubtful:
                 left -= path not in self._known
                 kinds[path] = self.at(path).kind if left > 0 else _by_name(path)
         return {path: kinds[path] for path in paths}
@@ -97,7 +104,9 @@ def look(path: Path) -> Look:
     try:
         volume = mask_files.read_values(path)
     except MedsegError as error:
-        return _in_colours(path) if error.code is Code.NOT_SCALAR and path.is_file() else Look("unread")
+        if error.code is Code.NOT_SCALAR and path.is_file():
+            return _in_colours(path)
+        return Look("unread", is_series=error.code is Code.FOUR_D)
     return look_at(volume)
 
 

@@ -23,8 +23,8 @@ _WORD = (
 _NUMBERED_FOLDER = re.compile(r"([^\W\d_]+)[_\- ]\d+")
 _CONTRAST = (
     r"t1(?:w|c|ce|gd|n|post|km|wce|map|rho)?|t2(?:w|f|star|starw|map|flair)?|pd(?:w)?|flair|dwi|dti|adc|swi"
-    r"|mprage|mp2rage|unit1|uni|stir|dir|tse|tof|mra|cta|angio|dixon|bold|asl|cbf|cbv|fa|md|flash|space|ct|pet"
-    r"|ssfp|fiesta|dce|dsc|qsm|b\d{1,4}|inv\d|mt[rs]?|mton|mtoff|ge|fat|water"
+    r"|mpr|mprage|mp2rage|unit1|uni|stir|dir|tse|tof|mra|cta|angio|dixon|bold|asl|cbf|cbv|fa|md|flash|space|ct|pet"
+    r"|ssfp|fiesta|dce|dsc|qsm|b0|b\d{2,4}|inv\d|mt[rs]?|mton|mtoff|ge|fat|water"
 )
 _IS_CONTRAST = re.compile(_CONTRAST, re.IGNORECASE)
 _WITH_NUMBER = re.compile(r"([^\W\d_]+)(-?)(\d+)")

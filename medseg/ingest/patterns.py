@@ -4,7 +4,8 @@ A pattern is a path relative to the root with the placeholders ``{case}`` and ``
 part of a name and ``**/`` for any number of folders. Without a suffix it takes any that a reader knows:
 ``{case}/{case}_t1`` matches ``p07/p07_t1.nii.gz``. All patterns of a recipe use the same placeholders.
 ``{part}`` is a further part of the case's name, and of the subject's if it stands before it, as a site;
-``{role}`` a folder or word that says train, val or test.
+``{role}`` a folder or word that says train, val or test. What stands in brackets around a placeholder may be
+missing: ``{subject}/[{case}/]T1`` matches ``anna/T1`` and ``bert/visit2/T1``.
 A label's pattern that ends with ``/`` is a folder of masks, all of one case.
 
 Names are compared in Unicode's NFC form; :mod:`medseg.ingest.identity` says how a case gets its name. A
@@ -26,6 +27,7 @@ from medseg.ingest.tree import Tree, natural_key, nfc, without_suffix
 from medseg.io import scans
 
 _TOKEN = re.compile(r"\{\w*\}|\*\*/|\*|[^{*]+|.")
+_OPTIONAL = re.compile(r"\[([^\[\]{}]*\{\w+\}[^\[\]{}]*)\]")
 _ANY_NAME = r"[^/]+"
 _PLACEHOLDERS = {"case", "subject", "part", "role"}
 
@@ -272,10 +274,19 @@ def _invalid(details: str, how_to_fix: str) -> MedsegError:
 
 
 def _expression(pattern: str, patterns: Patterns) -> re.Pattern[str]:
+    """The expression of a pattern's text; a placeholder's second place must hold what its first one does."""
     forms = {"subject": patterns.subject_form, "case": patterns.case_form, "role": "|".join(ROLES)}
+    opened: set[str] = set()
+    texts = enumerate(_OPTIONAL.split(nfc(pattern)))
+    parts = [(i % 2, _expression_of(text, forms, opened)) for i, text in texts]
+    text = "".join(f"(?:{part})?" if is_optional else part for is_optional, part in parts)
+    return re.compile(text + ("[^/]+" if pattern.endswith("/") else ""))
+
+
+def _expression_of(text: str, forms: Mapping[str, str], opened: set[str]) -> str:
+    """The expression of a part of a pattern; ``opened`` are the placeholders that came before."""
     parts: list[str] = []
-    opened = set()
-    for token in _TOKEN.findall(nfc(pattern)):
+    for token in _TOKEN.findall(text):
         name = token.strip("{}")
         if token == "**/":
             parts.append("(?:[^/]+/)*")
@@ -287,7 +298,7 @@ def _expression(pattern: str, patterns: Patterns) -> re.Pattern[str]:
             opened.add(name)
         else:
             parts.append(re.escape(token))
-    return re.compile("".join(parts) + ("[^/]+" if pattern.endswith("/") else ""))
+    return "".join(parts)
 
 
 def _claim(path: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None:
@@ -296,7 +307,7 @@ def _claim(path: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None
     stem = without_suffix(whole)
     for rule in rules:
         if hit := rule.expression.fullmatch(stem) or rule.expression.fullmatch(whole):
-            return rule, hit.groupdict()
+            return rule, _values(hit)
     return None
 
 
@@ -304,7 +315,12 @@ def _claim_but_for_suffix(path: str, rules: list[_Rule]) -> tuple[_Rule, dict[st
     """As :func:`_claim`, whatever suffixes the pattern and the path have."""
     stem = without_suffix(nfc(path))
     hits = ((rule, rule.stem.fullmatch(stem)) for rule in rules)
-    return next(((rule, hit.groupdict()) for rule, hit in hits if hit), None)
+    return next(((rule, _values(hit)) for rule, hit in hits if hit), None)
+
+
+def _values(hit: re.Match[str]) -> dict[str, str]:
+    """The values of the placeholders that the path has."""
+    return {name: value for name, value in hit.groupdict().items() if value is not None}
 
 
 def _roles(pattern: str, patterns: Patterns) -> list[_Role]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medseg.ingest import path_words, subjects
@@ -27,6 +27,8 @@ _PERSON = re.compile(
 _TIME = re.compile(r"[Tt]\d")
 _DIGITS_OF_DATE = 8
 _MOSTLY = 0.5
+_MOST_SLOTS = 3
+_SIGNS = {"*": "[^/]*", "[": "(?:", "]": ")?"}
 _BETWEEN = r"[_\-. ]"
 
 
@@ -43,6 +45,10 @@ class Naming:
             template = template.replace(old, new)
         return template
 
+    def shown(self, template: str) -> str:
+        """The template as a pattern for a remark: ``*`` for words that no placeholder stands for."""
+        return re.sub(r"\{\d+\}", "*", self.write(template))
+
 
 def in_template(template: str) -> frozenset[str]:
     """The numbered placeholders of a template, and ``{role}``."""
@@ -56,10 +62,10 @@ def fits(template: str, path: str) -> bool:
     """
     expression = ""
     seen: set[str] = set()
-    for part in re.split(r"(\{\w+\}|\*)", template):
+    for part in re.split(r"(\{\w+\}|[*\[\]])", template):
         name = f"word_{part[1:-1]}"
-        if part == "*":
-            expression += "[^/]*"
+        if part in _SIGNS:
+            expression += _SIGNS[part]
         elif not part.startswith("{"):
             expression += re.escape(part)
         else:
@@ -101,18 +107,32 @@ def named(templates: Sequence[str], told_by: Sequence[tuple[str, ...]]) -> Namin
         if before := _always_before(texts, slot):
             replacements.append((before + slot, slot))
             texts = [text.replace(before + slot, slot) for text in texts]
-    if not 1 <= len(slots) <= 3:
+    if len(slots) > _MOST_SLOTS:
+        enough = _enough(slots, values)
+        replacements += [(slot, "*") for slot in slots if slot not in enough]
+        slots = enough
+    if not slots:
         return None
     names, remarks = _names([values[slot] for slot in slots])
     replacements += [(slot, f"{{{name}}}") for slot, name in zip(slots, names, strict=True)]
     return Naming(tuple(replacements), remarks)
 
 
+def _enough(slots: Sequence[str], values: Mapping[str, Sequence[str]]) -> list[str]:
+    """The first placeholder, alone or with another one, if they tell all cases apart; none otherwise."""
+    first, *others = slots
+    cases = len({*zip(*(values[slot] for slot in slots), strict=False)})
+    for chosen in ([first], *([first, other] for other in others)):
+        if len({*zip(*(values[slot] for slot in chosen), strict=False)}) == cases:
+            return chosen
+    return []
+
+
 def _names(values: list[list[str]]) -> tuple[list[str], tuple[str, ...]]:
     """The placeholders' names, and a remark where sites and subjects could be confused."""
     if len(values) == 1:
         return ["case"], ()
-    if len(values) == 2 and all(map(_is_session, values[0])) and not all(map(_is_session, values[1])):
+    if len(values) == 2 and _come_first(*values):
         return ["case", "subject"], ()
     is_site, is_sure = _first_is_site(values[0], values[1])
     first, second = (some_of(values[0]), some_of(values[1]))
@@ -125,6 +145,12 @@ def _names(values: list[list[str]]) -> tuple[list[str], tuple[str, ...]]:
     meant = f"sites, each with subjects {second}" if is_site else f"subjects, each with sessions {second}"
     other = "{subject} instead of {part}" if is_site else "{part} instead of {subject}"
     return names, (f"{first} are taken for {meant}; if it is otherwise, write {other} in the patterns",)
+
+
+def _come_first(first: list[str], second: list[str]) -> bool:
+    """True if the first words are sessions of the second ones, some of which have several."""
+    several = len({*zip(first, second, strict=False)}) > len({*second})
+    return several and all(map(_is_session, first)) and not all(map(_is_session, second))
 
 
 def some_of(values: Iterable[str]) -> str:
@@ -172,8 +198,11 @@ def _always_start(longer: list[str], shorter: list[str]) -> str:
 
 
 def _always_between(templates: Iterable[str], first: str, second: str) -> str:
-    """The text that stands between two placeholders wherever either stands; empty if there is no such."""
-    pair = re.compile(rf"{re.escape(first)}({_BETWEEN}+){re.escape(second)}")
+    """The text that stands between two placeholders wherever either stands; empty if there is no such.
+
+    It is a separator, or a few capitals as in ADNI's ``002_S_0295``.
+    """
+    pair = re.compile(rf"{re.escape(first)}({_BETWEEN}+(?:[A-Z]{{1,3}}{_BETWEEN}+)?){re.escape(second)}")
     betweens = set()
     for template in templates:
         hits = pair.findall(template)

@@ -29,6 +29,25 @@ _LONGER = (
 _SESSION = re.compile(rf"(?:{'|'.join(_LONGER)})\d*|[stvdwmyzlr]\d+|(?:19|20)\d{{6}}", re.IGNORECASE)
 """First words of what stands behind a subject's name: a session, a frame, a side, a date."""
 
+_OF_ONE = (
+    r"(?:(?:ses|session|sess|visit|tp|time|timepoint|day|week|month|mo|year|yr|fu|follow[_\-. ]?up|bl"
+    r"|baseline|pre|post|preop|postop|before|after|screening|retest|left|right|lh|rh)[_\-. ]?\d*|v\d+"
+    r"|(?:19|20)\d\d[_\-. ]?[01]\d[_\-. ]?[0-3]\d)"
+)
+_SESSIONS_OF_ONE = re.compile(rf"{_OF_ONE}(?:[_\-. ]+{_OF_ONE})*", re.IGNORECASE)
+"""Words that are sessions, sides or dates also where a single subject has them."""
+
+_MOST_OF_ONE = 12
+"""Sessions of one subject; more words of this kind are names of persons, as dates of their only visit."""
+
+_NUMBERED_PERSON = re.compile(
+    r"(?:.*[_\-. ])?(?:sub|subj|subject|patients?|pat|pt|p|participant|person|proband|volunteer|control)"
+    r"[-_ ]?\d+",
+    re.IGNORECASE,
+)
+_WHOLE = re.compile(r"sub-[A-Za-z0-9]+")
+"""A subject's name in BIDS, whose end is no session."""
+
 _CONTRASTS = {
     *("t1", "t2", "t1w", "t2w", "t1c", "t1ce", "t1gd", "t2star", "pd", "flair", "dwi", "adc", "swi")
 }
@@ -53,9 +72,11 @@ _PERSON = re.compile(
 def rule(pattern: str) -> Callable[[str], str]:
     """The function from a case's name to its subject that ``pattern`` describes.
 
-    ``{subject}`` stands for at least one character, ``*`` for any number and ``?`` for one. Raises
-    RECIPE_INVALID.
+    ``{subject}`` stands for at least one character, ``*`` for any number and ``?`` for one. A text without
+    any of them is the subject of all cases. Raises RECIPE_INVALID.
     """
+    if pattern and not re.search(r"[{}/*?]", pattern):
+        return lambda _name: nfc(pattern)
     if pattern.count("{subject}") != 1 or re.search(r"[{}/]", pattern.replace("{subject}", "")):
         how_to_fix = "write {subject} once and * for the rest, for example '{subject}_ses-*'"
         raise MedsegError(Code.RECIPE_INVALID, "data.subject", repr(pattern), how_to_fix)
@@ -78,9 +99,9 @@ def guess(names: Collection[str]) -> Subjects | None:
     most = max((len(_SEPARATORS.findall(name)) for name in names), default=0)
     for count in range(1, most + 1):
         subjects = {name: _beginning(name, count) for name in names}
-        if _are_subjects(subjects):
+        if _are_subjects(subjects) or _are_of_one(subjects):
             return subjects
-    glued = {name: _GLUED.sub("", name) or name for name in names}
+    glued = {name: name if _WHOLE.fullmatch(name) else _GLUED.sub("", name) or name for name in names}
     return glued if _are_subjects(glued) else None
 
 
@@ -107,6 +128,33 @@ def is_session(word: str) -> bool:
     """True for a word that names a session, a frame, a side or a date, or counts; False for a contrast."""
     first = _SEPARATORS.split(word)[0]
     return word.lower() not in _CONTRASTS and bool(first.isdigit() or _SESSION.fullmatch(first))
+
+
+def are_sessions_of_one(words: Collection[str]) -> bool:
+    """True for words that name sessions, sides or dates, and few enough to be one subject's."""
+    return 2 <= len(words) <= _MOST_OF_ONE and all(map(_SESSIONS_OF_ONE.fullmatch, words))
+
+
+def may_be_sessions(words: Collection[str]) -> bool:
+    """True for few words that count, each once: sessions of one subject, or subjects."""
+    return 2 <= len(words) <= _MOST_OF_ONE and all(map(is_session, words))
+
+
+def is_numbered_person(word: str) -> bool:
+    """True for a word that names a person by a number: P07, sub-01, patient_3."""
+    return _NUMBERED_PERSON.fullmatch(word) is not None
+
+
+def _are_of_one(subjects: Subjects) -> bool:
+    """True if all names begin with the same subject and go on with its sessions."""
+    first, *others = {*subjects.values()} or {""}
+    rests = [re.sub(r"^[_\-. ]+", "", name.removeprefix(first)) for name in subjects]
+    if others or not all(rests):
+        return False
+    if are_sessions_of_one(rests):
+        return True
+    is_counted = may_be_sessions(rests) and all(len(rest) <= 2 for rest in rests if rest.isdigit())
+    return is_counted and is_numbered_person(first)
 
 
 def _beginning(name: str, count: int) -> str:

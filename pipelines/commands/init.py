@@ -32,7 +32,11 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
     given = given or Given({})
     if not (given.channels or given.label) and (export := init_dicom.read(data)):
         return _write(data, out, init_dicom.guess(data, export), minutes)
+    given_folder, data = data, init_reading.data_set_below(data)
     guess = init_reading.read(data, given)
+    if data != given_folder:
+        below = data.relative_to(given_folder).as_posix()
+        guess = replace(guess, remarks=(f"the data set is the folder {below}", *guess.remarks))
     if guess.masks:
         guess = init_classes.of_masks(data, guess)
     if guess.unit == "px" and guess.n_cases:
@@ -60,6 +64,11 @@ def _write(data: Path, out: Path, guess: Guess, minutes: float) -> Guess:
         fitted = init_fit.fit(load.validate(draft, out), minutes, splits)
         choices = fitted.choices
         guess = replace(guess, remarks=(*guess.remarks, *fitted.remarks))
+    if guess.roles == {"train", "test"}:
+        remark = (
+            "folders say train and test, but not val: splits are drawn from all; splits: listed keeps them"
+        )
+        guess = replace(guess, remarks=(*guess.remarks, remark))
     text = init_text.recipe_text(out, data, guess, choices)
     if guess.n_labelled:
         check_parts(load.validate(yaml_text.parse(text), out), out)

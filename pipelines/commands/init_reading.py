@@ -11,13 +11,23 @@ from pathlib import Path
 
 from medseg.errors import Code, MedsegError, some
 from medseg.grid import Grid, axis_order
-from medseg.ingest import by_content, class_names, dataset_json, ignored, imagesets, layouts
+from medseg.ingest import (
+    by_content,
+    class_names,
+    dataset_json,
+    ignored,
+    imagesets,
+    layouts,
+    one_subject,
+    placeholders,
+)
 from medseg.ingest.label_templates import MOST_CASES
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
 from medseg.ingest.looks import Look, Looks
 from medseg.ingest.patterns import Patterns
 from medseg.ingest.tree import Tree, nfc, tree_of, without_suffix
 
+_DESCRIPTIONS = (dataset_json.NAME, "dataset_description.json")
 _TRIED = 8
 _SHOWN = 12
 _UNNAMED = re.compile(r"label_\d+|foreground")
@@ -46,14 +56,68 @@ def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> G
         guess = _as_given(data, tree, looks, given)
     else:
         guess = _by_layout_or_content(data, tree, looks)
-    if remark := _duplicates(find(data, guess)):
+    contents = find(data, guess)
+    if remark := _duplicates(contents):
         guess = replace(guess, remarks=(*guess.remarks, remark))
+    if guess.subject is None and (own := one_subject.find(data, contents)):
+        guess = _of_one_subject(guess, own)
+    guess = _without_series(guess, data, contents, looks)
     below = [path for path in tree.others if path.endswith(f"/{dataset_json.NAME}")]
     if below:
         folder = data / below[0].rpartition("/")[0]
         remark = f"{below[0]} is not read: name {folder} to use its channels, classes and regions"
         guess = replace(guess, remarks=(*guess.remarks, remark))
     return guess if guess.n_labelled else replace(guess, seen=_seen(tree, looks))
+
+
+def data_set_below(data: Path) -> Path:
+    """The folder below with a dataset.json, or one of BIDS, that holds all scans; else the folder itself."""
+    tree = tree_of(data)
+    folders = [path.rpartition("/")[0] for path in tree.others if path.rpartition("/")[2] in _DESCRIPTIONS]
+    first = min(folders, key=len, default="")
+    holds_all = all(path.startswith(f"{first}/") for path in (*tree.files, *folders) if path != first)
+    return data / first if first and holds_all else data
+
+
+def _of_one_subject(guess: Guess, own: one_subject.OneSubject) -> Guess:
+    """The guess with the one subject in its patterns, or by its name."""
+    guess = replace(guess, subject=own.name, remarks=(*guess.remarks, own.remark))
+    if own.patterns is None:
+        return guess
+    written = own.patterns
+    return replace(
+        guess,
+        layout="patterns",
+        channels=dict(written.channels),
+        label=written.label,
+        masks=written.masks,
+    )
+
+
+def _without_series(guess: Guess, data: Path, contents: FolderContents, looks: Looks) -> Guess:
+    """The guess without unlabelled cases of several volumes, by the word at their end: a heart's ``_4d``."""
+    endings: dict[str, list[CaseFiles]] = defaultdict(list)
+    for case in contents.cases:
+        stem = without_suffix(next(iter(case.channels.values())).name)
+        endings[re.split(r"[_\-. ]", stem)[-1]].append(case)
+    globs = []
+    for ending, cases in endings.items():
+        paths = [path.relative_to(data).as_posix() for case in cases for path in case.channels.values()]
+        if not any(case.label_paths for case in cases) and all(
+            looks.at(path).is_series for path in paths[:_TRIED]
+        ):
+            globs.append(f"*{ending}.*")
+    if not globs or len(globs) == len(endings):
+        return guess
+    kept = ignored.without(contents, data, globs)
+    remark = f"{', '.join(globs)} hold several volumes each, and are ignored: data.ignore"
+    return replace(
+        guess,
+        ignore=(*guess.ignore, *globs),
+        n_cases=len(kept.cases),
+        n_other=_n_other(kept),
+        remarks=(*guess.remarks, remark),
+    )
 
 
 def _duplicates(contents: FolderContents) -> str:
@@ -66,7 +130,7 @@ def _duplicates(contents: FolderContents) -> str:
 
 
 def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
-    by_layout = layouts.guess(data)
+    by_layout = _named_by_contrast(layouts.guess(data))
     is_of_images = tree.unit == "px" and not _is_at_any_depth(by_layout)
     if by_layout.n_labelled and (is_of_images or by_layout.layout == "decathlon"):
         return by_layout  # a set's own lists and names say more than the files' words
@@ -78,15 +142,27 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
     content = _of_patterns(data, reading.patterns, reading.remarks, reading.ignore)
     first, second = _usable(data, by_layout, looks), _usable(data, content, looks)
     more_channels = len(content.channels) - len(by_layout.channels)
+    if content.roles > by_layout.roles and second >= first:
+        return content
     is_better = second == first and (
         (more_channels == 0 and _tells_more(content, by_layout)) or _is_stricter(content, by_layout, reading)
     )
     if second > first or is_better or (more_channels > 0 and second >= MOST_CASES * first):
         return content
     if (content.label, {*content.channels.values()}) == (by_layout.label, {*by_layout.channels.values()}):
-        return replace(by_layout, channels=content.channels)  # the same patterns, channels by their contrasts
+        # the same patterns, channels by their contrasts
+        return replace(by_layout, channels=content.channels, remarks=(*by_layout.remarks, *reading.remarks))
     other = () if _same_cases(content, by_layout) else (_told(content),)
     return replace(by_layout, remarks=(*by_layout.remarks, *other))
+
+
+def _named_by_contrast(guess: Guess) -> Guess:
+    """The guess with the only channel of scans called by its contrast, where its pattern says it."""
+    if [*guess.channels] != ["image"]:
+        return guess
+    ((_, pattern),) = guess.channels.items()
+    (name,) = placeholders.channel_names([without_suffix(pattern)])
+    return replace(guess, channels={name: pattern})
 
 
 def _unless_unusable(data: Path, guess: Guess, looks: Looks) -> Guess:

@@ -184,3 +184,16 @@ def test_layouts_without_their_folders_are_refused(
 ) -> None:
     with pytest.raises(MedsegError, match="RECIPE_INVALID"):
         layouts.find(touch("a.nii"), layout)
+
+
+def test_a_part_in_brackets_may_be_missing(touch: Touch) -> None:
+    root = touch("anna/t1.nii", "anna/seg.nii", "bert/v1/t1.nii", "bert/v2/t1.nii", "bert/v2/seg.nii")
+    found = layouts.find(root, "patterns", {"t1": "{subject}/[{case}/]t1"}, "{subject}/[{case}/]seg")
+    cases = [(case.name, case.subject, case.label is not None) for case in found.cases]
+    assert cases == [("anna", "anna", True), ("bert__v1", "bert", False), ("bert__v2", "bert", True)]
+    assert found.strays == [] and found.ignored == []
+
+
+def test_brackets_in_names_are_characters(touch: Touch) -> None:
+    found = layouts.find(touch("a[1].nii", "b[1].nii", "c1.nii"), "patterns", {"t1": "{case}[1]"})
+    assert [case.name for case in found.cases] == ["a", "b"] and len(found.ignored) == 1

@@ -24,6 +24,7 @@ Touch = Callable[..., Path]
         ("P-{subject}?", "P-01a", "01"),
         ("{subject}.v*", "s1xv2", "s1xv2"),
         ("{subject}", "a", "a"),
+        ("anna", "visit1", "anna"),
     ],
 )
 def test_rules(pattern: str, name: str, subject: str) -> None:
@@ -53,6 +54,10 @@ SHARED = [
     (["p1_4d", "p1_frame01", "p1_frame12", "p2_4d", "p2_frame01", "p2_frame13"], {"p1", "p2"}, "{subject}_*"),
     (["002_S_1_20060418", "002_S_1_20070418", "003_S_2_20060418"], {"002_S_1", "003_S_2"}, "{subject}_*"),
     (["x-1-left", "x-1-right", "x-2-left"], {"x-1", "x-2"}, "{subject}-*"),
+    (["P07_v1", "P07_v2"], {"P07"}, "{subject}_v*"),
+    (["anna_baseline", "anna_followup"], {"anna"}, "{subject}_*"),
+    (["patient_3_1", "patient_3_2"], {"patient_3"}, "{subject}_*"),
+    (["sub-01_ses-1_run-1", "sub-01_ses-1_run-2"], {"sub-01"}, "{subject}_ses-*"),
     (
         ["site1_sub01_ses1", "site1_sub01_ses2", "site2_sub01_ses1"],
         {"site1_sub01", "site2_sub01"},
@@ -83,6 +88,9 @@ def test_names_that_share_a_subject(names: list[str], expected: set[str], rule: 
         ["gt_1", "gt_2", "roi_1", "roi_2"],
         ["train_1", "train_2", "test_1"],
         ["sub-01", "sub-02", "sub-10"],
+        ["sub-r001s001", "sub-r001s002", "sub-r002s001"],
+        [f"anna_{i:03}" for i in range(1, 5)],
+        [f"P07_v{i}" for i in range(13)],
         [f"um_{i:06}" for i in range(30)] + [f"uu_{i:06}" for i in range(30)],
         ["cju0qkwl35piu0993l0dewei2", "cju0qoxqj9q6s0835b43399p4", "cju1qoxqj9q6s0835b43399p4"],
     ],

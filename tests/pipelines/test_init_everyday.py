@@ -120,8 +120,16 @@ def test_empty_label_maps_are_told_to_be_so(tmp_path: Path) -> None:
     assert "# Note: the label files hold no class: nothing but 0" in (tmp_path / "r.yaml").read_text()
 
 
-def test_a_data_set_in_a_folder_below_is_named(tmp_path: Path) -> None:
+def test_the_data_set_in_a_folder_below_is_read(tmp_path: Path) -> None:
     FOLDERS["nnU-Net raw with regions"].build(tmp_path / "data/Dataset007_Brain")
+    guess, recipe, _ = made(tmp_path / "data")
+    assert guess.remarks[0] == "the data set is the folder Dataset007_Brain"
+    assert recipe.data.path == tmp_path / "data/Dataset007_Brain" and len(recipe.data.regions or {}) == 3
+
+
+def test_a_data_set_in_a_folder_beside_scans_is_named(tmp_path: Path) -> None:
+    FOLDERS["nnU-Net raw with regions"].build(tmp_path / "data/Dataset007_Brain")
+    scan(tmp_path / "data/other.nii.gz", 77.0)
     guess = init.run(tmp_path / "data", tmp_path / "r.yaml", force=False)
     assert guess.n_labelled == 5
     assert any("name" in remark and "Dataset007_Brain to use" in remark for remark in guess.remarks)

@@ -18,7 +18,11 @@ from pipelines import run as pipeline
 from pipelines.commands import init
 from pipelines.run import Request
 from tests.helpers.everyday_folders import Folder, label, scan
+from tests.helpers.known_sets import KNOWN
+from tests.helpers.lone_folders import LONE
 from tests.helpers.odd_folders import MASKS, ODD, roles_by_number
+
+ALL = ODD | LONE | KNOWN
 
 
 def made(root: Path, meant: Folder) -> tuple[Guess, Recipe, list[dict[str, str]]]:
@@ -27,16 +31,16 @@ def made(root: Path, meant: Folder) -> tuple[Guess, Recipe, list[dict[str, str]]
     out = root.parent / "made.yaml"
     guess = init.run(root, out, force=False, minutes=0.1)
     request = Request(str(out), None, root.parent / "work", ("tracking.enabled=false", "data.splits.val=0"))
-    if load.load(str(out)).data.splits == "listed" or meant.cases == 1:
+    if load.load(str(out)).data.splits == "listed" or meant.subjects == 1:
         request = Request(str(out), None, root.parent / "work", ("tracking.enabled=false",))
     ended = pipeline.run(request, Reporter(stream=io.StringIO()), only="ingest")
     assert ended == ExitCode.DONE, files.read_csv(root.parent / "work/ingest/quarantine.csv")
     return guess, load.load(str(out)), files.read_csv(root.parent / "work/ingest/cases.csv")
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", ALL)
 def test_channels_labels_subjects_and_classes_are_its_owners(name: str, tmp_path: Path) -> None:
-    meant = ODD[name]
+    meant = ALL[name]
     _, recipe, rows = made(tmp_path / "data", meant)
     assert set(recipe.data.channels) == meant.channels
     assert (len(rows), sum(row["labelled"] == "yes" for row in rows)) == (meant.cases, meant.labelled)
@@ -52,6 +56,14 @@ def test_structures_of_any_value_are_masks(name: str, tmp_path: Path) -> None:
     assert tuple(recipe.data.masks) == names and set(recipe.data.channels) == meant.channels
     assert recipe.data.label_form == ("values" if above is None else above)
     assert len(rows) == meant.cases and all(row["labelled"] == "yes" for row in rows)
+
+
+def test_what_could_be_sessions_or_subjects_is_told(tmp_path: Path) -> None:
+    said = " ".join(made(tmp_path / "data", LONE["dates alone"])[0].remarks)
+    assert "look like sessions of one subject, data" in said and "leave out data.subject" in said
+    tmp_path.joinpath("one").mkdir()
+    said = " ".join(made(tmp_path / "one/data", LONE["one site"])[0].remarks)
+    assert "001, 002 and 1 more are taken for subjects; if they are sessions of Oslo, write {subject}" in said
 
 
 def test_another_raters_label_maps_are_ignored_by_name(tmp_path: Path) -> None:

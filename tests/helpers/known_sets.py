@@ -1,0 +1,107 @@
+"""Small folders named as public data sets are, with what `medseg init` should read from each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from tests.helpers.everyday_folders import SHAPE, Folder, label, scan
+
+
+def atlas(root: Path) -> None:
+    for place, (site, number) in enumerate((s, n) for s in ("R001", "R002") for n in (1, 2, 3)):
+        name = f"sub-r{site[1:]}s{number:03}"
+        start = f"Training/{site}/{name}/ses-1/anat/{name}_ses-1_space-MNI152NLin2009aSym"
+        scan(root / f"{start}_T1w.nii.gz", place)
+        label(root / f"{start}_label-L_desc-T1lesion_mask.nii.gz", 1, place=place)
+
+
+def adni(root: Path) -> None:
+    kind = "MPR__GradWarp__B1_Correction__N3__Scaled"
+    subjects = ("002_S_0295", "002_S_0413", "005_S_0221")
+    for place, name in enumerate(subjects):
+        for visit, date in enumerate(("2006-04-18_08_20_30.0", "2006-11-02_08_16_44.0")):
+            series, image = f"S{13400 + 2 * place + visit}", f"I{40966 + 2 * place + visit}"
+            folder = root / "ADNI" / name / kind / date / series
+            scan(folder / f"ADNI_{name}_MR_{kind}_Br_{20070216 + place}_{series}_{image}.nii", place)
+            label(folder / f"ADNI_{name}_hippocampus_mask_{image}.nii", 1, place=place)
+
+
+def acdc(root: Path) -> None:
+    for role, numbers in (("training", (1, 2, 3)), ("testing", (101, 102))):
+        for place in numbers:
+            name = f"patient{place:03}"
+            for frame in (1, 8 + place):
+                scan(root / role / name / f"{name}_frame{frame:02}.nii.gz", place)
+                label(root / role / name / f"{name}_frame{frame:02}_gt.nii.gz", 1, 2, 3, place=place)
+            series = np.random.default_rng(place).random((*SHAPE, 4), np.float32)
+            affine = np.diag([1.0, 1.0, 2.0, 1.0])
+            nib.Nifti1Image(series, affine).to_filename(root / role / name / f"{name}_4d.nii.gz")
+
+
+def msseg(root: Path) -> None:
+    patients = (("Center_01", "01"), ("Center_01", "02"), ("Center_07", "01"), ("Center_07", "02"))
+    for place, (centre, number) in enumerate(patients):
+        folder = root / "Training" / centre / f"Patient_{number}"
+        for contrast in ("FLAIR", "T1", "GADO"):
+            scan(folder / f"Raw_Data/{contrast}.nii.gz", place + 50)
+            scan(folder / f"Preprocessed_Data/{contrast}_preprocessed.nii.gz", place)
+        for name in ("Brain_Mask", "Consensus", "ManualSegmentation_1", "ManualSegmentation_2"):
+            label(folder / f"Masks/{name}.nii.gz", 1, place=place)
+
+
+def isbi_2015(root: Path) -> None:
+    for place in range(1, 4):
+        for time in ("01", "02"):
+            folder, name = root / f"training{place:02}", f"training{place:02}_{time}"
+            for contrast in ("flair", "mprage"):
+                scan(folder / f"preprocessed/{name}_{contrast}_pp.nii", place)
+                scan(folder / f"orig/{name}_{contrast}.nii.gz", place + 50)
+            label(folder / f"masks/{name}_mask1.nii", 1, place=place)
+            label(folder / f"masks/{name}_mask2.nii", 1, place=place)
+
+
+def ibsr(root: Path) -> None:
+    for place in range(1, 5):
+        start = root / f"IBSR_{place:02}" / f"IBSR_{place:02}"
+        scan(start.with_name(f"{start.name}_ana.nii.gz"), place)
+        scan(start.with_name(f"{start.name}_ana_strip.nii.gz"), place)
+        label(start.with_name(f"{start.name}_segTRI_ana.nii.gz"), 1, 2, 3, place=place)
+        label(start.with_name(f"{start.name}_ana_brainmask.nii.gz"), 1, place=place)
+
+
+def spleen(root: Path) -> None:
+    folder, training = root / "Task09_Spleen", []
+    for place in (2, 3, 6, 8):
+        image, mask = f"imagesTr/spleen_{place}.nii.gz", f"labelsTr/spleen_{place}.nii.gz"
+        scan(folder / image, place)
+        label(folder / mask, 1, place=place)
+        training.append({"image": f"./{image}", "label": f"./{mask}"})
+    content = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "spleen"}, "training": training}
+    folder.joinpath("dataset.json").write_text(json.dumps(content))
+
+
+def three_of_many(root: Path) -> None:
+    for place in range(40):
+        scan(root / f"P{place:03}_t1.nii.gz", place)
+        if place in (7, 19, 33):
+            label(root / f"P{place:03}_seg.nii.gz", 1, place=place)
+
+
+LESION = {0: "background", 1: "L_lesion"}
+ONE = {0: "background", 1: "label_1"}
+THREE = ONE | {2: "label_2", 3: "label_3"}
+
+KNOWN: dict[str, Folder] = {
+    "ATLAS": Folder(atlas, {"T1w"}, 6, 6, 6, LESION),
+    "ADNI": Folder(adni, {"MPR"}, 6, 6, 3, {0: "background", 1: "hippocampus"}),
+    "ACDC": Folder(acdc, {"image"}, 10, 10, 5, THREE),
+    "MSSEG": Folder(msseg, {"FLAIR", "T1", "GADO"}, 4, 4, 4, ONE),
+    "ISBI 2015": Folder(isbi_2015, {"flair", "mprage"}, 6, 6, 3, ONE),
+    "IBSR": Folder(ibsr, {"image"}, 4, 4, 4, THREE),
+    "Decathlon in a folder": Folder(spleen, {"CT"}, 4, 4, 4, {0: "background", 1: "spleen"}),
+    "three of forty labelled": Folder(three_of_many, {"t1"}, 40, 3, 40, ONE),
+}
