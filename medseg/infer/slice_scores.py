@@ -1,4 +1,4 @@
-"""What one predictor says of each slice of a volume, in order: logits, shares of classes, or labels.
+"""Scores of each slice of a volume by one predictor, in order: logits, shares of classes, or labels.
 
 Memory holds one batch and the slices that it is part of.
 """
