@@ -99,7 +99,7 @@ def label(
     results = partial(_for_the_host, first=first, confidence=confidence or tally is not None)
     with torch.inference_mode():
         if onto is None and probabilities is None:
-            decided = _decided(volume, predictor, inferer, progress)
+            decided = _decided(volume, predictor, inferer, progress, everywhere=confidence)
             kept = _Slices(map(results, decided), partial(plane_view, plane=_plane(predictor)))
         else:
             scores, decision = _scores(volume, predictor, inferer, progress, everywhere=confidence)
@@ -193,13 +193,16 @@ def _decided(
     predictor: Predictor | MultiPlaneEnsemble,
     inferer: Inferer,
     progress: Progress | None,
+    *,
+    everywhere: bool,
 ) -> Iterator[Decided]:
     """Labels and confidence of each slice on the volume's own grid."""
     if isinstance(predictor, MultiPlaneEnsemble):
         joined = _joined(volume, predictor, inferer, progress).result()
         return ((torch.from_numpy(labels), torch.from_numpy(sure)) for labels, sure in joined)
     of = slices(volume.grid.shape, predictor.spec.plane)
-    return _counted(slice_scores.labels(volume, predictor, inferer), of, progress)
+    labels = slice_scores.labels(volume, predictor, inferer, everywhere=everywhere)
+    return _counted(labels, of, progress)
 
 
 def _scores(
@@ -276,7 +279,7 @@ def _joined(
 
 
 def _labels_alone(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Tensor]:
-    return (labels for labels, _ in slice_scores.labels(volume, predictor, inferer))
+    return (labels for labels, _ in slice_scores.labels(volume, predictor, inferer, everywhere=False))
 
 
 def _counted(items: Iterator[_T], of: int, progress: Progress | None) -> Iterator[_T]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medseg.grid import Plane
 from medseg.infer import crf as dense_crf
-from medseg.infer.decide import Decided, highest, lead, sureness
+from medseg.infer.decide import Decided, Decision
 from medseg.infer.inferers import (
     GaussianWindow,
     Inferer,
@@ -32,14 +32,18 @@ from medseg.preprocess.intensity import NormalizedVolume
 from medseg.transfer import upload
 
 
-def labels(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Decided]:
-    """Labels (H, W) uint8 and confidence (H, W) float32 of each slice."""
+def labels(
+    volume: NormalizedVolume, predictor: Predictor, inferer: Inferer, *, everywhere: bool
+) -> Iterator[Decided]:
+    """Labels (H, W) uint8 and confidence (H, W) float32 of each slice.
+
+    Unless ``everywhere``, the confidence may be 0 in rows without foreground.
+    """
     if isinstance(inferer, MajorityVote):
         return (votes.result() for votes in _votes(volume, predictor, inferer))
-    scores = logits(volume, predictor, inferer)
-    if predictor.spec.thresholds:
-        return (_decide_masks(one, predictor.spec) for one in scores)
-    return map(_decide, scores)
+    spec = predictor.spec
+    decision = Decision(spec.probabilities, spec.thresholds, int(spec.background), everywhere)
+    return map(decision, logits(volume, predictor, inferer))
 
 
 def shares(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Tensor]:
@@ -112,16 +116,3 @@ def _votes(
                 for of_slice, of_block in zip(votes, said.view(len(slabs), -1, *window), strict=True):
                     of_slice.add(of_block, block)
             yield from votes
-
-
-def _decide(logits: Tensor) -> Decided:
-    """Logits (K, H, W) → labels (H, W) uint8, ties to the lowest index, and confidence (H, W)."""
-    return highest(logits), lead(logits.softmax(dim=0))
-
-
-def _decide_masks(logits: Tensor, spec: Spec) -> Decided:
-    """Logits (L, H, W) of overlapping masks → their bits (H, W) uint8, and the least of |2p − 1| (H, W).
-
-    The latter measures the certainty of the probabilities, not of the decisions: thresholds do not enter.
-    """
-    return spec.labels(logits), sureness(spec.probabilities(logits))
