@@ -17,7 +17,7 @@ from medseg.device import choose
 from medseg.errors import Code, MedsegError, choice
 from medseg.explain import gradcam
 from medseg.grid import PLANE_AXIS, Array, Plane
-from medseg.infer import crf, inferers, loading, predict
+from medseg.infer import crf, inferers, loading, predict, slice_scores
 from medseg.infer.predictor import NetworkPredictor
 from medseg.infer.segment import read_scan
 from medseg.model import folder as model_folder
@@ -96,7 +96,7 @@ def draw_crf(work: Work, case: str, class_name: str, device: str = "auto") -> Pa
     predictor = NetworkPredictor(network, replace(spec, plane=plane), device, "fp32")
     *_, at = _middles(plane_view(predict.label(volume, predictor, inferer).labels == index, plane))[:2]
     with torch.inference_mode():
-        logits = next(islice(predict.logit_slices(volume, predictor, inferer), at, None))
+        logits = next(islice(slice_scores.logits(volume, predictor, inferer), at, None))
     guide = next(islice(crf.guides(volume, plane), at, None))
     settings = description.crf or CRFSettings()
     course = crf.course(logits.softmax(dim=0).cpu().numpy(), guide, settings)

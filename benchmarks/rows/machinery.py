@@ -3,45 +3,57 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from benchmarks.suite import windows
 from benchmarks.suite.options import Options
 from benchmarks.suite.results import Measured, Way
-from benchmarks.suite.timing import beyond, in_turn
+from benchmarks.suite.timing import Call, beyond, in_turn
 
 SHAPE = (160, 128, 6)
+TOOLS: dict[str, Callable[[windows.Work, Any], Call]] = {
+    "medseg": windows.by_medseg,
+    "MONAI SlidingWindowInferer": windows.by_monai,
+    "TorchIO GridSampler": windows.by_torchio,
+    "nnU-Net predictor": windows.by_nnunet,
+}
 
 
 def run(options: Options) -> Measured:
-    """Six slices of noise, U-SegNet of width 1."""
+    """Six slices of noise, U-SegNet of width 1; with each tool, the network alone on the batches it gives."""
     array = np.random.default_rng(0).normal(100, 20, SHAPE).astype(np.float32)
     work = windows.Work.of(array, width=1)
-    network, batches = work.predictor(), work.windows()
-    one_by_one = [window[None] for batch in batches for window in batch]
-    calls = {
-        "network alone, batches of 64": windows.network_alone(network, batches),
-        "medseg": windows.by_medseg(work, network),
-        "MONAI SlidingWindowInferer": windows.by_monai(work, network),
-        "TorchIO GridSampler": windows.by_torchio(work, network),
-        "network alone, one by one": windows.network_alone(network, one_by_one),
-        "nnU-Net predictor": windows.by_nnunet(work, network),
-    }
+    network = work.predictor()
+    calls: dict[str, Call] = {}
+    for name, tool in TOOLS.items():
+        recording = windows.Recording(network)
+        tool(work, recording)()
+        calls |= {
+            alone(name): windows.network_alone(network, recording.batches),
+            name: tool(work, network),
+        }
     ways = in_turn(calls, options.pick(11, 2))
-    alone, one = ways["network alone, batches of 64"], ways["network alone, one by one"]
-    tools = ("medseg", "MONAI SlidingWindowInferer", "TorchIO GridSampler")
-    beside = {name: beyond(ways[name], alone) for name in tools}
-    beside["nnU-Net predictor"] = beyond(ways["nnU-Net predictor"], one)
+    beside = {name: beyond(ways[name], ways[alone(name)]) for name in TOOLS}
     ours = statistics.median(beside["medseg"])
     ratios = {name: statistics.median(runs) / ours for name, runs in beside.items()}
     return Measured(
-        f"6 slices of 160×128 px, {len(one_by_one)} windows",
+        f"6 slices of 160×128 px, {sum(map(len, work.windows()))} windows",
         ways | {f"{name}: without the network": Way(runs) for name, runs in beside.items()},
         {
             "MONAI's machinery over medseg's": ratios["MONAI SlidingWindowInferer"],
             "TorchIO's machinery over medseg's": ratios["TorchIO GridSampler"],
             "nnU-Net's machinery over medseg's": ratios["nnU-Net predictor"],
         },
-        notes=["nnU-Net's predictor gives the network one window at a time, whose time alone is taken away"],
+        notes=[
+            "the network alone gets the batches that the tool gives it, in their layout; "
+            "nnU-Net's predictor gives it one window at a time"
+        ],
     )
+
+
+def alone(name: str) -> str:
+    """The name of the network's own time on a tool's batches."""
+    return f"{name}: its batches, the network alone"

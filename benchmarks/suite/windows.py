@@ -21,7 +21,7 @@ from medseg.grid import Array, Grid
 from medseg.infer import predict
 from medseg.infer.inferers import MajorityVote
 from medseg.infer.predictor import NetworkPredictor, Predictor, Spec
-from medseg.networks.tools.inference_form import fold_batch_norm
+from medseg.networks.tools.inference_form import fold_batch_norm, unpool_by_layout
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
 
 WINDOW, STRIDE, BATCH, DEPTH, CLASSES = (40, 40), (10, 10), 64, 3, 4
@@ -55,7 +55,7 @@ class Work:
         network = network_of(width)
         scaling = Normalization((float(array.mean()),), (float(array.std()),))
         volume = NormalizedVolume(array[None], Grid(array.shape, np.eye(4)), scaling)
-        return cls(volume, fold_batch_norm(network).eval())
+        return cls(volume, unpool_by_layout(fold_batch_norm(network)).eval())
 
     @property
     def spec(self) -> Spec:

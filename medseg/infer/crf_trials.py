@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from medseg.grid import Array
-from medseg.infer import crf, predict
+from medseg.infer import crf, slice_scores
 from medseg.infer.inferers import GaussianWindow, OverlapTile, WholeSlice
 from medseg.infer.predictor import Predictor
 from medseg.model.description import CRFSettings
@@ -28,7 +28,7 @@ def labels_of_slices(
     ``crf`` of the inferer does not count. Memory holds one slice.
     """
     with torch.inference_mode():
-        scores = predict.logit_slices(volume, predictor, replace(inferer, crf=None))
+        scores = slice_scores.logits(volume, predictor, replace(inferer, crf=None))
         for logits, guide in zip(scores, crf.guides(volume, predictor.spec.plane), strict=True):
             probabilities = logits.softmax(dim=0).cpu().numpy()
             refined = crf.refinements(probabilities, guide, several)

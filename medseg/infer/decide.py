@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,18 +47,31 @@ def highest(scores: Tensor) -> Tensor:
     """The index of the highest of (K, …) as uint8, ties to the lowest."""
     if scores.device.type != "cpu":
         return scores.argmax(dim=0).to(torch.uint8)
-    # On a CPU the loop takes a tenth of argmax's time.
-    best, labels = scores[0], torch.zeros(scores.shape[1:], dtype=torch.uint8, device=scores.device)
-    for index, one in enumerate(scores[1:], 1):
-        labels = torch.maximum(labels, (one > best).to(torch.uint8) * index)
-        best = torch.maximum(best, one)
-    return labels
+    # On a CPU the loop takes a tenth of argmax's time, and numpy compares several times as fast as torch.
+    class_by_class = scores.detach().numpy()
+    if class_by_class.strides[-1] != class_by_class.itemsize:  # a pixel's scores lie side by side
+        class_by_class = np.ascontiguousarray(class_by_class)
+    best, labels = class_by_class[0].copy(), np.zeros(scores.shape[1:], np.uint8)
+    for index, one in enumerate(class_by_class[1:], 1):
+        is_higher = (one > best).view(np.uint8)
+        np.maximum(labels, np.multiply(is_higher, np.uint8(index), out=is_higher), out=labels)
+        if index < len(scores) - 1:
+            np.maximum(best, one, out=best)
+    return torch.from_numpy(labels)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """1 where a label (…) uint8 is the class, (K, …) uint8."""
+    indices = torch.arange(classes, dtype=torch.uint8, device=labels.device).view(-1, *[1] * labels.dim())
+    if labels.device.type != "cpu":
+        return (labels == indices).view(torch.uint8)
+    return torch.from_numpy((labels.numpy() == indices.numpy()).view(np.uint8))  # in a tenth of torch's time
 
 
 def lead(probabilities: Tensor) -> Tensor:
-    """The difference of the highest and the second highest of (K, …)."""
-    best, second = probabilities[0], torch.full_like(probabilities[0], -torch.inf)
-    for one in probabilities[1:]:
+    """The difference of the highest and the second highest of (K, …), at least two."""
+    best, second = torch.maximum(*probabilities[:2]), torch.minimum(*probabilities[:2])
+    for one in probabilities[2:]:
         second = torch.maximum(second, torch.minimum(best, one))
         best = torch.maximum(best, one)
     return best - second

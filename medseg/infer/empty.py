@@ -103,6 +103,7 @@ class EmptySkipper:
     def __init__(self, predictor: Predictor, background: Tensor, rule: BoxRule | None) -> None:
         self.predictor, self._rule = predictor, rule
         self._background = background[:, None, None].to(predictor.spec.device)
+        self._highest = float(background[0]) if bool((background == background[0]).all()) else None
         self._empty: dict[tuple[int, ...], Tensor] = {}
 
     @property
@@ -112,8 +113,11 @@ class EmptySkipper:
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Slabs (B, C·D, H, W) float32 → logits (B, K, H', W') float32."""
-        busy, rows, columns = _occupied((batch != self._background).any(dim=1))
-        cut, used = self._boxes(rows, columns) if busy.any() else (_ALL, _ALL)
+        if self._rule is None:
+            busy, cut, used = self._busy(batch), _ALL, _ALL
+        else:
+            busy, rows, columns = _occupied(batch, self._background)
+            cut, used = self._boxes(self._rule, rows, columns) if busy.any() else (_ALL, _ALL)
         if busy.all() and cut == _ALL:
             return self.predictor(batch)
         result = self._of_empty(batch).repeat(len(batch), 1, 1, 1)
@@ -123,11 +127,19 @@ class EmptySkipper:
             result[(chosen.to(result.device), slice(None), *used)] = logits[(..., *_relative(used, cut))]
         return result
 
-    def _boxes(self, rows: Tensor, columns: Tensor) -> tuple[Box, Box]:
+    def _busy(self, batch: Tensor) -> Tensor:
+        """Slabs (B,) bool in which anything is not background, on the host.
+
+        The background is the lowest value: where all channels have the same, slabs of it alone have it as
+        their highest, which takes a fiftieth of the time of comparing.
+        """
+        if self._highest is not None:
+            return (batch.amax(dim=(1, 2, 3)) != self._highest).cpu()
+        return (batch != self._background).any(dim=1).any(dim=2).any(dim=1).cpu()
+
+    def _boxes(self, rule: BoxRule, rows: Tensor, columns: Tensor) -> tuple[Box, Box]:
         """The box around busy rows (H,) and columns (W,), and the part of its output to use; or all twice."""
-        if self._rule is None:
-            return _ALL, _ALL
-        (cut_rows, used_rows), (cut_columns, used_columns) = map(self._rule.cut, (rows, columns))
+        (cut_rows, used_rows), (cut_columns, used_columns) = map(rule.cut, (rows, columns))
         sides = [box.stop - box.start for box in (cut_rows, cut_columns)]
         is_possible = [self.spec.size_from(side) for side in sides] == sides
         if not is_possible or sides[0] * sides[1] > _WORTH * rows.numel() * columns.numel():
@@ -143,11 +155,17 @@ class EmptySkipper:
         return self._empty[shape]
 
 
-def _occupied(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Slabs (B,), rows (H,) and columns (W,) of (B, H, W) bool in which anything is true, on the host.
+def _occupied(batch: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Slabs (B,), rows (H,) and columns (W,) in which anything is not ``background``, on the host.
 
     They come in one copy: a GPU is waited for once.
     """
+    if batch.device.type == "cpu":  # numpy does this in a tenth of torch's time
+        occupied = (batch.numpy() != background.numpy()).any(axis=1)
+        each = occupied.any(axis=(1, 2)), occupied.any(axis=(0, 2)), occupied.any(axis=(0, 1))
+        slabs, rows, columns = map(torch.from_numpy, each)
+        return slabs, rows, columns
+    pixels = (batch != background).any(dim=1)
     along = [pixels.any(dim=2).any(dim=1), pixels.any(dim=0).any(dim=1), pixels.any(dim=0).any(dim=0)]
     slabs, rows, columns = torch.split(torch.cat(along).cpu(), [len(one) for one in along])
     return slabs, rows, columns

@@ -25,7 +25,7 @@ from medseg.model.description import Description, Member, ModelFile
 from medseg.model.graphs import GraphRuntime, Runtime
 from medseg.networks.contract import Network
 from medseg.networks.tools import footprint, receptive_field
-from medseg.networks.tools.inference_form import fold_batch_norm
+from medseg.networks.tools.inference_form import fold_batch_norm, unpool_by_layout
 from medseg.networks.tools.receptive_field import Reach
 from medseg.patches.slabs import Flip, flip_axis
 
@@ -142,15 +142,16 @@ def _of_networks(
     folder: Path, description: Description, members: Sequence[Member], device: str, numerics: Numerics
 ) -> list[_Make]:
     precision = cast("Precision", numerics.precision)
-    folded = [fold_batch_norm(model_folder.load_member(folder, m, description)) for m in members]
-    common = spec(description, folded[0])
+    networks_of_members = (model_folder.load_member(folder, member, description) for member in members)
+    forms = [unpool_by_layout(fold_batch_norm(network)) for network in networks_of_members]
+    common = spec(description, forms[0])
 
     def maker(network: Network) -> _Make:
         return lambda plane: NetworkPredictor(
             network, replace(common, plane=plane), device, precision, channels_last=True
         )
 
-    return [maker(network) for network in folded]
+    return [maker(network) for network in forms]
 
 
 def _graphs(

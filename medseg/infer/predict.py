@@ -19,31 +19,26 @@ from torch import Tensor
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Plane
-from medseg.infer import crf as dense_crf
+from medseg.infer import slice_scores
 from medseg.infer.confidence_tally import ConfidenceTally
-from medseg.infer.decide import Decided, Decision, highest, lead, sureness
+from medseg.infer.decide import Decided, Decision
 from medseg.infer.empty import EmptySkipper
 from medseg.infer.ensemble import Ensemble, MultiPlaneEnsemble
 from medseg.infer.inferers import (
-    GaussianWindow,
     Inferer,
     MajorityVote,
     OverlapTile,
     WholeSlice,
-    inputs_at_once,
 )
 from medseg.infer.onto_scan import ScoreResampler
 from medseg.infer.plane_fusion import JOINED, MeanOverPlanes, VoteOverPlanes
-from medseg.infer.predictor import Predictor, Spec, checked
+from medseg.infer.predictor import Predictor, Spec
 from medseg.infer.probability_maps import ProbabilityMaps, box_of_scan
-from medseg.infer.stitch import MultilabelVoteStitcher, VoteStitcher
-from medseg.infer.tiles import blended, check_tiles, tiled
-from medseg.model.description import CRFSettings
-from medseg.patches.slabs import plane_view, read_slab, slice_shape, slices
-from medseg.patches.windows import Pair, covering_grid, cut, mirrored
+from medseg.infer.tiles import check_tiles
+from medseg.patches.slabs import plane_view, slices
 from medseg.preprocess.geometry import Record
 from medseg.preprocess.intensity import NormalizedVolume
-from medseg.transfer import downloaded, upload
+from medseg.transfer import downloaded
 
 Progress = Callable[[int, int], None]
 
@@ -93,48 +88,83 @@ def label(
     CHANNEL_MISSING for another number of channels than the predictor takes, SIZE_IMPOSSIBLE for windows or
     outputs of a wrong size, NAN_OR_INF for logits that are not numbers, and what :func:`check` does.
     """
-    along = predictor.predictors if isinstance(predictor, MultiPlaneEnsemble) else (predictor,)
+    along = _of_planes(predictor)
     for one in along:
         _check_channels(volume, one.spec)
         check(inferer, one.spec)
-    shape = volume.grid.shape if onto is None else onto.original.shape
-    plane = JOINED if isinstance(predictor, MultiPlaneEnsemble) else predictor.spec.plane
-    labels = np.zeros(shape, np.uint8, order="F")
-    confidences = np.zeros(shape, np.float16, order="F") if confidence else None
-    total, voxels, first = 0.0, 0, int(along[0].spec.background or bool(along[0].spec.thresholds))
+    labels = np.zeros(volume.grid.shape if onto is None else onto.original.shape, np.uint8, order="F")
+    confidences = np.zeros(labels.shape, np.float16, order="F") if confidence else None
+    total, voxels = 0.0, 0
+    first = int(along[0].spec.background or bool(along[0].spec.thresholds))
     results = partial(_for_the_host, first=first, confidence=confidence or tally is not None)
-    place: Callable[[Array], Array] = partial(plane_view, plane=plane)
-    place_maps: Callable[[Array], Array] = place
-    maps: ProbabilityMaps | None = None
-    kept: Iterator[list[Tensor]]
     with torch.inference_mode():
         if onto is None and probabilities is None:
-            kept = map(results, _decided(volume, predictor, inferer, progress))
+            decided = _decided(volume, predictor, inferer, progress, everywhere=confidence)
+            kept = _Slices(map(results, decided), partial(plane_view, plane=_plane(predictor)))
         else:
             scores, decision = _scores(volume, predictor, inferer, progress, everywhere=confidence)
-            if onto is not None:
-                resampler = ScoreResampler(onto, plane)
-                scores, place = resampler(scores), resampler.place
-            if probabilities is None:
-                kept = map(results, map(decision, scores))
-            else:
-                maps = ProbabilityMaps(probabilities, along[0].spec.classes, decision.thresholds)
-                place_maps = place if onto is not None else box_of_scan(probabilities, plane)
-                kept = (_with_steps(one, decision, maps, results) for one in scores)
-        for index, (slice_labels, sure, inside, *more) in enumerate(downloaded(kept)):
-            place(labels)[index] = slice_labels
-            if maps is not None:
-                maps.put(place_maps, index, more.pop())
+            kept = _by_scores(scores, decision, results, predictor, onto, probabilities)
+        for index, (slice_labels, sure, inside, *more) in enumerate(downloaded(kept.results)):
+            kept.place(labels)[index] = slice_labels
+            if kept.maps is not None:
+                kept.maps.put(kept.place_in_maps or kept.place, index, more.pop())
             if confidences is not None:
-                place(confidences)[index] = more[0]
+                kept.place(confidences)[index] = more[0]
             if tally is not None:
                 tally.add(slice_labels, more[0])
             total += float(sure)
             voxels += int(inside)
-    kind: Literal["vote share", "probability"] = (
-        "vote share" if _by_votes(predictor, inferer) else "probability"
-    )
-    return Prediction(labels, confidences, total / voxels if voxels else 0.0, kind, maps)
+    quality = total / voxels if voxels else 0.0
+    kind: Literal["vote share", "probability"]
+    kind = "vote share" if _by_votes(predictor, inferer) else "probability"
+    return Prediction(labels, confidences, quality, kind, kept.maps)
+
+
+def _of_planes(predictor: Predictor | MultiPlaneEnsemble) -> tuple[Predictor, ...]:
+    return predictor.predictors if isinstance(predictor, MultiPlaneEnsemble) else (predictor,)
+
+
+def _plane(predictor: Predictor | MultiPlaneEnsemble) -> Plane:
+    """The plane along which results come."""
+    return JOINED if isinstance(predictor, MultiPlaneEnsemble) else predictor.spec.plane
+
+
+_Place = Callable[[Array], Array]
+"""Views the part of an array (X, Y, Z) that results go to as (slices, H, W)."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Slices:
+    """Results of each slice, as :func:`_for_the_host` has them, and their place in the maps of labels.
+
+    With probabilities, their steps come last, and go to ``place_in_maps`` of ``maps``, or where labels go.
+    """
+
+    results: Iterator[list[Tensor]]
+    place: _Place
+    maps: ProbabilityMaps | None = None
+    place_in_maps: _Place | None = None
+
+
+def _by_scores(
+    scores: Iterator[Tensor],
+    decision: Decision,
+    results: Callable[[Decided], list[Tensor]],
+    predictor: Predictor | MultiPlaneEnsemble,
+    onto: Record | None,
+    probabilities: Record | None,
+) -> _Slices:
+    """Results by the scores (K, H, W) of each slice: interpolated first, and kept, where a record says so."""
+    plane = _plane(predictor)
+    place: _Place = partial(plane_view, plane=plane)
+    if onto is not None:
+        resampler = ScoreResampler(onto, plane)
+        scores, place = resampler(scores), resampler.place
+    if probabilities is None:
+        return _Slices(map(results, map(decision, scores)), place)
+    maps = ProbabilityMaps(probabilities, _of_planes(predictor)[0].spec.classes, decision.thresholds)
+    with_steps = (_with_steps(one, decision, maps, results) for one in scores)
+    return _Slices(with_steps, place, maps, box_of_scan(probabilities, plane) if onto is None else None)
 
 
 def _for_the_host(decided: Decided, first: int, *, confidence: bool) -> list[Tensor]:
@@ -146,7 +176,7 @@ def _for_the_host(decided: Decided, first: int, *, confidence: bool) -> list[Ten
     labels, sure = decided
     inside = labels >= first
     wide = torch.float32 if sure.device.type == "mps" else torch.float64
-    total = torch.where(inside, sure, 0).sum(dtype=wide)
+    total = (sure * inside).sum(dtype=wide)
     return [labels, total, inside.sum(), *([sure.half()] if confidence else [])]
 
 
@@ -163,13 +193,16 @@ def _decided(
     predictor: Predictor | MultiPlaneEnsemble,
     inferer: Inferer,
     progress: Progress | None,
+    *,
+    everywhere: bool,
 ) -> Iterator[Decided]:
     """Labels and confidence of each slice on the volume's own grid."""
     if isinstance(predictor, MultiPlaneEnsemble):
         joined = _joined(volume, predictor, inferer, progress).result()
         return ((torch.from_numpy(labels), torch.from_numpy(sure)) for labels, sure in joined)
     of = slices(volume.grid.shape, predictor.spec.plane)
-    return _counted(_label_slices(volume, predictor, inferer), of, progress)
+    labels = slice_scores.labels(volume, predictor, inferer, everywhere=everywhere)
+    return _counted(labels, of, progress)
 
 
 def _scores(
@@ -193,9 +226,9 @@ def _scores(
         return scores, Decision(_as_they_are, thresholds, int(spec.background), everywhere)
     spec, of = predictor.spec, slices(volume.grid.shape, predictor.spec.plane)
     if not isinstance(inferer, MajorityVote) and not _by_votes(predictor, inferer):
-        scores = _counted(logit_slices(volume, predictor, inferer), of, progress)
+        scores = _counted(slice_scores.logits(volume, predictor, inferer), of, progress)
         return scores, Decision(spec.probabilities, spec.thresholds, int(spec.background), everywhere)
-    scores = _counted(_share_slices(volume, predictor, inferer), of, progress)
+    scores = _counted(slice_scores.shares(volume, predictor, inferer), of, progress)
     return scores, Decision(_as_they_are, _vote_thresholds(spec), int(spec.background), everywhere)
 
 
@@ -229,7 +262,7 @@ def _joined(
     spec = planes.predictors[0].spec
     if planes.ensemble == "mean":
         least = _vote_thresholds(spec) if isinstance(inferer, MajorityVote) else spec.thresholds
-        join, scores = MeanOverPlanes(shape, along, planes.classes, least), _share_slices
+        join, scores = MeanOverPlanes(shape, along, planes.classes, least), slice_scores.shares
     else:
         join = VoteOverPlanes(shape, along, planes.classes, multilabel=bool(spec.thresholds))
         scores = _labels_alone
@@ -245,110 +278,16 @@ def _joined(
     return join
 
 
+def _labels_alone(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Tensor]:
+    return (labels for labels, _ in slice_scores.labels(volume, predictor, inferer, everywhere=False))
+
+
 def _counted(items: Iterator[_T], of: int, progress: Progress | None) -> Iterator[_T]:
     """Pass items on, and report each one after it has been used."""
     for done, item in enumerate(items, 1):
         yield item
         if progress is not None:
             progress(done, of)
-
-
-def _label_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Decided]:
-    if isinstance(inferer, MajorityVote):
-        return (votes.result() for votes in _vote(volume, predictor, inferer))
-    scores = logit_slices(volume, predictor, inferer)
-    if predictor.spec.thresholds:
-        return (_decide_masks(logits, predictor.spec) for logits in scores)
-    return map(_decide, scores)
-
-
-def _labels_alone(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Tensor]:
-    return (labels for labels, _ in _label_slices(volume, predictor, inferer))
-
-
-def _share_slices(volume: NormalizedVolume, predictor: Predictor, inferer: Inferer) -> Iterator[Tensor]:
-    """Probabilities (K, H, W) float32 of each slice, or shares of votes."""
-    if isinstance(inferer, MajorityVote):
-        return (votes.shares() for votes in _vote(volume, predictor, inferer))
-    scores = logit_slices(volume, predictor, inferer)
-    return map(predictor.spec.probabilities, scores)
-
-
-def logit_slices(
-    volume: NormalizedVolume, predictor: Predictor, inferer: WholeSlice | OverlapTile | GaussianWindow
-) -> Iterator[Tensor]:
-    """Logits (K, H, W) float32 of each slice of the predictor's plane, or the log of a CRF's marginals."""
-    match inferer:
-        case WholeSlice():
-            scores = _dense(volume, predictor, inferer)
-        case OverlapTile():
-            scores = tiled(volume, predictor, inferer)
-        case GaussianWindow():
-            scores = blended(volume, predictor, inferer)
-    if inferer.crf is not None:
-        scores = _refined(scores, volume, predictor.spec.plane, inferer.crf)
-    return scores
-
-
-def _dense(volume: NormalizedVolume, predictor: Predictor, inferer: WholeSlice) -> Iterator[Tensor]:
-    """Logits (K, H, W) float32 of each slice, from whole slices."""
-    spec = predictor.spec
-    height, width = slice_shape(volume.grid.shape, spec.plane)
-    padded = (spec.size_from(height), spec.size_from(width))
-    batch = inputs_at_once(inferer, padded[0] * padded[1], spec.device)
-    with checked(predictor) as logits_of:
-        for slabs in _slabs(volume, spec, padded, batch):
-            yield from logits_of(slabs)[..., :height, :width]
-
-
-def _slabs(volume: NormalizedVolume, spec: Spec, least: Pair, batch: int) -> Iterator[Tensor]:
-    """Slabs (B, C·D, H, W) of all slices in order, ``batch`` at a time, mirrored up to ``least``."""
-    of = slices(volume.grid.shape, spec.plane)
-    for first in range(0, of, batch):
-        indices = range(first, min(first + batch, of))
-        slabs = [mirrored(read_slab(volume, spec.plane, index, spec.depth), least) for index in indices]
-        yield upload(np.stack(slabs), spec.device)
-
-
-def _refined(
-    scores: Iterator[Tensor], volume: NormalizedVolume, plane: Plane, crf: CRFSettings
-) -> Iterator[Tensor]:
-    """Logits (K, H, W) of each slice → the log of the CRF's marginals, on the CPU."""
-    for logits, guide in zip(scores, dense_crf.guides(volume, plane), strict=True):
-        probabilities = logits.softmax(dim=0).cpu().numpy()
-        yield torch.from_numpy(dense_crf.refine(probabilities, guide, crf)).log()
-
-
-def _vote(
-    volume: NormalizedVolume, predictor: Predictor, inferer: MajorityVote
-) -> Iterator[VoteStitcher | MultilabelVoteStitcher]:
-    """Yield each slice's votes when all are cast."""
-    spec, window = predictor.spec, inferer.window
-    shape = slice_shape(volume.grid.shape, spec.plane)
-    starts = upload(covering_grid(shape, window, inferer.stride), spec.device)
-    batch = inputs_at_once(inferer, window[0] * window[1], spec.device)
-    stitcher = MultilabelVoteStitcher if spec.thresholds else VoteStitcher
-    with checked(predictor) as logits_of:
-        for slabs in _slabs(volume, spec, window, max(1, batch // len(starts))):
-            votes = [stitcher(shape, window, inferer.stride, spec.classes, spec.device) for _ in slabs]
-            for some in torch.split(starts, batch):
-                labels = spec.labels(logits_of(cut(slabs, some, window)))
-                for of_slice, said in zip(votes, labels.reshape(len(slabs), -1, *window), strict=True):
-                    of_slice.add(said)
-            yield from votes
-
-
-def _decide(logits: Tensor) -> Decided:
-    """Logits (K, H, W) → labels (H, W) uint8, ties to the lowest index, and confidence (H, W)."""
-    return highest(logits), lead(logits.softmax(dim=0))
-
-
-def _decide_masks(logits: Tensor, spec: Spec) -> Decided:
-    """Logits (L, H, W) of overlapping masks → their bits (H, W) uint8, and the least of |2p − 1| (H, W).
-
-    The latter measures the certainty of the probabilities, not of the decisions: thresholds do not enter.
-    """
-    return spec.labels(logits), sureness(spec.probabilities(logits))
 
 
 def check(inferer: Inferer, spec: Spec) -> None:

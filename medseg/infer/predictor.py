@@ -28,7 +28,7 @@ class Spec:
     takes at most ``bytes_per_pixel`` of memory for each input pixel, 0 if unknown. Class 0 is the
     ``background``, or a class like the others. Where classes are masks that overlap, ``thresholds`` has one
     for each: a pixel lies in a mask if its probability, the sigmoid of the logit, is above it. Slabs are
-    best given on ``device``, where the logits are.
+    best given on ``device``, where the logits are, and in ``channels_last`` memory format or torch's own.
     """
 
     plane: Plane
@@ -43,6 +43,12 @@ class Spec:
     background: bool = True
     thresholds: tuple[float, ...] = ()
     device: str = "cpu"
+    channels_last: bool = False
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The memory format in which slabs need no copy."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def size_from(self, size: int) -> int:
         """The smallest side length (px) from ``size`` upwards that the predictor takes."""
@@ -96,9 +102,9 @@ class NetworkPredictor:
         channels_last: bool = False,
     ) -> None:
         self._device = torch.device(device)
-        self.spec = replace(spec, device=str(self._device))
+        self.spec = replace(spec, device=str(self._device), channels_last=channels_last)
         self._low = autocast_dtype(precision, self._device)
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._format = self.spec.memory_format
         # torch's stubs know `to` with a memory format only beside a device
         self._network = network.to(self._device).to(memory_format=self._format).eval()  # type: ignore[call-overload]
 

@@ -3,73 +3,59 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from medseg.infer.decide import highest, lead
-from medseg.patches.windows import Pair, Starts, covering_starts
+from medseg.infer.decide import highest, lead, one_hot
+from medseg.patches.windows import Block, Pair, Starts
 
 
 class VoteStitcher:
     """Majority vote of the windows that cover a slice (H, W): each label adds 1 to its class at its pixel.
 
-    Windows come in the order of :func:`medseg.patches.windows.covering_grid`, in batches of any size. Most
-    votes win; a tie goes to the lowest class index; what windows say beyond the slice (where it was mirrored
-    up to the window) is not counted.
+    Windows come in blocks of a covering grid. Most votes win; a tie goes to the lowest class index; what
+    windows say beyond the slice (where it was mirrored up to the window) is not counted.
 
-    Votes are counted where the labels are. A class's votes are sums of shifted windows: first of each row of
-    windows, then of the rows. Windows whose distance is the stride are added in as many steps as strides lie
-    in a window, however many windows there are.
+    Votes are counted where the labels are, as small integers. A block's rows of windows are added first, as
+    their pixels lie together in memory, then the sums of its columns.
     """
 
     def __init__(
         self, shape: Pair, window: Pair, stride: Pair, classes: int, device: str | torch.device = "cpu"
     ) -> None:
-        self._shape, self._window, self._stride, self._classes = shape, window, stride, classes
-        self._starts = [covering_starts(*axis) for axis in zip(shape, window, stride, strict=True)]
+        self._shape, self._window = shape, window
         height, width = (max(n, w) for n, w in zip(shape, window, strict=True))
         counter = _counter(window, stride)
         self._votes = torch.zeros(classes, height, width, dtype=counter, device=device)
-        self._waiting: list[Tensor] = []  # labels of windows whose row is not complete
-        self._rows = 0  # rows of windows that are counted
 
-    def add(self, labels: Tensor) -> None:
-        """Count the votes of the next windows: ``labels`` (N, h, w) uint8 class indices."""
-        self._waiting.append(labels)
-        columns = len(self._starts[1])
-        rows = sum(map(len, self._waiting)) // columns
-        if rows:
-            waiting = torch.cat(self._waiting)
-            self._waiting = [waiting[rows * columns :]]
-            self._count(waiting[: rows * columns].view(rows, columns, *self._window))
+    def add(self, labels: Tensor, block: Block) -> None:
+        """Count the votes of a block's windows: ``labels`` (N, h, w) uint8 class indices."""
+        height, width = self._window
+        classes, rows, columns = len(self._votes), len(block.rows), len(block.columns)
+        said = one_hot(labels, classes).view(classes, rows, columns, height, width)
+        top = block.rows[0]
+        strips = self._votes.new_zeros(classes, columns, block.rows[-1] - top + height, width)
+        sums, band, said = map(_in_place, (strips, self._votes[:, top : block.rows[-1] + height], said))
+        for index, row in enumerate(block.rows):
+            sums[:, :, row - top : row - top + height] += said[:, index]
+        for index, column in enumerate(block.columns):
+            band[:, :, column : column + width] += sums[:, index]
 
     def result(self) -> tuple[Tensor, Tensor]:
         """The winning class index (H, W) uint8, and the confidence (H, W): (first - second) / all votes."""
         votes = self._inside()
-        return highest(votes), lead(votes) / votes.sum(dim=0)
+        return highest(votes), lead(votes) / _total(votes)
 
     def shares(self) -> Tensor:
         """Each class's share of the votes, (K, H, W): what voting windows have in place of probabilities."""
         votes = self._inside()
-        return votes / votes.sum(dim=0)
+        return votes / _total(votes)
 
     def _inside(self) -> Tensor:
-        """Votes (K, H, W) float32 without what lies beyond the slice."""
-        return self._votes[:, : self._shape[0], : self._shape[1]].float()
-
-    def _count(self, labels: Tensor) -> None:
-        """Count the votes of the next rows of windows (R, C, h, w)."""
-        classes, _, width = self._votes.shape
-        rows, height = len(labels), self._window[0]
-        starts = self._starts[0][self._rows : self._rows + rows]
-        self._rows += rows
-        indices = torch.arange(classes, dtype=torch.uint8, device=labels.device)
-        said = (labels == indices.view(-1, 1, 1, 1, 1)).view(torch.uint8)  # (K, R, C, h, w)
-        strips = self._votes.new_zeros(classes, rows, height, width)
-        _add_windows(strips, said.movedim(2, 3), self._starts[1], self._stride[1])
-        _add_windows(self._votes.mT, strips.movedim(3, 1), starts, self._stride[0])
+        """Votes (K, H, W) without what lies beyond the slice."""
+        return self._votes[:, : self._shape[0], : self._shape[1]]
 
 
 class MultilabelVoteStitcher:
@@ -80,10 +66,10 @@ class MultilabelVoteStitcher:
     ) -> None:
         self._of_masks = [VoteStitcher(shape, window, stride, 2, device) for _ in range(masks)]
 
-    def add(self, labels: Tensor) -> None:
-        """Count the votes of the next windows: ``labels`` (N, h, w) uint8 bits of masks."""
+    def add(self, labels: Tensor, block: Block) -> None:
+        """Count the votes of a block's windows: ``labels`` (N, h, w) uint8 bits of masks."""
         for bit, stitcher in enumerate(self._of_masks):
-            stitcher.add(labels >> bit & 1)
+            stitcher.add(labels >> bit & 1, block)
 
     def result(self) -> tuple[Tensor, Tensor]:
         """The bits of masks (H, W) uint8, and the least of the masks' confidences (H, W)."""
@@ -96,17 +82,17 @@ class MultilabelVoteStitcher:
         return torch.stack([stitcher.shares()[1] for stitcher in self._of_masks])
 
 
-def _add_windows(total: Tensor, windows: Tensor, starts: Sequence[int], stride: int) -> None:
-    """Add windows (…, N, w) to ``total`` (…, size) at ``starts``, ``stride`` apart but for the last one."""
-    length = windows.shape[-1]
-    regular = len(starts)
-    if regular > 1 and starts[-1] - starts[-2] != stride:
-        regular -= 1
-        total.narrow(-1, starts[-1], length).add_(windows[..., -1, :])
-    for first in range(0, length, stride):  # pieces no longer than the stride do not overlap
-        piece = min(stride, length - first)
-        span = total.narrow(-1, starts[0] + first, (regular - 1) * stride + piece)
-        span.unfold(-1, piece, stride).add_(windows[..., :regular, first : first + piece])
+def _in_place(tensor: Tensor) -> Any:
+    """The same memory, to add to: of the CPU as an array, as numpy adds bytes faster than torch."""
+    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+
+
+def _total(votes: Tensor) -> Tensor:
+    """All votes (H, W) of (K, H, W): no more than what counts each class's can hold."""
+    total = votes[0].clone()
+    for one in votes[1:]:
+        total += one
+    return total
 
 
 def _counter(window: Pair, stride: Pair) -> torch.dtype:

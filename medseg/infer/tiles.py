@@ -25,7 +25,7 @@ from medseg.infer.predictor import Predictor, Spec, checked
 from medseg.infer.stitch import GaussianStitcher, TileStitcher
 from medseg.patches.field import read_field
 from medseg.patches.slabs import read_slab, slice_shape, slices
-from medseg.patches.windows import Pair, Starts, covering_grid, covering_starts, cut, mirrored
+from medseg.patches.windows import Pair, Starts, blocks, covering_grid, covering_starts, cut, mirrored
 from medseg.preprocess.intensity import NormalizedVolume
 from medseg.transfer import upload
 
@@ -70,20 +70,18 @@ def blended(volume: NormalizedVolume, predictor: Predictor, inferer: GaussianWin
     spec = predictor.spec
     shape = slice_shape(volume.grid.shape, spec.plane)
     half = (max(1, inferer.window[0] // 2), max(1, inferer.window[1] // 2))
-    starts = covering_grid(shape, inferer.window, inferer.stride or half)
     batch = inputs_at_once(inferer, inferer.window[0] * inferer.window[1], spec.device)
-    on_device = upload(starts, spec.device)
+    grid = covering_grid(shape, inferer.window, inferer.stride or half)
     with checked(predictor) as logits_of:
         for index in range(slices(volume.grid.shape, spec.plane)):
             slab = mirrored(read_slab(volume, spec.plane, index, spec.depth), inferer.window)
-            slabs = upload(slab[None], spec.device)
+            slabs = upload(slab[None], spec.device).contiguous(memory_format=spec.memory_format)
             masks = bool(spec.thresholds)
             blend = GaussianStitcher(
                 shape, inferer.window, spec.classes, multilabel=masks, device=spec.device
             )
-            for first in range(0, len(starts), batch):
-                some = slice(first, first + batch)
-                blend.add(logits_of(cut(slabs, on_device[some], inferer.window)), starts[some])
+            for block in blocks(grid, batch):
+                blend.add(logits_of(cut(slabs, block, inferer.window)), block.starts)
             yield blend.result()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from medseg.device import has_native_bf16
 from medseg.errors import Code, MedsegError
 from medseg.extras import is_installed
 from medseg.infer import loading
@@ -56,7 +57,8 @@ def choose(
 ) -> Choice:
     """Time the runtimes of a model folder and choose the fastest, of a ``precision`` or, if None, of any.
 
-    With a ``runtime`` other than `auto` only its precisions are compared. Raises USAGE where there is none.
+    With a ``runtime`` other than `auto` only its precisions are compared. Without a precision, bf16 by torch
+    is among them where the device has it. Raises USAGE where there is none.
     """
     model_file = model_folder.read(folder)
     members = [member.name for member in model_file.members]
@@ -66,7 +68,8 @@ def choose(
         for one in here
         if runtime in ("auto", one.runtime) and (precision is None or one.precision == precision)
     ]
-    if precision == "bf16" and runtime in ("auto", "torch"):
+    is_wanted = precision == "bf16" or (precision is None and has_native_bf16(device))
+    if is_wanted and runtime in ("auto", "torch"):
         fitting.insert(0, Numerics("torch", "bf16", threads))
     if not fitting:
         there = ", ".join(map(str, here))

@@ -196,8 +196,8 @@ def _slabs(
                 yield mirrored(slab, (network.size_from(height), network.size_from(width)))[None]
             else:
                 slab = mirrored(slab, sides)
-                starts = torch.from_numpy(covering_grid(slab.shape[1:], sides, sides))
-                yield cut(torch.from_numpy(slab)[None], starts, sides).numpy()
+                grid = covering_grid(slab.shape[1:], sides, sides)
+                yield cut(torch.from_numpy(slab)[None], grid, sides).numpy()
 
 
 class _Comparison:

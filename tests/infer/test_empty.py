@@ -86,6 +86,19 @@ def test_windows_and_slices_of_background_are_computed_once(inferer: Inferer) ->
     assert share < 0.65
 
 
+@pytest.mark.parametrize("background", [(-0.5, -0.5), (-0.5, 0.25)])
+def test_windows_that_one_channel_alone_fills_are_computed(background: tuple[float, float]) -> None:
+    predictor = small(channels=("t1", "t2"))
+    of_slab = torch.tensor(background).repeat_interleave(predictor.spec.depth)
+    batch = of_slab[:, None, None].repeat(3, 1, 8, 8)
+    batch[1, 0, 2, 5] += 1
+    batch[2, -1, 7, 0] += 1
+    skipper = EmptySkipper(predictor, of_slab, None)
+    logits = skipper(batch)
+    assert predictor.pixels == (1 + 2) * 8 * 8  # one slab of background, and two that are not
+    torch.testing.assert_close(logits, predictor(batch))
+
+
 def test_tiles_of_background_are_computed_once() -> None:
     keywords = {"width": 2, "depth": 1, "padding": "valid", "batch_norm": False}
     predictor = small(network="unet", keywords=keywords)

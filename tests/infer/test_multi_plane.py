@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid, Plane
-from medseg.infer import predict
+from medseg.infer import predict, slice_scores
 from medseg.infer.ensemble import Ensemble, EnsembleRule, MultiPlaneEnsemble, combine_planes
 from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
 from medseg.infer.plane_fusion import MeanOverPlanes
@@ -165,7 +165,7 @@ def test_each_plane_is_labelled_as_if_it_were_alone(how: Inferer) -> None:
 def test_windows_that_disagree_vote_by_their_shares() -> None:
     scan = ready(np.random.default_rng(1).normal(size=(1, 6, 5, 8)).astype(np.float32))
     along, how = network_along(("coronal", "axial")), MajorityVote((4, 4), (1, 1))
-    shares = [np.moveaxis(np.stack(list(predict._share_slices(scan, one, how))), 0, -1) for one in along]
+    shares = [np.moveaxis(np.stack(list(slice_scores.shares(scan, one, how))), 0, -1) for one in along]
     coronal, axial = shares[0].transpose(0, 1, 3, 2), shares[1]
     assert np.unique(axial).size > 2
     np.testing.assert_allclose(axial.sum(axis=0), 1, atol=1e-6)

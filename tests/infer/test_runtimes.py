@@ -170,7 +170,8 @@ def test_the_library_loads_graphs_too(model: Path) -> None:
 @pytest.fixture
 def speeds(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Seconds that each runtime and precision is said to take."""
-    seconds = {"torch fp32": 1.0}
+    seconds = {"torch fp32": 1.0, "torch bf16": 0.9}
+    monkeypatch.setattr(timing, "has_native_bf16", lambda _device: True)
 
     def said(models: dict[Numerics, Any], mode: str | None) -> dict[Numerics, float]:
         return {one: seconds[str(one)] for one in models}
@@ -201,6 +202,16 @@ def test_any_precision_is_compared_where_speed_comes_first(model: Path, speeds: 
     assert f"{timing.choose(model, 'cpu', precision='int8').numerics}" == "openvino int8"
     assert f"{timing.choose(model, 'cpu', precision=None, runtime='onnx').numerics}" == "onnx fp32"
     assert f"{timing.choose(model, 'cpu', precision='bf16').numerics}" == "torch bf16"
+
+
+def test_torch_in_bf16_is_fast_where_the_processor_has_it(
+    model: Path, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds |= {"torch bf16": 0.3, "onnx fp32": 0.8, "openvino fp32": 0.5}
+    assert f"{timing.choose(model, 'cpu', precision=None).numerics}" == "torch bf16"
+    assert f"{timing.choose(model, 'cpu').numerics}" == "openvino fp32"  # never without being asked
+    monkeypatch.setattr(timing, "has_native_bf16", lambda _device: False)
+    assert f"{timing.choose(model, 'cpu', precision=None).numerics}" == "openvino fp32"
 
 
 def test_nothing_to_choose_from_is_refused_and_one_thing_is_not_timed(tmp_path: Path) -> None:

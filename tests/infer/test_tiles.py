@@ -271,7 +271,7 @@ def test_the_blend_equals_the_oracle(
     windowing: tuple[Pair, Pair, Pair], classes: int, batch: int, seed: int
 ) -> None:
     shape, window, stride = windowing
-    starts = covering_grid(shape, window, stride)
+    starts = covering_grid(shape, window, stride).starts
     logits = torch.from_numpy(np.random.default_rng(seed).normal(size=(len(starts), classes, *window)) * 3)
     blend = GaussianStitcher(shape, window, classes)
     for first in range(0, len(starts), batch):
@@ -287,10 +287,10 @@ def test_the_blend_equals_the_oracle(
 def test_blending_what_was_cut_is_the_identity(windowing: tuple[Pair, Pair, Pair], seed: int) -> None:
     shape, window, stride = windowing
     truth = np.random.default_rng(seed).normal(size=(3, *shape)).astype(np.float32)
-    starts = covering_grid(shape, window, stride)
+    grid = covering_grid(shape, window, stride)
     blend = GaussianStitcher(shape, window, 3)
     slab = torch.from_numpy(mirrored(truth[None], window))
-    blend.add(cut(slab, torch.from_numpy(starts), window), starts)
+    blend.add(cut(slab, grid, window), grid.starts)
     expected = torch.from_numpy(truth).log_softmax(dim=0)
     assert torch.allclose(blend.result(), expected, atol=1e-4)
 

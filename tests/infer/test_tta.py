@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from medseg import networks
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid, Plane
-from medseg.infer import crf, inferers, loading, predict
+from medseg.infer import crf, inferers, loading, predict, slice_scores
 from medseg.infer.ensemble import MultiPlaneEnsemble
 from medseg.infer.inferers import GaussianWindow, WholeSlice
 from medseg.infer.predictor import NetworkPredictor, Spec
@@ -166,7 +166,7 @@ def test_labels_at_full_size_are_decided_from_logits_that_were_resized(spacing: 
     small, record = geometry.apply(scan, GeometryPlan(spacing_px=spacing))
     made = predict.label(ready(small), predictor, WholeSlice(), confidence=True, onto=record)
     assert made.labels.shape == scan.grid.shape
-    (logits,) = predict._dense(ready(small), predictor, WholeSlice())
+    (logits,) = slice_scores.logits(ready(small), predictor, WholeSlice())
     full = np.stack([oracle.resize(one, small.grid, scan.grid) for one in logits.detach().numpy()])
     clear = np.diff(np.sort(full, axis=0)[-2:], axis=0)[0] > 1e-4
     np.testing.assert_array_equal(made.labels[..., 0][clear], full.argmax(0)[clear])

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from medseg.networks.blocks import Pool, Unpool
 from medseg.networks.contract import Network
-from medseg.networks.tools.inference_form import MaskPool, MaskUnpool, fold_batch_norm, unpool_by_masks
+from medseg.networks.tools.inference_form import (
+    LayoutUnpool,
+    MaskPool,
+    MaskUnpool,
+    fold_batch_norm,
+    unpool_by_layout,
+    unpool_by_masks,
+)
 from tests.networks.test_every_network import ROWS, Row, batch, made
 
 
@@ -91,3 +98,33 @@ def test_networks_that_unpool_are_bit_equal_in_their_mask_form(name: str) -> Non
     assert not any(isinstance(module, MaskUnpool) for module in network.modules())
     with torch.no_grad():
         assert torch.equal(changed(batch(row)), network(batch(row)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 7), st.integers(1, 7), st.booleans(), st.integers(0, 10**6))
+def test_unpooling_by_layout_is_bit_equal_and_keeps_the_layout(
+    height: int, width: int, is_low: bool, seed: int
+) -> None:
+    x = torch.randint(-2, 3, (2, 3, height, width), generator=torch.Generator().manual_seed(seed)).float()
+    x = x.to(torch.bfloat16 if is_low else torch.float32).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_low):
+        by_layout = pooled_and_back(Pool(), LayoutUnpool(), x)
+        by_scatter = pooled_and_back(Pool(), Unpool(), x)
+    assert all(torch.equal(a, b) for a, b in zip(by_layout, by_scatter, strict=True))
+    assert by_layout[1].dtype == x.dtype
+    assert by_layout[1].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["usegnet", "segnet", "segnet_basic", "deconvnet"])
+def test_networks_that_unpool_are_bit_equal_in_their_layout_form(name: str) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    network = trained(made(row))
+    changed = unpool_by_layout(network)
+    assert any(isinstance(module, LayoutUnpool) for module in changed.modules())
+    with torch.no_grad():
+        assert torch.equal(changed(batch(row)), network(batch(row)))
+        torch.use_deterministic_algorithms(True)  # where torch refuses its own un-pooling
+        try:
+            assert torch.equal(changed(batch(row)), network(batch(row)))
+        finally:
+            torch.use_deterministic_algorithms(False)

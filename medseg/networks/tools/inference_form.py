@@ -1,9 +1,10 @@
-"""Forms of a trained network that give what it gives, faster: normalisation folded, un-pooling by masks."""
+"""Forms of a trained network that give what it gives, faster: folded normalisation, other un-pooling."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TypeVar
 
@@ -61,11 +62,21 @@ def unpool_by_masks(network: _Net) -> _Net:
 
     Bit for bit the same values, without the scatter that other runtimes are slow at.
     """
+    return _with_others(network, {Pool: MaskPool, Unpool: MaskUnpool})
+
+
+def unpool_by_layout(network: _Net) -> _Net:
+    """Copy a network with :class:`LayoutUnpool` in the places of un-pooling: bit for bit the same values."""
+    return _with_others(network, {Unpool: LayoutUnpool})
+
+
+def _with_others(network: _Net, others: Mapping[type[nn.Module], type[nn.Module]]) -> _Net:
+    """Copy a network with modules of other types, which have no parameters, in the places of some."""
     changed = copy.deepcopy(network)
     for module in list(changed.modules()):
         for name, child in module.named_children():
-            if type(child) in _BY_MASKS:
-                setattr(module, name, _BY_MASKS[type(child)]())
+            if type(child) in others:
+                setattr(module, name, others[type(child)]())
     return changed
 
 
@@ -99,4 +110,17 @@ class MaskUnpool(nn.Module):
         return spread[..., : size[-2], : size[-1]]
 
 
-_BY_MASKS: dict[type[nn.Module], type[nn.Module]] = {Pool: MaskPool, Unpool: MaskUnpool}
+class LayoutUnpool(Unpool):
+    """Un-pooling that keeps the memory format on a CPU, so that channels stay last for what follows.
+
+    A scatter would bring all that follows into torch's own format. torch refuses its own un-pooling under
+    deterministic algorithms, as positions might meet, which those of :class:`Pool` never do; the scatter
+    stands in for it there, and on other devices.
+    """
+
+    def forward(self, x: Tensor, index: Tensor, size: torch.Size) -> Tensor:
+        """(B, C, h, w) values and flat positions -> (B, C, H, W), where ``size`` ends with (H, W)."""
+        if x.device.type != "cpu" or torch.are_deterministic_algorithms_enabled():
+            return super().forward(x, index, size)
+        with torch.autocast("cpu", enabled=False):  # which would bring a lower precision back to float32
+            return F.max_unpool2d(x, index, [2, 2], output_size=list(size[-2:]))
