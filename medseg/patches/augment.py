@@ -357,8 +357,8 @@ def _places_in_slice(draws: AugmentParams, window: Pair, start: Tensor, shape: T
     the deformed slice.
     """
     from_centre = zip(_offsets(draws, window, start.device), window, strict=True)
-    offsets = torch.stack([along + (n - 1) / 2 for along, n in from_centre], dim=-1)
-    at = offsets.float().to(start.device) + start.view(-1, 1, 1, 2)
+    offsets = torch.stack([(along + (n - 1) / 2).float() for along, n in from_centre], dim=1)
+    at = (offsets.to(start.device) + start.view(-1, 2, 1, 1)).movedim(1, -1)
     nodes_px = draws.elastic_px / draws.pixel[:, :, None, None]
     nodes = upload(nodes_px.astype(np.float32), start.device)
     return at + elastic.displacement(nodes, at, shape)
@@ -392,7 +392,7 @@ def _bend(patches: Tensor, exponent: Tensor) -> Tensor:
 
 def _white_noise(patches: Tensor, seeds: npt.NDArray[np.int64]) -> Tensor:
     """Standard normal noise shaped like the patches; each patch's own seed, so that no other matters."""
-    generator = torch.Generator(patches.device)
-    shape, device = patches.shape[1:], patches.device
-    drawn = [torch.randn(shape, generator=generator.manual_seed(int(s)), device=device) for s in seeds]
-    return torch.stack(drawn)
+    generator, noise = torch.Generator(patches.device), torch.empty_like(patches)
+    for one, seed in zip(noise, seeds.tolist(), strict=True):
+        torch.randn(one.shape, generator=generator.manual_seed(seed), out=one)
+    return noise

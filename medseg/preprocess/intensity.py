@@ -75,7 +75,7 @@ class NormalizedVolume:
             out = np.empty(slab.shape, np.float32)
         values: Array = out if self.fits_float32 else np.empty(slab.shape, np.float64)
         values[...] = slab
-        for channel, mean, std in zip(values, *self._mean_std_arrays, strict=True):
+        for channel, mean, std in zip(values, *self.mean_std, strict=True):
             channel -= mean
             channel /= std
         if values is not out:
@@ -83,8 +83,8 @@ class NormalizedVolume:
         return out
 
     @cached_property
-    def _mean_std_arrays(self) -> tuple[Array, Array]:
-        """Mean and standard deviation (C,) in the type that is computed in."""
+    def mean_std(self) -> tuple[Array, Array]:
+        """Mean and standard deviation (C,) in the type that is computed in: float32, or float64."""
         mean, std = (np.asarray(part, np.float64) for part in self._mean_std)
         return (mean.astype(np.float32), std.astype(np.float32)) if self.fits_float32 else (mean, std)
 
