@@ -11,11 +11,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813 - its users' name for it
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
@@ -225,6 +224,8 @@ def _moments(channel: Array, rule: Foreground) -> tuple[float, float]:
 
 
 def _without_bias(channel: Array, grid: Grid) -> npt.NDArray[np.float32]:
+    import SimpleITK as sitk  # noqa: N813 - its users' name for it
+
     mask = foreground(channel, "auto") & (channel > 0)
     if not mask.any():
         return channel.astype(np.float32)
@@ -239,8 +240,10 @@ def _without_bias(channel: Array, grid: Grid) -> npt.NDArray[np.float32]:
     return corrected
 
 
-def _to_sitk(array: Array, grid: Grid) -> sitk.Image:
+def _to_sitk(array: Array, grid: Grid) -> Any:
     """Make an image whose x, y, z are the array's (X, Y, Z); only the spacing matters here."""
+    import SimpleITK as sitk  # noqa: N813 - its users' name for it
+
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
     image.SetSpacing(grid.spacing)
     return image
