@@ -41,6 +41,7 @@ from medseg.patches.sampler import PatchSampler
 from medseg.preprocess import geometry, store
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from medseg.preprocess.store import PreprocessedCase
+from medseg.train.batches import BatchMaker
 from medseg.train.prefetch import ahead
 from medseg.volume import Volume
 
@@ -79,16 +80,19 @@ def make(folder: Path) -> list[PreprocessedCase]:
     return cases
 
 
-def medseg_batches(cases: list[PreprocessedCase], threads: int) -> Iterator[Any]:
-    """Batches as training has them: drawn ahead by threads, augmented by the thread that trains."""
+def medseg_batches(cases: list[PreprocessedCase], cores: int) -> Iterator[Any]:
+    """Batches as training has them: on one core from a thread, on several from a process on each."""
     augmenter = Augmenter(AUGMENTATION, WINDOW, BATCH, seed=0)
     sampler = PatchSampler(
         cases, "axial", DEPTH, WINDOW, BATCH, 0, 0.5, augmenter.field, boxes=augmenter.boxes, placed=True
     )
-    steps = range(10**6)
-    with closing(ahead(lambda t: [torch.from_numpy(a) for a in sampler(t)], steps, threads)) as batches:
-        for t, (patches, labels, *more) in batches:
-            yield augmenter(patches, labels, t, slice(None), *more)
+    helpers = cores if cores > 1 else 0
+    maker = BatchMaker(sampler, augmenter, [slice(None)], torch.device("cpu"), False, helpers)
+    if maker.draw_helpers is not None:
+        maker.draw_helpers.start(wait=True)
+    with closing(maker), closing(ahead(maker.draw, range(10**6), cores)) as batches:
+        for _, taken in batches:
+            yield taken()
 
 
 def torchio_batches(folder: Path) -> Iterator[Any]:

@@ -43,8 +43,8 @@ class Augment(Section):
     """Random changes of training windows, drawn anew for each; zero or empty is off.
 
     Moves act on windows and labels, all others on grey values alone. Grey values are scaled already: by
-    `preprocess.intensity: zscore`, 1 is the standard deviation of the foreground. `bias_field`,
-    `gibbs`, `ghosting`, `low_resolution`, `histogram_shift` and `coarse_dropout` are MONAI's, and come last.
+    `preprocess.intensity: zscore`, 1 is the standard deviation of the foreground. `bias_field`, `gibbs`,
+    `ghosting`, `low_resolution`, `histogram_shift` and `coarse_dropout` change as MONAI's do, and come last.
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset(

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 (the name its users know)
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Array, Grid
@@ -242,6 +241,8 @@ def _decompressed_size(file: BinaryIO) -> int:
 
 def _open(path: Path) -> Any:
     """Make a reader that knows the header. SimpleITK says everything by RuntimeError, also "not mine"."""
+    import SimpleITK as sitk  # noqa: N813 - its users' name for it
+
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -252,6 +253,8 @@ def _open(path: Path) -> Any:
 
 
 def _execute(reader: Any, path: Path) -> Array:
+    import SimpleITK as sitk  # noqa: N813 - its users' name for it
+
     try:
         return np.asarray(sitk.GetArrayFromImage(reader.Execute()))
     except RuntimeError as error:
@@ -263,6 +266,8 @@ def _last_line(error: RuntimeError) -> str:
 
 
 def _refuse_vectors(reader: Any, path: Path) -> None:
+    import SimpleITK as sitk  # noqa: N813 - its users' name for it
+
     kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     if reader.GetNumberOfComponents() > 1 or "vector" in kind or "complex" in kind:
         details = f"voxels are {reader.GetNumberOfComponents()} × {kind}"
@@ -270,6 +275,8 @@ def _refuse_vectors(reader: Any, path: Path) -> None:
 
 
 def _voxel_bytes(reader: Any) -> int:
+    import SimpleITK as sitk  # noqa: N813 - its users' name for it
+
     return int(sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent())
 
 

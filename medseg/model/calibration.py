@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.optimize import isotonic_regression, nnls
 
 from medseg.grid import Array
 
@@ -138,6 +137,8 @@ def _curves(samples: Sequence[Sample]) -> dict[str, Curve]:
 
 def _curve(signs: Sequence[Signs], dice: Array) -> Curve:
     """Fit a curve to samples: ridge regression with weights of 0 or more, then isotonic regression."""
+    from scipy.optimize import nnls  # here, as every command imports this module, and this takes 0.2 s
+
     names = sorted({name for one in signs for name in one})
     amounts = np.array([[one.get(name, 0.0) for name in names] for one in signs])
     spread = np.maximum(amounts.std(axis=0), 1e-9)
@@ -156,6 +157,8 @@ def _curve(signs: Sequence[Signs], dice: Array) -> Curve:
 
 def _falling(scores: Array, dice: Array) -> tuple[Array, Array]:
     """Fit a falling curve to Dice over scores: ascending scores (N,) and Dice (N,) at them."""
+    from scipy.optimize import isotonic_regression
+
     order = np.argsort(scores, kind="stable")
     groups = np.array_split(order, min(_GROUPS, len(order)))
     centres = np.array([scores[group].mean() for group in groups])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy import ndimage
 
 from medseg.classes import VOID, ClassList
 from medseg.errors import Code, Finding
@@ -60,6 +59,8 @@ class ShapeRange(BaseModel):
 
 def measure(labels: Array, grid: Grid, classes: ClassList) -> dict[str, Shape]:
     """Measure every foreground class, or mask, of labels (X, Y, Z) uint8: class indices, or bits of masks."""
+    from scipy import ndimage  # here, as every command imports this module, and this takes 0.15 s
+
     if classes.multilabel:
         masks = enumerate(_bits(labels, len(classes.names)))
         return {classes.names[index]: _shape(mask, grid) for index, mask in masks}
@@ -80,6 +81,8 @@ def _bits(labels: Array, count: int) -> Iterator[Array]:
 
 def _shape(mask: Array, grid: Grid) -> Shape:
     """Measure a mask (X, Y, Z) bool with the voxels of a grid."""
+    from scipy import ndimage
+
     voxels = int(np.count_nonzero(mask))
     if not voxels:
         return Shape(0.0)

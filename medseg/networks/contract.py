@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -41,6 +41,24 @@ def side_from(size: int, sides: Sides) -> int:
     """Find the smallest side length (px) from ``size`` upwards that a network of these ``sides`` takes."""
     size = max(size, sides.min_size, 2 * sides.border + 1)
     return size + (sides.size_remainder - size) % sides.size_divisor
+
+
+class SideRule(NamedTuple):
+    """The sides that a network takes, without the network: it can be pickled for a few bytes."""
+
+    size_divisor: int
+    size_remainder: int
+    border: int
+    min_size: int
+
+    @classmethod
+    def of(cls, sides: Sides) -> SideRule:
+        """Take over those of a network."""
+        return cls(sides.size_divisor, sides.size_remainder, sides.border, sides.min_size)
+
+    def size_from(self, size: int) -> int:
+        """Find the smallest side length (px) from ``size`` upwards that the network takes."""
+        return side_from(size, self)
 
 
 class Network(nn.Module):

@@ -325,8 +325,8 @@ def _places_in_slice(draws: AugmentParams, window: Pair, start: Tensor, shape: T
     the deformed slice.
     """
     from_centre = zip(_offsets(draws, window, start.device), window, strict=True)
-    offsets = torch.stack([along + (n - 1) / 2 for along, n in from_centre], dim=-1)
-    at = offsets.float().to(start.device) + start.view(-1, 1, 1, 2)
+    offsets = torch.stack([(along + (n - 1) / 2).float() for along, n in from_centre], dim=1)
+    at = (offsets.to(start.device) + start.view(-1, 2, 1, 1)).movedim(1, -1)
     nodes_px = draws.elastic_px / draws.pixel[:, :, None, None]
     nodes = upload(nodes_px.astype(np.float32), start.device)
     return at + elastic.displacement(nodes, at, shape)

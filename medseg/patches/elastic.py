@@ -28,10 +28,11 @@ def displacement(nodes: Tensor, at: Tensor, shape: Tensor) -> Tensor:
     :param nodes: displacements (B, 2, 3, 3). :param at: places (B, h, w, 2), px from each slice's first
     pixel; beyond the slice the field goes on as at its edge. :param shape: (B, 2), rows and columns.
     """
-    last = (shape - 1).view(-1, 1, 1, 2)
-    along_rows, along_columns = (_node_weights(at[..., axis], last[..., axis]) for axis in (0, 1))
-    rows = torch.einsum("bhwi,bdij->bhwdj", along_rows, nodes)
-    return torch.einsum("bhwdj,bhwj->bhwd", rows, along_columns)
+    # As (B, 2, h, w) in memory, so that every step runs along whole rows; nodes are few, places many.
+    nodes_at = _node_weights(at.movedim(-1, 1).contiguous(), (shape - 1).view(-1, 2, 1, 1))
+    along_rows, along_columns = (torch.stack([one[:, axis] for one in nodes_at], dim=1) for axis in (0, 1))
+    rows = torch.einsum("bdij,bihw->bdjhw", nodes, along_rows)
+    return (rows * along_columns[:, None]).sum(dim=2).movedim(1, -1)
 
 
 def box(at: Tensor) -> tuple[npt.NDArray[np.intp], Pair]:
@@ -44,20 +45,31 @@ def box(at: Tensor) -> tuple[npt.NDArray[np.intp], Pair]:
     return low.cpu().numpy().astype(np.intp), (height, width)
 
 
-def _node_weights(at: Tensor, last: Tensor) -> Tensor:
-    """Weights of the three nodes along an axis at ``at``: (B, h, w, 3), sums being 1.
+def _node_weights(at: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights of the three nodes along an axis at ``at`` (…, h, w), each of that shape, their sum being 1.
 
     Nodes lie at 0, ``last``/2 and ``last``. Cubic convolution reaches one node further on both sides: there,
     the outer nodes are repeated.
     """
     in_nodes = at.clamp(min=torch.zeros_like(last), max=last).div_(last.clamp_min(1)).mul_(NODES - 1)
-    k = [_cubic((in_nodes - node).abs_()) for node in range(-1, NODES + 1)]
-    return torch.stack([k[0] + k[1], k[2], k[3] + k[4]], dim=-1)
+    # From 0 to 2: the nodes at -1 and 3 are never nearer than 1, the one at 1 never farther.
+    first = _cubic(in_nodes).add_(_far(in_nodes + 1))
+    middle = _near((in_nodes - 1).abs_())
+    final = _cubic(2 - in_nodes).add_(_far(3 - in_nodes))
+    return first, middle, final
 
 
 def _cubic(d: Tensor) -> Tensor:
     """Keys' kernel at distances ``d`` >= 0, in nodes."""
-    # In place: fresh memory for every step of the polynomials takes longer than the arithmetic.
-    near = (d * (_A + 2)).sub_(_A + 3).mul_(d).mul_(d).add_(1)
-    far = (d - 5).mul_(d).add_(8).mul_(d).sub_(4).mul_(_A).masked_fill_(d >= 2, 0.0)
-    return torch.where(d <= 1, near, far)
+    return torch.where(d <= 1, _near(d), _far(d))
+
+
+# In place: fresh memory for every step of the polynomials takes longer than the arithmetic.
+def _near(d: Tensor) -> Tensor:
+    """Evaluate the kernel at distances up to 1."""
+    return (d * (_A + 2)).sub_(_A + 3).mul_(d).mul_(d).add_(1)
+
+
+def _far(d: Tensor) -> Tensor:
+    """Evaluate the kernel at distances from 1 on; it is 0 from 2 on."""
+    return (d - 5).mul_(d).add_(8).mul_(d).sub_(4).mul_(_A).masked_fill_(d >= 2, 0.0)

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.grid import PLANE_AXIS, Array, Plane
-from medseg.patches.slabs import plane_view
 from medseg.preprocess.intensity import NormalizedVolume
 
 Pair = tuple[int, int]
@@ -29,21 +28,34 @@ def read_field(
     ``first`` is its row and column in the slice and may be negative: what lies outside the slice is
     mirrored. Only the piece is read.
     """
-    stack = np.moveaxis(np.asarray(volume.array), PLANE_AXIS[plane] + 1, 1)
-    across = _pixels(index - depth // 2, depth, stack.shape[1])
-    if not isinstance(across, slice):
-        across = np.clip(np.arange(depth) + index - depth // 2, 0, stack.shape[1] - 1)
-    inside = [_pixels(*axis) for axis in zip(first, size, stack.shape[2:], strict=True)]
+    piece = slab_piece(stack_view(volume.array, plane), index, depth, first, size)
     if out is None:
         out = np.empty((len(volume.array) * depth, *size), np.float32)
-    volume.normalise(_gather(stack, across, *inside), out.reshape(-1, depth, *size))
+    volume.normalise(piece, out.reshape(-1, depth, *size))
     return out
 
 
-def read_label_field(label: Array, plane: Plane, index: int, first: Pair, size: Pair) -> Array:
-    """Read the same piece of a label map or weight map (X, Y, Z): (h', w') of its dtype, maybe a view."""
-    image = plane_view(np.asarray(label), plane)[index]
-    inside = [_pixels(*axis) for axis in zip(first, size, image.shape, strict=True)]
+def stack_view(array: Array, plane: Plane) -> Array:
+    """View the array (C, X, Y, Z) of a volume as (C, slices, H, W)."""
+    return np.moveaxis(np.asarray(array), PLANE_AXIS[plane] + 1, 1)
+
+
+def slab_piece(stack: Array, index: int, depth: int, first: Pair, size: Pair) -> Array:
+    """Pick a piece of a slab from ``stack`` (C, slices, H, W): (C, D, h', w') of its dtype, maybe a view.
+
+    It is what :func:`read_field` scales.
+    """
+    across = _pixels(index - depth // 2, depth, stack.shape[1])
+    if not isinstance(across, slice):
+        across = np.clip(np.arange(depth) + index - depth // 2, 0, stack.shape[1] - 1)
+    inside = (_pixels(*axis) for axis in zip(first, size, stack.shape[2:], strict=True))
+    return _gather(stack, across, *inside)
+
+
+def slice_piece(slices: Array, index: int, first: Pair, size: Pair) -> Array:
+    """Pick the same piece of a label or weight map (slices, H, W): (h', w') of its dtype, maybe a view."""
+    image = slices[index]
+    inside = (_pixels(*axis) for axis in zip(first, size, image.shape, strict=True))
     return _gather(image, *inside)
 
 
@@ -74,6 +86,9 @@ def _gather(array: Array, *indices: slice | Index) -> Array:
 
     Numpy takes single indices one by one, which is 36 times as slow as a slice.
     """
+    if all(isinstance(index, slice) for index in indices):
+        whole: Array = array[(..., *indices)]
+        return whole
     lows = [index.start if isinstance(index, slice) else int(index.min()) for index in indices]
     ends = [index.stop if isinstance(index, slice) else int(index.max()) + 1 for index in indices]
     inside: tuple[Any, ...] = (..., *map(slice, lows, ends))

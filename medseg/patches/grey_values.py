@@ -101,7 +101,7 @@ def _bend(patches: Tensor, exponent: Tensor) -> Tensor:
 
 def _white_noise(patches: Tensor, seeds: npt.NDArray[np.int64]) -> Tensor:
     """Standard normal noise shaped like the patches; each patch's own seed, so that no other matters."""
-    generator = torch.Generator(patches.device)
-    shape, device = patches.shape[1:], patches.device
-    drawn = [torch.randn(shape, generator=generator.manual_seed(int(s)), device=device) for s in seeds]
-    return torch.stack(drawn)
+    generator, noise = torch.Generator(patches.device), torch.empty_like(patches)
+    for one, seed in zip(noise, seeds.tolist(), strict=True):
+        torch.randn(one.shape, generator=generator.manual_seed(seed), out=one)
+    return noise

@@ -25,10 +25,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from medseg.classes import VOID
 from medseg.errors import Code, MedsegError
 from medseg.grid import PLANE_AXIS, Array, Plane, planes_of
-from medseg.patches.field import lies_inside, read_field, read_label_field
+from medseg.patches.cutting import PatchCutter
 from medseg.patches.slabs import pixel_shape, slice_axes, slice_shape, slices
 from medseg.preprocess.store import PreprocessedCase
 
@@ -114,15 +113,8 @@ class PatchSampler:
         trains on its share of it.
         """
         places, placement, size = self.lay_out(t, rows)
-        firsts = placement[:, -1].astype(np.intp).tolist()
-        channels, count = len(self.cases[0].volume.array) * self.depth, len(firsts)
-        batch = (
-            np.empty((count, channels, *size), np.float32),
-            np.empty((count, *size), self._labels[0].dtype),
-            *(np.empty((count, *size), np.float32) for _ in self.extras),
-        )
-        for place, (row, column), *patch in zip(places, firsts, *batch, strict=True):
-            self._cut(place, (row, column), *patch)
+        firsts = [(row, column) for row, column in placement[:, -1].astype(np.intp).tolist()]
+        batch = self._cutter.cut([(p.case, p.plane, p.slice) for p in places], firsts, size)
         return (*batch, placement) if self.gives_placement else batch
 
     @property
@@ -184,8 +176,8 @@ class PatchSampler:
         return planes_of(self.plane)
 
     @cached_property
-    def _labels(self) -> list[Array]:
-        return [case.label for case in self.cases if case.label is not None]
+    def _cutter(self) -> PatchCutter:
+        return PatchCutter(self.cases, self.depth, self.extras, self.outside)
 
     @cached_property
     def _voxels(self) -> Callable[[int], list[Array]]:
@@ -235,17 +227,6 @@ class PatchSampler:
         else:
             first, size = self.boxes(t, windows, device)
         return np.concatenate([windows, first[:, None].astype(np.float32)], axis=1), size
-
-    def _cut(self, place: PatchLocation, first: Pair, patch: Array, label: Array, *extras: Array) -> None:
-        """Fill the arrays of one patch."""
-        case, where = self.cases[place.case], (place.plane, place.slice)
-        size = label.shape[0], label.shape[1]
-        read_field(case.volume, *where, self.depth, first, size, patch)
-        label[...] = read_label_field(self._labels[place.case], *where, first, size)
-        if self.outside == "void":
-            label[~lies_inside(first, size, slice_shape(case.volume.grid.shape, place.plane))] = VOID
-        for name, extra in zip(self.extras, extras, strict=True):
-            extra[...] = read_label_field(case.extras[name], *where, first, size)
 
 
 def _by_class(positions: Array, first: int) -> list[Array]:

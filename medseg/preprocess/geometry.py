@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its users' name for it
 from nibabel.orientations import inv_ornt_aff, io_orientation
 
 from medseg.errors import Code, MedsegError
@@ -315,6 +314,8 @@ def _grid_at_spacing(grid: Grid, spacing: tuple[float, float, float]) -> Grid:
 
 def _linear(channel: Array, source: Grid, target: Grid) -> Array:
     """Resample (X, Y, Z) float32 or float64 between two grids of one centre and the same axes; same dtype."""
+    import SimpleITK as sitk  # noqa: N813 - its users' name for it
+
     values = np.ascontiguousarray(channel.transpose(2, 1, 0))
     image = sitk.GetImageFromArray(values)
     image.SetSpacing(source.spacing)

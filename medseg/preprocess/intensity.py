@@ -11,11 +11,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813 - its users' name for it
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
@@ -89,7 +88,7 @@ class NormalizedVolume:
         if self.normalization.low:  # in the values' own type: a float32 might hold them less exactly
             slab = np.clip(slab, *self._ends(slab))
         values[...] = slab
-        for channel, mean, std in zip(values, *self._mean_std_arrays, strict=True):
+        for channel, mean, std in zip(values, *self.mean_std, strict=True):
             channel -= mean
             channel /= std
         if values is not out:
@@ -103,8 +102,8 @@ class NormalizedVolume:
         return np.asarray(low).reshape(shape), np.asarray(high).reshape(shape)
 
     @cached_property
-    def _mean_std_arrays(self) -> tuple[Array, Array]:
-        """Mean and standard deviation (C,) in the type that is computed in."""
+    def mean_std(self) -> tuple[Array, Array]:
+        """Mean and standard deviation (C,) in the type that is computed in: float32, or float64."""
         mean, std = (np.asarray(part, np.float64) for part in self._mean_std)
         return (mean.astype(np.float32), std.astype(np.float32)) if self.fits_float32 else (mean, std)
 
@@ -274,6 +273,8 @@ def _percentiles(channel: Array, rule: Foreground, wanted: tuple[float, float]) 
 
 
 def _without_bias(channel: Array, grid: Grid) -> npt.NDArray[np.float32]:
+    import SimpleITK as sitk  # noqa: N813 - its users' name for it
+
     mask = foreground(channel, "auto") & (channel > 0)
     if not mask.any():
         return channel.astype(np.float32)
@@ -288,8 +289,10 @@ def _without_bias(channel: Array, grid: Grid) -> npt.NDArray[np.float32]:
     return corrected
 
 
-def _to_sitk(array: Array, grid: Grid) -> sitk.Image:
+def _to_sitk(array: Array, grid: Grid) -> Any:
     """Make an image whose x, y, z are the array's (X, Y, Z); only the spacing matters here."""
+    import SimpleITK as sitk  # noqa: N813 - its users' name for it
+
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
     image.SetSpacing(grid.spacing)
     return image

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 
 from medseg.grid import Array, Grid
 
@@ -44,6 +43,8 @@ def resample(array: Array, source: Grid, target: Grid) -> Array:
 
 def _weights(axis: int, source: Grid, target: Grid) -> Any:
     """Give each old pixel's share in each new one along an axis: sparse (new, old), rows sum to 1."""
+    import scipy.sparse  # here, as every command imports this module
+
     old, new = source.shape[axis], target.shape[axis]
     factor = target.spacing[axis] / source.spacing[axis]
     indices, shares = taps((np.arange(new) - (new - 1) / 2) * factor + (old - 1) / 2, factor, old)

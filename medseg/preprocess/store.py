@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,9 @@ POSITIONS_PER_CLASS = 10_000
 _SLAB_VOXELS = 2**20
 RECORD = "record.json"
 _OWN = ("image", "label", "positions")
+_READING_HEADER = threading.Lock()
+"""Numpy reads headers by Python's parser, which in Python 3.11 fails now and then in two threads at once
+(SystemError, "AST constructor recursion depth mismatch")."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +63,12 @@ class PreprocessedCase:
     extras: dict[str, Array]
     counts: dict[int, int]
     sha256: str = ""
+    folder: Path | None = None
+    """Where it lies; None for a case that was put together in memory."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Pickle a case on disk as its folder: it is opened anew, as memory maps would travel as copies."""
+        return super().__reduce_ex__(protocol) if self.folder is None else (open, (self.folder,))
 
     @property
     def positions(self) -> npt.NDArray[np.signedinteger[Any]]:
@@ -151,6 +161,7 @@ def open(case: Path) -> PreprocessedCase:  # noqa: A001 - read as store.open
         {key: _map(case / f"{key}.npy") for key in content["extras"]},
         {int(index): n for index, n in content["counts"].items()},
         hashlib.sha256(text).hexdigest(),
+        case.absolute(),
     )
 
 
@@ -243,7 +254,8 @@ def _require(path: Path, size: int) -> None:
 
 
 def _map(path: Path) -> Array:
-    mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    with _READING_HEADER:
+        mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 
 

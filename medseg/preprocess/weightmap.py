@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from medseg.classes import VOID
 from medseg.grid import PLANE_AXIS, Array, Plane
@@ -39,7 +38,7 @@ def weight_map(
     slices = (np.moveaxis(array, PLANE_AXIS[plane], 0) for array in arrays)
     for labels, out, numbers in zip(*slices, strict=True):
         foreground = (labels != 0) & (labels != VOID)
-        cells = ndimage.label(foreground)[0] if instances is None else np.where(foreground, numbers, 0)
+        cells = _numbered(foreground) if instances is None else np.where(foreground, numbers, 0)
         distance = _two_nearest(cells, reach=math.ceil(_NEGLIGIBLE * sigma_px))
         out[...] = np.where(labels == 0, between(distance, w0, sigma_px), 0)
     return weights
@@ -51,8 +50,17 @@ def between(distance: Array, w0: float, sigma_px: float) -> Array:
     return term
 
 
+def _numbered(foreground: Array) -> Array:
+    """The connected components of a slice (H, W), numbered from 1."""
+    from scipy import ndimage  # here, as every worker imports this module, and this takes 0.15 s
+
+    return np.asarray(ndimage.label(foreground)[0])
+
+
 def _two_nearest(cells: Array, reach: int) -> npt.NDArray[np.float64]:
     """d1 + d2 of each pixel of numbered cells (H, W); infinite where one is beyond ``reach`` px."""
+    from scipy import ndimage
+
     nearest = np.full((2, *cells.shape), np.inf)
     for cell, place in _each(cells, reach):
         distance = ndimage.distance_transform_edt(~cell)
@@ -65,6 +73,8 @@ def _two_nearest(cells: Array, reach: int) -> npt.NDArray[np.float64]:
 
 def _each(cells: Array, reach: int) -> Iterator[tuple[Array, tuple[slice, slice]]]:
     """Each cell's mask in its box widened by ``reach``, and its place in the slice; none of one cell."""
+    from scipy import ndimage
+
     boxes = [(number, box) for number, box in enumerate(ndimage.find_objects(cells), 1) if box is not None]
     if len(boxes) < 2:
         return

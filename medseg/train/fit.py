@@ -37,7 +37,7 @@ from medseg.train.fabric import compile_problem, deterministic, open_fabric, see
 from medseg.train.faults import ADVICE, check_finite, coded, not_finite
 from medseg.train.loss_log import LossLog
 from medseg.train.plan import Epoch, FitPlan
-from medseg.train.prefetch import ahead, draw_threads
+from medseg.train.prefetch import ahead, draw_threads, most_helpers
 from medseg.train.state import BEST, HISTORY, LAST
 from medseg.train.stop import Stopped, StopRequest, handle_stop_signals
 
@@ -78,14 +78,21 @@ def fit(
     optim.check_phases(plan.all_phases, plan.epochs, network)
     selection.require_scores(plan, validated=validate is not None)
     run = _set_up(network, draw, loss, plan, folder=folder, augment=augment, on_step=on_step)
-    now = run.state  # counters of the steps and epochs that are done
-    yield from map(Epoch.from_row, list(now.history))
+    yield from map(Epoch.from_row, list(run.state.history))
+    with closing(run.batches):
+        yield from _epochs(run, plan, validate)
 
+
+def _epochs(
+    run: _Run, plan: FitPlan, validate: Callable[[nn.Module], dict[str, float]] | None
+) -> Iterator[Epoch]:
+    """Train, validate and keep, epoch by epoch, until the plan's end."""
+    now = run.state  # counters of the steps and epochs that are done
     while now.epoch < plan.epochs and not now.stopped_early:
         with deterministic(run.fabric.device), handle_stop_signals() as request:
             clock = time.perf_counter() - now.seconds
             phase, first_epoch = optim.phase_at(plan.all_phases, now.epoch)
-            optim.apply_phase(phase, network, run.optimiser)
+            optim.apply_phase(phase, run.network, run.optimiser)
             if now.epoch == first_epoch:
                 now.rate_drops = now.validations_at_rate = 0
             parts = range(
@@ -337,7 +344,14 @@ def _set_up(
         optimiser=optimiser,
         stepper=stepper,
         loss=loss,
-        batches=BatchMaker(source, augment, shares, fabric.device, plan.channels_last),
+        batches=BatchMaker(
+            source,
+            augment,
+            shares,
+            fabric.device,
+            plan.channels_last,
+            most_helpers(fabric.device, fabric.world_size),
+        ),
         plan=plan,
         folder=folder,
         settings=settings,

@@ -19,8 +19,19 @@ _MOST_THREADS = 8
 
 def draw_threads(device: torch.device) -> int:
     """Number of threads that draw for a network on this device: the processors that it leaves, 1 to 8."""
+    return min(max(1, spare_processors(device)), _MOST_THREADS)
+
+
+def most_helpers(device: torch.device, processes: int) -> int:
+    """Number of processes that may draw beside each of ``processes`` that train: 0 to 8."""
+    trains_itself = 0 if device.type == "cpu" else processes
+    return min(max(0, spare_processors(device) - trains_itself) // processes, _MOST_THREADS)
+
+
+def spare_processors(device: torch.device) -> int:
+    """Processors that a network on this device leaves: none where torch's threads take all of them."""
     taken = torch.get_num_threads() if device.type == "cpu" else 0
-    return min(max(1, most_threads() - taken), _MOST_THREADS)
+    return max(0, most_threads() - taken)
 
 
 def ahead(

@@ -111,9 +111,8 @@ def _of_work(work: Work) -> Iterator[Run]:
     network, keywords, crf = network_of(recipe)
     model = work.model / "model.json"
     count = files.read_json(model).get("parameters") if model.is_file() else None
-    summaries: dict[int | None, Any] = {None: files.read_json(work.evaluation / "summary.json")}
-    summaries.update(kept_steps.read_scores(work))
-    for step, numbers in summaries.items():
+    last = files.read_json(work.evaluation / "summary.json")
+    for step, numbers in (None, last), *kept_steps.read_scores(work).items():
         sets = numbers.get("sets", {})
         if _ROLE in sets:
             name = work.root.resolve().name

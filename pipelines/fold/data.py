@@ -15,7 +15,8 @@ from medseg.config.recipe import Recipe
 from medseg.errors import Code, MedsegError
 from medseg.ingest.splits import SplitRow
 from medseg.losses.class_weights import median_frequency
-from medseg.networks.contract import Network
+from medseg.networks.contract import Network, SideRule
+from medseg.patches.artefacts import ArtefactAugmenter, Artefacts
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.resize import Resizer
 from medseg.patches.sampler import PatchSampler
@@ -23,7 +24,6 @@ from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, pixel_shape
 from medseg.preprocess import instances, store, weightmap
 from medseg.preprocess.store import PreprocessedCase
 from medseg.resources import allow_open_files
-from medseg.train.monai_augment import ArtefactAugmenter, Artefacts
 from pipelines import case_tables
 from pipelines.workfolder import Work
 
@@ -103,7 +103,7 @@ def batches(recipe: Recipe, cases: Sequence[PreprocessedCase], network: Network)
     steps = sampler.steps_shuffled if sampling.order == "shuffled" else train.steps_per_epoch
     stages = [(size.epochs, size.scale) for size in train.resizing]
     if stages:
-        augment = Resizer(augment, stages, steps, network.size_from)
+        augment = Resizer(augment, stages, steps, SideRule.of(network).size_from)
     return Batches(sampler, augment, steps)
 
 

@@ -119,8 +119,8 @@ USES = {
     ),
     "monai": Use(
         "Apache-2.0",
-        "its 2-D networks; bias fields, ghosts and the like in augmentation",
-        ("networks/test_monai_networks.py", "train/test_monai_augment.py"),
+        "its 2-D networks; the oracle of artefacts in augmentation",
+        ("networks/test_monai_networks.py", "patches/test_artefacts.py"),
         "GHSA-9rg3-9pvr-6p27 (zip slip): minimum version; downloads of weights: refused",
     ),
     "lightning-fabric": Use("Apache-2.0", "several GPUs, precision", ("train/test_processes.py",)),

@@ -28,7 +28,7 @@ UNSAFE_CALLS = {
 
 
 OWN_PIPES = {
-    "medseg/io/dicom/processes.py": "from a helper that medseg started, over its pipe",
+    "medseg/helper_process.py": "from a helper that medseg started, over its pipe",
     "pipelines/execution/cluster.py": "from the scheduler, as all code that a cluster's workers run",
 }
 """Files that read pickles which come from no file."""

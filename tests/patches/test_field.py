@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.grid import PLANE_AXIS, Array, Grid, Plane
-from medseg.patches.field import mirrored_index, read_field, read_label_field
+from medseg.patches.field import mirrored_index, read_field, slice_piece
+from medseg.patches.slabs import plane_view
 from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from tests.oracles.elastic import mirrored
 
@@ -46,8 +47,8 @@ def test_pieces_are_those_of_single_pixels(
     slices = [min(max(index + o, 0), stack.shape[1] - 1) for o in range(-(depth // 2), depth // 2 + 1)]
     expected = volume.normalise(stack[np.ix_([0, 1], slices, rows, columns)]).reshape(2 * depth, *size)
     np.testing.assert_array_equal(slab, expected)
-    image = np.moveaxis(label, PLANE_AXIS[plane], 0)[index]
-    cut = read_label_field(label, plane, index, first, size)
+    image = plane_view(label, plane)[index]
+    cut = slice_piece(plane_view(label, plane), index, first, size)
     np.testing.assert_array_equal(cut, image[np.ix_(rows, columns)])
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from medseg.losses import build
+from medseg.train import batches
 from medseg.train.optim import Optimiser
 from medseg.train.plan import Epoch
 from medseg.train.stop import Stopped
@@ -92,7 +93,11 @@ def test_stopped_between_steps_and_resumed_gives_the_same_bits(tmp_path: Path, s
     assert equal(weights(network), weights(whole))
 
 
-def test_a_signal_in_the_middle_of_a_step_waits_for_its_end(tmp_path: Path) -> None:
+def test_a_signal_in_the_middle_of_a_step_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "spare_processors", lambda _: 0)  # the thread that trains augments
+
     def augment(patches: Tensor, labels: Tensor, t: int, rows: slice) -> tuple[Tensor, ...]:
         if (t, rows.start) == (2, 0):
             signal.raise_signal(signal.SIGTERM)

@@ -66,6 +66,14 @@ def test_threads_draw_on_the_processors_that_the_network_leaves(monkeypatch: pyt
     assert prefetch.draw_threads(torch.device("cuda")) == 8
 
 
+def test_processes_help_on_processors_that_no_training_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefetch, "most_threads", lambda: 12)
+    monkeypatch.setattr(prefetch.torch, "get_num_threads", lambda: 4)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert [prefetch.most_helpers(cpu, processes) for processes in (1, 2, 20)] == [8, 4, 0]
+    assert [prefetch.most_helpers(cuda, processes) for processes in (1, 3, 12)] == [8, 3, 0]
+
+
 def test_a_fault_is_raised_at_its_step() -> None:
     batches = ahead(lambda t: 1 / (2 - t), range(5))
     assert [next(batches)[0], next(batches)[0]] == [0, 1]

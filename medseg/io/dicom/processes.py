@@ -1,9 +1,8 @@
 """Helper processes that read headers and decode pixels beside this one.
 
-pydicom's parser and the codecs hold Python's global lock, so threads gain nothing. A helper is this Python
-started anew; requests and results go through its standard input and output, so that neither shared memory
-(`/dev/shm`) nor semaphores are needed. Helpers start at the first job that is long enough, serve the jobs
-after it and end with this process. Where none can start, everything is done here.
+pydicom's parser and the codecs hold Python's global lock, so threads gain nothing. Helpers
+(:mod:`medseg.helper_process`) start at the first job that is long enough, serve the jobs after it and end
+with this process. Where none can start, everything is done here.
 """
 
 from __future__ import annotations
@@ -11,26 +10,18 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import pickle
 import select
-import struct
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
+from medseg.helper_process import DIED, Answer, HelperProcess, answer, packed
 from medseg.process import most_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Answer = tuple[bool, Any]
-"""True and a result, or False and an exception."""
-
-_Message = list[memoryview]
-
 _MOST = 8
 _TRIAL, _TRIAL_S = 16, 0.1
 """Items, or seconds, that are spent here before the time of the rest is estimated."""
@@ -43,9 +34,6 @@ _AHEAD, _AHEAD_BYTES = 4, 2**15
 
 _WINDOW = 16
 """Answers for each helper that may wait for their turn: bounds their memory."""
-
-_PIPE_BYTES = 2**20
-_PROGRAM = "import sys; sys.path[:] = {!r}; from medseg.io.dicom.processes import serve; serve()"
 
 
 def spread(
@@ -77,11 +65,11 @@ def alone(function: Callable[[Item], Result], item: Item) -> Result:
 
     Raises the function's exceptions, and OSError where no helper can start.
     """
-    helper = _Helper()
+    helper = HelperProcess()
     try:
-        helper.send(_packed((function, item)))
+        helper.send(packed((function, item)))
         is_good, value = helper.receive()
-    except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+    except DIED:
         raise ChildProcessError("a helper process died") from None
     finally:
         helper.end()
@@ -91,60 +79,15 @@ def alone(function: Callable[[Item], Result], item: Item) -> Result:
     return result
 
 
-class _Helper:
-    """A process that answers requests in their order.
-
-    ``owed`` counts the answers to come that nobody waits for.
-    """
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-W", "ignore", "-c", _PROGRAM.format(sys.path)]
-        one = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        own = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        # In a session of its own: Ctrl-C reaches this process alone, whose end closes the pipes.
-        self.process = subprocess.Popen(command, env=one, bufsize=0, start_new_session=True, **own)  # type: ignore[call-overload]
-        self.replies: BinaryIO = self.process.stdout
-        self.requests: BinaryIO = self.process.stdin
-        self.owed = 0
-        with contextlib.suppress(ImportError, AttributeError, OSError):  # on Linux, room for several frames
-            import fcntl
-
-            fcntl.fcntl(self.replies, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-    def begin(self, example: _Message) -> None:
-        """Send a request whose answer nobody needs; after it all is imported that others like it need."""
-        while self.owed:
-            self.receive()
-            self.owed -= 1
-        self.send(example)
-        self.owed = 1
-
-    def send(self, request: _Message) -> None:
-        """Send a request; waits where its bytes do not fit into the pipe."""
-        _send(self.requests, request)
-
-    def receive(self) -> _Answer:
-        """Wait for the next answer. Raises EOFError, OSError, ValueError or UnpicklingError after death."""
-        answer: _Answer = _receive(self.replies)
-        return answer
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.replies, self.requests):
-            with contextlib.suppress(OSError):
-                pipe.close()
-
-
 class _Pool:
     """The helpers of this process: started when first needed, lent to one job at a time."""
 
     def __init__(self) -> None:
         self._lent = threading.Lock()
-        self._helpers: list[_Helper] = []
+        self._helpers: list[HelperProcess] = []
 
     @contextlib.contextmanager
-    def helpers(self, seconds: float) -> Iterator[list[_Helper]]:
+    def helpers(self, seconds: float) -> Iterator[list[HelperProcess]]:
         """Lend helpers for work of so many seconds; none where it is too short or they are lent already.
 
         A job that is left with answers outstanding, or in which a helper died, ends them all.
@@ -169,7 +112,7 @@ class _Pool:
             return
         atexit.register(self.end)
         with contextlib.suppress(OSError):  # no room for processes: those that did start serve
-            self._helpers.extend(_Helper() for _ in range(count))
+            self._helpers.extend(HelperProcess() for _ in range(count))
 
     def end(self) -> None:
         while self._helpers:
@@ -192,16 +135,16 @@ class _Job:
         function: Callable[[Any], Any],
         example: Any,
         items: Sequence[Any],
-        helpers: Sequence[_Helper],
+        helpers: Sequence[HelperProcess],
     ) -> None:
         self._function, self._items = function, items
-        self._example = _packed((function, example))
+        self._example = packed((function, example))
         self._todo = deque(range(len(items)))
-        self._answers: dict[int, _Answer | None] = {}
+        self._answers: dict[int, Answer | None] = {}
         """None for an item at which a helper died."""
         self._next = 0
         self._most = _WINDOW * len(helpers)
-        self._sent: dict[_Helper, deque[tuple[int, int]]] = {helper: deque() for helper in helpers}
+        self._sent: dict[HelperProcess, deque[tuple[int, int]]] = {helper: deque() for helper in helpers}
         """Numbers and bytes of the requests that each living helper has."""
 
     def results(self, if_died: Callable[[Any], Any]) -> Iterator[Any]:
@@ -218,11 +161,11 @@ class _Job:
             else:
                 raise answer[1]
 
-    def _answer(self, index: int) -> _Answer | None:
+    def _answer(self, index: int) -> Answer | None:
         while index not in self._answers:
             alone = all(helper.owed for helper in self._sent)
             if alone and (own := self._take()) is not None:
-                self._answers[own] = _answer(self._function, self._items[own])
+                self._answers[own] = answer(self._function, self._items[own])
             self._exchange(wait=not alone)
         return self._answers.pop(index)
 
@@ -241,21 +184,21 @@ class _Job:
             if not helper.owed:
                 self._attempt(helper, self._fill)
 
-    def _begin(self, helper: _Helper) -> None:
+    def _begin(self, helper: HelperProcess) -> None:
         helper.begin(self._example)
 
-    def _receive(self, helper: _Helper) -> None:
+    def _receive(self, helper: HelperProcess) -> None:
         answer = helper.receive()
         if helper.owed:
             helper.owed -= 1
         else:
             self._answers[self._sent[helper].popleft()[0]] = answer
 
-    def _fill(self, helper: _Helper) -> None:
+    def _fill(self, helper: HelperProcess) -> None:
         """Send requests ahead; a long one alone, since a helper whose answers nobody takes reads nothing."""
         sent = self._sent[helper]
         while len(sent) < _AHEAD and (index := self._take()) is not None:
-            request = _packed((self._function, self._items[index]))
+            request = packed((self._function, self._items[index]))
             size = sum(part.nbytes for part in request)
             if sent and size + sum(before for _, before in sent) > _AHEAD_BYTES:
                 self._todo.appendleft(index)
@@ -263,63 +206,12 @@ class _Job:
             sent.append((index, size))
             helper.send(request)
 
-    def _attempt(self, helper: _Helper, exchange: Callable[[_Helper], object]) -> None:
+    def _attempt(self, helper: HelperProcess, exchange: Callable[[HelperProcess], object]) -> None:
         """Exchange something with a helper; if it died, the item that it was at is lost, not those behind."""
         try:
             exchange(helper)
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+        except DIED:
             sent = self._sent.pop(helper)
             if sent:
                 self._answers[sent.popleft()[0]] = None
             self._todo.extendleft(index for index, _ in reversed(sent))
-
-
-def _answer(function: Callable[[Any], Any], item: Any) -> _Answer:
-    try:
-        return True, function(item)
-    except Exception as error:  # raised again where the result is asked for
-        return False, error
-
-
-def _packed(message: Any) -> _Message:
-    """A message as it passes through a pipe; arrays in it as they lie in memory."""
-    buffers: list[pickle.PickleBuffer] = []
-    body = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
-    views = [buffer.raw() for buffer in buffers]
-    sizes = [len(body), *(view.nbytes for view in views)]
-    return [memoryview(struct.pack(f"<Q{len(sizes)}Q", len(sizes), *sizes) + body), *views]
-
-
-def _send(pipe: BinaryIO, message: _Message) -> None:
-    for part in message:
-        rest = part
-        while rest:
-            rest = rest[pipe.write(rest) :]
-
-
-def _receive(pipe: BinaryIO) -> Any:
-    (count,) = struct.unpack("<Q", _exactly(pipe, 8))
-    body, *buffers = (_exactly(pipe, size) for size in struct.unpack(f"<{count}Q", _exactly(pipe, 8 * count)))
-    return pickle.loads(body, buffers=buffers)  # noqa: S301 - the bytes are our own process's
-
-
-def _exactly(pipe: BinaryIO, size: int) -> bytearray:
-    content = bytearray(size)
-    rest = memoryview(content)
-    while rest:
-        if not (count := pipe.readinto(rest)):  # type: ignore[attr-defined]
-            raise EOFError
-        rest = rest[count:]
-    return content
-
-
-def serve() -> None:
-    """Answer requests from standard input until it ends: the main loop of a helper."""
-    requests, replies = os.fdopen(os.dup(0), "rb", 0), os.fdopen(os.dup(1), "wb", 0)
-    os.dup2(2, 1)  # what a codec prints is no answer
-    while True:
-        try:
-            function, item = _receive(requests)
-        except (EOFError, OSError):
-            return
-        _send(replies, _packed(_answer(function, item)))

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
+from medseg import helper_process
 from medseg.errors import Code, Finding, MedsegError
 from medseg.io.dicom import processes
 from medseg.io.dicom.decode import read_volume
@@ -135,14 +136,14 @@ def test_a_header_at_which_a_helper_dies_is_read_alone_or_a_finding(
     write_series(tmp_path / "in", np.ones((4, 3, 300), np.uint16), np.diag([1.0, 2.0, 3.0, 1.0]))
     listed = list(files_below(tmp_path / "in"))
     crash = _CRASHING.format(path=sys.path, file=str(listed[290]), once=once, seen=str(tmp_path / "seen"))
-    answer = processes._answer
+    answer = processes.answer
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.1)
         return answer(*arguments)
 
-    monkeypatch.setattr(processes, "_answer", slow)  # so that helpers read the last files
-    monkeypatch.setattr(processes, "_PROGRAM", crash + processes._PROGRAM)
+    monkeypatch.setattr(processes, "answer", slow)  # so that helpers read the last files
+    monkeypatch.setattr(helper_process, "_PROGRAM", crash + helper_process._PROGRAM)
     headers = list(read_headers(listed))
     assert (tmp_path / "seen").exists()
     damaged = {n: h.code for n, h in enumerate(headers) if isinstance(h, Finding)}
@@ -156,7 +157,7 @@ def test_without_helpers_all_is_done_here(monkeypatch: pytest.MonkeyPatch, proce
         raise OSError("no more processes")
 
     monkeypatch.setattr(processes, "most_threads", lambda: processors)
-    monkeypatch.setattr(processes.subprocess, "Popen", refuse)
+    monkeypatch.setattr(helper_process.subprocess, "Popen", refuse)
     assert {process for _, process in spread(_where, range(50), _lost)} == {os.getpid()}
 
 

@@ -1,8 +1,7 @@
-"""Artefacts by MONAI's transforms: off is the identity, and on they are MONAI's own for the same numbers."""
+"""Artefacts of batches: off is the identity, and on they are MONAI's own for the same numbers."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -12,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from medseg.errors import Code, MedsegError
+from medseg.patches.artefacts import ArtefactAugmenter, ArtefactParams, Artefacts, draw
+from medseg.patches.artefacts import add as add_to_batch
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.resize import Resizer
-from medseg.train.monai_augment import ArtefactAugmenter, ArtefactParams, Artefacts, add, draw
 
 monai = pytest.importorskip("monai.transforms")
+oracle = pytest.importorskip("tests.oracles.artefacts")
 
 ALL = Artefacts(0.2, 0.6, 0.5, 0.5, 0.8, 0.3)
 KINDS = [field.name for field in fields(Artefacts)]
@@ -36,7 +36,7 @@ def window(seed: int = 0, shape: tuple[int, ...] = (3, 12, 16)) -> Tensor:
 
 
 def nothing() -> ArtefactParams:
-    return draw(Artefacts(), 1, np.random.default_rng(0)).of(0)
+    return draw(Artefacts(), 1, np.random.default_rng(0))
 
 
 def plain(patches: Tensor, labels: Tensor, t: int, rows: slice, *more: Tensor) -> tuple[Tensor, ...]:
@@ -49,15 +49,30 @@ def labels(batch: int) -> Tensor:
     )
 
 
-def test_off_is_the_same_tensor_and_imports_no_monai(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "monai", None)
-    monkeypatch.setitem(sys.modules, "monai.transforms", None)
-    patch = window()
+def add(patch: Tensor, params: ArtefactParams) -> Tensor:
+    """Add the artefacts of a batch of one."""
+    return add_to_batch(patch[None], params)[0]
+
+
+def test_off_is_the_same_tensor() -> None:
+    patches = window()[None]
     assert not Artefacts().any
-    assert add(patch, nothing()) is patch
-    with pytest.raises(MedsegError, match=r"install medseg\[train\]") as refusal:
-        add(patch, replace(nothing(), gibbs=np.float64(0.5)))
-    assert refusal.value.code == Code.EXTRA_MISSING
+    assert add_to_batch(patches, nothing()) is patches
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(2, 20), st.integers(2, 20)),
+    seed=st.integers(0, 2**31),
+    kinds=st.sets(st.sampled_from(KINDS), min_size=1),
+)
+def test_a_batch_equals_monais_transforms_patch_by_patch(
+    shape: tuple[int, int, int], seed: int, kinds: set[str]
+) -> None:
+    patches = window(seed, (4, *shape))
+    params = draw(Artefacts(**{kind: STRONG[kind] for kind in kinds}), 4, np.random.default_rng(seed))
+    expected = torch.stack([oracle.add(patch, params.of(slice(n, n + 1))) for n, patch in enumerate(patches)])
+    torch.testing.assert_close(add_to_batch(patches, params), expected, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,8 +103,8 @@ def test_other_draws_stay_as_they_are() -> None:
     patches = window(1, (6, 3, 12, 16))
     moved, _ = augmenter(patches, labels(6), 2)
     params = draw(ALL, 6, np.random.default_rng((4, 2, 4)))
-    expected = torch.stack([add(patch, params.of(n)) for n, patch in enumerate(moved)])
-    assert torch.equal(ArtefactAugmenter(augmenter, ALL, 6, seed=4)(patches, labels(6), 2)[0], expected)
+    out = ArtefactAugmenter(augmenter, ALL, 6, seed=4)(patches, labels(6), 2)[0]
+    assert torch.equal(out, add_to_batch(moved, params))
     for kind in KINDS:
         alone = draw(Artefacts(**{kind: getattr(ALL, kind)}), 6, np.random.default_rng((4, 2, 4)))
         name = "holes" if kind == "coarse_dropout" else kind
@@ -98,7 +113,7 @@ def test_other_draws_stay_as_they_are() -> None:
 
 def test_all_slices_and_modalities_of_a_window_change_alike() -> None:
     one = window(3, (1, 12, 16))
-    params = replace(draw(ALL, 5, np.random.default_rng(1)).of(3))
+    params = replace(draw(ALL, 5, np.random.default_rng(1)).of(slice(3, 4)))
     out = add(one.expand(3, -1, -1).contiguous(), params)
     assert torch.equal(out[0], out[1])
     assert torch.equal(out[0], out[2])
@@ -112,7 +127,7 @@ def test_a_bias_field_is_monais_above_the_lowest_value() -> None:
     theirs._coeff = coefficients.tolist()
     low = patch.min()
     expected = theirs(patch - low, randomize=False).as_tensor() + low
-    out = add(patch, replace(nothing(), bias_field=coefficients))
+    out = add(patch, replace(nothing(), bias_field=coefficients[None]))
     torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6)
     assert out.min() == low  # air stays dark
 
@@ -120,14 +135,14 @@ def test_a_bias_field_is_monais_above_the_lowest_value() -> None:
 def test_gibbs_ringing_is_monais() -> None:
     patch = window()
     expected = monai.GibbsNoise(0.55)(patch).as_tensor()
-    torch.testing.assert_close(add(patch, replace(nothing(), gibbs=np.float64(0.55))), expected)
+    torch.testing.assert_close(add(patch, replace(nothing(), gibbs=np.array([0.55]))), expected)
 
 
 def test_a_low_resolution_is_monais() -> None:
     patch = window()
     theirs = monai.RandSimulateLowResolution(prob=1.0, zoom_range=(0.6, 0.6), upsample_mode="bilinear")
     expected = theirs(patch)
-    out = add(patch, replace(nothing(), low_resolution=np.float64(0.4)))
+    out = add(patch, replace(nothing(), low_resolution=np.array([0.4])))
     torch.testing.assert_close(out, torch.as_tensor(expected.as_tensor()))
 
 
@@ -135,10 +150,10 @@ def test_a_histogram_shift_is_monais_and_keeps_the_order_of_grey_values() -> Non
     patch = window()
     theirs = monai.RandHistogramShift(num_control_points=10, prob=1.0).set_random_state(3)
     expected = theirs(patch).as_tensor()
-    out = add(patch, replace(nothing(), histogram_shift=np.asarray(theirs.floating_control_points)))
+    out = add(patch, replace(nothing(), histogram_shift=np.asarray(theirs.floating_control_points)[None]))
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
     curve = draw(ALL, 1, np.random.default_rng(0)).histogram_shift[0]
-    ours = add(patch, replace(nothing(), histogram_shift=curve))
+    ours = add(patch, replace(nothing(), histogram_shift=curve[None]))
     order = patch.ravel().argsort()
     assert (ours.ravel()[order].diff() >= -1e-6).all()
     assert ours.min() == pytest.approx(patch.min().item(), abs=1e-5)
@@ -153,9 +168,8 @@ def test_coarse_dropout_is_monais_with_the_windows_mean() -> None:
     theirs = monai.RandCoarseDropout(1, 1, fill_value=float(patch.mean()), prob=1.0)
     theirs._do_transform, theirs.hole_coords = True, [(slice(None), slice(3, 9), slice(8, 12))]
     expected = theirs(patch.clone(), randomize=False).as_tensor()
-    out = add(patch, replace(nothing(), holes=holes))
-    assert torch.equal(out, expected)
-    assert torch.equal(out[:, 3:9, 8:12], torch.full((3, 6, 4), float(patch.mean())))
+    out = add(patch, replace(nothing(), holes=holes[None]))
+    torch.testing.assert_close(out, expected)
     assert (out != patch).sum() == 3 * 24
 
 
@@ -164,9 +178,9 @@ def test_ghosts_are_copies_at_equal_distances(axis: int, spacing: int) -> None:
     """Weakening every n-th line subtracts n copies, a window's n-th part apart, and adds the mean."""
     patch, strength = window(), 0.4
     values = {
-        "ghosting": np.float64(strength),
-        "ghost_spacing": np.int64(spacing),
-        "ghost_axis": np.int64(axis),
+        "ghosting": np.array([strength]),
+        "ghost_spacing": np.array([spacing]),
+        "ghost_axis": np.array([axis]),
     }
     out = add(patch, replace(nothing(), **values))  # type: ignore[arg-type]
     size = patch.shape[1 + axis]
@@ -185,7 +199,7 @@ def test_ghosts_are_copies_at_equal_distances(axis: int, spacing: int) -> None:
 )
 def test_values_stay_finite_whatever_is_drawn(shape: tuple[int, int, int], seed: int, flat: bool) -> None:
     patch = torch.full(shape, 0.7) if flat else window(seed, shape)
-    out = add(patch, draw(Artefacts(**STRONG), 3, np.random.default_rng(seed)).of(1))
+    out = add(patch, draw(Artefacts(**STRONG), 3, np.random.default_rng(seed)).of(slice(1, 2)))
     assert out.shape == patch.shape
     assert out.isfinite().all()
 
