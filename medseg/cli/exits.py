@@ -40,6 +40,10 @@ log_file: list[Path] = []
 """Where the running command logs (at most one entry); tracebacks go there."""
 
 
+_terminated: list[int] = []
+"""The exit code once SIGTERM has arrived (at most one entry): whatever a library makes of it is no fault."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived."""
 
@@ -49,6 +53,7 @@ class Terminated(BaseException):
 def end_well(app: typer.Typer) -> int:
     """Run the app; every end is an exit code and at most a few lines on stderr."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+    _terminated.clear()
     try:
         result = app(standalone_mode=False)
         if result == ExitCode.INTERRUPTED:  # what typer makes of KeyboardInterrupt
@@ -65,7 +70,7 @@ def end_well(app: typer.Typer) -> int:
         sys.stderr.close()
         return ExitCode.FAULT
     except Exception as error:
-        return _error(error)
+        return _interrupted(_terminated[0]) if _terminated else _error(error)
     except BaseException as stop:  # Terminated, or a training that was stopped by a signal
         if not hasattr(stop, "exit_code"):
             raise
@@ -99,6 +104,7 @@ def _error(error: Exception) -> int:
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    _terminated[:] = [Terminated.exit_code]
     raise Terminated
 
 

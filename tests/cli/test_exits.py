@@ -127,6 +127,23 @@ def test_with_json_every_refusal_is_json_on_stdout_and_a_line_on_stderr(
     assert all(problem.keys() == {"code", "where", "details", "how_to_fix"} for problem in problems)
 
 
+def test_what_a_library_makes_of_sigterm_is_no_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(exits, "log_file", [tmp_path / "medseg.log"])
+
+    def swallowed() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except BaseException:
+            raise RecursionError("an import that was stopped half-way") from None
+
+    ended, said = ends(swallowed, capsys, monkeypatch)
+    assert ended == ExitCode.TERMINATED and said.startswith("stopped; what is done is kept")
+    assert ends(raiser(RecursionError("deep")), capsys, monkeypatch)[0] == ExitCode.FAULT
+
+
 def test_a_full_disk_has_its_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
