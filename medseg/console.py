@@ -128,7 +128,8 @@ class _PlainProgress(Advance):
             return
         self.last = now
         left = (now - self.began[0]) / (done - self.began[1]) * (self.total - done)
-        self.reporter.line(f"{self.title} {done}/{self.total}, {seconds_in_words(left)} left {note}".rstrip())
+        time_left = f", {seconds_in_words(max(1.0, left))} left" if done < self.total else ""
+        self.reporter.line(f"{self.title} {done}/{self.total}{time_left} {note}".rstrip())
 
 
 def seconds_in_words(seconds: float) -> str:

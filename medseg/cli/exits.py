@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shlex
 import signal
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 import typer
 
-from medseg.errors import Code, ExitCode, HiddenError, MedsegError
+from medseg.errors import Code, ExitCode, Finding, HiddenError, MedsegError
 from medseg.extras import needs_extra as needs_extra
 from medseg.redaction import redact_text
 from medseg.resources import is_disk_full, is_out_of_memory
@@ -37,6 +40,10 @@ log_file: list[Path] = []
 """Where the running command logs (at most one entry); tracebacks go there."""
 
 
+_terminated: list[int] = []
+"""The exit code once SIGTERM has arrived (at most one entry): whatever a library makes of it is no fault."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived."""
 
@@ -46,6 +53,7 @@ class Terminated(BaseException):
 def end_well(app: typer.Typer) -> int:
     """Run the app; every end is an exit code and at most a few lines on stderr."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+    _terminated.clear()
     try:
         result = app(standalone_mode=False)
         if result == ExitCode.INTERRUPTED:  # what typer makes of KeyboardInterrupt
@@ -54,8 +62,7 @@ def end_well(app: typer.Typer) -> int:
     except typer.Exit as end:
         return end.exit_code
     except MedsegError as error:
-        for problem in getattr(error, "problems", (error.finding,)):
-            _say(str(problem))
+        _refuse(getattr(error, "problems", (error.finding,)))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(ExitCode.INTERRUPTED)
@@ -63,7 +70,7 @@ def end_well(app: typer.Typer) -> int:
         sys.stderr.close()
         return ExitCode.FAULT
     except Exception as error:
-        return _error(error)
+        return _interrupted(_terminated[0]) if _terminated else _error(error)
     except BaseException as stop:  # Terminated, or a training that was stopped by a signal
         if not hasattr(stop, "exit_code"):
             raise
@@ -76,23 +83,28 @@ def _error(error: Exception) -> int:
     where = Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None
     if is_disk_full(error, where or (log_file[0] if log_file else Path.cwd() / "medseg")):
         place = where or (log_file[0].parent if log_file and not isinstance(error, HiddenError) else "disk")
-        _say(f"{Code.DISK_FULL} {place}: no space is left; free some and run the same command again")
+        how_to_fix = "free some and run the same command again"
+        _refuse([Finding(Code.DISK_FULL, str(place), "no space is left", how_to_fix)])
         return ExitCode.FAULT
     if isinstance(error, OSError) and error.errno in _WRONG_PATH and where is not None:
-        _say(f"{Code.USAGE} {where}: {error.strerror}; {_WRONG_PATH[error.errno]}")
+        _refuse([Finding(Code.USAGE, str(where), str(error.strerror), _WRONG_PATH[error.errno])])
         return ExitCode.USAGE
     if is_out_of_memory(error):
         first = (str(error) or type(error).__name__).splitlines()[0]
-        _say(f"{Code.OUT_OF_MEMORY} medseg: {first}; close other programs, or lower {_MEMORY_KEYS}")
+        how_to_fix = f"close other programs, or lower {_MEMORY_KEYS}"
+        _refuse([Finding(Code.OUT_OF_MEMORY, "medseg", first, how_to_fix)])
         return ExitCode.FAULT
     show = getattr(error, "show", None)  # a wrong option or argument, as click and typer raise it
     if callable(show):
         show()
+        details = getattr(error, "format_message", error.__str__)()
+        _as_json(Code.USAGE, "medseg", details, "see the help page: -h")
         return ExitCode.USAGE
     return _fault(error)
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    _terminated[:] = [Terminated.exit_code]
     raise Terminated
 
 
@@ -125,7 +137,31 @@ def _fault(error: Exception) -> int:
     first = str(error).splitlines()[0] if str(error) else ""
     kind = "" if isinstance(error, HiddenError) else f"{type(error).__name__}: "
     _say(f"FAULT medseg: {kind}{first}; {place}; please report it")
+    _as_json("FAULT", "medseg", f"{kind}{first}; {place}", "please report it")
     return ExitCode.FAULT
+
+
+def _refuse(findings: Sequence[Finding]) -> None:
+    """A line on stderr for each finding; with `--json` the same as JSON on stdout."""
+    for finding in findings:
+        _say(str(finding))
+    if findings and _wants_json():
+        _print({"problems": [{**asdict(f), "code": str(f.code)} for f in findings]})
+
+
+def _as_json(code: str, where: str, details: str, how_to_fix: str) -> None:
+    """With `--json` an end that has no finding, as JSON on stdout, in a finding's form."""
+    if _wants_json():
+        problem = {"code": str(code), "where": where, "details": details, "how_to_fix": how_to_fix}
+        _print({"problems": [problem]})
+
+
+def _wants_json() -> bool:
+    return "--json" in sys.argv[1:]
+
+
+def _print(content: Mapping[str, object]) -> None:
+    sys.stdout.write(redact_text(json.dumps(content, indent=2)) + "\n")
 
 
 def _say(text: str) -> None:

@@ -18,7 +18,7 @@ from medseg.errors import Code, ExitCode, MedsegError
 def ui(
     work: Annotated[
         list[Path],
-        typer.Argument(metavar="WORK…", help="Work folders, or folders above some; copies, too."),
+        typer.Argument(metavar="WORK", help="Work folders, or folders above some; copies, too."),
     ] = [Path("work")],  # noqa: B006 - typer copies it
     port: Annotated[int, typer.Option(metavar="P", help="The port on this machine.")] = 5000,
     host: Annotated[

@@ -37,7 +37,7 @@ def demo(
 ) -> ExitCode:
     """Make synthetic subjects and run every stage on them; needs no data and no internet.
 
-    Example: `medseg demo`, which takes two minutes
+    Example: `medseg demo`. It takes a few minutes, and says how many before it trains.
     """
     needs_extra("train")
     from pipelines.commands import demo as pipeline

@@ -119,7 +119,7 @@ def evaluate(
 @app.command(rich_help_panel="Look at results")
 def compare(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="WORK…", help="Work folders; the first is the base.")
+        list[Path], typer.Argument(metavar="WORK", help="Work folders; the first is the base.")
     ],
     metric: Annotated[
         list[str] | None,

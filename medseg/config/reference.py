@@ -70,7 +70,12 @@ def recipe_page() -> str:
 
 def codes_page() -> str:
     """Return the text of docs/codes.md, from the table of codes."""
-    lines = ["# Codes", "", "Made from `medseg/errors.py`; `tests/cli/test_docs.py` keeps both equal.", ""]
+    lines = [
+        *("# Codes", "", "Made from `medseg/errors.py`; `tests/cli/test_docs.py` keeps both equal."),
+        "With `--json` a command that refuses prints the same on stdout:",
+        '`{"problems": [{"code", "where", "details", "how_to_fix"}]}`.',
+        "",
+    ]
     parts = (
         ("A case is used, with a note", [c for c in Code if c in NOTES]),
         ("A case is excluded, or the command ends", [c for c in Code if c not in NOTES]),

@@ -14,7 +14,8 @@ from medseg.synth import subject, tissues
 VERSION = 2
 """Raised when the same settings give other subjects."""
 
-RECORD = "made.json"
+RECORD = ".made.json"
+"""Hidden, so that no command lists it among the files of the folder."""
 
 
 def write(
@@ -26,7 +27,7 @@ def write(
 ) -> list[Path]:
     """Make subjects 1 to ``subjects`` in ``folder`` and return their image files, in order.
 
-    Label values are those of :data:`medseg.synth.subject.CLASSES`. ``made.json`` records the settings and
+    Label values are those of :data:`medseg.synth.subject.CLASSES`. ``.made.json`` records the settings and
     each file's sha256: files made with the same settings and not changed since are kept, files made with
     other settings (or beyond ``subjects``) are removed. ``progress`` receives (done, total) after each
     subject. Raises USAGE if a file to be written exists and was not made here.

@@ -32,7 +32,8 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
     given = given or Given({})
     if not (given.channels or given.label) and (export := init_dicom.read(data)):
         return _write(data, out, init_dicom.guess(data, export), minutes)
-    given_folder, data = data, init_reading.data_set_below(data)
+    given_folder = data
+    data = data if given.channels or given.label else init_reading.data_set_below(data)
     guess = init_reading.read(data, given)
     if data != given_folder:
         below = data.relative_to(given_folder).as_posix()

@@ -96,20 +96,13 @@ def _of_one_subject(guess: Guess, own: one_subject.OneSubject) -> Guess:
 
 def _without_series(guess: Guess, data: Path, contents: FolderContents, looks: Looks) -> Guess:
     """The guess without unlabelled cases of several volumes, by the word at their end: a heart's ``_4d``."""
-    endings: dict[str, list[CaseFiles]] = defaultdict(list)
-    for case in contents.cases:
-        stem = without_suffix(next(iter(case.channels.values())).name)
-        endings[re.split(r"[_\-. ]", stem)[-1]].append(case)
-    globs = []
-    for ending, cases in endings.items():
-        paths = [path.relative_to(data).as_posix() for case in cases for path in case.channels.values()]
-        if not any(case.label_paths for case in cases) and all(
-            looks.at(path).is_series for path in paths[:_TRIED]
-        ):
-            globs.append(f"*{ending}.*")
-    if not globs or len(globs) == len(endings):
+    if guess.unit == "px":
         return guess
+    globs = [glob for glob, paths in _endings(data, contents).items() if _are_series(paths, looks)]
     kept = ignored.without(contents, data, globs)
+    labelled = sum(bool(case.label_paths) for case in kept.cases)
+    if not globs or not kept.cases or labelled < guess.n_labelled:
+        return guess
     remark = f"{', '.join(globs)} hold several volumes each, and are ignored: data.ignore"
     return replace(
         guess,
@@ -118,6 +111,22 @@ def _without_series(guess: Guess, data: Path, contents: FolderContents, looks: L
         n_other=_n_other(kept),
         remarks=(*guess.remarks, remark),
     )
+
+
+def _endings(data: Path, contents: FolderContents) -> dict[str, list[str]]:
+    """Globs of unlabelled cases by their last word, with the files; of many cases shared words alone."""
+    globs: dict[str, list[str]] = defaultdict(list)
+    for case in contents.cases:
+        for path in () if case.label_paths else case.channels.values():
+            relative = path.relative_to(data).as_posix()
+            if hit := re.search(r"(?:^|[/_\-. ])[^/_\-. *?\[\]]+$", without_suffix(relative)):
+                globs[f"*{hit[0]}.*"].append(relative)
+    few = len(contents.cases) <= _SHOWN
+    return {glob: paths for glob, paths in globs.items() if few or len(paths) > 1}
+
+
+def _are_series(paths: Sequence[str], looks: Looks) -> bool:
+    return all(looks.at(path).is_series for path in paths[:_TRIED])
 
 
 def _duplicates(contents: FolderContents) -> str:

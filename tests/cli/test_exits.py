@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -82,6 +83,65 @@ def test_a_fault_of_ours_is_one_line_and_its_traceback_is_in_the_log(
     assert said.count("\n") == 1
     assert "Traceback" not in said
     assert "Traceback" in (tmp_path / "w" / "medseg.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "codes"),
+    [
+        (MedsegError(Code.PATH_MISSING, "there", "no such folder", "name another"), ["PATH_MISSING"]),
+        (
+            RecipeError(
+                Path("r"), [Finding(Code.RECIPE_INVALID, f"k{n}", "wrong", "mend it") for n in range(2)]
+            ),
+            ["RECIPE_INVALID", "RECIPE_INVALID"],
+        ),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out.nii.gz"), ["DISK_FULL"]),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "w"), ["USAGE"]),
+        (MemoryError("no more"), ["OUT_OF_MEMORY"]),
+        (typer.BadParameter("no such option"), ["USAGE"]),
+        (KeyError("oops"), ["FAULT"]),
+    ],
+    ids=["refusal", "recipe", "disk", "path", "memory", "option", "fault"],
+)
+def test_with_json_every_refusal_is_json_on_stdout_and_a_line_on_stderr(
+    error: Exception,
+    codes: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(exits, "log_file", [tmp_path / "medseg.log"])
+    monkeypatch.setattr(sys, "argv", ["medseg", "check", "x", "--json"])
+
+    def app(*, standalone_mode: bool) -> None:
+        raise error
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        exits.end_well(app)  # type: ignore[arg-type]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    printed = capsys.readouterr()
+    problems = json.loads(printed.out)["problems"]
+    assert [problem["code"] for problem in problems] == codes and printed.err
+    assert all(problem.keys() == {"code", "where", "details", "how_to_fix"} for problem in problems)
+
+
+def test_what_a_library_makes_of_sigterm_is_no_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(exits, "log_file", [tmp_path / "medseg.log"])
+
+    def swallowed() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except BaseException:
+            raise RecursionError("an import that was stopped half-way") from None
+
+    ended, said = ends(swallowed, capsys, monkeypatch)
+    assert ended == ExitCode.TERMINATED and said.startswith("stopped; what is done is kept")
+    assert ends(raiser(RecursionError("deep")), capsys, monkeypatch)[0] == ExitCode.FAULT
 
 
 def test_a_full_disk_has_its_code(
