@@ -69,7 +69,7 @@ class PatchCutter:
             volume = self._cases[case].volume
             stack, label, *more = self._views(case, plane)
             piece = slab_piece(stack, index, self._depth, first, size)
-            if volume.fits_float32:
+            if volume.fits_float32 and not volume.normalization.low:  # a mean and a deviation are all
                 patches[n] = piece
                 mean_std[:, n] = volume.mean_std
             else:
