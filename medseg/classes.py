@@ -341,7 +341,7 @@ def _check_mask_names(names: list[str]) -> None:
     """Raise ClassListError unless every case's masks, and maps beside them, can have own files."""
     if not 1 <= len(names) <= MOST_MASKS:
         raise ClassListError("classes", f"{len(names)} masks", f"keep at least 1 and at most {MOST_MASKS}")
-    endings = [f"_{name.lower()}" for name in (*names, "confidence", "probabilities")]
+    endings = [f"_{name.lower()}" for name in (*names, "confidence", "probabilities", "instances")]
     for i, name in enumerate(names):
         others = endings[:i] + endings[i + 1 :]
         if name == OUTSIDE:

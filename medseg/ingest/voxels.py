@@ -69,7 +69,7 @@ def range_faults(volume: Volume, path: Readable, intensity: Intensity, *, n4: bo
     """
     findings = []
     if isinstance(intensity, Window):
-        findings += [found for c in volume.array if (found := _outside(c, path, intensity.window))]
+        findings += [fault for c in volume.array if (fault := _outside(c, path, intensity.window))]
     if intensity == "imagenet" and white_level(volume) is None:
         details = f"{volume.array.dtype} values from {volume.array.min():.6g} to {volume.array.max():.6g}"
         how_to_fix = (

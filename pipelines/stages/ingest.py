@@ -22,6 +22,7 @@ from medseg.ingest import (
     checks,
     dicom_folder,
     ignored,
+    instances,
     layouts,
     leftovers,
     mask_files,
@@ -175,6 +176,7 @@ class Asked:
     classes: ClassList
     unit: scans.Unit
     preprocess: Preprocess
+    instances: bool
 
 
 def _read_all(
@@ -190,7 +192,7 @@ def _read_all(
     tasks = [paths for paths in contents.cases if paths.name not in rows]
     with job.say.progress("reading", len(tasks)) as bar:
         threads = 1 if contents.layout == "dicom" else _threads(tasks)  # series use processes of their own
-        asked = Asked(classes, contents.unit, job.recipe.preprocess)
+        asked = Asked(classes, contents.unit, job.recipe.preprocess, job.recipe.data.instances)
         read = _outcomes(job.execution, threads, tasks, asked)
         for done, (number, row) in enumerate(read, 1):
             rows[tasks[number].name] = row
@@ -255,6 +257,11 @@ def _read_one(asked: Asked, paths: CaseFiles) -> dict[str, Any] | Finding:
         details = f"a grid in {grid.unit} where the others are in {asked.unit}"
         path = str(next(iter(paths.channels.values())))
         return Finding(Code.UNIT_MISMATCH, path, details, "use scans and images in recipes of their own")
+    if asked.instances and paths.label is not None and not paths.label.is_dir():  # masks are checked above
+        try:
+            instances.read(paths.label, asked.classes, grid)
+        except MedsegError as error:
+            return error.finding
     return {
         "case": paths.name,
         "subject": paths.subject,

@@ -23,7 +23,7 @@ from pipelines.job import STAGES, Job
 VERSION = 6
 MOST_CASES = 40
 MOST_BOXES = 30
-OBJECT_TILES = {"f1": "objects, F1 at IoU > 0.5", "pq": "objects, panoptic quality", "aji": "objects, AJI"}
+OBJECT_TILES = {"f1": "object F1", "pq": "object PQ", "aji": "object AJI"}
 IMAGE_TILES = {"mIoU": "mean IoU", "G": "pixel accuracy G", "C": "class accuracy C", "BF": "boundary F1"}
 
 

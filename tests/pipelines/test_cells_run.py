@@ -15,7 +15,7 @@ from medseg import files
 from medseg.config import load
 from medseg.config.load import RecipeError
 from medseg.console import Reporter
-from medseg.errors import ExitCode
+from medseg.errors import Code, ExitCode
 from medseg.infer.objects import split
 from medseg.io import images
 from medseg.metrics import objects
@@ -85,6 +85,17 @@ def test_the_model_folder_alone_writes_the_same_map(place: Path, tmp_path: Path)
     for case in CASES:
         same = (tmp_path / f"out/{case}_instances.tif").read_bytes()
         assert same == (place / f"work/predictions/{case}_instances.tif").read_bytes()
+
+
+def test_numbers_that_are_none_exclude_a_case_and_the_run_goes_on(tmp_path: Path) -> None:
+    sample = RECIPES["ctc_phc_u373"]
+    sample.build(tmp_path / "data")
+    halves = cells(5).astype(np.float32) + np.where(cells(5) > 0, np.float32(0.5), 0)
+    tifffile.imwrite(tmp_path / "data/02_ST/SEG/man_seg001.tif", halves)
+    request = Request("ctc_phc_u373", tmp_path / "data", tmp_path / "work", sample.settings)
+    assert pipeline.run(request, Reporter(stream=io.StringIO()), only="ingest") == ExitCode.SOME_EXCLUDED
+    (row,) = files.read_csv(tmp_path / "work/ingest/quarantine.csv")
+    assert (row["case"], row["code"]) == ("02__001", Code.LABEL_NOT_INTEGER)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from medseg.config import load
 from medseg.console import Reporter
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, ExitCode, MedsegError
 from medseg.networks.weights.init_from import start
 from medseg.train import optim
 from pipelines import run as pipeline
@@ -20,6 +21,7 @@ from pipelines.run import Request
 from tests.helpers.image_sets import SAMPLES, VOC
 
 SMALL = ("network.keywords={width: 2, hidden: 4}",)
+QUIET = ("train.threads=1", "tracking.enabled=false", "train.precision=fp32")
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,21 @@ def test_stages_are_as_the_paper_has_them() -> None:
     assert {(train.optimiser, train.momentum, train.schedule) for train in rates.values()} == {
         ("sgd", 0.9, "constant")
     }
+
+
+def test_the_stages_train_one_after_the_other(tmp_path: Path) -> None:
+    SAMPLES["voc"].build(tmp_path)
+    small = ("sampling.window=[32, 32]", "train.epochs=2", "train.batch=2", "train.accumulate=1")
+    names = ("voc_fcn32s", "voc_fcn16s", "voc_fcn8s_staged")
+    for before, name in zip((None, *names), names, strict=False):
+        start_from = () if before is None else (f"network.init_from={tmp_path / 'work' / before / 'model'}",)
+        request = Request(
+            name, tmp_path / VOC, tmp_path / "work" / name, (*SMALL, *small, *QUIET, *start_from)
+        )
+        said = io.StringIO()
+        for stage in ("ingest", "preprocess", "train"):
+            assert pipeline.run(request, Reporter(stream=said), only=stage) == ExitCode.DONE
+        assert before is None or f"{before}/model: " in said.getvalue()
+    coarse, fine = (load_file(tmp_path / "work" / name / "model/fold0.safetensors") for name in names[1:])
+    assert set(coarse) < set(fine)
+    assert all(torch.allclose(fine[name], value, atol=1e-3) for name, value in coarse.items())
