@@ -112,7 +112,7 @@ def _of_work(work: Work) -> Iterator[Run]:
     model = work.model / "model.json"
     count = files.read_json(model).get("parameters") if model.is_file() else None
     summaries: dict[int | None, Any] = {None: files.read_json(work.evaluation / "summary.json")}
-    summaries.update(kept_steps.read_scores(work))
+    summaries |= {step: numbers for step, numbers in kept_steps.read_scores(work).items()}
     for step, numbers in summaries.items():
         sets = numbers.get("sets", {})
         if _ROLE in sets:
@@ -143,15 +143,15 @@ def _result(path: Path) -> Iterator[Run]:
 
 
 def _levels(path: Path, tree: Mapping[str, Any]) -> Iterator[Run]:
-    """The levels of a pruned network, as `benchmarks/unetpp_levels.py` writes them."""
+    """A network whole and pruned to its levels, as `benchmarks/unetpp_levels.py` writes them."""
     for row in tree["levels"]:
-        if row["level"] is not None:
-            yield Run(
-                name=path.stem,
-                recipe=tree["recipe"],
-                network=tree["network"],
-                keywords={"depth": row["level"], "deep_supervision": False},
-                crf=False,
-                scores=row["scores"],
-                parameters=row["parameters"],
-            )
+        level = row["level"]
+        yield Run(
+            name=path.stem,
+            recipe=tree["recipe"],
+            network=tree["network"],
+            keywords={} if level is None else {"depth": level, "deep_supervision": False},
+            crf=False,
+            scores=row["scores"],
+            parameters=row["parameters"],
+        )
