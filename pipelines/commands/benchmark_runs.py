@@ -111,9 +111,9 @@ def _of_work(work: Work) -> Iterator[Run]:
     network, keywords, crf = network_of(recipe)
     model = work.model / "model.json"
     count = files.read_json(model).get("parameters") if model.is_file() else None
-    summaries: dict[int | None, Any] = {None: files.read_json(work.evaluation / "summary.json")}
-    summaries |= {step: numbers for step, numbers in kept_steps.read_scores(work).items()}
-    for step, numbers in summaries.items():
+    summaries: list[tuple[int | None, Any]] = [(None, files.read_json(work.evaluation / "summary.json"))]
+    summaries += kept_steps.read_scores(work).items()
+    for step, numbers in summaries:
         sets = numbers.get("sets", {})
         if _ROLE in sets:
             name = work.root.resolve().name
