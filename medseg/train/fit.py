@@ -111,7 +111,7 @@ def _epochs(
                     now.data_wait += run.batches.take_wait()
                     run.count_losses()
                     if now.step in plan.keep_at:
-                        run.keep_weights()
+                        run.save_weights(state.kept_name(now.step), {"step": now.step})
                     if run.agrees_at(t) and (signum := run.agreed_signal(request)):
                         run.count_losses(all_of_them=True)
                         run.save()
@@ -149,7 +149,7 @@ def _epochs(
             now.history.append(epoch.to_row())
             now.loss_sum, now.loss_steps, now.seconds, now.data_wait = 0.0, 0, 0.0, 0.0
             if is_best:
-                run.save_best(epoch)
+                run.save_weights(BEST, epoch.to_row())
             run.save()
             run.write_history()
             if signum := run.agreed_signal(request):
@@ -266,20 +266,15 @@ class _Run:
             checkpoint = state.Checkpoint(self.state, weights, moments, scaler, self.settings, average)
             state.write(self.folder / LAST, checkpoint)
 
-    def save_best(self, epoch: Epoch) -> None:
-        """Write ``best.ckpt``, before ``last.ckpt`` says that there is one."""
-        check_finite(self.network, self.state.step)
-        if self.fabric.is_global_zero:
-            weights = self.network.state_dict() if self.average is None else self.average.values
-            state.write_network(self.folder / BEST, weights, epoch.to_row())
+    def save_weights(self, name: str, metadata: dict[str, Any]) -> None:
+        """Write the weights, or their average where one is kept, to a file of this name.
 
-    def keep_weights(self) -> None:
-        """Write the weights after this step, averaged ones where an average is kept, to a file of its own."""
+        ``best.ckpt`` is written before ``last.ckpt`` says that there is one.
+        """
         check_finite(self.network, self.state.step)
         if self.fabric.is_global_zero:
             weights = self.network.state_dict() if self.average is None else self.average.values
-            path = self.folder / state.kept_name(self.state.step)
-            state.write_network(path, weights, {"step": self.state.step})
+            state.write_network(self.folder / name, weights, metadata)
 
     def write_history(self) -> None:
         """Write ``history.csv``: one row an epoch, validation's scores under ``val/…``."""

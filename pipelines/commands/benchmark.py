@@ -36,7 +36,7 @@ Measure = Callable[[Row, Table], Measured | None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to show: recipes, or published tables by name (all without any), and how to measure.
+    """Recipes to show, or published tables by name (all without any), and settings of what is measured.
 
     ``scores`` are places of runs, ``seconds`` the time for each network, 0 for none; ``out`` gets Markdown.
     """
@@ -123,7 +123,7 @@ def _filled(table: Table, by_row: Mapping[str, Measured | None], runs: Sequence[
         cells = {} if here is None else here.cells()
         if here and here.forward_ms and base and base.forward_ms:
             cells[RELATIVE] = here.forward_ms / base.forward_ms
-        own = [one for one in runs if (found := one.row_in(table)) is not None and found.name == row.name]
+        own = [one for one in runs if (fitting := one.row_in(table)) is not None and fitting.name == row.name]
         lines += _lines(row, cells, [_line_of(one, table) for one in own])
     return Shown(
         name=table.name,
@@ -137,17 +137,19 @@ def _filled(table: Table, by_row: Mapping[str, Measured | None], runs: Sequence[
 
 
 def _lines(row: Row, cells: dict[str, float | None], runs: Sequence[Line]) -> Iterator[Line]:
-    """The lines of a row: measured here, runs, published. A run of just this network stands in the first."""
-    same = [
-        one for one in runs if "parameters" in cells and one.cells.get("parameters") == cells["parameters"]
-    ]
+    """The lines of a row: measured here, runs, published. A run of just this network stands in the first.
+
+    So does the first of all where the row has no network to measure.
+    """
+    count = cells.get("parameters")
+    same = [one for one in runs if count is None or one.cells.get("parameters") == count]
     first = {**cells, **same[0].cells} if same else cells
     yield Line(row.name, f"{HERE}: {same[0].kind}" if same else HERE, first)
     yield from (Line(row.name, one.kind, one.cells) for one in runs if one not in same[:1])
     published: dict[str, float | None] = dict(row.published)
     if ms := row.published.get("forward_ms"):
         published["frames_per_second"] = 1000 / ms
-    yield Line(row.name, PUBLISHED, published)
+    yield Line(row.name, PUBLISHED, published, published=True)
 
 
 def _line_of(one: Run, table: Table) -> Line:
@@ -175,18 +177,18 @@ def _of_recipes(
             shape = (channels, *recipe.sampling.window, len(recipe.data.class_list()))
             here = measured(name, keywords, shape, device=device, seconds=seconds)
             layers[recipe.name] = here.counts.layers
-            found = [
+            in_papers = [
                 (table, row)
                 for table in published.values()
                 if (row := table.row_of(recipe.name, name, keywords, crf=crf)) is not None
             ]
             lines.append(Line(recipe.name, HERE, here.cells()))
-            for table, row in found:
+            for table, row in in_papers:
                 scores |= dict.fromkeys(table.scores)
                 own = [one for one in runs if one.recipe == recipe.name and one.row_in(table) == row]
                 lines += [Line(recipe.name, one.kind, one.cells) for one in (_line_of(r, table) for r in own)]
                 cells = dict(row.published)
-                lines.append(Line(recipe.name, f"{table.title}: {row.name}", cells))
+                lines.append(Line(recipe.name, f"{table.title}: {row.name}", cells, published=True))
             bar.to(number, recipe.name)
     return Shown(
         name="recipes",

@@ -52,6 +52,7 @@ class Line:
     network: str
     kind: str
     cells: Mapping[str, float | None]
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Shown:
         by_paper = any(
             one.cells.get(column) is not None
             for one in self.lines
-            if one.network == line.network and not one.kind.startswith(HERE)
+            if one.network == line.network and one.published
         )
         return PUBLISHED_ONLY if by_paper else NONE
 
@@ -126,8 +127,7 @@ def _rows(shown: Shown) -> Iterator[list[str]]:
     before = None
     for line in shown.lines:
         figures = [(column, shown.cell(line, column)) for column in shown.columns]
-        published = not line.kind.startswith(HERE)
-        cells = [in_words(value, column, published=published) for column, value in figures]
+        cells = [in_words(value, column, published=line.published) for column, value in figures]
         yield ["" if line.network == before else line.network, line.kind, *cells]
         before = line.network
 

@@ -44,7 +44,7 @@ def draw(folders: Sequence[Path], case: str, out: Path | None, device: str, say:
 
     The label maps are those of the folders' predictions, or are made now where a folder has none of the case.
     Of a model with a CRF the label map before it stands to the left of it. Colours are the class list's of
-    the first folder; the others' classes are found by name.
+    the first folder; the others' classes are predicted by name.
 
     Raises PATH_MISSING and STAGE_MISSING for a folder without a trained model, and USAGE for an unknown case
     or for other class names.
@@ -125,8 +125,10 @@ def _label_maps(
 
 def _predicted(work: Work, case: str, unit: str) -> Path | None:
     """The path of the case's label map among the predictions, of the first fold that has one."""
-    found = sorted(path for path, name in results.metadata_files(work.predictions).items() if name == case)
-    return results.label_map(found[0].parent, case, unit) if found else None
+    predicted = sorted(
+        path for path, name in results.metadata_files(work.predictions).items() if name == case
+    )
+    return results.label_map(predicted[0].parent, case, unit) if predicted else None
 
 
 def _model(work: Work, case: str, device: str) -> Model:
@@ -145,7 +147,7 @@ def _segmented(case: CaseFiles, model: Model) -> Array:
 
 
 def _by_name(labels: Array, description: Description, classes: ClassList, work: Work) -> Array:
-    """Labels in the indices of another class list; its classes are found by their names."""
+    """Labels in the indices of another class list; its classes are predicted by their names."""
     own = description.class_list()
     if own.multilabel != classes.multilabel or set(own.names) != set(classes.names):
         details = (

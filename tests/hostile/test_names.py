@@ -198,11 +198,11 @@ JOINS = {
     "pipelines/commands/export_graphs.py": 2,  # the same
     "pipelines/commands/segment_inputs.py": 1,  # a constant
     "pipelines/commands/segment_tables.py": 1,  # numbers
-    "pipelines/explanations.py": 1,  # percent-escaped
+    "pipelines/explanations.py": 2,  # percent-escaped
     "pipelines/fold/best_weights.py": 1,  # a member, made by medseg
     "pipelines/fold/whole_volumes.py": 1,  # a constant
     "pipelines/stages/train.py": 1,  # a member, made by medseg
-    "pipelines/workfolder.py": 3,  # numbers
+    "pipelines/workfolder.py": 4,  # numbers
 }
 """Files that make a path of a folder and a formatted name, how often, and what makes the name harmless."""
 

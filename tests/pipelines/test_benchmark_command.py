@@ -133,13 +133,16 @@ def test_rows_of_the_results_page_and_levels_are_read(tmp_path: Path) -> None:
     ]
     tree = {"recipe": "dsb2018_unetpp_quick", "network": "unetpp", "levels": levels}
     files.write_json(tmp_path / "levels.json", tree)
-    level, fcm = benchmark_runs.find([tmp_path])
+    level, whole, fcm = benchmark_runs.find([tmp_path])
     tables = benchmark_tables.tables()
     found = fcm.row_in(tables["usegnet-1"])
     assert found is not None and found.name == "fuzzy c-means"
     assert fcm.cells(tables["usegnet-1"])["Dice gm"] == pytest.approx(70)
     found = level.row_in(tables["unetpp-fig3"])
     assert found is not None and found.name == "UNet++ L2"
+    assert level.row_in(tables["unetpp-3"]) is None
+    found = whole.row_in(tables["unetpp-3"])
+    assert found is not None and found.name == "UNet++ with deep supervision"
     assert level.cells(tables["unetpp-fig3"]) == {"IoU nuclei": pytest.approx(80), "Dice brain": None}
 
 

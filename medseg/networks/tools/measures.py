@@ -114,7 +114,7 @@ class _Traced:
     """
 
     tensor: Tensor
-    made: int
+    created: int
     used: int
     stride: Fraction | None
     depth: int
@@ -146,11 +146,11 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's mod
     def storage_multiplier(self) -> float:
         """Memory of what is made before the coarsest stride is reached and used after it, at its finest."""
         coarsest = self.max_stride
-        reached = next(t.made for t in self.tensors if t.stride == coarsest)
+        reached = next(t.created for t in self.tensors if t.stride == coarsest)
         kept = [
             t
             for t in self.tensors[1:]
-            if t.made < reached < t.used and t.stride is not None and t.stride < coarsest
+            if t.created < reached < t.used and t.stride is not None and t.stride < coarsest
         ]
         if not kept:
             return 0.0
