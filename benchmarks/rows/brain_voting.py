@@ -43,7 +43,7 @@ def run(options: Options) -> Measured:
     width = options.pick(16, 4)
     work = windows.Work.of(array, width)
     labels: dict[str, Array] = {}
-    ways = in_turn(calls(work, width, labels), 1, warm=0)
+    ways = in_turn(calls(work, width, labels), options.pick(2, 1), warm=0)
     measured = figures(ways)
     if LOWER in labels:
         measured["the same label in bf16, share of voxels"] = float(
