@@ -17,7 +17,7 @@ SHAPE = (160, 128)
 def run(options: Options) -> Measured:
     """Noise, so that no window is empty."""
     slices = options.pick(3, 1)
-    array = np.random.default_rng(0).normal(100, 20, (*SHAPE, slices)).astype(np.float32)
+    array = np.asfortranarray(np.random.default_rng(0).normal(100, 20, (*SHAPE, slices)).astype(np.float32))
     work = windows.Work.of(array, width=options.pick(64, 8))
     network, batches = work.predictor(), work.windows()
     calls = {

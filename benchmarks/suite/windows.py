@@ -1,4 +1,7 @@
-"""Inference by windows with medseg and its peers: one network, one slab at each slice, the same windows."""
+"""Inference by windows with medseg and its peers: one network, one slab at each slice, the same windows.
+
+Each starts from the volume's grey values and ends with a label map.
+"""
 
 from __future__ import annotations
 
@@ -111,11 +114,10 @@ def by_monai(work: Work, network: Network) -> Call:
     from monai.inferers import SlidingWindowInferer
 
     inferer = SlidingWindowInferer(WINDOW, sw_batch_size=BATCH, overlap=OVERLAP)
-    slabs = work.slabs()
 
     def run() -> Array:
         with torch.inference_mode():
-            return np.stack([inferer(slab[None], network)[0].argmax(0).numpy() for slab in slabs])
+            return np.stack([inferer(slab[None], network)[0].argmax(0).numpy() for slab in work.slabs()])
 
     return run
 
@@ -124,11 +126,11 @@ def by_torchio(work: Work, network: Network) -> Call:
     """TorchIO's `GridSampler` and `GridAggregator`, which averages logits of each middle slice."""
     import torchio as tio
 
-    image = work.slices().movedim(0, -1)[None]
-    subject = tio.Subject(image=tio.ScalarImage(tensor=image))
     overlap = tuple(w - s for w, s in zip(WINDOW, STRIDE, strict=True))
 
     def run() -> Array:
+        image = work.slices().movedim(0, -1)[None]
+        subject = tio.Subject(image=tio.ScalarImage(tensor=image))
         sampler = tio.GridSampler(subject, (*WINDOW, DEPTH), (*overlap, DEPTH - 1))
         aggregator = tio.GridAggregator(sampler, overlap_mode="average")
         with torch.inference_mode():
@@ -154,8 +156,14 @@ def by_nnunet(work: Work, network: Network, *, step: float = 1 - OVERLAP, mirror
     predictor.network = _Module(network)
     predictor.configuration_manager = SimpleNamespace(patch_size=WINDOW)
     predictor.label_manager = SimpleNamespace(num_segmentation_heads=CLASSES)
-    data = work.slabs().transpose(0, 1).contiguous()  # (3, Z, X, Y): the slices beside it are its channels
-    return lambda: predictor.predict_sliding_window_return_logits(data).argmax(0).numpy()
+
+    def run() -> Array:
+        data = (
+            work.slabs().transpose(0, 1).contiguous()
+        )  # (3, Z, X, Y): the slices beside it are its channels
+        return predictor.predict_sliding_window_return_logits(data).argmax(0).numpy()  # type: ignore[no-any-return]
+
+    return run
 
 
 class _Module(nn.Module):
