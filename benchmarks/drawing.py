@@ -36,6 +36,7 @@ from monai.data import CacheDataset
 from scipy import ndimage
 
 from medseg.grid import Grid
+from medseg.patches.artefacts import ArtefactAugmenter, Artefacts
 from medseg.patches.augment import Augmentation, Augmenter
 from medseg.patches.sampler import PatchSampler
 from medseg.preprocess import geometry, store
@@ -57,6 +58,9 @@ AUGMENTATION = Augmentation(
     gamma=0.2,
     noise=0.1,
     elastic_px=4,
+)
+ARTEFACTS = Artefacts(
+    bias_field=0.3, gibbs=0.3, ghosting=0.3, low_resolution=0.3, histogram_shift=0.5, coarse_dropout=0.2
 )
 
 
@@ -80,14 +84,17 @@ def make(folder: Path) -> list[PreprocessedCase]:
     return cases
 
 
-def medseg_batches(cases: list[PreprocessedCase], cores: int) -> Iterator[Any]:
+def medseg_batches(
+    cases: list[PreprocessedCase], cores: int, artefacts: Artefacts | None = None
+) -> Iterator[Any]:
     """Batches as training has them: on one core from a thread, on several from a process on each."""
     augmenter = Augmenter(AUGMENTATION, WINDOW, BATCH, seed=0)
     sampler = PatchSampler(
         cases, "axial", DEPTH, WINDOW, BATCH, 0, 0.5, augmenter.field, boxes=augmenter.boxes, placed=True
     )
     helpers = cores if cores > 1 else 0
-    maker = BatchMaker(sampler, augmenter, [slice(None)], torch.device("cpu"), False, helpers)
+    change = augmenter if artefacts is None else ArtefactAugmenter(augmenter, artefacts, BATCH, seed=0)
+    maker = BatchMaker(sampler, change, [slice(None)], torch.device("cpu"), False, helpers)
     if maker.draw_helpers is not None:
         maker.draw_helpers.start(wait=True)
     with closing(maker), closing(ahead(maker.draw, range(10**6), cores)) as batches:
@@ -124,7 +131,7 @@ def torchio_batches(folder: Path) -> Iterator[Any]:
         yield from tio.SubjectsLoader(queue, batch_size=BATCH)
 
 
-def monai_batches(folder: Path) -> Iterator[Any]:
+def monai_batches(folder: Path, *, with_artefacts: bool = False) -> Iterator[Any]:
     """MONAI's cached data set: volumes in memory, patches cut with a margin and changed one by one."""
     both, one = ("image", "label"), ("image",)
     mode = ("bilinear", "nearest")
@@ -152,6 +159,7 @@ def monai_batches(folder: Path) -> Iterator[Any]:
             mt.RandShiftIntensityd(one, 0.2, prob=1),
             mt.RandAdjustContrastd(one, prob=1, gamma=(0.8, 1.2)),
             mt.RandGaussianNoised(one, prob=1, std=0.1),
+            *(_monai_artefacts(one) if with_artefacts else ()),
         ]
     )
     files = [{"image": folder / f"image{n}.nii", "label": folder / f"label{n}.nii"} for n in range(VOLUMES)]
@@ -159,6 +167,19 @@ def monai_batches(folder: Path) -> Iterator[Any]:
     for number in itertools.count():
         patches = data[number % VOLUMES]
         yield tuple(torch.stack([patch[name].as_tensor() for patch in patches]) for name in both)
+
+
+def _monai_artefacts(keys: tuple[str, ...]) -> list[Any]:
+    """MONAI's own transforms for all artefacts but ghosts, which it has none for."""
+    return [
+        mt.RandBiasFieldd(keys, degree=3, coeff_range=(-0.3, 0.3), prob=1),
+        mt.RandGibbsNoised(keys, alpha=(0.0, 0.3), prob=1),
+        mt.RandSimulateLowResolutiond(keys, upsample_mode="bilinear", zoom_range=(0.7, 1.0), prob=1),
+        mt.RandHistogramShiftd(keys, num_control_points=10, prob=1),
+        mt.RandCoarseDropoutd(
+            keys, holes=1, max_holes=4, spatial_size=1, max_spatial_size=8, fill_value=0, prob=1
+        ),
+    ]
 
 
 def rate(batches: Iterator[Any], seconds: float) -> float:

@@ -129,6 +129,7 @@ ROWS = (
         (
             Figure("medseg's patches/s over TorchIO Queue's, one core", "at least", 10),
             Figure("medseg's patches/s over MONAI CacheDataset's, one core", "at least", 10),
+            Figure("the same with artefacts (bias field, Gibbs ringing, …) on both sides", "at least", 10),
             Figure("medseg on two cores over one", "at least", 1.8),
         ),
         needs=("monai", "torchio"),
@@ -139,6 +140,8 @@ ROWS = (
         (
             Figure("preprocess: time of one worker over that of two", "at least", 1.8),
             Figure("ingest: time of the whole command over its own work", "at most", 1.3),
+            Figure("ingest: least ratio that the start of Python and of reading's libraries allows"),
+            Figure("ingest: time of the whole command over the 16 s that its own work took once"),
         ),
         needs=("mlflow",),
     ),

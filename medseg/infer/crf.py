@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
-from scipy.spatial import KDTree
 
 from medseg.grid import PLANE_AXIS, Array, Plane
 from medseg.model.description import CRFSettings
@@ -161,6 +159,8 @@ class Bilateral:
             places = [_Axis(np.arange(n), max(1.0, place * sigma_alpha), sigma_alpha) for n in self._shape]
             channels = [_Axis(values.ravel(), colour * sigma_beta, sigma_beta) for values in guide]
             nodes, corners = _occupied(channels)
+            from scipy.spatial import KDTree  # here, as every segmentation imports this module: 0.2 s
+
             tree = KDTree(nodes * [axis.step for axis in channels])
             if _is_affordable(tree, places[0].count * places[1].count):
                 break
@@ -228,15 +228,17 @@ def _occupied(channels: list[_Axis]) -> tuple[Array, Array]:
     return np.stack(np.unravel_index(used, counts), axis=1), corners.reshape(keys.shape).astype(np.int32)
 
 
-def _is_affordable(tree: KDTree, places: int) -> bool:
+def _is_affordable(tree: Any, places: int) -> bool:
     if tree.n * places > _MOST_NODES:
         return False
     pairs = tree.count_neighbors(tree, _REACH)
     return bool(pairs <= _MOST_PAIRS and pairs * places <= _MOST_PRODUCTS)
 
 
-def _between(tree: KDTree) -> Any:
+def _between(tree: Any) -> Any:
     """exp(−d²/2) between colour nodes within reach, sparse (M, M) float32."""
+    import scipy.sparse
+
     apart = tree.sparse_distance_matrix(tree, _REACH, output_type="ndarray")
     kernel = np.exp(-(apart["v"] ** 2) / 2).astype(np.float32)
     return scipy.sparse.csr_matrix((kernel, (apart["i"], apart["j"])), shape=(tree.n, tree.n))
@@ -244,6 +246,8 @@ def _between(tree: KDTree) -> Any:
 
 def _sharing(places: list[_Axis], channels: list[_Axis], corners: Array) -> Any:
     """The shares of the nodes around each pixel: sparse (N, M · rows · columns), 2^(2+C) in a row."""
+    import scipy.sparse
+
     rows, columns = places
     pixels = len(rows.lower) * len(columns.lower)
     per_pixel = 4 * len(corners)

@@ -42,6 +42,7 @@ class DrawHelpers:
         self._idle: SimpleQueue[HelperProcess] = SimpleQueue()
         self._all: list[HelperProcess] = []
         self._starter: threading.Thread | None = None
+        self._is_closed = False
 
     def __call__(self, t: int, rows: slice) -> Sequence[Any]:
         """Make rows of batch ``t``, in a helper that is free, otherwise here."""
@@ -70,17 +71,19 @@ class DrawHelpers:
 
     def close(self) -> None:
         """End the processes; nobody may be asking for batches."""
-        self._count = 0
-        for helper in self._all:
+        self._is_closed = True
+        for helper in list(self._all):
             helper.end()  # one that is starting dies, and its starter goes on to the end
         if self._starter is not None:
             self._starter.join()
+        for helper in self._all:  # one that was started meanwhile
+            helper.end()
 
     def _start(self) -> None:
         if (request := self._request) is None:
             return
         with contextlib.suppress(OSError):  # no room for processes: those that did start serve
-            for _ in range(self._count):
+            while len(self._all) < self._count and not self._is_closed:
                 self._all.append(HelperProcess())
         for step in (lambda helper: helper.send(request), self._welcome):
             for helper in self._all:
