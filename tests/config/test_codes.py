@@ -18,7 +18,17 @@ from tests.helpers.model_folders import describe
 
 RECIPES = sorted(path.stem for path in class_file.packaged().glob("*.yaml"))
 
-OF_IMAGES = {"ade20k", "camvid", "cityscapes", "dsb2018", "isbi2012", "voc"}
+STREETS_AND_THINGS = {
+    "ade20k",
+    "apolloscape",
+    "bdd100k",
+    "camvid",
+    "cityscapes",
+    "cocostuff",
+    "kitti",
+    "mapillary",
+}
+OF_IMAGES = {*STREETS_AND_THINGS, "ctc", "dsb2018", "isbi2012", "pascal", "polyps", "voc"}
 """Sets of PNG, JPEG and TIFF images, which no DICOM series is segmented with: their classes have no codes."""
 
 TYPE = {"value": "5366008", "meaning": "Hippocampus"}
