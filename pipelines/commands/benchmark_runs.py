@@ -111,8 +111,9 @@ def _of_work(work: Work) -> Iterator[Run]:
     network, keywords, crf = network_of(recipe)
     model = work.model / "model.json"
     count = files.read_json(model).get("parameters") if model.is_file() else None
-    last = files.read_json(work.evaluation / "summary.json")
-    for step, numbers in (None, last), *kept_steps.read_scores(work).items():
+    summaries: list[tuple[int | None, Any]] = [(None, files.read_json(work.evaluation / "summary.json"))]
+    summaries += kept_steps.read_scores(work).items()
+    for step, numbers in summaries:
         sets = numbers.get("sets", {})
         if _ROLE in sets:
             name = work.root.resolve().name
@@ -142,15 +143,15 @@ def _result(path: Path) -> Iterator[Run]:
 
 
 def _levels(path: Path, tree: Mapping[str, Any]) -> Iterator[Run]:
-    """The levels of a pruned network, as `benchmarks/unetpp_levels.py` writes them."""
+    """A network whole and pruned to its levels, as `benchmarks/unetpp_levels.py` writes them."""
     for row in tree["levels"]:
-        if row["level"] is not None:
-            yield Run(
-                name=path.stem,
-                recipe=tree["recipe"],
-                network=tree["network"],
-                keywords={"depth": row["level"], "deep_supervision": False},
-                crf=False,
-                scores=row["scores"],
-                parameters=row["parameters"],
-            )
+        level = row["level"]
+        yield Run(
+            name=path.stem,
+            recipe=tree["recipe"],
+            network=tree["network"],
+            keywords={} if level is None else {"depth": level, "deep_supervision": False},
+            crf=False,
+            scores=row["scores"],
+            parameters=row["parameters"],
+        )

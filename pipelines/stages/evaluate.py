@@ -50,7 +50,11 @@ def score(job: Job, listed: list[Reference]) -> None:
     with job.stage("evaluate", VERSION, used, makes) as must_run:
         if must_run:
             _score_all(job, listed)
-            kept_steps.score(job, listed)
+            (job.work.evaluation / kept_steps.SCORES).unlink(missing_ok=True)
+            if kept_steps.steps(job):
+                from pipelines.fold import kept_weights  # here, as it imports torch
+
+                kept_weights.score(job, listed)
     scoring.say(job.work.evaluation, job.say)
     for line in kept_steps.in_words(job):
         job.say.result(line)

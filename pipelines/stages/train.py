@@ -38,7 +38,7 @@ from pipelines.fold import (
     data,
     earlier,
     initial_weights,
-    kept_steps,
+    kept_weights,
     speed,
 )
 from pipelines.fold.data import PreparedCases
@@ -350,7 +350,7 @@ def _export(job: Job, trainings: Sequence[FoldTraining]) -> list[Path]:
         description, whole = description.model_copy(update=crf), whole.model_copy(update=crf)
         model_folder.export(job.work.model, exports, description, planes)
         outputs.append(job.work.crf_search)
-    kept_steps.export(job, exported, whole, planes)
+    kept_weights.export(job, exported, whole, planes)
     if job.recipe.predict.calibrate:
         calibrated = {"calibration": _calibrate(job)}
         model_folder.export(job.work.model, exports, description.model_copy(update=calibrated), planes)

@@ -96,7 +96,7 @@ def test_right_is_left_and_anterior_is_up():
     array[1, 1, 1] = array[18, 18, 18] = 1.0  # something at both ends, so that the window holds all
     array[12:18, 12:18, 12:18] = 100.0
     volume = Volume(array[None], Grid(array.shape, np.eye(4)))
-    cut = volume_overlay._cut(volume_overlay._shown(volume, 0, None, None, None), "axial")
+    cut = volume_overlay._cut(volume_overlay._shown(volume, 0, None, None, None, {}), "axial")
     bright = np.argwhere(volume_overlay._upright(array, "axial", cut.index) == 100.0)
     assert bright.max() < 10  # upper left
     assert volume_overlay._upright(array, "coronal", 14)[2:8, 2:8].min() == 100.0
@@ -114,7 +114,7 @@ def test_the_slice_with_most_foreground_is_cut():
     truth = np.zeros(SHAPE, dtype=np.uint8)
     truth[5, 10, 3] = 1
     truth[6:12, 12:18, 14] = 2
-    shown = volume_overlay._shown(head(), 0, truth, None, None)
+    shown = volume_overlay._shown(head(), 0, truth, None, None, {})
     assert volume_overlay._cut(shown, "axial").index == 14
 
 
