@@ -171,7 +171,7 @@ def benchmark(
     recipes: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE…]",
+            metavar="RECIPE",
             autocompletion=completion.recipes,
             show_default=False,
             help="Recipes whose networks are measured, layer by layer; without any, the papers' tables.",
