@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from threading import Thread
+from threading import Thread, main_thread
 
 import pytest
 
@@ -139,6 +139,7 @@ def test_a_worker_that_is_ended_leaves_no_half_file(ending: str, tmp_path: Path)
     limits = Limits(2.0 if ending == "late" else None)
     outcomes = processes.run([*tasks, Toy(2)], work(tmp_path), workers=1, limits=limits)
     if ending == "closed":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever a training of an earlier test set
         Thread(target=_interrupt_once, args=(tmp_path,)).start()
         with pytest.raises(KeyboardInterrupt):
             list(outcomes)
@@ -151,7 +152,7 @@ def _interrupt_once(folder: Path) -> None:
     """Interrupt the main thread when a file is being written in the folder."""
     while not any(map(files.is_part, folder.iterdir())):
         time.sleep(0.05)
-    signal.raise_signal(signal.SIGINT)
+    signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
 
 
 def test_the_words_of_a_fault_in_a_worker_stay_out_where_inputs_are_hidden(tmp_path: Path) -> None:
