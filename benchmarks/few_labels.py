@@ -38,7 +38,7 @@ def settings(count: int, start: str, minutes: float, seed: int) -> tuple[str, ..
 
 
 def scored(data: Path, work: Path, chosen: tuple[str, ...]) -> dict[str, Any]:
-    """Train and score once: Dice by class, their mean, steps, and the mean of each scan."""
+    """Train and score once: Dice of each class and its mean over the tested scans, and the steps."""
     pipeline.run(Request(RECIPE, data, work, chosen), Reporter())
     of_test = files.read_json(work / "evaluation/summary.json")["sets"]["test"]
     dice = {name: values["dice"]["mean"] for name, values in of_test["classes"].items()}

@@ -50,9 +50,8 @@ class FPN(Network):
             lateral = self.laterals[i](levels[i])  # (B, hidden, H / 2^(i+2), W / 2^(i+2))
             features.insert(0, lateral + resized(features[0], lateral.shape))
         ways = zip(self.ways, self.smooth, features, strict=True)
-        fused = torch.stack([way(smooth(level)) for way, smooth, level in ways]).sum(
-            0
-        )  # (B, …, H / 4, W / 4)
+        # Each way ends at (B, branch, H / 4, W / 4)
+        fused = torch.stack([way(smooth(level)) for way, smooth, level in ways]).sum(0)
         return resized(self.head(fused), x.shape)
 
 
