@@ -88,7 +88,7 @@ def _shape(mask: Array, grid: Grid) -> Shape:
         return Shape(0.0)
     volume = voxels * grid.voxel_size
     pieces, _ = ndimage.label(mask.T, np.ones((3, 3, 3)))  # of any order the same pieces: X is the fastest
-    largest = int(np.bincount(pieces.ravel())[1:].max())
+    largest = int(np.bincount(pieces[mask.T]).max())  # of the mask alone: half the time of all voxels
     roughness = _surface_mm2(mask, grid) / float(volume) ** (2 / 3)
     return Shape(volume / _MM3_PER_ML, _extent_mm(mask, grid), largest / voxels, roughness)
 
