@@ -110,7 +110,8 @@ def _why_window(slices: Slices, best: Candidate) -> str:
     height, width = slices.size
     whole = all(side >= n - 2**best.poolings / 2 for side, n in zip(best.window, slices.size, strict=True))
     part = "a whole slice" if whole else "a part of a slice"
-    return f"{part}; typical slices have {height} × {width} px"
+    up_to = "up to " if len(slices.planes) > 1 else ""
+    return f"{part}; typical slices have {up_to}{height} × {width} px"
 
 
 def _training(
