@@ -18,6 +18,7 @@ from medseg.config.fitted.choice import Choices
 from medseg.config.fitted.geometry import Slices
 from medseg.config.fitted.training import Budget, Candidate
 from medseg.config.load import validate
+from medseg.grid import Plane
 from medseg.preprocess.fingerprint import CaseFingerprint, Fingerprint
 
 TWO = ClassList.from_names({0: "background", 1: "lesion"}, {}, ())
@@ -53,26 +54,35 @@ def chosen(fingerprint: Fingerprint, budget: Budget = CPU, pixels_per_second: fl
 
 
 @pytest.mark.parametrize(
-    ("spacing", "shape", "expected"),
+    ("spacing", "expected"),
     [
-        ((0.94, 1.5, 0.94), (160, 90, 150), "coronal"),
-        ((3.0, 0.5, 0.5), (20, 320, 320), "sagittal"),
-        ((0.5, 0.5, 5.0), (400, 400, 24), "axial"),
-        ((1.0, 1.0, 1.0), (140, 175, 145), "sagittal"),
-        ((1.0, 1.1, 1.0), (35, 51, 35), "axial"),
+        ((0.94, 1.5, 0.94), ("coronal",)),
+        ((3.0, 0.5, 0.5), ("sagittal",)),
+        ((0.5, 0.5, 5.0), ("axial",)),
+        ((1.0, 1.0, 1.0), ("sagittal", "coronal", "axial")),
+        ((1.0, 1.1, 1.0), ("sagittal", "coronal", "axial")),
     ],
 )
-def test_the_plane_has_the_finest_pixels_or_the_largest_slices(
-    spacing: geometry.Triple, shape: tuple[int, int, int], expected: str
+def test_the_plane_has_the_finest_pixels_and_cubes_have_three(
+    spacing: geometry.Triple, expected: tuple[Plane, ...]
 ) -> None:
-    assert geometry.plane(spacing, shape)[0] == expected
+    assert geometry.planes(spacing)[0] == expected
 
 
 @pytest.mark.parametrize(
     ("through", "number", "expected"), [(1, 90, 5), (1.5, 90, 3), (8, 90, 1), (1, 4, 3), (1, 1, 1)]
 )
 def test_input_slices_by_their_distance(through: float, number: int, expected: int) -> None:
-    assert geometry.depth((1.0, 1.0, through), Slices("axial", (90, 90), number)).value == expected
+    slices = Slices(("axial",), (90, 90), 90, number, 90 * 90 * number)
+    assert geometry.depth((1.0, 1.0, through), slices).value == expected
+
+
+def test_windows_and_time_hold_for_the_slices_of_all_planes() -> None:
+    cubes = chosen(of(case((50, 36, 70), voxels={0: 100_000, 1: 26_000})))
+    assert cubes["sampling.plane"].value == ["sagittal", "coronal", "axial"]
+    assert cubes["sampling.window"].value == [48, 72]  # 36 × 70, 50 × 70 and 50 × 36 px
+    assert cubes["network.keywords.depth"].value == 3  # of 36 px, the shortest side
+    assert cubes["train.augment.flip"].value == ["left_right"]  # in two of the planes
 
 
 def test_scans_of_different_voxel_sizes_are_resampled_to_the_median() -> None:
@@ -134,7 +144,7 @@ def test_flips_keep_left_from_right_where_names_tell_them() -> None:
     flip = "train.augment.flip"
     assert chosen(of(classes=sides))[flip].value == []
     assert chosen(of(case((150, 170, 130))))[flip].value == ["left_right"]
-    assert chosen(of(case((130, 170, 150))))[flip].value == []  # sagittal
+    assert chosen(of(case(spacing=(3.0, 1.0, 1.0))))[flip].value == []  # sagittal
     assert chosen(of(case((120, 160, 1)), unit="px"))[flip].value == ["horizontal"]
 
 

@@ -39,11 +39,16 @@ PASSES = 8
 
 
 class Slices(NamedTuple):
-    """The slices to train on: plane, size (px) of a typical slice, number in a scan, reason."""
+    """The slices to train on: planes, sides (px) of a typical slice, the fewest in a scan, a scan's voxels.
 
-    plane: Plane
+    Of several planes ``size`` holds the longest sides, ``shortest`` the shortest side of any.
+    """
+
+    planes: tuple[Plane, ...]
     size: tuple[int, int]
+    shortest: int
     number: int
+    voxels: int
     reason: str = ""
 
 
@@ -61,8 +66,8 @@ def of_scans(fingerprint: Fingerprint) -> tuple[Choices, Slices]:
         shape = fingerprint.shape(cropped=False)
     chosen["preprocess.n4"] = Choice(value=False, reason="bias-field correction, about a minute a scan")
     chosen["preprocess.intensity"] = Choice("zscore", "each scan by its own foreground")
-    name, reason = plane(spacing, shape)
-    return chosen, Slices(name, slice_shape(shape, name), shape[PLANE_AXIS[name]], reason)
+    names, reason = planes(spacing)
+    return chosen, _typical(names, shape, reason)
 
 
 def of_images(fingerprint: Fingerprint, pixels_in_time: float) -> tuple[Choices, Slices]:
@@ -76,7 +81,7 @@ def of_images(fingerprint: Fingerprint, pixels_in_time: float) -> tuple[Choices,
     chosen["preprocess.crop"] = Choice(value=False, reason="images are segmented whole")
     chosen["preprocess.intensity"] = Choice("zscore", "each image by itself")
     size = (-(-height // factor), -(-width // factor))
-    return chosen, Slices("axial", size, 1)
+    return chosen, Slices(("axial",), size, min(size), 1, math.prod(size))
 
 
 def coarseness(size: tuple[int, int], n_train: int, pixels_in_time: float) -> int:
@@ -88,23 +93,30 @@ def coarseness(size: tuple[int, int], n_train: int, pixels_in_time: float) -> in
     return COARSEST
 
 
-def plane(spacing: Triple, shape: tuple[int, int, int]) -> tuple[Plane, str]:
-    """Name the plane with the finest pixels; of equal ones, that with the fewest and largest slices."""
-    names: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+def planes(spacing: Triple) -> tuple[tuple[Plane, ...], str]:
+    """Name the plane with the finest pixels; of voxels that are nearly cubes, all three."""
     coarsest = max(spacing)
-    across = [name for name in names if spacing[PLANE_AXIS[name]] * ONE_SIZE >= coarsest]
-    if len(across) < len(names):
-        name = min(across, key=lambda one: math.prod(spacing[axis] for axis in slice_axes(one)))
-        sides = " × ".join(f"{spacing[axis]:.2g}" for axis in slice_axes(name))
-        return name, f"the finest pixels, {sides} mm; its slices are {spacing[PLANE_AXIS[name]]:.2g} mm apart"
-    name = min(names, key=lambda one: shape[PLANE_AXIS[one]])
-    return name, f"voxels are nearly cubes: the plane of the fewest and largest slices, {min(shape)}"
+    across = [name for name in PLANE_AXIS if spacing[PLANE_AXIS[name]] * ONE_SIZE >= coarsest]
+    if len(across) == len(PLANE_AXIS):
+        return tuple(PLANE_AXIS), "voxels are nearly cubes: one network for all planes, which are averaged"
+    name = min(across, key=lambda one: math.prod(spacing[axis] for axis in slice_axes(one)))
+    sides = " × ".join(f"{spacing[axis]:.2g}" for axis in slice_axes(name))
+    return (name,), f"the finest pixels, {sides} mm; its slices are {spacing[PLANE_AXIS[name]]:.2g} mm apart"
+
+
+def _typical(names: tuple[Plane, ...], shape: tuple[int, int, int], reason: str) -> Slices:
+    """Slices of a scan of a typical ``shape`` (X, Y, Z) in some planes."""
+    sizes = [slice_shape(shape, name) for name in names]
+    size = max(height for height, _ in sizes), max(width for _, width in sizes)
+    shortest = min(min(one) for one in sizes)
+    fewest = min(shape[PLANE_AXIS[name]] for name in names)
+    return Slices(names, size, shortest, fewest, math.prod(shape), reason)
 
 
 def depth(spacing: Triple, slices: Slices) -> Choice:
     """Number of input slices (odd) by the distance of slices against the size of a pixel."""
-    pixel = min(spacing[axis] for axis in slice_axes(slices.plane))
-    ratio = spacing[PLANE_AXIS[slices.plane]] / pixel
+    first = slices.planes[0]  # of several planes, voxels are nearly cubes
+    ratio = spacing[PLANE_AXIS[first]] / min(spacing[axis] for axis in slice_axes(first))
     wanted = 5 if ratio <= ONE_SIZE else 3 if ratio <= THICK else 1
     value = min(wanted, slices.number - 1 + slices.number % 2)
     if value < wanted:
@@ -117,9 +129,9 @@ def depth(spacing: Triple, slices: Slices) -> Choice:
     return Choice(value, reasons[value])
 
 
-def poolings(size: tuple[int, int], device: str) -> int:
-    """Number of poolings that leave :data:`SMALLEST_LEVEL` pixels of a slice of ``size`` (px)."""
-    fitting = int(math.log2(max(2 * SMALLEST_LEVEL, min(size)) / SMALLEST_LEVEL))
+def poolings(shortest: int, device: str) -> int:
+    """Number of poolings that leave :data:`SMALLEST_LEVEL` pixels of a slice's ``shortest`` side (px)."""
+    fitting = int(math.log2(max(2 * SMALLEST_LEVEL, shortest) / SMALLEST_LEVEL))
     return max(1, min(DEEPEST[device], fitting))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from medseg.config.fitted import geometry, training
 from medseg.config.fitted.choice import Choice, Choices
 from medseg.config.fitted.geometry import Slices
@@ -71,7 +69,8 @@ def choose(fingerprint: Fingerprint, budget: Budget, measure: Measure) -> Choice
 def _sampling(
     slices: Slices, depth: Choice, best: Candidate, oversampled: Choice, *, images: bool
 ) -> Choices:
-    chosen = {} if images else {"sampling.plane": Choice(slices.plane, slices.reason)}
+    names = list(slices.planes) if len(slices.planes) > 1 else slices.planes[0]
+    chosen = {} if images else {"sampling.plane": Choice(names, slices.reason)}
     chosen |= {
         "sampling.depth": depth,
         "sampling.window": Choice(list(best.window), _why_window(slices, best)),
@@ -101,7 +100,7 @@ def _pixels_in_time(budget: Budget, measure: Measure) -> float:
 def _narrowest(fingerprint: Fingerprint, slices: Slices, depth: int, budget: Budget) -> Candidate:
     """Start from the narrowest network and the window that fits a slice and its poolings."""
     longest = geometry.longest_side(fingerprint, budget.device)
-    poolings = geometry.poolings(slices.size, budget.device)
+    poolings = geometry.poolings(slices.shortest, budget.device)
     window = geometry.window(slices.size, 2**poolings, longest)
     width = training.WIDTHS[0]
     return Candidate(width, poolings, window, depth, training.batch(window, width, budget))
@@ -111,19 +110,19 @@ def _why_window(slices: Slices, best: Candidate) -> str:
     height, width = slices.size
     whole = all(side >= n - 2**best.poolings / 2 for side, n in zip(best.window, slices.size, strict=True))
     part = "a whole slice" if whole else "a part of a slice"
-    return f"{part}; typical slices have {height} × {width} px"
+    up_to = "up to " if len(slices.planes) > 1 else ""
+    return f"{part}; typical slices have {up_to}{height} × {width} px"
 
 
 def _training(
     fingerprint: Fingerprint, slices: Slices, best: Candidate, seconds: float, budget: Budget, why_batch: str
 ) -> Choices:
     images = fingerprint.unit == "px"
-    of_slice = math.prod(slices.size)
     of_epoch = -(-fingerprint.n_train // best.batch) if images else None
-    of_case = seconds / best.pixels * training.FORWARD_SHARE * of_slice * slices.number
+    of_case = seconds / best.pixels * training.FORWARD_SHARE * slices.voxels * len(slices.planes)
     length = training.length(budget.seconds, seconds, (fingerprint.n_val, of_case), of_epoch)
-    all_pixels = fingerprint.n_train * of_slice * slices.number
-    passes = length.epochs * length.steps_per_epoch * best.pixels / all_pixels
+    drawn = length.epochs * length.steps_per_epoch * best.pixels
+    passes = drawn / (fingerprint.n_train * slices.voxels)
     return {
         **_length(length, seconds, budget, images=images),
         "train.batch": Choice(best.batch, why_batch),
@@ -132,7 +131,7 @@ def _training(
         "train.precision": Choice(
             "auto", "the fastest that the machine computes natively; or fp32, bf16, fp16"
         ),
-        **training.augmentation(fingerprint, slices.plane, passes),
+        **training.augmentation(fingerprint, slices.planes, passes),
     }
 
 

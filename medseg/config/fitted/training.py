@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from medseg.config.fitted.choice import Choice, Choices
@@ -144,7 +144,7 @@ def loss(fingerprint: Fingerprint, oversampled: float) -> Choices:
     return chosen
 
 
-def augmentation(fingerprint: Fingerprint, plane: Plane, passes: float) -> Choices:
+def augmentation(fingerprint: Fingerprint, planes: Sequence[Plane], passes: float) -> Choices:
     """Choose random changes of patches by the cases' number and differences, and by passes over them."""
     strong = passes >= FEW_PASSES
     few = fingerprint.n_train < FEW_CASES
@@ -154,7 +154,7 @@ def augmentation(fingerprint: Fingerprint, plane: Plane, passes: float) -> Choic
     degrees, scale = (15, 0.15) if few and strong else (10, 0.1) if strong else (5, 0.05)
     scale = round(max(scale, min(0.3, fingerprint.spacing_ratio - 1) if fingerprint.unit == "mm" else 0), 2)
     spread = f"classes differ by {fingerprint.grey_spread:.2g} SD of grey values between cases"
-    flip, why_flip = _flip(fingerprint, plane)
+    flip, why_flip = _flip(fingerprint, planes)
     return {
         "train.augment.flip": Choice(flip, why_flip),
         "train.augment.rotate_degrees": Choice(degrees, seen),
@@ -166,12 +166,12 @@ def augmentation(fingerprint: Fingerprint, plane: Plane, passes: float) -> Choic
     }
 
 
-def _flip(fingerprint: Fingerprint, plane: Plane) -> tuple[list[str], str]:
+def _flip(fingerprint: Fingerprint, planes: Sequence[Plane]) -> tuple[list[str], str]:
     if any(_SIDE.search(name) for name in fingerprint.classes.foreground_names):
         return [], "none: names of classes tell left from right"
     if fingerprint.unit == "px":
         return ["horizontal"], "no class is named left or right"
-    if flip_axis("left_right", plane) is None:
+    if all(flip_axis("left_right", plane) is None for plane in planes):
         return [], "none: left and right lie in no slice of this plane"
     return ["left_right"], "no class is named left or right"
 
