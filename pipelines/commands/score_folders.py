@@ -99,6 +99,10 @@ def run(
             excluded += [quarantine.row(Path(f.where).name.partition(".")[0], f) for f in unread]
         scoring.write(out, scored, known, excluded=excluded)
         scoring.say(out, say)
+        if rule == "numbers" and _is_one_value_each(scored):
+            say.line(
+                "  no prediction has more than one value: --instances components numbers what is connected"
+            )
         for _, finding in scored.notes:
             say.line(f"  note: {finding}")
         say.result(f"scores: {out / 'scores.csv'}")
@@ -147,6 +151,12 @@ def _one_class(asked: ClassList | None, truth: Path, prediction: Path, void: Seq
         how_to_fix = "name a list of the background and one class with --classes, or score classes without it"
         raise MedsegError(Code.USAGE, "--instances", details, how_to_fix)
     return replace(named, label_form="above", threshold=0.0, void_values=(), void_colours=(), merged=())
+
+
+def _is_one_value_each(scored: Scored) -> bool:
+    """True if predictions seem to number nothing: one value each, where references have several."""
+    counts = [row.counts for row in scored.objects]
+    return any(c.predicted for c in counts) and all(c.predicted < 2 <= c.reference for c in counts)
 
 
 def _no_reference(path: Path, truth: Path) -> Finding:
