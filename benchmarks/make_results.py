@@ -108,6 +108,7 @@ def content(row: Row, data: Path, work: Work, seed: int) -> dict[str, Any]:
             "missing": summary["missing"],
             "classes": {name: chosen(metrics) for name, metrics in summary["classes"].items()},
             "mean": chosen(summary["over_classes"]),
+            "over_set": {"size_weighted_dice": summary["over_set"]["size_weighted_dice"]},
         },
         "by_case": [
             {"fold": one.fold, "case": one.case, "subject": one.subject, "class": one.class_name}

@@ -45,6 +45,9 @@ class Asked:
     bf_tolerance: float
     instances: InstanceSettings | None = None
     """The way in which predicted objects are told apart if there is no map of them; None without objects."""
+    numbered: bool = False
+    """True where a reference has a number for each object, and what has one is of the class; so have
+    predictions if ``instances`` is None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,8 @@ def _lost(reference: Reference, finding: Finding) -> ScoredCase:
 
 def _read(asked: Asked, reference: Reference) -> _LabelMaps | Ended[ScoredCase]:
     with coded_out_of_memory(reference.entry.case, _LESS_MEMORY):
+        if asked.numbered:
+            return _read_numbered(asked, reference)
         try:
             truth = read_labels(reference.truth, asked.classes)
         except MedsegError as error:
@@ -121,6 +126,40 @@ def _read_objects(
         return truth, instances.read_map(path, grid).array[0]
     inside = prediction == asked.classes.foreground[0]
     return truth, split_objects.split(inside, asked.instances, grid.spacing)
+
+
+def _read_numbered(asked: Asked, reference: Reference) -> _LabelMaps | Ended[ScoredCase]:
+    """Label maps of one class, from maps with a number for each object."""
+    if not isinstance(reference.truth, Path):
+        raise TypeError("overlapping masks have no numbers")
+    try:
+        truth = instances.read(reference.truth, asked.classes)
+    except MedsegError as error:
+        return Ended(ScoredCase(unscored=error.finding))
+    prediction, numbers, unread = None, None, None
+    if isinstance(reference.prediction, Path):
+        try:
+            prediction, numbers = _read_guess(asked, reference.prediction, truth.grid)
+        except MedsegError as error:
+            unread = error.finding
+    own = truth.array[0]
+    return _LabelMaps(reference, truth.grid, (own > 0).astype(np.uint8), prediction, unread, (own, numbers))
+
+
+def _read_guess(asked: Asked, path: Path, grid: Grid) -> tuple[Array, Array]:
+    """Class indices (X, Y, Z) uint8 of a prediction, 1 where it has any value above 0, and its objects.
+
+    A map of objects that lies beside it is preferred to telling them apart here.
+    """
+    inside = instances.read_map(path, grid).array[0] > 0
+    beside = results.instances_path(path) if path.name.endswith(tuple(results.ENDINGS.values())) else path
+    if beside != path and beside.is_file():
+        numbers = instances.read(beside, asked.classes, grid).array[0]
+    elif asked.instances is None:
+        numbers = instances.read(path, asked.classes, grid).array[0]
+    else:
+        numbers = split_objects.split(inside, asked.instances, grid.spacing)
+    return inside.astype(np.uint8), numbers
 
 
 def _read_prediction(

@@ -56,15 +56,16 @@ def score(
     progress: Callable[[int, str], None],
     execution: Execution | None = None,
     instances: InstanceSettings | None = None,
+    numbered: bool = False,
 ) -> Scored:
     """Score every reference on its own grid; a missing or unreadable prediction is a row of Dice 0.
 
     Predictions hold the classes' values, whatever the references' form. Void in a prediction counts as
     predicting nothing, with a note. `progress` gets the number of references done and a case. A case whose
     worker was lost is unscored. The result does not depend on `execution`, the engine; default this process.
-    With `instances` objects are scored, too.
+    With `instances` objects are scored, too, and with `numbered` those of references that number them.
     """
-    asked = Asked(classes, nsd_tolerance, bf_tolerance, instances)
+    asked = Asked(classes, nsd_tolerance, bf_tolerance, instances, numbered)
     outcomes: dict[int, ScoredCase] = {}
     matrices: dict[str, Array] = {}
     for number, outcome in (execution or Execution()).carry_out(references, work(asked)):

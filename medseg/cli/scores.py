@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -68,6 +68,15 @@ def evaluate(
             help="A packaged class list or a YAML file of one.",
         ),
     ] = None,
+    instances: Annotated[
+        Literal["numbers", "components", "watershed"] | None,
+        typer.Option(
+            metavar="RULE",
+            rich_help_panel=_FOLDERS,
+            help="Also score objects, F1, PQ and AJI; each value above 0 of a reference is one, and of"
+            " --pred: `numbers` the same, `components` what is connected, `watershed` that cut where narrow.",
+        ),
+    ] = None,
     data: DataFolder = None,
     work: WorkFolder = None,
     settings: Settings = None,
@@ -98,15 +107,14 @@ def evaluate(
             place,
             say,
             tolerance=tolerance,
-            void=tuple(void or ()),
-            classes=classes,
+            written=score_folders.Written(tuple(void or ()), classes, instances),
             execution=engine,
         )
-    if recipe is None or any((truth, pred, out, void, classes)):
+    if recipe is None or any((truth, pred, out, void, classes, instances)):
         raise MedsegError(
             Code.USAGE,
             "medseg evaluate",
-            "either a recipe or both folders are needed; --out, --void and --classes belong to folders",
+            "either a recipe or both folders are needed; --out, --void, --classes, --instances are theirs",
             "medseg evaluate RECIPE, or medseg evaluate --truth DIR --pred DIR",
         )
     from pipelines import run as pipeline

@@ -154,8 +154,8 @@ Probabilities = Annotated[
         "--probabilities",
         rich_help_panel=_RESULTS,
         help="Also write the probability of each class, as `<case>_probabilities.nii.gz` with the classes on "
-        "the fourth axis, in steps of 1/255. Of an image they are the pages of a TIFF; a DICOM series has no "
-        "other file of them.",
+        "the fourth axis, in steps of 1/255. Of an image they are the pages of a TIFF; a DICOM series has "
+        "a parametric map of each class, too, `<case>.probability_<n>.dcm`.",
     ),
 ]
 Figure = Annotated[

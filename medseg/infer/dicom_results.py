@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import medseg
 from medseg import files
@@ -17,6 +20,7 @@ from medseg.infer.results import Result
 from medseg.io.dicom import pm, seg, sr
 from medseg.io.dicom.objects import refused_by_kind, source_datasets
 from medseg.io.dicom.series import SeriesVolume
+from medseg.io.nifti_writer import FULL_STEPS
 from medseg.mask_bits import pack_masks
 from medseg.model.description import Description
 
@@ -56,14 +60,13 @@ def write(result: Result, target: Target, description: Description, label: Path)
     reason = target.reason or ("" if any(result.sizes.values()) else "no voxel is in any class")
     if reason:
         return {"seg": f"{Code.SEG_IMPOSSIBLE}: {reason}"}
-    paths = results.dicom_paths(label)
     try:
-        _write(result, target, description, paths)
+        _write(result, target, description, label)
     except (MedsegError, MemoryError) as error:
-        for path in paths.values():
+        for path in results.dicom_files(label):
             path.unlink(missing_ok=True)
         return {"seg": f"{Code.SEG_FAILED}: {_words(error)}"}
-    written = [path for path in paths.values() if path.is_file()]
+    written = [path for path in results.dicom_files(label) if path.is_file()]
     return {"seg": DONE, results.HASHES: {path.name: files.sha256(path) for path in written}}
 
 
@@ -88,7 +91,8 @@ def is_impossible(metadata: Mapping[str, Any]) -> bool:
     return str(metadata.get("seg", "")).startswith(Code.SEG_IMPOSSIBLE)
 
 
-def _write(result: Result, target: Target, description: Description, paths: Mapping[str, Path]) -> None:
+def _write(result: Result, target: Target, description: Description, label: Path) -> None:
+    paths = results.dicom_paths(label)
     classes, algorithm = description.class_list(), (description.name, medseg.__version__)
     series, sources = target.series, target.sources
     seg.write(
@@ -103,6 +107,29 @@ def _write(result: Result, target: Target, description: Description, paths: Mapp
     sr.write(result.sizes, paths["seg"], series, classes, paths["sr"], algorithm=algorithm, sources=sources)
     if result.confidence is not None:
         pm.write(result.confidence.array[0], series, paths["pm"], algorithm=algorithm, sources=sources)
+    if result.probabilities is not None:
+        _write_probabilities(result.probabilities.array, target, classes, label, algorithm)
+
+
+def _write_probabilities(
+    steps: Array, target: Target, classes: ClassList, label: Path, algorithm: tuple[str, str]
+) -> None:
+    """Write a parametric map for each class or mask from steps (K, X, Y, Z) uint8 of 1/255.
+
+    All are of one series, and one is made after another: as float32 they would need K times as much memory.
+    """
+    content = hashlib.sha256()
+    for one in steps:
+        content.update(one.tobytes())
+    for index, (name, one) in enumerate(zip(classes.names, steps, strict=True)):
+        pm.write(
+            one.astype(np.float32) / np.float32(FULL_STEPS),
+            target.series,
+            results.probability_map_path(label, index),
+            algorithm=algorithm,
+            sources=target.sources,
+            quantity=pm.probability_of(name, index, content.hexdigest()),
+        )
 
 
 def _words(error: MedsegError | MemoryError) -> str:

@@ -8,6 +8,7 @@ says what the label map was made from and holds its sha256. Where masks may over
 
 from __future__ import annotations
 
+import glob
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -141,6 +142,17 @@ def dicom_paths(label: Path) -> dict[str, Path]:
     return {kind: label.with_name(f"{case_of(label)}.{ending}.dcm") for kind, ending in endings.items()}
 
 
+def probability_map_path(label: Path, index: int) -> Path:
+    """The path of the parametric map of a class's probability; ``index`` is its place in `labels.json`."""
+    return label.with_name(f"{case_of(label)}.probability_{index}.dcm")
+
+
+def dicom_files(label: Path) -> list[Path]:
+    """The paths that DICOM objects of a result may have; of maps of probabilities those that are there."""
+    maps = label.parent.glob(f"{glob.escape(case_of(label))}.probability_*.dcm")
+    return [*dicom_paths(label).values(), *sorted(maps)]
+
+
 def metadata_path(label: Path) -> Path:
     """The path of a label map's JSON: `<case>.json`.
 
@@ -222,7 +234,7 @@ def write(
     json_path = metadata_path(label)
     earlier = [confidence_path(label), probabilities_path(label), instances_path(label), *_recorded(label)]
     if beside:
-        earlier += [figure_path(label), *dicom_paths(label).values()]
+        earlier += [figure_path(label), *dicom_files(label)]
     with files.written_together(label.parent, json_path.name, without=earlier) as folder:
         staged = folder / label.name
         for index, (path, array) in enumerate(
@@ -273,7 +285,7 @@ def _recorded(label: Path) -> list[Path]:
         metadata = files.read_json(metadata_path(label))
     except (OSError, ValueError):
         return []
-    known = {path.name: path for path in (figure_path(label), *dicom_paths(label).values())}
+    known = {path.name: path for path in (figure_path(label), *dicom_files(label))}
     hashes = metadata.get(HASHES, {}) if isinstance(metadata, dict) else {}
     return [known[name] for name in hashes if name in known]
 

@@ -22,14 +22,17 @@ MOST = 65_535
 """Objects that a map of numbers holds."""
 
 
-def read(path: Path, classes: ClassList, grid: Grid, *, max_voxels: int = affine_checks.MAX_VOXELS) -> Volume:
+def read(
+    path: Path, classes: ClassList, grid: Grid | None = None, *, max_voxels: int = affine_checks.MAX_VOXELS
+) -> Volume:
     """Read a label as numbers of objects, 1 to N without gaps, 0 for the background: (1, X, Y, Z) uint16.
 
-    It is placed on ``grid``. A pixel that several masks of a folder hold belongs to the first. Raises the
-    readers' codes, GRID_MISMATCH, LABEL_NOT_INTEGER, and TOO_LARGE for more than 65,535 objects.
+    It is placed on ``grid``, if one is given. A pixel that several masks of a folder hold belongs to the
+    first. Raises the readers' codes, GRID_MISMATCH, LABEL_NOT_INTEGER, and TOO_LARGE for more than 65,535
+    objects.
     """
     volume = _of_folder(path, classes, max_voxels) if path.is_dir() else _of_file(path, classes, max_voxels)
-    return _placed(volume, path, grid)
+    return volume if grid is None else _placed(volume, path, grid)
 
 
 def read_map(path: Path, grid: Grid) -> Volume:

@@ -58,6 +58,21 @@ def mask_pairs(truth: Path, prediction: Path, masks: Sequence[str]) -> tuple[lis
     return pairs, dict(sorted(extra.items()))
 
 
+def object_pairs(truth: Path, prediction: Path) -> tuple[list[Pair], dict[str, Path]]:
+    """Match two folders of maps of objects by case.
+
+    Where the truth folder has subfolders ``<case>/masks`` with a mask for each object, these are its cases.
+    Otherwise as :func:`folder_pairs`.
+    """
+    folders = sorted(truth.glob("*/masks"))
+    if not folders:
+        return folder_pairs(truth, prediction)
+    predictions = _by_case(prediction)
+    references = {unicodedata.normalize("NFC", folder.parent.name): folder for folder in folders}
+    pairs = [Pair(case, path, predictions.get(case)) for case, path in references.items()]
+    return pairs, {case: path for case, path in sorted(predictions.items()) if case not in references}
+
+
 def unread_files(folder: Path, cases: Collection[str]) -> list[Finding]:
     """FORMAT_NOT_READ for each file of a known format without a reader that belongs to none of ``cases``.
 

@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from operator import attrgetter
 from types import ModuleType
 from typing import Any
@@ -150,11 +151,13 @@ def _needed(kind: type[nn.Module]) -> set[str]:
 def _built(kind: type[nn.Module], values: dict[str, Any]) -> nn.Module:
     """Call MONAI's constructor; on ``meta`` also those that compute numbers on the way (SwinUNETR).
 
-    Weights are never fetched, also where that is a constructor's default.
+    Weights are never fetched, also where that is a constructor's default. The values are copied: some
+    constructors turn the lists that they are given round.
     """
     where, parameters = kind.__name__, inspect.signature(kind).parameters
+    values = deepcopy(values)
     if "pretrained" in parameters:
-        values = {**values, "pretrained": False}
+        values["pretrained"] = False
     takes = "it takes " + ", ".join(str(p).split(":")[0] for p in parameters.values())
     try:
         inspect.signature(kind).bind(**values)

@@ -130,7 +130,11 @@ def _result(path: Path) -> Iterator[Run]:
         return
     scores, recipe = tree["scores"], tree.get("recipe", {})
     if "classes" in scores:
-        whole = {"classes": scores["classes"], "over_classes": scores.get("mean", {})}
+        whole = {
+            "classes": scores["classes"],
+            "over_classes": scores.get("mean", {}),
+            "over_set": scores.get("over_set", {}),
+        }
         yield Run(
             name=str(tree["row"]),
             recipe=recipe.get("name", ""),

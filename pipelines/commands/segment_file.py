@@ -61,7 +61,7 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
 def _files(label: Path) -> Iterator[Path]:
     """Files that a result may have, its JSON first."""
     yield from results.files_of(label)
-    yield from results.dicom_paths(label).values()
+    yield from results.dicom_files(label)
 
 
 def _require_possible(out: Path, description: Description, paths: Sequence[Path], *, overwrite: bool) -> None:

@@ -94,7 +94,7 @@ class FoldTraining:
         monitor = plan.monitor(self.recipe, self.cases.train[0].volume.grid.unit)
         return plan.fit_plan(self.recipe, self.shape, self.batches.steps_per_epoch, monitor, self.key)
 
-    def initial_network(self) -> tuple[Network, str | None]:
+    def initial_network(self) -> tuple[Network, initial_weights.Taken | None]:
         """Build the network as the first step finds it, and say what it starts from.
 
         Where a checkpoint stands, the loop takes its weights from there.

@@ -22,12 +22,16 @@ from medseg.model.description import Member
 from medseg.networks.contract import Network
 from medseg.networks.weights.download import download, place, require_sha256
 from medseg.networks.weights.init_from import start
-from medseg.networks.weights.pretrained import fill, fitted, keys_in_words, read_weights
+from medseg.networks.weights.initial_tensors import InitialTensors
+from medseg.networks.weights.pretrained import fill, fitted, read_weights
 from medseg.train.state import LAST
 from pipelines.fold.network import network_without_weights
 from pipelines.workfolder import DONE, Work, member_name
 
 NOTE = "origin.json"
+
+KEYS = "initial_weights.json"
+"""In a training's folder: every key of the weights that it started from, and the tensor that it became."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,21 @@ class InitSource:
 
     def __str__(self) -> str:
         return f"{self.name}, sha256 {self.sha256[:12]}"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Tensors that a network got from the file or model folder of this name."""
+
+    source: str
+    tensors: InitialTensors
+
+    def __str__(self) -> str:
+        return f"starts from {self.source}: {self.tensors}"
+
+    def write(self, folder: Path) -> None:
+        """List all keys in the training's ``folder``."""
+        files.write_json(folder / KEYS, {"source": self.source, **self.tensors.record()})
 
 
 def init_source(part: sections.Network, name: str, folder: Path) -> InitSource | None:
@@ -116,7 +135,7 @@ def require(named: Recipe, work: Work, names: Sequence[str]) -> None:
     if part.weights is not None:
         path = _path(part.weights, work)
         if part.weights.url is None or path.is_file():
-            fitted(network, read_weights(_checked(part.weights, path)))
+            fitted(network, read_weights(_checked(part.weights, path)), path)
     if part.init_from is not None:
         for name in names:
             start(network, _load_member(part.init_from, name), part.reinit_layers)
@@ -131,18 +150,15 @@ def fetch(part: sections.Network, work: Work, say: Reporter) -> None:
         download(weights.url, weights.sha256, work.weights)
 
 
-def load_initial(network: Network, part: sections.Network, work: Work, name: str) -> str | None:
+def load_initial(network: Network, part: sections.Network, work: Work, name: str) -> Taken | None:
     """Put the first weights into the network, in place, and say what it got; None if they stay as drawn."""
     if part.weights is not None:
         path = _path(part.weights, work)
-        tensors = read_weights(_checked(part.weights, path))
-        fresh, count = fill(network, tensors), len(network.state_dict())
-        counted = f"{count - len(fresh)} tensors taken, {len(fresh)} fresh"
-        return f"starts from {path.name}: {counted}; {keys_in_words(network, tensors)}"
+        return Taken(path.name, fill(network, read_weights(_checked(part.weights, path)), path))
     if part.init_from is not None:
-        taken = start(network, _load_member(part.init_from, name), part.reinit_layers)
-        network.load_state_dict(taken.tensors, strict=False)
-        return f"starts from {part.init_from}: {taken}"
+        tensors = start(network, _load_member(part.init_from, name), part.reinit_layers)
+        network.load_state_dict(tensors.tensors, strict=False)
+        return Taken(str(part.init_from), tensors)
     return None
 
 

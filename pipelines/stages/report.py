@@ -18,6 +18,7 @@ from pipelines import case_overlays, case_views, explanations, report_facts
 from pipelines.case_tables import case_files, cases, unit
 from pipelines.case_views import Shown, View
 from pipelines.fold import kept_steps
+from pipelines.fold.initial_weights import KEYS
 from pipelines.job import STAGES, Job
 
 VERSION = 6
@@ -62,6 +63,8 @@ def _log(job: Job) -> None:
         run.artifact(folder, kind)
     for training, history in job.work.histories.items():
         run.artifact(history, f"train/{training}")
+        if (keys := history.with_name(KEYS)).is_file():
+            run.artifact(keys, f"train/{training}")
 
 
 def _gather(job: Job, scores: Sequence[ScoreRow], shown: Sequence[Shown]) -> Report:

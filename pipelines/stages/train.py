@@ -181,6 +181,8 @@ def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
     network, source = training.initial_network()
     arguments, plan = _arguments(training, network), training.plan
     _say_plan(job, training, arguments, source)
+    if source is not None:
+        source.write(training.folder)
     with job.say.progress("training", plan.steps) as bar:
         speed = _Speed(training.recipe.train.batch * plan.accumulate)
 
@@ -212,7 +214,9 @@ class _Speed:
         return self._batch / max(self._seconds, 1e-9)
 
 
-def _say_plan(job: Job, training: FoldTraining, arguments: dict[str, Any], source: str | None) -> None:
+def _say_plan(
+    job: Job, training: FoldTraining, arguments: dict[str, Any], source: initial_weights.Taken | None
+) -> None:
     """Say before the first step: steps, the time they will take by a few trial steps, the disk they need."""
     plan, network = training.plan, job.recipe.network
     count = sum(p.numel() for p in training.shape.parameters())
@@ -225,7 +229,7 @@ def _say_plan(job: Job, training: FoldTraining, arguments: dict[str, Any], sourc
     if slow := emulation_warning(plan.precision, plan.device):
         job.say.line(f"  {slow}")
     if source is not None:
-        job.say.line(f"  {source}")
+        job.say.line(f"  {source}; key by key in {training.folder / initial_weights.KEYS}")
     weights = data.class_weights(training.recipe, training.cases.train)
     if weights:
         job.say.line(f"  class weights {dict(zip(job.recipe.data.class_list().names, weights, strict=True))}")

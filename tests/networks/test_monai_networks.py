@@ -123,6 +123,49 @@ def test_every_class_works_or_is_refused() -> None:
     assert {name for name, result in found.items() if result == "works"} == WORKS
 
 
+def train_two_steps(name: str) -> list[float]:
+    """Losses of two steps of SGD on noise and random labels."""
+    torch.manual_seed(0)
+    network = build(MONAI_PREFIX + name, 3, 4, seed=0, **KEYWORDS.get(name, {}))
+    optimiser = torch.optim.SGD(network.parameters(), 1e-2)
+    x, labels = torch.randn(2, 3, 128, 160), torch.randint(0, 4, (2, 128, 160))
+    losses = []
+    for _ in range(2):
+        output = network(x)
+        heads = [output] if isinstance(output, Tensor) else output
+        loss = torch.stack([nn.functional.cross_entropy(head, labels) for head in heads]).sum()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize(
+    "name", ["UNet", "LocalNet", *(pytest.param(name, marks=pytest.mark.long) for name in sorted(WORKS))]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_that_works_learns_in_two_steps(name: str) -> None:
+    first, second = train_two_steps(name)
+    assert first != second and second < 10
+
+
+def test_keywords_stay_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    from monai.networks import nets
+
+    class Turning(nn.Module):
+        def __init__(
+            self, spatial_dims: int, in_channels: int, out_channels: int, channels: list[int]
+        ) -> None:
+            super().__init__()
+            channels.reverse()
+
+    monkeypatch.setattr(nets, "Turning", Turning, raising=False)
+    channels = [4, 8]
+    build(MONAI_PREFIX + "Turning", 1, 2, channels=channels)
+    assert channels == [4, 8]
+
+
 @pytest.mark.parametrize(
     ("name", "keywords"),
     [

@@ -124,7 +124,8 @@ def test_kept_steps_and_a_crf_choose_the_row(tmp_path: Path) -> None:
 
 def test_rows_of_the_results_page_and_levels_are_read(tmp_path: Path) -> None:
     dice = {name: {"dice": {"mean": value}} for name, value in (("csf", 0.1), ("gm", 0.7), ("wm", 0.8))}
-    row = {"row": "paper_fcm", "scores": {"classes": dice}, "recipe": {"name": "ibsr18_usegnet_quick"}}
+    scores = {"classes": dice, "over_set": {"size_weighted_dice": 0.75}}
+    row = {"row": "paper_fcm", "scores": scores, "recipe": {"name": "ibsr18_usegnet_quick"}}
     files.write_json(tmp_path / "paper_fcm.json", row)
     of_set = {"classes": {"nucleus": {}}, "over_set": {"iou_by_class": {"background": 1.0, "nucleus": 0.8}}}
     levels = [
@@ -138,6 +139,7 @@ def test_rows_of_the_results_page_and_levels_are_read(tmp_path: Path) -> None:
     found = fcm.row_in(tables["usegnet-1"])
     assert found is not None and found.name == "fuzzy c-means"
     assert fcm.cells(tables["usegnet-1"])["Dice gm"] == pytest.approx(70)
+    assert fcm.cells(tables["usegnet-1"])["weighted Dice"] == pytest.approx(75)
     found = level.row_in(tables["unetpp-fig3"])
     assert found is not None and found.name == "UNet++ L2"
     assert level.row_in(tables["unetpp-3"]) is None

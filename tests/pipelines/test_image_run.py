@@ -202,14 +202,17 @@ def test_two_folders_of_masks_are_scored_with_void_left_out(place: Path, tmp_pat
     for case in TEST:
         (truth / f"{case}.png").write_bytes((place / f"data/masks/{case}.png").read_bytes())
     say, predictions = Reporter(stream=io.StringIO()), place / "work/predictions"
-    assert score_folders.run(truth, predictions, tmp_path / "out", say, void=[VOID]) == ExitCode.DONE
+    assert (
+        score_folders.run(truth, predictions, tmp_path / "out", say, written=score_folders.Written((VOID,)))
+        == ExitCode.DONE
+    )
     by_stage, by_folder = (
         json.loads((folder / "summary.json").read_text())["sets"]["test"]["over_set"]
         for folder in (place / "work/evaluation", tmp_path / "out")
     )
     assert by_folder == by_stage
     with pytest.raises(MedsegError) as caught:
-        score_folders.run(truth, predictions, tmp_path / "out", say, void=[7])
+        score_folders.run(truth, predictions, tmp_path / "out", say, written=score_folders.Written((7,)))
     assert caught.value.code == Code.USAGE
     with pytest.raises(MedsegError) as caught:
         score_folders.run(truth, predictions, tmp_path / "out", say)

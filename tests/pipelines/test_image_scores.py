@@ -131,7 +131,9 @@ def scored(place: Path, **keywords: Any) -> tuple[ExitCode, str]:
     """Exit code and what is said of the folders `truth` and `pred`."""
     stream = io.StringIO()
     told = Reporter(stream=stream, results=stream)
-    ended = score_folders.run(place / "truth", place / "pred", place / "out", told, **keywords)
+    ended = score_folders.run(
+        place / "truth", place / "pred", place / "out", told, written=score_folders.Written(**keywords)
+    )
     return ended, stream.getvalue()
 
 

@@ -87,7 +87,12 @@ def test_published_weights_fill_the_body_and_belong_to_the_training(
 ) -> None:
     go(tmp_path, subjects, "drawn")
     said = go(tmp_path, subjects, "work", weights={"file": "vgg.safetensors"})
-    assert "starts from vgg.safetensors: 14 tensors taken" in said
+    assert (
+        "starts from vgg.safetensors: 14 of its 32 keys used (features 14); not used: classifier.0.b" in said
+    )
+    record = files.read_json(tmp_path / "work/train/0/initial_weights.json")
+    assert record["source"] == "vgg.safetensors" and len(record["used"]) == 14
+    assert "classifier.6.bias" in record["not_used"] and "head.weight" in record["fresh"]
     assert "up to date" in go(tmp_path, subjects, "work", weights={"file": "vgg.safetensors"})
     card = (tmp_path / "work/model/card.md").read_text()
     assert f"started from vgg.safetensors, sha256 {files.sha256(vgg)[:12]}" in card
@@ -159,7 +164,7 @@ def test_a_model_starts_another_and_is_not_needed_afterwards(tmp_path: Path, sub
     go(tmp_path, subjects, "first", name="segnet_small")
     said = go(tmp_path, subjects, "second", init_from="first/model", reinit_layers=["decoders.0.*"])
     assert f"starts from {tmp_path}/first/model: " in said
-    assert "tensors taken, 0 adapted, " in said
+    assert "keys used (encoders " in said and "; not used: decoders.0." in said
     given = safetensors.torch.load_file(tmp_path / "first/model/fold0.safetensors")
     init_source = first_network(tmp_path, "second", init_from="first/model", reinit_layers=["decoders.0.*"])
     assert torch.equal(init_source["head.weight"], given["head.weight"])

@@ -150,7 +150,13 @@ def score_mask_folders(place: Path) -> None:
     assert (excluded["s3"], excluded["s9"]) == (["MASK_MISSING"], ["MASK_MISSING"])
     for given in (0, 1):
         with pytest.raises(MedsegError) as refused:
-            score_folders.run(truth, predicted, place / "scored", Reporter(quiet=True), void=[given])
+            score_folders.run(
+                truth,
+                predicted,
+                place / "scored",
+                Reporter(quiet=True),
+                written=score_folders.Written((given,)),
+            )
         assert refused.value.code is Code.USAGE
 
 

@@ -130,7 +130,7 @@ def said_of(folders: tuple[Path, Path], **keywords: Any) -> tuple[ExitCode, str]
     stream = io.StringIO()
     reporter = Reporter(stream=stream, results=stream)
     return score_folders.run(
-        truth, prediction, prediction / "evaluation", reporter, **keywords
+        truth, prediction, prediction / "evaluation", reporter, written=score_folders.Written(**keywords)
     ), stream.getvalue()
 
 

@@ -103,6 +103,31 @@ def test_a_confidence_map_is_a_parametric_map_too(export: Path, tmp_path: Path, 
     assert not [*out.glob("*confidence*")]
 
 
+def test_probabilities_are_a_series_of_parametric_maps(export: Path, tmp_path: Path, run: Run) -> None:
+    run(export, probabilities=True)
+    out = tmp_path / "out"
+    nifti = np.asarray(nib.load(_one(out, "*_probabilities.nii.gz")).dataobj)
+    (volume,) = read_export(export).volumes
+    assert volume.grid is not None
+    paths = sorted(out.glob("*.probability_*.dcm"))
+    maps = np.stack([pm.read(path, volume.grid) for path in paths], axis=-1)
+    np.testing.assert_allclose(maps, nifti, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(maps.sum(axis=-1), 1, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(maps.argmax(axis=-1), _labels(out))
+    headers = [pydicom.dcmread(path) for path in paths]
+    assert len({header.SeriesInstanceUID for header in headers}) == 1
+    assert len({header.SOPInstanceUID for header in headers}) == len(paths) == 3
+    assert [header.InstanceNumber for header in headers] == [1, 2, 3]
+    names = [row["name"] for row in files.read_json(out / "labels.json")]
+    assert [header.ContentDescription for header in headers] == [f"Probability of {n}" for n in names]
+    assert [dicom_errors(path) for path in paths] == [[], [], []]
+    assert run(export, probabilities=True)[1][0]["status"] == "skipped"
+    paths[1].unlink()
+    assert run(export, probabilities=True)[1][0]["status"] == "done" and paths[1].is_file()
+    run(export)
+    assert not [*out.glob("*probabilit*")]
+
+
 def test_a_lost_map_or_figure_is_made_again(export: Path, tmp_path: Path, run: Run) -> None:
     for pattern in ("*.confidence.dcm", "*_figure.png", "*.sr.dcm"):
         run(export, confidence=True, figure=True)

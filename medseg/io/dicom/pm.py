@@ -1,10 +1,11 @@
-"""DICOM parametric maps: the confidence of each voxel as an object of its series, read back before kept."""
+"""DICOM parametric maps: confidence or a class's probability of each voxel, read back before it is kept."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,66 +31,100 @@ from medseg.io.dicom.series import SeriesVolume
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-QUANTITY = CodedName("CONFIDENCE", "Difference of the two highest probabilities", SCHEME)
 _ANY_REGION = CodedName("123037004", "Body structure")
 _NO_UNITS = CodedName("1", "no units", "UCUM")
 
-_SERIES_OFFSET = 2_000_000
-"""The map's series number lies this far above the segmentation's."""
+
+@dataclass(frozen=True)
+class Quantity:
+    """The meaning of a map's values, which lie in 0 to 1, and its place among the maps of its series."""
+
+    label: str
+    """At most 16 characters."""
+    meaning: str
+    coded: CodedName
+    series_offset: int
+    """The map's series number lies this far above the segmentation's."""
+    number: int = 1
+    series: str = ""
+    """What the maps of one series have in common; empty for a series of this map alone."""
+
+
+CONFIDENCE = Quantity(
+    "CONFIDENCE",
+    "Difference of the two highest probabilities",
+    CodedName("CONFIDENCE", "Difference of the two highest probabilities", SCHEME),
+    2_000_000,
+)
+
+
+def probability_of(class_name: str, index: int, series: str) -> Quantity:
+    """Describe a class's probability; ``series`` is a hash of those of all classes."""
+    coded = CodedName("PROBABILITY", "Probability of a class", SCHEME)
+    meaning = f"Probability of {class_name}"[:64].replace("\\", "/")
+    return Quantity("PROBABILITY", meaning, coded, 3_000_000, index + 1, series)
 
 
 def write(
-    confidence: Array,
+    values: Array,
     volume: SeriesVolume,
     path: Path,
     *,
     algorithm: tuple[str, str],
     sources: Sequence[Dataset] | None = None,
+    quantity: Quantity = CONFIDENCE,
 ) -> None:
-    """Write a confidence (X, Y, Z) float32 in 0 to 1 on a series's grid as a parametric map.
+    """Write values (X, Y, Z) float32 in 0 to 1 on a series's grid as a parametric map.
 
     UIDs are made from the content, dates are the series's. The file is kept only if every voxel that is read
     back from it has its value in its place: otherwise SEG_FAILED. Raises SEG_IMPOSSIBLE.
     """
-    if volume.grid is None or confidence.shape != volume.grid.shape or volume.no_seg:
-        details = volume.no_seg or f"a map of {confidence.shape} on another grid than the series's"
-        raise MedsegError(Code.SEG_IMPOSSIBLE, path, details, "use the NIfTI confidence map")
+    if volume.grid is None or values.shape != volume.grid.shape or volume.no_seg:
+        details = volume.no_seg or f"a map of {values.shape} on another grid than the series's"
+        raise MedsegError(Code.SEG_IMPOSSIBLE, path, details, "use the NIfTI map")
     with refused_by_kind("no parametric map can be made", path):
         sources = source_datasets(volume) if sources is None else sources
-        result = _map(np.ascontiguousarray(confidence, np.float32), volume, algorithm, sources)
+        result = _map(np.ascontiguousarray(values, np.float32), volume, algorithm, sources, quantity)
     with files.written_aside(path) as part:
         result.save_as(part, enforce_file_format=True)
-        if not np.array_equal(read(part, volume.grid), confidence.astype(np.float32)):
+        if not np.array_equal(read(part, volume.grid), values.astype(np.float32)):
             details = "voxels differ when the parametric map is read back"
-            raise MedsegError(Code.SEG_FAILED, path, details, "use the NIfTI confidence map")
+            raise MedsegError(Code.SEG_FAILED, path, details, "use the NIfTI map")
 
 
 def _map(
-    confidence: Array, volume: SeriesVolume, algorithm: tuple[str, str], sources: Sequence[Dataset]
+    values: Array,
+    volume: SeriesVolume,
+    algorithm: tuple[str, str],
+    sources: Sequence[Dataset],
+    quantity: Quantity,
 ) -> Any:
     import highdicom as hd
 
     if volume.grid is None:
         raise ValueError("a refused volume has no grid")
-    content = hashlib.sha256(confidence.tobytes())
-    content.update(repr((volume.header.series_uid, volume.label, algorithm, QUANTITY)).encode())
+    origin = (volume.header.series_uid, volume.label, algorithm)
+    content = hashlib.sha256(values.tobytes())
+    content.update(repr((*origin, quantity.coded, *((quantity,) if quantity.series else ()))).encode())
     digest = content.hexdigest()
+    of_series = repr((*origin, quantity.series)).encode()
+    series_digest = hashlib.sha256(of_series).hexdigest() if quantity.series else digest
     mapping = hd.pm.RealWorldValueMapping(
-        lut_label="CONFIDENCE",
-        lut_explanation=QUANTITY.meaning,
+        lut_label=quantity.label,
+        lut_explanation=quantity.meaning,
         unit=dicom_code(_NO_UNITS),
         value_range=(0.0, 1.0),
         slope=1.0,
         intercept=0.0,
-        quantity_definition=dicom_code(QUANTITY),
+        quantity_definition=dicom_code(quantity.coded),
     )
     result = hd.pm.ParametricMap(
         source_images=sources,
-        pixel_array=placed(confidence.transpose(2, 1, 0), volume.grid, sources[0].FrameOfReferenceUID),
-        series_instance_uid=content_uid(digest, "map series"),
-        series_number=series_number(volume) + _SERIES_OFFSET,
+        pixel_array=placed(values.transpose(2, 1, 0), volume.grid, sources[0].FrameOfReferenceUID),
+        series_instance_uid=content_uid(series_digest, "map series"),
+        series_number=series_number(volume) + quantity.series_offset,
         sop_instance_uid=content_uid(digest, "map"),
-        instance_number=1,
+        instance_number=quantity.number,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=algorithm[0][:64],
         software_versions=algorithm[1][:64],
@@ -97,8 +132,9 @@ def _map(
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
         voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
-        content_label="CONFIDENCE",
-        series_description=f"{algorithm[0]} confidence"[:64],
+        content_label=quantity.label,
+        content_description=quantity.meaning,
+        series_description=f"{algorithm[0]} {quantity.label.lower()}"[:64],
     )
     _store_along_normal(result)
     result.ContentCreatorName = ""  # of type 2: it must stand there

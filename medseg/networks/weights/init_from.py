@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import Tensor
@@ -11,20 +10,8 @@ from torch import Tensor
 from medseg.errors import Code, MedsegError
 from medseg.networks.contract import Network
 from medseg.networks.fcn import FCN32s
+from medseg.networks.weights.initial_tensors import InitialTensors
 from medseg.networks.weights.pretrained import for_channels
-
-
-@dataclass(frozen=True)
-class InitialTensors:
-    """Tensors that a network takes from another, by its own names: adapted ones and fresh names beside."""
-
-    tensors: dict[str, Tensor]
-    adapted: tuple[str, ...]
-    fresh: tuple[str, ...]
-
-    def __str__(self) -> str:
-        taken = len(self.tensors) - len(self.adapted)
-        return f"{taken} tensors taken, {len(self.adapted)} adapted, {len(self.fresh)} fresh"
 
 
 def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> InitialTensors:
@@ -46,7 +33,6 @@ def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> Init
             how_to_fix = f"names look like {', '.join([*own][:3])}"
             raise MedsegError(Code.KEYWORD_INVALID, "network.reinit_layers", details, how_to_fix)
     tensors: dict[str, Tensor] = {}
-    adapted: list[str] = []
     for name in own:
         if name not in given or any(fnmatchcase(name, glob) for glob in fresh):
             continue
@@ -54,12 +40,11 @@ def start(network: Network, trained: Network, fresh: Sequence[str] = ()) -> Init
             tensors[name] = given[name]
         elif _is_first_layer(own[name], network, given[name], trained):
             tensors[name] = for_channels(given[name], network.in_channels)
-            adapted.append(name)
     if not any(tensor.ndim > 1 for tensor in tensors.values()):
         details = f"no layer of {type(trained).__name__} has the same name and shape"
         how_to_fix = "start from a network with the same layers"
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, details, how_to_fix)
-    return InitialTensors(tensors, tuple(adapted), tuple(name for name in own if name not in tensors))
+    return InitialTensors.of(tensors, {name: name for name in tensors}, given, [*own])
 
 
 def _is_first_layer(own: Tensor, network: Network, given: Tensor, trained: Network) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
-from collections import Counter
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,87 +14,122 @@ from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
 from medseg.networks.contract import Network
+from medseg.networks.weights.initial_tensors import InitialTensors, listed
 from medseg.resources import is_out_of_memory
+
+_WRAPPERS = ("state_dict", "model")
+"""Keys under which published files may hold their state dict, beside other things."""
+
+_BLOCK = re.compile(r"(?:module\.)?(layers?\.?\d+(?:\.blocks)?)\.\d+\.")
+"""A block of a stage, as ResNet, SE-ResNet and Swin name them; group 1 is the stage."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict (name -> tensor, on the CPU) from ``.safetensors`` or torch's format of plain data.
+
+    A dict that holds it under ``state_dict`` or ``model``, as some publishers write it, is opened.
 
     :raises MedsegError: ``PATH_MISSING``; ``FILE_UNREADABLE``; ``WEIGHTS_DO_NOT_FIT`` if the file is damaged
         or holds anything else.
     """
     if not path.is_file():
         raise MedsegError(Code.PATH_MISSING, path, "there is no such file", "name a weight file")
-    how_to_fix = "save the state dict alone, best as .safetensors"
+    how_to_fix = "get the file again, or save the state dict alone, best as .safetensors"
     try:
-        tensors = (
+        content = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         )
-    except OSError as error:
-        details = error.strerror or type(error).__name__
-        raise MedsegError(Code.FILE_UNREADABLE, path, details, "make the file readable") from None
     except Exception as error:  # a damaged file makes the readers raise anything
         if is_out_of_memory(error):
             raise
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is a place outside the file
+            details = error.strerror or type(error).__name__
+            raise MedsegError(Code.FILE_UNREADABLE, path, details, "make the file readable") from None
         # The reader's own words are not passed on: torch's advise to read the file in a way that runs code.
-        details = "it is not a state dict of plain tensors"
+        details = "it is damaged, or not a state dict of plain tensors"
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, details, how_to_fix) from None
-    if not isinstance(tensors, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
-    ):
-        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, "it holds more than a state dict", how_to_fix)
-    return tensors
+    wrapped = [content[key] for key in _WRAPPERS if key in content] if isinstance(content, dict) else []
+    for tensors in (content, *wrapped):
+        if _is_state_dict(tensors):
+            return dict(tensors)
+    raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, "it holds more than a state dict", how_to_fix)
 
 
-def fill(network: Network, tensors: Mapping[str, Tensor]) -> list[str]:
+def _is_state_dict(content: object) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
+    )
+
+
+def fill(network: Network, tensors: Mapping[str, Tensor], where: object = None) -> InitialTensors:
     """Copy published weights into the layers of ``network`` that have them, in place; nothing on a misfit.
 
-    :returns: names of the network's tensors that stay as they were.
     :raises MedsegError: as :func:`fitted`.
     """
-    filled = fitted(network, tensors)
-    network.load_state_dict(filled, strict=False)
-    return [key for key in network.state_dict() if key not in filled]
+    filled = fitted(network, tensors, where)
+    network.load_state_dict(filled.tensors, strict=False)
+    return filled
 
 
-def keys_in_words(network: Network, tensors: Mapping[str, Tensor]) -> str:
-    """Say which keys of a file of published weights ``network`` uses, and which it does not.
-
-    Those used are counted by the first part of their names, the others are listed, twelve at most.
-    """
-    used = {key for key in network.pretrained_key_map().values() if key in tensors}
-    parts = Counter(key.partition(".")[0] for key in tensors if key in used)
-    unused = [key for key in tensors if key not in used]
-    others = f"not used: {', '.join(unused[:12])}" if unused else "all are used"
-    more = f" and {len(unused) - 12} more" if len(unused) > 12 else ""
-    counts = ", ".join(f"{part} ({count})" for part, count in parts.items())
-    return f"{len(used)} of its {len(tensors)} keys used: {counts}; {others}{more}"
-
-
-def fitted(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fitted(network: Network, tensors: Mapping[str, Tensor], where: object = None) -> InitialTensors:
     """Give published weights the names and shapes of ``network``, which may lie on ``meta``.
 
     The first layer adapts to other than three channels: each gets the mean over the published three, scaled
     so that a grey image keeps its response. Fully connected weights become convolutions of the same extent.
 
-    :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` with every key and shape that does not fit.
+    :param where: the file, for messages.
+    :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` with the keys and shapes that do not fit, of many the first.
     """
     own = network.state_dict()
     names = network.pretrained_key_map()
+    keys = {ours: _key_of(theirs, tensors) for ours, theirs in names.items()}
     filled: dict[str, Tensor] = {}
-    misfits = [] if names else ["it has no layers with published weights"]
-    for ours, theirs in names.items():
-        published = tensors.get(theirs)
+    misfits: list[str] = []
+    for ours, key in keys.items():
+        published = tensors.get(key)
         shaped = None if published is None else _shaped(published, own[ours].shape)
-        if shaped is not None:
-            filled[ours] = shaped
+        if published is None:
+            misfits.append(f"{names[ours]} is absent")
+        elif shaped is None:
+            misfits.append(f"{key} is {tuple(published.shape)}, {ours} needs {tuple(own[ours].shape)}")
+        elif not bool(published.isfinite().all()):
+            misfits.append(f"{key} has values that are not finite")
         else:
-            has = "absent" if published is None else str(tuple(published.shape))
-            misfits.append(f"{theirs} is {has}, {ours} needs {tuple(own[ours].shape)}")
-    if misfits:
+            filled[ours] = shaped
+    misfits += _blocks_of_a_deeper_network(tensors, set(keys.values()))
+    if misfits or not names:
+        details = _misfits_in_words(misfits, names, tensors)
         how_to_fix = "use the published weights of the same backbone, and the published width"
-        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(network).__name__, "; ".join(misfits), how_to_fix)
-    return filled
+        raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, where or type(network).__name__, details, how_to_fix)
+    return InitialTensors.of(filled, keys, tensors, [*own])
+
+
+def _key_of(published: str, tensors: Mapping[str, Tensor]) -> str:
+    """Find a published name in a file, where it may be DenseNet's of 2017 or of a parallel training."""
+    earlier = re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)\.", r"\1.\2.", published)
+    candidates = (published, earlier, f"module.{published}", f"module.{earlier}")
+    return next((key for key in candidates if key in tensors), published)
+
+
+def _blocks_of_a_deeper_network(tensors: Iterable[str], used: set[str]) -> list[str]:
+    """Say which blocks a file has, and the network has not, of stages that it has: ResNet-34's for 18."""
+    blocks = {match[0]: match[1] for key in tensors if (match := _BLOCK.match(key))}
+    own = {match[0] for key in used if (match := _BLOCK.match(key))}
+    stages = {blocks[block] for block in own if block in blocks}
+    deeper = [block.rstrip(".") for block, stage in blocks.items() if stage in stages and block not in own]
+    return [f"it has blocks that the network has not, {listed(deeper)}"] if deeper else []
+
+
+def _misfits_in_words(misfits: Sequence[str], names: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    if not names:
+        return "the network has no layers with published weights"
+    if all(_key_of(theirs, tensors) not in tensors for theirs in names.values()):
+        has, needs = ", ".join([*tensors][:3]) or "none", ", ".join([*names.values()][:3])
+        return (
+            f"none of its {len(tensors)} keys ({has}, …) is one of the {len(names)} "
+            f"that the network needs ({needs}, …)"
+        )
+    return f"it is of another network, or damaged: {listed(misfits, '; ')}"
 
 
 def conv_names(module: nn.Module, prefix: str, published: tuple[str, ...]) -> dict[str, str]:

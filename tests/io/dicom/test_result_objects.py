@@ -112,6 +112,17 @@ def test_a_parametric_map_lies_in_place_for_highdicom_and_dcmqi(tmp_path: Path, 
     assert told["MeasurementUnitsCode"]["CodeValue"] == "1"
 
 
+def test_a_probability_names_its_class_in_any_script(tmp_path: Path) -> None:
+    volume = _volume(tmp_path / "in", _orientations()[0])
+    for index, name in enumerate(("Größe\\白質", "x" * 80)):
+        quantity = pm.probability_of(name, index, "0")
+        path = tmp_path / f"{index}.dcm"
+        pm.write(_confidence(volume), volume, path, algorithm=ALGORITHM, quantity=quantity)
+        description = f"Probability of {name}"[:64].replace("\\", "/")
+        assert pydicom.dcmread(path).ContentDescription == description
+        assert dicom_errors(path) == []
+
+
 def test_each_frame_of_a_map_refers_to_its_slice(tmp_path: Path) -> None:
     volume, path = _volume(tmp_path / "in", _orientations()[-1]), tmp_path / "a.dcm"
     pm.write(_confidence(volume), volume, path, algorithm=ALGORITHM)

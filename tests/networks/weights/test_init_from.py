@@ -33,8 +33,8 @@ def test_usegnet_takes_all_of_segnet_but_classifier_and_skip() -> None:
     trained, network = segnet(), USegNet(3, 4, width=2)
     initial_network = start(network, trained)
     assert set(initial_network.fresh) == {"joins.0.weight", "joins.0.bias", "head.weight", "head.bias"}
-    assert initial_network.adapted == ()
-    assert str(initial_network) == f"{len(initial_network.tensors)} tensors taken, 0 adapted, 4 fresh"
+    assert initial_network.adapted == {}
+    assert "not used: head.weight, head.bias; 4 tensors of the network stay as drawn" in str(initial_network)
     network.load_state_dict(initial_network.tensors, strict=False)
     own, given = network.state_dict(), trained.state_dict()
     assert all(torch.equal(own[name], given[name]) for name in initial_network.tensors)
@@ -55,7 +55,7 @@ def test_layers_named_as_fresh_are_left_out() -> None:
 def test_the_first_layer_answers_an_image_of_equal_channels_alike(before: int, now: int) -> None:
     trained, network = segnet(before), USegNet(now, 4, width=2)
     initial_network = start(network, trained)
-    assert initial_network.adapted == ("encoders.0.0.0.weight",)
+    assert initial_network.adapted == {"encoders.0.0.0.weight": (2, before, 3, 3)}
     network.load_state_dict(initial_network.tensors, strict=False)
     grey = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     ours = network.encoders[0][0][0](grey.expand(1, now, 8, 8))
