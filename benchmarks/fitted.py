@@ -224,7 +224,8 @@ def table(minutes: float, results: dict[str, Any]) -> str:
     ]
     for name, kinds in results.items():
         for kind, one in kinds.items():
-            cut = f"{one['plane']}, {one['window'][0]} × {one['window'][1]}, {one['depth']}"
+            plane = one["plane"] if isinstance(one["plane"], str) else f"{len(one['plane'])} planes"
+            cut = f"{plane}, {one['window'][0]} × {one['window'][1]}, {one['depth']}"
             test = one["test"]
             interval = test["dice_interval"]
             dice = f"{test['dice_mean']:.3f}" + (
