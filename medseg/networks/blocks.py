@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,20 @@ def conv(
 def convs(*channels: int, batch_norm: bool = True, **options: Any) -> nn.Sequential:
     """Build several :func:`conv` in a row: ``convs(3, 64, 64)`` is 3→64, 64→64."""
     return nn.Sequential(*(conv(a, b, batch_norm=batch_norm, **options) for a, b in pairwise(channels)))
+
+
+Down = Literal["pool", "conv"]
+
+
+def halver(way: Down, channels: int, *, batch_norm: bool) -> nn.Module:
+    """Build a module (B, channels, H, W) -> (B, channels, H / 2, W / 2), for even sides.
+
+    ``pool`` takes the maximum of each 2×2 window. ``conv`` learns what to take from it: a 2×2 convolution at
+    stride 2 with normalisation and ReLU, which sees the same pixels and has 4 · channels² + channels weights.
+    """
+    if way == "pool":
+        return nn.MaxPool2d(2)
+    return conv(channels, channels, kernel=2, stride=2, padding=0, batch_norm=batch_norm)
 
 
 class Pool(nn.Module):

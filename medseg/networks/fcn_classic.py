@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from medseg.networks.backbones.alexnet import alexnet
 from medseg.networks.backbones.googlenet import googlenet
 from medseg.networks.contract import Count, Network, Share, he_
-from medseg.networks.fcn import ZeroConv
-from medseg.networks.upsample import Bilinear
+from medseg.networks.fcn import ZeroConv, last_enlarging
 
 
 class _FCN32s(Network):
@@ -22,9 +21,9 @@ class _FCN32s(Network):
     backbone: nn.Module
     score: nn.Module
 
-    def _finish(self, channels: int) -> None:
+    def _finish(self, channels: int, *, learned_last: bool) -> None:
         self.score = ZeroConv(channels, self.classes, 1)
-        self.enlarge = Bilinear(32)
+        self.enlarge = last_enlarging(self.classes, 32, learned=learned_last)
         self.apply(he_)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,6 +40,7 @@ class FCNAlexNet(_FCN32s):
     :param width: 64 stands for the published channels of the five convolutions, 32 for half of them; a
         multiple of 4, so that two groups share them evenly.
     :param hidden: channels of the two layers that were fully connected.
+    :param learned_last: also learn the enlarging, which starts bilinear.
     """
 
     def __init__(
@@ -51,21 +51,29 @@ class FCNAlexNet(_FCN32s):
         width: Annotated[int, Field(ge=4, multiple_of=4)] = 64,
         hidden: Count = 4096,
         dropout: Share = 0.5,
+        learned_last: bool = False,
     ) -> None:
         super().__init__(in_channels, classes)
         self.backbone = alexnet(in_channels, width=width, hidden=hidden, dropout=dropout)
-        self._finish(hidden)
+        self._finish(hidden, learned_last=learned_last)
 
 
 class FCNGoogLeNet(_FCN32s):
     """FCN-32s on GoogLeNet: 5,995,077 parameters from 3 to 21.
 
     :param width: 64 stands for the published channels, 32 for half of them.
+    :param learned_last: also learn the enlarging, which starts bilinear.
     """
 
     def __init__(
-        self, in_channels: Count, classes: Count, *, width: Count = 64, dropout: Share = 0.4
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        width: Count = 64,
+        dropout: Share = 0.4,
+        learned_last: bool = False,
     ) -> None:
         super().__init__(in_channels, classes)
         self.backbone, channels = googlenet(in_channels, width=width, dropout=dropout)
-        self._finish(channels)
+        self._finish(channels, learned_last=learned_last)

@@ -20,6 +20,11 @@ from medseg.networks.tools.inference_form import (
 )
 from tests.networks.test_every_network import ROWS, Row, batch, made
 
+UNPOOLING = [
+    *(next(row for row in ROWS if row.name == name) for name in ("usegnet", "segnet", "segnet_basic")),
+    *(row for row in ROWS if row.name == "deconvnet" or row.keywords.get("up") == "unpool"),
+]
+
 
 def trained(network: Network, seed: int = 0) -> Network:
     """Draw statistics and scales of every normalisation, as a training leaves them."""
@@ -89,9 +94,8 @@ def test_masks_are_bit_equal_to_positions_also_where_values_are_equal(
     assert all(torch.equal(a, b) for a, b in zip(by_masks, by_positions, strict=True))
 
 
-@pytest.mark.parametrize("name", ["usegnet", "segnet", "segnet_basic", "deconvnet"])
-def test_networks_that_unpool_are_bit_equal_in_their_mask_form(name: str) -> None:
-    row = next(row for row in ROWS if row.name == name)
+@pytest.mark.parametrize("row", UNPOOLING, ids=str)
+def test_networks_that_unpool_are_bit_equal_in_their_mask_form(row: Row) -> None:
     network = trained(made(row))
     changed = unpool_by_masks(network)
     assert any(isinstance(module, MaskUnpool) for module in changed.modules())
@@ -115,9 +119,8 @@ def test_unpooling_by_layout_is_bit_equal_and_keeps_the_layout(
     assert by_layout[1].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", ["usegnet", "segnet", "segnet_basic", "deconvnet"])
-def test_networks_that_unpool_are_bit_equal_in_their_layout_form(name: str) -> None:
-    row = next(row for row in ROWS if row.name == name)
+@pytest.mark.parametrize("row", UNPOOLING, ids=str)
+def test_networks_that_unpool_are_bit_equal_in_their_layout_form(row: Row) -> None:
     network = trained(made(row))
     changed = unpool_by_layout(network)
     assert any(isinstance(module, LayoutUnpool) for module in changed.modules())
