@@ -75,6 +75,8 @@ ROWS = [
     Row("deeplab_aspp", (32, 40), {"width": 4, "backbone": "resnet50", "scales": [0.5, 1]}),
     Row("fpn", (64, 32), {"width": 4, "hidden": 4, "backbone": "xception"}),
     Row("linknet", (64, 32), {"width": 8, "backbone": "mobilenetv1"}),
+    Row("fpn", (64, 32), {"width": 4, "hidden": 4, "backbone": "resnet18", "up": "unpool"}),
+    Row("linknet", (64, 32), {"width": 8, "up": "unpool"}),
     Row("pixelwise", (7, 12), {"width": 2, "hidden": 4}),
     Row("icnet", (64, 128), {"width": 4, "hidden": 4, "backbone": "resnet18"}),
 ]

@@ -104,7 +104,7 @@ def test_unets_unpooling_takes_the_positions_of_its_poolings(side: int, seed: in
         ("unet", {"up": "unpool", "padding": "valid"}, "same padding"),
         ("unet", {"down": "conv", "backbone": "resnet18"}, "down='conv' with a backbone"),
         ("unetpp", {"down": "conv", "backbone": "resnet18"}, "down='conv' with a backbone"),
-        ("fpn", {"up": "unpool"}, "unknown keyword 'up'"),
+        ("pspnet", {"up": "unpool"}, "unknown keyword 'up'"),
         ("segnet", {"down": "conv"}, "unknown keyword 'down'"),
     ],
 )
