@@ -20,15 +20,24 @@ class Loss(nn.Module, ABC):
     """Base of all losses: logits ``(B, K, H, W)`` and labels ``(B, H, W)`` -> a scalar float32.
 
     Labels are class indices of any integer dtype; 255 is void and counts nowhere. A list of logits (deep
-    supervision) gives the mean over its heads. Everything is computed in float32, under autocast too, by
+    supervision) gives the mean over its heads, or with ``head_weights``, one a head, their weighted sum (main
+    and auxiliary heads). Everything is computed in float32, under autocast too, by
     products with a one-hot map alone, so that the result is deterministic on every device.
     """
+
+    head_weights: tuple[float, ...] = ()
 
     def forward(
         self, logits: Tensor | Sequence[Tensor], labels: Tensor, weight_map: Tensor | None = None
     ) -> Tensor:
-        """Compute the loss, averaged over heads. Raises KEYWORD_INVALID for a weight map it cannot use."""
-        return self.by_head(logits, labels, weight_map).mean()
+        """Compute the loss over all heads. Raises KEYWORD_INVALID for a weight map it cannot use."""
+        return self.over_heads(self.by_head(logits, labels, weight_map))
+
+    def over_heads(self, losses: Tensor) -> Tensor:
+        """Combine the losses of the heads (heads,); a single one is that of the main head alone."""
+        if self.head_weights and len(losses) > 1:
+            return (losses * losses.new_tensor(self.head_weights)).sum()
+        return losses.mean()
 
     def by_head(
         self, logits: Tensor | Sequence[Tensor], labels: Tensor, weight_map: Tensor | None = None

@@ -109,8 +109,9 @@ class UNetPP(Loss):
     def forward(
         self, logits: Tensor | Sequence[Tensor], labels: Tensor, weight_map: Tensor | None = None
     ) -> Tensor:
-        """Compute the equation, averaged or summed over heads."""
-        return reduce(self.by_head(logits, labels, weight_map), self.reduction)
+        """Compute the equation, averaged or summed over heads of equal weight."""
+        losses = self.by_head(logits, labels, weight_map)
+        return self.over_heads(losses) if self.head_weights else reduce(losses, self.reduction)
 
     def of_head(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Compute ½·CE − Dice of one head."""

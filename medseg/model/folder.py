@@ -33,16 +33,19 @@ def export(
 ) -> None:
     """Write a model folder: `members` maps a member's name (`fold0`) to its state dict.
 
-    `planes` names the plane of each member that is for one of several alone. All files appear together;
-    weights and graphs of a model that lay there before are removed. Raises NAME_INVALID, DISK_FULL.
+    Heads that the described network does not have (auxiliary ones) stay behind. `planes` names the plane of
+    each member that is for one of several alone. All files appear together; weights and graphs of a model
+    that lay there before are removed. Raises NAME_INVALID, DISK_FULL.
     """
-    count = sum(p.numel() for p in build_network(description).parameters())
+    network = build_network(description)
+    count, wanted = sum(p.numel() for p in network.parameters()), network.state_dict().keys()
     rows = []
     with files.written_together(folder, MODEL_JSON, without=weights_and_graphs(folder)) as part:
         for name, state in members.items():
             path = part / f"{names.check_name(name, folder)}.safetensors"
             with files.written_aside(path) as unfinished:
-                safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, unfinished)
+                kept = {k: v.contiguous() for k, v in state.items() if k in wanted}
+                safetensors.torch.save_file(kept, unfinished)
             plane = {"plane": planes[name]} if planes and name in planes else {}
             rows.append({"name": name, "file": path.name, "sha256": files.sha256(path), **plane})
         tree = {

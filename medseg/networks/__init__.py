@@ -57,6 +57,9 @@ SET_BY_MEDSEG = frozenset(
 )
 """Keywords whose values follow from the data, the slab and the training; no recipe or model sets them."""
 
+OF_TRAINING = frozenset({"auxiliary"})
+"""Keywords of the table's networks for what is used in training alone; a model folder has neither."""
+
 PRUNED = "unetpp"
 """The network that can be reduced to one of its heads."""
 
@@ -143,6 +146,11 @@ def build(
 
     values = {"in_channels": in_channels, "classes": classes, **keywords}
     return _seeded(seed, MonaiNetwork, {"kind": monai_class(_monai_name(name)), **values})
+
+
+def without_training(name: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the keywords of the network as it predicts: without auxiliary heads."""
+    return {key: value for key, value in keywords.items() if name not in NETWORKS or key not in OF_TRAINING}
 
 
 def keywords_of(name: str) -> dict[str, Any]:

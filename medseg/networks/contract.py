@@ -17,6 +17,10 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 """A probability below one."""
 
 
+HeadWeight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Weight of an auxiliary head's loss in training; without one at 0."""
+
+
 class Sides(Protocol):
     """Side lengths that a network takes; see :class:`Network`."""
 
@@ -64,7 +68,8 @@ class SideRule(NamedTuple):
 class Network(nn.Module):
     """Base of all networks: ``(B, C, H, W)`` float -> logits ``(B, K, H', W')`` float.
 
-    In training a network under deep supervision returns a list of such logits, one per head. H and W are
+    In training a network under deep supervision returns a list of such logits, one per head; the loss is
+    their mean, or with ``head_weights`` their weighted sum. H and W are
     equal to ``size_remainder`` modulo ``size_divisor``; H' = H − 2 · ``border``, and likewise W'. With the
     same padding everywhere ``border`` and ``size_remainder`` are zero: H and W are multiples of
     ``size_divisor``, and H' = H.
@@ -78,6 +83,7 @@ class Network(nn.Module):
     border: int = 0
     min_size: int = 1
     paper: str = ""
+    head_weights: tuple[float, ...] = ()
 
     def __init__(self, in_channels: int, classes: int) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ class DeconvNet(Network):
 
     :param width: channels of the first level.
     :param hidden: channels between the two halves.
+    :param packed_positions: keep the positions of maxima in 2 bits in evaluation; the logits are the same.
     """
 
     size_divisor = 32
@@ -27,7 +28,13 @@ class DeconvNet(Network):
     paper = "Noh, Hong, Han 2015"
 
     def __init__(
-        self, in_channels: Count, classes: Count, *, width: Count = 64, hidden: Count = 4096
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        width: Count = 64,
+        hidden: Count = 4096,
+        packed_positions: bool = False,
     ) -> None:
         super().__init__(in_channels, classes)
         w = vgg16_widths(width)
@@ -35,7 +42,7 @@ class DeconvNet(Network):
         self.encoders = nn.ModuleList(
             convs(above[i] if i else in_channels, *[w[i]] * VGG16_CONVS[i]) for i in range(5)
         )
-        self.pool = Pool()
+        self.pool = Pool(packed=packed_positions)
         self.unpool = Unpool()
         self.middle = nn.Sequential(
             conv(w[4], hidden, kernel=7, padding=0),

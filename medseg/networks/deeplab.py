@@ -8,9 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medseg.errors import Code, MedsegError
 from medseg.networks.backbones import BackboneName, make_backbone
 from medseg.networks.blocks import resized
-from medseg.networks.contract import Count, Network, Share, he_
+from medseg.networks.contract import Count, HeadWeight, Network, Share, he_
 
 Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 Rates = Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -29,12 +30,14 @@ class DeepLabASPP(Network):
     :param rates: dilation of each branch's 3×3 convolution; (2, 4, 8, 12) is the paper's ASPP-S.
     :param scales: the image is also seen at these sizes, and the largest of their scores counts; the paper's
         are (0.5, 0.75, 1).
+    :param auxiliary: weight of the loss of each scale's own scores, in training alone, beside that of the
+        fused ones; the authors' code has 1.
     """
 
     paper = "Chen, Papandreou, Kokkinos, Murphy, Yuille 2017"
     size_divisor = 8
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a recipe's keywords
         self,
         in_channels: Count,
         classes: Count,
@@ -45,9 +48,17 @@ class DeepLabASPP(Network):
         scales: Scales = (1.0,),
         dropout: Share = 0.5,
         backbone: BackboneName = "vgg16",
+        auxiliary: HeadWeight = 0.0,
     ) -> None:
         super().__init__(in_channels, classes)
         self.scales = scales
+        if auxiliary and len(scales) == 1:
+            details, how_to_fix = (
+                f"auxiliary={auxiliary} with one scale",
+                "give scales, such as [0.5, 0.75, 1]",
+            )
+            raise MedsegError(Code.KEYWORD_INVALID, "deeplab", details, how_to_fix)
+        self.head_weights = (*[auxiliary] * len(scales), 1.0) if auxiliary else ()
         self.backbone = make_backbone(backbone, in_channels, width=width, output_stride=8)
         features = self.backbone.widths[4]
         if hidden is None and backbone == "vgg16":
@@ -55,8 +66,8 @@ class DeepLabASPP(Network):
         self.branches = nn.ModuleList(_branch(features, hidden, classes, rate, dropout) for rate in rates)
         self.apply(he_)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W)."""
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """(B, C, H, W) -> logits (B, K, H, W); in training with auxiliary losses a list, fused last."""
         self.require(x)
         full: list[Tensor] = []
         for scale in self.scales:
@@ -64,7 +75,8 @@ class DeepLabASPP(Network):
             features = self.backbone(resized(x, size))[-1]  # (B, 8 · width, H / 8, W / 8) of this scale
             scores = torch.stack([branch(features) for branch in self.branches]).sum(0)
             full.append(resized(scores, x.shape))  # (B, K, H, W)
-        return torch.stack(full).amax(0)
+        fused = torch.stack(full).amax(0)
+        return [*full, fused] if self.training and self.head_weights else fused
 
 
 def _branch(inputs: int, hidden: int | None, classes: int, rate: int, dropout: float) -> nn.Module:
@@ -97,6 +109,7 @@ class DeepLabLargeFOV(DeepLabASPP):
         scales: Scales = (1.0,),
         dropout: Share = 0.5,
         backbone: BackboneName = "vgg16",
+        auxiliary: HeadWeight = 0.0,
     ) -> None:
         super().__init__(
             in_channels,
@@ -107,4 +120,5 @@ class DeepLabLargeFOV(DeepLabASPP):
             scales=scales,
             dropout=dropout,
             backbone=backbone,
+            auxiliary=auxiliary,
         )

@@ -27,6 +27,8 @@ class FCN32s(Network):
     :param width: channels of the backbone's first level; 64 is the published size.
     :param hidden: channels of the two layers that were fully connected. By default 4096 with VGG16 and
         AlexNet, and no such layers with the others, which have none.
+    :param learned_last: also learn the last enlarging, over all classes; it starts bilinear, as in the paper
+        it stays. These are SegNet's "FCN (learnt deconv)".
     """
 
     paper = "Long, Shelhamer, Darrell 2015"
@@ -41,6 +43,7 @@ class FCN32s(Network):
         hidden: Count | None = None,
         dropout: Share = 0.5,
         backbone: BackboneName = "vgg16",
+        learned_last: bool = False,
     ) -> None:
         super().__init__(in_channels, classes)
         self.backbone = make_backbone(backbone, in_channels, width=width)
@@ -66,7 +69,7 @@ class FCN32s(Network):
             ZeroConv(self.backbone.widths[3 - i], classes, 1) for i in range(self.skips)
         )
         self.ups = nn.ModuleList(BilinearTransposed(classes, 2) for _ in range(self.skips))
-        self.enlarge = Bilinear(32 >> self.skips)
+        self.enlarge = last_enlarging(classes, 32 >> self.skips, learned=learned_last)
         self.apply(he_)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,20 +86,24 @@ class FCN32s(Network):
         """Take over the weights of the net with fewer skips.
 
         The new skip starts at zero and its kernel is bilinear, so the first scores equal the coarser net's,
-        enlarged in this net's steps.
+        enlarged in this net's steps. A learned last enlarging is of another size and starts bilinear again.
 
         :raises MedsegError: ``WEIGHTS_DO_NOT_FIT`` unless the coarser net's weights are some of this net's.
         """
         self.require_coarser(coarser)
-        self.load_state_dict(coarser.state_dict(), strict=False)
+        self.load_state_dict(coarser.weights_for_finer(), strict=False)
 
     def require_coarser(self, coarser: FCN32s) -> None:
         """Raise ``WEIGHTS_DO_NOT_FIT`` unless the coarser net's weights are some of this net's."""
-        own, given = self.state_dict(), coarser.state_dict()
+        own, given = self.state_dict(), coarser.weights_for_finer()
         misfits = [key for key, t in given.items() if key not in own or own[key].shape != t.shape]
         if misfits:
             how_to_fix = "start from the net with fewer skips and the same keywords"
             raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, type(self).__name__, ", ".join(misfits), how_to_fix)
+
+    def weights_for_finer(self) -> dict[str, Tensor]:
+        """Give the weights that a net with more skips takes over: all but a learned last enlarging."""
+        return {key: t for key, t in self.state_dict().items() if not key.startswith("enlarge.")}
 
     def pretrained_key_map(self) -> dict[str, str]:
         """Map the backbone, and VGG16's first two fully connected layers."""
@@ -114,6 +121,11 @@ class FCN8s(FCN32s):
     """:class:`FCN16s` with the scores of level 3 added after a second doubling."""
 
     skips = 2
+
+
+def last_enlarging(classes: int, factor: int, *, learned: bool) -> nn.Module:
+    """Build the layer (B, K, H, W) -> (B, K, factor · H, factor · W) that starts bilinear, or stays so."""
+    return BilinearTransposed(classes, factor) if learned else Bilinear(factor)
 
 
 class ZeroConv(nn.Conv2d):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from medseg.networks.backbones import BackboneName, BackboneWidth, OutputStride, make_backbone
 from medseg.networks.blocks import conv, resized
-from medseg.networks.contract import Count, Network, Share, he_
+from medseg.networks.contract import Count, HeadWeight, Network, Share, he_
 
 BINS = (1, 2, 3, 6)
 """Bins along each side, for each level of the pyramid (PSPNet, section 3.2)."""
@@ -36,10 +36,10 @@ class PyramidPooling(nn.Module):
 class PSPNet(Network):
     """A backbone at output stride 8, pyramid pooling, 3×3 and 1×1 (Zhao, Shi, Qi, Wang, Jia 2017).
 
-    The paper's auxiliary loss inside the backbone is left out.
-
     :param width: channels of the backbone's first level; 64 is the published size.
     :param output_stride: image size over feature size; 8 is the paper's.
+    :param auxiliary: weight of the loss of a second head, on the backbone's features before its last stage,
+        in training alone (section 3.3); the paper's is 0.4.
     """
 
     paper = "Zhao, Shi, Qi, Wang, Jia 2017"
@@ -53,6 +53,7 @@ class PSPNet(Network):
         width: BackboneWidth = 64,
         dropout: Share = 0.1,
         output_stride: OutputStride = 8,
+        auxiliary: HeadWeight = 0.0,
     ) -> None:
         super().__init__(in_channels, classes)
         self.backbone = make_backbone(backbone, in_channels, width=width, output_stride=output_stride)
@@ -64,13 +65,23 @@ class PSPNet(Network):
             nn.Dropout(dropout),
             nn.Conv2d(8 * width, classes, 1),
         )
+        if auxiliary:
+            before = self.backbone.widths[3]
+            inner = max(1, before // 4)
+            self.auxiliary = nn.Sequential(
+                conv(before, inner, bias=False), nn.Dropout(dropout), nn.Conv2d(inner, classes, 1)
+            )
+            self.head_weights = (auxiliary, 1.0)
         self.apply(he_)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W)."""
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """(B, C, H, W) -> logits (B, K, H, W); in training with an auxiliary head a list, main last."""
         self.require(x)
-        features = self.backbone(x)[4]  # (B, widths[4], H / 8, W / 8)
-        return resized(self.head(self.pyramid(features)), x.shape)
+        *_, before, features = self.backbone(x)  # (B, widths[3] and widths[4], H / 8, W / 8)
+        logits = resized(self.head(self.pyramid(features)), x.shape)
+        if not (self.training and self.head_weights):
+            return logits
+        return [resized(self.auxiliary(before), x.shape), logits]
 
 
 class UPerNet(Network):

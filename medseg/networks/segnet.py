@@ -15,8 +15,18 @@ class SegNet(USegNet):
 
     paper = "Badrinarayanan, Kendall, Cipolla 2017"
 
-    def __init__(self, in_channels: Count, classes: Count, *, width: Count = 64, depth: Depth = 5) -> None:
-        super().__init__(in_channels, classes, width=width, depth=depth, skips=0)
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        width: Count = 64,
+        depth: Depth = 5,
+        packed_positions: bool = False,
+    ) -> None:
+        super().__init__(
+            in_channels, classes, width=width, depth=depth, skips=0, packed_positions=packed_positions
+        )
 
 
 class SegNetSmall(SegNet):
@@ -24,5 +34,13 @@ class SegNetSmall(SegNet):
 
     paper = "Kumar, Nagar, Arora, Gupta 2018"
 
-    def __init__(self, in_channels: Count, classes: Count, *, width: Count = 64, depth: Depth = 3) -> None:
-        super().__init__(in_channels, classes, width=width, depth=depth)
+    def __init__(
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        width: Count = 64,
+        depth: Depth = 3,
+        packed_positions: bool = False,
+    ) -> None:
+        super().__init__(in_channels, classes, width=width, depth=depth, packed_positions=packed_positions)

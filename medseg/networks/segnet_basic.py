@@ -28,6 +28,7 @@ class SegNetBasic(Network):
         encoder's output to the decoder's; ``single`` (SegNet-Basic-SingleChannelDecoder) filters each channel
         by itself.
     :param bias: give the 7×7 convolutions a bias; their normalisation makes it superfluous.
+    :param packed_positions: keep the positions of maxima in 2 bits in evaluation; the logits are the same.
     """
 
     paper = "Badrinarayanan, Kendall, Cipolla 2017"
@@ -41,12 +42,13 @@ class SegNetBasic(Network):
         depth: Depth = 4,
         decoder: Literal["full", "addition", "single"] = "full",
         bias: bool = False,
+        packed_positions: bool = False,
     ) -> None:
         super().__init__(in_channels, classes)
         groups = width if decoder == "single" else 1
         self.addition = decoder == "addition"
         self.encoders = _encoders(in_channels, width, depth, bias=bias)
-        self.pool = Pool()
+        self.pool = Pool(packed=packed_positions)
         self.unpool = Unpool()
         self.decoders = nn.ModuleList(
             nn.Sequential(

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from medseg.errors import Code, MedsegError
 from medseg.grid import centre_crop
 from medseg.networks.backbones import PUBLISHED_WIDTH, BackboneName, BackboneWidth, make_contracting_path
-from medseg.networks.blocks import convs
+from medseg.networks.blocks import Down, convs, halver
 from medseg.networks.contract import Count, Network, Share, he_
-from medseg.networks.upsample import Way, doubler
+from medseg.networks.upsample import Way, doubler, enlarged
 
 Depth = Annotated[int, Field(ge=1, le=6)]
 
@@ -33,7 +33,9 @@ class UNet(Network):
     :param depth: halvings of the size; 4 by default, with a backbone 5, all of its levels.
     :param padding: ``same`` keeps the size; ``valid`` convolves where the kernel fits.
     :param dropout: share dropped at the end of the contracting path, after its last two levels.
-    :param up: how the expanding path enlarges features (:mod:`medseg.networks.upsample`).
+    :param down: ``pool``, or ``conv`` for learned 2×2 convolutions at stride 2.
+    :param up: way in which the expanding path enlarges features (:mod:`medseg.networks.upsample`); ``unpool``
+        takes the positions of the maxima from the skip.
     :param backbone: a classifier's body as the contracting path.
     :param backbone_width: its channels; 64 stands for the published ones.
     """
@@ -50,6 +52,7 @@ class UNet(Network):
         padding: Literal["same", "valid"] = "same",
         batch_norm: bool = True,
         dropout: Share = 0.0,
+        down: Down = "pool",
         up: Way = "transposed",
         backbone: BackboneName | None = None,
         backbone_width: BackboneWidth = PUBLISHED_WIDTH,
@@ -61,6 +64,12 @@ class UNet(Network):
         self.size_divisor = 2**depth
         self.size_remainder = 0 if pad else -4 % self.size_divisor
         self.border = 0 if pad else 6 * self.size_divisor - 4
+        if up == "unpool" and not pad:
+            details, how_to_fix = (
+                "up='unpool' with padding='valid': the positions lie on another grid",
+                "use same",
+            )
+            raise MedsegError(Code.KEYWORD_INVALID, "unet", details, f"{how_to_fix} padding or another up")
         if backbone is None:
             self.backbone, channels = None, w
             *contracting, bottom = [
@@ -70,20 +79,23 @@ class UNet(Network):
             for level in (contracting[-1], bottom):
                 level.append(nn.Dropout(dropout))
         else:
-            if padding != "same":
-                details, how_to_fix = f"padding={padding!r} with a backbone", "leave out one of them"
+            if padding != "same" or down != "pool":
+                key = f"padding={padding!r}" if padding != "same" else f"down={down!r}"
+                details, how_to_fix = f"{key} with a backbone", "leave out one of them"
                 raise MedsegError(Code.KEYWORD_INVALID, "unet", details, how_to_fix)
             self.backbone = make_contracting_path(backbone, in_channels, width=backbone_width, levels=depth)
             channels = [width, *self.backbone.widths]
             contracting = [convs(in_channels, width, width, batch_norm=batch_norm)]
             bottom = nn.Sequential(nn.Dropout(dropout))
         self.encoders = nn.ModuleList(contracting)
-        self.pool = nn.MaxPool2d(2)
+        self.downs = nn.ModuleList(halver(down, level, batch_norm=batch_norm) for level in w[:depth])
         self.bottom = bottom
         below = [*w[1:depth], channels[depth]]  # channels that are enlarged to each level
-        self.ups = nn.ModuleList(doubler(up, below[i], w[i]) for i in range(depth))
+        above = channels if up == "unpool" else w  # channels of the enlarged features
+        self.ups = nn.ModuleList(doubler(up, below[i], above[i]) for i in range(depth))
         self.decoders = nn.ModuleList(
-            convs(channels[i] + w[i], w[i], w[i], batch_norm=batch_norm, padding=pad) for i in range(depth)
+            convs(channels[i] + above[i], w[i], w[i], batch_norm=batch_norm, padding=pad)
+            for i in range(depth)
         )
         self.head = nn.Conv2d(width, classes, 1)
         self.apply(he_)
@@ -96,12 +108,12 @@ class UNet(Network):
             skips = [self.encoders[0](x), *self.backbone(x)]
             x = skips.pop()
         else:
-            for encoder in self.encoders:
+            for encoder, down in zip(self.encoders, self.downs, strict=True):
                 skips.append(encoder(x))  # (B, width · 2^i, H / 2^i, W / 2^i)
-                x = self.pool(skips[-1])
+                x = down(skips[-1])
         x = self.bottom(x)  # (B, …, H / 2^depth, W / 2^depth)
         for i in reversed(range(len(skips))):
-            x = self.ups[i](x)  # (B, width · 2^i, H / 2^i, W / 2^i)
+            x = enlarged(self.ups[i], x, skips[i])  # (B, width · 2^i, H / 2^i, W / 2^i)
             skip = centre_crop(skips[i], x.shape) if self.border else skips[i]
             x = self.decoders[i](torch.cat((skip, x), 1))
         return self.head(x)  # type: ignore[no-any-return]

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
 from medseg.networks.backbones import PUBLISHED_WIDTH, BackboneName, BackboneWidth, make_contracting_path
-from medseg.networks.blocks import convs
+from medseg.networks.blocks import Down, convs, halver
 from medseg.networks.contract import Count, Network, he_
+from medseg.networks.upsample import Way, doubler, enlarged
 
 Depth = Annotated[int, Field(ge=1, le=6)]
 
@@ -36,6 +37,9 @@ class UNetPlusPlus(Network):
         computed.
     :param sigmoid: classes overlap, so that a head's probabilities are sigmoids and not a soft-max; always so
         for a single class.
+    :param down: ``pool``, or ``conv`` for learned 2×2 convolutions at stride 2.
+    :param up: way in which features are enlarged (:mod:`medseg.networks.upsample`); ``unpool`` puts them to
+        where X(i, 0) has its maxima.
     :param backbone: a classifier's body in place of X(1..depth, 0).
     :param backbone_width: its channels; 64 stands for the published ones.
     """
@@ -54,6 +58,8 @@ class UNetPlusPlus(Network):
         mode: Literal["accurate", "fast"] = "accurate",
         branch: Count | None = None,
         sigmoid: bool = False,
+        down: Down = "pool",
+        up: Way = "transposed",
         backbone: BackboneName | None = None,
         backbone_width: BackboneWidth = PUBLISHED_WIDTH,
     ) -> None:
@@ -73,21 +79,25 @@ class UNetPlusPlus(Network):
         w = [width * 2**level for level in range(depth + 1)]
         c = w  # channels of X(i, 0)
         self.backbone = None
+        if backbone is not None and down != "pool":
+            details, how_to_fix = f"down={down!r} with a backbone", "leave out one of them"
+            raise MedsegError(Code.KEYWORD_INVALID, "unetpp", details, how_to_fix)
         if backbone is not None:
             self.backbone = make_contracting_path(backbone, in_channels, width=backbone_width, levels=depth)
             c = [width, *self.backbone.widths]
-        self.pool = nn.MaxPool2d(2)
+        above = c if up == "unpool" else w  # channels of the enlarged features
+        self.downs = nn.ModuleList(halver(down, level, batch_norm=batch_norm) for level in w[:depth])
         self.nodes = nn.ModuleDict()
         self.ups = nn.ModuleDict()
         for j in range(depth + 1):
             for i in range(depth + 1 - j):
                 if i and not j and backbone:
                     continue
-                inputs = c[i] + j * w[i] if j else w[i - 1] if i else in_channels
+                inputs = c[i] + (j - 1) * w[i] + above[i] if j else w[i - 1] if i else in_channels
                 self.nodes[f"{i}_{j}"] = convs(inputs, w[i], w[i], batch_norm=batch_norm)
                 if j:
                     below = w[i + 1] if j > 1 else c[i + 1]
-                    self.ups[f"{i}_{j}"] = nn.ConvTranspose2d(below, w[i], 2, stride=2)
+                    self.ups[f"{i}_{j}"] = doubler(up, below, above[i])
         supervised = range(1 if deep_supervision else depth, depth + 1)
         self.heads = nn.ModuleDict({str(j): nn.Conv2d(width, classes, 1) for j in supervised})
         self.apply(he_)
@@ -103,7 +113,7 @@ class UNetPlusPlus(Network):
         for j in range(level + 1):
             for i in range(level + 1 - j):
                 if (i, j) not in nodes:
-                    inputs = self._joined(nodes, i, j) if j else self.pool(nodes[i - 1, 0])
+                    inputs = self._joined(nodes, i, j) if j else self.downs[i - 1](nodes[i - 1, 0])
                     nodes[i, j] = self.nodes[f"{i}_{j}"](inputs)  # (B, width · 2^i, H / 2^i, W / 2^i)
         if all_heads:
             logits = [head(nodes[0, int(j)]) for j, head in self.heads.items()]
@@ -126,13 +136,14 @@ class UNetPlusPlus(Network):
                 del nodes[key]
         if small.backbone is not None:
             small.backbone.cut(level)
+        small.downs = small.downs[:level]
         small.heads = nn.ModuleDict({str(level): small.heads[str(level)]})
         return small
 
     def _joined(self, nodes: dict[tuple[int, int], Tensor], i: int, j: int) -> Tensor:
         """Concatenate the input of X(i, j), j > 0: X(i, 0..j−1) and the enlarged X(i + 1, j − 1)."""
-        enlarged = self.ups[f"{i}_{j}"](nodes[i + 1, j - 1])
-        return torch.cat([*(nodes[i, k] for k in range(j)), enlarged], 1)
+        above = enlarged(self.ups[f"{i}_{j}"], nodes[i + 1, j - 1], nodes[i, 0])
+        return torch.cat([*(nodes[i, k] for k in range(j)), above], 1)
 
 
 def log_mean(logits: list[Tensor], *, sigmoid: bool) -> Tensor:

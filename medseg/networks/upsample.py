@@ -1,7 +1,4 @@
-"""Ways to enlarge features: bed of nails, nearest, bilinear, transposed convolution, sub-pixel.
-
-Un-pooling, the sixth way, needs the positions of a pooling and stands in :mod:`medseg.networks.blocks`.
-"""
+"""Ways to enlarge features: bed of nails, nearest, bilinear, transposed, sub-pixel, un-pooling."""
 
 from __future__ import annotations
 
@@ -11,7 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Way = Literal["transposed", "transposed_bilinear", "subpixel", "bilinear", "nearest", "bed_of_nails"]
+from medseg.networks.blocks import Pool, Unpool
+
+Way = Literal[
+    "transposed", "transposed_bilinear", "subpixel", "bilinear", "nearest", "bed_of_nails", "unpool"
+]
 
 
 def doubler(way: Way, inputs: int, outputs: int) -> nn.Module:
@@ -20,8 +21,11 @@ def doubler(way: Way, inputs: int, outputs: int) -> nn.Module:
     ``transposed`` learns a 2×2 kernel at stride 2 (U-Net's). ``transposed_bilinear`` changes the channels by
     1×1 and learns a 4×4 kernel that starts as bilinear interpolation; ``subpixel`` learns a 3×3 kernel whose
     outputs are interleaved and that starts as nearest-neighbour. The rest change the channels by 1×1 and
-    learn nothing else.
+    learn nothing else; ``unpool`` is :class:`LevelUnpool`, which needs the encoder's level beside, so that
+    :func:`enlarged` runs the module.
     """
+    if way == "unpool":
+        return LevelUnpool(inputs, outputs)
     if way == "transposed":
         return nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
     if way == "subpixel":
@@ -33,6 +37,32 @@ def doubler(way: Way, inputs: int, outputs: int) -> nn.Module:
         "bed_of_nails": BedOfNails(2),
     }
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1), enlarge[way])
+
+
+def enlarged(up: nn.Module, x: Tensor, level: Tensor) -> Tensor:
+    """Run a :func:`doubler` on ``x`` (B, inputs, H, W), beside the encoder's ``level`` (B, …, 2H, 2W)."""
+    return up(x, level) if isinstance(up, LevelUnpool) else up(x)  # type: ignore[no-any-return]
+
+
+class LevelUnpool(nn.Module):
+    """Change of channels by 1×1, then un-pooling to where the encoder's level has its maxima (SegNet, 3.1).
+
+    The positions are those of a 2×2 pooling of the level, for each channel. A network that keeps the level
+    for a skip finds them there again and need not keep them.
+
+    :param outputs: the level's channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(inputs, outputs, 1)
+        self.pool = Pool()
+        self.unpool = Unpool()
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """(B, inputs, H, W) and the level (B, outputs, 2H, 2W) -> (B, outputs, 2H, 2W)."""
+        _, index = self.pool(level)
+        return self.unpool(self.reduce(x), index, level.shape)  # type: ignore[no-any-return]
 
 
 class BedOfNails(nn.Module):

@@ -29,12 +29,20 @@ class USegNet(Network):
     :param width: channels of the first level; each level doubles them, up to eightfold.
     :param depth: levels, each with one pooling.
     :param skips: levels with a skip, from the top; ``depth`` at most.
+    :param packed_positions: keep the positions of maxima in 2 bits in evaluation; the logits are the same.
     """
 
     paper = "Kumar, Nagar, Arora, Gupta 2018"
 
     def __init__(
-        self, in_channels: Count, classes: Count, *, width: Count = 64, depth: Depth = 3, skips: Skips = 1
+        self,
+        in_channels: Count,
+        classes: Count,
+        *,
+        width: Count = 64,
+        depth: Depth = 3,
+        skips: Skips = 1,
+        packed_positions: bool = False,
     ) -> None:
         super().__init__(in_channels, classes)
         if skips > depth:
@@ -46,7 +54,7 @@ class USegNet(Network):
         self.encoders = nn.ModuleList(
             convs(above[i] if i else in_channels, *[widths[i]] * VGG16_CONVS[i]) for i in levels
         )
-        self.pool = Pool()
+        self.pool = Pool(packed=packed_positions)
         self.unpool = Unpool()
         self.joins = nn.ModuleList(nn.Conv2d(2 * widths[i], widths[i], 1) for i in levels[:skips])
         # The head stands for the last convolution of the first level.

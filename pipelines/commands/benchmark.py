@@ -25,6 +25,7 @@ from pipelines.commands.benchmark_text import HERE, PUBLISHED, Line, Shown
 
 COUNTS = (
     *("parameters", "conv_layers", "receptive_field", "max_stride", "storage_multiplier"),
+    *("positions_mib", "packed_positions_mib"),
     *("largest_layer_mib", "all_layers_mib", "forward_ms", "frames_per_second"),
 )
 """Columns that every network has."""

@@ -10,12 +10,16 @@ from typing import Any
 import torch
 
 from medseg import networks
+from medseg.networks import positions
 from medseg.networks.contract import Network
 from medseg.networks.tools.inference_form import fold_batch_norm
 from medseg.networks.tools.measures import Measures, measure
 from medseg.networks.tools.receptive_field import receptive_field
 
 MOST_PASSES = 20
+
+INDEX_BYTES = 8
+"""What torch takes for the position of a maximum."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Measured:
             "receptive_field": max(self.receptive_field, default=None),
             "max_stride": counts.max_stride,
             "storage_multiplier": counts.storage_multiplier,
+            "positions_mib": counts.positions * INDEX_BYTES / 2**20,
+            "packed_positions_mib": counts.positions * positions.BITS / 8 / 2**20,
             "largest_layer_mib": max((layer.megabytes for layer in counts.layers), default=0.0),
             "all_layers_mib": sum(layer.megabytes for layer in counts.layers),
             "forward_ms": self.forward_ms,

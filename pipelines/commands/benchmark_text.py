@@ -23,6 +23,8 @@ HEADINGS = {
     "receptive_field": "receptive field (px)",
     "max_stride": "max stride",
     "storage_multiplier": "storage multiplier",
+    "positions_mib": "positions (MiB)",
+    "packed_positions_mib": "positions in 2 bits (MiB)",
     "largest_layer_mib": "largest layer (MiB)",
     "all_layers_mib": "all layers (MiB)",
     "forward_ms": "forward (ms)",
@@ -32,9 +34,10 @@ HEADINGS = {
 
 _FORMATS = {
     **dict.fromkeys(("conv_layers", "receptive_field", "max_stride"), ",.0f"),
-    **dict.fromkeys(("largest_layer_mib", "all_layers_mib", "frames_per_second"), ",.1f"),
+    **dict.fromkeys(("positions_mib", "largest_layer_mib", "all_layers_mib", "frames_per_second"), ",.1f"),
     "storage_multiplier": ",.4g",
     "relative_time": ".2f",
+    "packed_positions_mib": ".2f",
 }
 
 EXPLANATION = (

@@ -127,10 +127,13 @@ class FoldTraining:
         if self.recipe.train.threads:
             torch.set_num_threads(device.threads(self.recipe.train.threads))
         weights = data.class_weights(self.recipe, self.cases.train)
+        network = network or self.initial_network()[0]
+        loss = losses.build(self.recipe.loss.name, weights, **self.recipe.loss.keywords)
+        loss.head_weights = network.head_weights
         return {
-            "network": network or self.initial_network()[0],
+            "network": network,
             "draw": self.batches.sampler,
-            "loss": losses.build(self.recipe.loss.name, weights, **self.recipe.loss.keywords),
+            "loss": loss,
             "plan": self.plan,
             "folder": self.folder,
             "augment": self.batches.augment,

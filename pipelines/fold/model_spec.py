@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from medseg import networks
 from medseg.classes import ClassList
 from medseg.config.recipe import Recipe
 from medseg.model import domain, shapes
@@ -21,7 +22,7 @@ def described(recipe: Recipe, trained_on: dict[str, Any]) -> Description:
     return Description(
         name=r.name,
         network=r.network.name,
-        keywords=r.network.keywords,
+        keywords=networks.without_training(r.network.name, r.network.keywords),
         channels=r.data.channel_names(),
         plane=r.sampling.plane,
         depth=r.sampling.depth,

@@ -154,7 +154,7 @@ RECIPES: dict[str, RecipeSample] = {
     "camvid_largefov": RecipeSample(*image_set("camvid", 1), _FCN),
     "camvid_largefov_crf": RecipeSample(*image_set("camvid", 1), _FCN),
     "camvid_fcn": RecipeSample(*image_set("camvid", 1), (*_FCN, _PHASES)),
-    "camvid_fcn_learnt": RecipeSample(*image_set("camvid", 1), _FCN),
+    "camvid_fcn_learnt": RecipeSample(*image_set("camvid", 1), small(width=2, hidden=4, learned_last="true")),
     "camvid_deconvnet": RecipeSample(*image_set("camvid", 1), small(224, width=2, hidden=4)),
     "polyps_unetpp": RecipeSample(polyps, 6, _NESTED),
     "lits_unetpp": RecipeSample(lits, 6, _NESTED),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from medseg.networks import positions
 from medseg.networks.blocks import Pool, Unpool
 from medseg.networks.contract import Network
 from medseg.networks.tools.inference_form import (
@@ -19,6 +24,11 @@ from medseg.networks.tools.inference_form import (
     unpool_by_masks,
 )
 from tests.networks.test_every_network import ROWS, Row, batch, made
+
+UNPOOLING = [
+    *(next(row for row in ROWS if row.name == name) for name in ("usegnet", "segnet", "segnet_basic")),
+    *(row for row in ROWS if row.name == "deconvnet" or row.keywords.get("up") == "unpool"),
+]
 
 
 def trained(network: Network, seed: int = 0) -> Network:
@@ -89,15 +99,40 @@ def test_masks_are_bit_equal_to_positions_also_where_values_are_equal(
     assert all(torch.equal(a, b) for a, b in zip(by_masks, by_positions, strict=True))
 
 
-@pytest.mark.parametrize("name", ["usegnet", "segnet", "segnet_basic", "deconvnet"])
-def test_networks_that_unpool_are_bit_equal_in_their_mask_form(name: str) -> None:
-    row = next(row for row in ROWS if row.name == name)
+@pytest.mark.parametrize("row", UNPOOLING, ids=str)
+def test_networks_that_unpool_are_bit_equal_in_their_mask_form(row: Row) -> None:
     network = trained(made(row))
     changed = unpool_by_masks(network)
     assert any(isinstance(module, MaskUnpool) for module in changed.modules())
     assert not any(isinstance(module, MaskUnpool) for module in network.modules())
     with torch.no_grad():
         assert torch.equal(changed(batch(row)), network(batch(row)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 19), st.integers(1, 19), st.booleans(), st.booleans(), st.integers(0, 10**6))
+def test_packed_positions_are_the_positions(
+    height: int, width: int, is_last: bool, by_layout: bool, seed: int
+) -> None:
+    x = torch.randint(-2, 3, (2, 3, height, width), generator=torch.Generator().manual_seed(seed)).float()
+    x = x.contiguous(memory_format=torch.channels_last) if is_last else x
+    pooled, index = Pool()(x)
+    same, codes = Pool(packed=True).eval()(x)
+    assert torch.equal(same, pooled) and codes.dtype == torch.uint8
+    assert codes.shape == (2, 3, -(-height // 2), -(-width // 8))
+    assert torch.equal(positions.flat(codes, pooled, width), index)
+    assert torch.equal(Pool(packed=True).train()(x)[1], index)
+    unpool = LayoutUnpool() if by_layout else Unpool()
+    assert torch.equal(unpool(pooled, codes, x.shape), Unpool()(pooled, index, x.shape))
+
+
+@pytest.mark.parametrize("row", [row for row in UNPOOLING if "up" not in row.keywords], ids=str)
+@pytest.mark.parametrize("form", [copy.deepcopy, unpool_by_layout, unpool_by_masks])
+def test_networks_with_packed_positions_are_bit_equal(row: Row, form: Callable[[Network], Network]) -> None:
+    network = trained(made(row))
+    packed = trained(made(replace(row, keywords={**row.keywords, "packed_positions": True})))
+    with torch.no_grad():
+        assert torch.equal(form(packed)(batch(row)), network(batch(row)))
 
 
 @settings(deadline=None, max_examples=60)
@@ -115,9 +150,8 @@ def test_unpooling_by_layout_is_bit_equal_and_keeps_the_layout(
     assert by_layout[1].is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", ["usegnet", "segnet", "segnet_basic", "deconvnet"])
-def test_networks_that_unpool_are_bit_equal_in_their_layout_form(name: str) -> None:
-    row = next(row for row in ROWS if row.name == name)
+@pytest.mark.parametrize("row", UNPOOLING, ids=str)
+def test_networks_that_unpool_are_bit_equal_in_their_layout_form(row: Row) -> None:
     network = trained(made(row))
     changed = unpool_by_layout(network)
     assert any(isinstance(module, LayoutUnpool) for module in changed.modules())

@@ -124,7 +124,7 @@ def test_wrong_channel_and_class_numbers_are_refused() -> None:
 
 
 def test_keywords_are_listed_with_defaults() -> None:
-    assert keywords_of("usegnet") == {"width": 64, "depth": 3, "skips": 1}
+    assert keywords_of("usegnet") == {"width": 64, "depth": 3, "skips": 1, "packed_positions": False}
 
 
 def test_table_needs_no_torch() -> None:

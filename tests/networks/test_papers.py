@@ -142,6 +142,21 @@ def test_fcn8s_starts_as_fcn16s_enlarged_in_its_steps() -> None:
     torch.testing.assert_close(fine(x), Bilinear(8)(Bilinear(2)(scores)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("coarser", "finer"), [(FCN32s, FCN16s), (FCN16s, FCN8s)])
+def test_a_learned_last_enlarging_starts_bilinear_also_from_a_coarser_net(
+    coarser: type[FCN32s], finer: type[FCN32s]
+) -> None:
+    coarse = _trained(coarser(3, 4, width=2, hidden=4, learned_last=True))
+    learned = finer(3, 4, width=2, hidden=4, learned_last=True).eval()
+    fixed = finer(3, 4, width=2, hidden=4).eval()
+    for fine in (learned, fixed):
+        fine.init_from(coarse)
+    x = image(3, 64, 96)
+    assert not torch.equal(coarse(x), learned(x))
+    torch.testing.assert_close(learned(x), fixed(x), rtol=0, atol=1e-5)
+    assert learned.enlarge.weight.requires_grad
+
+
 def share_changed(coarser: type[FCN32s], finer: type[FCN32s], seed: int) -> float:
     """The share of pixels that the finer net, just started, gives another class than the coarser one does.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medseg.networks.blocks import Pool, Unpool
+from medseg.errors import Code, MedsegError
+from medseg.networks import build
+from medseg.networks.blocks import Pool, Unpool, halver
 from medseg.networks.contract import he_
 from medseg.networks.upsample import (
     BedOfNails,
@@ -18,6 +22,8 @@ from medseg.networks.upsample import (
     IcnrConv,
     bilinear_kernel,
     bilinear_size,
+    doubler,
+    enlarged,
 )
 
 
@@ -66,6 +72,53 @@ def test_unpool_is_accepted_and_repeats_under_deterministic_algorithms() -> None
     finally:
         torch.use_deterministic_algorithms(False)
     assert torch.equal(*found)
+
+
+def test_a_levels_maxima_say_where_features_are_put() -> None:
+    up = doubler("unpool", 1, 1)
+    torch.nn.init.ones_(up.reduce.weight)
+    torch.nn.init.zeros_(up.reduce.bias)
+    level = rows([1, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4, 8]).float()
+    full = enlarged(up, rows([1, 2], [3, 4]).float(), level)
+    assert full[0, 0].tolist() == [[0, 0, 2, 0], [0, 1, 0, 0], [0, 0, 0, 0], [3, 0, 0, 4]]
+
+
+@settings(max_examples=10, deadline=None)
+@given(side=st.sampled_from([8, 12, 20]), seed=st.integers(0, 99))
+def test_unets_unpooling_takes_the_positions_of_its_poolings(side: int, seed: int) -> None:
+    network, x = build("unet", 1, 2, seed=seed, width=2, depth=2, up="unpool").eval(), drawn(1, 1, side, side)
+    found = network(x.float())
+    first = network.encoders[0](x.float())
+    pooled, upper = Pool()(first)
+    second = network.encoders[1](pooled)
+    bottom, lower = Pool()(second)
+    y = Unpool()(network.ups[1].reduce(network.bottom(bottom)), lower, second.shape)
+    y = network.decoders[1](torch.cat((second, y), 1))
+    y = Unpool()(network.ups[0].reduce(y), upper, first.shape)
+    assert torch.equal(found, network.head(network.decoders[0](torch.cat((first, y), 1))))
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "words"),
+    [
+        ("unet", {"up": "unpool", "padding": "valid"}, "same padding"),
+        ("unet", {"down": "conv", "backbone": "resnet18"}, "down='conv' with a backbone"),
+        ("unetpp", {"down": "conv", "backbone": "resnet18"}, "down='conv' with a backbone"),
+        ("pspnet", {"up": "unpool"}, "unknown keyword 'up'"),
+        ("segnet", {"down": "conv"}, "unknown keyword 'down'"),
+    ],
+)
+def test_ways_that_a_network_cannot_go_are_refused(name: str, keywords: dict[str, Any], words: str) -> None:
+    with pytest.raises(MedsegError, match=words) as refused:
+        build(name, 3, 4, **keywords)
+    assert refused.value.code is Code.KEYWORD_INVALID
+
+
+def test_learned_downsampling_can_take_the_mean_of_each_window() -> None:
+    down = halver("conv", 1, batch_norm=False)
+    torch.nn.init.constant_(down[0].weight, 0.25)
+    torch.nn.init.zeros_(down[0].bias)
+    assert down(rows([1, 2, 6, 3], [3, 6, 2, 1]).float())[0, 0].tolist() == [[3, 3]]
 
 
 def test_bed_of_nails() -> None:

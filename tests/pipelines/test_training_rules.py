@@ -13,7 +13,7 @@ import torch
 from medseg import files
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.train import state
-from pipelines.fold import data, network
+from pipelines.fold import data, model_spec, network
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining
 from pipelines.workfolder import Work
@@ -109,6 +109,17 @@ def test_what_the_network_cannot_do_is_refused_before_anything_runs(
     assert caught.value.code is Code.KEYWORD_INVALID
     assert caught.value.finding.where == where
     assert words in str(caught.value)
+
+
+def test_auxiliary_heads_weigh_in_the_loss_of_a_training_and_are_not_described(prepared: Path) -> None:
+    keywords = {"width": 4, "backbone": "resnet18", "auxiliary": 0.25}
+    wanted = recipe()
+    part = wanted.network.model_copy(update={"name": "pspnet", "keywords": keywords})
+    wanted = wanted.model_copy(update={"network": part})
+    arguments = FoldTraining(wanted, Work(prepared / "work"), 0).arguments()
+    assert arguments["loss"].head_weights == (0.25, 1.0) == arguments["network"].head_weights
+    assert "auxiliary" not in model_spec.described(wanted, {}).keywords
+    assert network.check_training_step(wanted, 1) == 2
 
 
 def test_rates_never_fall_by_test_cases(prepared: Path) -> None:

@@ -23,6 +23,16 @@ INCEPTIONS = (
 """Modules 3a to 5b: channels of 1×1; before and of 3×3; before and of 5×5; after pooling."""
 
 
+AUXILIARY_AFTER = {13: 2, 16: 5}
+"""Layers of :func:`googlenet` before the two auxiliary classifiers (4a, 4d): their modules in INCEPTIONS."""
+
+
+def auxiliary_widths(width: int) -> list[int]:
+    """List the channels after each of these layers."""
+    modules = (_branches(INCEPTIONS[module], width) for module in AUXILIARY_AFTER.values())
+    return [one + three + five + pooled for one, _, three, _, five, pooled in modules]
+
+
 def googlenet(in_channels: int, *, width: int, dropout: float) -> tuple[nn.Sequential, int]:
     """Build the layers (B, C, H, W) -> (B, channels, H / 32, W / 32), and their channels.
 
@@ -59,10 +69,14 @@ def _layers(in_channels: int, width: int) -> tuple[list[nn.Module], int]:
     for i, published in enumerate(INCEPTIONS):
         if i in (2, 7):  # before 4a and 5a
             layers.append(pool())
-        branches = [max(1, c * width // 64) for c in published]
+        branches = _branches(published, width)
         layers.append(Inception(channels, branches))
         channels = branches[0] + branches[2] + branches[4] + branches[5]
     return layers, channels
+
+
+def _branches(published: tuple[int, ...], width: int) -> list[int]:
+    return [max(1, c * width // 64) for c in published]
 
 
 class Inception(nn.Module):

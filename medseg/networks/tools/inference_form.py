@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medseg.networks import positions
 from medseg.networks.blocks import Pool, Unpool
 
 _Net = TypeVar("_Net", bound=nn.Module)
@@ -122,5 +123,6 @@ class LayoutUnpool(Unpool):
         """(B, C, h, w) values and flat positions -> (B, C, H, W), where ``size`` ends with (H, W)."""
         if x.device.type != "cpu" or torch.are_deterministic_algorithms_enabled():
             return super().forward(x, index, size)
+        index = positions.flat(index, x, size[-1])
         with torch.autocast("cpu", enabled=False):  # which would bring a lower precision back to float32
             return F.max_unpool2d(x, index, [2, 2], output_size=list(size[-2:]))

@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from medseg.networks.blocks import Pool
 from medseg.networks.contract import Network
-
-BITS_OF_A_POSITION = 2
-"""What a position in a 2×2 window takes (SegNet, section 3.1)."""
+from medseg.networks.positions import BITS
+from medseg.networks.upsample import LevelUnpool
 
 _BITS_OF_A_VALUE = 32
+_PIXELS_OF_A_WINDOW = 4
+_POSITIONS = (torch.int64, torch.uint8)
+"""Types of positions of maxima, as torch gives them and packed."""
+
 _POOLS = ("max_pool2d", "max_pool2d_with_indices", "avg_pool2d")
 
 
@@ -45,9 +49,11 @@ class Measures:
 
     ``kernels`` are the parameters of convolutions without biases. ``conv_layers`` counts convolutions along
     the longest way through the network, without transposed ones, as papers count layers. ``max_stride`` is
-    the coarsest grid of features in px. ``storage_multiplier`` is the memory of what the decoder takes from
-    the encoder's finest level that it uses, in maps of float32 of that level; positions of maxima count 2
-    bits each. It is 0 where the decoder takes nothing but the encoder's end.
+    the coarsest grid of features in px. ``storage_multiplier`` is SegNet's (Table 1): the memory of what the
+    decoder takes from the encoder's finest level that it uses, in maps of float32 of the size at which it
+    uses them; positions of maxima are 2 bits for each window of four pixels, so that those of 64 channels
+    count 1. It is 0 where the decoder takes nothing but the encoder's end. ``positions`` is the number of
+    positions of maxima that all levels keep for the decoder.
     """
 
     size: tuple[int, int]
@@ -56,6 +62,7 @@ class Measures:
     conv_layers: int
     max_stride: int
     storage_multiplier: float
+    positions: int
     layers: tuple[Layer, ...]
 
     @property
@@ -76,6 +83,8 @@ def measure(network: Network, size: tuple[int, int]) -> Measures:
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
     ]
+    positions: list[int] = []
+    hooks += [pool.register_forward_hook(_count_positions(positions)) for pool in _pools_that_keep(network)]
     try:
         image = torch.zeros(1, network.in_channels, height, width, device="meta")
         network.eval()
@@ -92,6 +101,7 @@ def measure(network: Network, size: tuple[int, int]) -> Measures:
         conv_layers=max((t.depth for t in trace.tensors), default=0),
         max_stride=round(trace.max_stride),
         storage_multiplier=trace.storage_multiplier(),
+        positions=sum(positions),
         layers=tuple(layers),
     )
 
@@ -101,6 +111,19 @@ def _report(name: str, layers: list[Layer]) -> Callable[..., None]:
         _, channels, height, width = output.shape
         count = sum(p.numel() for p in module.parameters())
         layers.append(Layer(name, (channels, height, width), count))
+
+    return hook
+
+
+def _pools_that_keep(network: Network) -> list[Pool]:
+    """Poolings whose positions wait for the decoder, not those that read them from a skip again."""
+    again = {id(module.pool) for module in network.modules() if isinstance(module, LevelUnpool)}
+    return [module for module in network.modules() if isinstance(module, Pool) and id(module) not in again]
+
+
+def _count_positions(positions: list[int]) -> Callable[..., None]:
+    def hook(_module: nn.Module, _inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        positions.append(output[0].numel())
 
     return hook
 
@@ -202,6 +225,7 @@ def _stride_after(
 
 
 def _maps(tensor: Tensor) -> float:
-    """Memory of a tensor (1, C, H, W), in maps (H, W) of float32; integers of 64 bits are positions."""
-    bits = BITS_OF_A_POSITION if tensor.dtype == torch.int64 else 8 * tensor.element_size()
-    return tensor.numel() * bits / (_BITS_OF_A_VALUE * tensor.shape[-1] * tensor.shape[-2])
+    """Memory of a tensor (1, C, H, W), in maps of float32 of its size; of positions, of the pooled size."""
+    if tensor.dtype in _POSITIONS:
+        return tensor.shape[1] * BITS / (_BITS_OF_A_VALUE * _PIXELS_OF_A_WINDOW)
+    return tensor.shape[1] * 8 * tensor.element_size() / _BITS_OF_A_VALUE

@@ -30,9 +30,10 @@ def test_layers_and_stride_are_those_of_fcns_table_1(name: str, layers: int, con
     ("name", "keywords", "multiplier"),
     [
         ("fcn_basic", {"learned": False, "addition": False}, 0),
-        ("segnet_basic", {}, 4),  # 64 positions of 2 bits are 4 maps of 32; the paper says 1
+        ("segnet_basic", {}, 1),
+        ("segnet_basic", {"packed_positions": True}, 1),
         ("segnet_basic", {"decoder": "addition"}, 64),
-        ("segnet_basic", {"decoder": "single"}, 4),
+        ("segnet_basic", {"decoder": "single"}, 1),
         ("fcn_basic", {}, 11),
         ("fcn_basic", {"addition": False}, 0),
         ("fcn_basic", {"reduction": False}, 64),
@@ -44,6 +45,19 @@ def test_the_storage_multiplier_is_that_of_segnets_table_1(
     name: str, keywords: dict[str, Any], multiplier: float
 ) -> None:
     assert measure(on_meta(name, 3, 11, **keywords), (96, 128)).storage_multiplier == multiplier
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "positions"),
+    [
+        ("segnet_basic", {}, 64 * (48 * 64 + 24 * 32 + 12 * 16 + 6 * 8)),
+        ("segnet_basic", {"packed_positions": True}, 64 * (48 * 64 + 24 * 32 + 12 * 16 + 6 * 8)),
+        ("unet", {"up": "unpool"}, 0),  # found again in the skips
+        ("fcn_basic", {}, 0),
+    ],
+)
+def test_kept_positions_are_counted(name: str, keywords: dict[str, Any], positions: int) -> None:
+    assert measure(on_meta(name, 3, 11, **keywords), (96, 128)).positions == positions
 
 
 @pytest.mark.parametrize("name", ["unetpp", "usegnet", "deeplab_v3plus"])

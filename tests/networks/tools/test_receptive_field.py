@@ -85,7 +85,7 @@ def test_a_mean_over_the_image_sees_the_whole_of_it() -> None:
 def test_description_of_a_network_for_info() -> None:
     assert describe("usegnet") == {
         "name": "usegnet",
-        "keywords": {"width": 64, "depth": 3, "skips": 1},
+        "keywords": {"width": 64, "depth": 3, "skips": 1, "packed_positions": False},
         "channels": 3,
         "classes": 4,
         "parameters": 3_483_652,
