@@ -20,9 +20,11 @@ from medseg.ingest import derived_images, freesurfer_names, path_words, placehol
 from medseg.ingest.label_templates import (
     MOST_CASES,
     TRIED,
+    ClassFiles,
     Files,
     Key,
     LabelTemplate,
+    class_files,
     counted_as,
     ranked,
     remarks_on_others,
@@ -43,13 +45,15 @@ class Reading:
 
     ``remarks`` say what else could be meant, what is left out, or why there are no patterns. ``is_choosy`` if
     images were left out that were made from others. Globs of ``ignore`` match files of no channel which a
-    channel's pattern takes.
+    channel's pattern takes. ``classes`` are names of those with files of their own, which ``{class}`` in the
+    label's pattern stands for.
     """
 
     patterns: Patterns | None
     remarks: tuple[str, ...] = ()
     is_choosy: bool = False
     ignore: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
             None, ("no label map lies on the grid of an image of its case: resample one to the other",)
         )
     naming_of = {t: chosen.name(next(iter(image_templates[t].values()))) for t in candidates[0].channels}
-    return _reading(candidates, order, (images, labels), naming_of, structures(candidates, looks))
+    of_structures = structures(candidates, looks) or class_files(candidates, looks) or {}
+    return _reading(candidates, order, (images, labels), naming_of, of_structures)
 
 
 def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
@@ -268,13 +273,16 @@ def _reading(
     order: Mapping[Key, tuple[str, ...]],
     files: tuple[Sequence[str], Sequence[str]],
     given: Mapping[str, str | None],
-    structures: Mapping[str, str],
+    structures: Mapping[str, str] | ClassFiles,
 ) -> Reading:
     """Write the first candidate's templates as patterns, and say what else there is.
 
     ``files`` are images and label maps, ``given`` the names that the user gave to templates, ``structures``
-    names of masks and their templates, to be used instead of the first candidate alone.
+    names of masks and their templates, or files of classes, to be used instead of the first candidate alone.
     """
+    of_classes = structures if isinstance(structures, ClassFiles) else None
+    of_masks = {} if isinstance(structures, ClassFiles) else structures
+    joined = {*(of_classes.templates if of_classes else of_masks).values()}
     chosen = candidates[0]
     templates = (chosen.template, *chosen.channels)
     told_by = [order[key] for key in chosen.files]
@@ -291,14 +299,20 @@ def _reading(
     others = [
         label
         for label in candidates[1:]
-        if label.template not in structures.values()
+        if label.template not in joined
         and not all(placeholders.fits(chosen.template, without_suffix(p)) for p in label.files.values())
     ]
-    masks = {name: naming.write(template) + label_suffix for name, template in structures.items()}
+    masks = {name: naming.write(template) + label_suffix for name, template in of_masks.items()}
     if masks:
         remarks.append(
             f"{', '.join(masks)} have a file each and are taken for masks that may overlap: data.masks;"
             " for one of them alone use --label"
+        )
+    elif of_classes:
+        remarks.append(
+            f"{len(of_classes.templates)} structures have a file each, which {{class}} in data.label stands"
+            " for: take those out of data.classes that you do not need; a case in which two share voxels is"
+            " excluded, unless you write data.overlap: later"
         )
     elif others:
         remarks += remarks_on_others(chosen, others, naming)
@@ -316,7 +330,8 @@ def _reading(
     if lacking := len(chosen.files) - len(chosen.covered):
         cases = "1 labelled case lacks" if lacking == 1 else f"{lacking} labelled cases lack"
         remarks.append(f"{cases} one of the channels and will be excluded, unless you leave that channel out")
-    label = None if masks else naming.write(chosen.template) + label_suffix
+    template = of_classes.template if of_classes else chosen.template
+    label = None if masks else naming.write(template) + label_suffix
     rest = {*chosen.processed, *chosen.other_grid, *chosen.too_few, *(other.template for other in others)}
     ignore = [
         re.sub(r"\{\w+\}", "*", naming.write(template)) + ".*"
@@ -324,5 +339,9 @@ def _reading(
         if any(placeholders.fits(image, template.replace("*", "x")) for image in chosen.channels)
     ]
     return Reading(
-        Patterns(channels, label, masks=masks), tuple(remarks), bool(chosen.processed), tuple(ignore)
+        Patterns(channels, label, masks=masks),
+        tuple(remarks),
+        bool(chosen.processed),
+        tuple(ignore),
+        tuple(of_classes.templates) if of_classes else (),
     )

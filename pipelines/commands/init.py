@@ -10,6 +10,7 @@ from medseg.config import load, yaml_text
 from medseg.config.fitted import plan
 from medseg.errors import Code, MedsegError
 from medseg.ingest.layouts import Guess
+from medseg.ingest.patterns import CLASS
 from pipelines.commands import init_classes, init_dicom, init_fit, init_reading, init_text
 from pipelines.commands.init_reading import Given
 from pipelines.fold.before_training import check_parts
@@ -38,7 +39,7 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
     if data != given_folder:
         below = data.relative_to(given_folder).as_posix()
         guess = replace(guess, remarks=(f"the data set is the folder {below}", *guess.remarks))
-    if guess.masks:
+    if guess.masks or CLASS in (guess.label or ""):
         guess = init_classes.of_masks(data, guess)
     if guess.unit == "px" and guess.n_cases:
         packaged = None if given.channels or given.label else init_classes.packaged_set(data, guess)

@@ -98,10 +98,10 @@ def _of_recipe(description: Description, data: Data) -> Asked:
         raise MedsegError(Code.USAGE, "--recipe", details, "name a recipe with the model's channels")
     return Asked(
         {} if data.layout == "dicom" else data.channels,
-        data.label,
+        data.label_pattern,
         required=True,
         layout=data.layout,
-        masks=data.masks,
+        masks=data.mask_patterns,
         ignore=data.ignore,
         table=data.table,
         whose="the recipe",

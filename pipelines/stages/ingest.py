@@ -117,10 +117,10 @@ def contents_of(recipe: Recipe, root: Path, without: Path | None) -> FolderConte
         root,
         data.layout,
         data.channels,
-        data.label,
+        data.label_pattern,
         without,
         data.table,
-        data.masks,
+        data.mask_patterns,
         subject=data.subject,
     )
     return ignored.without(contents, root, data.ignore)

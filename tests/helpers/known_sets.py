@@ -84,6 +84,32 @@ def spleen(root: Path) -> None:
     folder.joinpath("dataset.json").write_text(json.dumps(content))
 
 
+STRUCTURES = (
+    *("adrenal_gland_left", "brain", "liver", "rib_left_1", "skull", "spleen"),
+    *("vertebrae_C1", "vertebrae_T1", "vertebrae_T12"),
+)
+
+
+ORGANS = ("Bone_Mandible", "Brainstem", "Eye_L", "Eye_R", "Larynx", "Lips", "OpticNrv_L", "Parotid_L")
+
+
+def totalsegmentator(root: Path) -> None:
+    for place in range(4):
+        scan(root / f"s{place:04}/ct.nii.gz", place)
+        for number, name in enumerate(STRUCTURES):
+            values = (0,) * number + (1,) if (number + place) % 4 else ()  # some are empty
+            label(root / f"s{place:04}/segmentations/{name}.nii.gz", *values, place=place)
+    root.joinpath("meta.csv").write_text("image_id;age\ns0000;61\n")
+
+
+def organs_at_risk(root: Path) -> None:
+    for place in range(3):
+        name = f"case_{place + 1:02}"
+        scan(root / name / f"{name}_IMG_CT.nii.gz", place)
+        for number, organ in enumerate(ORGANS):
+            label(root / name / f"{name}_OAR_{organ}.nii.gz", *(0,) * number, 255, place=place)
+
+
 def three_of_many(root: Path) -> None:
     for place in range(40):
         scan(root / f"P{place:03}_t1.nii.gz", place)
@@ -103,5 +129,9 @@ KNOWN: dict[str, Folder] = {
     "ISBI 2015": Folder(isbi_2015, {"flair", "mprage"}, 6, 6, 3, ONE),
     "IBSR": Folder(ibsr, {"image"}, 4, 4, 4, THREE),
     "Decathlon in a folder": Folder(spleen, {"CT"}, 4, 4, 4, {0: "background", 1: "spleen"}),
+    "TotalSegmentator": Folder(
+        totalsegmentator, {"ct"}, 4, 4, 4, {0: "background"} | dict(enumerate(STRUCTURES, 1))
+    ),
+    "organs at risk": Folder(organs_at_risk, {"CT"}, 3, 3, 3, {0: "background"} | dict(enumerate(ORGANS, 1))),
     "three of forty labelled": Folder(three_of_many, {"t1"}, 40, 3, 40, ONE),
 }
