@@ -43,14 +43,18 @@ class LabelTemplate:
 
 
 def ranked(labels: list[LabelTemplate], looks: Looks) -> list[LabelTemplate]:
-    """Label templates, the one to take first: of enough cases, no brain, the surest words, most cases."""
+    """Label templates, the one to take first: of enough cases, no brain or mere mask, most cases, sure words.
+
+    A file called mask alone, beside one with another name, is often the field of view.
+    """
     most = max((len(label.covered) for label in labels), default=0)
 
-    def merit(label: LabelTemplate) -> tuple[bool, bool, int, int, bool, int, str]:
+    def merit(label: LabelTemplate) -> tuple[bool, bool, bool, int, int, bool, int, str]:
         few = len(label.covered) < _OFTEN * most
         return (
             few,
             is_brain(label.template),
+            label_rank(label.template) == label_names.LABEL_WORDS.index("mask"),
             -len(label.covered),
             label_rank(label.template),
             freesurfer_names.is_second(label.template),

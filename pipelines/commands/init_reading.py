@@ -155,6 +155,8 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
     more_channels = len(content.channels) - len(by_layout.channels)
     if content.roles > by_layout.roles and second >= first:
         return content
+    if second and _takes_label_maps(data, by_layout, content):
+        return content
     is_better = second == first and (
         (more_channels == 0 and _tells_more(content, by_layout)) or _is_stricter(content, by_layout, reading)
     )
@@ -165,6 +167,14 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
         return replace(by_layout, channels=content.channels, remarks=(*by_layout.remarks, *reading.remarks))
     other = () if _same_cases(content, by_layout) else (_told(content),)
     return replace(by_layout, remarks=(*by_layout.remarks, *other))
+
+
+def _takes_label_maps(data: Path, by_layout: Guess, content: Guess) -> bool:
+    """True if the layout's reading has images that are label maps by their content."""
+    if not by_layout.n_labelled:
+        return False
+    images = {path for case in find(data, by_layout).cases for path in case.channels.values()}
+    return any(path in images for case in find(data, content).cases for path in case.label_paths)
 
 
 def _named_by_contrast(guess: Guess) -> Guess:
@@ -344,6 +354,9 @@ def with_names(data: Path, guess: Guess) -> Guess:
     names = table.names if table else class_names.of_values(unnamed, guess.label) or {}
     if not names and len(unnamed) == 1:
         name = class_names.of_file_name(guess.label, guess.channels.values())
+        if name is None and (of_read_me := class_names.of_read_me(data, others)):
+            name, path = of_read_me
+            remarks = (*remarks, f"the class is called {name} after {path}: is that what is labelled?")
         names = {unnamed[0]: name} if name else {}
     classes = {
         value: names.get(value, name) if value in unnamed else name for value, name in guess.classes.items()
