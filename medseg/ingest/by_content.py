@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medseg.errors import some
 from medseg.grid import axis_order
@@ -34,6 +34,9 @@ from medseg.ingest.looks import Kind, Looks
 from medseg.ingest.patterns import ROLES, Patterns
 from medseg.ingest.plain import common_suffix
 from medseg.ingest.tree import without_suffix
+
+_MOST_VOLUMES = 8
+"""Volumes of one file that are taken for channels; more are a series."""
 
 _TIME = re.compile(r"[Tt]\d")
 """Time points, where there is a T0; T1 and T2 are contrasts otherwise."""
@@ -86,7 +89,9 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
     usable = [path for path in files if not set(path) & set("{}[]*")]
     kinds = looks.kinds(usable)
     labels = [path for path in usable if chosen.label(path, kinds[path])]
-    images = [path for path in usable if chosen.image(path, kinds[path])]
+    images = [path for path in usable if chosen.image(path, kinds[path])] or [
+        path for path in usable if kinds[path] == "unread" and looks.at(path).is_series
+    ]
     words = {path: path_words.words_of(without_suffix(path)) for path in (*labels, *images)}
     names = _case_words(labels, images, words) or _words_of_one_case(labels, images, words)
     telling = {path: told_by for path in labels if (told_by := _named(words[path], names))}
@@ -98,16 +103,35 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
         return Reading(None, _nothing_pairs(labels, images))
     label_templates = _templates(of_labels, order, words)
     image_templates = _templates(of_images, order, words)
-    found_labels = [_with_channels(t, f, image_templates, looks) for t, f in label_templates.items()]
-    with_channels = [label for label in found_labels if label.channels]
+    of_cases = [_with_channels(t, f, image_templates, looks) for t, f in label_templates.items()]
+    with_channels = [label for label in of_cases if label.channels]
     candidates = ranked(two_depths.joined(with_channels, image_templates, order), looks)
+    if not candidates and not any(label.other_grid for label in of_cases):
+        return Reading(None, _nothing_pairs(labels, images))
     if not candidates:
-        return Reading(
-            None, ("no label map lies on the grid of an image of its case: resample one to the other",)
-        )
-    naming_of = {t: chosen.name(next(iter(image_templates[t].values()))) for t in candidates[0].channels}
+        text = "no label map lies on the grid of an image of its case: resample one to the other"
+        return Reading(None, (f"{text}, or name the files so that their words tell cases apart",))
+    one_of = {t: next(iter(image_templates[t].values())) for t in candidates[0].channels}
+    naming_of = {t: chosen.name(path) for t, path in one_of.items()}
+    volumes = {t: looks.image_at(path).volumes for t, path in one_of.items()}
     of_structures = structures(candidates, looks) or class_files(candidates, looks) or {}
-    return _reading(candidates, order, (images, labels), naming_of, of_structures)
+    reading = _reading(candidates, order, (images, labels), naming_of, of_structures)
+    return _with_volumes(reading, [*volumes.values()])
+
+
+def _with_volumes(reading: Reading, volumes: Sequence[int]) -> Reading:
+    """The reading with a channel for each volume of files that hold several; so many of each channel's."""
+    if reading.patterns is None or max(volumes) == 1:
+        return reading
+    (pattern, *others), count = reading.patterns.channels.values(), volumes[0]
+    if others or count > _MOST_VOLUMES:
+        shown = f"{pattern} holds {count} volumes"
+        return Reading(None, (f"{shown}: write one of them, or their mean, to a file of its own",))
+    channels = {f"channel_{number}": pattern for number in range(1, count + 1)}
+    remark = f"each image holds {count} volumes, which are taken for channels in their order: name them"
+    return replace(
+        reading, patterns=replace(reading.patterns, channels=channels), remarks=(*reading.remarks, remark)
+    )
 
 
 def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
@@ -261,7 +285,7 @@ def _with_channels(template: str, files: Files, images: Mapping[str, Files], loo
 
 
 def _same_grid(image: str, label: str, looks: Looks) -> bool:
-    a, b = looks.at(image).grid, looks.at(label).grid
+    a, b = looks.image_at(image).grid, looks.at(label).grid
     return a is not None and b is not None and axis_order(a, b) is not None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,8 +59,6 @@ def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> G
     else:
         guess = _by_layout_or_content(data, tree, looks)
     contents = find(data, guess)
-    if remark := _duplicates(contents):
-        guess = replace(guess, remarks=(*guess.remarks, remark))
     if guess.subject is None and (own := one_subject.find(data, contents)):
         guess = _of_one_subject(guess, own)
     guess = _without_series(guess, data, contents, looks)
@@ -110,7 +108,7 @@ def _without_series(guess: Guess, data: Path, contents: FolderContents, looks: L
         guess,
         ignore=(*guess.ignore, *globs),
         n_cases=len(kept.cases),
-        n_other=_n_other(kept),
+        n_other=n_other(kept),
         remarks=(*guess.remarks, remark),
     )
 
@@ -129,15 +127,6 @@ def _endings(data: Path, contents: FolderContents) -> dict[str, list[str]]:
 
 def _are_series(paths: Sequence[str], looks: Looks) -> bool:
     return all(looks.at(path).is_series for path in paths[:_TRIED])
-
-
-def _duplicates(contents: FolderContents) -> str:
-    """A sentence about cases that two files claim; empty without any."""
-    strays = [stray for stray in contents.strays if stray.code is Code.DUPLICATE_CASE]
-    if not strays:
-        return ""
-    counted = "1 case is" if len(strays) == 1 else f"{len(strays)} cases are"
-    return f"{counted} left out, DUPLICATE_CASE: {strays[0].details}"
 
 
 def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
@@ -251,7 +240,7 @@ def _of_patterns(data: Path, patterns: Patterns, reading: by_content.Reading = _
         n_labelled=sum(bool(case.label_paths) for case in contents.cases),
         unit=contents.unit,
         roles=frozenset(role for _, role in contents.roles),
-        n_other=_n_other(contents),
+        n_other=n_other(contents),
         subject=subject,
         subject_remark=subject_remark,
         remarks=reading.remarks,
@@ -260,7 +249,8 @@ def _of_patterns(data: Path, patterns: Patterns, reading: by_content.Reading = _
     )
 
 
-def _n_other(contents: FolderContents) -> int:
+def n_other(contents: FolderContents) -> int:
+    """The number of files that belong to no case."""
     of_strays = sum(len(stray.files) for stray in contents.strays)
     return len(contents.ignored) + len(contents.unread) + of_strays
 
@@ -289,7 +279,8 @@ def _usable(data: Path, guess: Guess, looks: Looks) -> float:
 def _is_good(data: Path, case: CaseFiles, looks: Looks) -> bool:
     """True for a case with a label map, and with images on its grid."""
     labels = [looks.at(path.relative_to(data).as_posix()) for path in case.label_paths[:_TRIED]]
-    images = [looks.at(path.relative_to(data).as_posix()) for path in case.channels.values()]
+    counts = Counter(path.relative_to(data).as_posix() for path in case.channels.values())
+    images = [looks.image_at(path) if count > 1 else looks.at(path) for path, count in counts.items()]
     return all(label.kind in ("label", "empty") for label in labels) and all(
         image.kind == "image" and image.grid and label.grid and axis_order(image.grid, label.grid) is not None
         for image in images

@@ -89,7 +89,7 @@ def asked_for(description: Description, given: Iterable[str], recipe: Data | Non
         channels[name] = pattern
     if not channels:
         known = description.files
-        return Asked(known.channels, known.label, masks=known.masks, ignore=known.ignore)
+        return Asked(known.channels, known.label, layout=known.layout, masks=known.masks, ignore=known.ignore)
     if lacking := [name for name in description.channels if name not in channels]:
         how_to_fix = f"give one for {', '.join(lacking)}, too"
         raise MedsegError(Code.USAGE, "--channel", "each channel needs a pattern", how_to_fix)

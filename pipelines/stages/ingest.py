@@ -371,6 +371,7 @@ def _dataset(
             "label": contents.patterns.label,
             "masks": dict(contents.patterns.masks),
             "ignore": list(recipe.data.ignore),
+            "layout": "bids" if contents.layout == "bids" else "patterns",
         },
         "unit": contents.unit,
         "classes": recipe.data.class_list().to_json(),

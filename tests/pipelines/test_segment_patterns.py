@@ -15,7 +15,7 @@ from medseg.errors import Code, ExitCode, MedsegError
 from medseg.ingest.patterns import CLASS
 from medseg.model import folder as model_folder
 from medseg.model.description import FilePatterns
-from pipelines.commands import init_reading, segment, segment_inputs
+from pipelines.commands import init_duplicates, init_reading, segment, segment_inputs
 from pipelines.commands.init_reading import Given
 from pipelines.commands.segment import Settings
 from tests.helpers.everyday_folders import FOLDERS, scan
@@ -24,6 +24,7 @@ from tests.helpers.lone_folders import LONE
 from tests.helpers.model_folders import describe
 from tests.helpers.odd_folders import MASKS, ODD
 from tests.helpers.scan_files import save
+from tests.helpers.usual_troubles import TROUBLES
 
 TWO = FilePatterns(
     channels={"t1": "{case}/anat/{case}_T1w.nii.gz", "flair": "{case}/anat/{case}_FLAIR.nii.gz"},
@@ -58,15 +59,19 @@ def test_the_folder_of_the_training_is_read_by_the_models_own_patterns(
     assert len(files.read_json(tmp_path / "out/run.json")["left_out"]) == 2  # the label maps
 
 
-EVERY = {**FOLDERS, **ODD, **{name: row[0] for name, row in MASKS.items()}, **LONE, **KNOWN}
+EVERY = {**FOLDERS, **ODD, **{name: row[0] for name, row in MASKS.items()}, **LONE, **KNOWN, **TROUBLES}
 
 
 def patterns_of_init(root: Path) -> FilePatterns:
     """The patterns that a model folder keeps of a training with the recipe that `init` writes."""
-    guess = init_reading.read(root, Given({}))
+    guess = init_duplicates.settled(root, init_reading.read(root, Given({})))
     found = init_reading.find(root, guess).patterns
     return FilePatterns(
-        channels=dict(found.channels), label=found.label, masks=dict(found.masks), ignore=guess.ignore
+        channels=dict(found.channels),
+        label=found.label,
+        masks=dict(found.masks),
+        ignore=guess.ignore,
+        layout="bids" if guess.layout == "bids" else "patterns",
     )
 
 
