@@ -50,9 +50,11 @@ def _of_one_suffix(data: Path, guess: Guess, contents: FolderContents) -> Guess 
 
 def _counted(data: Path, guess: Guess) -> Guess:
     """The guess with the numbers of what its patterns find."""
-    found = init_reading.find(data, guess)
-    labelled = sum(bool(case.label_paths) for case in found.cases)
-    return replace(guess, n_cases=len(found.cases), n_labelled=labelled, n_other=init_reading.n_other(found))
+    contents = init_reading.find(data, guess)
+    labelled = sum(bool(case.label_paths) for case in contents.cases)
+    return replace(
+        guess, n_cases=len(contents.cases), n_labelled=labelled, n_other=init_reading.n_other(contents)
+    )
 
 
 def _with_suffix(pattern: str, suffix: str) -> str:

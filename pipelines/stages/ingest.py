@@ -388,7 +388,7 @@ def _say(job: Job, contents: FolderContents, root: Path) -> None:
     excluded = files.read_csv(job.work.ingest / "quarantine.csv")
     labelled = sum(c["labelled"] == "yes" for c in cases)
     job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(excluded)} excluded")
-    for row in excluded:
-        job.say.line(f"  {quarantine.line(row)}")
+    for line in quarantine.lines(excluded):
+        job.say.line(f"  {line}")
     for line in leftovers.leftover_lines(contents, root):
         job.say.line(f"  {line}")
