@@ -89,7 +89,8 @@ class ClassList:
 
     ``label_form`` says how label files write classes: by their ``values``, by their ``colours`` (RGB; those
     of ``void_colours`` are void), or as a grey mask, ``above`` the ``threshold`` the class of the higher
-    value, else the other.
+    value, else the other. With ``own_files`` each class but the background has a mask file of its own; where
+    two hold a voxel the class of the later row has it if ``later_wins``, and it is an error otherwise.
     """
 
     classes: tuple[Class, ...]
@@ -101,6 +102,8 @@ class ClassList:
     threshold: float = 0.0
     void_colours: tuple[Colour, ...] = ()
     merged: tuple[tuple[int, int], ...] = ()
+    own_files: bool = False
+    later_wins: bool = False
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.classes]
@@ -222,7 +225,7 @@ class ClassList:
 
     def as_written(self) -> ClassList:
         """Give the list that reads label maps which medseg wrote: they hold the classes' values."""
-        return replace(self, label_form="values", threshold=0.0, void_colours=(), merged=())
+        return replace(self, label_form="values", threshold=0.0, void_colours=(), merged=(), own_files=False)
 
     def to_indices(self, values: Array, where: str) -> Array:
         """Turn file values (any shape, integer dtype) into indices uint8, void into 255.
@@ -290,7 +293,7 @@ def _check_values(classes: ClassList, names: list[str]) -> None:
         raise ClassListError("classes", details, "classes written by their colours need one each")
     if classes.void_colours and not classes.void_values:
         raise ClassListError("void_colours", "no void value", "name the value that stands for them in void")
-    if classes.label_form == "above" and len(values) != 2:
+    if classes.label_form == "above" and len(values) != 2 and not classes.own_files:
         details = f"a threshold tells two classes apart, the list has {len(values)}"
         raise ClassListError("label_form", details, "list two classes, or write labels by values")
 

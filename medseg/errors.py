@@ -199,7 +199,7 @@ MEANING: dict[Code, str] = {
     Code.SEG_IMPOSSIBLE: "a label map cannot be written as a DICOM segmentation of its series",
     Code.SEG_FAILED: "a DICOM result could not be written, or read back as it was; the label map is kept",
     Code.SEG_FRACTIONAL: "a DICOM segmentation holds fractions instead of segments, which are no label map",
-    Code.SEGMENTS_OVERLAP: "segments of a DICOM segmentation overlap where classes exclude each other",
+    Code.SEGMENTS_OVERLAP: "segments of DICOM, or files of classes, overlap where classes exclude each other",
     Code.INPUT_CHANGED: "a DICOM series or segmentation is not the one that ingest read",
     Code.MOSAIC: "a mosaic of slices that cannot be placed in space",
     Code.DUPLICATE_INSTANCE: "a DICOM instance lies there twice; it was used once",

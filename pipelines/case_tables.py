@@ -48,6 +48,8 @@ def label_form(data: Data) -> dict[str, Any]:
         form["label_form"] = [data.label_form, data.void_colours]
     if data.merge:
         form["merge"] = sorted(data.merge.items())
+    if data.overlap != "refuse":
+        form["overlap"] = data.overlap
     if data.regions:
         form["regions"] = data.class_list().file_values
     return form

@@ -215,11 +215,13 @@ def read_labels(label: LabelFiles, classes: ClassList, grid: Grid | None = None)
     if isinstance(label, Path):
         volume, findings = checks.read_label(label, classes, grid)
     else:
-        if absent := [mask for mask in classes.masks if mask not in label]:
+        names = classes.masks or classes.foreground_names
+        if absent := [name for name in names if name not in label]:
             details = f"no {', '.join(absent)}"
             how_to_fix = "add <case>_<mask>, with 0 everywhere where there is nothing"
             raise MedsegError(Code.MASK_MISSING, next(iter(label.values())), details, how_to_fix)
-        volume, findings = checks.read_masks([label[mask] for mask in classes.masks], classes, grid)
+        read = checks.read_class_files if classes.own_files else checks.read_masks
+        volume, findings = read([label[name] for name in names], classes, grid)
     if volume is None:
         raise refusal(findings)
     return volume

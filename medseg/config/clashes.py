@@ -12,6 +12,7 @@ from medseg.config.phases import Plateau
 from medseg.config.sections import Loss, Predict, Sections
 from medseg.config.training import Train
 from medseg.ingest.imagesets import ImageSet
+from medseg.ingest.patterns import CLASS
 from medseg.io import scans
 from medseg.networks import level_problem
 from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, flip_axis
@@ -29,6 +30,7 @@ def clashes(recipe: Sections) -> Iterator[Clash]:
         yield from _masks(recipe)
     else:
         yield from _exclusive_classes(recipe.loss, recipe.predict)
+    yield from _class_files(recipe.data)
     yield from _instances(recipe)
     yield from _planes(recipe)
     yield from _flips(recipe)
@@ -222,6 +224,33 @@ def _mask_files(data: Data) -> Iterator[Clash]:
     if data.layout not in ("auto", "patterns", "dicom"):
         details = f"layout {data.layout} knows no masks"
         yield Clash(("data.masks", "data.layout"), details, "set data.layout to patterns")
+
+
+def _class_files(data: Data) -> Iterator[Clash]:
+    """Keys beside `{class}` in `data.label`, by which each class has a file of its own."""
+    if CLASS not in (data.label or ""):
+        if data.overlap != "refuse":
+            details = f"no {CLASS} in data.label: the classes have no files of their own"
+            yield Clash(("data.overlap", "data.label"), details, "leave it out")
+        return
+    for other in ("regions", "merge", "segments"):
+        if getattr(data, other):
+            details = (
+                f"there is data.{other} too, and each class has a file of its own, 1 inside and 0 outside"
+            )
+            yield Clash(("data.label", f"data.{other}"), details, f"leave it out, or {CLASS}")
+    if data.label_form == "colours":
+        details = "label_form is colours, and the file of a class holds 1 inside and 0 outside"
+        yield Clash(("data.label", "data.label_form"), details, "use values, or {above: x}")
+    if not data.background:
+        yield Clash(("data.background", "data.label"), "voxels in no file are background", "remove the key")
+    if not data.channels or data.layout not in ("auto", "patterns"):
+        how_to_fix = "set data.layout to patterns, and write the channels' patterns"
+        yield Clash(("data.label", "data.layout"), f"layout {data.layout} with files of classes", how_to_fix)
+    unusable = [name for name in data.class_list().foreground_names if set(name) & set("/*{}[]")]
+    if unusable:
+        details = f"a class named {unusable[0]!r}, which is a part of a pattern"
+        yield Clash(("data.classes", "data.label"), details, "rename the class and its files")
 
 
 def _regions(data: Data) -> Iterator[Clash]:

@@ -25,6 +25,7 @@ from medseg.config.series import OneSeries, Selectors
 from medseg.errors import Code, MedsegError
 from medseg.ingest import imagesets, subjects
 from medseg.ingest.imagesets import ImageSet
+from medseg.ingest.patterns import CLASS, of_classes
 from medseg.names import invalid
 
 Layout = Literal["auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", "dicom", ImageSet]
@@ -76,7 +77,7 @@ class Data(Section):
     Classes exclude each other. For structures that overlap write `regions` or `masks`.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"series", "segments", "ignore", "instances"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"series", "segments", "ignore", "instances", "overlap"})
 
     path: Path | None = None
     """Folder with the scans or images; `--data` overrides it. Typical: left out, and given by `--data`."""
@@ -96,7 +97,13 @@ class Data(Section):
 
     label: str | None = None
     """File pattern of the label maps; with layout `dicom` a pattern of the SeriesDescription of the
-    segmentations to use, all where it is left out. Typical: `"{case}/{case}_seg.nii.gz"`."""
+    segmentations to use, all where it is left out. `{class}` stands for the name of a class where each has a
+    file of its own, 1 inside and 0 outside. Typical: `"{case}/{case}_seg.nii.gz"`, or
+    `"{case}/segmentations/{class}.nii.gz"`."""
+
+    overlap: Literal["refuse", "later"] = "refuse"
+    """Voxels that two classes with files of their own (`{class}` in `label`) share: `refuse` excludes the
+    case, `later` gives them to the class that is later in the order of values. Typical: `refuse`."""
 
     series: dict[str, OneSeries] = Field(default={})
     """Channel name: rules that choose its series in DICOM exports, for ingest with layout `dicom` and for
@@ -260,10 +267,25 @@ class Data(Section):
         else:
             classes = ClassList.from_names(names, colours, self.void, background=self.background)
         classes = classes.with_codes({name: codes.checked() for name, codes in self.codes.items()})
-        classes = replace(classes, merged=tuple(self.merge.items()))
+        classes = replace(
+            classes,
+            merged=tuple(self.merge.items()),
+            own_files=CLASS in (self.label or ""),
+            later_wins=self.overlap == "later",
+        )
         if isinstance(self.label_form, str):
             return replace(classes, label_form=self.label_form, void_colours=self.void_colours)
         return replace(classes, label_form="above", threshold=self.label_form)
+
+    @property
+    def mask_patterns(self) -> dict[str, str]:
+        """The patterns of masks, or of the files of classes that have their own: name → pattern."""
+        return self.masks or of_classes(self.label, self.class_list().foreground_names)
+
+    @property
+    def label_pattern(self) -> str | None:
+        """The pattern of label maps; None where classes or masks have files of their own."""
+        return None if CLASS in (self.label or "") else self.label
 
     def channel_names(self) -> tuple[str, ...]:
         """Return the recipe's channels, or those of its layout; ingest may find others."""

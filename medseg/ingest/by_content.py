@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medseg.errors import some
 from medseg.grid import axis_order
@@ -20,9 +20,11 @@ from medseg.ingest import derived_images, freesurfer_names, path_words, placehol
 from medseg.ingest.label_templates import (
     MOST_CASES,
     TRIED,
+    ClassFiles,
     Files,
     Key,
     LabelTemplate,
+    class_files,
     counted_as,
     ranked,
     remarks_on_others,
@@ -32,6 +34,9 @@ from medseg.ingest.looks import Kind, Looks
 from medseg.ingest.patterns import ROLES, Patterns
 from medseg.ingest.plain import common_suffix
 from medseg.ingest.tree import without_suffix
+
+_MOST_VOLUMES = 8
+"""Volumes of one file that are taken for channels; more are a series."""
 
 _TIME = re.compile(r"[Tt]\d")
 """Time points, where there is a T0; T1 and T2 are contrasts otherwise."""
@@ -43,13 +48,15 @@ class Reading:
 
     ``remarks`` say what else could be meant, what is left out, or why there are no patterns. ``is_choosy`` if
     images were left out that were made from others. Globs of ``ignore`` match files of no channel which a
-    channel's pattern takes.
+    channel's pattern takes. ``classes`` are names of those with files of their own, which ``{class}`` in the
+    label's pattern stands for.
     """
 
     patterns: Patterns | None
     remarks: tuple[str, ...] = ()
     is_choosy: bool = False
     ignore: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,9 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
     usable = [path for path in files if not set(path) & set("{}[]*")]
     kinds = looks.kinds(usable)
     labels = [path for path in usable if chosen.label(path, kinds[path])]
-    images = [path for path in usable if chosen.image(path, kinds[path])]
+    images = [path for path in usable if chosen.image(path, kinds[path])] or [
+        path for path in usable if kinds[path] == "unread" and looks.at(path).is_series
+    ]
     words = {path: path_words.words_of(without_suffix(path)) for path in (*labels, *images)}
     names = _case_words(labels, images, words) or _words_of_one_case(labels, images, words)
     telling = {path: told_by for path in labels if (told_by := _named(words[path], names))}
@@ -94,15 +103,35 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
         return Reading(None, _nothing_pairs(labels, images))
     label_templates = _templates(of_labels, order, words)
     image_templates = _templates(of_images, order, words)
-    found_labels = [_with_channels(t, f, image_templates, looks) for t, f in label_templates.items()]
-    with_channels = [label for label in found_labels if label.channels]
+    of_cases = [_with_channels(t, f, image_templates, looks) for t, f in label_templates.items()]
+    with_channels = [label for label in of_cases if label.channels]
     candidates = ranked(two_depths.joined(with_channels, image_templates, order), looks)
+    if not candidates and not any(label.other_grid for label in of_cases):
+        return Reading(None, _nothing_pairs(labels, images))
     if not candidates:
-        return Reading(
-            None, ("no label map lies on the grid of an image of its case: resample one to the other",)
-        )
-    naming_of = {t: chosen.name(next(iter(image_templates[t].values()))) for t in candidates[0].channels}
-    return _reading(candidates, order, (images, labels), naming_of, structures(candidates, looks))
+        text = "no label map lies on the grid of an image of its case: resample one to the other"
+        return Reading(None, (f"{text}, or name the files so that their words tell cases apart",))
+    one_of = {t: next(iter(image_templates[t].values())) for t in candidates[0].channels}
+    naming_of = {t: chosen.name(path) for t, path in one_of.items()}
+    volumes = {t: looks.image_at(path).volumes for t, path in one_of.items()}
+    of_structures = structures(candidates, looks) or class_files(candidates, looks) or {}
+    reading = _reading(candidates, order, (images, labels), naming_of, of_structures)
+    return _with_volumes(reading, [*volumes.values()])
+
+
+def _with_volumes(reading: Reading, volumes: Sequence[int]) -> Reading:
+    """The reading with a channel for each volume of files that hold several; so many of each channel's."""
+    if reading.patterns is None or max(volumes) == 1:
+        return reading
+    (pattern, *others), count = reading.patterns.channels.values(), volumes[0]
+    if others or count > _MOST_VOLUMES:
+        shown = f"{pattern} holds {count} volumes"
+        return Reading(None, (f"{shown}: write one of them, or their mean, to a file of its own",))
+    channels = {f"channel_{number}": pattern for number in range(1, count + 1)}
+    remark = f"each image holds {count} volumes, which are taken for channels in their order: name them"
+    return replace(
+        reading, patterns=replace(reading.patterns, channels=channels), remarks=(*reading.remarks, remark)
+    )
 
 
 def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
@@ -256,7 +285,7 @@ def _with_channels(template: str, files: Files, images: Mapping[str, Files], loo
 
 
 def _same_grid(image: str, label: str, looks: Looks) -> bool:
-    a, b = looks.at(image).grid, looks.at(label).grid
+    a, b = looks.image_at(image).grid, looks.at(label).grid
     return a is not None and b is not None and axis_order(a, b) is not None
 
 
@@ -268,13 +297,16 @@ def _reading(
     order: Mapping[Key, tuple[str, ...]],
     files: tuple[Sequence[str], Sequence[str]],
     given: Mapping[str, str | None],
-    structures: Mapping[str, str],
+    structures: Mapping[str, str] | ClassFiles,
 ) -> Reading:
     """Write the first candidate's templates as patterns, and say what else there is.
 
     ``files`` are images and label maps, ``given`` the names that the user gave to templates, ``structures``
-    names of masks and their templates, to be used instead of the first candidate alone.
+    names of masks and their templates, or files of classes, to be used instead of the first candidate alone.
     """
+    of_classes = structures if isinstance(structures, ClassFiles) else None
+    of_masks = {} if isinstance(structures, ClassFiles) else structures
+    joined = {*(of_classes.templates if of_classes else of_masks).values()}
     chosen = candidates[0]
     templates = (chosen.template, *chosen.channels)
     told_by = [order[key] for key in chosen.files]
@@ -291,14 +323,20 @@ def _reading(
     others = [
         label
         for label in candidates[1:]
-        if label.template not in structures.values()
+        if label.template not in joined
         and not all(placeholders.fits(chosen.template, without_suffix(p)) for p in label.files.values())
     ]
-    masks = {name: naming.write(template) + label_suffix for name, template in structures.items()}
+    masks = {name: naming.write(template) + label_suffix for name, template in of_masks.items()}
     if masks:
         remarks.append(
             f"{', '.join(masks)} have a file each and are taken for masks that may overlap: data.masks;"
             " for one of them alone use --label"
+        )
+    elif of_classes:
+        remarks.append(
+            f"{len(of_classes.templates)} structures have a file each, which {{class}} in data.label stands"
+            " for: take those out of data.classes that you do not need; a case in which two share voxels is"
+            " excluded, unless you write data.overlap: later"
         )
     elif others:
         remarks += remarks_on_others(chosen, others, naming)
@@ -316,7 +354,8 @@ def _reading(
     if lacking := len(chosen.files) - len(chosen.covered):
         cases = "1 labelled case lacks" if lacking == 1 else f"{lacking} labelled cases lack"
         remarks.append(f"{cases} one of the channels and will be excluded, unless you leave that channel out")
-    label = None if masks else naming.write(chosen.template) + label_suffix
+    template = of_classes.template if of_classes else chosen.template
+    label = None if masks else naming.write(template) + label_suffix
     rest = {*chosen.processed, *chosen.other_grid, *chosen.too_few, *(other.template for other in others)}
     ignore = [
         re.sub(r"\{\w+\}", "*", naming.write(template)) + ".*"
@@ -324,5 +363,9 @@ def _reading(
         if any(placeholders.fits(image, template.replace("*", "x")) for image in chosen.channels)
     ]
     return Reading(
-        Patterns(channels, label, masks=masks), tuple(remarks), bool(chosen.processed), tuple(ignore)
+        Patterns(channels, label, masks=masks),
+        tuple(remarks),
+        bool(chosen.processed),
+        tuple(ignore),
+        tuple(of_classes.templates) if of_classes else (),
     )

@@ -6,6 +6,7 @@ decided whether grey values can be computed with, and in which dtype.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from medseg.classes import ClassList
+from medseg.classes import VOID, ClassList
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import (
     Array,
@@ -120,8 +121,9 @@ def read_truth(
     if not paths.label_paths:
         return None, []
     if paths.masks:
-        in_order = [paths.masks[name] for name in classes.masks]
-        label, findings = read_masks(in_order, classes, grid, max_voxels=max_voxels, observe=observe)
+        in_order = [paths.masks[name] for name in classes.masks or classes.foreground_names]
+        of_masks = read_class_files if classes.own_files else read_masks
+        label, findings = of_masks(in_order, classes, grid, max_voxels=max_voxels, observe=observe)
     else:
         path = paths.label_paths[0]
         label, findings = read_label(path, classes, grid, max_voxels=max_voxels, observe=observe)
@@ -163,6 +165,61 @@ def read_masks(
         return None, findings
     packed = pack_masks(mask.array[0] for mask in masks)
     return Volume(packed[None], grid, masks[0].source, tuple(findings)), findings
+
+
+def read_class_files(
+    paths: Sequence[Path],
+    classes: ClassList,
+    grid: Grid | None,
+    *,
+    max_voxels: int = affine_checks.MAX_VOXELS,
+    observe: Observer | None = None,
+) -> tuple[Volume | None, list[Finding]]:
+    """Read a file of each class of the foreground, 0 and 1, as one label map of indices (1, X, Y, Z).
+
+    As :func:`read_masks`; SEGMENTS_OVERLAP for voxels of two classes, unless the later one wins. One note
+    stands for all of its code.
+    """
+    alone = replace(ClassList.of_masks({"inside": ()}, classes.void_values), label_form=classes.label_form)
+    alone = replace(alone, threshold=classes.threshold)
+    united: Array | None = None
+    first: Volume | None = None
+    findings: list[Finding] = []
+    for index, path in zip(classes.foreground, paths, strict=True):
+        mask, more = read_label(path, alone, grid, max_voxels=max_voxels, observe=observe)
+        findings += more
+        if mask is None:
+            continue
+        if united is None or first is None:
+            first, grid, united = mask, mask.grid, np.zeros(mask.array.shape, np.uint8)
+        inside = mask.array == 1
+        if not classes.later_wins and (taken := np.unique(united[inside & (united != 0)])).size:
+            others = ", ".join(classes.names[i] for i in taken.tolist() if i != VOID)
+            findings += [_overlap(path, classes.names[index], others)] if others else []
+        united[inside] = index
+        united[mask.array == VOID] = VOID
+    findings = _one_of_each_note(findings)
+    if united is None or first is None or not all(finding.is_note for finding in findings):
+        return None, findings
+    return Volume(united, first.grid, first.source, tuple(findings)), findings
+
+
+def _overlap(path: Path, name: str, others: str) -> Finding:
+    details = f"voxels of {name} are voxels of {others}, too"
+    how_to_fix = "correct the files, or write data.overlap: later, which gives them to the later class"
+    return Finding(Code.SEGMENTS_OVERLAP, str(path), details, how_to_fix)
+
+
+def _one_of_each_note(findings: Sequence[Finding]) -> list[Finding]:
+    """Give all refusals, and of the notes of each code the first, with the number of files."""
+    counts = Counter(finding.code for finding in findings)
+    notes: dict[Code, Finding] = {}
+    for finding in findings:
+        if finding.is_note and finding.code not in notes:
+            others = f"; and {counts[finding.code] - 1} more of these files"
+            details = finding.details + (others if counts[finding.code] > 1 else "")
+            notes[finding.code] = replace(finding, details=details)
+    return [*(finding for finding in findings if not finding.is_note), *notes.values()]
 
 
 def read_label(

@@ -18,6 +18,7 @@ from pathlib import Path
 from medseg.classes import RESERVED_NAMES
 from medseg.ingest import dataset_json, freesurfer_names, path_words
 from medseg.ingest.label_names import LABEL_WORDS
+from medseg.ingest.tree import without_suffix
 
 _SUFFIXES = (".tsv", ".csv", ".txt", ".ctbl", ".json", ".label", ".lut")
 _LARGEST_BYTES = 1_000_000
@@ -80,10 +81,17 @@ _GENERIC = set(LABEL_WORDS) - {"lesion"} | {
     ),
     *("observer", "annotator", "reviewer", "reference", "ref", "masque", "masques", "mascara", "etiqueta"),
     *("colour", "color", "colours", "colors", "coloured", "colored", "farbig", "rgb", "png", "bw", "binaer"),
+    *("ot", "voi"),  # ISLES 2015, BraTS 2015
     *("aseg", "aparc", "parc", "parcellation", "labelstr", "result", "output", "drawn", "hand", "work"),
 }
 
 
+_READ_ME = re.compile(r"(?:read_?me(?:\.(?:md|txt|rst))?|dataset_description\.json)", re.IGNORECASE)
+_STRUCTURE = re.compile(
+    r"\b(lesion|tumou?r|infarct|h(?:a|ae)ematoma|aneurysm|hippocampus|liver|spleen|kidney|pancreas|prostate"
+    r"|heart|nodule|polyp|vessel)s?\b",
+    re.IGNORECASE,
+)
 _CONTRAST_BEFORE = re.compile(r"^(?:T1w?|T2w?|PD|FLAIR)(?=[a-z]{3})")
 _RATER = re.compile(r"(?:rater|reader|expert|observer|annotator|reviewer|radiologist)[_-]?[A-Z\d]{1,2}", re.I)
 _SIDES = {"left", "right", "l", "r", "lh", "rh"}
@@ -166,6 +174,15 @@ def of_file_name(label: str, channels: Iterable[str]) -> str | None:
     return None
 
 
+def of_read_me(root: Path, paths: Iterable[str]) -> tuple[str, str] | None:
+    """The one structure of which a README or dataset_description.json at the top speaks, and its path."""
+    for path in sorted(filter(_READ_ME.fullmatch, paths)):
+        words = {hit.lower() for hit in _STRUCTURE.findall(small_text(root / path))}
+        if len(words) == 1:
+            return words.pop(), path
+    return None
+
+
 def of_structures(labels: Sequence[str], channels: Sequence[str]) -> list[str] | None:
     """Names of label maps of one structure each, by their patterns; None if they could mean the same.
 
@@ -208,8 +225,7 @@ def _is_generic(word: str, shared: set[str]) -> bool:
 
 def _bare(pattern: str) -> str:
     """A pattern without suffix, placeholders, ``*`` and words in brackets; ``brainmask`` as two words."""
-    text = re.sub(r"(\.nii(\.gz)?|\.mgz|\.nrrd|\.mha|\.png|\.tiff?)$", "", pattern)
-    text = re.sub(r"\{\w+\}|\*|\([^()/]*\)", " ", text)
+    text = re.sub(r"\{\w+\}|\*|\([^()/]*\)", " ", without_suffix(pattern))
     return text.replace("brainmask", "brain_mask")
 
 

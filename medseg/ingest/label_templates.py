@@ -11,6 +11,7 @@ from medseg.errors import some
 from medseg.ingest import class_names, freesurfer_names, label_names, placeholders
 from medseg.ingest.looks import Look, Looks
 from medseg.ingest.plain import LABEL_FOLDERS
+from medseg.ingest.tree import common_start, natural_key
 
 Key = frozenset[str]
 """The words that tell a case."""
@@ -42,14 +43,18 @@ class LabelTemplate:
 
 
 def ranked(labels: list[LabelTemplate], looks: Looks) -> list[LabelTemplate]:
-    """Label templates, the one to take first: of enough cases, no brain, the surest words, most cases."""
+    """Label templates, the one to take first: of enough cases, no brain or mere mask, most cases, sure words.
+
+    A file called mask alone, beside one with another name, is often the field of view.
+    """
     most = max((len(label.covered) for label in labels), default=0)
 
-    def merit(label: LabelTemplate) -> tuple[bool, bool, int, int, bool, int, str]:
+    def merit(label: LabelTemplate) -> tuple[bool, bool, bool, int, int, bool, int, str]:
         few = len(label.covered) < _OFTEN * most
         return (
             few,
             is_brain(label.template),
+            label_rank(label.template) == label_names.LABEL_WORDS.index("mask"),
             -len(label.covered),
             label_rank(label.template),
             freesurfer_names.is_second(label.template),
@@ -85,17 +90,52 @@ def structures(candidates: list[LabelTemplate], looks: Looks) -> dict[str, str]:
     alike = [
         label
         for label in candidates
-        if label.channels == first.channels
-        and not is_brain(label.template)
-        and len(label.files.keys() & first.files.keys())
-        >= MOST_CASES * len(label.files.keys() | first.files.keys())
-        and all(_is_structure(looks.at(path)) for path in list(label.files.values())[:TRIED])
+        if not is_brain(label.template) and _holds_structure(label, first, looks)
     ]
     if not 2 <= len(alike) <= MOST_MASKS or first not in alike:
         return {}
     templates = sorted(label.template for label in alike)
     names = class_names.of_structures(templates, first.channels)
     return dict(zip(names, templates, strict=True)) if names else {}
+
+
+@dataclass(frozen=True)
+class ClassFiles:
+    """A template of files of one structure each, with ``{class}`` for its name; name → template joined."""
+
+    template: str
+    templates: dict[str, str]
+
+
+def class_files(candidates: list[LabelTemplate], looks: Looks) -> ClassFiles | None:
+    """Files of more structures than masks can be, which differ in a part of their names; None without."""
+    first = candidates[0]
+    alike = [label for label in candidates if _holds_structure(label, first, looks)]
+    templates = sorted((label.template for label in alike), key=natural_key)
+    if len(templates) <= MOST_MASKS or first not in alike:
+        return None
+    start = _to_a_joint(common_start(templates))
+    end = _to_a_joint(common_start([template[::-1] for template in templates]))[::-1]
+    names = {template[len(start) : len(template) - len(end)]: template for template in templates}
+    n_named = sum(class_names.of_file_name(name, ()) is not None for name in names)
+    if n_named < MOST_CASES * len(templates) or any(set(name) & set("/*{}[]") for name in names):
+        return None
+    return ClassFiles(f"{start}{{class}}{end}", names)
+
+
+def _holds_structure(label: LabelTemplate, first: LabelTemplate, looks: Looks) -> bool:
+    """True for label maps of one structure, of the channels of ``first`` and of most of its cases."""
+    return (
+        label.channels == first.channels
+        and len(label.files.keys() & first.files.keys())
+        >= MOST_CASES * len(label.files.keys() | first.files.keys())
+        and all(_is_structure(looks.at(path)) for path in list(label.files.values())[:TRIED])
+    )
+
+
+def _to_a_joint(text: str) -> str:
+    """The text up to its last separator or placeholder, so that no word is cut."""
+    return text[: max((hit.end() for hit in re.finditer(r"[/_\-. }]", text)), default=0)]
 
 
 def remarks_on_others(

@@ -23,7 +23,7 @@ from medseg.ingest.label_names import label_rank
 from medseg.ingest.path_words import has_number, words_of
 from medseg.ingest.tree import without_suffix
 from medseg.ingest.voxels import LABEL_TOLERANCE
-from medseg.io import images
+from medseg.io import images, scans
 from medseg.volume import Volume
 
 Kind = Literal["image", "label", "empty", "unread"]
@@ -51,7 +51,8 @@ class Look:
     """A file's kind, its grid where it could be read, and the values of a label map, sorted.
 
     Of a mask ``in_colours`` the values are colours: 65536 red + 256 green + blue. An image ``is_fraction`` if
-    its values are from 0 to 1. A file that is unread ``is_series`` if it holds several volumes.
+    its values are from 0 to 1. A file that is unread ``is_series`` if it holds several volumes; as an image
+    these are its ``volumes``.
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class Look:
     in_colours: bool = False
     is_fraction: bool = False
     is_series: bool = False
+    volumes: int = 1
 
 
 class Looks:
@@ -69,12 +71,21 @@ class Looks:
         """Take looks at files that were read already as ``known``."""
         self._root = root
         self._known = dict(known or {})
+        self._several: dict[str, Look] = {}
 
     def at(self, path: str) -> Look:
         """The look at one file, given by its relative path."""
         if path not in self._known:
             self._known[path] = look(self._root / path)
         return self._known[path]
+
+    def image_at(self, path: str) -> Look:
+        """The look at a file that may hold several volumes, as at an image with so many channels."""
+        if not self.at(path).is_series:
+            return self.at(path)
+        if path not in self._several:
+            self._several[path] = _look_at_volumes(self._root / path)
+        return self._several[path]
 
     def kinds(self, paths: Sequence[str]) -> dict[str, Kind]:
         """The kind of each file; files with the same frequent words in their paths count as alike.
@@ -108,6 +119,14 @@ def look(path: Path) -> Look:
             return _in_colours(path)
         return Look("unread", is_series=error.code is Code.FOUR_D)
     return look_at(volume)
+
+
+def _look_at_volumes(path: Path) -> Look:
+    try:
+        volume = scans.read(path, channels_last=True)
+    except MedsegError:
+        return Look("unread")
+    return Look("image", volume.grid, volumes=len(volume.array))
 
 
 def look_at(volume: Volume, counts: Mapping[int, int] | None = None) -> Look:

@@ -17,9 +17,11 @@ _NUMBERED = (
     r"|site|cent(?:er|re)|day|week|month|year|study)[_\- ]\d+"
 )
 _WORD = (
-    rf"(?<![A-Za-z0-9])(?:{_ENTITY}-[A-Za-z0-9]+|{_NUMBERED}(?![A-Za-z0-9]))"
+    rf"(?<![\w.])\d+(?:\.\d+){{4,}}(?![\w])|(?<![A-Za-z0-9])(?:{_ENTITY}-[A-Za-z0-9]+|{_NUMBERED}(?![A-Za-z0-9]))"
     r"|\d{4}-\d\d-\d\d|[A-Za-z]+-\d[A-Za-z0-9]*|[^\W_]+"
 )
+"""A UID as DICOM's is one word, and so are entities of BIDS, numbered persons, and dates."""
+
 _NUMBERED_FOLDER = re.compile(r"([^\W\d_]+)[_\- ]\d+")
 _CONTRAST = (
     r"t1(?:w|c|ce|gd|n|post|km|wce|map|rho)?|t2(?:w|f|star|starw|map|flair)?|pd(?:w)?|flair|dwi|dti|adc|swi"

@@ -6,7 +6,8 @@ part of a name and ``**/`` for any number of folders. Without a suffix it takes 
 ``{part}`` is a further part of the case's name, and of the subject's if it stands before it, as a site;
 ``{role}`` a folder or word that says train, val or test. What stands in brackets around a placeholder may be
 missing: ``{subject}/[{case}/]T1`` matches ``anna/T1`` and ``bert/visit2/T1``.
-A label's pattern that ends with ``/`` is a folder of masks, all of one case.
+A label's pattern that ends with ``/`` is a folder of masks, all of one case; :func:`of_classes` writes one
+with ``{class}`` out.
 
 Names are compared in Unicode's NFC form; :mod:`medseg.ingest.identity` says how a case gets its name. A
 folder holds scans (mm) or images (px), never both: images beside scans are not looked at unless a pattern
@@ -16,7 +17,7 @@ ends with an image's suffix.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,9 @@ _TOKEN = re.compile(r"\{\w*\}|\*\*/|\*|[^{*]+|.")
 _OPTIONAL = re.compile(r"\[([^\[\]{}]*\{\w+\}[^\[\]{}]*)\]")
 _ANY_NAME = r"[^/]+"
 _PLACEHOLDERS = {"case", "subject", "part", "role"}
+CLASS = "{class}"
+"""In the label's pattern of a recipe: the name of a class, each of which has a file of its own."""
+
 
 ROLES: dict[str, str] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -158,6 +162,11 @@ class _Claims:
     def files(self) -> tuple[Path, ...]:
         """All files and folders of masks, each once."""
         return tuple(dict.fromkeys([*(p for paths in self.by_role.values() for p in paths), *self.unread]))
+
+
+def of_classes(label: str | None, names: Iterable[str]) -> dict[str, str]:
+    """The pattern of each class's file, by its name, where ``label`` holds ``{class}``; none otherwise."""
+    return {name: label.replace(CLASS, name) for name in names} if label and CLASS in label else {}
 
 
 def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> FolderContents:

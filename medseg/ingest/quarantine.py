@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medseg import files
 from medseg.errors import Finding, printable
 
 COLUMNS = ("case", "file", "code", "details", "how_to_fix")
+
+ALIKE = 3
+"""Lines of one cause that are shown."""
 
 Row = dict[str, str]
 
@@ -31,6 +35,21 @@ def line(row: Mapping[str, str]) -> str:
     """A row as the user reads it on the screen."""
     file = printable(row["file"])
     return f"excluded: {row['code']} {file}: {row['details']}; {row['how_to_fix']}"
+
+
+def lines(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The rows as the user reads them; of many with one code and reason the first ones, and a number."""
+    counts = Counter((row["code"], row["details"]) for row in rows)
+    said: Counter[tuple[str, str]] = Counter()
+    text = []
+    for row in rows:
+        cause = row["code"], row["details"]
+        said[cause] += 1
+        if said[cause] <= ALIKE:
+            text.append(line(row))
+        elif said[cause] == counts[cause]:
+            text.append(f"excluded: {row['code']} {counts[cause] - ALIKE} further cases: {row['details']}")
+    return text
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:

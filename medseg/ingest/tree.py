@@ -14,6 +14,9 @@ from medseg.errors import Code, MedsegError
 from medseg.io import scans
 
 _READ = (*scans.SUFFIXES, *scans.SUFFIXES_OF["px"])
+_OF_MACOS = "__MACOSX"
+"""A folder in archives that macOS made: no file in it is a scan, whatever its name."""
+
 _UNREAD = tuple(scans.UNREAD_FORMATS)
 
 
@@ -65,7 +68,7 @@ def files_under(root: Path, without: Path | None = None) -> list[str]:
     named_like_scans: list[Path] = []
     entered = set() if without is None else {os.path.realpath(without)}
     for folder, inner, names in os.walk(root, followlinks=True, onerror=_unreadable):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and name != _OF_MACOS)
         if (real := os.path.realpath(folder)) in entered:
             inner.clear()
             continue

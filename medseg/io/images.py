@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF and BMP files to volumes of one slice in px, upright, in their own integer type.
+"""PNG, JPEG, TIFF, BMP and GIF files to volumes of one slice in px, upright, in their own integer type.
 
 Pillow decodes; tifffile takes the TIFFs that pillow cannot. An image is given as it is seen: palettes become
 colours, an alpha channel is dropped, an EXIF orientation is applied (annotators drew on what they saw, so it
@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, GifImagePlugin, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Array, Grid
@@ -27,9 +27,9 @@ from medseg.io import affine_checks
 from medseg.limits import MAX_PIXELS
 from medseg.volume import Volume
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp", ".gif")
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 # What decoders raise for damaged files; failures of the disk are told apart by their errno.
 _DAMAGE = (SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # ITU-R 601, in 65,536ths
@@ -49,7 +49,7 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_ch
     With ``channels_last`` C = 3, red, green, blue (a grey image three times); otherwise C = 1, the grey
     value (of colours their luma, ITU-R 601). The dtype is the file's: uint8, uint16 or another integer, or
     floating. Raises FILE_MISSING, FILE_UNREADABLE, NOT_AN_IMAGE, NOT_SCALAR, TRUNCATED, FOUR_D
-    (several pages), TOO_SMALL, TOO_LARGE.
+    (several pages or frames), TOO_SMALL, TOO_LARGE.
     """
     pixels, notes = _decode(path, _as_seen, max_voxels)
     if channels_last:
@@ -83,7 +83,8 @@ def read_palette(path: Path) -> list[tuple[int, int, int]] | None:
         try:
             with _quiet():
                 image = Image.open(file, formats=_FORMATS)
-                colours = image.getpalette("RGB") if image.mode == "P" else None
+                has_palette = image.mode == "P" and not _is_grey_gif(image)
+                colours = image.getpalette("RGB") if has_palette else None
         except UnidentifiedImageError:
             if not _is_tiff(file):
                 raise
@@ -191,6 +192,8 @@ def _through_pillow(
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             _one_page(path, image.n_frames)
             _keep_bits(image)
+        if isinstance(image, GifImagePlugin.GifImageFile):
+            _one_page(path, image.n_frames, "frame")
         if image.format == "PNG":  # decoding does not compare the checksums
             image.verify()
         file.seek(0)
@@ -242,11 +245,11 @@ def _check_size(path: Path, height: int, width: int, limit: int) -> None:
         raise _too_large(path, f"{height}×{width}", limit)
 
 
-def _one_page(path: Path, pages: int) -> None:
+def _one_page(path: Path, pages: int, noun: str = "page") -> None:
     if pages == 0:
         raise affine_checks.truncated(path, "TIFF without a page")
     if pages > 1:
-        raise MedsegError(Code.FOUR_D, path, f"{pages} pages", "save each page as a file of its own")
+        raise MedsegError(Code.FOUR_D, path, f"{pages} {noun}s", f"save each {noun} as a file of its own")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -266,7 +269,15 @@ def _as_seen(image: Image.Image) -> Image.Image:
 
 
 def _as_stored(image: Image.Image) -> Image.Image:
+    if _is_grey_gif(image):
+        return image.convert("L")
     return image if image.mode in {"P", "1"} else _as_seen(image)
+
+
+def _is_grey_gif(image: Image.Image) -> bool:
+    """True for a GIF whose palette is of greys: the only way in which it stores them, numbered at will."""
+    colours = image.getpalette("RGB") if image.format == "GIF" and image.mode == "P" else None
+    return colours is not None and colours[::3] == colours[1::3] == colours[2::3]
 
 
 def _through_tifffile(file: BinaryIO, path: Path, limit: int) -> Array:

@@ -65,7 +65,7 @@ UNREAD_FORMATS: dict[str, str] = {
     **dict.fromkeys((".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jpm"), _AS_PNG),
     **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".tga", ".pcx", ".qoi"), _AS_PNG),
     **dict.fromkeys((".psd", ".xcf", ".exr", ".dib", ".ico", ".sgi", ".dng", ".cr2", ".nef"), _AS_PNG),
-    **dict.fromkeys((".gif", ".apng", ".mng", ".mpo"), _FIRST_FRAME),
+    **dict.fromkeys((".apng", ".mng", ".mpo"), _FIRST_FRAME),
     **dict.fromkeys((".hdr", ".img", ".hdr.gz", ".img.gz"), _FROM_ANALYZE),
     **dict.fromkeys((".par", ".rec", ".mnc", ".mnc.gz", ".brik", ".brik.gz", ".head", ".mgh.gz"), _AS_NIFTI),
     **dict.fromkeys((".vtk", ".vti", ".gipl", ".gipl.gz", ".nia", ".fdf", ".bfloat", ".bshort"), _AS_NIFTI),

@@ -90,7 +90,7 @@ class _ClassRow(BaseModel):
 class FilePatterns(BaseModel):
     """The patterns by which the recipe found the files of each channel, and label maps or masks; or none.
 
-    Files that globs of ``ignore`` match are no scans.
+    Files that globs of ``ignore`` match are no scans. With ``layout`` bids placeholders match BIDS names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,6 +99,7 @@ class FilePatterns(BaseModel):
     label: str | None = None
     masks: dict[str, str] = Field(default={})
     ignore: tuple[str, ...] = ()
+    layout: Literal["patterns", "bids"] = "patterns"
 
 
 class Description(BaseModel):

@@ -78,7 +78,8 @@ def box_plots(
         if metric == "size_error_percent":
             axes.axhline(0, color=QUIET, linewidth=0.8)
         if metric in _SHARES:
-            axes.set_ylim(top=1.005)
+            low = axes.dataLim.ymin if np.isfinite(axes.dataLim.ymin) else 0.0
+            axes.set_ylim(low - 0.06 * (1.005 - low), 1.005)
         elif metric != "size_error_percent":
             axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
     figure.tight_layout(w_pad=2)

@@ -45,7 +45,7 @@ figure div { background: #000; border-radius: 6px; height: 150px; overflow: hidd
 figure img { width: 100%; height: 100%; object-fit: contain; display: block }
 figure.seen div { outline: 2px solid var(--warn) }
 figcaption { font-size: .75rem; line-height: 1.25; padding: .2rem .1rem; overflow-wrap: anywhere;
-  max-height: 2.6em; overflow: hidden }
+  max-height: 3.75em; overflow: hidden }
 details summary { cursor: pointer; font-weight: 600; margin: 2rem 0 .5rem }
 div.scroll { overflow-x: auto } div.wide { overflow-x: auto; font-size: .85em }
 svg.strip { min-width: 120px }
@@ -118,7 +118,8 @@ def _text(text: str) -> str:
 
 def _heading(page: Page) -> str:
     survey = page.survey
-    labelled = len({entry.case for entry in survey.labels})
+    of_images = {entry.case for entry in survey.entries if not entry.is_label}
+    labelled = len({entry.case for entry in survey.labels} & of_images)
     tiles = [(survey.n_cases, "cases", ""), (labelled, "with label maps", "")] if survey.coverage else []
     tiles += [
         (page.n_usable, f"{page.noun} usable", "good"),

@@ -37,8 +37,9 @@ def entries(case: CaseFiles, seen: Recorder, classes: ClassList | None, shown: S
     for group, path in labels_of(case).items():
         for one in seen.facts.get(path, ()):
             sizes = class_sizes(one, classes, group if case.masks else None) if classes else {}
+            kind = LABEL if classes and classes.own_files else group
             name = shown(case, path)
-            parts.append(Entry(name, case.name, case.subject, group, one, is_label=True, sizes=sizes))
+            parts.append(Entry(name, case.name, case.subject, kind, one, is_label=True, sizes=sizes))
     return parts
 
 
@@ -119,9 +120,9 @@ def colours(classes: ClassList | None, values: Iterable[int]) -> dict[int, Colou
     """Value → colour of the outlines of what label maps hold; of masks with files of their own, by number."""
     if classes is None:
         return {}
-    if classes.multilabel and not classes.file_values:
-        return {number: row.colour for number, row in enumerate(classes.classes, 1)}
     foreground: list[Class] = [classes.classes[i] for i in classes.foreground]
+    if classes.own_files or (classes.multilabel and not classes.file_values):
+        return {number: row.colour for number, row in enumerate(foreground, 1)}
     if not classes.multilabel:
         merged = dict(classes.merged)
         by_value = {row.value: row.colour for row in foreground}

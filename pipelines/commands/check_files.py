@@ -15,7 +15,7 @@ from medseg.grid import Grid
 from medseg.ingest import checks, layouts, leftovers, mask_files
 from medseg.ingest.layouts import Guess
 from medseg.ingest.looks import Look, Looks
-from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns
+from medseg.ingest.patterns import CLASS, CaseFiles, FolderContents, Patterns
 from medseg.ingest.survey import Entry, Survey, class_sizes
 from medseg.ingest.tree import Tree, files_under, nfc, sorted_tree, tree_of, without_suffix
 from medseg.io import scans
@@ -193,6 +193,8 @@ def _classes(
     """The class list of a known set, of dataset.json, or of the values that were seen, named where known."""
     if names.classes is not None and names.is_labelled:
         return names.classes
+    if guess is not None and guess.classes and CLASS in (guess.label or ""):
+        return replace(ClassList.from_names(guess.classes), own_files=True)
     if guess is not None and guess.masks:
         return ClassList.of_masks(dict.fromkeys(guess.masks, ()))
     paths = [folder / name for name in labels]

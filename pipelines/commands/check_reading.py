@@ -18,7 +18,7 @@ from medseg.ingest.survey import Entry, Survey
 from medseg.io import scans
 from medseg.io.dicom.series import SeriesVolume
 from pipelines.commands import check_cases, dicom_inputs
-from pipelines.commands.check_results import CaseSlices, Checked, Recorder, Result
+from pipelines.commands.check_results import CaseSlices, Checked, Recorder, Result, say_strays
 from pipelines.stages import ingest
 
 
@@ -55,7 +55,7 @@ def _cases(
     contents: FolderContents, recipe: Recipe, say: Reporter, shown: check_cases.Shown, *, with_slices: bool
 ) -> Checked:
     """Read all cases, each with its findings; strays first."""
-    results = [Result(Path(stray.where).name, [stray]).said(say) for stray in contents.strays]
+    results = say_strays(contents.strays, say)
     classes, scaling = recipe.data.class_list(), recipe.preprocess
     faults = palettes.faults_by_case(contents.cases, classes)
     entries: list[Entry] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 from medseg.classes import ClassList
 from medseg.console import Reporter
-from medseg.errors import Finding, MedsegError
+from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Grid
 from medseg.ingest import mask_files
 from medseg.ingest.file_facts import Facts, measure, measure_label
 from medseg.ingest.looks import Look, few_values, look_at
+from medseg.ingest.patterns import Stray
+from medseg.ingest.quarantine import ALIKE
 from medseg.ingest.survey import Survey
 from medseg.io.scans import Readable
 from medseg.report import thumbnails
@@ -62,8 +65,24 @@ class Result:
             say.line(f"  excluded  {self.name}: {f.code}: {f.details}; {f.how_to_fix}")
         if not wrong and (usable_too or self.is_remark):
             notes = " ".join(sorted({str(f.code) for f in self.findings}))
-            say.line(f"  {self.verdict:<10} {self.name} {notes}".rstrip())
+            say.line(f"  {self.verdict:<9} {self.name} {notes}".rstrip())
         return self
+
+
+def say_strays(strays: Sequence[Stray], say: Reporter) -> list[Result]:
+    """Print files that make no case, of many with one code and reason the first and a number; the results."""
+    results = []
+    counts = Counter((stray.code, stray.details) for stray in strays)
+    said: Counter[tuple[Code, str]] = Counter()
+    for stray in strays:
+        cause = stray.code, stray.details
+        said[cause] += 1
+        result = Result(Path(stray.where).name, [stray])
+        results.append(result.said(say) if said[cause] <= ALIKE else result)
+    for (code, details), count in counts.items():
+        if count > ALIKE:
+            say.line(f"  excluded  {count - ALIKE} further cases: {code}: {details}")
+    return results
 
 
 @dataclass(frozen=True)

@@ -187,14 +187,22 @@ def _lines(plan: dict[str, Any]) -> Iterator[str]:
     yield f"classes   {some(classes, 12)}"
     usable = f"{plan['cases']} usable ({plan['labelled']} labelled), {plan['excluded']} excluded"
     yield f"cases     {usable}, of {_counted(plan['subjects'], 'subject')}"
-    yield f"grids     {_in_words(plan['shapes'])} voxels of {_in_words(plan['spacings'])} {plan['unit']}"
+    yield f"grids     {_grids(plan)}"
     for fold in plan["folds"]:
         yield from _lines_of_fold(fold)
     window = " × ".join(map(str, plan["window"]))
-    yield f"network   {plan['network']}, {' + '.join(plan['plane'])}, {plan['depth']} slices, {window} px"
+    slices = f", {' + '.join(plan['plane'])}, {_counted(plan['depth'], 'slice')}"
+    yield f"network   {plan['network']}{slices if plan['unit'] == 'mm' else ''}, {window} px"
     yield from _costs(plan)
     yield from (f"note      {note}" for note in plan["notes"])
     yield f"run it:   {plan['command']}"
+
+
+def _grids(plan: dict[str, Any]) -> str:
+    """Voxels and spacings of scans; of images the width and height, as other tables write them."""
+    if plan["unit"] == "mm":
+        return f"{_in_words(plan['shapes'])} voxels of {_in_words(plan['spacings'])} mm"
+    return f"{_in_words([ends[1::-1] for ends in plan['shapes']])} px"
 
 
 def _lines_of_fold(fold: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,8 @@ from medseg.config import load, yaml_text
 from medseg.config.fitted import plan
 from medseg.errors import Code, MedsegError
 from medseg.ingest.layouts import Guess
-from pipelines.commands import init_classes, init_dicom, init_fit, init_reading, init_text
+from medseg.ingest.patterns import CLASS
+from pipelines.commands import init_classes, init_dicom, init_duplicates, init_fit, init_reading, init_text
 from pipelines.commands.init_reading import Given
 from pipelines.fold.before_training import check_parts
 
@@ -34,11 +35,11 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
         return _write(data, out, init_dicom.guess(data, export), minutes)
     given_folder = data
     data = data if given.channels or given.label else init_reading.data_set_below(data)
-    guess = init_reading.read(data, given)
+    guess = init_duplicates.settled(data, init_reading.read(data, given))
     if data != given_folder:
         below = data.relative_to(given_folder).as_posix()
         guess = replace(guess, remarks=(f"the data set is the folder {below}", *guess.remarks))
-    if guess.masks:
+    if guess.masks or CLASS in (guess.label or ""):
         guess = init_classes.of_masks(data, guess)
     if guess.unit == "px" and guess.n_cases:
         packaged = None if given.channels or given.label else init_classes.packaged_set(data, guess)
@@ -47,7 +48,9 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
         guess = _without_labels_of_no_class(init_classes.of_values(data, guess))
     if guess.layout != "decathlon" or not guess.regions:
         guess = init_reading.with_names(data, guess)
-    if guess.subject_remark and guess.class_file is None:
+    if not guess.n_labelled:  # names that nothing pairs say little about subjects
+        guess = replace(guess, subject=None)
+    elif guess.subject_remark and guess.class_file is None:
         guess = replace(guess, remarks=(*guess.remarks, guess.subject_remark))
     return _write(data, out, guess, minutes)
 

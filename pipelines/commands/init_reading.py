@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.classes import BACKGROUND
 from medseg.errors import Code, MedsegError, some
 from medseg.grid import Grid, axis_order
 from medseg.ingest import (
@@ -24,12 +25,13 @@ from medseg.ingest import (
 from medseg.ingest.label_templates import MOST_CASES
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
 from medseg.ingest.looks import Look, Looks
-from medseg.ingest.patterns import Patterns
+from medseg.ingest.patterns import Patterns, of_classes
 from medseg.ingest.tree import Tree, nfc, tree_of, without_suffix
 
 _DESCRIPTIONS = (dataset_json.NAME, "dataset_description.json")
 _TRIED = 8
 _SHOWN = 12
+_NOTHING = by_content.Reading(None)
 _UNNAMED = re.compile(r"label_\d+|foreground")
 
 
@@ -57,8 +59,6 @@ def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> G
     else:
         guess = _by_layout_or_content(data, tree, looks)
     contents = find(data, guess)
-    if remark := _duplicates(contents):
-        guess = replace(guess, remarks=(*guess.remarks, remark))
     if guess.subject is None and (own := one_subject.find(data, contents)):
         guess = _of_one_subject(guess, own)
     guess = _without_series(guess, data, contents, looks)
@@ -108,7 +108,7 @@ def _without_series(guess: Guess, data: Path, contents: FolderContents, looks: L
         guess,
         ignore=(*guess.ignore, *globs),
         n_cases=len(kept.cases),
-        n_other=_n_other(kept),
+        n_other=n_other(kept),
         remarks=(*guess.remarks, remark),
     )
 
@@ -129,15 +129,6 @@ def _are_series(paths: Sequence[str], looks: Looks) -> bool:
     return all(looks.at(path).is_series for path in paths[:_TRIED])
 
 
-def _duplicates(contents: FolderContents) -> str:
-    """A sentence about cases that two files claim; empty without any."""
-    strays = [stray for stray in contents.strays if stray.code is Code.DUPLICATE_CASE]
-    if not strays:
-        return ""
-    counted = "1 case is" if len(strays) == 1 else f"{len(strays)} cases are"
-    return f"{counted} left out, DUPLICATE_CASE: {strays[0].details}"
-
-
 def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
     by_layout = _named_by_contrast(layouts.guess(data))
     is_of_images = tree.unit == "px" and not _is_at_any_depth(by_layout)
@@ -148,10 +139,12 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
         guess = _unless_unusable(data, by_layout, looks)
         reasons = () if guess.n_labelled else reading.remarks
         return replace(guess, remarks=(*by_layout.remarks, *reasons))
-    content = _of_patterns(data, reading.patterns, reading.remarks, reading.ignore)
+    content = _of_patterns(data, reading.patterns, reading)
     first, second = _usable(data, by_layout, looks), _usable(data, content, looks)
     more_channels = len(content.channels) - len(by_layout.channels)
     if content.roles > by_layout.roles and second >= first:
+        return content
+    if second and _takes_label_maps(data, by_layout, content):
         return content
     is_better = second == first and (
         (more_channels == 0 and _tells_more(content, by_layout)) or _is_stricter(content, by_layout, reading)
@@ -163,6 +156,14 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
         return replace(by_layout, channels=content.channels, remarks=(*by_layout.remarks, *reading.remarks))
     other = () if _same_cases(content, by_layout) else (_told(content),)
     return replace(by_layout, remarks=(*by_layout.remarks, *other))
+
+
+def _takes_label_maps(data: Path, by_layout: Guess, content: Guess) -> bool:
+    """True if the layout's reading has images that are label maps by their content."""
+    if not by_layout.n_labelled:
+        return False
+    images = {path for case in find(data, by_layout).cases for path in case.channels.values()}
+    return any(path in images for case in find(data, content).cases for path in case.label_paths)
 
 
 def _named_by_contrast(guess: Guess) -> Guess:
@@ -192,7 +193,7 @@ def _is_at_any_depth(guess: Guess) -> bool:
 
 def _is_stricter(content: Guess, by_layout: Guess, reading: by_content.Reading) -> bool:
     """True if the reading by content alone has a mask of each structure, exact folders, or fewer images."""
-    if content.masks and not by_layout.masks:
+    if (content.masks and not by_layout.masks) or reading.classes:
         return len(content.channels) == len(by_layout.channels)
     if content.unit == "px" and _is_at_any_depth(by_layout) and not _is_at_any_depth(content):
         return True
@@ -217,15 +218,15 @@ def _told(guess: Guess) -> str:
     )
 
 
-def _of_patterns(
-    data: Path, patterns: Patterns, remarks: Sequence[str] = (), ignore: tuple[str, ...] = ()
-) -> Guess:
-    """The guess that given patterns make; images of one pattern are red, green and blue."""
+def _of_patterns(data: Path, patterns: Patterns, reading: by_content.Reading = _NOTHING) -> Guess:
+    """The guess that patterns make, and what else was read; images of one pattern are red, green and blue."""
     tree = tree_of(data, channels=patterns.channels)
     if tree.unit == "px":
         patterns = imagesets.in_colours(patterns)
-    contents = layouts.find(data, "patterns", patterns.channels, patterns.label, masks=patterns.masks)
-    contents = ignored.without(contents, data, ignore)
+    masks = of_classes(patterns.label, reading.classes) or patterns.masks
+    label = None if reading.classes else patterns.label
+    contents = layouts.find(data, "patterns", patterns.channels, label, masks=masks)
+    contents = ignored.without(contents, data, reading.ignore)
     by_part = any(
         "{part}" in text for text in patterns.channels.values()
     )  # sites, in which every case is a subject of its own
@@ -234,28 +235,32 @@ def _of_patterns(
         "patterns",
         dict(patterns.channels),
         patterns.label,
-        None,
+        dict(enumerate((BACKGROUND, *reading.classes))) if reading.classes else None,
         n_cases=len(contents.cases),
         n_labelled=sum(bool(case.label_paths) for case in contents.cases),
         unit=contents.unit,
         roles=frozenset(role for _, role in contents.roles),
-        n_other=_n_other(contents),
+        n_other=n_other(contents),
         subject=subject,
         subject_remark=subject_remark,
-        remarks=tuple(remarks),
+        remarks=reading.remarks,
         masks=patterns.masks,
-        ignore=ignore,
+        ignore=reading.ignore,
     )
 
 
-def _n_other(contents: FolderContents) -> int:
+def n_other(contents: FolderContents) -> int:
+    """The number of files that belong to no case."""
     of_strays = sum(len(stray.files) for stray in contents.strays)
     return len(contents.ignored) + len(contents.unread) + of_strays
 
 
 def find(data: Path, guess: Guess) -> FolderContents:
     """The cases that a guess's patterns find."""
-    contents = layouts.find(data, guess.layout, guess.channels, guess.label, masks=guess.masks)  # type: ignore[arg-type]
+    names = (name for value, name in (guess.classes or {}).items() if value)
+    masks = of_classes(guess.label, names) or guess.masks
+    label = None if masks else guess.label
+    contents = layouts.find(data, guess.layout, guess.channels, label, masks=masks)  # type: ignore[arg-type]
     return ignored.without(contents, data, guess.ignore)
 
 
@@ -273,8 +278,9 @@ def _usable(data: Path, guess: Guess, looks: Looks) -> float:
 
 def _is_good(data: Path, case: CaseFiles, looks: Looks) -> bool:
     """True for a case with a label map, and with images on its grid."""
-    labels = [looks.at(path.relative_to(data).as_posix()) for path in case.label_paths]
-    images = [looks.at(path.relative_to(data).as_posix()) for path in case.channels.values()]
+    labels = [looks.at(path.relative_to(data).as_posix()) for path in case.label_paths[:_TRIED]]
+    counts = Counter(path.relative_to(data).as_posix() for path in case.channels.values())
+    images = [looks.image_at(path) if count > 1 else looks.at(path) for path, count in counts.items()]
     return all(label.kind in ("label", "empty") for label in labels) and all(
         image.kind == "image" and image.grid and label.grid and axis_order(image.grid, label.grid) is not None
         for image in images
@@ -300,12 +306,13 @@ def _as_given(data: Path, tree: Tree, looks: Looks, given: Given) -> Guess:
         raise _matches_nothing(f"--label {given.label}")
     reading = by_content.read(files, looks, by_content.Chosen(is_label, is_channel))
     if reading.patterns is None and given.channels and all_whole:
-        return _of_patterns(data, Patterns(given.channels, given.label), reading.remarks)
+        reading = by_content.Reading(None, reading.remarks)
+        return _of_patterns(data, Patterns(given.channels, given.label), reading)
     if reading.patterns is None:
         guess = replace(layouts.guess(data), label=None, n_labelled=0)
         remarks = (*guess.remarks, *reading.remarks, "the given patterns make no labelled case")
         return replace(guess, remarks=remarks)
-    return _of_patterns(data, reading.patterns, reading.remarks, reading.ignore)
+    return _of_patterns(data, reading.patterns, reading)
 
 
 def _matches_nothing(option: str) -> MedsegError:
@@ -338,6 +345,9 @@ def with_names(data: Path, guess: Guess) -> Guess:
     names = table.names if table else class_names.of_values(unnamed, guess.label) or {}
     if not names and len(unnamed) == 1:
         name = class_names.of_file_name(guess.label, guess.channels.values())
+        if name is None and (of_read_me := class_names.of_read_me(data, others)):
+            name, path = of_read_me
+            remarks = (*remarks, f"the class is called {name} after {path}: is that what is labelled?")
         names = {unnamed[0]: name} if name else {}
     classes = {
         value: names.get(value, name) if value in unnamed else name for value, name in guess.classes.items()

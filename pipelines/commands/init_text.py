@@ -12,6 +12,7 @@ import yaml
 from medseg.config.fitted.choice import Choices
 from medseg.config.load import schema_line
 from medseg.ingest.layouts import Guess
+from medseg.ingest.patterns import CLASS
 from medseg.io.dicom.rules import SeriesRules
 
 _COMMENTS_FROM = 34
@@ -151,7 +152,7 @@ def _classes_section(guess: Guess) -> str:
     if guess.above is not None:
         inside = (
             "masks: what is above is inside"
-            if guess.masks
+            if guess.masks or CLASS in (guess.label or "")
             else "grey masks: what is brighter is the second class"
         )
         lines.append(f"  label_form: {{above: {guess.above:g}}}   # {inside}")

@@ -15,6 +15,7 @@ import yaml
 from medseg.config.class_file import packaged
 
 _MINUTES = re.compile(r"^# minutes: (\d+)", re.MULTILINE)
+_BEFORE_COMMA = re.compile(r"(?:\([^()]*\)|[^,(])*")
 _WIDE = 160
 """Columns of a table that is not shown on a terminal."""
 
@@ -64,7 +65,7 @@ def _row(path: Path) -> dict[str, Any]:
     description, minutes = str(tree.get("description", "")), _MINUTES.search(text)
     return {
         "name": path.stem,
-        "data": description.partition(",")[0].removesuffix("."),
+        "data": "".join(_BEFORE_COMMA.findall(description)[:1]).removesuffix("."),
         "network": str(tree.get("network", {}).get("name", _DEFAULT_NETWORK)),
         "minutes": int(minutes[1]) if minutes else None,
         "description": description,

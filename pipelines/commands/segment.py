@@ -28,6 +28,7 @@ from medseg.infer.brain import BrainMask
 from medseg.ingest import privacy
 from medseg.ingest.hidden import hidden_inputs
 from medseg.ingest.privacy import Pseudonyms
+from medseg.ingest.quarantine import ALIKE
 from medseg.io import scans
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
@@ -48,9 +49,6 @@ from pipelines.commands.segment_budget import Budget
 from pipelines.commands.segment_inputs import Input, Inputs
 from pipelines.commands.segment_steps import Asked
 from pipelines.execution.engines import Execution, Shard
-
-_ALIKE = 3
-"""Cases excluded for one and the same reason that are told one by one; the others are counted."""
 
 Settled = Callable[[Path], bool]
 """Tells of a file whether it may be read: one that is still being written may not."""
@@ -293,7 +291,7 @@ def _carry_out(
             case = cases[number].task.case
             reason = (str(outcome.finding.code), outcome.finding.details) if outcome.finding else ("", "")
             alike[reason] += 1
-            if not reason[0] or alike[reason] <= _ALIKE:
+            if not reason[0] or alike[reason] <= ALIKE:
                 segment_words.say_outcome(say, cases[number].task, outcome)
             segment_words.print_event(say, case, outcome)
             bar.to(sum(o is not None for o in outcomes), case)
@@ -317,8 +315,8 @@ def _carry_out(
         if not_run := sum(outcome is None for outcome in outcomes):
             say.line(f"  time is over: {not_run} of {len(cases)} not run; the same command goes on with them")
         for (code, details), count in alike.items():
-            if code and count > _ALIKE:
-                say.line(f"  excluded: {code} {count - _ALIKE} further cases: {details}")
+            if code and count > ALIKE:
+                say.line(f"  excluded: {code} {count - ALIKE} further cases: {details}")
 
 
 def asked_of(settings: Settings, out: Path, say: Reporter) -> Asked:

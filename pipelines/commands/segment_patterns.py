@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,11 +13,15 @@ from medseg.errors import Code, MedsegError
 from medseg.ingest import ignored, label_names, layouts
 from medseg.ingest.layouts import Layout
 from medseg.ingest.patterns import CaseFiles, FolderContents, Stray
+from medseg.ingest.tree import nfc
 from medseg.io import scans
 from medseg.model.description import Description
 
 if TYPE_CHECKING:
     from medseg.config.data import Data
+
+
+_BETWEEN_WORDS = re.compile(r"[\W_]")
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def asked_for(description: Description, given: Iterable[str], recipe: Data | Non
         channels[name] = pattern
     if not channels:
         known = description.files
-        return Asked(known.channels, known.label, masks=known.masks, ignore=known.ignore)
+        return Asked(known.channels, known.label, layout=known.layout, masks=known.masks, ignore=known.ignore)
     if lacking := [name for name in description.channels if name not in channels]:
         how_to_fix = f"give one for {', '.join(lacking)}, too"
         raise MedsegError(Code.USAGE, "--channel", "each channel needs a pattern", how_to_fix)
@@ -98,10 +104,10 @@ def _of_recipe(description: Description, data: Data) -> Asked:
         raise MedsegError(Code.USAGE, "--recipe", details, "name a recipe with the model's channels")
     return Asked(
         {} if data.layout == "dicom" else data.channels,
-        data.label,
+        data.label_pattern,
         required=True,
         layout=data.layout,
-        masks=data.masks,
+        masks=data.mask_patterns,
         ignore=data.ignore,
         table=data.table,
         whose="the recipe",
@@ -112,9 +118,9 @@ def _of_recipe(description: Description, data: Data) -> Asked:
 def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> Matched | None:
     """The cases that patterns find in a folder; None where the model's own do not fit it.
 
-    The model's patterns fit if they make a case, and, for a single channel, if no scan is left that is not
-    named like a label map: such a folder is not organised as the one of the training was. Raises USAGE where
-    patterns of the user find nothing.
+    The model's patterns fit if they make a case, and, for a single channel, if each scan that is left is
+    named like a label map, or lies beside a case that has its name: any other scan says that the folder is
+    not organised as the one of the training was. Raises USAGE where patterns of the user find nothing.
     """
     if asked.layout == "dicom" or not (asked.channels or asked.required):
         return None
@@ -128,7 +134,7 @@ def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> 
         return None
     contents = ignored.without(contents, root, asked.ignore)
     others = [path for path in contents.ignored if not label_names.is_label(scans.stem(path))]
-    fits = contents.cases and (len(description.channels) > 1 or not others)
+    fits = contents.cases and (len(description.channels) > 1 or _are_of_cases(others, contents.cases, root))
     if asked.required and not contents.cases and not contents.strays:
         details = f"no file of {root} matches {', '.join(asked.channels.values()) or asked.layout}"
         raise MedsegError(Code.USAGE, asked.option, details, "correct the pattern; paths are relative to IN")
@@ -136,6 +142,26 @@ def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> 
         return None
     patterns = ", ".join(contents.patterns.channels.values()) or f"layout {contents.layout}"
     return _matched(_renamed(contents, description), f"{asked.whose} ({patterns})")
+
+
+def _are_of_cases(others: Iterable[Path], cases: Iterable[CaseFiles], root: Path) -> bool:
+    """True if all other files below ``root`` are further ones of the cases, as copies without the skull.
+
+    Such a file lies in the folder of one case alone, or a case or subject stands in its path as whole words.
+    """
+    folders = Counter(folder for case in cases for folder in {path.parent for path in case.paths()})
+    names = {name for case in cases for name in (case.name, case.subject)}
+
+    def holds_name(part: str) -> bool:
+        starts = [0, *(hit.end() for hit in _BETWEEN_WORDS.finditer(part))]
+        ends = [*(hit.start() for hit in _BETWEEN_WORDS.finditer(part)), len(part)]
+        return any(part[start:end] in names for start in starts for end in ends if start < end)
+
+    del folders[root]
+    return all(
+        folders[path.parent] == 1 or any(map(holds_name, map(nfc, path.relative_to(root).parts)))
+        for path in others
+    )
 
 
 def _renamed(contents: FolderContents, description: Description) -> FolderContents:

@@ -13,6 +13,7 @@ from medseg.errors import ExitCode
 from medseg.infer import batch, results
 from medseg.infer.batch import Outcome
 from medseg.ingest import privacy, quarantine
+from medseg.ingest.label_templates import counted_as
 from medseg.model import folder as model_folder
 from pipelines.commands import segment, segment_budget, segment_file, segment_steps
 from pipelines.commands.segment import Settings
@@ -49,7 +50,8 @@ def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> 
     counts = Counter(status for status, _ in planned)
     say.event("end", inputs=len(planned), counts=dict(counts))
     words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    say.result(f"{len(planned)} inputs: {words}; {len(inputs.left_out)} files left out. Nothing was written.")
+    inputs_words, left_out = counted_as(len(planned), "input"), counted_as(len(inputs.left_out), "file")
+    say.result(f"{inputs_words}: {words}; {left_out} left out. Nothing was written.")
     if counts["excluded"] == len(planned):
         return ExitCode.NOTHING_USABLE
     return ExitCode.SOME_EXCLUDED if counts["excluded"] else ExitCode.DONE

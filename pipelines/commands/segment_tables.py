@@ -15,6 +15,7 @@ from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import results
 from medseg.infer.batch import Outcome, Task
 from medseg.ingest import quarantine
+from medseg.ingest.label_templates import counted_as
 from medseg.model.description import Description
 from pipelines.commands import segment_page
 from pipelines.commands.segment_inputs import Inputs
@@ -68,7 +69,7 @@ class Tables:
     def words(self) -> str:
         """The number of inputs by outcome."""
         counts = ", ".join(f"{n} {status}" for status, n in self.run["counts"].items())
-        return f"{len(self.rows)} inputs: {counts}."
+        return f"{counted_as(len(self.rows), 'input')}: {counts}."
 
 
 class Growing:

@@ -117,10 +117,10 @@ def contents_of(recipe: Recipe, root: Path, without: Path | None) -> FolderConte
         root,
         data.layout,
         data.channels,
-        data.label,
+        data.label_pattern,
         without,
         data.table,
-        data.masks,
+        data.mask_patterns,
         subject=data.subject,
     )
     return ignored.without(contents, root, data.ignore)
@@ -371,6 +371,7 @@ def _dataset(
             "label": contents.patterns.label,
             "masks": dict(contents.patterns.masks),
             "ignore": list(recipe.data.ignore),
+            "layout": "bids" if contents.layout == "bids" else "patterns",
         },
         "unit": contents.unit,
         "classes": recipe.data.class_list().to_json(),
@@ -387,7 +388,7 @@ def _say(job: Job, contents: FolderContents, root: Path) -> None:
     excluded = files.read_csv(job.work.ingest / "quarantine.csv")
     labelled = sum(c["labelled"] == "yes" for c in cases)
     job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(excluded)} excluded")
-    for row in excluded:
-        job.say.line(f"  {quarantine.line(row)}")
+    for line in quarantine.lines(excluded):
+        job.say.line(f"  {line}")
     for line in leftovers.leftover_lines(contents, root):
         job.say.line(f"  {line}")

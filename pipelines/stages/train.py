@@ -52,6 +52,9 @@ from pipelines.workfolder import DONE
 
 VERSION = 1
 
+_MOST_SAID = 12
+"""Classes whose Dice are said after each validation."""
+
 
 def run(job: Job) -> None:
     """Train what is not trained yet, then export every finished fold of this training as a member."""
@@ -261,7 +264,7 @@ def _report(job: Job, training: FoldTraining, run: Run, epoch: Epoch) -> None:
         return
     if epoch.val is not None:
         _show(training, run, epoch.number)
-    scores = _in_words(epoch.val or {})
+    scores = scores_in_words(epoch.val or {})
     mark = " (best)" if epoch.is_best and epoch.informative else ""
     job.say.line(
         f"  epoch {epoch.number}: loss {epoch.train_loss:.4f}, {seconds_in_words(epoch.seconds)}, "
@@ -292,12 +295,20 @@ def _charted(training: FoldTraining) -> set[str]:
     return {DICE, LOSS, *OVER_SET, *by_class}
 
 
-def _in_words(val: dict[str, float]) -> str:
-    """Validation in a few words: the numbers over the set where there are any, else each class's Dice."""
+def scores_in_words(val: dict[str, float]) -> str:
+    """Validation in a few words: the numbers over the set where there are any, else each class's Dice.
+
+    Of many classes the mean and the lowest stand for all.
+    """
     scores = {k: v for k, v in val.items() if k != LOSS}
     words = {k: f"{v:.4f}" if math.isfinite(v) else "not defined" for k, v in scores.items()}
     if over_set := [f"{k} {text}" for k, text in words.items() if k in OVER_SET]:
         return ", ".join(over_set)
+    by_class = {k: v for k, v in scores.items() if k != DICE and math.isfinite(v)}
+    if len(scores) - 1 > _MOST_SAID and by_class:
+        lowest = min(by_class, key=lambda k: by_class[k])
+        last = f"lowest of {len(by_class)} classes: {lowest.removeprefix('dice_')} {words[lowest]}"
+        return f"Dice mean {words[DICE]} ({last})"
     dice = ", ".join(f"{k.removeprefix('dice_')} {text}" for k, text in words.items())
     return f"Dice {dice}" if dice else ""
 

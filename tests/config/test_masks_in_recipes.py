@@ -155,3 +155,42 @@ def test_what_clashes_within_sections_hides_nothing_of_others(tmp_path: Path) ->
     wrong = ("data.void=1", "network.reinit_layers=[head.*]", "train.precision=fp16", "train.device=cpu")
     found = told(tmp_path, MASKS, *wrong, "loss.name=dice")
     assert found.keys() == {"data.void", "network.reinit_layers", "train.precision", "loss.name"}
+
+
+CLASS_FILES: dict[str, Any] = {
+    "name": "c",
+    "data": {
+        "channels": {"ct": "{case}/ct"},
+        "label": "{case}/seg/{class}",
+        "classes": {0: "background", 1: "liver", 2: "spleen"},
+    },
+}
+
+
+def test_classes_with_files_of_their_own_exclude_each_other(tmp_path: Path) -> None:
+    classes = loaded(tmp_path, CLASS_FILES).data.class_list()
+    assert classes.own_files and not classes.later_wins and not classes.multilabel
+    assert not classes.as_written().own_files  # a prediction is one label map
+    later = loaded(tmp_path, CLASS_FILES, "data.overlap=later", "data.label_form={above: 3}").data
+    assert later.class_list().later_wins and later.class_list().threshold == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "words"),
+    [
+        ("data.regions={whole: [1]}", "data.label", "data.regions too"),
+        ("data.merge={3: 1}", "data.label", "data.merge too"),
+        ("data.label_form=colours", "data.label", "holds 1 inside"),
+        ("data.background=false", "data.background", "voxels in no file are background"),
+        ("data.layout=bids", "data.label", "set data.layout to patterns"),
+        ("data.classes={0: background, 1: a/b}", "data.classes", "a/b"),
+    ],
+)
+def test_what_does_not_go_with_files_of_classes(tmp_path: Path, setting: str, key: str, words: str) -> None:
+    problems = told(tmp_path, CLASS_FILES, setting)
+    assert any(key in where and words in text for where, text in problems.items()), problems
+
+
+def test_overlap_needs_files_of_classes(tmp_path: Path) -> None:
+    tree = {**CLASS_FILES, "data": {**CLASS_FILES["data"], "label": "{case}/seg"}}
+    assert "leave it out" in "".join(told(tmp_path, tree, "data.overlap=later").values())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from PIL import Image
 
 from tests.helpers.everyday_folders import SHAPE, Folder, label, scan
 
@@ -84,6 +85,73 @@ def spleen(root: Path) -> None:
     folder.joinpath("dataset.json").write_text(json.dumps(content))
 
 
+STRUCTURES = (
+    *("adrenal_gland_left", "brain", "liver", "rib_left_1", "skull", "spleen"),
+    *("vertebrae_C1", "vertebrae_T1", "vertebrae_T12"),
+)
+
+
+ORGANS = ("Bone_Mandible", "Brainstem", "Eye_L", "Eye_R", "Larynx", "Lips", "OpticNrv_L", "Parotid_L")
+
+
+def totalsegmentator(root: Path) -> None:
+    for place in range(4):
+        scan(root / f"s{place:04}/ct.nii.gz", place)
+        for number, name in enumerate(STRUCTURES):
+            values = (0,) * number + (1,) if (number + place) % 4 else ()  # some are empty
+            label(root / f"s{place:04}/segmentations/{name}.nii.gz", *values, place=place)
+    root.joinpath("meta.csv").write_text("image_id;age\ns0000;61\n")
+
+
+def organs_at_risk(root: Path) -> None:
+    for place in range(3):
+        name = f"case_{place + 1:02}"
+        scan(root / name / f"{name}_IMG_CT.nii.gz", place)
+        for number, organ in enumerate(ORGANS):
+            label(root / name / f"{name}_OAR_{organ}.nii.gz", *(0,) * number, 255, place=place)
+
+
+def drive(root: Path) -> None:
+    height, width = 58, 56
+    view = (np.mgrid[:height, :width] - np.array([[[29]], [[28]]])) ** 2
+    field_of_view = view.sum(0) < 26**2
+    for role, numbers in (("training", range(21, 26)), ("test", range(1, 6))):
+        folder = root / "DRIVE" / role
+        for name in ("images", "mask", *(["1st_manual"] if role == "training" else [])):
+            (folder / name).mkdir(parents=True)
+        for number in numbers:
+            colours = np.random.default_rng(number).integers(60, 200, (height, width, 3)).astype(np.uint8)
+            image = Image.fromarray(colours * field_of_view[..., None])
+            image.save(folder / f"images/{number:02}_{role}.tif")
+            mask = Image.fromarray(field_of_view * np.uint8(255))
+            mask.save(folder / f"mask/{number:02}_{role}_mask.gif")
+            if role == "training":
+                vessels = (np.arange(width) + number) % 11 < 2
+                mask = Image.fromarray((vessels & field_of_view) * np.uint8(255))
+                mask.save(folder / f"1st_manual/{number}_manual1.gif")
+
+
+def isles_2022(root: Path) -> None:
+    name = "ISLES22: a multi-center MRI dataset for ischemic stroke lesion segmentation"
+    root.joinpath("dataset_description.json").write_text(json.dumps({"Name": name, "BIDSVersion": "1.6.0"}))
+    for place in range(1, 5):
+        start = f"sub-strokecase{place:04}/ses-0001"
+        case = f"sub-strokecase{place:04}_ses-0001"
+        for contrast in ("dwi", "adc"):
+            scan(root / start / "dwi" / f"{case}_{contrast}.nii.gz", place)
+        scan(root / start / "anat" / f"{case}_FLAIR.nii.gz", place + 50)  # of a grid of its own
+        label(root / "derivatives" / start / f"{case}_msk.nii.gz", 1, place=place)
+
+
+def isles_2015(root: Path) -> None:
+    for place in range(1, 5):
+        for contrast in ("T1", "Flair", "DWI"):
+            name = f"VSD.Brain.XX.O.MR_{contrast}.{70000 + 7 * place + len(contrast)}"
+            scan(root / str(place) / name / f"{name}.nii", place)
+        name = f"VSD.Brain.XX.O.OT.{80000 + place}"
+        label(root / str(place) / name / f"{name}.nii", 1, place=place)
+
+
 def three_of_many(root: Path) -> None:
     for place in range(40):
         scan(root / f"P{place:03}_t1.nii.gz", place)
@@ -103,5 +171,12 @@ KNOWN: dict[str, Folder] = {
     "ISBI 2015": Folder(isbi_2015, {"flair", "mprage"}, 6, 6, 3, ONE),
     "IBSR": Folder(ibsr, {"image"}, 4, 4, 4, THREE),
     "Decathlon in a folder": Folder(spleen, {"CT"}, 4, 4, 4, {0: "background", 1: "spleen"}),
+    "TotalSegmentator": Folder(
+        totalsegmentator, {"ct"}, 4, 4, 4, {0: "background"} | dict(enumerate(STRUCTURES, 1))
+    ),
+    "organs at risk": Folder(organs_at_risk, {"CT"}, 3, 3, 3, {0: "background"} | dict(enumerate(ORGANS, 1))),
+    "DRIVE": Folder(drive, {"red", "green", "blue"}, 10, 5, 10, {0: "background", 255: "foreground"}),
+    "ISLES 2022": Folder(isles_2022, {"dwi", "adc"}, 4, 4, 4, {0: "background", 1: "lesion"}),
+    "ISLES 2015": Folder(isles_2015, {"T1", "Flair", "DWI"}, 4, 4, 4, ONE),
     "three of forty labelled": Folder(three_of_many, {"t1"}, 40, 3, 40, ONE),
 }

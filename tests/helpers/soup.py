@@ -71,7 +71,7 @@ USES = {
     "safetensors": Use("Apache-2.0", "weights of model folders", ("model/test_folder.py",)),
     "pillow": Use(
         "MIT-CMU",
-        "PNG, JPEG, BMP, most TIFF; figures",
+        "PNG, JPEG, BMP, GIF, most TIFF; figures",
         ("io/test_images.py", "infer/test_figure.py"),
         "16-bit PNG as 32 bits, TIFF of more than 8 bits a colour cut to 8: `medseg/io/images.py`",
     ),

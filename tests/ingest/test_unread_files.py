@@ -18,7 +18,7 @@ RGB = dict.fromkeys(("red", "green", "blue"), "images/{case}")
 
 
 @pytest.mark.parametrize("image", ["images/{case}", "images/{case}.png"])
-@pytest.mark.parametrize("suffix", [".webp", ".gif", ".jp2", ".WEBP", ".heic"])
+@pytest.mark.parametrize("suffix", [".webp", ".apng", ".jp2", ".WEBP", ".heic"])
 def test_an_image_of_another_format_is_a_coded_row_with_its_remedy(
     touch: Touch, image: str, suffix: str
 ) -> None:
@@ -47,7 +47,7 @@ def test_a_label_of_another_format_does_not_make_its_image_unlabelled(touch: Tou
 
 def test_a_mask_of_another_format_in_a_folder_of_masks_excludes_its_case(touch: Touch) -> None:
     root = touch(
-        "x/a/images/i.png", "x/a/masks/1.png", "x/a/masks/2.gif", "x/b/images/i.png", "x/b/masks/1.png"
+        "x/a/images/i.png", "x/a/masks/1.png", "x/a/masks/2.apng", "x/b/images/i.png", "x/b/masks/1.png"
     )
     found = layouts.find(root, "masks")
     assert [case.name for case in found.cases] == ["b"] and strays(found) == [("a", Code.FORMAT_NOT_READ)]
@@ -73,10 +73,10 @@ def test_further_files_of_other_formats_are_told_and_exclude_nothing(touch: Touc
 
 
 def test_images_beside_scans_are_counted(touch: Touch) -> None:
-    root = touch("a.nii", "a.png", "preview.gif")
+    root = touch("a.nii", "a.png", "preview.apng")
     found = layouts.find(root)
     assert [case.name for case in found.cases] == ["a"] and not found.strays
-    assert found.others == ["a.png"] and found.unread == [root / "preview.gif"]
+    assert found.others == ["a.png"] and found.unread == [root / "preview.apng"]
 
 
 @pytest.mark.parametrize("layout", ["patterns", "csv"])
@@ -131,7 +131,7 @@ def test_counts_by_suffix() -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *(("a.webp", "px"), ("a.GIF", "px"), ("a.img", "mm"), ("a.nii.bz2", "mm"), ("a.dcm", "mm")),
+        *(("a.webp", "px"), ("a.APNG", "px"), ("a.img", "mm"), ("a.nii.bz2", "mm"), ("a.dcm", "mm")),
         *(("a.zip", None), ("a.tar.gz", None), ("a.txt", None), ("a.nii.gz", None), ("a.png", None)),
     ],
 )

@@ -35,6 +35,21 @@ def test_colours_are_channels_and_rows_come_first(tmp_path: Path, suffix: str) -
     np.testing.assert_array_equal(volume.array[..., 0], np.moveaxis(RGB, -1, 0))
 
 
+def test_a_gif_is_its_greys_or_indices_and_one_frame_alone(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.GIF", LUMA)
+    np.testing.assert_array_equal(images.read(path).array[0, ..., 0], LUMA)
+    np.testing.assert_array_equal(images.read_values(path).array[0, ..., 0], LUMA)
+    image = Image.fromarray(LUMA % 3)
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    image.save(tmp_path / "palette.gif")
+    np.testing.assert_array_equal(images.read_values(tmp_path / "palette.gif").array[0, ..., 0], LUMA % 3)
+    assert images.read_palette(path) is None and images.read_palette(tmp_path / "palette.gif") is not None
+    image.save(tmp_path / "moving.gif", save_all=True, append_images=[Image.fromarray(255 - LUMA)])
+    with pytest.raises(MedsegError) as caught:
+        images.read(tmp_path / "moving.gif")
+    assert caught.value.code is Code.FOUR_D and caught.value.finding.details == "2 frames"
+
+
 def test_jpeg_is_near_what_was_saved(tmp_path: Path) -> None:
     smooth = np.broadcast_to(np.arange(0, 160, 10, np.uint8)[:, None], (12, 16, 3))
     read = images.read(save(tmp_path / "a.JPG", smooth), channels_last=True).array
@@ -137,7 +152,7 @@ def test_the_content_counts_not_the_suffix(tmp_path: Path) -> None:
     assert images.read(tmp_path / "a.jpg", channels_last=True).array.shape == (3, 12, 16, 1)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".gif"])
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
 def test_a_truncated_picture_has_its_code(tmp_path: Path, suffix: str, share: float) -> None:
     path = truncate(save(tmp_path / f"a{suffix}", NOISE), share)

@@ -52,7 +52,7 @@ def test_detect_kind(name: str, expected: str | None) -> None:
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        *(("a.webp", "magick a.webp a.png"), ("b.c.GIF", "'b.c.GIF[0]' b.c.png"), ("a.jp2", "a.png")),
+        *(("a.webp", "magick a.webp a.png"), ("b.c.APNG", "'b.c.APNG[0]' b.c.png"), ("a.jp2", "a.png")),
         *(("a.HEIC", "a.png"), ("a.avif", "a.png"), ("a.pgm", "a.png")),
         *(("s.hdr", "fslchfiletype NIFTI_GZ s"), ("s.img.gz", "NIFTI_GZ s"), ("a.nii.bz2", "unpack")),
         *(

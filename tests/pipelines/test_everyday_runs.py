@@ -1,4 +1,4 @@
-"""Ten folders named as people name them: `init`, `run --dry-run`, training, `segment` of the same folder."""
+"""Folders named as people name them: `init`, `run --dry-run`, training, `segment` of the same folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.helpers.box_subjects import make_subjects
 from tests.helpers.commands import run_command
 from tests.helpers.dicom_subjects import as_dicom
 from tests.helpers.everyday_folders import FOLDERS, Folder
+from tests.helpers.known_sets import KNOWN
 
 SMALL = [
     *("train.epochs=1", "train.steps_per_epoch=2", "train.batch=2", "network.keywords.width=2"),
@@ -30,6 +31,7 @@ def dicom_with_seg(root: Path) -> None:
 
 ALL = {
     **FOLDERS,
+    "a file of each structure": KNOWN["TotalSegmentator"],
     "DICOM series with SEG": Folder(
         dicom_with_seg, {"mr"}, 6, 5, 6, {0: "background", 1: "outer", 2: "inner"}
     ),

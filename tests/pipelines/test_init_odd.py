@@ -21,8 +21,9 @@ from tests.helpers.everyday_folders import Folder, label, scan
 from tests.helpers.known_sets import KNOWN
 from tests.helpers.lone_folders import LONE
 from tests.helpers.odd_folders import MASKS, ODD, roles_by_number
+from tests.helpers.usual_troubles import TROUBLES
 
-ALL = ODD | LONE | KNOWN
+ALL = ODD | LONE | KNOWN | TROUBLES
 
 
 def made(root: Path, meant: Folder) -> tuple[Guess, Recipe, list[dict[str, str]]]:

@@ -12,12 +12,19 @@ import pytest
 from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
+from medseg.ingest.patterns import CLASS
 from medseg.model import folder as model_folder
 from medseg.model.description import FilePatterns
-from pipelines.commands import segment, segment_inputs
+from pipelines.commands import init_duplicates, init_reading, segment, segment_inputs
+from pipelines.commands.init_reading import Given
 from pipelines.commands.segment import Settings
+from tests.helpers.everyday_folders import FOLDERS, scan
+from tests.helpers.known_sets import KNOWN
+from tests.helpers.lone_folders import LONE
 from tests.helpers.model_folders import describe
+from tests.helpers.odd_folders import MASKS, ODD
 from tests.helpers.scan_files import save
+from tests.helpers.usual_troubles import TROUBLES
 
 TWO = FilePatterns(
     channels={"t1": "{case}/anat/{case}_T1w.nii.gz", "flair": "{case}/anat/{case}_FLAIR.nii.gz"},
@@ -50,6 +57,66 @@ def test_the_folder_of_the_training_is_read_by_the_models_own_patterns(
     assert "2 cases by the model's own patterns" in screen.getvalue()
     assert "left out" in screen.getvalue() and "--include-labels" not in screen.getvalue()
     assert len(files.read_json(tmp_path / "out/run.json")["left_out"]) == 2  # the label maps
+
+
+EVERY = {**FOLDERS, **ODD, **{name: row[0] for name, row in MASKS.items()}, **LONE, **KNOWN, **TROUBLES}
+
+
+def patterns_of_init(root: Path) -> FilePatterns:
+    """The patterns that a model folder keeps of a training with the recipe that `init` writes."""
+    guess = init_duplicates.settled(root, init_reading.read(root, Given({})))
+    found = init_reading.find(root, guess).patterns
+    return FilePatterns(
+        channels=dict(found.channels),
+        label=found.label,
+        masks=dict(found.masks),
+        ignore=guess.ignore,
+        layout="bids" if guess.layout == "bids" else "patterns",
+    )
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_each_folder_that_init_understands_is_read_by_its_models_patterns(name: str, tmp_path: Path) -> None:
+    meant = EVERY[name]
+    (tmp_path / "in").mkdir()
+    meant.build(tmp_path / "in")
+    root = init_reading.data_set_below(tmp_path / "in")
+    patterns = patterns_of_init(root)
+    unit = "px" if set(patterns.channels) == {"red", "green", "blue"} else "mm"
+    about = describe(channels=tuple(patterns.channels), unit=unit, files=patterns)
+    found = segment_inputs.find_inputs([root], about, tmp_path / "out")
+    assert len(found.cases) == meant.cases and not any(case.reason for case in found.cases)
+    assert f"{meant.cases} case" in found.words[0] and "the model's own patterns" in found.words[0]
+    assert CLASS not in found.words[0]
+
+
+def test_visits_of_some_patients_are_segmented_by_patterns_in_brackets(
+    tmp_path: Path, make_model: Callable[..., Path], brain: Any
+) -> None:
+    for folder in ("anna", "bert/visit1", "bert/visit2"):
+        save(tmp_path / f"in/{folder}/t1.nii.gz", brain)
+        save(tmp_path / f"in/{folder}/t1_final.nii.gz", brain * 0 + 1)
+    files_of = FilePatterns(
+        channels={"t1": "{subject}/[{case}/]t1.nii.gz"}, label="{subject}/[{case}/]t1_final.nii.gz"
+    )
+    model, screen = make_model(channels=("t1",), files=files_of), io.StringIO()
+    say = Reporter(stream=screen, results=screen)
+    assert segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), say) == ExitCode.DONE
+    rows = files.read_csv(tmp_path / "out/summary.csv")
+    assert [row["case"] for row in rows] == ["anna", "bert__visit1", "bert__visit2"]
+    assert "3 cases by the model's own patterns ({subject}/[{case}/]t1.nii.gz)" in screen.getvalue()
+
+
+def test_a_scan_that_is_of_no_case_says_that_the_folder_is_another(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    for path in ("P1_T1.nii.gz", "P1_T1_brain.nii.gz", "sub/P2_T1.nii.gz"):
+        scan(root / path)
+    about = describe(channels=("t1",), files=FilePatterns(channels={"t1": "**/{case}_T1.nii.gz"}))
+    found = segment_inputs.find_inputs([root], about, tmp_path / "out")
+    assert {case.task.case for case in found.cases} == {"P1", "P2"} and len(found.left_out) == 1
+    scan(root / "Q3.nii.gz")
+    found = segment_inputs.find_inputs([root], about, tmp_path / "out")
+    assert len(found.cases) == 4 and found.words == ()  # no scan is passed over in silence
 
 
 def test_patterns_of_the_command_line_are_used_instead(

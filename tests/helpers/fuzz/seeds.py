@@ -104,10 +104,11 @@ def _images() -> Iterator[Seed]:
         ("lzw.tif", colour, {"compression": "tiff_lzw"}),
         ("deflate.tif", grey, {"compression": "tiff_adobe_deflate"}),
         ("jpeg.tif", grey, {"compression": "jpeg"}), ("colour.jpg", colour, {}), ("grey.bmp", grey, {}),
+        ("grey.gif", grey, {}),
         ("one.tif", grey.convert("1"), {"compression": "group4"}),
     ):  # fmt: skip
         out = io.BytesIO()
-        format_name = {"jpg": "JPEG", "tif": "TIFF", "png": "PNG", "bmp": "BMP"}[name[-3:]]
+        format_name = {"jpg": "JPEG", "tif": "TIFF", "png": "PNG", "bmp": "BMP", "gif": "GIF"}[name[-3:]]
         image.save(out, format_name, **options)
         yield _one(name, name[-3:], out.getvalue())
     for name, content in _real("cvc_clinicdb/odd_tiff", ("*.tif",)):
