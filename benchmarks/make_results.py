@@ -39,6 +39,9 @@ from pipelines.workfolder import Work
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 METRICS = ("dice", "nsd", "hd95")
+OF_IMAGES = ("G", "C", "mIoU", "BF")
+"""Scores over all pixels of images, as their papers print them."""
+
 REPEATED = "repeated"
 """Folder of the work folders of repetitions, below that of the rows."""
 
@@ -137,6 +140,7 @@ def content(row: Row, data: Path, work: Work, seed: int) -> dict[str, Any]:
             "missing": summary["missing"],
             "classes": {name: chosen(metrics) for name, metrics in summary["classes"].items()},
             "mean": chosen(summary["over_classes"]),
+            "of_images": {n: summary["over_set"][n] for n in OF_IMAGES if n in summary["over_set"]},
         },
         "by_case": [
             {"fold": one.fold, "case": one.case, "subject": one.subject, "class": one.class_name}
@@ -211,7 +215,7 @@ def minutes(work: Work) -> dict[str, Any]:
 
 
 def chosen(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: metrics[name] for name in METRICS}
+    return {name: metrics[name] for name in METRICS if name in metrics}
 
 
 def _git(*words: str) -> str:

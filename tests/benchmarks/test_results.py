@@ -100,6 +100,14 @@ def test_the_page_holds_scores_intervals_facts_and_paired_differences() -> None:
     assert text.count("`make results ROW=hippocampus_60min`") == 1  # not run: its command alone
 
 
+def test_images_have_the_scores_that_their_papers_print_too() -> None:
+    row = done("camvid_60min", {"a": 0.4})
+    row["scores"]["of_images"] = {"G": 0.8, "mIoU": 0.45}
+    text = results_page.render({"camvid_60min": {0: row}})
+    assert "Over all pixels: G 0.800, mIoU 0.450." in text and "HD95 (px)" in text
+    assert "| over all pixels | what differs |" in text and "G 0.827, C 0.620, mIoU 0.477, BF 0.358" in text
+
+
 def test_another_seed_stands_beside_the_first() -> None:
     by_seed = {seed: done("ibsr18_60min", {"a": 0.9 + 0.01 * seed}, seed) for seed in (0, 1)}
     text = results_page.render({"ibsr18_60min": by_seed})
