@@ -65,7 +65,7 @@ def repeat(row: Row, data: Path, below: Path, seed: int) -> list[str]:
     if not path.is_file():
         raise MedsegError(Code.USAGE, path, "the row was not made yet", "leave the repetition out")
     committed = files.read_json(path)
-    if row.kind != "script" and committed["key"] != key(row, data, seed):
+    if row.kind != "script" and committed["recipe"]["settings"] != row.sets(seed):
         details = "it is of other settings than the row has now"
         raise MedsegError(Code.USAGE, path, details, "make the row anew, without a repetition")
     result_repeat.prepare(committed, Work(work_folder(row, below / REPEATED, seed)), path)

@@ -18,10 +18,12 @@ LENGTH = "train_length"
 """Key of the plan in a row's JSON."""
 
 _THIS_RUN = frozenset(
-    {"row", "title", "command", "commit", "changed_since_commit", "medseg", "torch", "hardware", "minutes"}
-    | {LENGTH, "recipe", "published"}
+    {
+        *("row", "title", "command", "published", "key", "recipe"),
+        *("commit", "changed_since_commit", "medseg", "torch", "hardware", "minutes"),
+    }
 )
-"""Keys that say where and when a row was made, not what came out."""
+"""Keys that say where, when and by which code a row was made, not what came out."""
 
 _TIMES = frozenset({"seconds", "minutes"})
 """Keys, at any depth, of what no second run measures the same."""

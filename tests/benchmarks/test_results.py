@@ -194,6 +194,8 @@ def test_a_row_is_repeated_with_the_recorded_length_and_compared(
     assert (work / "repeated/boxes/train_length.json").read_bytes() == (
         work / "boxes/train_length.json"
     ).read_bytes()
+    with pytest.raises(MedsegError, match="other settings"):
+        make_results.repeat(replace(row, minutes=0.2), data, work, 0)
     other = {**first, "by_case": [{**first["by_case"][0], "dice": 2.0}, *first["by_case"][1:]]}
     files.write_json(path, other)
     monkeypatch.setattr("sys.argv", words)
