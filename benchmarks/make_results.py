@@ -140,7 +140,11 @@ def content(row: Row, data: Path, work: Work, seed: int) -> dict[str, Any]:
             "missing": summary["missing"],
             "classes": {name: chosen(metrics) for name, metrics in summary["classes"].items()},
             "mean": chosen(summary["over_classes"]),
-            "of_images": {n: summary["over_set"][n] for n in OF_IMAGES if n in summary["over_set"]},
+            **(
+                {"of_images": chosen(summary["over_set"], OF_IMAGES)}
+                if summary["length_unit"] == "px"
+                else {}
+            ),
         },
         "by_case": [
             {"fold": one.fold, "case": one.case, "subject": one.subject, "class": one.class_name}
@@ -214,8 +218,8 @@ def minutes(work: Work) -> dict[str, Any]:
     return {"training": by_fold, "other_stages": round(seconds / 60, 1)}
 
 
-def chosen(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: metrics[name] for name in METRICS if name in metrics}
+def chosen(metrics: dict[str, Any], names: tuple[str, ...] = METRICS) -> dict[str, Any]:
+    return {name: metrics[name] for name in names}
 
 
 def _git(*words: str) -> str:

@@ -254,6 +254,8 @@ def _quality(done: Mapping[str, Any]) -> Iterator[str]:
     yield f"- threshold fixed on validation cases: predicted Dice {done['threshold']:.3f}"
     yield f"- flagged: {done['failed_flagged']} of {done['failed']} label maps below Dice 0.7"
     yield f"- flagged: {done['good_clean_flagged']} of {done['good_clean']} clean cases above Dice 0.8"
+    if done.get("refused"):
+        yield f"- corrupted scans that were refused, and so not labelled: {done['refused']}"
     yield f"- correlation of predicted and true Dice on the ladder: {done['correlation_on_the_ladder']}"
     for name, error in errors.items():
         label_maps = "clean cases" if name == "clean" else "clean and corrupted cases"
