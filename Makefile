@@ -51,8 +51,9 @@ bench: .venv/.bench  ## medseg and its peers in turn on this machine: a table wi
 docs: setup          ## the site of docs/ as pages that work offline: site/index.html
 	$(BIN)/sphinx-build -q -W --keep-going -d site/.doctrees docs site
 
-results: setup       ## train, evaluate, write docs/results.md: all rows or ROW=name, with DATA=folder, SEED=n
-	$(BIN)/python -m benchmarks.make_results $(DATA) $(if $(ROW),--row $(ROW)) $(if $(SEED),--seed $(SEED))
+results: setup       ## train, evaluate, write docs/results.md: all rows or ROW=name, with DATA=folder, SEED=n; REPEAT=1 compares
+	$(BIN)/python -m benchmarks.make_results $(DATA) $(if $(ROW),--row $(ROW)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(REPEAT),--repeat)
 
 image:               ## build the container image with docker or podman
 	$(ENGINE) build --tag $(IMAGE) --build-arg VERSION=$(VERSION) \

@@ -2,17 +2,20 @@
 
     python -m benchmarks.make_results DATA --row ibsr18_60min     one row, whatever stands there already
     python -m benchmarks.make_results DATA                        every row that is not there yet
+    python -m benchmarks.make_results DATA --row NAME --repeat    the row again, which must come out the same
     python -m benchmarks.make_results --page                      the page alone, from the JSON files
 
 DATA holds the data sets' folders (ibsr18, hippocampus). Each row has a work folder of its own below --work,
 where `medseg run` keeps finished folds and checkpoints: killed at any moment, the same command goes on.
 Before the training and after it the splits are checked (benchmarks/result_checks.py). Rows for a GPU are left
-out where there is none, and stand as "not run".
+out where there is none, and stand as "not run". A repetition trains as long as the JSON says that the first
+one did, in an empty work folder, changes no JSON, and ends with 1 where any number differs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -24,11 +27,11 @@ from typing import Any
 import torch
 
 import medseg
-from benchmarks import result_checks, results_page
+from benchmarks import result_checks, result_repeat, results_page
 from benchmarks.result_rows import ROWS, Row
 from medseg import device, files
 from medseg.config import load
-from medseg.errors import ExitCode, MedsegError
+from medseg.errors import Code, ExitCode, MedsegError
 from medseg.metrics import table
 from pipelines import case_tables
 from pipelines.workfolder import Work
@@ -36,6 +39,12 @@ from pipelines.workfolder import Work
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 METRICS = ("dice", "nsd", "hd95")
+OF_IMAGES = ("G", "C", "mIoU", "BF")
+"""Scores over all pixels of images, as their papers print them."""
+
+REPEATED = "repeated"
+"""Folder of the work folders of repetitions, below that of the rows."""
+
 _PARTS_OF_THE_CODE = ("medseg", "pipelines", "configs", "benchmarks", "constraints.txt")
 
 
@@ -45,9 +54,29 @@ def json_path(row: Row, seed: int) -> Path:
 
 def make(row: Row, data: Path, below: Path, seed: int) -> None:
     """Run one row to its end and write its JSON. Raises MedsegError for splits that flatter."""
+    files.write_json(json_path(row, seed), _made(row, data, below, seed))
+
+
+def repeat(row: Row, data: Path, below: Path, seed: int) -> list[str]:
+    """Run one row again as its JSON says; what differs, in words. Raises as :func:`make` does, and USAGE for
+    a row that was not made yet, or not in a way that can be repeated here.
+    """
+    path = json_path(row, seed)
+    if not path.is_file():
+        raise MedsegError(Code.USAGE, path, "the row was not made yet", "leave the repetition out")
+    committed = files.read_json(path)
+    if row.kind != "script" and committed["recipe"]["settings"] != row.sets(seed):
+        details = "it is of other settings than the row has now"
+        raise MedsegError(Code.USAGE, path, details, "make the row anew, without a repetition")
+    result_repeat.prepare(committed, Work(work_folder(row, below / REPEATED, seed)), path)
+    again = json.loads(json.dumps(_made(row, data, below / REPEATED, seed)))
+    return list(result_repeat.differences(committed, again))
+
+
+def _made(row: Row, data: Path, below: Path, seed: int) -> dict[str, Any]:
+    """Run one row; the content of its JSON."""
     if row.kind == "script":
-        _run_script(row, data, below, seed)
-        return
+        return _run_script(row, data, below, seed)
     work = Work(work_folder(row, below, seed))
     _medseg(medseg_words(row, data, work.root, seed, stage="ingest"))
     result_checks.require_unseen(work)
@@ -56,7 +85,7 @@ def make(row: Row, data: Path, below: Path, seed: int) -> None:
     else:
         _medseg(medseg_words(row, data, work.root, seed))
     result_checks.require_unseen(work)
-    files.write_json(json_path(row, seed), content(row, data, work, seed))
+    return content(row, data, work, seed)
 
 
 def work_folder(row: Row, below: Path, seed: int) -> Path:
@@ -78,18 +107,20 @@ def _medseg(words: list[str]) -> None:
         raise SystemExit(ended.returncode)
 
 
-def _run_script(row: Row, data: Path, below: Path, seed: int) -> None:
+def _run_script(row: Row, data: Path, below: Path, seed: int) -> dict[str, Any]:
     needed = next((other for other in ROWS if other.name == row.needs), row)
-    places = {"DATA": data / row.data, "WORK": work_folder(needed, below, seed), "JSON": json_path(row, seed)}
+    written = below / json_path(row, seed).name
+    written.parent.mkdir(parents=True, exist_ok=True)
+    places = {"DATA": data / row.data, "WORK": work_folder(needed, below, seed), "JSON": written}
+    places = {name: path.resolve() for name, path in places.items()}
     words = [str(places.get(word, word)) for word in row.script.split()]
     print("python", shlex.join(words), flush=True)
     started = time.monotonic()
     ended = subprocess.run([sys.executable, *words], cwd=ROOT, check=False)
     if ended.returncode:
         raise SystemExit(ended.returncode)
-    written = files.read_json(json_path(row, seed))
     minutes = {"whole_command": round((time.monotonic() - started) / 60, 1)}
-    files.write_json(json_path(row, seed), {**origin(row, seed), "minutes": minutes, **written})
+    return {**origin(row, seed), "minutes": minutes, **files.read_json(written)}
 
 
 def content(row: Row, data: Path, work: Work, seed: int) -> dict[str, Any]:
@@ -102,6 +133,7 @@ def content(row: Row, data: Path, work: Work, seed: int) -> dict[str, Any]:
         "recipe": recipe_facts(row, seed),
         "data": {"name": row.data, "folds": split(work)},
         "minutes": minutes(work),
+        **result_repeat.planned(work),
         "scores": {
             "cases": summary["cases"],
             "subjects": summary["subjects"],
@@ -109,6 +141,11 @@ def content(row: Row, data: Path, work: Work, seed: int) -> dict[str, Any]:
             "classes": {name: chosen(metrics) for name, metrics in summary["classes"].items()},
             "mean": chosen(summary["over_classes"]),
             "over_set": {"size_weighted_dice": summary["over_set"]["size_weighted_dice"]},
+            **(
+                {"of_images": chosen(summary["over_set"], OF_IMAGES)}
+                if summary["length_unit"] == "px"
+                else {}
+            ),
         },
         "by_case": [
             {"fold": one.fold, "case": one.case, "subject": one.subject, "class": one.class_name}
@@ -182,8 +219,8 @@ def minutes(work: Work) -> dict[str, Any]:
     return {"training": by_fold, "other_stages": round(seconds / 60, 1)}
 
 
-def chosen(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: metrics[name] for name in METRICS}
+def chosen(metrics: dict[str, Any], names: tuple[str, ...] = METRICS) -> dict[str, Any]:
+    return {name: metrics[name] for name in names}
 
 
 def _git(*words: str) -> str:
@@ -219,6 +256,9 @@ def main() -> None:
     parser.add_argument("--row", choices=[row.name for row in ROWS], help="this row alone, made anew")
     parser.add_argument("--work", type=Path, default=Path("work/results"), help="folder of the work folders")
     parser.add_argument("--seed", type=int, default=0, help="another seed gets a JSON of its own")
+    parser.add_argument(
+        "--repeat", action="store_true", help="make the row again and compare it with its JSON"
+    )
     parser.add_argument("--page", action="store_true", help="write the page alone")
     parser.add_argument("--list", action="store_true", help="list the rows")
     asked = parser.parse_args()
@@ -229,8 +269,26 @@ def main() -> None:
     if not asked.page:
         if asked.data is None:
             parser.error("name the folder of the data sets")
+        if asked.repeat:
+            if asked.row is None:
+                parser.error("--repeat needs --row")
+            raise SystemExit(_repeat(asked))
         _make_all(asked)
     results_page.write()
+
+
+def _repeat(asked: argparse.Namespace) -> int:
+    """Repeat the row and say what came out; the exit code."""
+    (row,) = (row for row in ROWS if row.name == asked.row)
+    try:
+        changed = repeat(row, asked.data, asked.work, asked.seed)
+    except MedsegError as problem:
+        raise SystemExit(str(problem)) from None
+    if changed:
+        print(f"{row.name}: {len(changed)} values differ:", *changed[:20], sep="\n  ", flush=True)
+    else:
+        print(f"{row.name}: the same numbers as in {json_path(row, asked.seed).name}", flush=True)
+    return int(bool(changed))
 
 
 def _make_all(asked: argparse.Namespace) -> None:

@@ -36,8 +36,11 @@ MOST_ALARMS = 0.1
 LEAST_CORRELATION = 0.8
 
 
-def measure(work: Work, role: str, rounds: int, device: str = "cpu") -> list[Sample]:
-    """Label the cases of a role, clean and corrupted, with the calibrated model of a work folder."""
+def measure(work: Work, role: str, rounds: int, device: str = "cpu") -> tuple[list[Sample], int]:
+    """Label the cases of a role, clean and corrupted, with the calibrated model of a work folder.
+
+    The number is of corrupted scans that were refused, which therefore have no label map to be wrong about.
+    """
     model = model_folder.read(work.model)
     if model.description.calibration is None:
         raise SystemExit(f"{work.model} has no calibration: train with --set predict.calibrate=true")
@@ -51,7 +54,8 @@ def measure(work: Work, role: str, rounds: int, device: str = "cpu") -> list[Sam
         if done % 50 == 0:
             print(f"{done} of {len(planned)}, {time.monotonic() - started:.0f} s, {case}", flush=True)
 
-    return list(calibration.label_trials(planned, work.model, device, say))
+    samples = list(calibration.label_trials(planned, work.model, device, say))
+    return samples, len(planned) - len(samples)
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -117,16 +121,18 @@ def by_corruption(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 def lines(content: dict[str, Any]) -> list[str]:
     """The figures in words, each with whether it holds."""
     n, r = content, content["correlation_on_the_ladder"]
-    alarms = n["good_clean_flagged"] / n["good_clean"] if n["good_clean"] else 0.0
+    alarms = n["good_clean_flagged"] / n["good_clean"] if n["good_clean"] else None
     errors = n["calibration_error"]
-    all_flagged = holds(n["failed_flagged"] == n["failed"])
+    all_flagged = holds(n["failed_flagged"] == n["failed"] if n["failed"] else None)
     flagged = f"flagged {n['failed_flagged']} of {n['failed']} label maps below Dice {FAILED:g}"
     of_good = f"flagged {n['good_clean_flagged']} of {n['good_clean']} clean cases above Dice {GOOD:g}"
     return [
         f"threshold fixed on validation cases: predicted Dice {n['threshold']:.3f}",
         f"{all_flagged} {flagged}",
-        f"{holds(alarms <= MOST_ALARMS)} {of_good} ({alarms:.0%})",
+        f"{holds(None if alarms is None else alarms <= MOST_ALARMS)} {of_good}"
+        + ("" if alarms is None else f" ({alarms:.0%})"),
         f"{holds(r is not None and r >= LEAST_CORRELATION)} correlation on the ladder: {r}",
+        f"     corrupted scans that were refused, and so not labelled: {n['refused']}",
         *(
             f"     calibration error, {name}: {e['before']} before, {e['after']} after"
             for name, e in errors.items()
@@ -134,7 +140,10 @@ def lines(content: dict[str, Any]) -> list[str]:
     ]
 
 
-def holds(is_true: bool) -> str:
+def holds(is_true: bool | None) -> str:
+    """The start of a line; None where no label map was of the kind that it is about, which proves nothing."""
+    if is_true is None:
+        return "?:  "
     return "yes:" if is_true else "NO: "
 
 
@@ -152,7 +161,7 @@ def main() -> None:
     arguments = parser.parse_args()
     work = Work(arguments.work)
     try:
-        samples = measure(work, arguments.role, arguments.rounds, arguments.device)
+        samples, refused = measure(work, arguments.role, arguments.rounds, arguments.device)
     except MedsegError as problem:
         raise SystemExit(str(problem)) from None
     fitted = model_folder.read(work.model).description.calibration
@@ -162,6 +171,7 @@ def main() -> None:
         "ladder": [str(step) for step in LADDER],
         "threshold": fitted.review_below if fitted else None,
         "fitted": fitted.fitted if fitted else None,
+        "refused": refused,
         **figures(samples),
         "by_corruption": by_corruption(samples),
     }

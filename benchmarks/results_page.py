@@ -22,12 +22,14 @@ _HEAD = """# Results
 
 Written by `make results` from the files in `benchmarks/results/`; do not edit it. Each row is made again by
 its command, with the same numbers on a CPU with the same number of threads; a command that was stopped goes
-on where it was. `DATA` is a folder that holds the data sets `ibsr18` and `hippocampus`.
+on where it was. With `REPEAT=1` a row is made again as long as its JSON says that it was trained, in a work
+folder of its own, and every number is compared; the command fails where one differs. `DATA` is a folder that
+holds the data sets `ibsr18`, `hippocampus` and `camvid`.
 
 Test cases are used by the last evaluation alone. The command refuses splits in which a subject, or one file
 under two names, is on both sides. Numbers in brackets are 95 % bootstrap intervals over subjects; below five
-subjects there are none. HD95 is in mm, NSD is at 1 mm ([how scores are computed](scores.md)). None of the
-published figures was measured here; what differs in their protocols stands beside them.
+subjects there are none. HD95 is in mm, NSD at 1 mm, of images in px ([how scores are computed](scores.md)).
+None of the published figures was measured here; what differs in their protocols stands beside them.
 """
 
 
@@ -70,8 +72,8 @@ def command(row: Row, seed: int = 0) -> str:
 def _overview(rows: list[Row], contents: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str:
     names = _class_names(rows, contents)
     lines = [
-        f"| Dice | {' | '.join(names)} | mean | training, min a fold | command |",
-        f"| --- | {' | '.join('---' for _ in names)} | --- | --- | --- |",
+        f"| {' | '.join(('Dice', *names, 'mean'))} | training, min a fold | command |",
+        f"| {' | '.join('---' for _ in (*names, 'mean'))} | --- | --- | --- |",
     ]
     for row in rows:
         done = contents.get(row.name, {}).get(0)
@@ -92,7 +94,8 @@ def _published(rows: list[Row]) -> str:
         for one in row.published:
             of_rows.setdefault(one, []).append(row.title.partition(":")[0])
     if len({row.published for row in rows}) == 1:
-        lines = ["| published | Dice | what differs |", "| --- | --- | --- |"]
+        scores = "Dice" if any(one.dice for one in of_rows) else "over all pixels"
+        lines = [f"| published | {scores} | what differs |", "| --- | --- | --- |"]
         lines += [f"| {one.source} | {_dice_words(one)} | {one.differs} |" for one in of_rows]
         return "\n".join(lines) + "\n"
     (source, differs), *others = dict.fromkeys((one.source, one.differs) for one in of_rows)
@@ -163,11 +166,15 @@ def _minutes(minutes: Mapping[str, Any]) -> str:
 
 
 def _scores(scores: Mapping[str, Any]) -> Iterator[str]:
-    yield f"| {scores['cases']} test cases | Dice | NSD | HD95 (mm) |"
+    of_images = scores.get("of_images") or {}
+    yield f"| {scores['cases']} test cases | Dice | NSD | HD95 ({'px' if of_images else 'mm'}) |"
     yield "| --- | --- | --- | --- |"
     for name, metrics in [*scores["classes"].items(), ("mean", scores["mean"])]:
         cells = (_value(metrics["dice"]), _value(metrics["nsd"]), _value(metrics["hd95"], 2))
         yield f"| {name} | {' | '.join(cells)} |"
+    if of_images:
+        yield ""
+        yield f"Over all pixels: {', '.join(f'{name} {value:.3f}' for name, value in of_images.items())}."
 
 
 def _value(statistics: Mapping[str, Any], digits: int = 3) -> str:
@@ -181,7 +188,7 @@ def _value(statistics: Mapping[str, Any], digits: int = 3) -> str:
 
 
 def _dice_words(one: Published) -> str:
-    return ", ".join(f"{name} {dice:.3f}" for name, dice in one.dice)
+    return ", ".join(f"{name} {value:.3f}" for name, value in one.dice or one.of_images)
 
 
 def _differences(rows: list[Row], contents: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str:
@@ -247,6 +254,8 @@ def _quality(done: Mapping[str, Any]) -> Iterator[str]:
     yield f"- threshold fixed on validation cases: predicted Dice {done['threshold']:.3f}"
     yield f"- flagged: {done['failed_flagged']} of {done['failed']} label maps below Dice 0.7"
     yield f"- flagged: {done['good_clean_flagged']} of {done['good_clean']} clean cases above Dice 0.8"
+    if done.get("refused"):
+        yield f"- corrupted scans that were refused, and so not labelled: {done['refused']}"
     yield f"- correlation of predicted and true Dice on the ladder: {done['correlation_on_the_ladder']}"
     for name, error in errors.items():
         label_maps = "clean cases" if name == "clean" else "clean and corrupted cases"

@@ -41,7 +41,6 @@ class _Voxels:
 
     measured: int
     prepared: int
-    trained: int
     validated: int
     predicted: int
 
@@ -72,7 +71,9 @@ def measure(job: Job, temporary: Path) -> Costs:
     passes = pixel * share * len(recipe.sampling.planes) * speed.overlap(recipe, first.shape)
     steps_of_epoch = first.batches.steps_per_epoch
     if recipe.sampling.order == "shuffled":
-        steps_of_epoch = math.ceil(steps_of_epoch * voxels.trained / voxels.measured / len(job.folds or (0,)))
+        folds = job.folds or (0,)
+        trained = [r for r in case_tables.roles(job.work.ingest) if r.fold in folds and r.role == "train"]
+        steps_of_epoch = math.ceil(len(trained) / len(folds) / first.batches.sampler.batch)
     planned = _planned(job, first, step, passes * voxels.validated, steps_of_epoch)
     if planned is not None:
         recipe = planned_length.with_length(recipe, planned.length)
@@ -146,7 +147,6 @@ def _count(job: Job, sizes: dict[str, int], case: str) -> _Voxels:
     return _Voxels(
         sizes[case],
         sum(sizes[name] for name in prepared),
-        total(["train"]),
         total(["val"], job.recipe.train.validate_cases or None),
         total(job.recipe.predict.roles),
     )

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks import make_results, result_rows, results_page
+from benchmarks import make_results, result_repeat, result_rows, results_page
 from benchmarks.result_rows import ROWS, Row
-from medseg import files
+from medseg import device, files
 from medseg.config import load
 from medseg.config.training import Train
 from medseg.errors import Code, MedsegError
+from pipelines.fold import speed
+from pipelines.workfolder import Work
 from tests.helpers.box_runs import recipe_tree
 from tests.helpers.box_subjects import make_subjects
 from tests.helpers.commands import run_command
@@ -98,6 +100,14 @@ def test_the_page_holds_scores_intervals_facts_and_paired_differences() -> None:
     assert text.count("`make results ROW=hippocampus_60min`") == 1  # not run: its command alone
 
 
+def test_images_have_the_scores_that_their_papers_print_too() -> None:
+    row = done("camvid_60min", {"a": 0.4})
+    row["scores"]["of_images"] = {"G": 0.8, "mIoU": 0.45}
+    text = results_page.render({"camvid_60min": {0: row}})
+    assert "Over all pixels: G 0.800, mIoU 0.450." in text and "HD95 (px)" in text
+    assert "| over all pixels | what differs |" in text and "G 0.827, C 0.620, mIoU 0.477, BF 0.358" in text
+
+
 def test_another_seed_stands_beside_the_first() -> None:
     by_seed = {seed: done("ibsr18_60min", {"a": 0.9 + 0.01 * seed}, seed) for seed in (0, 1)}
     text = results_page.render({"ibsr18_60min": by_seed})
@@ -159,6 +169,60 @@ def test_a_row_is_made_and_a_stopped_one_keeps_its_folds(tmp_path: Path, bench: 
     again = files.read_json(path)
     for same in ("scores", "by_case", "data", "key"):
         assert again[same] == first[same]
+
+
+def test_a_row_is_repeated_with_the_recorded_length_and_compared(
+    tmp_path: Path, bench: Row, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    seconds = [0.5]
+    monkeypatch.setattr(speed, "seconds_of_step", lambda _: seconds[0])
+    monkeypatch.setattr(speed, "seconds_of_pixel", lambda *_: 1e-6)
+    row, data, work = replace(bench, minutes=0.1), tmp_path / "data", tmp_path / "work"
+    monkeypatch.setattr(make_results, "ROWS", (row,))
+    words = ["x", *map(str, (data, "--row", row.name, "--work", work, "--repeat"))]
+    with pytest.raises(MedsegError, match="was not made yet"):
+        make_results.repeat(row, data, work, 0)
+    make_results.make(row, data, work, 0)
+    path = tmp_path / "results" / "boxes.json"
+    first, written = files.read_json(path), path.read_bytes()
+    assert first["train_length"]["seconds_of_step"] == 0.5
+    seconds[0] = 0.05  # the speed of another day
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as ended:
+        make_results.main()
+    assert ended.value.code == 0 and path.read_bytes() == written
+    assert (work / "repeated/boxes/train_length.json").read_bytes() == (
+        work / "boxes/train_length.json"
+    ).read_bytes()
+    with pytest.raises(MedsegError, match="other settings"):
+        make_results.repeat(replace(row, minutes=0.2), data, work, 0)
+    other = {**first, "by_case": [{**first["by_case"][0], "dice": 2.0}, *first["by_case"][1:]]}
+    files.write_json(path, other)
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as ended:
+        make_results.main()
+    assert ended.value.code == 1 and "by_case[0].dice: 2.0, now" in capfd.readouterr().out
+
+
+def test_what_cannot_be_repeated_is_refused(tmp_path: Path) -> None:
+    work, path = Work(tmp_path / "work"), tmp_path / "row.json"
+    trained = {"recipe": {"settings": ["train.minutes=60"]}, "hardware": {"threads": device.threads()}}
+    with pytest.raises(MedsegError, match="keeps no plan"):
+        result_repeat.prepare(trained, work, path)
+    with pytest.raises(MedsegError, match="OMP_NUM_THREADS=99"):
+        result_repeat.prepare({"hardware": {"threads": 99}}, work, path)
+    result_repeat.prepare({"recipe": {"settings": []}}, work, path)
+    assert not work.root.exists()
+    result_repeat.prepare({**trained, "train_length": {"minutes": 60}}, work, path)
+    assert files.read_json(work.train_length) == {"minutes": 60}
+
+
+def test_differences_are_named_and_times_are_not() -> None:
+    before = {"commit": "a", "minutes": {"training": 1}, "scores": {"n": [1, 2], "seconds": 3, "dice": 0.5}}
+    assert list(result_repeat.differences(before, {**before, "commit": "b", "minutes": 9})) == []
+    after = {**before, "scores": {"n": [1], "seconds": 4}}
+    said = list(result_repeat.differences(before, after))
+    assert said == ["scores.dice: 0.5, now None", "scores.n: [1, 2], now [1]"]
 
 
 def test_a_row_with_a_subject_on_both_sides_is_refused_before_training(tmp_path: Path, bench: Row) -> None:

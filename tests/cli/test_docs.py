@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from medseg.config import load
 from medseg.config.reference import codes_page, recipe_page
 
 ROOT = Path(__file__).parents[2]
@@ -121,3 +122,14 @@ ELSEWHERE = {
     *("INPUT_CHANGED", "SEGMENTS_OVERLAP", "SEG_FRACTIONAL", "GRID_MISMATCH", "VALUES_TOO_LARGE"),
 }
 """Codes of commands and of training data, which other pages explain."""
+
+
+def test_the_settings_of_the_recipe_for_brain_tissue_are_set_as_its_table_says() -> None:
+    text = (ROOT / "docs/brain-tissue.md").read_text(encoding="utf-8")
+    (base,) = re.findall(r'^BASE="(.*?)"', text, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| `\$BASE([^`]*)`", text, re.MULTILINE)
+    recipes = [load.load("ibsr18_best", f"{base}{more}".replace("--set", " ").split()) for more in rows]
+    assert len(recipes) == 4 and {recipe.train.minutes for recipe in recipes} == {4}
+    best = load.load("ibsr18_best")
+    assert recipes[-1].train.ema == best.train.ema and recipes[-1].predict.flip == best.predict.flip
+    assert recipes[0].train.ema is None and not recipes[0].predict.flip

@@ -151,6 +151,7 @@ RECIPES: dict[str, RecipeSample] = {
     "apolloscape_deeplabv3plus": RecipeSample(*image_set("apolloscape", 1), _V3PLUS),
     "pascal_context_deeplabv3plus": RecipeSample(*image_set("pascal_context", 1), _V3PLUS),
     "cocostuff_deeplabv3plus": RecipeSample(*image_set("cocostuff", 1), _V3PLUS),
+    "camvid_mobilenet": RecipeSample(*image_set("camvid", 1), _V3PLUS),
     "camvid_largefov": RecipeSample(*image_set("camvid", 1), _FCN),
     "camvid_largefov_crf": RecipeSample(*image_set("camvid", 1), _FCN),
     "camvid_fcn": RecipeSample(*image_set("camvid", 1), (*_FCN, _PHASES)),

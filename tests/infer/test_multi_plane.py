@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
-from medseg.grid import Array, Grid, Plane
+from medseg.grid import PLANE_AXIS, Array, Grid, Plane
 from medseg.infer import predict, slice_scores
 from medseg.infer.ensemble import Ensemble, EnsembleRule, MultiPlaneEnsemble, combine_planes
 from medseg.infer.inferers import GaussianWindow, Inferer, MajorityVote, OverlapTile, WholeSlice
@@ -226,6 +226,21 @@ def test_probabilities_lie_in_a_file_without_a_name(tmp_path: Path, monkeypatch:
     assert isinstance(held._sums, np.memmap)
     assert held._sums.dtype == np.float16
     assert list(tmp_path.iterdir()) == []
+
+
+@given(seed=st.integers(0, 10_000), spread=st.sampled_from((0.1, 5.0, 40.0)))
+def test_sums_in_half_precision_are_those_of_numpy_down_to_the_smallest_shares(
+    seed: int, spread: float
+) -> None:
+    rng, shape = np.random.default_rng(seed), (3, 4, 5)
+    held, slow = MeanOverPlanes(shape, ALL, 4), np.zeros((4, *shape), np.float16)
+    for plane in ALL:
+        for index, expected in enumerate(np.moveaxis(slow, PLANE_AXIS[plane] + 1, 0)):
+            logits = torch.from_numpy(rng.normal(0, spread, expected.shape).astype(np.float32))
+            shares = logits.softmax(0).numpy()
+            held.add(plane, index, shares)
+            expected[...] = expected + shares / np.float32(len(ALL))
+    assert (held._sums == slow).all()
 
 
 def test_a_full_disk_is_known_before_anything_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:

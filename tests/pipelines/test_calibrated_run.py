@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,25 @@ def test_the_benchmark_prints_what_has_to_hold(
     assert content["failed_flagged"] <= content["failed"] and len(content["by_corruption"]) == 1 + len(SHORT)
     for words in ("below Dice 0.7", "clean cases above Dice 0.8", "correlation", "before"):
         assert words in said
+
+
+def test_the_benchmark_does_not_say_yes_where_nothing_failed_and_counts_refused_scans(
+    trained: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "LADDER", SHORT)
+    labelled = calibration.label_trial
+
+    def refuse(trial: Any, model: Any) -> Any:
+        return None if trial.step is not None else labelled(trial, model)
+
+    monkeypatch.setattr(calibration, "label_trial", refuse)
+    samples, refused = benchmark.measure(Work(trained[0]), "test", 2)
+    assert (len(samples), refused) == (2, 2 * len(SHORT))
+    good = [replace(sample, dice=dict.fromkeys(sample.dice, 0.75)) for sample in samples]
+    said = benchmark.lines({"threshold": 0.8, "refused": refused, **benchmark.figures(good)})
+    assert said[1] == "?:   flagged 0 of 0 label maps below Dice 0.7"
+    assert said[2] == "?:   flagged 0 of 0 clean cases above Dice 0.8"
+    assert said[3].startswith("NO:") and f"not labelled: {refused}" in said[4]
 
 
 def test_the_benchmark_wants_a_calibrated_model(

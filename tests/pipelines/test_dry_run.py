@@ -177,6 +177,18 @@ def test_every_way_of_training_and_predicting_is_estimated(place: Path, settings
     assert all(value > 0 for value in plan["megabytes"].values())
 
 
+@pytest.mark.parametrize(("batch", "accumulate", "steps"), [(2, 1, 1), (3, 1, 1), (1, 1, 2), (1, 2, 1)])
+def test_an_epoch_of_shuffled_cases_has_one_step_for_each_batch(
+    place: Path, monkeypatch: pytest.MonkeyPatch, batch: int, accumulate: int, steps: int
+) -> None:
+    monkeypatch.setattr(speed, "seconds_of_step", lambda _: 0.5)
+    settings = ("sampling.order=shuffled", "sampling.foreground_oversampling=0", "train.epochs=4")
+    sizes = (f"train.batch={batch}", f"train.accumulate={accumulate}")
+    _, plan = planned(request(place, *settings, *sizes))
+    trained = plan["folds"][0]["roles"]["train"]["cases"]
+    assert len(trained) == 2 and plan["seconds"]["train"] == 0.5 * 4 * steps
+
+
 def test_costs_grow_with_epochs_folds_and_overlap(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a machine of a known speed every figure can be worked out by hand."""
     monkeypatch.setattr(speed, "seconds_of_step", lambda _: 0.5)

@@ -95,4 +95,7 @@ def test_models_are_listed_with_classes_and_size(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     assert "brain-tissue: " in printed and "MB, the default" in printed
     assert "1 ventricles, 2 GM, 3 WM, 4 sulcal CSF" in printed
-    assert "--convention ibsr" in printed
+    assert "t1 scans of skull-stripped brains" in printed
+    by_option = {line.split("  ")[1]: line for line in printed.splitlines() if "--convention" in line}
+    assert "1 CSF (ventricles), 2 GM (GM and sulcal CSF), 3 WM" in by_option["--convention ibsr"]
+    assert "1 CSF (ventricles and sulcal CSF), 2 GM, 3 WM" in by_option["--convention all-csf"]
