@@ -191,8 +191,12 @@ def recipe_facts(row: Row, seed: int) -> dict[str, Any]:
 
 
 def key(row: Row, data: Path, seed: int) -> str:
-    """The hash of the recipe as it is resolved, without the place of the data."""
-    tree = load.load(row.recipe, row.sets(seed), data / row.data).model_dump(mode="json")
+    """The hash of what the resolved recipe sets, without the place of the data.
+
+    Keys at their defaults are left out, so that a later version's new keys make no row again.
+    """
+    recipe = load.load(row.recipe, row.sets(seed), data / row.data)
+    tree = recipe.model_dump(mode="json", exclude_defaults=True)
     tree["data"].pop("path")
     return files.sha256_of_value([row.kind, tree])
 

@@ -53,20 +53,25 @@ def chosen(fingerprint: Fingerprint, budget: Budget = CPU, pixels_per_second: fl
     return plan.choose(fingerprint, budget, speed(pixels_per_second))
 
 
+ALL_PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
+
+
 @pytest.mark.parametrize(
-    ("spacing", "expected"),
+    ("spacing", "shape", "expected"),
     [
-        ((0.94, 1.5, 0.94), ("coronal",)),
-        ((3.0, 0.5, 0.5), ("sagittal",)),
-        ((0.5, 0.5, 5.0), ("axial",)),
-        ((1.0, 1.0, 1.0), ("sagittal", "coronal", "axial")),
-        ((1.0, 1.1, 1.0), ("sagittal", "coronal", "axial")),
+        ((0.94, 1.5, 0.94), (160, 90, 150), ("coronal",)),
+        ((3.0, 0.5, 0.5), (20, 320, 320), ("sagittal",)),
+        ((0.5, 0.5, 5.0), (400, 400, 24), ("axial",)),
+        ((1.0, 1.0, 1.0), (140, 175, 145), ALL_PLANES),
+        ((1.0, 1.1, 1.0), (35, 51, 35), ALL_PLANES),
+        ((1.0, 1.0, 1.0), (60, 175, 145), ("sagittal",)),
+        ((1.0, 1.0, 1.0), (145, 175, 60), ("axial",)),
     ],
 )
 def test_the_plane_has_the_finest_pixels_and_cubes_have_three(
-    spacing: geometry.Triple, expected: tuple[Plane, ...]
+    spacing: geometry.Triple, shape: tuple[int, int, int], expected: tuple[Plane, ...]
 ) -> None:
-    assert geometry.planes(spacing)[0] == expected
+    assert geometry.planes(spacing, shape)[0] == expected
 
 
 @pytest.mark.parametrize(

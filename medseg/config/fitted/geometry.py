@@ -16,6 +16,9 @@ ONE_SIZE = 1.25
 THICK = 4.0
 """Ratio of the slices' distance to a pixel's side from which on a neighbouring slice shows other things."""
 
+FLAT = 0.5
+"""Shortest side of a scan over the longest below which slices in all planes would be strips in some."""
+
 ABOVE_AIR_HU = -500
 LARGEST_WINDOW = {"cpu": 128, "gpu": 256}
 """Longest side of a training window (px): of scans; of images twice as long, for they are seen whole."""
@@ -66,7 +69,7 @@ def of_scans(fingerprint: Fingerprint) -> tuple[Choices, Slices]:
         shape = fingerprint.shape(cropped=False)
     chosen["preprocess.n4"] = Choice(value=False, reason="bias-field correction, about a minute a scan")
     chosen["preprocess.intensity"] = Choice("zscore", "each scan by its own foreground")
-    names, reason = planes(spacing)
+    names, reason = planes(spacing, shape)
     return chosen, _typical(names, shape, reason)
 
 
@@ -93,15 +96,23 @@ def coarseness(size: tuple[int, int], n_train: int, pixels_in_time: float) -> in
     return COARSEST
 
 
-def planes(spacing: Triple) -> tuple[tuple[Plane, ...], str]:
-    """Name the plane with the finest pixels; of voxels that are nearly cubes, all three."""
+def planes(spacing: Triple, shape: tuple[int, int, int]) -> tuple[tuple[Plane, ...], str]:
+    """Name the plane with the finest pixels; of voxels that are nearly cubes, all three.
+
+    Of such voxels in a flat scan only the plane of its largest slices is named.
+    """
     coarsest = max(spacing)
     across = [name for name in PLANE_AXIS if spacing[PLANE_AXIS[name]] * ONE_SIZE >= coarsest]
-    if len(across) == len(PLANE_AXIS):
-        return tuple(PLANE_AXIS), "voxels are nearly cubes: one network for all planes, which are averaged"
-    name = min(across, key=lambda one: math.prod(spacing[axis] for axis in slice_axes(one)))
-    sides = " × ".join(f"{spacing[axis]:.2g}" for axis in slice_axes(name))
-    return (name,), f"the finest pixels, {sides} mm; its slices are {spacing[PLANE_AXIS[name]]:.2g} mm apart"
+    if len(across) < len(PLANE_AXIS):
+        name = min(across, key=lambda one: math.prod(spacing[axis] for axis in slice_axes(one)))
+        sides = " × ".join(f"{spacing[axis]:.2g}" for axis in slice_axes(name))
+        return (
+            name,
+        ), f"the finest pixels, {sides} mm; its slices are {spacing[PLANE_AXIS[name]]:.2g} mm apart"
+    if min(shape) < FLAT * max(shape):
+        name = min(reversed(PLANE_AXIS), key=lambda one: shape[PLANE_AXIS[one]])
+        return (name,), f"a flat scan of nearly cubic voxels: its fewest and largest slices, {min(shape)}"
+    return tuple(PLANE_AXIS), "voxels are nearly cubes: one network for all planes, which are averaged"
 
 
 def _typical(names: tuple[Plane, ...], shape: tuple[int, int, int], reason: str) -> Slices:
