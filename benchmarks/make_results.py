@@ -45,7 +45,10 @@ OF_IMAGES = ("G", "C", "mIoU", "BF")
 REPEATED = "repeated"
 """Folder of the work folders of repetitions, below that of the rows."""
 
-_PARTS_OF_THE_CODE = ("medseg", "pipelines", "configs", "benchmarks", "constraints.txt")
+_PARTS_OF_THE_CODE = (
+    *("medseg", "pipelines", "configs", "benchmarks", "constraints.txt"),
+    ":(exclude)benchmarks/results",  # which the rows themselves write
+)
 
 
 def json_path(row: Row, seed: int) -> Path:
