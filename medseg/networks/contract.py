@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import Field
@@ -75,7 +76,8 @@ class Network(nn.Module):
     ``size_divisor``, and H' = H.
 
     ``min_size`` is the shortest side that the deepest level can take, ``paper`` names who published the
-    network.
+    network. ``scales`` are the sizes, relative to the input's, at which the network looks at it; they are
+    rounded to pixels, so that logits at other scales than 1 depend on the input's size.
     """
 
     size_divisor: int = 1
@@ -84,6 +86,7 @@ class Network(nn.Module):
     min_size: int = 1
     paper: str = ""
     head_weights: tuple[float, ...] = ()
+    scales: Sequence[float] = (1.0,)
 
     def __init__(self, in_channels: int, classes: int) -> None:
         super().__init__()

@@ -192,6 +192,12 @@ def test_boxes_around_foreground_give_the_logits_of_whole_slices(data: st.DataOb
     assert share < 0.95
 
 
+@pytest.mark.parametrize(("scales", "is_known"), [([0.5, 1], False), ([0.75], False), ([1], True)])
+def test_a_network_that_resizes_its_input_is_never_cut(scales: list[float], is_known: bool) -> None:
+    network = build("deeplab_largefov", 3, 2, width=2, hidden=4, scales=scales)
+    assert (reach(network) is not None) == is_known
+
+
 @pytest.mark.parametrize(
     "row",
     [row for row in ROWS if row.keywords.get("padding") != "valid" and row.name != "deconvnet"],

@@ -82,9 +82,11 @@ def receptive_field(network: Network, layer: str = "") -> ReceptiveField | None:
 def reach(network: Network, side: int = 1024) -> Reach | None:
     """Measure how far logits look along either side; None where that may be the whole image of ``side`` px.
 
-    A network that normalises over the image sees all of it. Rows stand for columns, too: the kernels of all
-    networks of the table are square.
+    A network that normalises over the image sees all of it, and one that resizes its input depends on the
+    image's size. Rows stand for columns, too: the kernels of all networks of the table are square.
     """
+    if tuple(network.scales) != (1.0,):
+        return None
     if any(isinstance(module, _OVER_THE_IMAGE) for module in network.modules()):
         return None
     middle = _middle_rows(network, "", network.size_from(side))
