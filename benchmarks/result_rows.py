@@ -175,7 +175,6 @@ ROWS = (
         data="ibsr18",
         recipe="ibsr18_best",
         minutes=FOLD_MINUTES,
-        settings=CALIBRATED,
         folds=five_folds(),
         published=BEST_ON_IBSR,
     ),
