@@ -196,7 +196,8 @@ def recipe_facts(row: Row, seed: int) -> dict[str, Any]:
 def key(row: Row, data: Path, seed: int) -> str:
     """The hash of what the resolved recipe sets, without the place of the data.
 
-    Keys at their defaults are left out, so that a later version's new keys make no row again.
+    Keys at their defaults are left out, so that a later version's new keys make no row again; nor does a
+    default that changes, for which the JSON's commit has to be looked at.
     """
     recipe = load.load(row.recipe, row.sets(seed), data / row.data)
     tree = recipe.model_dump(mode="json", exclude_defaults=True)

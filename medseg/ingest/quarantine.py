@@ -48,8 +48,13 @@ def lines(rows: Sequence[Mapping[str, str]]) -> list[str]:
         if said[cause] <= ALIKE:
             text.append(line(row))
         elif said[cause] == counts[cause]:
-            text.append(f"excluded: {row['code']} {counts[cause] - ALIKE} further cases: {row['details']}")
+            text.append(f"excluded: {row['code']} {further(counts[cause] - ALIKE)}: {row['details']}")
     return text
+
+
+def further(count: int) -> str:
+    """Count the cases whose lines are not shown."""
+    return f"{count} further {'case' if count == 1 else 'cases'}"
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:

@@ -16,7 +16,7 @@ from medseg.ingest import mask_files
 from medseg.ingest.file_facts import Facts, measure, measure_label
 from medseg.ingest.looks import Look, few_values, look_at
 from medseg.ingest.patterns import Stray
-from medseg.ingest.quarantine import ALIKE
+from medseg.ingest.quarantine import ALIKE, further
 from medseg.ingest.survey import Survey
 from medseg.io.scans import Readable
 from medseg.report import thumbnails
@@ -81,7 +81,7 @@ def say_strays(strays: Sequence[Stray], say: Reporter) -> list[Result]:
         results.append(result.said(say) if said[cause] <= ALIKE else result)
     for (code, details), count in counts.items():
         if count > ALIKE:
-            say.line(f"  excluded  {count - ALIKE} further cases: {code}: {details}")
+            say.line(f"  excluded  {further(count - ALIKE)}: {code}: {details}")
     return results
 
 

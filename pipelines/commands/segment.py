@@ -28,7 +28,7 @@ from medseg.infer.brain import BrainMask
 from medseg.ingest import privacy
 from medseg.ingest.hidden import hidden_inputs
 from medseg.ingest.privacy import Pseudonyms
-from medseg.ingest.quarantine import ALIKE
+from medseg.ingest.quarantine import ALIKE, further
 from medseg.io import scans
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
@@ -316,7 +316,7 @@ def _carry_out(
             say.line(f"  time is over: {not_run} of {len(cases)} not run; the same command goes on with them")
         for (code, details), count in alike.items():
             if code and count > ALIKE:
-                say.line(f"  excluded: {code} {count - ALIKE} further cases: {details}")
+                say.line(f"  excluded: {code} {further(count - ALIKE)}: {details}")
 
 
 def asked_of(settings: Settings, out: Path, say: Reporter) -> Asked:

@@ -106,9 +106,8 @@ def planes(spacing: Triple, shape: tuple[int, int, int]) -> tuple[tuple[Plane, .
     if len(across) < len(PLANE_AXIS):
         name = min(across, key=lambda one: math.prod(spacing[axis] for axis in slice_axes(one)))
         sides = " × ".join(f"{spacing[axis]:.2g}" for axis in slice_axes(name))
-        return (
-            name,
-        ), f"the finest pixels, {sides} mm; its slices are {spacing[PLANE_AXIS[name]]:.2g} mm apart"
+        reason = f"the finest pixels, {sides} mm; its slices are {spacing[PLANE_AXIS[name]]:.2g} mm apart"
+        return (name,), reason
     if min(shape) < FLAT * max(shape):
         name = min(reversed(PLANE_AXIS), key=lambda one: shape[PLANE_AXIS[one]])
         return (name,), f"a flat scan of nearly cubic voxels: its fewest and largest slices, {min(shape)}"
