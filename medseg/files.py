@@ -131,15 +131,17 @@ def _host() -> str:
 
 
 @contextmanager
-def hold_lock(path: Path, where: object, details: str, how_to_fix: str) -> Iterator[None]:
-    """Hold the lock file ``path`` while the block runs, or raise WORK_IN_USE with these words at once.
+def hold_lock(
+    path: Path, where: object, details: str, how_to_fix: str, wait_s: float = 0.0
+) -> Iterator[None]:
+    """Hold the lock file ``path`` while the block runs; after ``wait_s`` seconds in vain raise WORK_IN_USE.
 
     The lock goes with the process, however it ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait_s)
     except filelock.Timeout:
         raise MedsegError(Code.WORK_IN_USE, where, details, how_to_fix) from None
     try:

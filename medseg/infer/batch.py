@@ -322,8 +322,9 @@ def _brain_identity(task: Task) -> list[str]:
 
 
 @contextmanager
-def lock(out: Path) -> Iterator[None]:
-    """Hold the folder of results while the block runs; raises WORK_IN_USE if another command does."""
+def lock(out: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the folder of results while the block runs; raises WORK_IN_USE if another command keeps it."""
     details = "another medseg command is writing label maps there"
-    with files.hold_lock(out / ".lock", out, details, "wait for it to end, or name another folder"):
+    how_to_fix = "wait for it to end, or name another folder"
+    with files.hold_lock(out / ".lock", out, details, how_to_fix, wait_s):
         yield

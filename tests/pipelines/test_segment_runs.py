@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -163,7 +164,11 @@ def test_shards_do_everything_once_and_their_tables_become_one(
     assert not list((out / "shards").iterdir())
 
 
-def test_two_shards_may_run_at_once_and_nothing_else_beside_them(tmp_path: Path) -> None:
+def test_two_shards_may_run_at_once_and_nothing_else_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_locks, "_OF_A_START_S", 0.1)
+
     def refused(shard: Shard | None) -> None:
         with pytest.raises(MedsegError) as caught, segment_locks.hold(tmp_path, shard):
             pass
@@ -179,6 +184,24 @@ def test_two_shards_may_run_at_once_and_nothing_else_beside_them(tmp_path: Path)
         refused(None)
     with segment_locks.hold(tmp_path, None):
         pass
+
+
+def test_a_shard_waits_while_another_one_starts(tmp_path: Path) -> None:
+    ended: list[str] = []
+
+    def start_slowly() -> None:
+        with batch.lock(tmp_path):
+            begun.set()
+            time.sleep(0.3)
+            ended.append("the other start")
+
+    begun = threading.Event()
+    other = threading.Thread(target=start_slowly)
+    other.start()
+    begun.wait()
+    with segment_locks.hold(tmp_path, Shard(2, 2)):
+        assert ended == ["the other start"]
+    other.join()
 
 
 def test_a_shard_misses_a_file_that_belongs_to_no_case(
