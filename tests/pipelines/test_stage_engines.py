@@ -22,14 +22,14 @@ from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import loading
 from medseg.ingest.patterns import CaseFiles
+from pipelines import prepared_case, scoring
 from pipelines import run as pipeline
-from pipelines import scoring
 from pipelines.commands import score_folders
 from pipelines.execution import cluster
 from pipelines.execution.engines import Execution
 from pipelines.execution.limits import Limits
 from pipelines.run import Request
-from pipelines.stages import ingest, predict, preprocess
+from pipelines.stages import ingest, predict
 from tests.helpers.box_subjects import make_subjects
 from tests.helpers.deadly_work import deadly
 
@@ -196,7 +196,7 @@ def test_a_case_that_preprocess_loses_ends_it_after_all_others(
     work = f"prepare-{misbehaviour}"
     shutil.copytree(place / "ingested", place / work)
     with monkeypatch.context() as patched:
-        patched.setattr(preprocess, "work", deadly(preprocess.work, "s1", misbehaviour))
+        patched.setattr(prepared_case, "work", deadly(prepared_case.work, "s1", misbehaviour))
         with pytest.raises(MedsegError) as refused:
             stage(place, work, "preprocess", Execution(2, limits=Limits(seconds)))
     finding = refused.value.finding

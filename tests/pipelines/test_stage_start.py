@@ -26,6 +26,12 @@ def test_stages_without_a_network_load_neither_torch_nor_mlflow(stage: str) -> N
     assert not {"torch", "mlflow"} & set(done.stdout.split())
 
 
+def test_a_worker_that_prepares_cases_starts_without_recipe_console_or_scipy() -> None:
+    code = "import sys, pipelines.prepared_case, pipelines.execution.worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"medseg.config", "rich", "scipy.ndimage", "SimpleITK", "torch"} & set(done.stdout.split())
+
+
 @pytest.fixture
 def request_of(tmp_path: Path) -> Request:
     make_subjects(tmp_path / "data", labelled=5)
