@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from medseg.extras import needs_extra
 from medseg.grid import Array
@@ -21,6 +20,8 @@ def split(
     farthest from the places that lie deepest in it, of which no two are within ``min_distance_px`` pixels;
     depths are measured with ``spacing``. Objects of fewer than ``min_size_px`` pixels are left out.
     """
+    from scipy import ndimage  # here, as every worker imports this module, and this takes 0.2 s
+
     mask = np.asarray(foreground, np.bool_)
     numbers = ndimage.label(mask)[0]
     if settings.method == "watershed":
@@ -39,6 +40,7 @@ def _cut(mask: Array, pieces: Array, min_distance_px: int, spacing: tuple[float,
     Raises EXTRA_MISSING without scikit-image.
     """
     needs_extra("train")
+    from scipy import ndimage
     from skimage.feature import peak_local_max
     from skimage.segmentation import watershed
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
-import SimpleITK
 from nibabel.filebasedimages import ImageFileError
 from PIL import Image, UnidentifiedImageError
 
@@ -40,6 +39,8 @@ def of_file(path: Path, channels: int = 1) -> ScanSize | None:
             with Image.open(path) as image:
                 return ScanSize((image.width, image.height, 1), 4, max(channels, len(image.getbands())))
         if itk.can_read(path):
+            import SimpleITK  # here, as few scans need it
+
             reader = SimpleITK.ImageFileReader()
             reader.SetFileName(str(path))
             reader.ReadImageInformation()

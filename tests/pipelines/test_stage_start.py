@@ -26,10 +26,17 @@ def test_stages_without_a_network_load_neither_torch_nor_mlflow(stage: str) -> N
     assert not {"torch", "mlflow"} & set(done.stdout.split())
 
 
-def test_a_worker_that_prepares_cases_starts_without_recipe_console_or_scipy() -> None:
-    code = "import sys, pipelines.prepared_case, pipelines.execution.worker; print(*sys.modules)"
+@pytest.mark.parametrize(
+    ("unit", "too_heavy"),
+    [
+        ("pipelines.prepared_case", {"medseg.config", "rich", "scipy.ndimage", "SimpleITK", "torch"}),
+        ("pipelines.fold.prediction", {"medseg.config", "scipy.ndimage", "SimpleITK", "skimage", "mlflow"}),
+    ],
+)
+def test_a_worker_starts_without_what_few_cases_need(unit: str, too_heavy: set[str]) -> None:
+    code = f"import sys, {unit}, pipelines.execution.worker; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"medseg.config", "rich", "scipy.ndimage", "SimpleITK", "torch"} & set(done.stdout.split())
+    assert not too_heavy & set(done.stdout.split())
 
 
 @pytest.fixture
