@@ -89,12 +89,10 @@ def init(
         return ExitCode.DONE
     for line in guess.seen:
         typer.echo(f"seen: {line}")
-    what, keys = (
-        ("class", "data.classes") if guess.label else ("labelled case", "data.channels and data.label")
-    )
+    what = "label map can be used as it is" if guess.label or guess.masks else "labelled case was recognised"
     typer.echo(
-        f"no {what} was recognised: {out} is a skeleton; write {keys} in it,"
-        " or try again with --channel NAME=PATTERN and --label PATTERN"
+        f"no {what}: {out} is a skeleton; complete data in it, or try again with --channel NAME=PATTERN"
+        " and --label PATTERN"
     )
     return ExitCode.SOME_EXCLUDED
 

@@ -14,7 +14,6 @@ from medseg.errors import Code, MedsegError, some
 from medseg.grid import Grid, axis_order
 from medseg.ingest import (
     by_content,
-    class_names,
     dataset_json,
     ignored,
     imagesets,
@@ -22,7 +21,7 @@ from medseg.ingest import (
     one_subject,
     placeholders,
 )
-from medseg.ingest.label_templates import MOST_CASES
+from medseg.ingest.label_templates import MOST_CASES, is_second_choice
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
 from medseg.ingest.looks import Look, Looks
 from medseg.ingest.patterns import Patterns, of_classes
@@ -32,7 +31,6 @@ _DESCRIPTIONS = (dataset_json.NAME, "dataset_description.json")
 _TRIED = 8
 _SHOWN = 12
 _NOTHING = by_content.Reading(None)
-_UNNAMED = re.compile(r"label_\d+|foreground")
 
 
 @dataclass(frozen=True)
@@ -146,6 +144,8 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
         return content
     if second and _takes_label_maps(data, by_layout, content):
         return content
+    if second >= MOST_CASES * first and _has_better_labels(content, by_layout):
+        return content
     is_better = second == first and (
         (more_channels == 0 and _tells_more(content, by_layout)) or _is_stricter(content, by_layout, reading)
     )
@@ -164,6 +164,12 @@ def _takes_label_maps(data: Path, by_layout: Guess, content: Guess) -> bool:
         return False
     images = {path for case in find(data, by_layout).cases for path in case.channels.values()}
     return any(path in images for case in find(data, content).cases for path in case.label_paths)
+
+
+def _has_better_labels(content: Guess, by_layout: Guess) -> bool:
+    """True if the layout's label maps are a program's, or brain masks, and those read by content are not."""
+    labels = by_layout.label, content.label
+    return all(labels) and [is_second_choice(without_suffix(text or "")) for text in labels] == [True, False]
 
 
 def _named_by_contrast(guess: Guess) -> Guess:
@@ -330,31 +336,7 @@ def _chooser(pattern: str) -> Callable[[str], bool]:
     return fits
 
 
-# Classes and the list of what is there
-
-
-def with_names(data: Path, guess: Guess) -> Guess:
-    """Classes with names in place of ``label_1``: a table's in the folder, FreeSurfer's, or the files'."""
-    if guess.classes is None or guess.label is None or guess.class_file is not None:
-        return guess
-    unnamed = [value for value, name in guess.classes.items() if _UNNAMED.fullmatch(name)]
-    if not unnamed:
-        return guess
-    others = tree_of(data).others
-    table, remarks = class_names.best(class_names.tables(data, others), unnamed, guess.label)
-    names = table.names if table else class_names.of_values(unnamed, guess.label) or {}
-    if not names and len(unnamed) == 1:
-        name = class_names.of_file_name(guess.label, guess.channels.values())
-        if name is None and (of_read_me := class_names.of_read_me(data, others)):
-            name, path = of_read_me
-            remarks = (*remarks, f"the class is called {name} after {path}: is that what is labelled?")
-        names = {unnamed[0]: name} if name else {}
-    classes = {
-        value: names.get(value, name) if value in unnamed else name for value, name in guess.classes.items()
-    }
-    if table:
-        remarks = (f"names of classes come from {table.path}", *remarks)
-    return replace(guess, classes=class_names.usable(classes), remarks=(*guess.remarks, *remarks))
+# The list of what is there
 
 
 def _size(grid: Grid) -> str:

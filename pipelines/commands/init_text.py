@@ -77,8 +77,8 @@ def _next_step(out: Path, guess: Guess) -> str:
     if guess.layout == "dicom":
         advice = [f"# Add DICOM SEG objects, or name files of label maps in data.label; then try it: {check}"]
     reason = "no label map was recognised that belongs to an image"
-    if guess.label:
-        reason = "no class was recognised in the label files"
+    if guess.label or guess.masks:
+        reason = "no label map can be used as it is"
         advice = [f"# Complete data below, see the notes; then try it: {check}"]
     lines = [
         f"# NOT COMPLETE: {reason}: nothing can be trained yet.",

@@ -123,7 +123,7 @@ def test_masks_without_a_class_give_a_skeleton(tmp_path: Path) -> None:
     out = tmp_path / "made.yaml"
     guess = init.run(tmp_path / "data", out, force=False)
     assert (guess.n_cases, guess.n_labelled, len(guess.remarks)) == (3, 0, 1)
-    assert "no class was recognised in the label files" in out.read_text()
+    assert "no label map can be used as it is" in out.read_text()
 
 
 def test_a_skeleton_names_sizes_of_images_as_width_and_height(tmp_path: Path) -> None:
