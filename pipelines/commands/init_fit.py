@@ -102,7 +102,7 @@ def budget(minutes: float) -> Budget:
 
 
 def measure(recipe: Recipe, contents: FolderContents) -> tuple[Fingerprint | None, list[Finding]]:
-    """Measure a recipe's training cases, of many some; None where none can be read. With it, why cases cannot."""
+    """Measure a recipe's training cases, of many some; None where none can be read. And why cases cannot."""
     labelled = [case for case in contents.cases if case.label_paths]
     rows = [row for row in ingest.split(recipe, contents, labelled, ()).rows if row.fold == 0]
     roles = {row.case: row.role for row in rows}
