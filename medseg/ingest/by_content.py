@@ -100,7 +100,7 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
         by_words = by_place
         candidates, all_labels = _candidates(by_words, looks)
     if not candidates and not any(label.other_grid for label in all_labels):
-        return Reading(None, _nothing_pairs(labels, images))
+        return Reading(None, _nothing_pairs(labels, images, looks))
     if not candidates:
         text = "no label map lies on the grid of an image of its case: resample one to the other"
         return Reading(None, (f"{text}, or name the files so that their words tell cases apart",))
@@ -150,12 +150,14 @@ def _with_volumes(reading: Reading, volumes: Sequence[int]) -> Reading:
     )
 
 
-def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
-    """The reason, if one is known, why no file is a label map of another."""
+def _nothing_pairs(labels: Sequence[str], images: Sequence[str], looks: Looks) -> tuple[str, ...]:
+    """The reason, if known, why no file is a label map of another; files on one grid are one case's."""
     if not labels or not images:
         return ()
     counted = f"{counted_as(len(images), 'image')} and {counted_as(len(labels), 'label map')}"
-    if len(labels) == 1 or all(map(freesurfer_names.is_its_own, (*labels, *images))):
+    pairs = ((image, label) for image in images[:TRIED] for label in labels[:TRIED])
+    on_one_grid = len(labels) <= TRIED and all(_same_grid(*pair, looks) for pair in pairs)
+    if len(labels) == 1 or on_one_grid or all(map(freesurfer_names.is_its_own, (*labels, *images))):
         text = "if all are files of one case, give them a folder of their own and name the folder above it"
         return (f"{counted}, but no word in their paths tells cases apart: {text}",)
     text = "name them alike, or list them in a table (layout csv)"

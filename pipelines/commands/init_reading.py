@@ -21,9 +21,9 @@ from medseg.ingest import (
     one_subject,
     placeholders,
 )
-from medseg.ingest.label_templates import MOST_CASES, is_second_choice
+from medseg.ingest.label_templates import MOST_CASES, counted_as, is_second_choice
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
-from medseg.ingest.looks import Look, Looks
+from medseg.ingest.looks import Kind, Look, Looks
 from medseg.ingest.patterns import Patterns, of_classes
 from medseg.ingest.tree import Tree, nfc, tree_of, without_suffix
 
@@ -31,6 +31,12 @@ _DESCRIPTIONS = (dataset_json.NAME, "dataset_description.json")
 _TRIED = 8
 _SHOWN = 12
 _NOTHING = by_content.Reading(None)
+_NOUNS: dict[Kind, str] = {
+    "image": "image",
+    "label": "label map",
+    "empty": "empty label map",
+    "unread": "unreadable file",
+}
 
 
 @dataclass(frozen=True)
@@ -348,17 +354,16 @@ def _size(grid: Grid) -> str:
 
 def _seen(tree: Tree, looks: Looks) -> tuple[str, ...]:
     """Lines about the files that are there: how many of a kind, what they are, and an example."""
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, Kind], list[str]] = defaultdict(list)
     kinds = looks.kinds(tree.files)
-    words = {"image": "images", "label": "label maps", "empty": "empty label maps", "unread": "not readable"}
     for path in tree.files:
-        groups[re.sub(r"\d+", "#", path), words[kinds[path]]].append(path)
+        groups[re.sub(r"\d+", "#", path), kinds[path]].append(path)
     lines = []
     for (_, kind), paths in sorted(groups.items(), key=lambda item: -len(item[1])):
         grid = looks.at(paths[0]).grid
         shape = f", {_size(grid)}" if grid else ""
-        counted = f"{len(paths)} {kind} such as" if len(paths) > 1 else f"1 file of {kind}:"
-        lines.append(f"{counted} {paths[0]}{shape}")
+        such_as = " such as" if len(paths) > 1 else ":"
+        lines.append(f"{counted_as(len(paths), _NOUNS[kind])}{such_as} {paths[0]}{shape}")
     more = [f"and {len(lines) - _SHOWN} further sorts of names"] if len(lines) > _SHOWN else []
-    others = [f"{len(tree.others)} other files: {some(tree.others)}"] if tree.others else []
+    others = [f"{counted_as(len(tree.others), 'other file')}: {some(tree.others)}"] if tree.others else []
     return (*lines[:_SHOWN], *more, *others)
