@@ -338,7 +338,7 @@ def _reading(
     names = placeholders.channel_names(chosen.channels)
     names = [given[t] or name for t, name in zip(chosen.channels, names, strict=True)]
     channels = {n: naming.write(t) + suffix for n, t in zip(names, chosen.channels, strict=True)}
-    remarks = [*naming.remarks]
+    remarks = [*naming.remarks, *placeholders.remark_on_visits(chosen.channels, names)]
     others = [
         label
         for label in candidates[1:]

@@ -26,6 +26,7 @@ TRIED = 5
 """Files of a template that are looked at."""
 
 _OFTEN = 0.5
+_NUMBER = re.compile(r"\d+|\*")
 _BRAIN = re.compile(r"(?<![a-z])(?:brain|head|bet|skull)(?![a-z])|brain_?mask", re.IGNORECASE)
 _IN_BRAIN = re.compile(
     r"lesion|tumou?r|wmh|stroke|infarct|metast|h(?:a|ae)?ematoma|o?edema|tissue|region|structure|parc|vessel"
@@ -199,6 +200,12 @@ def remarks_on_others(
         remarks.append(
             f"{taken}, but there are also {some(alike, 4)}: choose by --label, or write them as data.masks"
             " if they overlap"
+        )
+    own = _NUMBER.sub("#", naming.write(chosen.template))
+    if any(own == _NUMBER.sub("#", text) and len(o.files) < len(chosen.files) for text, o in written):
+        remarks.append(
+            "label maps whose names differ in a number alone may be parts of one segmentation, as a file for"
+            " each lesion: if so, merge those of a case into one file first"
         )
     if elsewhere:
         lie = "1 more lies" if len(elsewhere) == 1 else f"{len(elsewhere)} more lie"

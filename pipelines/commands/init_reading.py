@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
 from medseg.ingest.looks import Kind, Look, Looks
 from medseg.ingest.patterns import Patterns, of_classes
 from medseg.ingest.tree import Tree, nfc, tree_of, without_suffix
+from pipelines.commands import init_ignored
 
 _DESCRIPTIONS = (dataset_json.NAME, "dataset_description.json")
 _TRIED = 8
@@ -65,7 +66,8 @@ def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> G
     contents = find(data, guess)
     if guess.subject is None and (own := one_subject.find(data, contents)):
         guess = _of_one_subject(guess, own)
-    guess = _without_series(guess, data, contents, looks)
+    guess = init_ignored.without_series(guess, data, contents, looks)
+    guess = init_ignored.without_copies(guess, data, find(data, guess))
     below = [path for path in tree.others if path.endswith(f"/{dataset_json.NAME}")]
     if below:
         folder = data / below[0].rpartition("/")[0]
@@ -96,41 +98,6 @@ def _of_one_subject(guess: Guess, own: one_subject.OneSubject) -> Guess:
         label=written.label,
         masks=written.masks,
     )
-
-
-def _without_series(guess: Guess, data: Path, contents: FolderContents, looks: Looks) -> Guess:
-    """The guess without unlabelled cases of several volumes, by the word at their end: a heart's ``_4d``."""
-    if guess.unit == "px":
-        return guess
-    globs = [glob for glob, paths in _endings(data, contents).items() if _are_series(paths, looks)]
-    kept = ignored.without(contents, data, globs)
-    labelled = sum(bool(case.label_paths) for case in kept.cases)
-    if not globs or not kept.cases or labelled < guess.n_labelled:
-        return guess
-    remark = f"{', '.join(globs)} hold several volumes each, and are ignored: data.ignore"
-    return replace(
-        guess,
-        ignore=(*guess.ignore, *globs),
-        n_cases=len(kept.cases),
-        n_other=n_other(kept),
-        remarks=(*guess.remarks, remark),
-    )
-
-
-def _endings(data: Path, contents: FolderContents) -> dict[str, list[str]]:
-    """Globs of unlabelled cases by their last word, with the files; of many cases shared words alone."""
-    globs: dict[str, list[str]] = defaultdict(list)
-    for case in contents.cases:
-        for path in () if case.label_paths else case.channels.values():
-            relative = path.relative_to(data).as_posix()
-            if hit := re.search(r"(?:^|[/_\-. ])[^/_\-. *?\[\]]+$", without_suffix(relative)):
-                globs[f"*{hit[0]}.*"].append(relative)
-    few = len(contents.cases) <= _SHOWN
-    return {glob: paths for glob, paths in globs.items() if few or len(paths) > 1}
-
-
-def _are_series(paths: Sequence[str], looks: Looks) -> bool:
-    return all(looks.at(path).is_series for path in paths[:_TRIED])
 
 
 def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
@@ -252,19 +219,13 @@ def _of_patterns(data: Path, patterns: Patterns, reading: by_content.Reading = _
         n_labelled=sum(bool(case.label_paths) for case in contents.cases),
         unit=contents.unit,
         roles=frozenset(role for _, role in contents.roles),
-        n_other=n_other(contents),
+        n_other=layouts.n_other(contents),
         subject=subject,
         subject_remark=subject_remark,
         remarks=reading.remarks,
         masks=patterns.masks,
         ignore=reading.ignore,
     )
-
-
-def n_other(contents: FolderContents) -> int:
-    """The number of files that belong to no case."""
-    of_strays = sum(len(stray.files) for stray in contents.strays)
-    return len(contents.ignored) + len(contents.unread) + of_strays
 
 
 def find(data: Path, guess: Guess) -> FolderContents:

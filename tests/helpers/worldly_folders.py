@@ -85,6 +85,20 @@ def initials(root: Path) -> None:
         label(root / f"{name}_{date}_seg_JM.nii.gz", 1, place=place)
 
 
+def of_spm(root: Path) -> None:
+    for place in range(4):
+        name = f"s{place:02}"
+        for before in ("", "m", "c1", "c2"):
+            scan(root / f"{before}{name}.nii", place)
+        label(root / f"lesion_{name}.nii", 1, place=place)
+
+
+def roles_in_capitals(root: Path) -> None:
+    for place, role in enumerate(("TRAIN", "TRAIN", "TRAIN", "VAL", "TEST")):
+        scan(root / role / f"{place:03}/T2.nii.gz", place)
+        label(root / role / f"{place:03}/ROI.nii.gz", 1, place=place)
+
+
 WORLDLY: dict[str, Folder] = {
     "French": Folder(french, {"T1", "T2"}, 4, 4, 4, {0: "background", 1: "lésion"}),
     "Japanese": Folder(named("患者{}/画像.nii.gz", "患者{}/正解.nii.gz"), {"image"}, 4, 4, 4, TWO),
@@ -110,6 +124,8 @@ WORLDLY: dict[str, Folder] = {
     ),
     "maps of tissues beside": Folder(tissue_maps, {"image"}, 4, 4, 4, TWO),
     "many weeks of one": Folder(weeks, {"flair"}, 14, 14, 1, {0: "background", 1: "lesion"}),
+    "SPM's files beside": Folder(of_spm, {"image"}, 4, 4, 4, {0: "background", 1: "lesion"}),
+    "train, val and test in capitals": Folder(roles_in_capitals, {"T2"}, 5, 5, 5, ONE),
     "a rater's initials": Folder(initials, {"T1", "FLAIR"}, 3, 3, 3, ONE),
 }
 """Folders with a label map each."""

@@ -113,3 +113,14 @@ def test_structures_that_all_share_voxels_give_a_skeleton_with_the_reason(tmp_pa
     text = (tmp_path / "made.yaml").read_text()
     assert guess.n_labelled == 0 and "no label map can be used as it is" in text
     assert "SEGMENTS_OVERLAP" in text and "data.overlap: later" in text
+
+
+def test_parts_of_a_segmentation_and_visits_as_channels_are_told(tmp_path: Path) -> None:
+    for place in range(4):
+        for visit in ("v1", "v2"):
+            scan(tmp_path / f"data/P{place}/{visit}/t1.nii.gz", place)
+        for lesion in range(1 + place % 2):
+            label(tmp_path / f"data/P{place}/roi_{lesion + 1}.nii.gz", 1, place=place)
+    said = " ".join(init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1).remarks)
+    assert "t1_v1, t1_v2 seem to be one contrast at several visits" in said
+    assert "may be parts of one segmentation" in said
