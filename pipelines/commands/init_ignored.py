@@ -59,14 +59,16 @@ def _are_series(paths: Sequence[str], looks: Looks) -> bool:
 def without_copies(guess: Guess, data: Path, contents: FolderContents) -> Guess:
     """The guess without unlabelled cases called like labelled ones with a program's prefix: ``c1s07``."""
     labelled = {case.name for case in contents.cases if case.label_paths}
-    made: dict[str, list[CaseFiles]] = defaultdict(list)
+    copies: dict[str, list[CaseFiles]] = defaultdict(list)
     for case in contents.cases:
         if not case.label_paths and (before := _before(case.name, labelled)):
-            made[before].append(case)
-    made = {before: cases for before, cases in made.items() if len(cases) >= max(2, _OFTEN * len(labelled))}
-    below = any(path.parent != data for cases in made.values() for path in cases[0].channels.values())
+            copies[before].append(case)
+    copies = {
+        before: cases for before, cases in copies.items() if len(cases) >= max(2, _OFTEN * len(labelled))
+    }
+    below = any(path.parent != data for cases in copies.values() for path in cases[0].channels.values())
     folders = "*/" if below else ""
-    globs = [f"{folders}{before}*" for before in sorted(made)]
+    globs = [f"{folders}{before}*" for before in sorted(copies)]
     kept = ignored.without(contents, data, globs)
     if not globs or {case.name for case in kept.cases if case.label_paths} != labelled:
         return guess
@@ -86,6 +88,6 @@ def without_copies(guess: Guess, data: Path, contents: FolderContents) -> Guess:
 
 
 def _before(name: str, labelled: set[str]) -> str | None:
-    """What stands before a labelled case's name at the end of this one, as programs write it; or None."""
+    """The text, as programs write it, before a labelled case's name at the end of this one; None without."""
     starts = (name[:i] for i in range(1, len(name)) if name[i:] in labelled)
     return next((start for start in starts if _BEFORE.fullmatch(start)), None)
