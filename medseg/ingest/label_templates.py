@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"\d+|\*")
 _BRAIN = re.compile(r"(?<![a-z])(?:brain|head|bet|skull)(?![a-z])|brain_?mask", re.IGNORECASE)
 _IN_BRAIN = re.compile(
     r"lesion|tumou?r|wmh|stroke|infarct|metast|h(?:a|ae)?ematoma|o?edema|tissue|region|structure|parc|vessel"
-    r"|ventric|label|seg",
+    r"|ventric",
     re.IGNORECASE,
 )
 _PROGRAM_WORDS = {
