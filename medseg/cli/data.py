@@ -72,16 +72,18 @@ def init(
 
     Example: `medseg init DATA --out recipe.yaml`
     """
+    from medseg.ingest.label_templates import counted_as
     from pipelines.commands import init as pipeline
     from pipelines.commands.init_reading import Given
 
     guess = pipeline.run(data, out, force=force, given=Given(_named(channel or []), label), minutes=minutes)
     count = f"{len(guess.masks)} masks" if guess.masks else f"{len(guess.classes or {})} classes"
     classes = f"class list {guess.class_file}" if guess.class_file else count
-    cases = f"{guess.n_cases} cases ({guess.n_labelled} labelled)"
+    cases = f"{counted_as(guess.n_cases, 'case')} ({guess.n_labelled} labelled)"
     typer.echo(f"{out}: {cases}, layout {guess.layout}, {classes}")
     if guess.n_other:
-        typer.echo(f"{guess.n_other} files belong to no case; `medseg check` with the recipe names them")
+        belong = "file belongs" if guess.n_other == 1 else "files belong"
+        typer.echo(f"{guess.n_other} {belong} to no case; `medseg check` with the recipe names them")
     for remark in guess.remarks:
         typer.echo(f"note: {remark}")
     if guess.n_labelled:
@@ -89,12 +91,10 @@ def init(
         return ExitCode.DONE
     for line in guess.seen:
         typer.echo(f"seen: {line}")
-    what, keys = (
-        ("class", "data.classes") if guess.label else ("labelled case", "data.channels and data.label")
-    )
+    what = "label map can be used as it is" if guess.label or guess.masks else "labelled case was recognised"
     typer.echo(
-        f"no {what} was recognised: {out} is a skeleton; write {keys} in it,"
-        " or try again with --channel NAME=PATTERN and --label PATTERN"
+        f"no {what}: {out} is a skeleton; complete data in it, or try again with --channel NAME=PATTERN"
+        " and --label PATTERN"
     )
     return ExitCode.SOME_EXCLUDED
 

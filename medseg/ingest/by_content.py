@@ -5,6 +5,7 @@
    one kind alone, as ``t1`` and ``manual``, say which of a case's files it is. Words that are frequent stand
    as they are, others, as a date, become ``*``.
 3. Of the label maps those of most cases are taken, of the images those on the label map's grid.
+4. Where words tell nothing, their places may (:mod:`medseg.ingest.by_position`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from medseg.errors import some
 from medseg.grid import axis_order
-from medseg.ingest import derived_images, freesurfer_names, path_words, placeholders, two_depths
+from medseg.ingest import by_position, derived_images, freesurfer_names, path_words, placeholders, two_depths
 from medseg.ingest.label_templates import (
     MOST_CASES,
     TRIED,
@@ -24,6 +25,7 @@ from medseg.ingest.label_templates import (
     Files,
     Key,
     LabelTemplate,
+    SortedFiles,
     class_files,
     counted_as,
     ranked,
@@ -92,31 +94,45 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
     images = [path for path in usable if chosen.image(path, kinds[path])] or [
         path for path in usable if kinds[path] == "unread" and looks.at(path).is_series
     ]
+    by_words = _by_words(labels, images)
+    candidates, all_labels = _candidates(by_words, looks)
+    if not candidates and (by_place := by_position.read(labels, images)):
+        by_words = by_place
+        candidates, all_labels = _candidates(by_words, looks)
+    if not candidates and not any(label.other_grid for label in all_labels):
+        return Reading(None, _nothing_pairs(labels, images, looks))
+    if not candidates:
+        text = "no label map lies on the grid of an image of its case: resample one to the other"
+        return Reading(None, (f"{text}, or name the files so that their words tell cases apart",))
+    one_of = {t: next(iter(by_words.images[t].values())) for t in candidates[0].channels}
+    naming_of = {t: chosen.name(path) for t, path in one_of.items()}
+    volumes = {t: looks.image_at(path).volumes for t, path in one_of.items()}
+    of_structures = structures(candidates, looks) or class_files(candidates, looks) or {}
+    reading = _reading(candidates, by_words.order, (images, labels), naming_of, of_structures)
+    if by_words.remark:
+        reading = replace(reading, remarks=(by_words.remark, *reading.remarks))
+    return _with_volumes(reading, [*volumes.values()])
+
+
+def _by_words(labels: Sequence[str], images: Sequence[str]) -> SortedFiles:
+    """Label maps and images with a case's words, each file by its template and case."""
     words = {path: path_words.words_of(without_suffix(path)) for path in (*labels, *images)}
     names = _case_words(labels, images, words) or _words_of_one_case(labels, images, words)
+    if by_position.stand_for_two_things(names, [*words.values()]):
+        return SortedFiles({}, {}, {})
     telling = {path: told_by for path in labels if (told_by := _named(words[path], names))}
     order = {frozenset(told_by): told_by for told_by in telling.values()}
     of_labels = {path: frozenset(told_by) for path, told_by in telling.items()}
     keys = {path: _key_of(_named(words[path], names), order) for path in images}
     of_images = {path: key for path, key in keys.items() if key is not None}
-    if not of_images or not of_labels:
-        return Reading(None, _nothing_pairs(labels, images))
-    label_templates = _templates(of_labels, order, words)
-    image_templates = _templates(of_images, order, words)
-    of_cases = [_with_channels(t, f, image_templates, looks) for t, f in label_templates.items()]
+    return SortedFiles(_templates(of_labels, order, words), _templates(of_images, order, words), order)
+
+
+def _candidates(files: SortedFiles, looks: Looks) -> tuple[list[LabelTemplate], list[LabelTemplate]]:
+    """The label templates that have channels, the one to take first; and all of them."""
+    of_cases = [_with_channels(t, f, files.images, looks) for t, f in files.labels.items()]
     with_channels = [label for label in of_cases if label.channels]
-    candidates = ranked(two_depths.joined(with_channels, image_templates, order), looks)
-    if not candidates and not any(label.other_grid for label in of_cases):
-        return Reading(None, _nothing_pairs(labels, images))
-    if not candidates:
-        text = "no label map lies on the grid of an image of its case: resample one to the other"
-        return Reading(None, (f"{text}, or name the files so that their words tell cases apart",))
-    one_of = {t: next(iter(image_templates[t].values())) for t in candidates[0].channels}
-    naming_of = {t: chosen.name(path) for t, path in one_of.items()}
-    volumes = {t: looks.image_at(path).volumes for t, path in one_of.items()}
-    of_structures = structures(candidates, looks) or class_files(candidates, looks) or {}
-    reading = _reading(candidates, order, (images, labels), naming_of, of_structures)
-    return _with_volumes(reading, [*volumes.values()])
+    return ranked(two_depths.joined(with_channels, files.images, files.order), looks), of_cases
 
 
 def _with_volumes(reading: Reading, volumes: Sequence[int]) -> Reading:
@@ -134,12 +150,14 @@ def _with_volumes(reading: Reading, volumes: Sequence[int]) -> Reading:
     )
 
 
-def _nothing_pairs(labels: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
-    """The reason, if one is known, why no file is a label map of another."""
+def _nothing_pairs(labels: Sequence[str], images: Sequence[str], looks: Looks) -> tuple[str, ...]:
+    """The reason, if known, why no file is a label map of another; files on one grid are one case's."""
     if not labels or not images:
         return ()
     counted = f"{counted_as(len(images), 'image')} and {counted_as(len(labels), 'label map')}"
-    if len(labels) == 1 or all(map(freesurfer_names.is_its_own, (*labels, *images))):
+    pairs = ((image, label) for image in images[:TRIED] for label in labels[:TRIED])
+    on_one_grid = len(labels) <= TRIED and all(_same_grid(*pair, looks) for pair in pairs)
+    if len(labels) == 1 or on_one_grid or all(map(freesurfer_names.is_its_own, (*labels, *images))):
         text = "if all are files of one case, give them a folder of their own and name the folder above it"
         return (f"{counted}, but no word in their paths tells cases apart: {text}",)
     text = "name them alike, or list them in a table (layout csv)"
@@ -155,7 +173,8 @@ def _case_words(labels: Sequence[str], images: Sequence[str], words: Mapping[str
     in_images = Counter(word for path in images for word in set(words[path]))
     both = in_labels.keys() & in_images.keys()
     times = {word for word in both if _TIME.fullmatch(word)} if both & {"T0", "t0"} else set()
-    shared = {word for word in both if word in times or not path_words.is_known(word)}
+    never = {word for word in both if path_words.is_known(word) or word.lower() in derived_images.PROCESSING}
+    shared = both - never | times
     return {
         word
         for word in shared
@@ -319,7 +338,7 @@ def _reading(
     names = placeholders.channel_names(chosen.channels)
     names = [given[t] or name for t, name in zip(chosen.channels, names, strict=True)]
     channels = {n: naming.write(t) + suffix for n, t in zip(names, chosen.channels, strict=True)}
-    remarks = [*naming.remarks]
+    remarks = [*naming.remarks, *placeholders.remark_on_visits(chosen.channels, names)]
     others = [
         label
         for label in candidates[1:]

@@ -83,6 +83,9 @@ _GENERIC = set(LABEL_WORDS) - {"lesion"} | {
     *("colour", "color", "colours", "colors", "coloured", "colored", "farbig", "rgb", "png", "bw", "binaer"),
     *("ot", "voi"),  # ISLES 2015, BraTS 2015
     *("aseg", "aparc", "parc", "parcellation", "labelstr", "result", "output", "drawn", "hand", "work"),
+    *("outline", "contour", "kontur", "umriss", "delineation", "maska", "maschera", "maskers", "masker"),
+    *("máscara", "maseczka", "segmentacion", "segmentación", "segmentazione", "segmentacja", "etiket"),
+    *("маска", "разметка", "сегментация", "正解", "标签", "標識", "分割", "掩码", "掩膜", "マスク", "라벨"),
 }
 
 
@@ -94,6 +97,14 @@ _STRUCTURE = re.compile(
 )
 _CONTRAST_BEFORE = re.compile(r"^(?:T1w?|T2w?|PD|FLAIR)(?=[a-z]{3})")
 _RATER = re.compile(r"(?:rater|reader|expert|observer|annotator|reviewer|radiologist)[_-]?[A-Z\d]{1,2}", re.I)
+_GLUED = re.compile(r"([^\W\d_]{3,})(?:mask|seg|label|roi)s?")
+_INITIALS = re.compile(r"[A-Z]{2}")
+_TWO_LETTERS = {
+    *("GM", "WM", "LV", "RV", "LA", "RA", "CA", "DG", "SN", "GP", "CC", "PZ", "TZ", "CZ", "ED", "ET", "NC"),
+    *("WT", "TC", "IS", "MS"),
+}
+"""Structures of two capitals; others are somebody's initials."""
+
 _SIDES = {"left", "right", "l", "r", "lh", "rh"}
 
 
@@ -167,6 +178,8 @@ def of_file_name(label: str, channels: Iterable[str]) -> str | None:
         for word in path_words.words_of(part):
             entity = re.fullmatch(r"(?:label|desc|seg)-([A-Za-z]\w*)", word)
             text = _CONTRAST_BEFORE.sub("", entity[1]) if entity else word
+            glued = _GLUED.fullmatch(text)
+            text = glued[1] if glued else text
             if not _is_generic(text, shared) and not (entity is None and "-" in word):
                 words.append(text)
         if any(word.lower() not in _SIDES for word in words):
@@ -220,6 +233,7 @@ def _is_generic(word: str, shared: set[str]) -> bool:
         or path_words.is_contrast(word)
         or path_words.has_number(word)
         or len(word) < 2
+        or (_INITIALS.fullmatch(word) is not None and word not in _TWO_LETTERS)
     )
 
 

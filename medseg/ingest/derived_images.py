@@ -8,7 +8,7 @@ from medseg.ingest import freesurfer_names, path_words
 from medseg.ingest.label_templates import TRIED, Files
 from medseg.ingest.looks import Looks
 
-_PROCESSING = {
+PROCESSING = {
     *(
         "preproc",
         "preprocessed",
@@ -71,10 +71,10 @@ def _is_processed(template: str, images: Iterable[str]) -> bool:
     if template.startswith("derivatives/"):
         return any(not image.startswith("derivatives/") for image in images)
     own = {word.lower() for word in path_words.words_of(template)}
-    if not own & _PROCESSING:
+    if not own & PROCESSING:
         return False
     others = ({word.lower() for word in path_words.words_of(i)} for i in images if i != template)
-    return any(not other & _PROCESSING and own - other <= _PROCESSING for other in others)
+    return any(not other & PROCESSING and own - other <= PROCESSING for other in others)
 
 
 def _is_probability(template: str, images: Mapping[str, Files], looks: Looks) -> bool:

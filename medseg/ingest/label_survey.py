@@ -83,9 +83,9 @@ def survey(labels: Sequence[Path], root: Path) -> Survey:
 
 def _no_label_maps(names: Sequence[str]) -> list[str]:
     """One sentence about all files that hold no values of classes; none where there are no such files."""
-    reason = "cannot be read or {} values are no whole numbers"
+    reason = "cannot be read, hold several volumes, or {} values are no whole numbers"
     if len(names) == 1:
-        return [f"{names[0]} is no label map: it {reason.format('its')}"]
+        return [f"{names[0]} is no label map: it {reason.format('its').replace('hold ', 'holds ')}"]
     return [f"{some(names, _FILES)} are no label maps: they {reason.format('their')}"] if names else []
 
 

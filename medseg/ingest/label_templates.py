@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from medseg.classes import MOST_MASKS
 from medseg.errors import some
-from medseg.ingest import class_names, freesurfer_names, label_names, placeholders
+from medseg.ingest import class_names, freesurfer_names, label_names, path_words, placeholders
 from medseg.ingest.looks import Look, Looks
 from medseg.ingest.plain import LABEL_FOLDERS
 from medseg.ingest.tree import common_start, natural_key
@@ -26,7 +26,19 @@ TRIED = 5
 """Files of a template that are looked at."""
 
 _OFTEN = 0.5
+_NUMBER = re.compile(r"\d+|\*")
 _BRAIN = re.compile(r"(?<![a-z])(?:brain|head|bet|skull)(?![a-z])|brain_?mask", re.IGNORECASE)
+_IN_BRAIN = re.compile(
+    r"lesion|tumou?r|wmh|stroke|infarct|metast|h(?:a|ae)?ematoma|o?edema|tissue|region|structure|parc|vessel"
+    r"|ventric",
+    re.IGNORECASE,
+)
+_PROGRAM_WORDS = {
+    *("auto", "automatic", "automated", "pred", "preds", "predicted", "prediction", "predictions"),
+    *("nnunet", "samseg", "lst", "lpa", "synthseg", "fastsurfer", "totalsegmentator", "bianca"),
+    *("old", "backup", "bak", "draft", "copy"),
+}
+"""Words of label maps that a program drew, and of those that others replaced."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +54,31 @@ class LabelTemplate:
     processed: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class SortedFiles:
+    """Templates of label maps and of images, each with the file of each case, and each case's words in order.
+
+    A ``remark`` says what is not certain about them.
+    """
+
+    labels: dict[str, Files]
+    images: dict[str, Files]
+    order: dict[Key, tuple[str, ...]]
+    remark: str = ""
+
+
 def ranked(labels: list[LabelTemplate], looks: Looks) -> list[LabelTemplate]:
-    """Label templates, the one to take first: of enough cases, no brain or mere mask, most cases, sure words.
+    """Label templates, the one to take first: of enough cases, people's, no brain or mere mask, most cases.
 
     A file called mask alone, beside one with another name, is often the field of view.
     """
     most = max((len(label.covered) for label in labels), default=0)
 
-    def merit(label: LabelTemplate) -> tuple[bool, bool, bool, int, int, bool, int, str]:
+    def merit(label: LabelTemplate) -> tuple[bool, bool, bool, bool, int, int, bool, int, str]:
         few = len(label.covered) < _OFTEN * most
         return (
             few,
+            is_of_a_program(label.template),
             is_brain(label.template),
             label_rank(label.template) == label_names.LABEL_WORDS.index("mask"),
             -len(label.covered),
@@ -66,8 +92,19 @@ def ranked(labels: list[LabelTemplate], looks: Looks) -> list[LabelTemplate]:
 
 
 def is_brain(template: str) -> bool:
-    """True for a template of masks of the whole brain."""
-    return _BRAIN.search(template.rpartition("/")[2]) is not None
+    """True for a template of masks of the whole brain, and not of something in it."""
+    name = template.rpartition("/")[2]
+    return _BRAIN.search(name) is not None and _IN_BRAIN.search(name) is None
+
+
+def is_of_a_program(template: str) -> bool:
+    """True for a template of label maps that a program drew, or old ones, by a word of a name or folder."""
+    return any(word.lower() in _PROGRAM_WORDS for word in path_words.words_of(template))
+
+
+def is_second_choice(template: str) -> bool:
+    """True for label maps that are taken only where there are no others: programs', and masks of brains."""
+    return is_of_a_program(template) or is_brain(template)
 
 
 def label_rank(template: str) -> int:
@@ -163,6 +200,12 @@ def remarks_on_others(
         remarks.append(
             f"{taken}, but there are also {some(alike, 4)}: choose by --label, or write them as data.masks"
             " if they overlap"
+        )
+    own = _NUMBER.sub("#", naming.write(chosen.template))
+    if any(own == _NUMBER.sub("#", text) and len(o.files) < len(chosen.files) for text, o in written):
+        remarks.append(
+            "label maps whose names differ in a number alone may be parts of one segmentation, as a file for"
+            " each lesion: if so, merge those of a case into one file first"
         )
     if elsewhere:
         lie = "1 more lies" if len(elsewhere) == 1 else f"{len(elsewhere)} more lie"

@@ -232,6 +232,12 @@ def guess_subject(contents: FolderContents) -> tuple[str | None, str]:
     return None, f"{what}, but no one rule reads the subjects from the names; {how_to_fix}"
 
 
+def n_other(contents: FolderContents) -> int:
+    """The number of files that belong to no case."""
+    of_strays = sum(len(stray.files) for stray in contents.strays)
+    return len(contents.ignored) + len(contents.unread) + of_strays
+
+
 def _detect(root: Path, files: list[str]) -> str:
     if _has_dataset(root, files):
         return "decathlon"

@@ -59,9 +59,11 @@ def find(root: Path, contents: FolderContents) -> OneSubject | None:
 
 def _folder_above(root: Path, contents: FolderContents) -> str | None:
     """The one folder that holds what is named after cases; None where there are several, or none."""
-    level = _level(next(iter(contents.patterns.channels.values())))
-    if not level:
-        return None
+    patterns = contents.patterns
+    level = _level(next(iter(patterns.channels.values())))
+    texts = (*patterns.channels.values(), *filter(None, [patterns.label]), *patterns.masks.values())
+    if not level or len({text.partition("{case}")[0] for text in texts}) > 1:
+        return None  # folders of images and of label maps are nobody's names
     paths = [path.relative_to(root) for case in contents.cases for path in case.channels.values()]
     folders = {path.parts[level - 1] for path in paths}
     return folders.pop() if len(folders) == 1 else None

@@ -35,12 +35,15 @@ CLASS = "{class}"
 """In the label's pattern of a recipe: the name of a class, each of which has a file of its own."""
 
 
-ROLES: dict[str, str] = {
+_ROLES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""The words that ``{role}`` matches, and the role each means."""
+ROLES: dict[str, str] = {
+    form: role for word, role in _ROLES.items() for form in (word, word.capitalize(), word.upper())
+}
+"""The words that ``{role}`` matches, and the role each means: ``train``, ``Train``, ``TRAIN``, …"""
 
 
 @dataclass(frozen=True)

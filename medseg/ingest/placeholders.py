@@ -246,6 +246,19 @@ def channel_names(templates: Sequence[str]) -> list[str]:
     return [name if name and counts[name] == 1 else f"image_{number}" for number, name in enumerate(names)]
 
 
+def remark_on_visits(templates: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on channels that differ in words of sessions alone: visits of one label map, perhaps not."""
+    words = [path_words.words_of(without(template)) for template in templates]
+    others = {tuple(word for word in own if not subjects.is_session(word)) for own in words}
+    if len(templates) < 2 or len(others) > 1 or all(own == words[0] for own in words):
+        return ()
+    shown = ", ".join(names)
+    return (
+        f"{shown} seem to be one contrast at several visits, and are taken for channels of one case: if the"
+        " label map belongs to one of them, choose it by --channel NAME=PATTERN",
+    )
+
+
 def _contrasts(words: Iterable[str]) -> list[str]:
     """The words that are contrasts, each once."""
     own = {word.lower(): word for word in words if path_words.is_contrast(word)}

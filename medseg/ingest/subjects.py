@@ -40,6 +40,11 @@ _SESSIONS_OF_ONE = re.compile(rf"{_OF_ONE}(?:[_\-. ]+{_OF_ONE})*", re.IGNORECASE
 _MOST_OF_ONE = 12
 """Sessions of one subject; more words of this kind are names of persons, as dates of their only visit."""
 
+_NOBODYS_NAME = re.compile(
+    r"(?:ses|session|visit|tp|timepoint|day|week|month|mo|year|yr)[_\-. ]?\d+", re.IGNORECASE
+)
+"""Counted sessions, which are no names of persons, however many there are."""
+
 _NUMBERED_PERSON = re.compile(
     r"(?:.*[_\-. ])?(?:sub|subj|subject|patients?|pat|pt|p|participant|person|proband|volunteer|control)"
     r"[-_ ]?\d+",
@@ -131,8 +136,9 @@ def is_session(word: str) -> bool:
 
 
 def are_sessions_of_one(words: Collection[str]) -> bool:
-    """True for words that name sessions, sides or dates, and few enough to be one subject's."""
-    return 2 <= len(words) <= _MOST_OF_ONE and all(map(_SESSIONS_OF_ONE.fullmatch, words))
+    """True for words that name sessions, sides or dates; many of them only if they count sessions."""
+    few = len(words) <= _MOST_OF_ONE or all(map(_NOBODYS_NAME.fullmatch, words))
+    return len(words) >= 2 and few and all(map(_SESSIONS_OF_ONE.fullmatch, words))
 
 
 def may_be_sessions(words: Collection[str]) -> bool:

@@ -85,7 +85,7 @@ def _roles(table: Path, rows: Sequence[_Row], patterns: Patterns) -> tuple[tuple
     words = [row.get("role", "").strip().lower() for row in rows]
     if unknown := [n for n, word in enumerate(words) if word and word not in ROLES]:
         named = [f"row {n + 1} ({_name(rows[n], patterns)}): {rows[n]['role']!r}" for n in unknown]
-        how_to_fix = f"leave the cell empty or write one of {', '.join(ROLES)}"
+        how_to_fix = f"leave the cell empty or write one of {', '.join(filter(str.islower, ROLES))}"
         raise MedsegError(Code.RECIPE_INVALID, f"{table}: role", some(named), how_to_fix)
     given = {(_name(row, patterns), ROLES[word]) for row, word in zip(rows, words, strict=True) if word}
     return tuple(sorted(given))

@@ -22,7 +22,7 @@ from medseg.io import scans
 from pipelines.commands import check_cases, init_reading
 from pipelines.commands.check_cases import LABEL
 from pipelines.commands.check_results import CaseSlices, Checked, Recorder, Result
-from pipelines.commands.init_classes import packaged_set
+from pipelines.commands.init_classes import packaged_set, with_names
 from pipelines.commands.init_reading import Given
 
 
@@ -208,7 +208,7 @@ def _classes(
         return check_cases.list_of_values(values) if values else None
     two = contents.unit == "px" and len(values | {0}) == 2
     unnamed = {v: BACKGROUND if v == 0 else "foreground" if two else f"label_{v}" for v in values}
-    named = init_reading.with_names(folder, replace(guess, classes=unnamed)).classes or unnamed
+    named = with_names(folder, replace(guess, classes=unnamed)).classes or unnamed
     return check_cases.list_of(named)
 
 

@@ -47,7 +47,7 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
     elif guess.classes is None:
         guess = _without_labels_of_no_class(init_classes.of_values(data, guess))
     if guess.layout != "decathlon" or not guess.regions:
-        guess = init_reading.with_names(data, guess)
+        guess = init_classes.with_names(data, guess)
     if not guess.n_labelled:  # names that nothing pairs say little about subjects
         guess = replace(guess, subject=None)
     elif guess.subject_remark and guess.class_file is None:
@@ -68,6 +68,8 @@ def _write(data: Path, out: Path, guess: Guess, minutes: float) -> Guess:
         fitted = init_fit.fit(load.validate(draft, out), minutes, splits)
         choices = fitted.choices
         guess = replace(guess, remarks=(*guess.remarks, *fitted.remarks))
+        if not fitted.is_usable:
+            guess = replace(guess, n_labelled=0)
     if guess.roles == {"train", "test"}:
         remark = (
             "folders say train and test, but not val: splits are drawn from all; splits: listed keeps them"

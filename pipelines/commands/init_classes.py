@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from medseg.classes import VOID
 from medseg.config import class_file
-from medseg.ingest import checks, label_survey, layouts, legends, mask_colours
+from medseg.ingest import checks, class_names, label_survey, layouts, legends, mask_colours, segment_names
 from medseg.ingest.layouts import Guess
 from medseg.ingest.tree import tree_of
 from medseg.io import images
@@ -23,6 +24,8 @@ ANYTHING = 0.5
 
 HALF = 128.0
 """A mask with more values, or a JPEG, holds greys, which are told apart by half of white."""
+
+_UNNAMED = re.compile(r"label_\d+|foreground")
 
 
 def packaged_set(data: Path, guess: Guess) -> Guess | None:
@@ -139,3 +142,42 @@ def _with_palette(data: Path, guess: Guess, labels: Sequence[Path]) -> Guess:
     names = {value: legend.names.get(colours[value], name) for value, name in guess.classes.items()}
     remarks = (*guess.remarks, f"names of classes come from {legend.path}, by the palette's colours")
     return replace(guess, classes=names | {0: "background"}, colours=colours, remarks=remarks)
+
+
+def with_names(data: Path, guess: Guess) -> Guess:
+    """Classes with names in place of ``label_1``: the label files' own, a table's, FreeSurfer's, a name's."""
+    if guess.classes is None or guess.label is None or guess.class_file is not None:
+        return guess
+    unnamed = [value for value, name in guess.classes.items() if _UNNAMED.fullmatch(name)]
+    if not unnamed:
+        return guess
+    others = tree_of(data).others
+    names: Mapping[int, str]
+    names, remarks = segment_names.of_files(_some_labels(data, guess), data)
+    if names:
+        remarks = ("names of classes come from the label files' headers", *remarks)
+    elif not remarks:
+        names, remarks = _names_beside(data, others, unnamed, guess)
+    classes = {
+        value: names.get(value, name) if value in unnamed else name for value, name in guess.classes.items()
+    }
+    return replace(guess, classes=class_names.usable(classes), remarks=(*guess.remarks, *remarks))
+
+
+def _names_beside(
+    data: Path, others: Sequence[str], unnamed: Sequence[int], guess: Guess
+) -> tuple[Mapping[int, str], tuple[str, ...]]:
+    """Names of values by a table in the folder, as FreeSurfer's, or of one by the files' name; remarks."""
+    label = guess.label or ""
+    table, remarks = class_names.best(class_names.tables(data, others), unnamed, label)
+    if table:
+        return table.names, (f"names of classes come from {table.path}", *remarks)
+    if names := class_names.of_values(unnamed, label):
+        return names, remarks
+    if len(unnamed) > 1:
+        return {}, remarks
+    name = class_names.of_file_name(label, guess.channels.values())
+    if name is None and (of_read_me := class_names.of_read_me(data, others)):
+        name, path = of_read_me
+        remarks = (*remarks, f"the class is called {name} after {path}: is that what is labelled?")
+    return {unnamed[0]: name} if name else {}, remarks

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import Code
+from medseg.ingest import layouts
 from medseg.ingest.layouts import PATTERNED, Guess
 from medseg.ingest.patterns import FolderContents
 from medseg.ingest.tree import without_suffix
@@ -52,9 +53,7 @@ def _counted(data: Path, guess: Guess) -> Guess:
     """The guess with the numbers of what its patterns find."""
     contents = init_reading.find(data, guess)
     labelled = sum(bool(case.label_paths) for case in contents.cases)
-    return replace(
-        guess, n_cases=len(contents.cases), n_labelled=labelled, n_other=init_reading.n_other(contents)
-    )
+    return replace(guess, n_cases=len(contents.cases), n_labelled=labelled, n_other=layouts.n_other(contents))
 
 
 def _with_suffix(pattern: str, suffix: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,11 @@ from medseg.config.fitted import plan
 from medseg.config.fitted.choice import Choice, Choices
 from medseg.config.fitted.training import Budget
 from medseg.config.recipe import Recipe
-from medseg.errors import MedsegError
+from medseg.errors import Finding, MedsegError
 from medseg.ingest import checks, dicom_folder
-from medseg.ingest.patterns import CaseFiles, FolderContents
+from medseg.ingest.patterns import FolderContents
 from medseg.preprocess import fingerprint as fingerprints
-from medseg.preprocess.fingerprint import CaseFingerprint, Fingerprint
+from medseg.preprocess.fingerprint import Fingerprint
 from pipelines.commands import machine
 from pipelines.commands.init_speed import device_kind, seconds_of_step
 from pipelines.stages import ingest
@@ -32,10 +32,11 @@ MEASURED = 24
 
 @dataclass(frozen=True)
 class Fitted:
-    """The choices, and remarks for the user."""
+    """The choices, and remarks for the user; whether a training case could be read at all."""
 
     choices: Choices
     remarks: tuple[str, ...] = ()
+    is_usable: bool = True
 
 
 def fit(
@@ -58,13 +59,15 @@ def fit(
             if splits != "given":
                 subjects = {case.subject for case in contents.cases if case.label_paths}
                 chosen = {"data.splits": plan.splits(len(subjects), listed=splits == "listed")}
-            fingerprint = measure(_with_splits(recipe, chosen), contents)
+            fingerprint, findings = measure(_with_splits(recipe, chosen), contents)
     except MedsegError as error:
         remark = f"nothing is fitted to the data: {error.finding.details}"
         return Fitted(plan.unfitted("mm", multilabel=multilabel) | chosen, (remark,))
     if fingerprint is None:
-        remark = "nothing is fitted to the data: no labelled training case can be read; see medseg check"
-        return Fitted(plan.unfitted(contents.unit, multilabel=multilabel) | chosen, (remark,))
+        remark = "nothing is fitted to the data: no labelled training case can be used"
+        remark += "".join(f"; {finding}" for finding in findings[:1]) or "; see medseg check"
+        usual = plan.unfitted(contents.unit, multilabel=multilabel) | chosen
+        return Fitted(usual, (remark,), is_usable=not findings)
     measured = partial(seconds_of_step, fingerprint.n_channels, fingerprint.classes, clock=clock)
     chosen |= plan.choose(fingerprint, budget(minutes), measured)
     if splits == "listed":
@@ -98,22 +101,21 @@ def budget(minutes: float) -> Budget:
     return Budget(60 * minutes, kind, memory)
 
 
-def measure(recipe: Recipe, contents: FolderContents) -> Fingerprint | None:
-    """Measure a recipe's training cases, of many some; None where none can be read."""
+def measure(recipe: Recipe, contents: FolderContents) -> tuple[Fingerprint | None, list[Finding]]:
+    """Measure a recipe's training cases, of many some; None where none can be read. And why cases cannot."""
     labelled = [case for case in contents.cases if case.label_paths]
     rows = [row for row in ingest.split(recipe, contents, labelled, ()).rows if row.fold == 0]
     roles = {row.case: row.role for row in rows}
     train = [case for case in labelled if roles.get(case.name) == "train"]
-    measured = _measured(recipe, train)
     n_val = sum(role == "val" for role in roles.values())
-    if not measured:
-        return None
-    return Fingerprint(measured, len(train), n_val, recipe.data.class_list(), contents.unit)
-
-
-def _measured(recipe: Recipe, train: Sequence[CaseFiles]) -> list[CaseFingerprint]:
     classes, step = recipe.data.class_list(), max(1, -(-len(train) // MEASURED))
-    cases = (checks.read_case(paths, classes)[0] for paths in train[::step])
-    return [
-        fingerprints.of_case(case, classes) for case in cases if case is not None and case.label is not None
-    ]
+    measured, refused = [], []
+    for paths in train[::step]:
+        case, findings = checks.read_case(paths, classes)
+        if case is None:
+            refused += [finding for finding in findings if not finding.is_note]
+        elif case.label is not None:
+            measured.append(fingerprints.of_case(case, classes))
+    if not measured:
+        return None, refused
+    return Fingerprint(measured, len(train), n_val, classes, contents.unit), refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from medseg.errors import Code, MedsegError, some
 from medseg.grid import Grid, axis_order
 from medseg.ingest import (
     by_content,
-    class_names,
     dataset_json,
     ignored,
     imagesets,
@@ -22,17 +21,23 @@ from medseg.ingest import (
     one_subject,
     placeholders,
 )
-from medseg.ingest.label_templates import MOST_CASES
+from medseg.ingest.label_templates import MOST_CASES, counted_as, is_second_choice
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
-from medseg.ingest.looks import Look, Looks
+from medseg.ingest.looks import Kind, Look, Looks
 from medseg.ingest.patterns import Patterns, of_classes
 from medseg.ingest.tree import Tree, nfc, tree_of, without_suffix
+from pipelines.commands import init_ignored
 
 _DESCRIPTIONS = (dataset_json.NAME, "dataset_description.json")
 _TRIED = 8
 _SHOWN = 12
 _NOTHING = by_content.Reading(None)
-_UNNAMED = re.compile(r"label_\d+|foreground")
+_NOUNS: dict[Kind, str] = {
+    "image": "image",
+    "label": "label map",
+    "empty": "empty label map",
+    "unread": "unreadable file",
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> G
     contents = find(data, guess)
     if guess.subject is None and (own := one_subject.find(data, contents)):
         guess = _of_one_subject(guess, own)
-    guess = _without_series(guess, data, contents, looks)
+    guess = init_ignored.without_series(guess, data, contents, looks)
+    guess = init_ignored.without_copies(guess, data, find(data, guess))
     below = [path for path in tree.others if path.endswith(f"/{dataset_json.NAME}")]
     if below:
         folder = data / below[0].rpartition("/")[0]
@@ -94,41 +100,6 @@ def _of_one_subject(guess: Guess, own: one_subject.OneSubject) -> Guess:
     )
 
 
-def _without_series(guess: Guess, data: Path, contents: FolderContents, looks: Looks) -> Guess:
-    """The guess without unlabelled cases of several volumes, by the word at their end: a heart's ``_4d``."""
-    if guess.unit == "px":
-        return guess
-    globs = [glob for glob, paths in _endings(data, contents).items() if _are_series(paths, looks)]
-    kept = ignored.without(contents, data, globs)
-    labelled = sum(bool(case.label_paths) for case in kept.cases)
-    if not globs or not kept.cases or labelled < guess.n_labelled:
-        return guess
-    remark = f"{', '.join(globs)} hold several volumes each, and are ignored: data.ignore"
-    return replace(
-        guess,
-        ignore=(*guess.ignore, *globs),
-        n_cases=len(kept.cases),
-        n_other=n_other(kept),
-        remarks=(*guess.remarks, remark),
-    )
-
-
-def _endings(data: Path, contents: FolderContents) -> dict[str, list[str]]:
-    """Globs of unlabelled cases by their last word, with the files; of many cases shared words alone."""
-    globs: dict[str, list[str]] = defaultdict(list)
-    for case in contents.cases:
-        for path in () if case.label_paths else case.channels.values():
-            relative = path.relative_to(data).as_posix()
-            if hit := re.search(r"(?:^|[/_\-. ])[^/_\-. *?\[\]]+$", without_suffix(relative)):
-                globs[f"*{hit[0]}.*"].append(relative)
-    few = len(contents.cases) <= _SHOWN
-    return {glob: paths for glob, paths in globs.items() if few or len(paths) > 1}
-
-
-def _are_series(paths: Sequence[str], looks: Looks) -> bool:
-    return all(looks.at(path).is_series for path in paths[:_TRIED])
-
-
 def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
     by_layout = _named_by_contrast(layouts.guess(data))
     is_of_images = tree.unit == "px" and not _is_at_any_depth(by_layout)
@@ -145,6 +116,8 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
     if content.roles > by_layout.roles and second >= first:
         return content
     if second and _takes_label_maps(data, by_layout, content):
+        return content
+    if second >= MOST_CASES * first and _has_better_labels(content, by_layout):
         return content
     is_better = second == first and (
         (more_channels == 0 and _tells_more(content, by_layout)) or _is_stricter(content, by_layout, reading)
@@ -164,6 +137,12 @@ def _takes_label_maps(data: Path, by_layout: Guess, content: Guess) -> bool:
         return False
     images = {path for case in find(data, by_layout).cases for path in case.channels.values()}
     return any(path in images for case in find(data, content).cases for path in case.label_paths)
+
+
+def _has_better_labels(content: Guess, by_layout: Guess) -> bool:
+    """True if the layout's label maps are a program's, or brain masks, and those read by content are not."""
+    labels = by_layout.label, content.label
+    return all(labels) and [is_second_choice(without_suffix(text or "")) for text in labels] == [True, False]
 
 
 def _named_by_contrast(guess: Guess) -> Guess:
@@ -240,19 +219,13 @@ def _of_patterns(data: Path, patterns: Patterns, reading: by_content.Reading = _
         n_labelled=sum(bool(case.label_paths) for case in contents.cases),
         unit=contents.unit,
         roles=frozenset(role for _, role in contents.roles),
-        n_other=n_other(contents),
+        n_other=layouts.n_other(contents),
         subject=subject,
         subject_remark=subject_remark,
         remarks=reading.remarks,
         masks=patterns.masks,
         ignore=reading.ignore,
     )
-
-
-def n_other(contents: FolderContents) -> int:
-    """The number of files that belong to no case."""
-    of_strays = sum(len(stray.files) for stray in contents.strays)
-    return len(contents.ignored) + len(contents.unread) + of_strays
 
 
 def find(data: Path, guess: Guess) -> FolderContents:
@@ -330,31 +303,7 @@ def _chooser(pattern: str) -> Callable[[str], bool]:
     return fits
 
 
-# Classes and the list of what is there
-
-
-def with_names(data: Path, guess: Guess) -> Guess:
-    """Classes with names in place of ``label_1``: a table's in the folder, FreeSurfer's, or the files'."""
-    if guess.classes is None or guess.label is None or guess.class_file is not None:
-        return guess
-    unnamed = [value for value, name in guess.classes.items() if _UNNAMED.fullmatch(name)]
-    if not unnamed:
-        return guess
-    others = tree_of(data).others
-    table, remarks = class_names.best(class_names.tables(data, others), unnamed, guess.label)
-    names = table.names if table else class_names.of_values(unnamed, guess.label) or {}
-    if not names and len(unnamed) == 1:
-        name = class_names.of_file_name(guess.label, guess.channels.values())
-        if name is None and (of_read_me := class_names.of_read_me(data, others)):
-            name, path = of_read_me
-            remarks = (*remarks, f"the class is called {name} after {path}: is that what is labelled?")
-        names = {unnamed[0]: name} if name else {}
-    classes = {
-        value: names.get(value, name) if value in unnamed else name for value, name in guess.classes.items()
-    }
-    if table:
-        remarks = (f"names of classes come from {table.path}", *remarks)
-    return replace(guess, classes=class_names.usable(classes), remarks=(*guess.remarks, *remarks))
+# The list of what is there
 
 
 def _size(grid: Grid) -> str:
@@ -366,17 +315,16 @@ def _size(grid: Grid) -> str:
 
 def _seen(tree: Tree, looks: Looks) -> tuple[str, ...]:
     """Lines about the files that are there: how many of a kind, what they are, and an example."""
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, Kind], list[str]] = defaultdict(list)
     kinds = looks.kinds(tree.files)
-    words = {"image": "images", "label": "label maps", "empty": "empty label maps", "unread": "not readable"}
     for path in tree.files:
-        groups[re.sub(r"\d+", "#", path), words[kinds[path]]].append(path)
+        groups[re.sub(r"\d+", "#", path), kinds[path]].append(path)
     lines = []
     for (_, kind), paths in sorted(groups.items(), key=lambda item: -len(item[1])):
         grid = looks.at(paths[0]).grid
         shape = f", {_size(grid)}" if grid else ""
-        counted = f"{len(paths)} {kind} such as" if len(paths) > 1 else f"1 file of {kind}:"
-        lines.append(f"{counted} {paths[0]}{shape}")
+        such_as = " such as" if len(paths) > 1 else ":"
+        lines.append(f"{counted_as(len(paths), _NOUNS[kind])}{such_as} {paths[0]}{shape}")
     more = [f"and {len(lines) - _SHOWN} further sorts of names"] if len(lines) > _SHOWN else []
-    others = [f"{len(tree.others)} other files: {some(tree.others)}"] if tree.others else []
+    others = [f"{counted_as(len(tree.others), 'other file')}: {some(tree.others)}"] if tree.others else []
     return (*lines[:_SHOWN], *more, *others)

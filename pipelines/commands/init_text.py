@@ -11,6 +11,7 @@ import yaml
 
 from medseg.config.fitted.choice import Choices
 from medseg.config.load import schema_line
+from medseg.ingest.label_templates import counted_as
 from medseg.ingest.layouts import Guess
 from medseg.ingest.patterns import CLASS
 from medseg.io.dicom.rules import SeriesRules
@@ -21,8 +22,9 @@ _COMMENTS_FROM = 34
 def recipe_text(out: Path, data: Path, guess: Guess, choices: Choices) -> str:
     """The recipe to be written to `out`, as commented YAML: each choice with its reason."""
     notes = "".join(f"# Note: {_one_line(remark)}\n" for remark in guess.remarks)
+    cases = f"{counted_as(guess.n_cases, 'case')}, {guess.n_labelled} labelled"
     return f"""{schema_line().strip()}
-# Made by `{_command("init", data)}`: {guess.n_cases} cases, layout {guess.layout}.
+# Made by `{_command("init", data)}`: {cases}, layout {guess.layout}.
 {_next_step(out, guess)}{notes}name: {_scalar(recipe_name(out))}
 
 {data_section(data, guess)}
@@ -31,9 +33,10 @@ def recipe_text(out: Path, data: Path, guess: Guess, choices: Choices) -> str:
 
 def data_section(data: Path, guess: Guess) -> str:
     """The section `data` but for its splits, as YAML."""
+    layouts = "plain, subjects, decathlon, bids, dicom, patterns, or an image set's"
     return f"""data:
   path: {_scalar(str(data.absolute()))}
-  layout: {guess.layout}          # plain | subjects | decathlon | bids | dicom | patterns, or an image set's
+{_commented(f"  layout: {guess.layout}", layouts)}
 {_files_section(guess)}
 {_classes_section(guess)}"""
 
@@ -56,8 +59,13 @@ def _lines(choices: Choices, section: str) -> str:
             lines.append(f"  {above}:")
         part = above
         text = f"{'    ' if above else '  '}{last}: {_value(choice.value)}"
-        lines.append(f"{text:<{_COMMENTS_FROM}} # {_one_line(choice.reason)}")
+        lines.append(_commented(text, choice.reason))
     return "".join(f"{line}\n" for line in lines)
+
+
+def _commented(text: str, comment: str) -> str:
+    """A line of YAML with a comment behind it, in the column of all comments."""
+    return f"{text:<{_COMMENTS_FROM}} # {_one_line(comment)}"
 
 
 def _value(value: Any) -> str:
@@ -77,8 +85,8 @@ def _next_step(out: Path, guess: Guess) -> str:
     if guess.layout == "dicom":
         advice = [f"# Add DICOM SEG objects, or name files of label maps in data.label; then try it: {check}"]
     reason = "no label map was recognised that belongs to an image"
-    if guess.label:
-        reason = "no class was recognised in the label files"
+    if guess.label or guess.masks:
+        reason = "no label map can be used as it is"
         advice = [f"# Complete data below, see the notes; then try it: {check}"]
     lines = [
         f"# NOT COMPLETE: {reason}: nothing can be trained yet.",
@@ -92,27 +100,26 @@ def _next_step(out: Path, guess: Guess) -> str:
 def _files_section(guess: Guess) -> str:
     """The keys that say which files are channels and labels, and how subjects are read from names."""
     if guess.layout == "dicom":
-        lines = ["  series:                # channel: pattern of the SeriesDescription, or several rules"]
+        lines = [_commented("  series:", "channel: pattern of the SeriesDescription, or several rules")]
         lines += [f"    {_scalar(name)}: {_rules(rules)}" for name, rules in guess.series.items()]
         return "\n".join(lines)
     lines = [
-        "  channels:              # name: pattern below path; {case} and {subject} are read from the names"
+        _commented("  channels:", "name: pattern below path; {case} and {subject} are read from the names")
     ]
     lines += [f"    {_scalar(name)}: {_scalar(pattern)}" for name, pattern in guess.channels.items()]
     if guess.masks:
-        lines.append("  masks:                 # name: pattern; 1 inside and 0 outside, masks may overlap")
+        lines.append(_commented("  masks:", "name: pattern; 1 inside and 0 outside, masks may overlap"))
         lines += [f"    {_scalar(name)}: {_scalar(pattern)}" for name, pattern in guess.masks.items()]
     elif guess.label:
         lines.append(f"  label: {_scalar(guess.label)}")
     else:
-        lines.append('  # label: "{case}_seg.nii.gz"   # no label files were found')
+        lines.append(_commented('  # label: "{case}_seg.nii.gz"', "no label files were found"))
     if guess.ignore:
-        lines.append(
-            f"  ignore: {_value(list(guess.ignore))}   # no images of cases, though channels match them"
-        )
+        ignored = f"  ignore: {_value(list(guess.ignore))}"
+        lines.append(_commented(ignored, "no images of cases, though channels match them"))
     if guess.subject:
-        rule = _scalar(guess.subject)
-        lines.append(f"  subject: {rule}   # read from a case's name; a subject's cases stay together")
+        rule = f"  subject: {_scalar(guess.subject)}"
+        lines.append(_commented(rule, "read from a case's name; a subject's cases stay together"))
     return "\n".join(lines)
 
 
@@ -135,27 +142,29 @@ def _classes_section(guess: Guess) -> str:
         files_named = "label files: name" if guess.layout != "dicom" else "label map: label of the segment"
         if guess.in_colours:
             files_named = "results: name, and the colour in the masks"
-        lines = [f"  classes:               # value in the {files_named}"]
+        lines = [_commented("  classes:", f"value in the {files_named}")]
         lines += [f"    {value}: {_class(guess, value, name)}" for value, name in sorted(names.items())]
     if guess.regions:
-        lines.append("  regions:               # masks that may overlap: the values that make each up")
+        lines.append(_commented("  regions:", "masks that may overlap: the values that make each up"))
         lines += [f"    {_scalar(name)}: {list(values)}" for name, values in guess.regions.items()]
     if guess.void:
-        lines.append(f"  void: {list(guess.void)}             # values that are ignored")
+        lines.append(_commented(f"  void: {list(guess.void)}", "values that are ignored"))
     if not guess.background:
-        lines.append("  background: false      # every value is a class")
+        lines.append(_commented("  background: false", "every value is a class"))
     if guess.in_colours:
-        lines.append("  label_form: colours    # masks show classes by their colours, not by values")
+        lines.append(
+            _commented("  label_form: colours", "masks show classes by their colours, not by values")
+        )
     if guess.void_colours:
         listed = [list(colour) for colour in guess.void_colours]
-        lines.append(f"  void_colours: {listed}   # pixels that are ignored")
+        lines.append(_commented(f"  void_colours: {listed}", "pixels that are ignored"))
     if guess.above is not None:
         inside = (
             "masks: what is above is inside"
             if guess.masks or CLASS in (guess.label or "")
             else "grey masks: what is brighter is the second class"
         )
-        lines.append(f"  label_form: {{above: {guess.above:g}}}   # {inside}")
+        lines.append(_commented(f"  label_form: {{above: {guess.above:g}}}", inside))
     return "\n".join(lines)
 
 

@@ -74,6 +74,12 @@ def test_the_table_that_names_most_values_counts_and_others_are_named() -> None:
         ("{case}_T1w_seg.nii.gz", None),
         ("hippocampus_left/{case}_gt.nii.gz", "hippocampus_left"),
         ("study/{case}_seg.nii.gz", None),
+        ("{case}_lesionmask.nii.gz", "lesion"),
+        ("ManualMask/leftMask/{case}.png", "leftMask"),
+        ("{case}_seg_JM.nii.gz", None),
+        ("{case}_seg_WM.nii.gz", "WM"),
+        ("{case}/маска.nii.gz", None),
+        ("{case}/maska guza.nii.gz", "guza"),
     ],
 )
 def test_the_name_of_a_single_class_is_in_its_files_names(label: str, name: str | None) -> None:

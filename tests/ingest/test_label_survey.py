@@ -89,6 +89,6 @@ def test_files_that_are_no_label_maps_are_named_in_one_sentence(save: Save, tmp_
     result = survey(paths, tmp_path)
     assert result.classes is None
     assert result.remarks == (
-        "l0.nii, l1.nii, l2.nii and 2 more are no label maps: they cannot be read or"
-        " their values are no whole numbers",
+        "l0.nii, l1.nii, l2.nii and 2 more are no label maps: they cannot be read, hold several"
+        " volumes, or their values are no whole numbers",
     )

@@ -104,7 +104,7 @@ def test_a_folder_without_a_case_gives_a_skeleton_with_what_was_seen(tmp_path: P
     assert guess.n_labelled == 0 and load.load(str(tmp_path / "r.yaml")).data.label is None
     text = (tmp_path / "r.yaml").read_text()
     assert "# NOT COMPLETE" in text and "Read it once" not in text
-    assert "1 file of empty label maps: a/x.png, 4 × 4 px" in text
+    assert "1 empty label map: a/x.png, 4 × 4 px" in text
 
 
 def test_check_without_a_recipe_says_what_it_recognised_and_that_it_pairs_nothing(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_masks_without_a_class_give_a_skeleton(tmp_path: Path) -> None:
     out = tmp_path / "made.yaml"
     guess = init.run(tmp_path / "data", out, force=False)
     assert (guess.n_cases, guess.n_labelled, len(guess.remarks)) == (3, 0, 1)
-    assert "no class was recognised in the label files" in out.read_text()
+    assert "no label map can be used as it is" in out.read_text()
 
 
 def test_a_skeleton_names_sizes_of_images_as_width_and_height(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from tests.helpers.known_sets import KNOWN
 from tests.helpers.lone_folders import LONE
 from tests.helpers.odd_folders import MASKS, ODD, roles_by_number
 from tests.helpers.usual_troubles import TROUBLES
+from tests.helpers.worldly_folders import WORLDLY
 
-ALL = ODD | LONE | KNOWN | TROUBLES
+ALL = ODD | LONE | KNOWN | TROUBLES | WORLDLY
 
 
 def made(root: Path, meant: Folder) -> tuple[Guess, Recipe, list[dict[str, str]]]:
@@ -92,3 +93,34 @@ def test_files_that_nothing_pairs_give_a_skeleton_that_says_what_to_do(tmp_path:
     guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False)
     advice = "name the folder above" if n_labels == 1 else "list them in a table"
     assert guess.n_labelled == 0 and advice in " ".join(guess.remarks)
+
+
+def test_numbers_that_could_pair_in_two_ways_give_a_skeleton(tmp_path: Path) -> None:
+    for place in range(1, 5):
+        for number in (1, 2, 3):
+            scan(tmp_path / f"data/{place}/{number}.nii.gz", place)
+            label(tmp_path / f"data/{place}/{number + 3}.nii.gz", 1, place=place)
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False)
+    assert guess.n_labelled == 0 and "12 images and 12 label maps" in " ".join(guess.remarks)
+
+
+def test_structures_that_all_share_voxels_give_a_skeleton_with_the_reason(tmp_path: Path) -> None:
+    for place in range(4):
+        scan(tmp_path / f"data/P{place}/ct.nii.gz", place)
+        for name in ("GTV", "CTV", "Cord", "Parotid", "Chiasm", "Mandible", "Larynx", "Lens"):
+            label(tmp_path / f"data/P{place}/structures/{name}.nii.gz", 1, place=place)
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1)
+    text = (tmp_path / "made.yaml").read_text()
+    assert guess.n_labelled == 0 and "no label map can be used as it is" in text
+    assert "SEGMENTS_OVERLAP" in text and "data.overlap: later" in text
+
+
+def test_parts_of_a_segmentation_and_visits_as_channels_are_told(tmp_path: Path) -> None:
+    for place in range(4):
+        for visit in ("v1", "v2"):
+            scan(tmp_path / f"data/P{place}/{visit}/t1.nii.gz", place)
+        for lesion in range(1 + place % 2):
+            label(tmp_path / f"data/P{place}/roi_{lesion + 1}.nii.gz", 1, place=place)
+    said = " ".join(init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1).remarks)
+    assert "t1_v1, t1_v2 seem to be one contrast at several visits" in said
+    assert "may be parts of one segmentation" in said
