@@ -207,6 +207,7 @@ def resolve(
     if "train" not in anew:
         recipe = planned_length.recorded(recipe, work)
     folds = chosen_folds(recipe, request.fold)
+    _stages(recipe, only)
     if only not in (None, "train"):
         _check_place(recipe, request.recipe, work, only)
         return Resolved(recipe, named, source, work, folds, anew, ())
