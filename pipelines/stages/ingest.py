@@ -340,17 +340,18 @@ def _check_result_names(job: Job, all_splits: Splits, unit: scans.Unit) -> None:
 
 
 def _say_unused(job: Job, all_splits: Splits) -> None:
+    usable = "" if job.recipe.reconstructs else "labelled "
     groups = {
         "named by the splits but excluded": all_splits.excluded,
         "named by the splits but without label": all_splits.unlabelled,
-        f"{'' if job.recipe.reconstructs else 'labelled but '}in no role": all_splits.left_out,
+        f"{usable}cases in no role": all_splits.left_out,
     }
     for what, names in groups.items():
         if names:
             job.say.line(f"  {what}: {some(names)}")
     if job.recipe.data.splits == "all":
         job.say.line(
-            "  data.splits is all: every labelled case is trained on, none is left to validate or test"
+            f"  data.splits is all: every {usable}case is trained on, none is left to validate or test"
         )
 
 

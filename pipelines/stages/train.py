@@ -95,9 +95,14 @@ def run(job: Job) -> None:
 
 
 def _log_model(job: Job) -> None:
-    """Log the model with the run, so that it can be served; an auto-encoder's is its folder alone."""
+    """Log the model with the run, to be served; an auto-encoder's as files, with what no report will log."""
+    run = job.tracked.run
     if not job.recipe.reconstructs:
-        pyfunc.log(job.tracked.run, job.work.model, register=job.recipe.tracking.register_as)
+        pyfunc.log(run, job.work.model, register=job.recipe.tracking.register_as)
+        return
+    run.artifact(job.work.model, "model")
+    for name, history in job.work.histories.items():
+        run.artifact(history, f"train/{name}")
 
 
 def _without_others(job: Job, trainings: Sequence[FoldTraining]) -> list[FoldTraining]:
