@@ -4,19 +4,21 @@
 
 The auto-encoder (recipe `ibsr18_autoencoder`) sees six scans of IBSR-18 without their labels, the U-Net
 (`ibsr18_unet_quick`) the first one of them or all six with labels. It is trained for the same minutes from
-both starts, and from random weights also for as long as both trainings together. Four other scans are
-scored, and choose nothing: there is no validation. Work folders are kept, so that a run that was stopped
-goes on.
+both starts, and from random weights also for as long as both trainings together; the number of steps is
+planned once. Four other scans are scored, and choose nothing: there is no validation. Work folders are kept,
+so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.few_labels import SCANS, TESTED, scored
 from medseg import files
+from medseg.config.fitted.training import EPOCHS
 from medseg.console import Reporter
 from pipelines import run as pipeline
 from pipelines.run import Request
@@ -25,38 +27,50 @@ ENCODER, NETWORK = "ibsr18_autoencoder", "ibsr18_unet_quick"
 COUNTS = (1, 6)
 
 
-def settings(count: int, minutes: float, seed: int) -> tuple[str, ...]:
+def settings(count: int, seed: int, *length: str) -> tuple[str, ...]:
     """The `--set` values of a training on so many scans."""
     return (
         f"data.splits={{train: [{', '.join(SCANS[:count])}], test: [{', '.join(TESTED)}]}}",
-        "train.epochs=null",
-        "train.steps_per_epoch=null",
-        f"train.minutes={minutes:g}",
+        *length,
         f"train.seed={seed}",
         "train.threads=1",
         "tracking.enabled=false",
     )
 
 
-def rows(data: Path, work: Path, first: float, then: float, seed: int) -> list[dict[str, Any]]:
+def planned(minutes: float) -> tuple[str, ...]:
+    """The `--set` values of a length that is planned for the recipe's time on this machine."""
+    return ("train.epochs=null", "train.steps_per_epoch=null", f"train.minutes={minutes:g}")
+
+
+def rows(data: Path, work: Path, first: float, then: float, seed: int) -> Iterator[dict[str, Any]]:
     """Train the auto-encoder for ``first`` minutes, and all U-Nets; give a row for each of these."""
     encoder = work / "autoencoder"
-    pipeline.run(Request(ENCODER, data, encoder, settings(len(SCANS), first, seed)), Reporter())
-    starts = {
-        "auto-encoder": (then, (f"network.init_from={encoder}",)),
-        "random": (then, ()),
-        "random, as long as both": (first + then, ()),
-    }
-    table = []
+    pipeline.run(Request(ENCODER, data, encoder, settings(len(SCANS), seed, *planned(first))), Reporter())
+    started, length = (f"network.init_from={encoder}",), planned(then)
     for count in COUNTS:
-        for start, (minutes, more) in starts.items():
+        for start, more, minutes in (
+            ("auto-encoder", started, then),
+            ("random", (), then),
+            ("random, as long as both", (), first + then),
+        ):
             folder = work / f"{count}_{start.replace(', ', '_').replace(' ', '_')}"
-            row = scored(data, folder, (*settings(count, minutes, seed), *more), NETWORK)
-            table.append({"scans": count, "start": start, "minutes": minutes, **row})
+            steps = length if minutes == then else _longer(length, minutes / then)
+            row = scored(data, folder, (*settings(count, seed, *steps), *more), NETWORK)
+            if length == planned(then):  # the others have as many steps, however busy the machine is
+                each = row["steps"] // EPOCHS
+                length = ("train.minutes=null", f"train.epochs={EPOCHS}", f"train.steps_per_epoch={each}")
             classes = ", ".join(f"{name} {value:.3f}" for name, value in row["dice"].items())
             words = f"{count} scans, {start}, {minutes:g} min: mean {row['mean']:.3f} ({classes})"
             print(f"{words}, {row['steps']} steps", flush=True)
-    return table
+            yield {"scans": count, "start": start, "minutes": minutes, **row}
+
+
+def _longer(length: tuple[str, ...], times: float) -> tuple[str, ...]:
+    """A number of steps, that many times as long."""
+    *other, steps = length
+    key, _, each = steps.partition("=")
+    return (*other, f"{key}={round(int(each) * times)}")
 
 
 def main() -> None:
