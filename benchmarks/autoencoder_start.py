@@ -84,11 +84,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/autoencoder_start"))
     parser.add_argument("--out", type=Path, help="write the table here as JSON")
     asked = parser.parse_args()
-    table = rows(asked.data, asked.work, asked.first, asked.then, asked.seed)
-    if asked.out:
-        files.write_json(
-            asked.out, {"first": asked.first, "then": asked.then, "seed": asked.seed, "rows": table}
-        )
+    content: dict[str, Any] = {"first": asked.first, "then": asked.then, "seed": asked.seed, "rows": []}
+    for row in rows(asked.data, asked.work, asked.first, asked.then, asked.seed):
+        content["rows"].append(row)
+        if asked.out:
+            files.write_json(asked.out, content)
 
 
 if __name__ == "__main__":

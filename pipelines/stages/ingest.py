@@ -74,6 +74,8 @@ def run(job: Job) -> None:
     }
     if export is not None:
         used["dicom"] = export.stamps
+    if recipe.reconstructs:
+        used["needs_labels"] = False
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
     with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:

@@ -166,6 +166,17 @@ def test_labels_are_not_looked_at_and_any_split_will_do(
     assert ("every case is trained on" in said) == (splits == "all")
 
 
+def test_cases_get_other_roles_when_a_segmentations_recipe_becomes_an_auto_encoders(
+    place: Path, tmp_path: Path
+) -> None:
+    data = {**recipe_tree()["data"], "splits": "all"}
+    roles = []
+    for parts in ({"data": data}, {**PARTS, "data": data}):
+        go(place / "data", tmp_path / "work", parts=parts, only="ingest")
+        roles.append([row["role"] for row in files.read_csv(tmp_path / "work/ingest/splits.csv")])
+    assert roles == [["train"] * 3 + ["unlabelled"] * 3, ["train"] * 6]
+
+
 def test_the_model_segments_nothing(place: Path, tmp_path: Path, say: Reporter) -> None:
     folder = place / "work/model"
     with pytest.raises(MedsegError) as loaded:
