@@ -75,17 +75,21 @@ def given(
         chosen = _chosen(fold, entries, known)
         named.update(*chosen.values())
         for role, names in chosen.items():
-            usable = [by_name[n] for n in names if n in by_name and _may_have_role(by_name[n], needs_labels)]
+            usable = [
+                by_name[n]
+                for n in names
+                if n in by_name and _may_have_role(by_name[n], needs_labels=needs_labels)
+            ]
             if names and not usable:
                 raise _invalid(
                     f"fold {fold}: no usable case in {role}", "name others, or correct the excluded ones"
                 )
             rows += [SplitRow(fold, case.name, case.subject, role) for case in usable]
-        rows += _unlabelled_rows(fold, cases, needs_labels)
+        rows += _unlabelled_rows(fold, cases, needs_labels=needs_labels)
         if not chosen["train"]:
             raise _invalid(f"fold {fold}: train names no case", "name the cases to train on")
     check(rows)
-    usable_names = {name for name, case in by_name.items() if _may_have_role(case, needs_labels)}
+    usable_names = {name for name, case in by_name.items() if _may_have_role(case, needs_labels=needs_labels)}
     return Splits(
         tuple(rows),
         excluded=_sorted(named - by_name.keys()),
@@ -110,10 +114,10 @@ def listed(
     if not given_roles:
         raise _invalid("the data list no roles", "write data.splits, or choose a layout with lists or {role}")
     by_name = {case.name: case for case in cases}
-    usable = {name: case for name, case in by_name.items() if _may_have_role(case, needs_labels)}
+    usable = {name: case for name, case in by_name.items() if _may_have_role(case, needs_labels=needs_labels)}
     rows = [SplitRow(0, n, usable[n].subject, role) for n, role in given_roles if n in usable]
     rows.sort(key=lambda row: natural_key(row.case))
-    rows += _unlabelled_rows(0, cases, needs_labels)
+    rows += _unlabelled_rows(0, cases, needs_labels=needs_labels)
     if not any(row.role == "train" for row in rows):
         details = "the data list no usable case to train on"
         raise _invalid(details, "correct the excluded ones, or write data.splits")
@@ -142,7 +146,9 @@ def random_folds(
     the rest train. Several folds: each subject is tested in exactly one (``test_share`` is not used), val is
     drawn anew from the others. Raises SPLIT_INVALID if there are too few subjects.
     """
-    subjects = sorted({c.subject for c in cases if _may_have_role(c, needs_labels)}, key=natural_key)
+    subjects = sorted(
+        {c.subject for c in cases if _may_have_role(c, needs_labels=needs_labels)}, key=natural_key
+    )
     order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
     if not order:
         raise _invalid("no labelled case", "label some to train; to label scans use medseg segment")
@@ -159,7 +165,7 @@ def random_folds(
         drawn = np.random.default_rng([seed, fold]).permutation(len(rest))[:n_val]
         validated = {rest[i] for i in drawn}
         for case in sorted(cases, key=lambda case: natural_key(case.name)):
-            role = _role(case, set(tested), validated, needs_labels)
+            role = _role(case, set(tested), validated, needs_labels=needs_labels)
             rows.append(SplitRow(fold, case.name, case.subject, role))
     check(rows)
     return Splits(tuple(rows))
@@ -168,9 +174,12 @@ def random_folds(
 def all_trained(cases: Sequence[CaseFiles], *, needs_labels: bool = True) -> Splits:
     """Make one fold that trains on every labelled case. Raises SPLIT_INVALID where there is none."""
     ordered = sorted(cases, key=lambda case: natural_key(case.name))
-    if not any(_may_have_role(case, needs_labels) for case in ordered):
+    if not any(_may_have_role(case, needs_labels=needs_labels) for case in ordered):
         raise _invalid("no labelled case", "label some to train; to label scans use medseg segment")
-    rows = (SplitRow(0, case.name, case.subject, _role(case, (), (), needs_labels)) for case in ordered)
+    rows = (
+        SplitRow(0, case.name, case.subject, _role(case, (), (), needs_labels=needs_labels))
+        for case in ordered
+    )
     return Splits(tuple(rows))
 
 
@@ -276,7 +285,7 @@ def _expand(entry: str, known: list[str]) -> list[str]:
     return [name for name in known if fnmatchcase(name, entry)]
 
 
-def _may_have_role(case: CaseFiles, needs_labels: bool) -> bool:  # noqa: FBT001
+def _may_have_role(case: CaseFiles, *, needs_labels: bool) -> bool:
     """True if a case can be trained on, validated or scored; an auto-encoder needs no label for that."""
     return bool(case.label_paths) or not needs_labels
 
@@ -284,12 +293,13 @@ def _may_have_role(case: CaseFiles, needs_labels: bool) -> bool:  # noqa: FBT001
 def _unlabelled_rows(
     fold: int,
     cases: Iterable[CaseFiles],
-    needs_labels: bool,  # noqa: FBT001
+    *,
+    needs_labels: bool,
 ) -> list[SplitRow]:
     return [
         SplitRow(fold, case.name, case.subject, "unlabelled")
         for case in cases
-        if not _may_have_role(case, needs_labels)
+        if not _may_have_role(case, needs_labels=needs_labels)
     ]
 
 
@@ -303,9 +313,10 @@ def _role(
     case: CaseFiles,
     tested: Collection[str],
     validated: Collection[str],
-    needs_labels: bool,  # noqa: FBT001
+    *,
+    needs_labels: bool,
 ) -> Role:
-    if not _may_have_role(case, needs_labels):
+    if not _may_have_role(case, needs_labels=needs_labels):
         return "unlabelled"
     if case.subject in tested:
         return "test"
