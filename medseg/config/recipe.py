@@ -19,10 +19,9 @@ class Recipe(Sections):
     @classmethod
     def _reconstruction_needs_no_classes(cls, tree: Any) -> Any:
         """Fill in `data.classes` where an auto-encoder's recipe leaves them out: it has no label to name."""
-        parts = (tree.get("data"), tree.get("loss")) if isinstance(tree, dict) else ()
-        if not (parts and all(isinstance(part, dict) for part in parts)):
+        data, loss = (tree.get("data"), tree.get("loss")) if isinstance(tree, dict) else (None, None)
+        if not (isinstance(data, dict) and isinstance(loss, dict)):
             return tree
-        data, loss = parts
         if loss.get("name") != losses.RECONSTRUCTION or data.get("classes") or data.get("masks"):
             return tree
         return {**tree, "data": {**data, "classes": {0: "background", 1: "foreground"}}}
