@@ -41,9 +41,9 @@ def settings(count: int, start: str, minutes: float, seed: int) -> tuple[str, ..
     )
 
 
-def scored(data: Path, work: Path, chosen: tuple[str, ...]) -> dict[str, Any]:
+def scored(data: Path, work: Path, chosen: tuple[str, ...], recipe: str = RECIPE) -> dict[str, Any]:
     """Train and score once: Dice of each class and its mean over the tested scans, and the steps."""
-    pipeline.run(Request(RECIPE, data, work, chosen), Reporter())
+    pipeline.run(Request(recipe, data, work, chosen), Reporter())
     of_test = files.read_json(work / "evaluation/summary.json")["sets"]["test"]
     dice = {name: values["dice"]["mean"] for name, values in of_test["classes"].items()}
     steps = int(files.read_csv(work / "train/0/history.csv")[-1]["step"])

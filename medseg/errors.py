@@ -132,6 +132,7 @@ class Code(StrEnum):
     DOWNLOAD_FAILED = "DOWNLOAD_FAILED"
     NOT_EXPORTABLE = "NOT_EXPORTABLE"
     NOT_A_MODEL = "NOT_A_MODEL"
+    SEGMENTS_NOTHING = "SEGMENTS_NOTHING"
     MODEL_TAMPERED = "MODEL_TAMPERED"
     CHECKPOINT_UNREADABLE = "CHECKPOINT_UNREADABLE"
     CLUSTER_UNREACHABLE = "CLUSTER_UNREACHABLE"
@@ -249,6 +250,7 @@ MEANING: dict[Code, str] = {
     Code.DOWNLOAD_FAILED: "a weight file that the recipe names by URL could not be downloaded",
     Code.NOT_EXPORTABLE: "the network cannot be written as an ONNX graph that gives its logits",
     Code.NOT_A_MODEL: "the folder is not a medseg model folder",
+    Code.SEGMENTS_NOTHING: "an auto-encoder reconstructs scans to start another training, and segments none",
     Code.MODEL_TAMPERED: "a model file's sha256 is not the one model.json records",
     Code.CHECKPOINT_UNREADABLE: "a checkpoint cannot be read or belongs to another training",
     Code.CLUSTER_UNREACHABLE: "no Dask scheduler answers at the address",

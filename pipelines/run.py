@@ -107,6 +107,7 @@ def run(
     resolved = resolve(request, start=start, only=only, overwrite=overwrite)
     recipe, work, folds = resolved.recipe, resolved.work, resolved.folds
     execution.check()
+    stages = _stages(recipe, only)
     with ExitStack() as stack:
         stack.enter_context(only_one(work))
         if differing := load.differing(resolved.named, recipe):
@@ -119,7 +120,6 @@ def run(
         run = stack.enter_context(_tracked(resolved, say, only))
         command = request.command(resolved.source, work, with_data=recipe.data.layout != "dicom")
         job = Job(recipe, work, say, run, folds, command, request.strict, overwrite, execution)
-        stages = STAGES if only is None else (only,)
         if torchrun.process_count():
             stack.enter_context(torchrun.leading())
         for stage in stages:
@@ -133,10 +133,23 @@ def run(
     excluded = files.read_csv(work.ingest / "quarantine.csv") if work.ingest.is_dir() else []
     unpredicted = "predict" in stages and _stage("predict").is_incomplete(work)
     unscored = "evaluate" in stages and _stage("evaluate").scoring.is_incomplete(work.evaluation)
-    if "report" in stages:
-        for line in next_steps(work):
+    if only is None or "report" in stages:
+        for line in start_steps(work) if recipe.reconstructs else next_steps(work):
             say.line(line)
     return ExitCode.SOME_EXCLUDED if excluded or unpredicted or unscored else ExitCode.DONE
+
+
+def _stages(recipe: Recipe, only: str | None) -> tuple[str, ...]:
+    """Give the stages to run: all, or ``only`` one. Those of an auto-encoder end with its training.
+
+    Raises SEGMENTS_NOTHING for a later one of an auto-encoder.
+    """
+    known = STAGES[: STAGES.index("train") + 1] if recipe.reconstructs else STAGES
+    if only is not None and only not in known:
+        details = "the recipe trains an auto-encoder, which segments nothing"
+        how_to_fix = "start a unet from its model by network.init_from"
+        raise MedsegError(Code.SEGMENTS_NOTHING, f"medseg {only}", details, how_to_fix)
+    return known if only is None else (only,)
 
 
 def _with_length(job: Job) -> Job:
@@ -172,6 +185,15 @@ def next_steps(work: Work) -> list[str]:
     ]
 
 
+def start_steps(work: Work) -> list[str]:
+    """The lines that a run of an auto-encoder ends with: where to see it, and how another starts from it."""
+    start = shlex.join(["--set", f"network.init_from={work.model}"])
+    return [
+        f"  runs:   {shlex.join(['medseg', 'ui', str(work.root)])}",
+        f"  start a unet of the same width and depth from it: medseg run RECIPE --data FOLDER {start}",
+    ]
+
+
 def resolve(
     request: Request, *, start: str | None = None, only: str | None = None, overwrite: bool = False
 ) -> Resolved:
@@ -185,6 +207,7 @@ def resolve(
     if "train" not in anew:
         recipe = planned_length.recorded(recipe, work)
     folds = chosen_folds(recipe, request.fold)
+    _stages(recipe, only)
     if only not in (None, "train"):
         _check_place(recipe, request.recipe, work, only)
         return Resolved(recipe, named, source, work, folds, anew, ())

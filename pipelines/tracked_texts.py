@@ -63,14 +63,19 @@ def description(recipe: Recipe, comment: str) -> str:
     own = (
         recipe.description
         or comment.replace("\n", "  \n")
-        or f"{recipe.network.name} on {data_name(recipe)}: segments {_classes(recipe)}."
+        or f"{recipe.network.name} on {data_name(recipe)}: {_aim(recipe)}."
     )
+    classes = "" if recipe.reconstructs else f" → {_classes(recipe)}"
     facts = {
-        "data": f"{data_name(recipe)}: {', '.join(recipe.data.channel_names())} → {_classes(recipe)}",
+        "data": f"{data_name(recipe)}: {', '.join(recipe.data.channel_names())}{classes}",
         "network": f"{recipe.network.name}, {_input(recipe)}",
         "training": _training(recipe),
     }
     return own + "\n\n" + "\n".join(f"- **{name}**: {fact}" for name, fact in facts.items())
+
+
+def _aim(recipe: Recipe) -> str:
+    return "gives scans again" if recipe.reconstructs else f"segments {_classes(recipe)}"
 
 
 def _classes(recipe: Recipe) -> str:

@@ -14,7 +14,7 @@ from medseg.config.training import Train
 from medseg.ingest.imagesets import ImageSet
 from medseg.ingest.patterns import CLASS
 from medseg.io import scans
-from medseg.networks import level_problem
+from medseg.networks import AUTOENCODER, level_problem
 from medseg.patches.slabs import IMAGE_FLIPS, SCAN_FLIPS, flip_axis
 
 _MASK_KEYS = ("data.classes", "data.regions", "data.masks")
@@ -24,6 +24,7 @@ def clashes(recipe: Sections) -> Iterator[Clash]:
     """All clashes of a recipe: in its losses and training, in its predictions, for images, masks, planes."""
     yield from _dicom(recipe.data)
     yield from _training(recipe)
+    yield from _reconstruction(recipe)
     yield from _prediction(recipe)
     yield from _images(recipe)
     if recipe.data.class_list().multilabel:
@@ -100,6 +101,35 @@ def _plateau(train: Train, data: Data) -> Iterator[Clash]:
         details = f"training ends after {train.patience} validations, before the rate would fall"
         how_to_fix = f"make it more than train.plateau.patience ({train.plateau.patience}), or 0"
         yield Clash(("train.patience", "train.plateau.patience"), details, how_to_fix)
+
+
+def _reconstruction(recipe: Sections) -> Iterator[Clash]:
+    """An auto-encoder with a loss of labels, or the reverse; keys that say what becomes of segmentations."""
+    name, loss = recipe.network.name, recipe.loss.name
+    if (name == AUTOENCODER) != recipe.reconstructs:
+        details = f"{name} with {loss}"
+        how_to_fix = (
+            f"use the network {AUTOENCODER} with the loss {losses.RECONSTRUCTION}, or neither of them"
+        )
+        yield Clash(("loss.name", "network.name"), details, how_to_fix)
+    if not recipe.reconstructs:
+        return
+    asked = {
+        "loss.class_weights": recipe.loss.class_weights != "none",
+        "data.instances": recipe.data.instances,
+        "train.monitor": recipe.train.monitor != "auto",
+        "train.resizing": bool(recipe.train.resizing),
+        "train.keep_at": bool(recipe.train.keep_at),
+        "predict.mode": recipe.predict.mode != "dense",
+        "predict.crf_search": recipe.predict.crf_search is not None,
+        "predict.calibrate": recipe.predict.calibrate,
+        "report.explain": bool(recipe.report.explain),
+        "tracking.register_as": recipe.tracking.register_as is not None,
+    }
+    for key, given in asked.items():
+        if given:
+            details = "an auto-encoder reconstructs whole slices and segments nothing"
+            yield Clash((key, "loss.name"), details, "leave it out")
 
 
 def _prediction(recipe: Sections) -> Iterator[Clash]:
@@ -190,7 +220,7 @@ def _masks(recipe: Sections) -> Iterator[Clash]:
     yield from _mask_files(data) if data.masks else _regions(data)
     if not data.background:
         yield Clash(("data.background", key), "masks have no background to leave out", "remove the key")
-    if loss.name not in losses.OF_MASKS:
+    if loss.name not in (*losses.OF_MASKS, losses.RECONSTRUCTION):
         details = f"{loss.name} is for classes that exclude each other, and masks may overlap"
         yield Clash(("loss.name", key), details, f"use one of {', '.join(losses.OF_MASKS)}")
     if loss.class_weights == "median_frequency":

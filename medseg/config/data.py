@@ -132,7 +132,8 @@ class Data(Section):
 
     classes: dict[int, ClassSpec] = Field(default={}, validate_default=True)
     """Value in the label files: name of the class. Values that are not listed exclude a case. nnU-Net's way,
-    `{background: 0, lesion: 1}`, is taken, too. Typical: `{0: background, 1: lesion}`."""
+    `{background: 0, lesion: 1}`, is taken, too. An auto-encoder's recipe may leave them out. Typical:
+    `{0: background, 1: lesion}`."""
 
     regions: dict[str, Annotated[tuple[int, ...], Field(min_length=1)]] = Field(default={})
     """Mask name: the label values that make up the mask, for structures that overlap. Typical: left out, or

@@ -96,7 +96,8 @@ class Sampling(Section):
 
     foreground_oversampling: Share = 0.8
     """Share of the patches that are centred on a voxel of a class drawn by chance, so that rare classes are
-    seen; the others lie anywhere. Typical: 0.5 to 0.8 for small structures, 0 for whole images."""
+    seen; the others lie anywhere, and so do all of an auto-encoder. Typical: 0.5 to 0.8 for small
+    structures, 0 for whole images."""
 
     order: Literal["random", "shuffled"] = "random"
     """`random`: `train.steps_per_epoch` batches of patches drawn from any case. `shuffled`: every training
@@ -200,8 +201,9 @@ class Loss(Section):
     """The training loss."""
 
     name: Annotated[str, Field(json_schema_extra={"enum": sorted(losses.LOSSES)})] = "ce_dice"
-    """Name of the loss: `ce`, `dice`, `ce_dice`, `focal`, `iou`, `unetpp`, or for overlapping masks `bce`,
-    `bce_dice`. Typical: `ce_dice`; `bce_dice` for masks."""
+    """Name of the loss: `ce`, `dice`, `ce_dice`, `focal`, `iou`, `unetpp`, for overlapping masks `bce`,
+    `bce_dice`, or `reconstruction` of the network `autoencoder`, which needs no labels. Typical: `ce_dice`;
+    `bce_dice` for masks."""
 
     class_weights: Literal["none", "median_frequency"] | tuple[float, ...] = "none"
     """Weight of each class: none, by its median frequency in the training cases, or a list, background first.
@@ -359,3 +361,8 @@ class Sections(Section):
 
     tracking: Tracking = Tracking()
     """MLflow."""
+
+    @property
+    def reconstructs(self) -> bool:
+        """True for the recipe of an auto-encoder, which looks at no label and ends with its training."""
+        return self.loss.name == losses.RECONSTRUCTION

@@ -1,4 +1,7 @@
-"""Splits: the role of each case in each fold; no subject is in two roles of one fold."""
+"""Splits: the role of each case in each fold; no subject is in two roles of one fold.
+
+Cases without label maps are `unlabelled`, or by ``needs_labels=False``, for an auto-encoder, like any other.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +55,8 @@ def given(
     cases: Sequence[CaseFiles],
     folds: Sequence[Mapping[str, Sequence[str]]],
     excluded: Collection[str] = (),
+    *,
+    needs_labels: bool = True,
 ) -> Splits:
     """Make the splits as they are written: each fold names its train, val and test cases.
 
@@ -70,27 +75,35 @@ def given(
         chosen = _chosen(fold, entries, known)
         named.update(*chosen.values())
         for role, names in chosen.items():
-            usable = [by_name[n] for n in names if n in by_name and by_name[n].label_paths]
+            usable = [
+                by_name[n]
+                for n in names
+                if n in by_name and _may_have_role(by_name[n], needs_labels=needs_labels)
+            ]
             if names and not usable:
                 raise _invalid(
                     f"fold {fold}: no usable case in {role}", "name others, or correct the excluded ones"
                 )
             rows += [SplitRow(fold, case.name, case.subject, role) for case in usable]
-        rows += _unlabelled_rows(fold, cases)
+        rows += _unlabelled_rows(fold, cases, needs_labels=needs_labels)
         if not chosen["train"]:
             raise _invalid(f"fold {fold}: train names no case", "name the cases to train on")
     check(rows)
-    labelled = {name for name, case in by_name.items() if case.label_paths}
+    usable_names = {name for name, case in by_name.items() if _may_have_role(case, needs_labels=needs_labels)}
     return Splits(
         tuple(rows),
         excluded=_sorted(named - by_name.keys()),
-        unlabelled=_sorted(named & by_name.keys() - labelled),
-        left_out=_sorted(labelled - named),
+        unlabelled=_sorted(named & by_name.keys() - usable_names),
+        left_out=_sorted(usable_names - named),
     )
 
 
 def listed(
-    cases: Sequence[CaseFiles], roles: Iterable[tuple[str, str]], excluded: Collection[str] = ()
+    cases: Sequence[CaseFiles],
+    roles: Iterable[tuple[str, str]],
+    excluded: Collection[str] = (),
+    *,
+    needs_labels: bool = True,
 ) -> Splits:
     """Make one fold of the (case, role) pairs that the data set itself gives, by lists, folders or a table.
 
@@ -101,10 +114,10 @@ def listed(
     if not given_roles:
         raise _invalid("the data list no roles", "write data.splits, or choose a layout with lists or {role}")
     by_name = {case.name: case for case in cases}
-    usable = {name: case for name, case in by_name.items() if case.label_paths}
+    usable = {name: case for name, case in by_name.items() if _may_have_role(case, needs_labels=needs_labels)}
     rows = [SplitRow(0, n, usable[n].subject, role) for n, role in given_roles if n in usable]
     rows.sort(key=lambda row: natural_key(row.case))
-    rows += _unlabelled_rows(0, cases)
+    rows += _unlabelled_rows(0, cases, needs_labels=needs_labels)
     if not any(row.role == "train" for row in rows):
         details = "the data list no usable case to train on"
         raise _invalid(details, "correct the excluded ones, or write data.splits")
@@ -119,7 +132,13 @@ def listed(
 
 
 def random_folds(
-    cases: Sequence[CaseFiles], *, folds: int = 1, val_share: float, test_share: float, seed: int
+    cases: Sequence[CaseFiles],
+    *,
+    folds: int = 1,
+    val_share: float,
+    test_share: float,
+    seed: int,
+    needs_labels: bool = True,
 ) -> Splits:
     """Draw splits by subject from ``seed``; the order in which ``cases`` are listed does not matter.
 
@@ -127,7 +146,9 @@ def random_folds(
     the rest train. Several folds: each subject is tested in exactly one (``test_share`` is not used), val is
     drawn anew from the others. Raises SPLIT_INVALID if there are too few subjects.
     """
-    subjects = sorted({case.subject for case in cases if case.label_paths}, key=natural_key)
+    subjects = sorted(
+        {c.subject for c in cases if _may_have_role(c, needs_labels=needs_labels)}, key=natural_key
+    )
     order = [subjects[i] for i in np.random.default_rng(seed).permutation(len(subjects))]
     if not order:
         raise _invalid("no labelled case", "label some to train; to label scans use medseg segment")
@@ -144,18 +165,22 @@ def random_folds(
         drawn = np.random.default_rng([seed, fold]).permutation(len(rest))[:n_val]
         validated = {rest[i] for i in drawn}
         for case in sorted(cases, key=lambda case: natural_key(case.name)):
-            role = _role(case, set(tested), validated)
+            role = _role(case, set(tested), validated, needs_labels=needs_labels)
             rows.append(SplitRow(fold, case.name, case.subject, role))
     check(rows)
     return Splits(tuple(rows))
 
 
-def all_trained(cases: Sequence[CaseFiles]) -> Splits:
+def all_trained(cases: Sequence[CaseFiles], *, needs_labels: bool = True) -> Splits:
     """Make one fold that trains on every labelled case. Raises SPLIT_INVALID where there is none."""
     ordered = sorted(cases, key=lambda case: natural_key(case.name))
-    if not any(case.label_paths for case in ordered):
+    if not any(_may_have_role(case, needs_labels=needs_labels) for case in ordered):
         raise _invalid("no labelled case", "label some to train; to label scans use medseg segment")
-    return Splits(tuple(SplitRow(0, case.name, case.subject, _role(case, (), ())) for case in ordered))
+    rows = (
+        SplitRow(0, case.name, case.subject, _role(case, (), (), needs_labels=needs_labels))
+        for case in ordered
+    )
+    return Splits(tuple(rows))
 
 
 def check(rows: Iterable[SplitRow]) -> None:
@@ -260,8 +285,22 @@ def _expand(entry: str, known: list[str]) -> list[str]:
     return [name for name in known if fnmatchcase(name, entry)]
 
 
-def _unlabelled_rows(fold: int, cases: Iterable[CaseFiles]) -> list[SplitRow]:
-    return [SplitRow(fold, case.name, case.subject, "unlabelled") for case in cases if not case.label_paths]
+def _may_have_role(case: CaseFiles, *, needs_labels: bool) -> bool:
+    """True if a case can be trained on, validated or scored; an auto-encoder needs no label for that."""
+    return bool(case.label_paths) or not needs_labels
+
+
+def _unlabelled_rows(
+    fold: int,
+    cases: Iterable[CaseFiles],
+    *,
+    needs_labels: bool,
+) -> list[SplitRow]:
+    return [
+        SplitRow(fold, case.name, case.subject, "unlabelled")
+        for case in cases
+        if not _may_have_role(case, needs_labels=needs_labels)
+    ]
 
 
 def _count(share: float, subjects: int) -> int:
@@ -270,8 +309,14 @@ def _count(share: float, subjects: int) -> int:
     return max(1, round(share * subjects)) if share > 0 else 0
 
 
-def _role(case: CaseFiles, tested: Collection[str], validated: Collection[str]) -> Role:
-    if not case.label_paths:
+def _role(
+    case: CaseFiles,
+    tested: Collection[str],
+    validated: Collection[str],
+    *,
+    needs_labels: bool,
+) -> Role:
+    if not _may_have_role(case, needs_labels=needs_labels):
         return "unlabelled"
     if case.subject in tested:
         return "test"

@@ -26,6 +26,7 @@ LOSSES: dict[str, str] = {
     "unetpp": "medseg.losses.overlap:UNetPP",
     "bce": "medseg.losses.multilabel:MaskCrossEntropy",
     "bce_dice": "medseg.losses.multilabel:MaskCEDice",
+    "reconstruction": "medseg.losses.reconstruction:Reconstruction",
 }
 """Name in a recipe -> ``module:Class``."""
 
@@ -34,6 +35,10 @@ TAKE_WEIGHT_MAPS = ("ce", "ce_dice", "focal")
 
 OF_MASKS = ("bce", "bce_dice")
 """Losses of overlapping masks, with labels of bits; all others are of classes that exclude each other."""
+
+
+RECONSTRUCTION = "reconstruction"
+"""The loss of an auto-encoder, whose truth is its input: no label is looked at."""
 
 
 def build(name: str, class_weights: Sequence[float] | None = None, **keywords: Any) -> Loss:

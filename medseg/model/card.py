@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from medseg.grid import NOUNS
 from medseg.io.dicom.codes import codes_of
 from medseg.model import domain
+from medseg.networks import AUTOENCODER
 
 if TYPE_CHECKING:
     from medseg.model.description import Description
@@ -20,13 +21,18 @@ def card(description: Description, parameters: int, members: int) -> str:
     trained = "\n".join(f"- {member}: {domain.words(facts)}" for member, facts in description.trained.items())
     trained_on = "\n".join(f"- {line}" for line in domain.lines(description.domain))
     inputs = f"{NOUNS[description.unit]}s"
+    aim = f"Labels {names} in"
+    use = f"""- prediction: {_prediction(description)}{_codes(description)}
+- use: `medseg segment {inputs.upper()} OUT --model THIS_FOLDER`"""
+    if description.network == AUTOENCODER:
+        aim = "An auto-encoder, which segments nothing: it gives again what it sees of"
+        use = "- use: `medseg run RECIPE --set network.init_from=THIS_FOLDER` starts a unet from its encoder"
     return f"""# {description.name}
 
-Labels {names} in {_input_words(description)}.
+{aim} {_input_words(description)}.
 
 - network: {description.network}{keywords}, {parameters:,} parameters, {members} member{plural}
-- prediction: {_prediction(description)}{_codes(description)}
-- use: `medseg segment {inputs.upper()} OUT --model THIS_FOLDER`
+{use}
 
 ## Trained
 {trained}

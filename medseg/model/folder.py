@@ -75,7 +75,20 @@ def locate(folder: Path) -> Path:
 
 
 def read(folder: Path) -> ModelFile:
-    """Read `model.json` alone, without the weights; raises NOT_A_MODEL, NAME_INVALID."""
+    """Read `model.json` of a model that segments, without the weights.
+
+    Raises SEGMENTS_NOTHING for an auto-encoder, and as :func:`read_any` does.
+    """
+    model = read_any(folder)
+    if model.description.network == networks.AUTOENCODER:
+        details = "the model is an auto-encoder, which segments nothing"
+        how_to_fix = "train a unet with network.init_from: THIS_FOLDER, and take its model"
+        raise MedsegError(Code.SEGMENTS_NOTHING, folder, details, how_to_fix)
+    return model
+
+
+def read_any(folder: Path) -> ModelFile:
+    """Read `model.json` of any model, also one that only starts others; raises NOT_A_MODEL, NAME_INVALID."""
     path = folder / MODEL_JSON
     try:
         model = ModelFile.model_validate(read_json(folder))
@@ -106,12 +119,12 @@ def read_json(folder: Path) -> dict[str, Any]:
 
 
 def load_network(folder: Path, member: str) -> tuple[Description, Network]:
-    """Load one member's network with its weights, on the CPU, in evaluation mode; for looking inside it.
+    """Load one member's network, of any model, with its weights, on the CPU, in evaluation mode.
 
     The description is as if there were one plane: the member's, or the first of those that it is for. Raises
-    as :func:`read` and :func:`load_member` do.
+    as :func:`read_any` and :func:`load_member` do.
     """
-    model = read(folder)
+    model = read_any(folder)
     row = next((m for m in model.members if m.name == member), None)
     if row is None:
         raise _not_a_model(folder, f"no member {member}")

@@ -47,6 +47,7 @@ NETWORKS: dict[str, str] = {
     "linknet": "medseg.networks.linknet:LinkNet",
     "icnet": "medseg.networks.icnet:ICNet",
     "pixelwise": "medseg.networks.pixelwise:Pixelwise",
+    "autoencoder": "medseg.networks.autoencoder:AutoEncoder",
 }
 """Name in a recipe or model folder -> ``module:Class``."""
 
@@ -59,6 +60,9 @@ SET_BY_MEDSEG = frozenset(
 
 OF_TRAINING = frozenset({"auxiliary"})
 """Keywords of the table's networks for what is used in training alone; a model folder has neither."""
+
+AUTOENCODER = "autoencoder"
+"""The network whose outputs are its input again, one for each channel and slice; it segments nothing."""
 
 PRUNED = "unetpp"
 """The network that can be reduced to one of its heads."""
@@ -126,7 +130,7 @@ def build(
     """Build the network of a name with fresh weights.
 
     :param in_channels: C of the input ``(B, C, H, W)``; for slabs of depth D, channels · D.
-    :param classes: K of the logits ``(B, K, H, W)``.
+    :param classes: K of the logits ``(B, K, H, W)``; an auto-encoder has ``in_channels`` whatever it says.
     :param seed: same seed, same weights, and torch's global generator is left as it was; without one, the
         weights come from torch's default generator.
     :param multilabel: the classes are masks that overlap; sets the keyword ``sigmoid`` of a network that
@@ -136,6 +140,8 @@ def build(
     """
     check_name(name)
     check_keywords(name, keywords)
+    if name == AUTOENCODER:
+        classes = in_channels
     if name in NETWORKS:
         cls = _load(name)
         if multilabel and "sigmoid" in keywords_of(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -16,6 +17,14 @@ from medseg.networks.contract import Count, Network, Share, he_
 from medseg.networks.upsample import Way, doubler, enlarged
 
 Depth = Annotated[int, Field(ge=1, le=6)]
+
+
+def contracting_levels(
+    in_channels: int, widths: Sequence[int], *, batch_norm: bool, padding: int
+) -> list[nn.Sequential]:
+    """Build two 3×3 convolutions for each level of the contracting path, from the image to the bottom."""
+    inputs = (in_channels, *widths)
+    return [convs(inputs[i], w, w, batch_norm=batch_norm, padding=padding) for i, w in enumerate(widths)]
 
 
 class UNet(Network):
@@ -72,10 +81,7 @@ class UNet(Network):
             raise MedsegError(Code.KEYWORD_INVALID, "unet", details, f"{how_to_fix} padding or another up")
         if backbone is None:
             self.backbone, channels = None, w
-            *contracting, bottom = [
-                convs(w[i - 1] if i else in_channels, w[i], w[i], batch_norm=batch_norm, padding=pad)
-                for i in range(depth + 1)
-            ]
+            *contracting, bottom = contracting_levels(in_channels, w, batch_norm=batch_norm, padding=pad)
             for level in (contracting[-1], bottom):
                 level.append(nn.Dropout(dropout))
         else:

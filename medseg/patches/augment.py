@@ -119,7 +119,9 @@ class Augmenter:
     Fields are cut at the fixed size :attr:`field`, or where :attr:`boxes` says if that is not None.
     ``planes`` and ``pixels`` are the planes of the slices and the shapes of their pixels
     (:func:`medseg.patches.slabs.pixel_shape`) that occur in training. With ``instances`` the last of the maps
-    that come with patches holds numbers of objects, which are separated anew in what comes out.
+    that come with patches holds numbers of objects, which are separated anew in what comes out. With
+    ``reconstructs`` the windows as they are moved, before any change of grey values, come out in place of the
+    labels: (B, C·D, h, w) float32.
     """
 
     settings: Augmentation
@@ -129,6 +131,7 @@ class Augmenter:
     planes: tuple[Plane, ...] = ("axial",)
     pixels: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
     instances: bool = False
+    reconstructs: bool = False
     _places: dict[int, tuple[npt.NDArray[np.float32], Tensor]] = dataclass_field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -169,7 +172,8 @@ class Augmenter:
         patches, labels, *moved = move(patches, labels, draws, self.window, maps, bent, at, numbers)
         if self.instances:
             labels = touching.separated(labels, moved.pop())
-        return change_grey(change_colours(patches, draws), draws), labels, *moved
+        truth = patches if self.reconstructs else labels
+        return change_grey(change_colours(patches, draws), draws), truth, *moved
 
     def _draws(
         self, t: int, rows: slice = slice(None), placement: npt.NDArray[np.float32] | None = None

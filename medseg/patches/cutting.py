@@ -28,10 +28,17 @@ Floats = npt.NDArray[np.float32]
 _CUTTING = threading.Lock()
 
 
-class PatchCutter:
-    """Cuts patches, labels and ``extras`` of labelled cases; ``depth`` is the slab's number of slices.
+def label_map(case: PreprocessedCase) -> Array:
+    """Give a case's label map (X, Y, Z); where it has none, zeros that take no memory."""
+    if case.label is None:
+        return np.broadcast_to(np.uint8(0), case.volume.grid.shape)
+    return case.label
 
-    Labels outside a slice are void with ``outside`` void.
+
+class PatchCutter:
+    """Cuts patches, labels and ``extras`` of cases; ``depth`` is the slab's number of slices.
+
+    Where a case has no labels they are zeros. Labels outside a slice are void with ``outside`` void.
     """
 
     def __init__(
@@ -88,7 +95,5 @@ class PatchCutter:
     def _make_views(self, number: int, plane: Plane) -> tuple[Array, ...]:
         """View a case's image as (C, slices, H, W), its label map and extra arrays as (slices, H, W)."""
         case = self._cases[number]
-        if case.label is None:
-            raise ValueError(f"case {case.name} has no labels")
-        maps = (case.label, *(case.extras[name] for name in self._extras))
+        maps = (label_map(case), *(case.extras[name] for name in self._extras))
         return (stack_view(case.volume.array, plane), *(plane_view(np.asarray(m), plane) for m in maps))

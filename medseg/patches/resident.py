@@ -15,6 +15,7 @@ from torch import Tensor
 
 from medseg.classes import VOID
 from medseg.grid import PLANE_AXIS, Array
+from medseg.patches.cutting import label_map
 from medseg.patches.sampler import EVERY, Index, Pair, PatchLocation, PatchSampler
 from medseg.patches.slabs import slice_axes
 from medseg.preprocess.intensity import NormalizedVolume
@@ -161,7 +162,7 @@ def _mirrored(first: Tensor, length: int, size: Tensor) -> tuple[Tensor, Tensor]
 
 def _arrays(sampler: PatchSampler) -> list[list[Array]]:
     """Images, labels and each of the extra arrays of all cases, each (C, X, Y, Z)."""
-    labels = [case.label for case in sampler.cases if case.label is not None]
+    labels = [label_map(case) for case in sampler.cases]
     extras = [[case.extras[name] for case in sampler.cases] for name in sampler.extras]
     singles = [[array[None] for array in arrays] for arrays in (labels, *extras)]
     return [[case.volume.array for case in sampler.cases], *singles]

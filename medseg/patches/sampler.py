@@ -68,7 +68,7 @@ class PatchSampler:
     ``extras`` names arrays of the cases that are cut beside the labels. ``boxes`` gives, for batch t and the
     first four rows of its placement (see :meth:`__call__`), the first row and column of each patch's field
     (B, 2) and one size (h', w') for all, computed on a device. With ``boxes``, or ``placed``, batches end
-    with their placement.
+    with their placement. Unless it ``needs_labels``, cases may have none: their labels are zeros.
     """
 
     cases: Sequence[PreprocessedCase]
@@ -86,6 +86,7 @@ class PatchSampler:
     order: Literal["random", "shuffled"] = "random"
     outside: Literal["mirror", "void"] = "mirror"
     placed: bool = False
+    needs_labels: bool = True
 
     def __post_init__(self) -> None:
         if not self.cases:
@@ -93,7 +94,7 @@ class PatchSampler:
                 Code.NOTHING_USABLE, "training", "no case to draw from", "give labelled training cases"
             )
         without = [case.name for case in self.cases if case.label is None]
-        if without:
+        if without and self.needs_labels:
             raise ValueError(f"cases without labels cannot be drawn from: {', '.join(without)}")
         if self.depth % 2 == 0:
             raise ValueError(f"a slab has an odd number of slices, got {self.depth}")

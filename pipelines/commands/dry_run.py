@@ -139,7 +139,7 @@ def _plan(job: Job, resolved: Resolved) -> dict[str, Any]:
         "batch": recipe.train.batch,
         "device": (device := choose(recipe.train.device)),
         "precision": resolve_precision(recipe.train.precision, device),
-        "mode": recipe.predict.mode,
+        "mode": "" if recipe.reconstructs else recipe.predict.mode,
     }
 
 
@@ -152,6 +152,8 @@ def _length(planned: Planned) -> dict[str, Any]:
 def _classes(recipe: Recipe) -> dict[str, str]:
     """Names of classes by the values of label files; of masks by the files or values that make them up."""
     data = recipe.data
+    if recipe.reconstructs:
+        return {}
     if data.masks:
         return {pattern: name for name, pattern in data.masks.items()}
     if data.regions:
@@ -184,7 +186,7 @@ def _lines(plan: dict[str, Any]) -> Iterator[str]:
     yield f"plan of {plan['recipe']} in {plan['work']} (dry run: nothing is written)"
     yield f"data      {printable(plan['data'] or 'a DICOM export')}, layout {plan['layout']}"
     yield f"channels  {', '.join(plan['channels'])}"
-    yield f"classes   {some(classes, 12)}"
+    yield f"classes   {some(classes, 12) or 'none: an auto-encoder looks at no label'}"
     usable = f"{plan['cases']} usable ({plan['labelled']} labelled), {plan['excluded']} excluded"
     yield f"cases     {usable}, of {_counted(plan['subjects'], 'subject')}"
     yield f"grids     {_grids(plan)}"
@@ -223,7 +225,8 @@ def _costs(plan: dict[str, Any]) -> Iterator[str]:
     parts = ", ".join(f"{name} {seconds_in_words(value)}" for name, value in seconds.items())
     steps = f"{_counted(plan['epochs'], 'epoch')}, batches of {plan['batch']}"
     yield from (f"length    {line}" for line in plan.get("length", ()))
-    yield f"training  {steps}, {plan['precision']} on {plan['device']}; prediction by {plan['mode']}"
+    prediction = f"; prediction by {plan['mode']}" if plan["mode"] else ""
+    yield f"training  {steps}, {plan['precision']} on {plan['device']}{prediction}"
     yield f"time      about {seconds_in_words(sum(seconds.values()))}: {parts}"
     free = "" if plan["free_gb"] is None else f"; {plan['free_gb']:.0f} GB are free"
     disk = ", ".join(f"{name} {value:.0f} MB" for name, value in megabytes.items())

@@ -148,7 +148,7 @@ def _count(job: Job, sizes: dict[str, int], case: str) -> _Voxels:
         sizes[case],
         sum(sizes[name] for name in prepared),
         total(["val"], job.recipe.train.validate_cases or None),
-        total(job.recipe.predict.roles),
+        total(() if job.recipe.reconstructs else job.recipe.predict.roles),
     )
 
 

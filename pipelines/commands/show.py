@@ -151,7 +151,8 @@ def _lines_of_keys(described: Sequence[Shown]) -> Iterator[str]:
 def _lines_of_network(described: Shown) -> Iterator[str]:
     field = described["receptive_field"]
     yield f"{described['name']}: {described['paper']}"
-    yield f"  parameters:      {described['parameters']:,} (3 channels, 4 classes)"
+    shape = f"{described['channels']} channels, {described['classes']} classes"
+    yield f"  parameters:      {described['parameters']:,} ({shape})"
     yield f"  receptive field: {'the whole image' if field is None else ' × '.join(map(str, field)) + ' px'}"
     for key, value in described["keywords"].items():
         yield f"  network.keywords.{key}: {value!r}"

@@ -85,7 +85,7 @@ def batches(recipe: Recipe, cases: Sequence[PreprocessedCase], network: Network)
         sampling.window,
         batch,
         train.seed,
-        sampling.foreground_oversampling,
+        0.0 if recipe.reconstructs else sampling.foreground_oversampling,
         augmenter.field,
         extras=(*weight_maps(recipe), *((instances.NAME,) if recipe.data.instances else ())),
         boxes=augmenter.boxes,
@@ -94,6 +94,7 @@ def batches(recipe: Recipe, cases: Sequence[PreprocessedCase], network: Network)
         order=sampling.order,
         outside=train.augment.outside,
         placed=augmenter.placed,
+        needs_labels=not recipe.reconstructs,
     )
     values = train.augment.model_dump()
     artefacts = Artefacts(**{f.name: values[f.name] for f in fields(Artefacts)})
@@ -132,6 +133,7 @@ def make_augmenter(recipe: Recipe, cases: Sequence[PreprocessedCase]) -> Augment
         planes,
         tuple(sorted(pixels)),
         instances=recipe.data.instances,
+        reconstructs=recipe.reconstructs,
     )
 
 

@@ -232,7 +232,7 @@ def _member(folder: Path, name: str) -> tuple[str, Member]:
         raise MedsegError(
             Code.PATH_MISSING, f"network.init_from {folder}", "there is no model.json", how_to_fix
         )
-    model = model_folder.read(folder)
+    model = model_folder.read_any(folder)
     members = {member.name: member for member in model.members}
     candidates = (name, name.partition("_")[0]) if len(members) > 1 else tuple(members)
     for candidate in candidates:

@@ -172,10 +172,11 @@ def check_loss(recipe: Recipe, heads: int = 1) -> None:
     name, weights, classes = recipe.loss.name, recipe.loss.class_weights, len(recipe.data.class_list())
     given: Any = [1.0] * classes if weights == "median_frequency" else weights
     pixels = torch.zeros(1, 2, 2)
+    truth = torch.zeros(1, classes, 2, 2) if recipe.reconstructs else pixels.to(torch.uint8)
     maps = () if recipe.loss.weight_map is None else (pixels,)
     try:
         loss = losses.build(name, None if isinstance(given, str) else given, **recipe.loss.keywords)
-        loss([torch.zeros(1, classes, 2, 2)] * heads, pixels.to(torch.uint8), *maps)
+        loss([torch.zeros(1, classes, 2, 2)] * heads, truth, *maps)
     except MedsegError:
         raise
     except _MEANT as error:

@@ -10,7 +10,7 @@ from medseg.networks.tools.layers import in_order
 from medseg.train.optim import Optimiser, Phase, Plateau
 from medseg.train.plan import FitPlan
 from medseg.train.unfreeze import layer_by_layer
-from pipelines.fold.validation import DICE, IOU
+from pipelines.fold.validation import DICE, EXPLAINED, IOU
 
 
 def fit_plan(recipe: Recipe, network: Network, steps_per_epoch: int, monitor: str, key: str) -> FitPlan:
@@ -82,8 +82,11 @@ def phases(recipe: Recipe, network: Network) -> tuple[Phase, ...]:
 def monitor(recipe: Recipe, unit: str) -> str:
     """Name the number of validation that says which weights are best, for grids in `unit` (mm or px).
 
-    By `auto` it is the mean Dice of scans and overlapping masks, the mean IoU of images.
+    By `auto` it is the mean Dice of scans and overlapping masks, the mean IoU of images; of an auto-encoder
+    it is the explained variance.
     """
+    if recipe.reconstructs:
+        return EXPLAINED
     if recipe.train.monitor != "auto":
         return recipe.train.monitor
     return IOU if unit == "px" and not recipe.data.class_list().multilabel else DICE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,13 @@ from medseg.metrics import boundary, confusion_matrix
 from medseg.preprocess.store import PreprocessedCase
 
 DICE, IOU, BF, LOSS = "dice_mean", "miou", "BF", "loss"
+
+_MOST_SAID = 12
+"""Classes whose Dice are said after each validation."""
+
+EXPLAINED = "explained_variance"
+"""Share of the grey values' variance that an auto-encoder gives again."""
+
 OVER_SET = {
     IOU: confusion_matrix.mean_iou,
     "G": confusion_matrix.pixel_accuracy,
@@ -89,6 +97,24 @@ def score(name: str, matrices: Sequence[Array], contours: Sequence[float], class
     if name == BF:
         return float(np.mean(contours)) if contours else np.nan
     return float(OVER_SET[name](sum(matrices, np.zeros((), np.int64))))
+
+
+def scores_in_words(val: dict[str, float]) -> str:
+    """Put validation in a few words: the numbers over the set where there are any, else each class's Dice.
+
+    Of many classes the mean and the lowest stand for all.
+    """
+    scores = {k: v for k, v in val.items() if k != LOSS}
+    words = {k: f"{v:.4f}" if math.isfinite(v) else "not defined" for k, v in scores.items()}
+    if over_set := [f"{k} {text}" for k, text in words.items() if k in (*OVER_SET, EXPLAINED)]:
+        return ", ".join(over_set)
+    by_class = {k: v for k, v in scores.items() if k != DICE and math.isfinite(v)}
+    if len(scores) - 1 > _MOST_SAID and by_class:
+        lowest = min(by_class, key=lambda k: by_class[k])
+        last = f"lowest of {len(by_class)} classes: {lowest.removeprefix('dice_')} {words[lowest]}"
+        return f"Dice mean {words[DICE]} ({last})"
+    dice = ", ".join(f"{k.removeprefix('dice_')} {text}" for k, text in words.items())
+    return f"Dice {dice}" if dice else ""
 
 
 def _mean_dice(matrices: Sequence[Array], classes: ClassList) -> Array:

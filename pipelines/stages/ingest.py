@@ -74,6 +74,8 @@ def run(job: Job) -> None:
     }
     if export is not None:
         used["dicom"] = export.stamps
+    if recipe.reconstructs:
+        used["needs_labels"] = False
     makes = [out / name for name in ("cases.csv", "quarantine.csv", "splits.csv", "dataset.json")]
     with job.stage("ingest", VERSION, used, makes) as must_run:
         if must_run:
@@ -308,18 +310,18 @@ def split(
     recipe: Recipe, contents: FolderContents, usable: Sequence[CaseFiles], excluded: Sequence[quarantine.Row]
 ) -> Splits:
     """The splits; where they fail, the cases that were excluded are named with their codes."""
-    rule = recipe.data.splits
+    rule, labels = recipe.data.splits, {"needs_labels": not recipe.reconstructs}
     names = [row["case"] for row in excluded]
     try:
         if isinstance(rule, RandomSplit):
             return splits.random_folds(
-                usable, folds=rule.folds, val_share=rule.val, test_share=rule.test, seed=rule.seed
+                usable, folds=rule.folds, val_share=rule.val, test_share=rule.test, seed=rule.seed, **labels
             )
         if rule == "all":
-            return splits.all_trained(usable)
+            return splits.all_trained(usable, **labels)
         if rule == "listed":
-            return splits.listed(usable, contents.roles, excluded=names)
-        return splits.given(usable, [fold.model_dump() for fold in rule], excluded=names)
+            return splits.listed(usable, contents.roles, excluded=names, **labels)
+        return splits.given(usable, [fold.model_dump() for fold in rule], excluded=names, **labels)
     except MedsegError as error:
         if not excluded:
             raise
@@ -340,17 +342,18 @@ def _check_result_names(job: Job, all_splits: Splits, unit: scans.Unit) -> None:
 
 
 def _say_unused(job: Job, all_splits: Splits) -> None:
+    usable = "" if job.recipe.reconstructs else "labelled "
     groups = {
         "named by the splits but excluded": all_splits.excluded,
         "named by the splits but without label": all_splits.unlabelled,
-        "labelled but in no role": all_splits.left_out,
+        f"{usable}cases in no role": all_splits.left_out,
     }
     for what, names in groups.items():
         if names:
             job.say.line(f"  {what}: {some(names)}")
     if job.recipe.data.splits == "all":
         job.say.line(
-            "  data.splits is all: every labelled case is trained on, none is left to validate or test"
+            f"  data.splits is all: every {usable}case is trained on, none is left to validate or test"
         )
 
 

@@ -39,11 +39,12 @@ from pipelines.fold import (
     earlier,
     initial_weights,
     kept_weights,
+    reconstruction,
     speed,
 )
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining, fold_trainings
-from pipelines.fold.validation import DICE, LOSS, OVER_SET, absent_classes
+from pipelines.fold.validation import DICE, EXPLAINED, LOSS, OVER_SET, absent_classes, scores_in_words
 from pipelines.fold.whole_volumes import draw_overlay, overlay_path, validator
 from pipelines.job import Job
 from pipelines.tracked_data import data_set
@@ -51,9 +52,6 @@ from pipelines.tracking import MOST_CHARTED
 from pipelines.workfolder import DONE
 
 VERSION = 1
-
-_MOST_SAID = 12
-"""Classes whose Dice are said after each validation."""
 
 
 def run(job: Job) -> None:
@@ -84,7 +82,7 @@ def run(job: Job) -> None:
     job.tracked.run.data(data_set(job))
     with job.stage("train", VERSION, used, outputs) as must_run:
         if must_run:
-            for training in unfinished:
+            for training in () if job.recipe.reconstructs else unfinished:
                 _require_labels(job, training)
             for training in unfinished:
                 _train(job, training)
@@ -97,7 +95,14 @@ def run(job: Job) -> None:
 
 
 def _log_model(job: Job) -> None:
-    pyfunc.log(job.tracked.run, job.work.model, register=job.recipe.tracking.register_as)
+    """Log the model with the run, to be served; an auto-encoder's as files, with what no report will log."""
+    run = job.tracked.run
+    if not job.recipe.reconstructs:
+        pyfunc.log(run, job.work.model, register=job.recipe.tracking.register_as)
+        return
+    run.artifact(job.work.model, "model")
+    for name, history in job.work.histories.items():
+        run.artifact(history, f"train/{name}")
 
 
 def _without_others(job: Job, trainings: Sequence[FoldTraining]) -> list[FoldTraining]:
@@ -147,7 +152,8 @@ def _train(job: Job, training: FoldTraining) -> None:
     run = job.tracked.fold(training.fold, training.plane)
     run.data(data_set(job, training.fold))
     run.watch()
-    if training.cases.validation and job.recipe.tracking.overlays and not (training.folder / LAST).exists():
+    overlays = training.cases.validation and job.recipe.tracking.overlays and not job.recipe.reconstructs
+    if overlays and not (training.folder / LAST).exists():
         draw_overlay(training)  # MLflow's slider starts at step 0
         _show(training, run, 0)
     started = time.monotonic()
@@ -176,7 +182,8 @@ def _move_other_planes_aside(job: Job, training: FoldTraining) -> None:
 
 def _arguments(training: FoldTraining, network: Network | None = None) -> dict[str, Any]:
     """Make the arguments of :func:`medseg.train.fit.fit`, but for `on_step`."""
-    return {**training.arguments(network), "validate": validator(training)}
+    make = reconstruction.validator if training.recipe.reconstructs else validator
+    return {**training.arguments(network), "validate": make(training)}
 
 
 def _epochs(job: Job, training: FoldTraining) -> Iterator[Epoch]:
@@ -292,25 +299,7 @@ def _charted(training: FoldTraining) -> set[str]:
     """Numbers of validation that are charts: each class by itself as long as there are few."""
     names = training.recipe.data.class_list().foreground_names
     by_class = [f"dice_{name}" for name in names] if len(names) <= MOST_CHARTED else []
-    return {DICE, LOSS, *OVER_SET, *by_class}
-
-
-def scores_in_words(val: dict[str, float]) -> str:
-    """Validation in a few words: the numbers over the set where there are any, else each class's Dice.
-
-    Of many classes the mean and the lowest stand for all.
-    """
-    scores = {k: v for k, v in val.items() if k != LOSS}
-    words = {k: f"{v:.4f}" if math.isfinite(v) else "not defined" for k, v in scores.items()}
-    if over_set := [f"{k} {text}" for k, text in words.items() if k in OVER_SET]:
-        return ", ".join(over_set)
-    by_class = {k: v for k, v in scores.items() if k != DICE and math.isfinite(v)}
-    if len(scores) - 1 > _MOST_SAID and by_class:
-        lowest = min(by_class, key=lambda k: by_class[k])
-        last = f"lowest of {len(by_class)} classes: {lowest.removeprefix('dice_')} {words[lowest]}"
-        return f"Dice mean {words[DICE]} ({last})"
-    dice = ", ".join(f"{k.removeprefix('dice_')} {text}" for k, text in words.items())
-    return f"Dice {dice}" if dice else ""
+    return {DICE, LOSS, EXPLAINED, *OVER_SET, *by_class}
 
 
 def _show(training: FoldTraining, run: Run, step: int) -> None:

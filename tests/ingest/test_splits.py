@@ -217,3 +217,32 @@ def test_all_of_no_labelled_case_is_refused() -> None:
     with pytest.raises(MedsegError) as caught:
         splits.all_trained([case("u", labelled=False)])
     assert caught.value.code == Code.SPLIT_INVALID
+
+
+def test_an_auto_encoder_splits_cases_with_and_without_labels_alike() -> None:
+    mixed = [case(f"s{i}", labelled=i < 2) for i in range(6)]
+    bare = [case(f"s{i}", labelled=False) for i in range(6)]
+    labelled = [case(f"s{i}") for i in range(6)]
+    shares = {"val_share": 0.2, "test_share": 0.2, "seed": 3}
+    roles = [(f"s{i}", "train" if i < 4 else "val") for i in range(6)]
+    for cases in (mixed, bare):
+        for expected, found in (
+            (
+                splits.random_folds(labelled, **shares),
+                splits.random_folds(cases, **shares, needs_labels=False),
+            ),
+            (splits.all_trained(labelled), splits.all_trained(cases, needs_labels=False)),
+            (splits.listed(labelled, roles), splits.listed(cases, roles, needs_labels=False)),
+            (
+                splits.given(labelled, [{"train": ["s0..s3"], "val": ["s4"]}]),
+                splits.given(cases, [{"train": ["s0..s3"], "val": ["s4"]}], needs_labels=False),
+            ),
+        ):
+            assert found == expected
+    assert found.left_out == ("s5",)
+
+
+def test_an_auto_encoder_needs_a_case_to_train_on_too() -> None:
+    with pytest.raises(MedsegError) as caught:
+        splits.all_trained([], needs_labels=False)
+    assert caught.value.code == Code.SPLIT_INVALID

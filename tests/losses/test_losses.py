@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medseg.errors import Code, MedsegError
-from medseg.losses import LOSSES, TAKE_WEIGHT_MAPS, build
+from medseg.losses import LOSSES, RECONSTRUCTION, TAKE_WEIGHT_MAPS, build
 from medseg.losses.overlap import soft_dice
 from tests.oracles import losses as oracle
 
@@ -25,6 +25,9 @@ Y1 = torch.tensor([[[0, 2]]])
 _P = torch.tensor([0.9, 0.6, 0.2, 0.1])
 L2 = torch.stack([1 - _P, _P]).log().reshape(1, 2, 1, 4)
 Y2 = torch.tensor([[[1, 1, 0, 0]]])
+
+
+OF_LABELS = [name for name in LOSSES if name != RECONSTRUCTION]
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +149,7 @@ def test_equal_to_torch_and_monai() -> None:
     torch.testing.assert_close(build("focal", reduction="sum")(logits, labels), focal(logits, target).sum())
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OF_LABELS)
 def test_void_heads_gradients_and_precision(name: str) -> None:
     logits, labels = _batch(1, 3)
     loss = build(name)
@@ -165,7 +168,7 @@ def test_void_heads_gradients_and_precision(name: str) -> None:
     assert (logits.grad.abs().sum(dim=1)[labels == 255] == 0).all()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OF_LABELS)
 def test_a_batch_of_void_costs_nothing_and_pulls_nowhere(name: str) -> None:
     logits = torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
     loss = build(name)(logits, torch.full((1, 2, 2), 255))
@@ -218,3 +221,15 @@ def test_refusals(name: str, keywords: dict[str, object], words: str) -> None:
 def test_class_weights_must_fit_the_classes() -> None:
     with pytest.raises(MedsegError, match="2 class weights for 3 classes"):
         build("ce", (1, 2))(L1, Y1)
+
+
+def test_reconstruction_is_the_mean_squared_difference_in_float32() -> None:
+    outputs = torch.tensor([1.0, 2.0, -1.0, 0.5]).reshape(1, 2, 1, 2).requires_grad_(True)
+    truth = torch.tensor([1.0, 0.0, 0.0, 0.5]).reshape(1, 2, 1, 2)
+    loss = build(RECONSTRUCTION)(outputs.bfloat16(), truth)
+    assert loss.item() == pytest.approx((4 + 1) / 4)
+    assert loss.dtype == torch.float32
+    loss.backward()
+    torch.testing.assert_close(outputs.grad, 2 * (outputs.detach() - truth) / 4)
+    with pytest.raises(MedsegError, match="class_weights"):
+        build(RECONSTRUCTION, [1.0, 2.0])

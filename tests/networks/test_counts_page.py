@@ -260,6 +260,13 @@ ROWS = [
     Row("fpn", "Kirillov, Girshick, He, Dollár 2019", (3, 21)),
     Row("linknet", "Chaurasia, Culurciello 2017", (3, 12), "11.5 M"),
     Row("icnet", "Zhao, Qi, Shen, Shi, Jia 2018", (3, 21)),
+    Row(
+        "autoencoder",
+        "Ranzato, Huang, Boureau, LeCun 2007",
+        (3, 3),
+        checked="a U-Net starts from its encoder",
+        expected=24_773_891,
+    ),
 ]
 
 
@@ -268,6 +275,7 @@ SEEN = "test_field_and_stride"
 FILLED = "test_fcn32s_filled_from_vgg16_gives_its_scores_at_the_windows_centre"
 CHECKS = {
     "receptive field 40 px, its patch": SEEN,
+    "a U-Net starts from its encoder": "test_a_unet_starts_from_its_encoder",
     "our reading of U-SegNet-2": COUNTED,
     "one of several readings with this count": COUNTED,
     "572 → 388 px": "test_unet_makes_388_of_572",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from medseg.errors import Code, MedsegError
 from medseg.model import onnx_graph
-from medseg.networks import NETWORKS, build
+from medseg.networks import AUTOENCODER, NETWORKS, build
 from medseg.networks.contract import Network
 from medseg.networks.upsample import Way
 
@@ -80,6 +80,8 @@ ROWS = [
     Row("linknet", (64, 32), {"width": 8, "up": "unpool"}),
     Row("pixelwise", (7, 12), {"width": 2, "hidden": 4}),
     Row("icnet", (64, 128), {"width": 4, "hidden": 4, "backbone": "resnet18"}),
+    Row("autoencoder", (16, 32), {"width": 2}),
+    Row("autoencoder", (8, 12), {"width": 2, "depth": 2, "down": "conv", "batch_norm": False}),
 ]
 
 
@@ -129,7 +131,8 @@ def test_every_name_of_the_table_has_a_row() -> None:
 @every_row
 def test_logits_have_the_size_that_step_and_context_say(row: Row) -> None:
     network, x = made(row), batch(row)
-    expected = (2, 4, row.size[0] - 2 * network.border, row.size[1] - 2 * network.border)
+    assert network.classes == (3 if row.name == AUTOENCODER else 4)
+    expected = (2, network.classes, row.size[0] - 2 * network.border, row.size[1] - 2 * network.border)
     assert all(h.shape == expected for h in heads(network.train()(x)))
     logits = network.eval()(x)
     assert logits.shape == expected and logits.dtype == torch.float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,8 @@ def test_arrays_are_on_cuda_if_they_fit_and_elsewhere_by_key(monkeypatch: pytest
     assert sampler_on(CPU, sampler, "auto") is sampler
     assert sampler_on(CPU, sampler, "device") == "on cpu"
     assert sampler_on(CPU, len, "device") is len  # another source of batches
+
+
+def test_cases_without_labels_are_cut_on_the_device_too() -> None:
+    bare = [replace(one, label=None, positions_source=np.empty((0, 4), np.int16)) for one in CASES]
+    same(bare, TURNED, 1, slice(None), needs_labels=False)

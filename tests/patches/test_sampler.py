@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -240,3 +242,15 @@ def test_refusals() -> None:
     unlabelled = PreprocessedCase("u", "u", case.volume, None, case.positions, case.record, {}, {})
     with pytest.raises(ValueError, match="without labels"):
         PatchSampler([case, unlabelled], "axial", 1, (4, 4), 2, seed=0)
+
+
+def test_cases_without_labels_are_drawn_like_others_where_none_are_needed() -> None:
+    labelled = [_case("a", _label(1), 1), _case("b", _label(2), 2)]
+    bare = [replace(one, label=None, positions_source=np.empty((0, 4), np.int16)) for one in labelled]
+    with pytest.raises(ValueError, match="cases without labels cannot be drawn from: a, b"):
+        PatchSampler(bare, "axial", 3, (4, 4), 6, 5)
+    source = PatchSampler(bare, "axial", 3, (4, 4), 6, 5, needs_labels=False)
+    for t in range(3):
+        patches, labels = source(t)
+        assert np.array_equal(patches, PatchSampler(labelled, "axial", 3, (4, 4), 6, 5)(t)[0])
+        assert labels.shape == (6, 4, 4) and labels.dtype == np.uint8 and not labels.any()

@@ -29,9 +29,8 @@ from medseg.preprocess.intensity import Normalization, NormalizedVolume
 from medseg.preprocess.store import PreprocessedCase
 from medseg.train.state import read_network
 from pipelines import run as pipeline
-from pipelines.fold.validation import absent_classes, by_volumes
+from pipelines.fold.validation import absent_classes, by_volumes, scores_in_words
 from pipelines.run import Request
-from pipelines.stages import train
 
 SHAPE = (4, 4, 1)
 CLASSES = ClassList.from_names({0: "background", 1: "a", 2: "b"})
@@ -212,6 +211,6 @@ def test_validation_that_tells_epochs_apart_says_nothing_of_the_last(lesions: Pa
 
 def test_many_classes_are_told_by_their_mean_and_the_lowest() -> None:
     scores = {f"dice_rib_{number}": number / 20 for number in range(1, 13)} | {"dice_rib_13": math.nan}
-    words = train.scores_in_words(scores | {"dice_mean": 0.325})
+    words = scores_in_words(scores | {"dice_mean": 0.325})
     assert words == "Dice mean 0.3250 (lowest of 12 classes: rib_1 0.0500)"
-    assert train.scores_in_words({"dice_a": 0.5, "dice_mean": 0.5}) == "Dice a 0.5000, mean 0.5000"
+    assert scores_in_words({"dice_a": 0.5, "dice_mean": 0.5}) == "Dice a 0.5000, mean 0.5000"
