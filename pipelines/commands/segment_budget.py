@@ -31,7 +31,7 @@ _OWN = 64 * _MB
 """Memory (bytes) by which the process of the command grows while it goes through cases and writes tables."""
 _KEPT_S = 2.0
 """Seconds of a command's time for Python to start, and for the tables at the end."""
-_MEASURED_AGAIN = 1.02
+_MEASURED_AGAIN = 1.06
 """How much more the smallest budget may be when it is measured again."""
 _UNKNOWN = ScanSize((256, 256, 256), 4)
 """What a scan is taken for whose size is known only when it is read."""
