@@ -73,7 +73,7 @@ def statuses(out: Path) -> list[str]:
     return [row["status"] for row in files.read_csv(out / "summary.csv")]
 
 
-@pytest.mark.parametrize(("workers", "smallest"), [(0, 360), (1, 670), (2, 1020)])
+@pytest.mark.parametrize(("workers", "smallest"), [(0, 380), (1, 690), (2, 1060)])
 def test_too_little_memory_is_refused_with_the_smallest(
     workers: int, smallest: int, scans: Path, tmp_path: Path, make_model: Any, known: None
 ) -> None:
