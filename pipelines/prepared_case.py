@@ -26,8 +26,6 @@ from medseg.volume import Case, Volume
 from pipelines.execution import lost
 from pipelines.execution.steps import Steps, Work
 
-_LESS_MEMORY = "free some memory, or lower --workers; then run the same command again"
-
 
 @dataclass(frozen=True)
 class CaseTask:
@@ -75,7 +73,7 @@ def make(asked: Asked) -> Steps[CaseTask, Finding | None]:
 
 def _read(asked: Asked, task: CaseTask) -> tuple[CaseTask, Case, Volume | None]:
     label = task.paths.label
-    with coded_out_of_memory(task.paths.name, _LESS_MEMORY):
+    with coded_out_of_memory(task.paths.name, lost.LESS_MEMORY):
         case, findings = checks.read_case(
             task.paths, asked.classes, intensity=asked.plan.intensity, n4=asked.plan.n4
         )
@@ -93,7 +91,7 @@ def _prepare(asked: Asked, read: tuple[CaseTask, Case, Volume | None]) -> Prepar
     task, case, numbers = read
     label: Array | None = None
     extras: dict[str, Array] = {}
-    with coded_out_of_memory(case.name, _LESS_MEMORY):
+    with coded_out_of_memory(case.name, lost.LESS_MEMORY):
         volume, record = prepare(case.image, asked.plan)
         if case.label is not None:
             label = geometry.apply_to_labels(case.label, record).array[0]
@@ -113,7 +111,7 @@ def _prepare(asked: Asked, read: tuple[CaseTask, Case, Volume | None]) -> Prepar
 def _write(asked: Asked, case: Prepared) -> None:
     """Write a case's arrays, whole or not at all, and then the mark that they are there."""
     paths = case.task.paths
-    with coded_out_of_memory(paths.name, _LESS_MEMORY):
+    with coded_out_of_memory(paths.name, lost.LESS_MEMORY):
         folder = store.write(
             asked.folder,
             paths.name,

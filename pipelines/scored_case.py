@@ -24,8 +24,6 @@ from medseg.volume import Volume
 from pipelines.execution import lost
 from pipelines.execution.steps import Ended, Steps, Work
 
-_LESS_MEMORY = "free some memory, or lower --workers; then run the same command again"
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -94,7 +92,7 @@ def _lost(reference: Reference, finding: Finding) -> ScoredCase:
 
 
 def _read(asked: Asked, reference: Reference) -> _LabelMaps | Ended[ScoredCase]:
-    with coded_out_of_memory(reference.entry.case, _LESS_MEMORY):
+    with coded_out_of_memory(reference.entry.case, lost.LESS_MEMORY):
         if asked.numbered:
             return _read_numbered(asked, reference)
         try:
@@ -176,7 +174,7 @@ def _read_prediction(
 
 def _score(asked: Asked, maps: _LabelMaps) -> ScoredCase:
     entry, truth, prediction = maps.reference.entry, maps.truth, maps.prediction
-    with coded_out_of_memory(entry.case, _LESS_MEMORY):
+    with coded_out_of_memory(entry.case, lost.LESS_MEMORY):
         rows = table.score(
             entry, truth, prediction, maps.grid, asked.classes, asked.nsd_tolerance, asked.bf_tolerance
         )

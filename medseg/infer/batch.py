@@ -323,7 +323,10 @@ def _brain_identity(task: Task) -> list[str]:
 
 @contextmanager
 def lock(out: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the folder of results while the block runs; raises WORK_IN_USE if another command keeps it."""
+    """Hold the folder of results while the block runs.
+
+    Raises WORK_IN_USE if another command holds it, and still does after ``wait_s`` seconds.
+    """
     details = "another medseg command is writing label maps there"
     how_to_fix = "wait for it to end, or name another folder"
     with files.hold_lock(out / ".lock", out, details, how_to_fix, wait_s):

@@ -13,7 +13,7 @@ from medseg.infer import batch
 from pipelines.execution.engines import Shard
 
 _OF_SHARDS = ".lock-shard-"
-_OF_A_START_S = 15.0
+_START_S = 15.0
 """Seconds that a shard waits while others start, before it takes the folder to be another command's."""
 _TABLES_S = 600.0
 """Seconds that a shard waits for another one to write its tables."""
@@ -25,7 +25,7 @@ def hold(out: Path, shard: Shard | None) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(alone := ExitStack())
         # Shards that start at the same moment hold the folder for an instant each: they wait for one another.
-        alone.enter_context(batch.lock(out, wait_s=0.0 if shard is None else _OF_A_START_S))
+        alone.enter_context(batch.lock(out, wait_s=0.0 if shard is None else _START_S))
         if shard is None:
             for path in out.glob(f"{_OF_SHARDS}*"):
                 _require_free(path, out)

@@ -11,6 +11,9 @@ _HOW_TO_FIX = {
     Code.WORKER_KILLED: "free some memory, lower --workers or raise --time-limit",
 }
 
+LESS_MEMORY = "free some memory, or lower --workers; then run the same command again"
+"""What to do about a stage's case for which memory did not suffice."""
+
 CODES = frozenset(_HOW_TO_FIX)
 """Codes of cases that were lost."""
 

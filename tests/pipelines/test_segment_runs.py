@@ -167,7 +167,7 @@ def test_shards_do_everything_once_and_their_tables_become_one(
 def test_two_shards_may_run_at_once_and_nothing_else_beside_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segment_locks, "_OF_A_START_S", 0.1)
+    monkeypatch.setattr(segment_locks, "_START_S", 0.1)
 
     def refused(shard: Shard | None) -> None:
         with pytest.raises(MedsegError) as caught, segment_locks.hold(tmp_path, shard):
