@@ -35,6 +35,8 @@ def run(options: Options) -> Measured:
             "ingest, its own work": "ingest_own_s",
             "preprocess, 1 worker": "preprocess_1_s",
             "preprocess, 2 workers": "preprocess_2_s",
+            "preprocess, whole command, 1 worker": "preprocess_1_whole_s",
+            "preprocess, whole command, 2 workers": "preprocess_2_whole_s",
             "start of Python with the libraries of reading": "start_s",
         }.items()
     }
@@ -52,6 +54,9 @@ def run(options: Options) -> Measured:
         {
             "preprocess: time of one worker over that of two": over(
                 ways["preprocess, 1 worker"], ways["preprocess, 2 workers"]
+            ),
+            "preprocess: the same of the whole commands": over(
+                ways["preprocess, whole command, 1 worker"], ways["preprocess, whole command, 2 workers"]
             ),
             "ingest: time of the whole command over its own work": over(whole, own),
             "ingest: least ratio that the start of Python and of reading's libraries allows": 1

@@ -140,6 +140,7 @@ ROWS = (
         "40 brains ingested; preprocessed by two workers and by one",
         (
             Figure("preprocess: time of one worker over that of two", "at least", 1.8),
+            Figure("preprocess: the same of the whole commands"),
             Figure("ingest: time of the whole command over its own work", "at most", 1.3),
             Figure("ingest: least ratio that the start of Python and of reading's libraries allows"),
             Figure("ingest: time of the whole command over the 16 s that its own work took once"),

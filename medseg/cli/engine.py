@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from medseg.cli.exits import keep_until_end
 from medseg.errors import Code, MedsegError
 
 if TYPE_CHECKING:
@@ -44,6 +45,22 @@ TimeLimit = Annotated[
     ),
 ]
 TIME_LIMIT_S = 1800.0
+
+
+_UNITS = {
+    "preprocess": "pipelines.prepared_case",
+    "predict": "pipelines.fold.prediction",
+    "evaluate": "pipelines.scored_case",
+    "segment": "pipelines.commands.segment_steps",
+}
+"""The module of each command's unit of work, with all that it imports."""
+
+
+def start_early(command: str, workers: int) -> None:
+    """Start workers, which import what they need while this process imports what the command needs."""
+    from pipelines.execution.worker_process import started_early
+
+    keep_until_end(started_early(workers, _UNITS[command]))
 
 
 def execution(

@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -39,6 +40,8 @@ _WITH_INPUTS = (["segment"], ["convert"], ["check"])
 log_file: list[Path] = []
 """Where the running command logs (at most one entry); tracebacks go there."""
 
+_until_end: list[ExitStack] = []
+"""What the running command closes at its end (at most one entry)."""
 
 _terminated: list[int] = []
 """The exit code once SIGTERM has arrived (at most one entry): whatever a library makes of it is no fault."""
@@ -50,8 +53,23 @@ class Terminated(BaseException):
     exit_code = ExitCode.TERMINATED
 
 
+def keep_until_end(resource: AbstractContextManager[object]) -> None:
+    """Enter what is closed when the running command ends; nothing where no command runs."""
+    for stack in _until_end:
+        stack.enter_context(resource)
+
+
 def end_well(app: typer.Typer) -> int:
     """Run the app; every end is an exit code and at most a few lines on stderr."""
+    with ExitStack() as stack:
+        _until_end[:] = [stack]
+        try:
+            return _ended(app)
+        finally:
+            _until_end.clear()
+
+
+def _ended(app: typer.Typer) -> int:
     signal.signal(signal.SIGTERM, _on_sigterm)
     _terminated.clear()
     try:

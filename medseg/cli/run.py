@@ -9,7 +9,7 @@ import typer
 
 from medseg.cli import completion
 from medseg.cli.app import app, reporter
-from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution
+from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution, start_early
 from medseg.cli.exits import needs_extra
 from medseg.cli.options import (
     DataFolder,
@@ -217,6 +217,7 @@ def _stage_of_cases(stage: str) -> None:
         verbose: Verbose = False,
     ) -> ExitCode:
         needs_extra("train")
+        start_early(stage, workers)
         from pipelines import run as pipeline
 
         engine = execution(workers, executor, scheduler, time_limit)

@@ -9,7 +9,7 @@ import typer
 
 from medseg.cli import completion
 from medseg.cli.app import app, reporter
-from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution
+from medseg.cli.engine import TIME_LIMIT_S, Executor, Scheduler, TimeLimit, Workers, execution, start_early
 from medseg.cli.exits import needs_extra
 from medseg.cli.options import AsJson, DataFolder, FoldChoice, Quiet, Settings, Verbose, WorkFolder
 from medseg.errors import Code, ExitCode, MedsegError
@@ -93,6 +93,7 @@ def evaluate(
     Example: `medseg evaluate --truth labels --pred results --out scores`
     """
     needs_extra("train")
+    start_early("evaluate", workers)
     engine = execution(workers, executor, scheduler, time_limit)
     if recipe is None and truth is not None and pred is not None:
         from medseg.console import Reporter

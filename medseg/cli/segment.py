@@ -7,6 +7,7 @@ import time as clock
 from medseg.cli import quantities
 from medseg.cli import segment_options as options
 from medseg.cli.app import app, reporter
+from medseg.cli.engine import start_early
 from medseg.cli.exits import needs_extra
 from medseg.cli.options import CredentialsFile, KeyFile, NoIndex, OutOption, Quiet, Verbose, inputs_and_out
 from medseg.errors import Code, ExitCode, MedsegError
@@ -78,6 +79,7 @@ def segment(
     given. Only one command at a time may write to OUT. Exit code 3: some inputs were excluded (see
     `quarantine.csv`), or a DICOM SEG could not be written; the next run tries again.
     """
+    start_early("segment", workers if executor == "local" else 0)
     from medseg.console import Reporter
     from medseg.model import folder as model_folder
     from medseg.model import packaged

@@ -6,57 +6,26 @@ alone: the one at fault is named, and a worker that was killed from outside cost
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any, Generic
 
 from medseg import files
 from medseg.errors import Code, Finding, MedsegError, WorkerFaultError
 from pipelines.execution.limits import Limits, peak_memory
 from pipelines.execution.steps import Outcome, Step, Task, Work
-from pipelines.execution.worker import Done, Faulty, More, Notice, Refused, serve
+from pipelines.execution.worker import Done, Faulty, More, Notice, Refused
+from pipelines.execution.worker_process import WorkerProcess, end_unused, started
 
 _LOOK_EVERY_S = 0.2
 _STARTS_IN_VAIN = 3
 """Times that a worker may die before its first task."""
 
 _STEPS: dict[Step, str] = {"read": "reading", "compute": "computing", "write": "writing"}
-
-
-@dataclass
-class _Worker:
-    """A worker process and what is known of it: its tasks' steps, when they began, its memory."""
-
-    process: Any
-    connection: Connection
-    alive: Connection
-    alone: bool
-    wants: bool = False
-    has_worked: bool = False
-    in_hand: dict[int, tuple[Step, float] | None] = field(default_factory=dict)
-    peak: int = 0
-
-    def over_time(self, seconds: float | None) -> tuple[int, Step] | None:
-        """The first task that has been in one step for more than so many seconds, and the step."""
-        now = time.monotonic()
-        for number, since in self.in_hand.items():
-            if seconds is not None and since is not None and now - since[1] > seconds:
-                return number, since[0]
-        return None
-
-    def end(self) -> None:
-        """Kill the process if it lives, and wait for its end."""
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
-        self.connection.close()
-        self.alive.close()
 
 
 def run(
@@ -79,7 +48,7 @@ class _Engine(Generic[Task, Outcome]):
         self._count = min(workers, max(1, len(tasks)))
         self._todo = deque(range(len(tasks)))
         self._suspects: deque[int] = deque()
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._in_vain = 0
         self._ended: list[tuple[int, Outcome]] = []
 
@@ -88,6 +57,7 @@ class _Engine(Generic[Task, Outcome]):
         try:
             while left and not self._limits.are_over():
                 self._start_missing()
+                end_unused()
                 self._look()
                 while self._ended:
                     left -= 1
@@ -99,7 +69,7 @@ class _Engine(Generic[Task, Outcome]):
         """Start workers for what is left: suspects go to workers that are given one task at a time."""
         while len(self._workers) < self._count and (self._todo or self._suspects):
             alone = bool(self._suspects) and not self._todo
-            self._workers.append(_started(self._work, self._limits, alone=alone))
+            self._workers.append(started(self._work, self._limits, alone=alone))
 
     def _look(self) -> None:
         """Wait for messages and ends of workers, and give them work."""
@@ -116,7 +86,7 @@ class _Engine(Generic[Task, Outcome]):
             elif worker.wants:
                 self._give(worker)
 
-    def _read_messages(self, worker: _Worker) -> bool:
+    def _read_messages(self, worker: WorkerProcess) -> bool:
         """Take all messages that have arrived; True if the worker has closed its end."""
         try:
             while worker.connection.poll():
@@ -125,7 +95,7 @@ class _Engine(Generic[Task, Outcome]):
             return True
         return False
 
-    def _take(self, worker: _Worker, message: Any) -> None:
+    def _take(self, worker: WorkerProcess, message: Any) -> None:
         match message:
             case More():
                 worker.wants = worker.has_worked = True
@@ -139,7 +109,7 @@ class _Engine(Generic[Task, Outcome]):
             case Refused(finding):
                 raise MedsegError(finding.code, finding.where, finding.details, finding.how_to_fix)
 
-    def _give(self, worker: _Worker) -> None:
+    def _give(self, worker: WorkerProcess) -> None:
         """Send the next task to a worker that wants one, or have it end."""
         if worker.alone and worker.in_hand:
             return
@@ -151,13 +121,13 @@ class _Engine(Generic[Task, Outcome]):
         with suppress(OSError):  # it has just died; the next look sees to it
             worker.connection.send(None if number is None else (number, self._tasks[number]))
 
-    def _replace_late(self, worker: _Worker, number: int, step: Step) -> None:
+    def _replace_late(self, worker: WorkerProcess, number: int, step: Step) -> None:
         self._end([worker])
         details = f"{_STEPS[step]} took more than {self._limits.seconds:g} s{_memory(worker)}"
         self._lose(number, Code.TIME_LIMIT, details, "give it more time, or look at the scan")
         self._todo.extendleft(other for other in worker.in_hand if other != number)
 
-    def _replace_dead(self, worker: _Worker) -> None:
+    def _replace_dead(self, worker: WorkerProcess) -> None:
         """Have the tasks of a dead worker tried again one by one, or name the one that it had alone."""
         self._read_messages(worker)
         self._end([worker])
@@ -173,7 +143,7 @@ class _Engine(Generic[Task, Outcome]):
         how_to_fix = "free some memory or lower --workers, then run again with --retry"
         self._lose(number, Code.WORKER_KILLED, details, how_to_fix)
 
-    def _count_vain_start(self, worker: _Worker) -> None:
+    def _count_vain_start(self, worker: WorkerProcess) -> None:
         """Give up after several workers that died before they asked for a task."""
         self._in_vain += not worker.has_worked
         if self._in_vain >= _STARTS_IN_VAIN:
@@ -184,7 +154,7 @@ class _Engine(Generic[Task, Outcome]):
         finding = Finding(code, "", details, how_to_fix)
         self._ended.append((number, self._work.lost(self._tasks[number], finding)))
 
-    def _end(self, workers: Iterable[_Worker]) -> None:
+    def _end(self, workers: Iterable[WorkerProcess]) -> None:
         """End workers, and remove what they had not finished writing."""
         for worker in list(workers):
             worker.end()
@@ -193,17 +163,6 @@ class _Engine(Generic[Task, Outcome]):
             if folder_of is not None:
                 for folder in {folder_of(self._tasks[number]) for number in worker.in_hand}:
                     files.remove_abandoned(folder)
-
-
-def _started(work: Work[Any, Any], limits: Limits, *, alone: bool) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    connection, theirs = context.Pipe()
-    alive, their_alive = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, their_alive, work.make, limits), daemon=True)
-    process.start()
-    theirs.close()
-    their_alive.close()
-    return _Worker(process, connection, alive, alone)
 
 
 def _end_of(exitcode: int | None) -> str:
@@ -215,5 +174,5 @@ def _end_of(exitcode: int | None) -> str:
     return f"signal {-exitcode}"
 
 
-def _memory(worker: _Worker) -> str:
+def _memory(worker: WorkerProcess) -> str:
     return f"; its memory reached {worker.peak / 2**20:,.0f} MiB" if worker.peak else ""

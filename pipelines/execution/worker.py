@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -64,9 +65,10 @@ class Faulty:
     frames: str
 
 
-def serve(connection: Connection, alive: Connection, make: Make, limits: Limits) -> None:
+def serve(connection: Connection, alive: Connection, module: str | None = None) -> None:
     """Answer the parent until it sends no more tasks. A closed ``alive`` means that the parent is gone.
 
+    First comes, from the parent, what makes the steps, and the limits; until then ``module`` is imported.
     Ctrl-C is the parent's affair, whose end closes ``alive``. What libraries print is lost, as it might
     name an input.
     """
@@ -81,6 +83,11 @@ def serve(connection: Connection, alive: Connection, make: Make, limits: Limits)
             connection.send(message)
 
     try:
+        if module is not None:
+            import_module(module)
+        make: Make
+        limits: Limits
+        make, limits = connection.recv()
         limit_memory(limits.memory)
         keep_freed_memory()
         numbered = _received(connection, send)

@@ -15,7 +15,7 @@ from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, HiddenError, MedsegError, WorkerFaultError
 from medseg.ingest.hidden import hidden_inputs
-from pipelines.execution import processes
+from pipelines.execution import processes, worker_process
 from pipelines.execution.limits import Limits, machine_memory, share_of_memory
 from pipelines.execution.overlap import overlapped
 from pipelines.execution.steps import Ended, Steps
@@ -118,7 +118,7 @@ def test_memory_above_the_limit_cannot_be_had() -> None:
 
 
 def test_workers_that_cannot_begin_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "serve", "no function")
+    monkeypatch.setattr(worker_process, "serve", "no function")
     with pytest.raises(MedsegError) as refused:
         in_processes([Toy(1)])
     assert refused.value.code == Code.WORKER_KILLED and "end at once" in refused.value.finding.details
