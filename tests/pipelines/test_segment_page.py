@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from pipelines.commands import segment_page
@@ -65,3 +66,10 @@ def test_columns_of_volumes_have_the_classes_colours(tmp_path: Path) -> None:
         (False, "other (ml)"),
     ]
     assert "rgb(86, 180, 233)" in text
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 100])
+def test_figures_stand_in_lines_of_two_characters(length: int) -> None:
+    text = base64.b64encode(bytes(range(length)))
+    pairs = [text.decode()[at : at + 2] for at in range(0, len(text), 2)]
+    assert segment_page._in_pairs(text).split("\n") == (pairs or [""])
