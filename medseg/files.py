@@ -99,6 +99,11 @@ def _remove_abandoned_once(folder: Path) -> None:
         remove_abandoned(folder)
 
 
+def why_no_folder(path: Path) -> str:
+    """What stands where a folder is wanted, in the words of a refusal's details."""
+    return "a file, where a folder is wanted" if path.is_file() else "no such folder"
+
+
 def remove_abandoned(folder: Path) -> None:
     """Remove temporary files of processes that are gone, or a day old; there may be no such folder."""
     for part in folder.iterdir() if folder.is_dir() else ():

@@ -33,7 +33,9 @@ def runs_below(folders: Iterable[Path]) -> Runs:
     listed = list(folders)
     for folder in listed:
         if not folder.is_dir():
-            raise MedsegError(Code.USAGE, folder, "no such folder", "name a work folder, or one above some")
+            raise MedsegError(
+                Code.USAGE, folder, files.why_no_folder(folder), "name a work folder, or one above some"
+            )
     own: dict[Path, None] = {}
     servers: dict[str, Path] = {}
     for work in (work for folder in listed for work in _work_folders(folder)):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.io import scans
 
@@ -63,7 +64,7 @@ def files_under(root: Path, without: Path | None = None) -> list[str]:
     results are written, is not entered. Raises PATH_MISSING, FILE_UNREADABLE.
     """
     if not root.is_dir():
-        raise MedsegError(Code.PATH_MISSING, root, "no such folder", "correct the path to the data")
+        raise MedsegError(Code.PATH_MISSING, root, files.why_no_folder(root), "correct the path to the data")
     paths: list[Path] = []
     named_like_scans: list[Path] = []
     entered = set() if without is None else {os.path.realpath(without)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import Code, MedsegError
-from medseg.files import read_csv, read_json
+from medseg.files import read_csv, read_json, why_no_folder
 from medseg.grid import Array
 from medseg.metrics import table
 from medseg.metrics.summary import interval
@@ -97,7 +97,9 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 def _scores(folder: Path) -> list[ScoreRow]:
     path = folder / "evaluation" / "scores.csv"
     if not folder.is_dir():
-        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", "name the work folders of two runs")
+        raise MedsegError(
+            Code.PATH_MISSING, folder, why_no_folder(folder), "name the work folders of two runs"
+        )
     if not path.is_file():
         raise MedsegError(
             Code.STAGE_MISSING, folder, "no evaluation/scores.csv", "run `medseg evaluate` for it first"

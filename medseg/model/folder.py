@@ -107,7 +107,7 @@ def read_json(folder: Path) -> dict[str, Any]:
     """`model.json` as it stands in the file; raises NOT_A_MODEL."""
     path = folder / MODEL_JSON
     if not path.is_file():
-        raise _not_a_model(folder, "no model.json" if folder.is_dir() else "no such folder")
+        raise _not_a_model(folder, "no model.json" if folder.is_dir() else files.why_no_folder(folder))
     try:
         tree = files.read_json(path)
     except ValueError as error:

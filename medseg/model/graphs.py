@@ -97,7 +97,10 @@ def find(
         details = (
             f"{folder} has for {member} {', '.join(there) or 'no graph at all'}, no {runtime} {precision}"
         )
-        how_to_fix = f"write one: medseg export WORK MODEL_FOLDER --runtime {runtime} --precision {precision}"
+        how_to_fix = (
+            f"write one where it was trained: medseg export WORK MODEL_FOLDER --runtime {runtime} "
+            f"--precision {precision}; or leave --runtime out"
+        )
         raise MedsegError(Code.USAGE, f"--runtime {runtime}", details, how_to_fix)
     return graph
 

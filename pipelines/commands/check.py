@@ -25,7 +25,7 @@ def run(
     """
     if not folder.is_dir() and (recipe_name is not None or not dicom_inputs.is_export(folder)):
         how_to_fix = "name a folder of scans, a DICOM file or a zip archive of DICOM"
-        raise MedsegError(Code.PATH_MISSING, folder, "no such folder", how_to_fix)
+        raise MedsegError(Code.PATH_MISSING, folder, files.why_no_folder(folder), how_to_fix)
     if page is not None and page.is_dir():
         raise MedsegError(Code.USAGE, page, "a folder", "name the file to write: --html report.html")
     if recipe_name is None and dicom_inputs.any_export([folder]):

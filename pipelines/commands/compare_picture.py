@@ -81,7 +81,9 @@ def _as_png(figure: bytes) -> bytes:
 
 def _row(work: Work, case: str) -> dict[str, str]:
     if not work.root.is_dir():
-        raise MedsegError(Code.PATH_MISSING, work.root, "no such folder", "name the work folders of runs")
+        raise MedsegError(
+            Code.PATH_MISSING, work.root, files.why_no_folder(work.root), "name the work folders of runs"
+        )
     if not (work.model / "model.json").is_file() or not (work.ingest / "cases.csv").is_file():
         raise MedsegError(Code.STAGE_MISSING, work.root, "no trained model", "medseg run RECIPE --work W")
     known = cases(work.ingest)

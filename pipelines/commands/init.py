@@ -27,7 +27,7 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
     `out` is there and not `force`; NOTHING_USABLE where nothing can be read.
     """
     if not data.is_dir():
-        raise MedsegError(Code.PATH_MISSING, data, "no such folder", "name the folder of scans")
+        raise MedsegError(Code.PATH_MISSING, data, files.why_no_folder(data), "name the folder of scans")
     if out.exists() and not force:
         raise MedsegError(Code.USAGE, out, "the file exists", "choose another --out, or --overwrite")
     given = given or Given({})

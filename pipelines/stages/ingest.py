@@ -160,7 +160,7 @@ def data_folder(recipe: Recipe) -> Path:
     """The recipe's data folder, or PATH_MISSING."""
     path = recipe.data.path
     if path is None or not path.is_dir():
-        what = "no data folder is named" if path is None else "no such folder"
+        what = "no data folder is named" if path is None else files.why_no_folder(path)
         where = "data.path" if path is None or recipe.data.layout == "dicom" else path
         raise MedsegError(Code.PATH_MISSING, where, what, "name it with --data FOLDER")
     return path

@@ -231,3 +231,15 @@ def test_init_of_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
             init.run(tmp_path / folder, tmp_path / "r.yaml", force=False)
         assert caught.value.code in {Code.NOTHING_USABLE, Code.PATH_MISSING}
         assert not (tmp_path / "r.yaml").exists()
+
+
+def test_a_file_where_a_folder_is_wanted_is_not_called_missing(tmp_path: Path, brain: Any) -> None:
+    scan = tmp_path / "scan.nii.gz"
+    save(scan, brain)
+    for wanted in (
+        lambda: check.run(scan, None, Reporter(quiet=True, stream=io.StringIO())),
+        lambda: init.run(scan, tmp_path / "r.yaml", force=False),
+    ):
+        with pytest.raises(MedsegError) as refused:
+            wanted()
+        assert refused.value.finding.details == "a file, where a folder is wanted"
