@@ -100,7 +100,7 @@ def _remove_abandoned_once(folder: Path) -> None:
 
 
 def why_no_folder(path: Path) -> str:
-    """What stands where a folder is wanted, in the words of a refusal's details."""
+    """Say what stands where a folder is wanted, for the details of a refusal."""
     return "a file, where a folder is wanted" if path.is_file() else "no such folder"
 
 
