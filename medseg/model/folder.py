@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy  # noqa: F401 - before torch, which loses Ctrl-C while it imports numpy itself
 import safetensors.torch
 import torch
 from pydantic import ValidationError
