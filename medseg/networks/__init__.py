@@ -188,7 +188,7 @@ def keywords_named(keyword: str) -> list[Keyword]:
 
 
 def _parameter_text(cls: type[Network], keyword: str) -> str:
-    """What the class's docstring, or that of the class that it is derived from, says of a parameter."""
+    """Text of a parameter in the docstring of the class, or of one that it is derived from; empty if none."""
     for one in inspect.getmro(cls):
         text = inspect.cleandoc(one.__dict__.get("__doc__") or "")
         if match := re.search(rf"^:param {keyword}: (.*(?:\n +.*)*)", text, re.MULTILINE):
