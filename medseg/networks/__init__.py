@@ -178,13 +178,13 @@ def keywords_of(name: str) -> dict[str, Any]:
 
 def keywords_named(keyword: str) -> list[Keyword]:
     """Find a keyword in all networks of the table that take it, in the table's order."""
-    found = []
+    keywords = []
     for name in NETWORKS:
         if keyword in (defaults := keywords_of(name)):
             cls = _load(name)
             hint = get_type_hints(cls.__init__, include_extras=True)[keyword]
-            found.append(Keyword(name, hint, defaults[keyword], _parameter_text(cls, keyword)))
-    return found
+            keywords.append(Keyword(name, hint, defaults[keyword], _parameter_text(cls, keyword)))
+    return keywords
 
 
 def _parameter_text(cls: type[Network], keyword: str) -> str:
