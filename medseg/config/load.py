@@ -51,6 +51,9 @@ def locate(recipe: str) -> Path:
     packaged_path = packaged() / f"{recipe}.yaml"
     if path.suffix == "" and path.parent == Path() and packaged_path.is_file():
         return packaged_path
+    if (path / "recipe.yaml").is_file():
+        how_to_fix = f"give its recipe and its name: {path / 'recipe.yaml'} --work {path}"
+        raise MedsegError(Code.PATH_MISSING, recipe, "it is a work folder and no recipe", how_to_fix)
     beside = sorted(str(path.parent / file.name) for file in path.parent.glob("*.yaml"))
     how_to_fix = choice(recipe, (*class_file.packaged_recipes(), *beside), "give a YAML file or one of:")
     raise MedsegError(Code.PATH_MISSING, recipe, "no such recipe", how_to_fix)

@@ -11,6 +11,11 @@ from medseg.ingest.patterns import FolderContents
 from medseg.ingest.tree import natural_key, nfc
 
 
+def matches(name: str, globs: Sequence[str]) -> bool:
+    """True if a path below the data folder, with slashes, fits one of the globs."""
+    return any(fnmatch.fnmatchcase(nfc(name), nfc(glob)) for glob in globs)
+
+
 def without(contents: FolderContents, root: Path, globs: Sequence[str]) -> FolderContents:
     """The contents without cases and strays that have a file below ``root`` which a glob matches.
 
@@ -18,8 +23,8 @@ def without(contents: FolderContents, root: Path, globs: Sequence[str]) -> Folde
     """
 
     def is_ignored(paths: Iterable[Path]) -> bool:
-        names = [nfc(path.relative_to(root).as_posix()) for path in paths if path.is_relative_to(root)]
-        return any(fnmatch.fnmatchcase(name, nfc(glob)) for name in names for glob in globs)
+        names = [path.relative_to(root).as_posix() for path in paths if path.is_relative_to(root)]
+        return any(matches(name, globs) for name in names)
 
     cases = [case for case in contents.cases if is_ignored(case.paths())]
     strays = [stray for stray in contents.strays if is_ignored(stray.files)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import some
+from medseg.ingest.ignored import matches
 from medseg.ingest.patterns import FolderContents
 from medseg.ingest.tree import count_by_suffix
 from medseg.io import scans
@@ -24,11 +25,19 @@ def ignored_line(names: Sequence[str], unit: Unit, known_by: str) -> str:
     return f"{what} {phrases.get(known_by, f'{matching} no pattern')}: {some(names, NAMED)}"
 
 
-def leftover_lines(contents: FolderContents, root: Path) -> list[str]:
-    """Sentences about all files of a folder that are neither in a case nor excluded, the worst first."""
+def leftover_lines(contents: FolderContents, root: Path, globs: Sequence[str] = ()) -> list[str]:
+    """Sentences about all files of a folder that are neither in a case nor excluded, the worst first.
+
+    Those that the recipe itself ignores by ``globs`` are only counted.
+    """
     lines = []
-    if ignored := contents.ignored_below(root):
+    ignored = [name for name in contents.ignored_below(root) if not matches(name, globs)]
+    by_recipe = len(contents.ignored) - len(ignored)
+    if ignored:
         lines.append(ignored_line(ignored, contents.unit, contents.known_by))
+    if by_recipe:
+        noun = "scan" if contents.unit == "mm" else "image"
+        lines.append(f"{by_recipe} {noun}{' is' if by_recipe == 1 else 's are'} left out by data.ignore")
     unread = [path.relative_to(root).as_posix() for path in contents.unread]
     return [*lines, *unread_lines(unread, root), *others_lines(contents.others, contents.unit)]
 

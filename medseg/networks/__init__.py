@@ -10,8 +10,9 @@ This module imports no torch, so that names can be checked where start-up time m
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -72,6 +73,15 @@ RENAMED = {"body": "backbone"}
 
 _FETCHING = frozenset({"progress", "download", "url", "repo", "hub", "weights", "filename"})
 """Words in the names of MONAI's keywords that fetch weights from the network."""
+
+
+class Keyword(NamedTuple):
+    """A keyword of one network: its type hint, default, and meaning, which may be empty."""
+
+    network: str
+    hint: Any
+    default: Any
+    meaning: str
 
 
 def check_name(name: str) -> None:
@@ -164,6 +174,26 @@ def keywords_of(name: str) -> dict[str, Any]:
     check_name(name)
     parameters = inspect.signature(_load(name)).parameters
     return {key: p.default for key, p in parameters.items() if key not in ("in_channels", "classes")}
+
+
+def keywords_named(keyword: str) -> list[Keyword]:
+    """Find a keyword in all networks of the table that take it, in the table's order."""
+    keywords = []
+    for name in NETWORKS:
+        if keyword in (defaults := keywords_of(name)):
+            cls = _load(name)
+            hint = get_type_hints(cls.__init__, include_extras=True)[keyword]
+            keywords.append(Keyword(name, hint, defaults[keyword], _parameter_text(cls, keyword)))
+    return keywords
+
+
+def _parameter_text(cls: type[Network], keyword: str) -> str:
+    """Text of a parameter in the docstring of the class, or of one that it is derived from; empty if none."""
+    for one in inspect.getmro(cls):
+        text = inspect.cleandoc(one.__dict__.get("__doc__") or "")
+        if match := re.search(rf"^:param {keyword}: (.*(?:\n +.*)*)", text, re.MULTILINE):
+            return " ".join(match[1].replace("`", "").split()).rstrip(".")
+    return ""
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -64,13 +64,15 @@ def overlay(
     prediction: Array | None,
     confidence: Array | None,
     models: Mapping[str, Array] | None = None,
+    case: str = "",
 ) -> bytes:
     """Draw an image (C, H, W, 1) in its own colours, in true proportion, with the classes that it holds.
 
     ``truth`` and ``prediction`` are class indices (H, W, 1), ``confidence`` is a share in 0 to 1. With a
     truth the panels are image, truth, prediction, errors; without, image, prediction, and confidence if
     given. With ``models``, heading → prediction, they are image, truth, and one for each of these, five in a
-    row. Wide images stand in two rows. Returns JPEG: a photograph has too many colours for a small PNG.
+    row, and ``case``, its name, stands below the image's heading. Wide images stand in two rows. Returns
+    JPEG: a photograph has too many colours for a small PNG.
     """
     rgb = colours_of(image.array[..., 0])
     given = {"truth": truth, "prediction": prediction, "confidence": confidence if truth is None else None}
@@ -92,10 +94,15 @@ def overlay(
         axes.imshow(np.clip(panel, 0, 1), aspect="auto")
         axes.set_axis_off()
         middle = (left + layout.width / 2) / across, (bottom + layout.height + layout.head / 2 - 0.02) / down
-        heading, size = mpl.plain(HEADINGS.get(name, name)), 8.5 if models else 10
-        figure.text(*middle, heading, color="white", size=size, ha="center", va="center")
+        title, size = mpl.plain(heading(name, case)), 8.5 if models else 10
+        figure.text(*middle, title, color="white", size=size, ha="center", va="center")
     mpl.legend(figure, legend, _legend_columns(legend, layout.inches[0]))
     return mpl.jpeg(figure, dpi=_DPI)
+
+
+def heading(panel: str, case: str) -> str:
+    """The heading of a panel; that of the image has the case's name, if one is given."""
+    return f"{panel}\n{case}" if panel == "image" and case else HEADINGS.get(panel, panel)
 
 
 def colours_of(array: Array) -> Array:

@@ -88,18 +88,20 @@ def overlay(
     confidence: Array | None = None,
     channel: int = 0,
     models: Mapping[str, Array] | None = None,
+    case: str = "",
 ) -> bytes:
     """Draw a case in three planes, each through the slice with most foreground of truth and prediction.
 
     ``truth`` and ``prediction`` are class indices (X, Y, Z) on the image's grid, or bits of overlapping
     masks, which are outlined; ``confidence`` is a share in 0 to 1. With a truth the columns are image, truth,
     prediction, errors; without, image, prediction, and confidence if given. With ``models``, heading →
-    prediction, there is a column for each of them after image and truth, and no other. Grey values run from
+    prediction, there is a column for each of them after image and truth, and no other, and
+    ``case``, its name, stands below the image's heading. Grey values run from
     the 1st to the 99th percentile of ``channel`` inside the head. Returns PNG. An image in px is drawn by
     :func:`image_overlay.overlay`, which returns JPEG.
     """
     if image.grid.unit == "px":
-        return image_overlay.overlay(image, classes, truth, prediction, confidence, models)
+        return image_overlay.overlay(image, classes, truth, prediction, confidence, models, case)
     shown = _shown(image, channel, truth, prediction, confidence, models or {})
     head = image_overlay.HEAD_OF_TWO if models else 0.3
     cuts = [_cut(shown, plane) for plane in _LETTERS]
@@ -127,7 +129,7 @@ def overlay(
             _draw(axes, _panel(shown, cut, name, classes), cut, width)
     for column, name in enumerate(shown.columns):
         x = (0.05 + (column + 0.5) * _PANEL) / inches[0]
-        heading = image_overlay.HEADINGS.get(name, name)
+        heading = image_overlay.heading(name, case)
         y = 1 - (head / 2 + 0.02) / inches[1]
         size = 8.5 if models else 10
         figure.text(x, y, mpl.plain(heading), color="white", size=size, ha="center", va="center")

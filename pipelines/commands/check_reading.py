@@ -30,7 +30,7 @@ def described(folder: Path, recipe: Recipe, say: Reporter, *, with_slices: bool)
         return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
     checked = _cases(contents, recipe, say, shown, with_slices=with_slices)
-    checked.lines = leftovers.leftover_lines(contents, folder)
+    checked.lines = leftovers.leftover_lines(contents, folder, recipe.data.ignore)
     return checked
 
 

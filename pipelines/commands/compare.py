@@ -16,6 +16,8 @@ from medseg import files
 from medseg.errors import Code, MedsegError, choice
 from medseg.metrics.compare import Comparison, Cost, Difference, compare
 from medseg.metrics.table import METRICS
+from medseg.model import folder as model_folder
+from pipelines.workfolder import Work
 
 ROLES = ("test", "val", "train")
 _WIDE = 1000
@@ -32,6 +34,8 @@ def run(
         raise MedsegError(Code.USAGE, "--metric", ", ".join(sorted(unknown)), choice(min(unknown), METRICS))
     if role not in ROLES:
         raise MedsegError(Code.USAGE, "--role", f"there is no role {role!r}", choice(role, ROLES))
+    for folder in folders:
+        _refuse_without_segmentations(Work(folder))
     comparison = compare(folders, roles=(role,))
     if not comparison.differences:
         raise MedsegError(
@@ -54,6 +58,12 @@ def run(
     for table in (_scores(comparison, metrics), _costs(comparison.costs)):
         table.box = table.box if console.is_terminal else box.ASCII
         console.print(table)
+
+
+def _refuse_without_segmentations(work: Work) -> None:
+    """Raise SEGMENTS_NOTHING for an auto-encoder's folder: no stage can give it scores."""
+    if (work.model / model_folder.MODEL_JSON).is_file() and not (work.evaluation / "scores.csv").is_file():
+        model_folder.read(work.model)
 
 
 def _cells(difference: Difference) -> dict[str, object]:

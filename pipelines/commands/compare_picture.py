@@ -63,7 +63,7 @@ def draw(folders: Sequence[Path], case: str, out: Path | None, device: str, say:
                     heading = f"{number}: {heading}"
                 models[heading] = labels
             bar.to(number, str(work.root))
-    figure = volume_overlay.overlay(image, classes, truth=truth, models=models)
+    figure = volume_overlay.overlay(image, classes, truth=truth, models=models, case=_shortened(case))
     path = out or Path(f"compare_{quote(case, safe=_PLAIN)}.png")
     files.write_bytes(path, _as_png(figure))
     say.result(str(path))

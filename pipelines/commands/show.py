@@ -1,4 +1,4 @@
-"""`medseg show`: a recipe with all its keys, one key with its meaning, or a network."""
+"""`medseg show`: a recipe with all its keys, one key or keyword with its meaning, or a network."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from medseg.config import class_file, load, reference
 from medseg.config.load import keys_of, sections_in
 from medseg.config.recipe import Recipe
 from medseg.errors import Code, MedsegError, choice
+from pipelines.commands import show_keyword
 
 _LIMITS = {
     "ge": "at least {}",
@@ -27,6 +28,9 @@ _LIMITS = {
     "min_length": "at least {} of them",
 }
 """Limits of a value, as pydantic names them, in words."""
+
+_FEW = 6
+"""Names that a type lists itself."""
 
 Shown = dict[str, Any]
 
@@ -45,6 +49,11 @@ def run(name: str, settings: Sequence[str], data: Path | None, *, as_json: bool)
     if name in networks.NETWORKS:
         described: Any = networks.describe(name)
         lines = _lines_of_network(described)
+    elif name.startswith(show_keyword.SECTION):
+        keyword = name.removeprefix(show_keyword.SECTION)
+        kinds = {one.network: _kind(one.hint) for one in show_keyword.taking(keyword)}
+        described = show_keyword.described(keyword, kinds)
+        lines = _lines_of_keys(described)
     else:
         described = [_described(key, section, field) for key, section, field in _fields(_keys(name))]
         lines = _lines_of_keys(described)
@@ -109,6 +118,15 @@ def _allowed(key: str, field: FieldInfo) -> list[str]:
     if key == "network.name":
         return [*networks.NETWORKS, f"{networks.MONAI_PREFIX}<Name>"]
     return [*_literals(field.annotation), *_limits(field.metadata), *_limits_inside(field.annotation)]
+
+
+def _kind(hint: Any) -> show_keyword.Kind:
+    """A keyword's type in words and what it allows; a long list of names stands there alone."""
+    names = _literals(hint)
+    text = reference.type_in_words(hint).replace("`", "")
+    listed = " or ".join(names)
+    allowed = dict.fromkeys([*names, *_limits_inside(hint)])
+    return text.replace(listed, "one of those allowed") if len(names) > _FEW else text, tuple(allowed)
 
 
 def _literals(annotation: Any) -> list[str]:

@@ -393,5 +393,5 @@ def _say(job: Job, contents: FolderContents, root: Path) -> None:
     job.say.line(f"  {len(cases)} cases usable ({labelled} labelled), {len(excluded)} excluded")
     for line in quarantine.lines(excluded):
         job.say.line(f"  {line}")
-    for line in leftovers.leftover_lines(contents, root):
+    for line in leftovers.leftover_lines(contents, root, job.recipe.data.ignore):
         job.say.line(f"  {line}")

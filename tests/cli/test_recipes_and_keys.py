@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from medseg import networks
 from medseg.cli import completion
 from medseg.config import load
 from medseg.config.recipe import Recipe
@@ -180,6 +181,11 @@ def test_a_recipe_is_shown_resolved(
         ("train.compile", ["allowed: true, false"]),
         ("data.classes", ["default: {}", "typical: {0: background, 1: lesion}"]),
         ("unet", ["parameters: 31,043,716", "network.keywords.width: 64"]),
+        (
+            "network.keywords.backbone",
+            ["default: nothing", "default: vgg16 (fcn32s, fcn16s,", "resnet152, mobilenetv1,", "swin_t"],
+        ),
+        ("network.keywords.depth", ["autoencoder (halvings of the size)", "at least 1"]),
     ],
 )
 def test_keys_sections_and_networks_are_explained(
@@ -191,6 +197,34 @@ def test_keys_sections_and_networks_are_explained(
     assert [line for line in lines if line not in text] == []
     as_json = json.loads(run_command(["show", name, "--json"], capfd, monkeypatch).text)
     assert as_json
+
+
+def test_every_keyword_can_be_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    from pipelines.commands import show
+
+    every = {(name, keyword) for name in networks.NETWORKS for keyword in networks.keywords_of(name)}
+    for keyword in {keyword for _, keyword in every}:
+        show.run(f"network.keywords.{keyword}", [], None, as_json=False)
+        text = capfd.readouterr().out
+        assert text.startswith(f"network.keywords.{keyword}\n  Keyword of ")
+        assert all(re.search(rf"\b{name}\b", text) for name, own in every if own == keyword)
+
+
+def test_an_unknown_keyword_of_networks_is_refused_with_one_spelt_alike(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = run_command(["show", "network.keywords.backbon"], capfd, monkeypatch)
+    assert ended.code == ExitCode.USAGE and "did you mean backbone?" in " ".join(ended.text.split())
+
+
+def test_a_work_folder_in_place_of_a_recipe_is_explained(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: x\n")
+    ended = run_command(["evaluate", tmp_path], capfd, monkeypatch)
+    said = "".join(ended.text.split())
+    assert ended.code == ExitCode.USAGE and "itisaworkfolder" in said
+    assert f"{tmp_path}/recipe.yaml--work{tmp_path}".replace(" ", "") in said
 
 
 def test_every_key_can_be_shown(capfd: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import loading
 from medseg.model import folder as model_folder
 from medseg.patches.slabs import read_slab, slices
-from pipelines.commands import dry_run, export
+from pipelines.commands import compare, dry_run, export
 from pipelines.fold import reconstruction
 from pipelines.fold.data import PreparedCases
 from pipelines.fold.fold import FoldTraining
@@ -183,7 +183,9 @@ def test_the_model_segments_nothing(place: Path, tmp_path: Path, say: Reporter) 
         loading.load(folder)
     with pytest.raises(MedsegError) as exported:
         export.run(place / "work", tmp_path / "out", say)
-    for refused in (loaded, exported):
+    with pytest.raises(MedsegError) as compared:
+        compare.run([place / "work"], ["dice"], "test", None)
+    for refused in (loaded, exported, compared):
         assert refused.value.code is Code.SEGMENTS_NOTHING
         assert "network.init_from" in refused.value.finding.how_to_fix
     card = (folder / "card.md").read_text()

@@ -112,6 +112,25 @@ def test_scans_that_no_pattern_matches_are_named(faults: Path, brain: Any) -> No
     assert "2 scans match no pattern: elsewhere/late.nii.gz, top.nii.gz" in stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("globs", "lines"),
+    [
+        (
+            '["top.*"]',
+            ["1 scan matches no pattern: elsewhere/late.nii.gz", "1 scan is left out by data.ignore"],
+        ),
+        ('["*late.nii.gz", "top.*"]', ["2 scans are left out by data.ignore"]),
+    ],
+)
+def test_scans_that_the_recipe_ignores_are_only_counted(
+    faults: Path, brain: Any, globs: str, lines: list[str]
+) -> None:
+    for name in ("elsewhere/late.nii.gz", "top.nii.gz"):
+        save(faults / "data" / name, brain)
+    _, said = ingest(faults, f"data.ignore={globs}")
+    assert [line.strip() for line in said.splitlines() if "pattern" in line or "ignore" in line] == lines
+
+
 @pytest.mark.parametrize("lost", ["ignored", "cases", "strays"])
 def test_a_scan_that_gets_lost_between_folder_and_rows_stops_ingest(
     faults: Path, brain: Any, monkeypatch: pytest.MonkeyPatch, lost: str

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from medseg import files
 from medseg.classes import ClassList
 from medseg.errors import ExitCode
 from medseg.grid import Grid
+from medseg.report import volume_overlay
 from medseg.report.image_overlay import overlay
 from medseg.volume import Volume
 from pipelines.workfolder import Work
@@ -99,6 +101,19 @@ def test_the_steps_of_a_crf_are_drawn(
         assert ten_steps.width / width == pytest.approx(7 / 4, abs=0.05)  # image and steps 0 to 5; 0 to 2
     ended = run_command([*words, "--layer", "head"], capfd, monkeypatch)
     assert ended.code == ExitCode.USAGE and "a CRF has no layers" in " ".join(ended.text.split())
+
+
+@pytest.mark.parametrize("unit", ["mm", "px"])
+def test_the_picture_names_its_case(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = ClassList.from_names({0: "background", 1: "cell"})
+    image = Volume(np.zeros((1, 16, 16, 1), np.uint8), Grid((16, 16, 1), np.eye(4), unit))
+    labels = np.ones((16, 16, 1), np.uint8)
+    written: list[str] = []
+    text = Figure.text
+    monkeypatch.setattr(Figure, "text", lambda *a, **k: (written.append(a[3]), text(*a, **k))[1])
+    volume_overlay.overlay(image, classes, truth=labels, models={"first": labels}, case="patient $7_")
+    assert any(one.startswith("image\n") and "patient" in one and "7_" in one for one in written)
+    assert "truth" in written and "first" in written
 
 
 def test_images_stand_five_in_a_row() -> None:
