@@ -42,9 +42,10 @@ from medseg.ingest.label_templates import (
     structures,
 )
 from medseg.ingest.looks import Kind, Looks
-from medseg.ingest.patterns import ROLES, Patterns
+from medseg.ingest.pattern_rules import ROLES
+from medseg.ingest.patterns import Patterns
 from medseg.ingest.plain import common_suffix
-from medseg.ingest.tree import without_suffix
+from medseg.ingest.tree import without_suffix, without_zeros
 
 _MOST_VOLUMES = 8
 """Volumes of one file that are taken for channels; more are a series."""
@@ -103,6 +104,9 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
         path for path in usable if kinds[path] == "unread" and looks.at(path).is_series
     ]
     by_words = _by_words(labels, images)
+    if by_words.n_paired() < len(labels):
+        counted = _by_words(labels, images, without_zeros)
+        by_words = counted if counted.n_paired() > by_words.n_paired() else by_words
     candidates, all_labels = _candidates(by_words, looks)
     if not candidates and (by_place := by_position.read(labels, images)):
         by_words = by_place
@@ -127,9 +131,9 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
     return _with_volumes(reading, [*volumes.values()])
 
 
-def _by_words(labels: Sequence[str], images: Sequence[str]) -> SortedFiles:
-    """Label maps and images with a case's words, each file by its template and case."""
-    words = {path: path_words.words_of(without_suffix(path)) for path in (*labels, *images)}
+def _by_words(labels: Sequence[str], images: Sequence[str], spelt: Callable[[str], str] = str) -> SortedFiles:
+    """Label maps and images with a case's words, as ``spelt``, each file by its template and case."""
+    words = {path: [*map(spelt, path_words.words_of(without_suffix(path)))] for path in (*labels, *images)}
     names = case_words.of_cases(labels, images, words) or case_words.of_one_case(labels, images, words)
     in_times = case_words.times_of_folders(labels, images)
     if by_position.stand_for_two_things(names - in_times, [*words.values()]):
@@ -140,7 +144,9 @@ def _by_words(labels: Sequence[str], images: Sequence[str]) -> SortedFiles:
     keys = {path: case_words.key_of(case_words.named(words[path], names), order) for path in images}
     of_images = {path: key for path, key in keys.items() if key is not None}
     return SortedFiles(
-        _templates(of_labels, order, words), _templates(of_images, order, words, in_times), order
+        _templates(of_labels, order, words),
+        _templates(of_images, order, words, in_times),
+        order,
     )
 
 
@@ -226,9 +232,9 @@ def _template(path: str, told_by: tuple[str, ...], literal: set[str], times: Col
     for word in path_words.split(stem):
         parts.append(stem[end : word.start])
         end = word.end
-        if word.text in told_by and word.start != own:
-            is_role = word.text in ROLES
-            parts.append("{role}" if is_role else f"{{{told_by.index(word.text)}}}")
+        text = word.text if word.text in told_by else without_zeros(word.text)
+        if text in told_by and word.start != own:
+            parts.append("{role}" if text in ROLES else f"{{{told_by.index(text)}}}")
         else:
             parts.append(word.text if word.text in literal else "*")
     return "".join(parts) + stem[end:]

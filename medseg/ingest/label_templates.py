@@ -65,6 +65,11 @@ class SortedFiles:
     order: dict[Key, tuple[str, ...]]
     remark: str = ""
 
+    def n_paired(self) -> int:
+        """The number of label maps whose case has an image."""
+        with_images = {key for files in self.images.values() for key in files}
+        return sum(key in with_images for files in self.labels.values() for key in files)
+
 
 def ranked(labels: list[LabelTemplate], looks: Looks) -> list[LabelTemplate]:
     """Label templates, the one to take first: of enough cases, people's, no brain or mere mask, most cases.

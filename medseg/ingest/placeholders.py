@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medseg.ingest import path_words, subjects
-from medseg.ingest.patterns import ROLES
+from medseg.ingest.pattern_rules import ROLES
 
 _SLOT = re.compile(r"\{(?:\d+|role)\}")
 _SITE = re.compile(

@@ -67,7 +67,8 @@ def _write(data: Path, out: Path, guess: Guess, minutes: float) -> Guess:
         splits: init_fit.Splits = "listed" if {"train", "val"} <= guess.roles else "drawn"
         fitted = init_fit.fit(load.validate(draft, out), minutes, splits)
         choices = fitted.choices
-        guess = replace(guess, remarks=(*guess.remarks, *fitted.remarks))
+        n_labelled = fitted.n_labelled if guess.layout == "dicom" else guess.n_labelled
+        guess = replace(guess, n_labelled=n_labelled, remarks=(*guess.remarks, *fitted.remarks))
         if not fitted.is_usable:
             guess = replace(guess, n_labelled=0)
     if guess.roles == {"train", "test"}:
@@ -86,5 +87,8 @@ def _without_labels_of_no_class(guess: Guess) -> Guess:
     """The guess with no labelled case, and a remark, where label files were read and hold no class."""
     if guess.label is None or guess.classes is not None:
         return guess
-    remarks = guess.remarks or ("the label files hold no class: nothing but 0, or no whole numbers",)
+    reason = "the label files hold no class: nothing but 0, or no whole numbers"
+    if not guess.n_labelled:
+        reason = "no label map is called as one image alone: name both alike, or list them in a table (csv)"
+    remarks = guess.remarks or (reason,)
     return replace(guess, n_labelled=0, remarks=remarks)

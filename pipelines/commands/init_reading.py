@@ -36,6 +36,7 @@ _NOT_TOLD_APART = (
     "no word in their names tells images from label maps in all cases, so that no pattern can: name all"
     " images alike, and all label maps, or list them in a table (layout csv)"
 )
+_OFTEN = 0.5
 _TRIED = 8
 _SHOWN = 12
 _NOTHING = by_content.Reading(None)
@@ -141,7 +142,8 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
     if not second:
         other: tuple[str, ...] = () if first else (_NOT_TOLD_APART,)
     else:
-        other = () if _same_cases(content, by_layout) else (_told(content),)
+        is_worth = more_channels > 0 or second >= _OFTEN * first
+        other = (_told(content),) if is_worth and not _same_cases(content, by_layout) else ()
     return replace(
         by_layout, n_labelled=by_layout.n_labelled if first else 0, remarks=(*by_layout.remarks, *other)
     )
