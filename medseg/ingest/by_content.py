@@ -315,11 +315,12 @@ def _reading(
     names = [given[t] or name for t, name in zip(chosen.channels, names, strict=True)]
     channels = {n: naming.write(t) + suffix for n, t in zip(names, chosen.channels, strict=True)}
     remarks = [*naming.remarks, *placeholders.remark_on_visits(chosen.channels, names)]
+    written = naming.write(chosen.template)
     others = [
         label
         for label in candidates[1:]
         if label.template not in joined
-        and not all(placeholders.fits(chosen.template, without_suffix(p)) for p in label.files.values())
+        and not all(placeholders.fits(written, without_suffix(path)) for path in label.files.values())
     ]
     masks = {name: naming.write(template) + label_suffix for name, template in of_masks.items()}
     if masks:
