@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from medseg.ingest import derived_images, freesurfer_names, path_words
 from medseg.ingest.label_templates import Key
+from medseg.ingest.pattern_rules import ROLES
 from medseg.ingest.tree import without_suffix
 
+_PIPELINE = re.compile(r"(?:^|/)derivatives/(?!sub-|ses-|derivatives/)([^/]+)/")
 _TIME = re.compile(r"[Tt]\d")
 """Time points, where there is a T0 or contrasts lie in each; T1 and T2 are contrasts otherwise."""
 
@@ -22,12 +24,21 @@ def of_cases(labels: Sequence[str], images: Sequence[str], words: Mapping[str, l
     times = {word for word in both if _TIME.fullmatch(word)} if both & {"T0", "t0"} else set()
     times = times or both & times_of_folders(labels, images)
     never = {word for word in both if path_words.is_known(word) or word.lower() in derived_images.PROCESSING}
-    shared = both - never | times
+    shared = both - never - _of_pipelines((*labels, *images)) | times
+    other_roles = in_images.keys() & ROLES.keys() - both
     return {
         word
         for word in shared
-        if in_labels[word] < len(labels) or (path_words.has_number(word) and in_images[word] < len(images))
+        if in_labels[word] < len(labels)
+        or (path_words.has_number(word) and in_images[word] < len(images))
+        or (word in ROLES and other_roles)
     }
+
+
+def _of_pipelines(paths: Iterable[str]) -> set[str]:
+    """The words of folders in ``derivatives``, called after a program or a purpose: ``fmriprep``."""
+    hits = (_PIPELINE.search(path) for path in paths)
+    return {word for hit in hits if hit for word in path_words.words_of(hit[1])}
 
 
 def times_of_folders(labels: Sequence[str], images: Sequence[str]) -> set[str]:

@@ -34,6 +34,7 @@ _IN_BRAIN = re.compile(
 )
 _PROGRAM_WORDS = {
     *("auto", "automatic", "automated", "pred", "preds", "predicted", "prediction", "predictions"),
+    *("fmriprep", "smriprep", "freesurfer", "spm", "cat12", "fsl", "ants"),
     *("nnunet", "samseg", "lst", "lpa", "synthseg", "fastsurfer", "totalsegmentator", "bianca"),
     *("old", "backup", "bak", "draft", "copy"),
 }

@@ -139,6 +139,8 @@ def _names(values: list[list[str]]) -> tuple[list[str], tuple[str, ...]]:
     if len(values) == 2 and _come_first(*values):
         return ["case", "subject"], ()
     is_site, is_sure = _first_is_site(values[0], values[1])
+    if len(values) == 3 and not is_sure and all(map(_is_session, values[2])):
+        is_site = not all(map(_is_session, values[1]))
     first, second = (some_of(values[0]), some_of(values[1]))
     if len(values) == 2:
         names = ["part", "case"] if is_site else ["subject", "case"]

@@ -9,6 +9,7 @@ from medseg import files
 from medseg.config import load, yaml_text
 from medseg.config.fitted import plan
 from medseg.errors import Code, MedsegError
+from medseg.ingest import layouts
 from medseg.ingest.layouts import Guess
 from medseg.ingest.patterns import CLASS
 from pipelines.commands import init_classes, init_dicom, init_duplicates, init_fit, init_reading, init_text
@@ -34,7 +35,7 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
     if not (given.channels or given.label) and (export := init_dicom.read(data)):
         return _write(data, out, init_dicom.guess(data, export), minutes)
     given_folder = data
-    data = data if given.channels or given.label else init_reading.data_set_below(data)
+    data = data if given.channels or given.label else layouts.data_set_below(data)
     guess = init_duplicates.settled(data, init_reading.read(data, given))
     if data != given_folder:
         below = data.relative_to(given_folder).as_posix()

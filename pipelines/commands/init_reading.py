@@ -31,7 +31,6 @@ from pipelines.commands import init_ignored
 _ANY_FOLDER = re.compile(r"(?<!\*)\*/")
 """A folder that a pattern passes over: in ``*/{case}`` the person's, whose visits are the cases."""
 
-_DESCRIPTIONS = (dataset_json.NAME, "dataset_description.json")
 _NOT_TOLD_APART = (
     "no word in their names tells images from label maps in all cases, so that no pattern can: name all"
     " images alike, and all label maps, or list them in a table (layout csv)"
@@ -82,15 +81,6 @@ def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> G
         remark = f"{below[0]} is not read: name {folder} to use its channels, classes and regions"
         guess = replace(guess, remarks=(*guess.remarks, remark))
     return guess if guess.n_labelled else replace(guess, seen=_seen(tree, looks))
-
-
-def data_set_below(data: Path) -> Path:
-    """The folder below with a dataset.json, or one of BIDS, that holds all scans; else the folder itself."""
-    tree = tree_of(data)
-    folders = [path.rpartition("/")[0] for path in tree.others if path.rpartition("/")[2] in _DESCRIPTIONS]
-    first = min(folders, key=len, default="")
-    holds_all = all(path.startswith(f"{first}/") for path in (*tree.files, *folders) if path != first)
-    return data / first if first and holds_all else data
 
 
 def _of_one_subject(guess: Guess, own: one_subject.OneSubject) -> Guess:

@@ -83,6 +83,26 @@ def some_empty(root: Path) -> None:
         label(root / f"P{number}_T1_mask.nii.gz", *([1] if number % 2 else []), place=number)
 
 
+def beside_fmriprep(root: Path) -> None:
+    for place in range(1, 5):
+        name = f"sub-{place:02}"
+        for contrast in ("T1w", "FLAIR"):
+            scan(root / f"{name}/anat/{name}_{contrast}.nii.gz", place)
+        label(root / f"derivatives/manual/{name}/anat/{name}_FLAIR_lesions.nii.gz", 1, place=place)
+        start = root / f"derivatives/fmriprep/{name}/anat"
+        scan(start / f"{name}_desc-preproc_T1w.nii.gz", place)
+        label(start / f"{name}_desc-brain_mask.nii.gz", 1, place=place)
+        label(start / f"{name}_dseg.nii.gz", 1, 2, 3, place=place)
+
+
+def unlabelled_tests(root: Path) -> None:
+    for number in range(1, 8):
+        role = "train" if number < 6 else "test"
+        scan(root / f"{role}/images/{number:03}.nii.gz", number)
+        if number < 6:
+            label(root / f"{role}/labels/{number:03}.nii.gz", 1, place=number)
+
+
 NUMBERS = [(str(number),) for number in range(1, 13)]
 VISITS = [(f"P{person}", f"T{visit}") for person in range(1, 4) for visit in (1, 2)] + [("P4", "T1")]
 YEARS = [(year, f"P{person:02}") for year in ("2019", "2021") for person in range(1, 5)]
@@ -124,6 +144,46 @@ VARIED: dict[str, Folder] = {
     ),
     "pictures numbered with zeros": Folder(
         padded_pictures, {"red", "green", "blue"}, 12, 12, 12, BACKGROUND | {255: "foreground"}
+    ),
+    "label maps beside those of fMRIPrep": Folder(
+        beside_fmriprep, {"T1w", "FLAIR"}, 4, 4, 4, BACKGROUND | {1: "lesions"}
+    ),
+    "a test folder without label maps": Folder(unlabelled_tests, {"image"}, 7, 5, 7, ONE),
+    "3D in names": Folder(
+        placed(
+            NUMBERS[:4],
+            ("{0:0>3}-FLAIR-3D-sag.nii.gz", "{0:0>3}-T1-sag.nii.gz"),
+            "{0:0>3}-FLAIR-3D-sag-lesions.nii.gz",
+        ),
+        {"FLAIR", "T1"},
+        4,
+        4,
+        4,
+        BACKGROUND | {1: "lesions"},
+    ),
+    "sites before numbers": Folder(
+        placed(
+            [(site, f"{i:03}") for site in ("siteA", "siteB") for i in range(1, 4)],
+            ("{0}_{1}_t1.nii.gz",),
+            "{0}_{1}_seg.nii.gz",
+        ),
+        {"t1"},
+        6,
+        6,
+        6,
+        ONE,
+    ),
+    "sites, patients, visits": Folder(
+        placed(
+            [(s, n, v) for s in ("Hamburg", "Berlin") for n in ("001", "002") for v in ("bl", "fu")],
+            ("{0}/{1}/{2}/t1.nii.gz",),
+            "{0}/{1}/{2}/seg.nii.gz",
+        ),
+        {"t1"},
+        8,
+        8,
+        4,
+        ONE,
     ),
     "some label maps empty": Folder(some_empty, {"T1"}, 6, 6, 6, ONE),
 }
