@@ -27,7 +27,7 @@ def of_first(candidates: Sequence[LabelTemplate], looks: Looks) -> list[LabelTem
 
 
 def remark(names: Sequence[str]) -> str:
-    """What to do about parts, given by the patterns of their files."""
+    """Say what to do about parts, given by the patterns of their files."""
     return (
         f"{some(names, 4)} differ in a number alone and share no voxel: they seem to be parts of one"
         " segmentation, as a file for each lesion. Merge those of a case into one file, 1 in all of them;"

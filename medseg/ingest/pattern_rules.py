@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from medseg.errors import Code, MedsegError
 from medseg.ingest.tree import nfc, without_suffix
-
-if TYPE_CHECKING:
-    from medseg.ingest.patterns import Patterns
 
 _TOKEN = re.compile(r"\{\w*\}|\*\*/|\*|[^{*]+|.")
 _OPTIONAL = re.compile(r"\[([^\[\]{}]*\{\w+\}[^\[\]{}]*)\]")
@@ -27,6 +24,20 @@ ROLES: dict[str, str] = {
     form: role for word, role in _ROLES.items() for form in (word, word.capitalize(), word.upper())
 }
 """The words that ``{role}`` matches, and the role each means: ``train``, ``Train``, ``TRAIN``, …"""
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Channel name → pattern, the label map's, and what placeholders may match as expressions.
+
+    Instead of a label map there may be ``masks``: mask name → pattern.
+    """
+
+    channels: Mapping[str, str]
+    label: str | None = None
+    subject_form: str = ANY_NAME
+    masks: Mapping[str, str] = field(default_factory=dict)
+    case_form: str = ANY_NAME
 
 
 Role = tuple[Literal["channel", "mask", "label"], str]

@@ -24,9 +24,11 @@ from typing import Literal
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest.identity import Identity, in_one_name, join, name_of, names_begin_anew
-from medseg.ingest.pattern_rules import ANY_NAME, ROLES, Role, Rule, claim_but_for_suffix, claim_of, compiled
+from medseg.ingest.pattern_rules import ROLES, Patterns, Role, Rule, claim_but_for_suffix, claim_of, compiled
 from medseg.ingest.tree import Tree, natural_key
 from medseg.io import scans
+
+__all__ = ["CLASS", "CaseFiles", "FolderContents", "Patterns", "Stray", "match", "of_classes"]
 
 CLASS = "{class}"
 """In the label's pattern of a recipe: the name of a class, each of which has a file of its own."""
@@ -63,20 +65,6 @@ class Stray(Finding):
     case: str
     files: tuple[Path, ...] = ()
     missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Patterns:
-    """Channel name → pattern, the label map's, and what placeholders may match as expressions.
-
-    Instead of a label map there may be ``masks``: mask name → pattern.
-    """
-
-    channels: Mapping[str, str]
-    label: str | None = None
-    subject_form: str = ANY_NAME
-    masks: Mapping[str, str] = field(default_factory=dict)
-    case_form: str = ANY_NAME
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def guess(data: Path, export: Export) -> Guess:
 
 
 def _of_one_reader(segs: list[SegHeader]) -> tuple[list[SegHeader], str | None, tuple[str, ...]]:
-    """Of segmentations by several readers, those of one description, its pattern, and a remark; else all."""
+    """Choose segmentations of one description where several readers drew the same; its pattern, a remark."""
     holders = Counter(
         (uid, plain_words(label))
         for seg in segs

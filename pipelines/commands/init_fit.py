@@ -82,7 +82,7 @@ def fit(
 
 
 def _nothing_labelled(contents: FolderContents, usual: Choices) -> Fitted:
-    """What is to be told where the recipe finds no labelled case, with the first reason."""
+    """Tell that the recipe finds no labelled case, with the first reason."""
     reasons = [f"; {stray.code}: {stray.details}; {stray.how_to_fix}" for stray in contents.strays[:1]]
     return Fitted(usual, (f"no case can be used with its labels{''.join(reasons)}",), is_usable=False)
 

@@ -137,7 +137,7 @@ def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> 
 
 def _by_patterns(root: Path, asked: Asked, description: Description, out: Path) -> Matched:
     """The cases by the user's patterns; raises USAGE without any, and what :func:`layouts.find` raises."""
-    contents = _contents(root, asked, out)
+    contents = ignored.without(_found(root, asked, out), root, asked.ignore)
     if not contents.cases and not contents.strays:
         details = f"no file of {root} matches {', '.join(asked.channels.values()) or asked.layout}"
         raise MedsegError(Code.USAGE, asked.option, details, "correct the pattern; paths are relative to IN")
@@ -145,21 +145,21 @@ def _by_patterns(root: Path, asked: Asked, description: Description, out: Path) 
 
 
 def _if_fitting(root: Path, asked: Asked, description: Description, out: Path) -> Matched | None:
-    """The cases by the model's own patterns; None where they do not fit."""
+    """The cases by the model's own patterns; None where they do not fit. What they ignore by name fits."""
     try:
-        contents = _contents(root, asked, out)
+        found = _found(root, asked, out)
     except MedsegError:
         return None
-    others = [path for path in contents.ignored if not label_names.is_label(scans.stem(path))]
+    contents = ignored.without(found, root, asked.ignore)
+    others = [path for path in found.ignored if not label_names.is_label(scans.stem(path))]
     if contents.cases and (len(description.channels) > 1 or _are_of_cases(others, contents.cases, root)):
         return _with_words(contents, asked, description)
     return None
 
 
-def _contents(root: Path, asked: Asked, out: Path) -> FolderContents:
+def _found(root: Path, asked: Asked, out: Path) -> FolderContents:
     channels = asked.channels or None
-    contents = layouts.find(root, asked.layout, channels, asked.label, out, asked.table, asked.masks)
-    return ignored.without(contents, root, asked.ignore)
+    return layouts.find(root, asked.layout, channels, asked.label, out, asked.table, asked.masks)
 
 
 def _with_words(contents: FolderContents, asked: Asked, description: Description) -> Matched:

@@ -48,7 +48,7 @@ def left_out_line(inputs: Inputs, out: Path) -> str:
 
 
 def unread_lines(inputs: Inputs) -> list[str]:
-    """How many of the files left out have formats that are not read, and what to do; no file is named."""
+    """Count the files left out whose formats are not read, and say what to do; no file is named."""
     counts: dict[str, list[str]] = {}
     for path in inputs.left_out:
         if how_to_fix := scans.unread_format(path):
