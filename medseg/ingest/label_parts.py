@@ -51,5 +51,5 @@ def _are_apart(first: LabelTemplate, other: LabelTemplate, looks: Looks) -> bool
     """True if label maps of most cases that have both share no voxel; empty ones tell nothing."""
     both = [(first.files[key], path) for key, path in other.files.items() if key in first.files]
     tried = [looks.share_voxels(*pair) for pair in both[:TRIED]]
-    told = [shared for shared in tried if shared is not None]
-    return bool(told) and sum(not shared for shared in told) >= MOST_CASES * len(told)
+    comparable = [shared for shared in tried if shared is not None]
+    return bool(comparable) and comparable.count(False) >= MOST_CASES * len(comparable)

@@ -147,11 +147,11 @@ def _by_patterns(root: Path, asked: Asked, description: Description, out: Path) 
 def _if_fitting(root: Path, asked: Asked, description: Description, out: Path) -> Matched | None:
     """The cases by the model's own patterns; None where they do not fit. What they ignore by name fits."""
     try:
-        found = _found(root, asked, out)
+        everything = _found(root, asked, out)
     except MedsegError:
         return None
-    contents = ignored.without(found, root, asked.ignore)
-    others = [path for path in found.ignored if not label_names.is_label(scans.stem(path))]
+    contents = ignored.without(everything, root, asked.ignore)
+    others = [path for path in everything.ignored if not label_names.is_label(scans.stem(path))]
     if contents.cases and (len(description.channels) > 1 or _are_of_cases(others, contents.cases, root)):
         return _with_words(contents, asked, description)
     return None
