@@ -12,12 +12,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from medseg.errors import some
 from medseg.grid import axis_order
-from medseg.ingest import by_position, derived_images, freesurfer_names, path_words, placeholders, two_depths
+from medseg.ingest import (
+    by_position,
+    case_words,
+    derived_images,
+    freesurfer_names,
+    label_parts,
+    path_words,
+    placeholders,
+    two_depths,
+)
 from medseg.ingest.label_templates import (
     MOST_CASES,
     TRIED,
@@ -33,15 +42,13 @@ from medseg.ingest.label_templates import (
     structures,
 )
 from medseg.ingest.looks import Kind, Looks
-from medseg.ingest.patterns import ROLES, Patterns
+from medseg.ingest.pattern_rules import ROLES
+from medseg.ingest.patterns import Patterns
 from medseg.ingest.plain import common_suffix
-from medseg.ingest.tree import without_suffix
+from medseg.ingest.tree import without_suffix, without_zeros
 
 _MOST_VOLUMES = 8
 """Volumes of one file that are taken for channels; more are a series."""
-
-_TIME = re.compile(r"[Tt]\d")
-"""Time points, where there is a T0; T1 and T2 are contrasts otherwise."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class Reading:
     ``remarks`` say what else could be meant, what is left out, or why there are no patterns. ``is_choosy`` if
     images were left out that were made from others. Globs of ``ignore`` match files of no channel which a
     channel's pattern takes. ``classes`` are names of those with files of their own, which ``{class}`` in the
-    label's pattern stands for.
+    label's pattern stands for. ``is_whole`` unless the label maps are parts of segmentations,
+    as a file for each lesion.
     """
 
     patterns: Patterns | None
@@ -59,6 +67,7 @@ class Reading:
     is_choosy: bool = False
     ignore: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,9 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
         path for path in usable if kinds[path] == "unread" and looks.at(path).is_series
     ]
     by_words = _by_words(labels, images)
+    if by_words.n_paired() < len(labels):
+        counted = _by_words(labels, images, without_zeros)
+        by_words = counted if counted.n_paired() > by_words.n_paired() else by_words
     candidates, all_labels = _candidates(by_words, looks)
     if not candidates and (by_place := by_position.read(labels, images)):
         by_words = by_place
@@ -108,24 +120,34 @@ def read(files: Sequence[str], looks: Looks, chosen: Chosen | None = None) -> Re
     naming_of = {t: chosen.name(path) for t, path in one_of.items()}
     volumes = {t: looks.image_at(path).volumes for t, path in one_of.items()}
     of_structures = structures(candidates, looks) or class_files(candidates, looks) or {}
+    parts = [] if of_structures or chosen.is_label else label_parts.of_first(candidates, looks)
+    candidates = [label for label in candidates if label not in parts[1:]]
     reading = _reading(candidates, by_words.order, (images, labels), naming_of, of_structures)
+    if parts:
+        names = [re.sub(r"\{\w+\}", "*", part.template) for part in parts]
+        reading = replace(reading, remarks=(*reading.remarks, label_parts.remark(names)), is_whole=False)
     if by_words.remark:
         reading = replace(reading, remarks=(by_words.remark, *reading.remarks))
     return _with_volumes(reading, [*volumes.values()])
 
 
-def _by_words(labels: Sequence[str], images: Sequence[str]) -> SortedFiles:
-    """Label maps and images with a case's words, each file by its template and case."""
-    words = {path: path_words.words_of(without_suffix(path)) for path in (*labels, *images)}
-    names = _case_words(labels, images, words) or _words_of_one_case(labels, images, words)
-    if by_position.stand_for_two_things(names, [*words.values()]):
+def _by_words(labels: Sequence[str], images: Sequence[str], spelt: Callable[[str], str] = str) -> SortedFiles:
+    """Label maps and images with a case's words, as ``spelt``, each file by its template and case."""
+    words = {path: [*map(spelt, path_words.words_of(without_suffix(path)))] for path in (*labels, *images)}
+    names = case_words.of_cases(labels, images, words) or case_words.of_one_case(labels, images, words)
+    in_times = case_words.times_of_folders(labels, images)
+    if by_position.stand_for_two_things(names - in_times, [*words.values()]):
         return SortedFiles({}, {}, {})
-    telling = {path: told_by for path in labels if (told_by := _named(words[path], names))}
+    telling = {path: told_by for path in labels if (told_by := case_words.named(words[path], names))}
     order = {frozenset(told_by): told_by for told_by in telling.values()}
     of_labels = {path: frozenset(told_by) for path, told_by in telling.items()}
-    keys = {path: _key_of(_named(words[path], names), order) for path in images}
+    keys = {path: case_words.key_of(case_words.named(words[path], names), order) for path in images}
     of_images = {path: key for path, key in keys.items() if key is not None}
-    return SortedFiles(_templates(of_labels, order, words), _templates(of_images, order, words), order)
+    return SortedFiles(
+        _templates(of_labels, order, words),
+        _templates(of_images, order, words, in_times),
+        order,
+    )
 
 
 def _candidates(files: SortedFiles, looks: Looks) -> tuple[list[LabelTemplate], list[LabelTemplate]]:
@@ -164,64 +186,16 @@ def _nothing_pairs(labels: Sequence[str], images: Sequence[str], looks: Looks) -
     return (f"{counted}, but no word in their paths tells which belong together: {text}",)
 
 
-# Words
-
-
-def _case_words(labels: Sequence[str], images: Sequence[str], words: Mapping[str, list[str]]) -> set[str]:
-    """The words that tell cases: images and label maps have them, and they vary."""
-    in_labels = Counter(word for path in labels for word in set(words[path]))
-    in_images = Counter(word for path in images for word in set(words[path]))
-    both = in_labels.keys() & in_images.keys()
-    times = {word for word in both if _TIME.fullmatch(word)} if both & {"T0", "t0"} else set()
-    never = {word for word in both if path_words.is_known(word) or word.lower() in derived_images.PROCESSING}
-    shared = both - never | times
-    return {
-        word
-        for word in shared
-        if in_labels[word] < len(labels) or (path_words.has_number(word) and in_images[word] < len(images))
-    }
-
-
-def _words_of_one_case(
-    labels: Sequence[str], images: Sequence[str], words: Mapping[str, list[str]]
-) -> set[str]:
-    """The words of the folder that holds one case: its label maps, and an image or several contrasts.
-
-    Where there are several images and several label maps, the words that are not known are the same in all
-    images, and contrasts differ; or they are FreeSurfer's.
-    """
-    if not labels or not images:
-        return set()
-    contrasts = [tuple(sorted(filter(path_words.is_contrast, words[path]))) for path in images]
-    unknown = {tuple(word for word in words[path] if not path_words.is_known(word)) for path in images}
-    of_contrasts = all(contrasts) and (
-        len(labels) == 1 or (len({*contrasts}) == len(images) and len(unknown) == 1)
-    )
-    if len(images) > 1 and not of_contrasts and not all(map(freesurfer_names.is_its_own, (*labels, *images))):
-        return set()
-    folders = [path.split("/")[:-1] for path in (*labels, *images)]
-    same = [level[0] for level in zip(*folders, strict=False) if len(set(level)) == 1]
-    own = ([word for word in path_words.words_of(f) if not path_words.is_known(word)] for f in reversed(same))
-    return set(next(filter(None, own), []))
-
-
-def _named(words: Iterable[str], names: set[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word for word in words if word in names))
-
-
-def _key_of(told_by: tuple[str, ...], order: Mapping[Key, tuple[str, ...]]) -> Key | None:
-    """The labelled case of an image: the one with its words, else with the first of them."""
-    keys = (frozenset(told_by[:count]) for count in range(len(told_by), 0, -1))
-    return next((key for key in keys if key in order), None)
-
-
 # Templates: paths with {0}, {1} … for the words of the case
 
 
 def _templates(
-    keys: Mapping[str, Key], order: Mapping[Key, tuple[str, ...]], words: Mapping[str, list[str]]
+    keys: Mapping[str, Key],
+    order: Mapping[Key, tuple[str, ...]],
+    words: Mapping[str, list[str]],
+    times: Collection[str] = (),
 ) -> dict[str, Files]:
-    """Template → case → file.
+    """Template → case → file. Names keep their own contrast where folders called as contrasts are ``times``.
 
     Words that no two cases share are ``*``. So are others that not all cases have, where they stand for one
     another, as the initials of raters do: never two in one case.
@@ -234,8 +208,8 @@ def _templates(
     known = {word for word in cases_with if path_words.is_known(word)}
     in_all = known | {word for word, cases in cases_with.items() if len(cases) == n_cases}
     shared = known | {word for word, cases in cases_with.items() if len(cases) > 1 or n_cases == 1}
-    narrow = {path: _template(path, order[key], shared) for path, key in keys.items()}
-    wide = {path: _template(path, order[key], in_all) for path, key in keys.items()}
+    narrow = {path: _template(path, order[key], shared, times) for path, key in keys.items()}
+    wide = {path: _template(path, order[key], in_all, times) for path, key in keys.items()}
     merged: dict[str, set[str]] = defaultdict(set)
     sizes = Counter((wide[path], key) for path, key in keys.items())
     for path in keys:
@@ -248,17 +222,19 @@ def _templates(
     return dict(result)
 
 
-def _template(path: str, told_by: tuple[str, ...], literal: set[str]) -> str:
+def _template(path: str, told_by: tuple[str, ...], literal: set[str], times: Collection[str]) -> str:
     """The path without suffix: words of the case as placeholders, words that are not literal as ``*``."""
     stem = without_suffix(path)
+    contrast = case_words.last_contrast(path)
+    own = stem.rfind(contrast) if contrast in times else -1
     parts: list[str] = []
     end = 0
     for word in path_words.split(stem):
         parts.append(stem[end : word.start])
         end = word.end
-        if word.text in told_by:
-            is_role = word.text in ROLES
-            parts.append("{role}" if is_role else f"{{{told_by.index(word.text)}}}")
+        text = word.text if word.text in told_by else without_zeros(word.text)
+        if text in told_by and word.start != own:
+            parts.append("{role}" if text in ROLES else f"{{{told_by.index(text)}}}")
         else:
             parts.append(word.text if word.text in literal else "*")
     return "".join(parts) + stem[end:]
@@ -339,11 +315,12 @@ def _reading(
     names = [given[t] or name for t, name in zip(chosen.channels, names, strict=True)]
     channels = {n: naming.write(t) + suffix for n, t in zip(names, chosen.channels, strict=True)}
     remarks = [*naming.remarks, *placeholders.remark_on_visits(chosen.channels, names)]
+    written = naming.write(chosen.template)
     others = [
         label
         for label in candidates[1:]
         if label.template not in joined
-        and not all(placeholders.fits(chosen.template, without_suffix(p)) for p in label.files.values())
+        and not all(placeholders.fits(written, without_suffix(path)) for path in label.files.values())
     ]
     masks = {name: naming.write(template) + label_suffix for name, template in of_masks.items()}
     if masks:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from medseg.errors import some
 from medseg.ingest.label_templates import Files, Key, SortedFiles
-from medseg.ingest.patterns import ROLES
+from medseg.ingest.pattern_rules import ROLES
 from medseg.ingest.tree import without_suffix
 
 _PIECE = re.compile(r"\d+|[^\W\d_]+")

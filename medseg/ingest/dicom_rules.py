@@ -26,7 +26,7 @@ class SegmentRule:
         """The values whose class a segment belongs to: one, if the recipe fits."""
         if self.selectors:
             return [v for v, wanted in self.selectors.items() if any(selects(s, segment) for s in wanted)]
-        return [v for v, name in self.names.items() if _words(name) == _words(segment.label)]
+        return [v for v, name in self.names.items() if plain_words(name) == plain_words(segment.label)]
 
 
 @dataclass(frozen=True)
@@ -52,5 +52,6 @@ def selects(selector: Selector, segment: Segment) -> bool:
     return selector == segment.code or like(segment.label, selector)
 
 
-def _words(text: str) -> str:
+def plain_words(text: str) -> str:
+    """A label or name as it is compared: regardless of case, of underscores and of blanks around it."""
     return " ".join(text.casefold().replace("_", " ").split())

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.ingest.tree import nfc
+from medseg.ingest.tree import nfc, without_zeros
 from medseg.names import check_name
 
 _COMPARED = 6
@@ -41,6 +41,11 @@ class Identity:
     def of_fields(cls, fields: Mapping[str, str]) -> Identity:
         """The identity in what a pattern's expression matched."""
         return cls(*(nfc(fields[key]) if key in fields else None for key in ("subject", "part", "case")))
+
+    def without_zeros(self) -> Identity:
+        """The identity with numbers as they are counted: ``img_007`` as ``img_7``."""
+        values = (self.subject, self.part, self.case)
+        return Identity(*(value if value is None else without_zeros(value) for value in values))
 
 
 def in_one_name(pattern: str) -> bool:

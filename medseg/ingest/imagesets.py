@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.errors import Code, MedsegError
-from medseg.ingest.patterns import ROLES, CaseFiles, FolderContents, Patterns, Stray, match
+from medseg.ingest.pattern_rules import ROLES
+from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns, Stray, match
 from medseg.ingest.tree import files_under, natural_key, nfc, sorted_tree, without_suffix
 from medseg.io import scans
 

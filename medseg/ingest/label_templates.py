@@ -26,7 +26,6 @@ TRIED = 5
 """Files of a template that are looked at."""
 
 _OFTEN = 0.5
-_NUMBER = re.compile(r"\d+|\*")
 _BRAIN = re.compile(r"(?<![a-z])(?:brain|head|bet|skull)(?![a-z])|brain_?mask", re.IGNORECASE)
 _IN_BRAIN = re.compile(
     r"lesion|tumou?r|wmh|stroke|infarct|metast|h(?:a|ae)?ematoma|o?edema|tissue|region|structure|parc|vessel"
@@ -35,6 +34,7 @@ _IN_BRAIN = re.compile(
 )
 _PROGRAM_WORDS = {
     *("auto", "automatic", "automated", "pred", "preds", "predicted", "prediction", "predictions"),
+    *("fmriprep", "smriprep", "freesurfer", "spm", "cat12", "fsl", "ants"),
     *("nnunet", "samseg", "lst", "lpa", "synthseg", "fastsurfer", "totalsegmentator", "bianca"),
     *("old", "backup", "bak", "draft", "copy"),
 }
@@ -65,6 +65,11 @@ class SortedFiles:
     images: dict[str, Files]
     order: dict[Key, tuple[str, ...]]
     remark: str = ""
+
+    def n_paired(self) -> int:
+        """The number of label maps whose case has an image."""
+        with_images = {key for files in self.images.values() for key in files}
+        return sum(key in with_images for files in self.labels.values() for key in files)
 
 
 def ranked(labels: list[LabelTemplate], looks: Looks) -> list[LabelTemplate]:
@@ -116,7 +121,7 @@ def label_rank(template: str) -> int:
     return len(label_names.LABEL_WORDS) if rank is None else rank
 
 
-def _is_structure(look: Look) -> bool:
+def is_structure(look: Look) -> bool:
     """True for a label map of one value, or an empty one; a mask in colours is none."""
     return not look.in_colours and len({*look.values} - {0}) <= 1 and min(look.values, default=0) >= 0
 
@@ -166,7 +171,7 @@ def _holds_structure(label: LabelTemplate, first: LabelTemplate, looks: Looks) -
         label.channels == first.channels
         and len(label.files.keys() & first.files.keys())
         >= MOST_CASES * len(label.files.keys() | first.files.keys())
-        and all(_is_structure(looks.at(path)) for path in list(label.files.values())[:TRIED])
+        and all(is_structure(looks.at(path)) for path in list(label.files.values())[:TRIED])
     )
 
 
@@ -200,12 +205,6 @@ def remarks_on_others(
         remarks.append(
             f"{taken}, but there are also {some(alike, 4)}: choose by --label, or write them as data.masks"
             " if they overlap"
-        )
-    own = _NUMBER.sub("#", naming.write(chosen.template))
-    if any(own == _NUMBER.sub("#", text) and len(o.files) < len(chosen.files) for text, o in written):
-        remarks.append(
-            "label maps whose names differ in a number alone may be parts of one segmentation, as a file for"
-            " each lesion: if so, merge those of a case into one file first"
         )
     if elsewhere:
         lie = "1 more lies" if len(elsewhere) == 1 else f"{len(elsewhere)} more lie"

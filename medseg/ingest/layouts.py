@@ -54,6 +54,8 @@ Layout = Literal[
     "auto", "plain", "subjects", "decathlon", "bids", "patterns", "csv", "dicom", imagesets.ImageSet
 ]
 
+_DESCRIPTIONS = (dataset_json.NAME, "dataset_description.json")
+
 PATTERNED: tuple[Layout, ...] = ("plain", "subjects", "decathlon", "bids", "patterns")
 """Layouts whose cases are found by patterns of paths, guessed or given."""
 
@@ -230,6 +232,15 @@ def guess_subject(contents: FolderContents) -> tuple[str | None, str]:
         return rule, f"{what}: data.subject keeps a subject's cases on one side of the splits"
     how_to_fix = "write data.subject, or a table with a column subject (layout csv), to keep them together"
     return None, f"{what}, but no one rule reads the subjects from the names; {how_to_fix}"
+
+
+def data_set_below(data: Path) -> Path:
+    """The folder below with a dataset.json, or one of BIDS, that holds all scans; else the folder itself."""
+    tree = tree_of(data)
+    folders = [path.rpartition("/")[0] for path in tree.others if path.rpartition("/")[2] in _DESCRIPTIONS]
+    first = min(folders, key=len, default="")
+    holds_all = all(path.startswith(f"{first}/") for path in (*tree.files, *folders) if path != first)
+    return data / first if first and holds_all else data
 
 
 def n_other(contents: FolderContents) -> int:

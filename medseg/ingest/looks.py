@@ -87,6 +87,14 @@ class Looks:
             self._several[path] = _look_at_volumes(self._root / path)
         return self._several[path]
 
+    def share_voxels(self, first: str, second: str) -> bool | None:
+        """True if both label maps have a voxel that is not 0; None where one is empty, or shapes differ."""
+        try:
+            a, b = (mask_files.read_values(self._root / path).array != 0 for path in (first, second))
+        except MedsegError:
+            return None
+        return bool((a & b).any()) if a.shape == b.shape and a.any() and b.any() else None
+
     def kinds(self, paths: Sequence[str]) -> dict[str, Kind]:
         """The kind of each file; files with the same frequent words in their paths count as alike.
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from medseg.errors import some
 from medseg.ingest import path_words, subjects
-from medseg.ingest.patterns import ROLES, FolderContents, Patterns
+from medseg.ingest.pattern_rules import ROLES
+from medseg.ingest.patterns import FolderContents, Patterns
 
 _GENERAL = {"data", "dataset", "datasets", "database", "scans", "patients", "subjects", "cases", "nifti"}
 

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from medseg.ingest.patterns import ROLES, Patterns
+from medseg.ingest.pattern_rules import ROLES
+from medseg.ingest.patterns import Patterns
 from medseg.ingest.tree import without_suffix
 
 _IMAGES = frozenset({"original", "originals"})

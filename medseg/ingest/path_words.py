@@ -18,7 +18,7 @@ _NUMBERED = (
 )
 _WORD = (
     rf"(?<![\w.])\d+(?:\.\d+){{4,}}(?![\w])|(?<![A-Za-z0-9])(?:{_ENTITY}-[A-Za-z0-9]+|{_NUMBERED}(?![A-Za-z0-9]))"
-    r"|\d{4}-\d\d-\d\d|[A-Za-z]+-\d[A-Za-z0-9]*|[^\W_]+"
+    r"|\d{4}-\d\d-\d\d|[A-Za-z]+-(?![234][Dd](?![A-Za-z0-9]))\d[A-Za-z0-9]*|[^\W_]+"
 )
 """A UID as DICOM's is one word, and so are entities of BIDS, numbered persons, and dates."""
 
@@ -32,6 +32,9 @@ _IS_CONTRAST = re.compile(_CONTRAST, re.IGNORECASE)
 _WITH_NUMBER = re.compile(r"([^\W\d_]+)(-?)(\d+)")
 _NUMBER_BEFORE = re.compile(rf"(.*\d)((?i:{_CONTRAST})|[A-Za-z]+)")
 _FIXED_ENTITY = re.compile(r"(?:acq|ce|rec|space|desc|res|den|label|atlas|hemi|seg)-[A-Za-z0-9]+")
+_MEASURE = re.compile(r"[234]d|\d+mm", re.IGNORECASE)
+"""Words on how a scan was acquired: 3D, 1mm."""
+
 _IMAGE_WORDS = {"img", "image", "im", "scan", "vol", "volume", "mri", "mr", "raw", "orig"}
 
 
@@ -90,6 +93,7 @@ def is_known(word: str) -> bool:
         or is_label_word(word)
         or lower in IMAGE_FOLDERS | LABEL_FOLDERS | _IMAGE_WORDS
         or _FIXED_ENTITY.fullmatch(word) is not None
+        or _MEASURE.fullmatch(word) is not None
     )
 
 

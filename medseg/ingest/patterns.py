@@ -16,7 +16,7 @@ ends with an image's suffix.
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,26 +24,14 @@ from typing import Literal
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.ingest.identity import Identity, in_one_name, join, name_of, names_begin_anew
-from medseg.ingest.tree import Tree, natural_key, nfc, without_suffix
+from medseg.ingest.pattern_rules import ROLES, Patterns, Role, Rule, claim_but_for_suffix, claim_of, compiled
+from medseg.ingest.tree import Tree, natural_key
 from medseg.io import scans
 
-_TOKEN = re.compile(r"\{\w*\}|\*\*/|\*|[^{*]+|.")
-_OPTIONAL = re.compile(r"\[([^\[\]{}]*\{\w+\}[^\[\]{}]*)\]")
-_ANY_NAME = r"[^/]+"
-_PLACEHOLDERS = {"case", "subject", "part", "role"}
+__all__ = ["CLASS", "CaseFiles", "FolderContents", "Patterns", "Stray", "match", "of_classes"]
+
 CLASS = "{class}"
 """In the label's pattern of a recipe: the name of a class, each of which has a file of its own."""
-
-
-_ROLES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-ROLES: dict[str, str] = {
-    form: role for word, role in _ROLES.items() for form in (word, word.capitalize(), word.upper())
-}
-"""The words that ``{role}`` matches, and the role each means: ``train``, ``Train``, ``TRAIN``, …"""
 
 
 @dataclass(frozen=True)
@@ -80,20 +68,6 @@ class Stray(Finding):
 
 
 @dataclass(frozen=True)
-class Patterns:
-    """Channel name → pattern, the label map's, and what placeholders may match as expressions.
-
-    Instead of a label map there may be ``masks``: mask name → pattern.
-    """
-
-    channels: Mapping[str, str]
-    label: str | None = None
-    subject_form: str = _ANY_NAME
-    masks: Mapping[str, str] = field(default_factory=dict)
-    case_form: str = _ANY_NAME
-
-
-@dataclass(frozen=True)
 class FolderContents:
     """All files of a folder: cases in natural order, files that make no case, scans that no pattern names.
 
@@ -123,21 +97,6 @@ class FolderContents:
         return of_strays.union(self.ignored, self.unread, *(case.paths() for case in self.cases))
 
 
-_Role = tuple[Literal["channel", "mask", "label"], str]
-"""What a file is to its case: the kind, and the channel's or mask's name."""
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """A pattern compiled: ``weight`` is its literal characters, ``stem`` matches it without its suffix."""
-
-    pattern: str
-    weight: int
-    roles: list[_Role]
-    expression: re.Pattern[str]
-    stem: re.Pattern[str]
-
-
 @dataclass
 class _Claims:
     """The files that claim one case, by role.
@@ -146,12 +105,12 @@ class _Claims:
     suffix.
     """
 
-    by_role: dict[_Role, list[Path]] = field(default_factory=dict)
+    by_role: dict[Role, list[Path]] = field(default_factory=dict)
     unread: list[Path] = field(default_factory=list)
-    near: dict[_Role, Path] = field(default_factory=dict)
+    near: dict[Role, Path] = field(default_factory=dict)
     role_words: set[str] = field(default_factory=set)
 
-    def add(self, rule: _Rule, path: Path) -> None:
+    def add(self, rule: Rule, path: Path) -> None:
         """Note that ``path``, or for a folder of masks its folder, has the roles of ``rule``."""
         claimed = path.parent if rule.pattern.endswith("/") else path
         for role in rule.roles:
@@ -176,13 +135,14 @@ def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> FolderCont
     """Sort the files of ``tree`` (relative to ``root``) into cases by ``patterns``.
 
     A file that several patterns match belongs to the one with most literal characters, the label's if equal.
+    Cases that differ in leading zeros alone are one where no file is double: label map 007 of image 7.
     Strays: LABEL_WITHOUT_IMAGE, CHANNEL_MISSING, MASK_MISSING, DUPLICATE_CASE, NAME_INVALID, and
     FORMAT_NOT_READ for files of formats without a reader that a pattern would match if it were for their
     suffix. An image without a label, or without any of the masks, is a case.
     Raises RECIPE_INVALID for patterns that cannot work.
     """
-    rules = _compile(patterns)
-    claimed = {path: claim for path in tree.files if (claim := _claim(path, rules))}
+    rules = compiled(patterns)
+    claimed = {path: claim for path in tree.files if (claim := claim_of(path, rules))}
     ignored = [path for path in tree.files if path not in claimed]
     of_images = {p: (r.pattern, fields) for p, (r, fields) in claimed.items() if r.roles[0][0] == "channel"}
     begin_anew = names_begin_anew(root, of_images)
@@ -197,10 +157,11 @@ def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> FolderCont
         claims_of_case.role_words |= {fields["role"]} if "role" in fields else set()
     unread = _claim_unread(root, tree, rules, claims, identity_of)
     for path in ignored:
-        if claim := _claim_but_for_suffix(path, rules):
+        if claim := claim_but_for_suffix(path, rules):
             rule, fields = claim
             if near_to := claims.get(identity_of(fields)):
                 near_to.near |= dict.fromkeys(rule.roles, root / path)
+    _join_numbers(claims)
     cases: list[CaseFiles] = []
     strays: list[Stray] = []
     roles: set[tuple[str, str]] = set()
@@ -226,17 +187,32 @@ def match(root: Path, tree: Tree, patterns: Patterns, layout: str) -> FolderCont
     )
 
 
+def _join_numbers(claims: dict[Identity, _Claims]) -> None:
+    """Join cases that differ in leading zeros alone and lack what the other has: label map 007 of image 7."""
+    alike: dict[Identity, list[Identity]] = defaultdict(list)
+    for identity in claims:
+        alike[identity.without_zeros()].append(identity)
+    for same in alike.values():
+        roles = [role for identity in same for role in claims[identity].by_role]
+        if len(set(roles)) < len(roles) or any(claims[identity].unread for identity in same):
+            continue
+        first, *others = sorted(same, key=lambda identity: not claims[identity].of("channel"))
+        for other in others:
+            claims[first].by_role |= claims[other].by_role
+            claims[first].role_words |= claims.pop(other).role_words
+
+
 def _claim_unread(
     root: Path,
     tree: Tree,
-    rules: list[_Rule],
+    rules: list[Rule],
     claims: dict[Identity, _Claims],
     identity_of: Callable[[Mapping[str, str]], Identity],
 ) -> list[Path]:
     """Give files of formats that are not read to the cases that lack them; return those of no case."""
     unread = []
     for path in tree.unread:
-        claim = _claim_but_for_suffix(path, rules) if scans.unread_kind(root / path) == tree.unit else None
+        claim = claim_but_for_suffix(path, rules) if scans.unread_kind(root / path) == tree.unit else None
         if claim is None:
             unread.append(root / path)
             continue
@@ -248,99 +224,6 @@ def _claim_unread(
         else:
             unread.append(root / path)
     return unread
-
-
-# Patterns: one regular expression each
-
-
-def _compile(patterns: Patterns) -> list[_Rule]:
-    """The rules of all distinct patterns, the first to be tried first."""
-    labels = [patterns.label] if patterns.label else []
-    texts = [*labels, *patterns.masks.values(), *patterns.channels.values()]
-    if not patterns.channels:
-        raise _invalid("no channel", "name at least one channel's pattern under data.channels")
-    used = {text: set(re.findall(r"\{(\w*)\}", text)) for text in texts}
-    for text, names in used.items():
-        if names - _PLACEHOLDERS or not names & {"case", "subject"}:
-            how_to_fix = (
-                "use {case}, {subject} or both, beside them {part} or {role}, and nothing else in braces"
-            )
-            raise _invalid(f"pattern {text!r}", how_to_fix)
-    if len({frozenset(names) for names in used.values()}) > 1:
-        raise _invalid(f"patterns {', '.join(map(repr, texts))}", "use the same placeholders in all of them")
-    rules = [
-        _Rule(
-            text,
-            len(re.sub(r"\{\w*\}|\*", "", without_suffix(text))),
-            _roles(text, patterns),
-            _expression(text, patterns),
-            _expression(without_suffix(text), patterns),
-        )
-        for text in dict.fromkeys(texts)
-    ]
-    return sorted(rules, key=lambda rule: -rule.weight)
-
-
-def _invalid(details: str, how_to_fix: str) -> MedsegError:
-    return MedsegError(Code.RECIPE_INVALID, "data", details, how_to_fix)
-
-
-def _expression(pattern: str, patterns: Patterns) -> re.Pattern[str]:
-    """The expression of a pattern's text; a placeholder's second place must hold what its first one does."""
-    forms = {"subject": patterns.subject_form, "case": patterns.case_form, "role": "|".join(ROLES)}
-    opened: set[str] = set()
-    texts = enumerate(_OPTIONAL.split(nfc(pattern)))
-    parts = [(i % 2, _expression_of(text, forms, opened)) for i, text in texts]
-    text = "".join(f"(?:{part})?" if is_optional else part for is_optional, part in parts)
-    return re.compile(text + ("[^/]+" if pattern.endswith("/") else ""))
-
-
-def _expression_of(text: str, forms: Mapping[str, str], opened: set[str]) -> str:
-    """The expression of a part of a pattern; ``opened`` are the placeholders that came before."""
-    parts: list[str] = []
-    for token in _TOKEN.findall(text):
-        name = token.strip("{}")
-        if token == "**/":
-            parts.append("(?:[^/]+/)*")
-        elif token == "*":
-            parts.append("[^/]*")
-        elif name in _PLACEHOLDERS and token != name:
-            form = forms.get(name, _ANY_NAME)
-            parts.append(f"(?P={name})" if name in opened else f"(?P<{name}>{form})")
-            opened.add(name)
-        else:
-            parts.append(re.escape(token))
-    return "".join(parts)
-
-
-def _claim(path: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None:
-    """The rule that ``path`` belongs to and the placeholders' values."""
-    whole = nfc(path)
-    stem = without_suffix(whole)
-    for rule in rules:
-        if hit := rule.expression.fullmatch(stem) or rule.expression.fullmatch(whole):
-            return rule, _values(hit)
-    return None
-
-
-def _claim_but_for_suffix(path: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None:
-    """As :func:`_claim`, whatever suffixes the pattern and the path have."""
-    stem = without_suffix(nfc(path))
-    hits = ((rule, rule.stem.fullmatch(stem)) for rule in rules)
-    return next(((rule, _values(hit)) for rule, hit in hits if hit), None)
-
-
-def _values(hit: re.Match[str]) -> dict[str, str]:
-    """The values of the placeholders that the path has."""
-    return {name: value for name, value in hit.groupdict().items() if value is not None}
-
-
-def _roles(pattern: str, patterns: Patterns) -> list[_Role]:
-    """The roles of files that match ``pattern``: label map, masks, or channels."""
-    if pattern == patterns.label:
-        return [("label", "")]
-    masks: list[_Role] = [("mask", name) for name, text in patterns.masks.items() if text == pattern]
-    return masks or [("channel", name) for name, text in patterns.channels.items() if text == pattern]
 
 
 def _settle(

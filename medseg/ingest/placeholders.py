@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medseg.ingest import path_words, subjects
+from medseg.ingest.pattern_rules import ROLES
 
 _SLOT = re.compile(r"\{(?:\d+|role)\}")
 _SITE = re.compile(
@@ -25,6 +26,7 @@ _PERSON = re.compile(
     re.IGNORECASE,
 )
 _TIME = re.compile(r"[Tt]\d")
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _DIGITS_OF_DATE = 8
 _MOSTLY = 0.5
 _MOST_SLOTS = 3
@@ -58,7 +60,8 @@ def in_template(template: str) -> frozenset[str]:
 def fits(template: str, path: str) -> bool:
     """True for a path without suffix that the template's pattern matches, whatever words it was made of.
 
-    A placeholder stands for any text without ``/``, the same at each place, as in a recipe.
+    A placeholder stands for any text without ``/``, ``{role}`` for its words, the same at each place, as in a
+    recipe.
     """
     expression = ""
     seen: set[str] = set()
@@ -69,7 +72,8 @@ def fits(template: str, path: str) -> bool:
         elif not part.startswith("{"):
             expression += re.escape(part)
         else:
-            expression += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)"
+            form = "|".join(ROLES) if part == "{role}" else "[^/]+"
+            expression += f"(?P={name})" if name in seen else f"(?P<{name}>{form})"
             seen.add(name)
     return re.fullmatch(expression, path) is not None
 
@@ -135,6 +139,8 @@ def _names(values: list[list[str]]) -> tuple[list[str], tuple[str, ...]]:
     if len(values) == 2 and _come_first(*values):
         return ["case", "subject"], ()
     is_site, is_sure = _first_is_site(values[0], values[1])
+    if len(values) == 3 and not is_sure and all(map(_is_session, values[2])):
+        is_site = not all(map(_is_session, values[1]))
     first, second = (some_of(values[0]), some_of(values[1]))
     if len(values) == 2:
         names = ["part", "case"] if is_site else ["subject", "case"]
@@ -148,9 +154,10 @@ def _names(values: list[list[str]]) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _come_first(first: list[str], second: list[str]) -> bool:
-    """True if the first words are sessions of the second ones, some of which have several."""
+    """True if the first words are sessions, or years, of the second ones, some of which have several."""
     several = len({*zip(first, second, strict=False)}) > len({*second})
-    return several and all(map(_is_session, first)) and not all(map(_is_session, second))
+    are_sessions = all(_YEAR.fullmatch(value) or _is_session(value) for value in first)
+    return several and are_sessions and not all(map(_is_session, second))
 
 
 def some_of(values: Iterable[str]) -> str:
@@ -167,7 +174,7 @@ def _first_is_site(first: list[str], second: list[str]) -> tuple[bool, bool]:
     if all(map(_is_session, second)):
         return False, True
     if all(_PERSON.fullmatch(value) for value in second):
-        return True, True
+        return True, not all(map(str.isdigit, first))
     return len(set(first)) < len(set(second)), False
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from medseg.ingest.label_names import label_rank, split_label_ending
 from medseg.ingest.patterns import Patterns
-from medseg.ingest.tree import common_start, without_suffix
+from medseg.ingest.tree import common_start, without_suffix, without_zeros
 
 IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "scans", "volumes"}
 LABEL_FOLDERS = {"labels", "label", "labelstr", "labelsts", "masks", "mask", "segs", "seg"} | {
@@ -130,7 +130,8 @@ def _pair(images: set[str], labels: set[str]) -> tuple[Affix, Affix]:
     """
 
     def merit(pair: tuple[Affix, Affix]) -> tuple[int, int]:
-        common = _stripped(images, pair[0]) & _stripped(labels, pair[1])
+        in_images, in_labels = _stripped(images, pair[0]), _stripped(labels, pair[1])
+        common = {*map(without_zeros, in_images)} & {*map(without_zeros, in_labels)}
         return -len(common), sum(len(part) for affix in pair for part in affix)
 
     return min(((a, b) for a in _affixes(images) for b in _affixes(labels)), key=merit)

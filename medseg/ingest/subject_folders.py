@@ -7,7 +7,8 @@ from collections import Counter
 
 from medseg.ingest import subjects
 from medseg.ingest.label_names import label_rank, split_label_ending
-from medseg.ingest.patterns import ROLES, Patterns
+from medseg.ingest.pattern_rules import ROLES
+from medseg.ingest.patterns import Patterns
 from medseg.ingest.plain import LABEL_FOLDERS, common_suffix, side_by_side
 from medseg.ingest.tree import without_suffix
 

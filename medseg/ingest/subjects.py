@@ -64,7 +64,7 @@ _MOSTLY = 0.6
 
 _SITE = re.compile(
     r"(?:site|cent(?:er|re)|hospital|clinic|scanner|institution|lab|batch|fold|set|group|cohort|study|dataset"
-    r"|train(?:ing)?|val(?:idation)?|test(?:ing)?)\d*",
+    r"|train(?:ing)?|val(?:idation)?|test(?:ing)?)(?:\d*|[-_]?(?-i:[A-Z]))",
     re.IGNORECASE,
 )
 _PERSON = re.compile(

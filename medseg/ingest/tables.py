@@ -20,7 +20,8 @@ from pathlib import Path, PureWindowsPath
 from medseg import files
 from medseg.errors import Code, Finding, MedsegError, some
 from medseg.ingest.imagesets import COLOURS
-from medseg.ingest.patterns import ROLES, CaseFiles, FolderContents, Patterns, Stray
+from medseg.ingest.pattern_rules import ROLES
+from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns, Stray
 from medseg.ingest.tree import files_under, natural_key, nfc, sorted_tree, without_suffix
 from medseg.io import scans
 from medseg.limits import MAX_TABLE_BYTES

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.io import scans
 
+_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _READ = (*scans.SUFFIXES, *scans.SUFFIXES_OF["px"])
 _OF_MACOS = "__MACOSX"
 """A folder in archives that macOS made: no file in it is a scan, whatever its name."""
@@ -39,6 +40,11 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     """A key that sorts ``case2`` before ``case10``."""
     parts = re.split(r"(\d+)", name)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def without_zeros(text: str) -> str:
+    """``text`` with its numbers as they are counted: ``img_007`` as ``img_7``."""
+    return _ZEROS.sub("", text)
 
 
 def nfc(text: str) -> str:
@@ -96,11 +102,17 @@ def tree_of(root: Path, without: Path | None = None, channels: Mapping[str, str]
                 if tree.files:
                     return tree
     tree = sorted_tree(root, everything, "mm")
-    details, how_to_fix = "no scan or image", f"name a folder with files of {' '.join(_READ)}"
-    if tree.unread:
-        how_to_fix = scans.unread_format(root / tree.unread[0]) or how_to_fix
-        details = f"no scan or image that is read: {count_by_suffix(tree.unread)} only"
-    raise MedsegError(Code.NOTHING_USABLE, root, details, how_to_fix)
+    how_to_fix = f"name a folder with files of {' '.join(_READ)}"
+    raise nothing_read(root, "scan or image", [root / path for path in tree.unread], how_to_fix)
+
+
+def nothing_read(where: object, noun: str, unread: Sequence[Path], how_to_fix: str) -> MedsegError:
+    """NOTHING_USABLE where there is no scan or image, or none but files of formats that are not read."""
+    details = f"no {noun}"
+    if unread:
+        how_to_fix = scans.unread_format(unread[0]) or how_to_fix
+        details = f"no {noun} that is read: {count_by_suffix(path.name for path in unread)} only"
+    return MedsegError(Code.NOTHING_USABLE, where, details, how_to_fix)
 
 
 def sorted_tree(root: Path, everything: Iterable[str], unit: scans.Unit) -> Tree:

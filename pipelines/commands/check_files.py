@@ -55,7 +55,9 @@ def undescribed(folder: Path, say: Reporter, *, with_slices: bool) -> Checked:
             findings.append(checks.empty_label(folder / name))
             results[name] = replace(results[name], findings=findings, grid=seen.facts[folder / name][0].grid)
     rows = [result.said(say) for result in results.values()]
-    rows += [_not_read(folder, name).said(say) for name in tree.unread]
+    rows += [_not_read(folder, name) for name in tree.unread]
+    for line in leftovers.unread_lines(tree.unread, folder):
+        say.line(f"  excluded  {Code.FORMAT_NOT_READ}: {line}")
     classes = _classes(folder, guess, contents, names, seen, labels)
     entries, kept = _entries(folder, tree, contents, classes, seen, labels)
     survey = Survey(

@@ -9,6 +9,7 @@ from medseg import files
 from medseg.config import load, yaml_text
 from medseg.config.fitted import plan
 from medseg.errors import Code, MedsegError
+from medseg.ingest import layouts
 from medseg.ingest.layouts import Guess
 from medseg.ingest.patterns import CLASS
 from pipelines.commands import init_classes, init_dicom, init_duplicates, init_fit, init_reading, init_text
@@ -34,7 +35,7 @@ def run(data: Path, out: Path, *, force: bool, given: Given | None = None, minut
     if not (given.channels or given.label) and (export := init_dicom.read(data)):
         return _write(data, out, init_dicom.guess(data, export), minutes)
     given_folder = data
-    data = data if given.channels or given.label else init_reading.data_set_below(data)
+    data = data if given.channels or given.label else layouts.data_set_below(data)
     guess = init_duplicates.settled(data, init_reading.read(data, given))
     if data != given_folder:
         below = data.relative_to(given_folder).as_posix()
@@ -67,7 +68,8 @@ def _write(data: Path, out: Path, guess: Guess, minutes: float) -> Guess:
         splits: init_fit.Splits = "listed" if {"train", "val"} <= guess.roles else "drawn"
         fitted = init_fit.fit(load.validate(draft, out), minutes, splits)
         choices = fitted.choices
-        guess = replace(guess, remarks=(*guess.remarks, *fitted.remarks))
+        n_labelled = fitted.n_labelled if guess.layout == "dicom" else guess.n_labelled
+        guess = replace(guess, n_labelled=n_labelled, remarks=(*guess.remarks, *fitted.remarks))
         if not fitted.is_usable:
             guess = replace(guess, n_labelled=0)
     if guess.roles == {"train", "test"}:
@@ -86,5 +88,8 @@ def _without_labels_of_no_class(guess: Guess) -> Guess:
     """The guess with no labelled case, and a remark, where label files were read and hold no class."""
     if guess.label is None or guess.classes is not None:
         return guess
-    remarks = guess.remarks or ("the label files hold no class: nothing but 0, or no whole numbers",)
+    reason = "the label files hold no class: nothing but 0, or no whole numbers"
+    if not guess.n_labelled:
+        reason = "no label map is called as one image alone: name both alike, or list them in a table (csv)"
+    remarks = guess.remarks or (reason,)
     return replace(guess, n_labelled=0, remarks=remarks)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medseg.errors import Code, MedsegError, some
 from medseg.grid import axis_order
+from medseg.ingest.dicom_rules import plain_words
 from medseg.ingest.layouts import Guess
 from medseg.ingest.path_words import is_contrast, words_of
 from medseg.ingest.tree import files_under
 from medseg.io import scans
-from medseg.io.dicom import require_packages, segments, terms
+from medseg.io.dicom import require_packages, segments
 from medseg.io.dicom.files import begins_like_export, files_below
-from medseg.io.dicom.rules import SeriesRules, escaped
+from medseg.io.dicom.rules import escaped
 from medseg.io.dicom.segments import SegHeader
 from medseg.io.dicom.series import Export, SeriesVolume, volumes_of
+from pipelines.commands import init_series
+from pipelines.commands.init_series import Sort
 
 _MOST_STUDIES = 0.8
 """Share of the studies with a segmented series that must have another one, on its grid."""
-
-_Sort = tuple[str, str]
-"""Modality and description of a series."""
 
 
 def read(data: Path) -> Export | None:
@@ -48,42 +48,73 @@ def segmentations(export: Export) -> list[SegHeader]:
 def guess(data: Path, export: Export) -> Guess:
     """The series that most segmentations refer to, else most series, and those on its grid in the study.
 
-    Series are told by their modality and description. Classes are named as the segments are labelled. Raises
-    NOTHING_USABLE where no series is a volume.
+    Series are told by their modality and description (:mod:`pipelines.commands.init_series`). Classes are
+    named as the segments are labelled. Raises NOTHING_USABLE where no series is a volume.
     """
     usable = [volume for volume in export.volumes if volume.refusal is None]
     if not usable:
         raise _no_volume(data, export)
-    segs = segmentations(export)
+    segs, label, readers = _of_one_reader(segmentations(export))
     referred = {uid for seg in segs for uid in seg.series_uids}
     labelled = [volume for volume in usable if volume.header.series_uid in referred]
-    shown = Counter(_sort(volume) for volume in labelled or usable)
-    first, count = shown.most_common(1)[0]
-    chosen = [volume for volume in usable if _sort(volume) == first]
-    beside, other_grid = _beside(usable, [volume for volume in chosen if volume in labelled])
-    labels = list(dict.fromkeys(segment.label for seg in segs for segment in seg.segments if segment.label))
-    remarks = []
+    sorts = init_series.sorted_by(usable, labelled)
+    first = Counter(sorts[volume] for volume in labelled or usable).most_common(1)[0][0]
+    chosen = [volume for volume in usable if sorts[volume] == first]
+    beside, other_grid = _beside(sorts, [volume for volume in chosen if volume in labelled])
+    labels = {
+        plain_words(segment.label): segment.label.strip()
+        for seg in reversed(segs)
+        for segment in reversed(seg.segments)
+        if segment.label.strip()
+    }
+    remarks = [*readers]
     if not segs:
         remarks.append("no DICOM SEG is there: without labels there is nothing to train on")
-    if others := len(labelled or usable) - count:
+    channels = [first, *beside]
+    if others := sum(sorts[volume] not in channels for volume in labelled or usable):
         remarks.append(f"{others} further series have other descriptions: name them in data.series")
     if other_grid:
         remarks.append(
             f"not channels, for they lie on another grid than the segmented series: {some(other_grid)}"
         )
-    channels = [first, *beside]
-    n_chosen = sum(_sort(volume) in channels for volume in usable)
+    n_chosen = sum(sorts[volume] in channels for volume in usable)
+    names = list(labels.values())[::-1]
     return Guess(
         "dicom",
         {},
-        None,
-        {0: "background", **dict(enumerate(labels, 1))} if labels else None,
+        label,
+        {0: "background", **dict(enumerate(names, 1))} if names else None,
         n_cases=len(chosen),
         n_labelled=sum(volume.header.series_uid in referred for volume in chosen),
         n_other=len(export.volumes) - n_chosen,
-        series=dict(zip(_names(channels), map(_rules, channels), strict=True)),
+        series=dict(
+            zip(_names(channels), (init_series.rules(sort, sorts) for sort in channels), strict=True)
+        ),
         remarks=tuple(remarks),
     )
+
+
+def _of_one_reader(segs: list[SegHeader]) -> tuple[list[SegHeader], str | None, tuple[str, ...]]:
+    """Choose segmentations of one description where several readers drew the same; its pattern, a remark."""
+    holders = Counter(
+        (uid, plain_words(label))
+        for seg in segs
+        for uid in seg.series_uids
+        for label in {segment.label for segment in seg.segments}
+    )
+    if max(holders.values(), default=0) < 2:
+        return segs, None, ()
+    described = Counter(seg.description.strip() for seg in segs)
+    first = min(described, key=lambda text: (-described[text], text))
+    own = [seg for seg in segs if seg.description.strip() == first]
+    once = Counter(
+        (uid, plain_words(s.label)) for seg in own for uid in seg.series_uids for s in seg.segments
+    )
+    if not first or max(once.values(), default=0) > 1:
+        return segs, None, ()
+    others = some([f"{text} ({count})" for text, count in described.items() if text != first], 4)
+    remark = f"several segmentations hold the same segments: those called {first} are taken, beside {others}"
+    return own, escaped(first), (f"{remark}; choose by data.label",)
 
 
 def _no_volume(data: Path, export: Export) -> MedsegError:
@@ -94,34 +125,30 @@ def _no_volume(data: Path, export: Export) -> MedsegError:
     return MedsegError(Code.NOTHING_USABLE, data, details, how_to_fix)
 
 
-def _sort(volume: SeriesVolume) -> _Sort:
-    return volume.header.modality, volume.header.description.strip()
-
-
 def _beside(
-    usable: Sequence[SeriesVolume], labelled: Sequence[SeriesVolume]
-) -> tuple[list[_Sort], list[str]]:
+    sorts: Mapping[SeriesVolume, Sort], labelled: Sequence[SeriesVolume]
+) -> tuple[list[Sort], list[str]]:
     """Sorts of series that most studies with a segmented one have, once each and on its grid.
 
     Gives also the descriptions of those that lie on other grids.
     """
     by_study: dict[str, list[SeriesVolume]] = defaultdict(list)
-    for volume in usable:
+    for volume in sorts:
         by_study[volume.header.study_uid].append(volume)
-    same: Counter[_Sort] = Counter()
-    other: Counter[_Sort] = Counter()
+    same: Counter[Sort] = Counter()
+    other: Counter[Sort] = Counter()
     for volume in labelled:
         in_study = by_study[volume.header.study_uid]
-        counts = Counter(map(_sort, in_study))
+        counts = Counter(sorts[one] for one in in_study)
         for one in in_study:
-            if _sort(one) != _sort(volume) and counts[_sort(one)] == 1:
+            if sorts[one] != sorts[volume] and counts[sorts[one]] == 1:
                 fits = one.grid and volume.grid and axis_order(one.grid, volume.grid) is not None
-                (same if fits else other)[_sort(one)] += 1
+                (same if fits else other)[sorts[one]] += 1
     enough = _MOST_STUDIES * len(labelled)
     return sorted(s for s in same if same[s] >= enough), sorted(s[1] for s in other if other[s] >= enough)
 
 
-def _names(sorts: Sequence[_Sort]) -> list[str]:
+def _names(sorts: Sequence[Sort]) -> list[str]:
     """Channel names: the modality of one channel; of several the contrasts in their descriptions."""
     if len(sorts) == 1:
         return [sorts[0][0].lower() or "image"]
@@ -129,11 +156,3 @@ def _names(sorts: Sequence[_Sort]) -> list[str]:
     if all(contrasts) and len(set(contrasts)) == len(contrasts):
         return contrasts
     return [f"{modality.lower() or 'image'}_{number}" for number, (modality, _) in enumerate(sorts, 1)]
-
-
-def _rules(sort: _Sort) -> SeriesRules:
-    modality, description = sort
-    return SeriesRules(
-        modality=(modality,) if modality in terms.MODALITIES else (),
-        description=(escaped(description) if description else "*",),
-    )

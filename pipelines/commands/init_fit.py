@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,11 +32,12 @@ MEASURED = 24
 
 @dataclass(frozen=True)
 class Fitted:
-    """The choices, and remarks for the user; whether a training case could be read at all."""
+    """The choices, and remarks for the user; whether a training case could be read; labelled cases found."""
 
     choices: Choices
     remarks: tuple[str, ...] = ()
     is_usable: bool = True
+    n_labelled: int = 0
 
 
 def fit(
@@ -53,26 +54,47 @@ def fit(
     """
     multilabel = recipe.data.class_list().multilabel
     chosen: Choices = {}
+    subjects: list[str] = []
     try:
         with tempfile.TemporaryDirectory() as scratch:
             contents = _contents(recipe, Path(scratch))
+            subjects = [case.subject for case in contents.cases if case.label_paths]
+            if not subjects:
+                return _nothing_labelled(contents, plan.unfitted("mm", multilabel=multilabel))
             if splits != "given":
-                subjects = {case.subject for case in contents.cases if case.label_paths}
-                chosen = {"data.splits": plan.splits(len(subjects), listed=splits == "listed")}
+                chosen = {"data.splits": plan.splits(len({*subjects}), listed=splits == "listed")}
             fingerprint, findings = measure(_with_splits(recipe, chosen), contents)
     except MedsegError as error:
         remark = f"nothing is fitted to the data: {error.finding.details}"
-        return Fitted(plan.unfitted("mm", multilabel=multilabel) | chosen, (remark,))
+        return Fitted(
+            plan.unfitted("mm", multilabel=multilabel) | chosen, (remark,), n_labelled=len(subjects)
+        )
     if fingerprint is None:
         remark = "nothing is fitted to the data: no labelled training case can be used"
         remark += "".join(f"; {finding}" for finding in findings[:1]) or "; see medseg check"
         usual = plan.unfitted(contents.unit, multilabel=multilabel) | chosen
-        return Fitted(usual, (remark,), is_usable=not findings)
+        return Fitted(usual, (remark,), is_usable=not findings, n_labelled=len(subjects))
     measured = partial(seconds_of_step, fingerprint.n_channels, fingerprint.classes, clock=clock)
     chosen |= plan.choose(fingerprint, budget(minutes), measured)
     if splits == "listed":
         chosen["predict.roles"] = Choice(["val", "test"], "a set's test images are often not published")
-    return Fitted(chosen)
+    return Fitted(chosen, _of_one_patient(recipe, subjects), n_labelled=len(subjects))
+
+
+def _nothing_labelled(contents: FolderContents, usual: Choices) -> Fitted:
+    """Tell that the recipe finds no labelled case, with the first reason."""
+    reasons = [f"; {stray.code}: {stray.details}; {stray.how_to_fix}" for stray in contents.strays[:1]]
+    return Fitted(usual, (f"no case can be used with its labels{''.join(reasons)}",), is_usable=False)
+
+
+def _of_one_patient(recipe: Recipe, subjects: Sequence[str]) -> tuple[str, ...]:
+    """A remark where all labelled cases of an export have one PatientID, as some programs write it."""
+    if recipe.data.layout != "dicom" or len(subjects) < 2 or len({*subjects}) > 1:
+        return ()
+    return (
+        "all labelled series have one PatientID and count as one subject's, so that nothing can be tested: if"
+        " they are several patients', export them again with a PatientID each",
+    )
 
 
 def _with_splits(recipe: Recipe, chosen: Choices) -> Recipe:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from medseg.grid import Grid, axis_order
 from medseg.ingest import ignored, layouts
 from medseg.ingest.layouts import CaseFiles, FolderContents, Guess
 from medseg.ingest.looks import Looks
@@ -15,15 +16,18 @@ from medseg.ingest.tree import without_suffix
 
 _TRIED = 8
 _FEW = 12
-_BEFORE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,4}_?|[a-z]{1,3}_rc1")
-"""What programs write before the name of a scan: SPM's c1, m, wm, mwp1, y_."""
+_BEFORE = re.compile(r"s?(?:m?w|w?m|r|i)?(?:r?[cp][0-6]|i)?_?|i?y_|u_rc1_?")
+"""What SPM and CAT write before the name of a scan: c1, m, wm, rc1, smwc1, mwp1, mi, y_."""
 
 _OFTEN = 0.5
 
 
 def without_series(guess: Guess, data: Path, contents: FolderContents, looks: Looks) -> Guess:
-    """The guess without unlabelled cases of several volumes, by the word at their end: a heart's ``_4d``."""
-    if guess.unit == "px":
+    """The guess without unlabelled cases of several volumes, by the word at their end: a heart's ``_4d``.
+
+    Where channels are volumes of one file, all cases are such files.
+    """
+    if guess.unit == "px" or len({*guess.channels.values()}) < len(guess.channels):
         return guess
     globs = [glob for glob, paths in _endings(data, contents).items() if _are_series(paths, looks)]
     kept = ignored.without(contents, data, globs)
@@ -56,21 +60,27 @@ def _are_series(paths: Sequence[str], looks: Looks) -> bool:
     return all(looks.at(path).is_series for path in paths[:_TRIED])
 
 
-def without_copies(guess: Guess, data: Path, contents: FolderContents) -> Guess:
-    """The guess without unlabelled cases called like labelled ones with a program's prefix: ``c1s07``."""
-    labelled = {case.name for case in contents.cases if case.label_paths}
+def without_copies(guess: Guess, data: Path, contents: FolderContents, looks: Looks) -> Guess:
+    """The guess without unlabelled cases called like labelled ones with a program's prefix: ``c1s07``.
+
+    They lie on the grids of those scans, or all on one, a template's.
+    """
+    labelled = {case.name: case for case in contents.cases if case.label_paths}
     copies: dict[str, list[CaseFiles]] = defaultdict(list)
     for case in contents.cases:
         if not case.label_paths and (before := _before(case.name, labelled)):
             copies[before].append(case)
     copies = {
-        before: cases for before, cases in copies.items() if len(cases) >= max(2, _OFTEN * len(labelled))
+        before: cases
+        for before, cases in copies.items()
+        if len(cases) >= max(2, _OFTEN * len(labelled))
+        and _are_made_from([(case, labelled[case.name.removeprefix(before)]) for case in cases], data, looks)
     }
     below = any(path.parent != data for cases in copies.values() for path in cases[0].channels.values())
     folders = "*/" if below else ""
     globs = [f"{folders}{before}*" for before in sorted(copies)]
     kept = ignored.without(contents, data, globs)
-    if not globs or {case.name for case in kept.cases if case.label_paths} != labelled:
+    if not globs or {case.name for case in kept.cases if case.label_paths} != labelled.keys():
         return guess
     subject, subject_remark = layouts.guess_subject(kept)
     remark = (
@@ -87,7 +97,26 @@ def without_copies(guess: Guess, data: Path, contents: FolderContents) -> Guess:
     )
 
 
-def _before(name: str, labelled: set[str]) -> str | None:
-    """The text, as programs write it, before a labelled case's name at the end of this one; None without."""
-    starts = (name[:i] for i in range(1, len(name)) if name[i:] in labelled)
+def _are_made_from(pairs: Sequence[tuple[CaseFiles, CaseFiles]], data: Path, looks: Looks) -> bool:
+    """True if cases lie on the grids of the scans that they may be made from, or all on one grid."""
+
+    def grid(case: CaseFiles) -> Grid | None:
+        return looks.at(next(iter(case.channels.values())).relative_to(data).as_posix()).grid
+
+    grids = [(grid(copy), grid(scan)) for copy, scan in pairs[:_TRIED]]
+    return all(map(_is_same, *zip(*grids, strict=True))) or all(
+        _is_same(grids[0][0], own) for own, _ in grids
+    )
+
+
+def _is_same(a: Grid | None, b: Grid | None) -> bool:
+    return a is not None and b is not None and axis_order(a, b) is not None
+
+
+def _before(name: str, labelled: Collection[str]) -> str | None:
+    """The text, as programs write it, before a labelled case's name at the end of this one; None without.
+
+    Letters before a number are a name of its own: ``s07``.
+    """
+    starts = (name[:i] for i in range(1, len(name)) if name[i:] in labelled and not name[i].isdigit())
     return next((start for start in starts if _BEFORE.fullmatch(start)), None)

@@ -28,7 +28,14 @@ from medseg.ingest.patterns import Patterns, of_classes
 from medseg.ingest.tree import Tree, nfc, tree_of, without_suffix
 from pipelines.commands import init_ignored
 
-_DESCRIPTIONS = (dataset_json.NAME, "dataset_description.json")
+_ANY_FOLDER = re.compile(r"(?<!\*)\*/")
+"""A folder that a pattern passes over: in ``*/{case}`` the person's, whose visits are the cases."""
+
+_NOT_TOLD_APART = (
+    "no word in their names tells images from label maps in all cases, so that no pattern can: name all"
+    " images alike, and all label maps, or list them in a table (layout csv)"
+)
+_OFTEN = 0.5
 _TRIED = 8
 _SHOWN = 12
 _NOTHING = by_content.Reading(None)
@@ -67,22 +74,13 @@ def read(data: Path, given: Given, known: Mapping[str, Look] | None = None) -> G
     if guess.subject is None and (own := one_subject.find(data, contents)):
         guess = _of_one_subject(guess, own)
     guess = init_ignored.without_series(guess, data, contents, looks)
-    guess = init_ignored.without_copies(guess, data, find(data, guess))
+    guess = init_ignored.without_copies(guess, data, find(data, guess), looks)
     below = [path for path in tree.others if path.endswith(f"/{dataset_json.NAME}")]
     if below:
         folder = data / below[0].rpartition("/")[0]
         remark = f"{below[0]} is not read: name {folder} to use its channels, classes and regions"
         guess = replace(guess, remarks=(*guess.remarks, remark))
     return guess if guess.n_labelled else replace(guess, seen=_seen(tree, looks))
-
-
-def data_set_below(data: Path) -> Path:
-    """The folder below with a dataset.json, or one of BIDS, that holds all scans; else the folder itself."""
-    tree = tree_of(data)
-    folders = [path.rpartition("/")[0] for path in tree.others if path.rpartition("/")[2] in _DESCRIPTIONS]
-    first = min(folders, key=len, default="")
-    holds_all = all(path.startswith(f"{first}/") for path in (*tree.files, *folders) if path != first)
-    return data / first if first and holds_all else data
 
 
 def _of_one_subject(guess: Guess, own: one_subject.OneSubject) -> Guess:
@@ -111,6 +109,8 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
         reasons = () if guess.n_labelled else reading.remarks
         return replace(guess, remarks=(*by_layout.remarks, *reasons))
     content = _of_patterns(data, reading.patterns, reading)
+    if not reading.is_whole:
+        return content
     first, second = _usable(data, by_layout, looks), _usable(data, content, looks)
     more_channels = len(content.channels) - len(by_layout.channels)
     if content.roles > by_layout.roles and second >= first:
@@ -120,15 +120,23 @@ def _by_layout_or_content(data: Path, tree: Tree, looks: Looks) -> Guess:
     if second >= MOST_CASES * first and _has_better_labels(content, by_layout):
         return content
     is_better = second == first and (
-        (more_channels == 0 and _tells_more(content, by_layout)) or _is_stricter(content, by_layout, reading)
+        (more_channels == 0 and _tells_more(content, by_layout))
+        or _is_stricter(content, by_layout, reading)
+        or _names_contrast(content, by_layout)
     )
     if second > first or is_better or (more_channels > 0 and second >= MOST_CASES * first):
         return content
     if (content.label, {*content.channels.values()}) == (by_layout.label, {*by_layout.channels.values()}):
         # the same patterns, channels by their contrasts
         return replace(by_layout, channels=content.channels, remarks=(*by_layout.remarks, *reading.remarks))
-    other = () if _same_cases(content, by_layout) else (_told(content),)
-    return replace(by_layout, remarks=(*by_layout.remarks, *other))
+    if not second:
+        other: tuple[str, ...] = () if first else (_NOT_TOLD_APART,)
+    else:
+        is_worth = more_channels > 0 or second >= _OFTEN * first
+        other = (_told(content),) if is_worth and not _same_cases(content, by_layout) else ()
+    return replace(
+        by_layout, n_labelled=by_layout.n_labelled if first else 0, remarks=(*by_layout.remarks, *other)
+    )
 
 
 def _takes_label_maps(data: Path, by_layout: Guess, content: Guess) -> bool:
@@ -162,7 +170,14 @@ def _unless_unusable(data: Path, guess: Guess, looks: Looks) -> Guess:
 def _tells_more(content: Guess, by_layout: Guess) -> bool:
     """True if the reading by content tells cases by other placeholders, and by several."""
     own = _placeholders(content)
-    return not by_layout.subject and len(own) > 1 and own != _placeholders(by_layout)
+    leaves_out = any(_ANY_FOLDER.search(text) for text in by_layout.channels.values())
+    return (leaves_out or not by_layout.subject) and len(own) > 1 and own != _placeholders(by_layout)
+
+
+def _names_contrast(content: Guess, by_layout: Guess) -> bool:
+    """True if the reading by content calls the one channel of the same cases by the contrast in its name."""
+    is_nameless = [*by_layout.channels] == ["image"] and len(content.channels) == 1
+    return is_nameless and "image" not in content.channels and content.n_cases == by_layout.n_cases
 
 
 def _is_at_any_depth(guess: Guess) -> bool:
@@ -216,7 +231,7 @@ def _of_patterns(data: Path, patterns: Patterns, reading: by_content.Reading = _
         patterns.label,
         dict(enumerate((BACKGROUND, *reading.classes))) if reading.classes else None,
         n_cases=len(contents.cases),
-        n_labelled=sum(bool(case.label_paths) for case in contents.cases),
+        n_labelled=sum(bool(case.label_paths) for case in contents.cases) if reading.is_whole else 0,
         unit=contents.unit,
         roles=frozenset(role for _, role in contents.roles),
         n_other=layouts.n_other(contents),

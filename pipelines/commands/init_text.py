@@ -102,6 +102,8 @@ def _files_section(guess: Guess) -> str:
     if guess.layout == "dicom":
         lines = [_commented("  series:", "channel: pattern of the SeriesDescription, or several rules")]
         lines += [f"    {_scalar(name)}: {_rules(rules)}" for name, rules in guess.series.items()]
+        if guess.label:
+            lines.append(_commented(f"  label: {_scalar(guess.label)}", "description of the segmentations"))
         return "\n".join(lines)
     lines = [
         _commented("  channels:", "name: pattern below path; {case} and {subject} are read from the names")

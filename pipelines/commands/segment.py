@@ -29,6 +29,7 @@ from medseg.ingest import privacy
 from medseg.ingest.hidden import hidden_inputs
 from medseg.ingest.privacy import Pseudonyms
 from medseg.ingest.quarantine import ALIKE, further
+from medseg.ingest.tree import nothing_read
 from medseg.io import scans
 from medseg.model import folder as model_folder
 from medseg.model.description import Description
@@ -197,8 +198,8 @@ def find_cases(
         inputs = segment_inputs.with_series(inputs, rules, out, names, index=settings.index, say=say)
     if not inputs.cases:
         where, noun = ", ".join(map(str, paths)), NOUNS[inputs.unit]
-        how_to_fix = f"name {noun}s or their folder"
-        raise MedsegError(Code.NOTHING_USABLE, where, f"no {noun} among the inputs", how_to_fix)
+        unread = [path for path in inputs.left_out if names is None and scans.unread_format(path)]
+        raise nothing_read(where, f"{noun} among the inputs", unread, f"name {noun}s or their folder")
     if settings.name is not None:
         inputs = inputs.alone(settings.name, out)
     inputs = replace(inputs, cases=tuple(_with_brain(case, settings) for case in inputs.cases))
@@ -257,6 +258,8 @@ def _segment_all(
             segment_failures.write(out, asked, ended)
         if inputs.left_out:
             say.line(segment_words.left_out_line(inputs, out))
+            for line in segment_words.unread_lines(inputs):
+                say.line(line)
         say.event("end", **{key: tables.run[key] for key in ("inputs", "counts")})
         say.result(f"{tables.words()} Summary: {out / 'summary.csv'}")
         return tables.exit_code

@@ -120,26 +120,49 @@ def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> 
 
     The model's patterns fit if they make a case, and, for a single channel, if each scan that is left is
     named like a label map, or lies beside a case that has its name: any other scan says that the folder is
-    not organised as the one of the training was. Raises USAGE where patterns of the user find nothing.
+    not organised as the one of the training was. Where they do not, they are tried in the folder below that
+    holds the data set, as `medseg init` does. Raises USAGE where patterns of the user find nothing.
     """
     if asked.layout == "dicom" or not (asked.channels or asked.required):
         return None
+    if asked.required:
+        return _by_patterns(root, asked, description, out)
     try:
-        contents = layouts.find(
-            root, asked.layout, asked.channels or None, asked.label, out, asked.table, asked.masks
-        )
+        below = layouts.data_set_below(root)
+        folders = dict.fromkeys((root, below))
     except MedsegError:
-        if asked.required:
-            raise
         return None
-    contents = ignored.without(contents, root, asked.ignore)
-    others = [path for path in contents.ignored if not label_names.is_label(scans.stem(path))]
-    fits = contents.cases and (len(description.channels) > 1 or _are_of_cases(others, contents.cases, root))
-    if asked.required and not contents.cases and not contents.strays:
+    return next(filter(None, (_if_fitting(folder, asked, description, out) for folder in folders)), None)
+
+
+def _by_patterns(root: Path, asked: Asked, description: Description, out: Path) -> Matched:
+    """The cases by the user's patterns; raises USAGE without any, and what :func:`layouts.find` raises."""
+    contents = ignored.without(_found(root, asked, out), root, asked.ignore)
+    if not contents.cases and not contents.strays:
         details = f"no file of {root} matches {', '.join(asked.channels.values()) or asked.layout}"
         raise MedsegError(Code.USAGE, asked.option, details, "correct the pattern; paths are relative to IN")
-    if not asked.required and not fits:
+    return _with_words(contents, asked, description)
+
+
+def _if_fitting(root: Path, asked: Asked, description: Description, out: Path) -> Matched | None:
+    """The cases by the model's own patterns; None where they do not fit. What they ignore by name fits."""
+    try:
+        everything = _found(root, asked, out)
+    except MedsegError:
         return None
+    contents = ignored.without(everything, root, asked.ignore)
+    others = [path for path in everything.ignored if not label_names.is_label(scans.stem(path))]
+    if contents.cases and (len(description.channels) > 1 or _are_of_cases(others, contents.cases, root)):
+        return _with_words(contents, asked, description)
+    return None
+
+
+def _found(root: Path, asked: Asked, out: Path) -> FolderContents:
+    channels = asked.channels or None
+    return layouts.find(root, asked.layout, channels, asked.label, out, asked.table, asked.masks)
+
+
+def _with_words(contents: FolderContents, asked: Asked, description: Description) -> Matched:
     patterns = ", ".join(contents.patterns.channels.values()) or f"layout {contents.layout}"
     return _matched(_renamed(contents, description), f"{asked.whose} ({patterns})")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from medseg.console import Reporter
 from medseg.infer.batch import Outcome, Task
 from medseg.ingest import label_names, quarantine
+from medseg.ingest.tree import count_by_suffix
 from medseg.io import scans
 from pipelines.commands.segment_inputs import Inputs
 
@@ -44,3 +45,12 @@ def left_out_line(inputs: Inputs, out: Path) -> str:
     by_name = labels and not inputs.words
     remark = f" ({labels} named like label maps: --include-labels takes them)" if by_name else ""
     return f"{count} file{'' if count == 1 else 's'} left out{remark}, see {out / 'run.json'}"
+
+
+def unread_lines(inputs: Inputs) -> list[str]:
+    """Count the files left out whose formats are not read, and say what to do; no file is named."""
+    counts: dict[str, list[str]] = {}
+    for path in inputs.left_out:
+        if how_to_fix := scans.unread_format(path):
+            counts.setdefault(how_to_fix.partition(", for example")[0], []).append(path.name)
+    return [f"  not read: {count_by_suffix(names)} ({how_to_fix})" for how_to_fix, names in counts.items()]

@@ -32,6 +32,23 @@ def test_patterns_make_cases_in_natural_order(touch: Touch) -> None:
     assert found.cases[0].subject == "p2"
 
 
+def test_numbers_with_and_without_zeros_are_one_case_where_no_file_is_double(touch: Touch) -> None:
+    root = touch(
+        "i/7.nii", "l/007.nii", "i/8.nii", "i/08.nii", "l/008.nii", "i/10.nii", "i/p9.nii", "l/p09.nii"
+    )
+    found = layouts.find(root, "patterns", {"t1": "i/{case}.nii"}, "l/{case}.nii")
+    assert {name: label for name, (_, label) in pairs(found, root).items()} == {
+        "7": "l/007.nii",
+        "08": None,
+        "8": None,
+        "10": None,
+        "p9": "l/p09.nii",
+    }
+    assert strays(found) == [("008", Code.LABEL_WITHOUT_IMAGE)]
+    missing = layouts.find(root, "patterns", {"t1": "i/{case}.nii", "t2": "l/{case}.nii"})
+    assert [case.name for case in missing.cases] == ["7", "p9"]
+
+
 def test_explicit_channels_make_auto_mean_patterns(touch: Touch) -> None:
     root = touch("images/a.nii", "labels/a.nii")
     found = layouts.find(root, "auto", {"t1": "images/{case}"})

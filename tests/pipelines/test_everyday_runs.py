@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.helpers.commands import run_command
 from tests.helpers.dicom_subjects import as_dicom
 from tests.helpers.everyday_folders import FOLDERS, Folder
 from tests.helpers.known_sets import KNOWN
+from tests.helpers.varied_folders import VARIED
 
 SMALL = [
     *("train.epochs=1", "train.steps_per_epoch=2", "train.batch=2", "network.keywords.width=2"),
@@ -32,6 +34,11 @@ def dicom_with_seg(root: Path) -> None:
 ALL = {
     **FOLDERS,
     "a file of each structure": KNOWN["TotalSegmentator"],
+    "nnU-Net raw in a folder": replace(
+        FOLDERS["nnU-Net raw with regions"],
+        build=lambda root: FOLDERS["nnU-Net raw with regions"].build(root / "nnUNet_raw/Dataset007_Brain"),
+    ),
+    "visits called T1 and T2": VARIED["visits called T1 and T2"],
     "DICOM series with SEG": Folder(
         dicom_with_seg, {"mr"}, 6, 5, 6, {0: "background", 1: "outer", 2: "inner"}
     ),

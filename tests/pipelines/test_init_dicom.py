@@ -13,11 +13,13 @@ import numpy as np
 import pydicom
 import pytest
 import yaml
+from pydicom.uid import generate_uid
 
 from medseg import files
 from medseg.config import load
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
+from medseg.ingest.layouts import Guess
 from pipelines import run as pipeline
 from pipelines.commands import check, init
 from pipelines.run import Request
@@ -141,3 +143,85 @@ def test_an_export_without_a_volume_is_refused_in_one_line(export: Path, tmp_pat
     shutil.rmtree(export / "scout")
     with pytest.raises(MedsegError, match="no series of images"):
         init.run(export, tmp_path / "mine.yaml", force=False)
+
+
+def described(files: list[Path], **tags: str) -> None:
+    """Give DICOM files other tags."""
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        for name, value in tags.items():
+            setattr(dataset, name, value)
+        dataset.save_as(path)
+
+
+def ingested(export: Path, tmp_path: Path) -> tuple[Guess, list[dict[str, str]]]:
+    """The guess, and the rows of the cases that ingest finds with its recipe."""
+    guess = init.run(export, out := tmp_path / "mine.yaml", force=False, minutes=0.1)
+    request = Request(str(out), None, tmp_path / "work", ("tracking.enabled=false",))
+    pipeline.run(request, Reporter(stream=io.StringIO()), only="ingest")
+    return guess, files.read_csv(tmp_path / "work/ingest/cases.csv")
+
+
+@pytest.mark.parametrize(
+    ("names", "patterns"),
+    [
+        ([f"t1 sag {number}" for number in range(6)], ("t1 sag *",)),
+        (["T1", "t1_sag", "MPRAGE", "t1", "T1 3D", "t1"], ("T1", "t1_sag", "MPRAGE", "t1", "T1 3D")),
+    ],
+)
+def test_segmented_series_that_are_called_differently_are_one_channel(
+    export: Path, tmp_path: Path, names: list[str], patterns: tuple[str, ...]
+) -> None:
+    for folder, name in zip(sorted(export.glob("CANARY */t1")), names, strict=True):
+        described(sorted(folder.iterdir()), SeriesDescription=name)
+    guess, rows = ingested(export, tmp_path)
+    assert guess.series["mr"].description == patterns and guess.n_labelled == 5
+    assert [row["labelled"] for row in rows].count("yes") == 5 and len(rows) == 6
+
+
+def test_series_of_one_study_that_are_called_differently_stay_apart(export: Path, tmp_path: Path) -> None:
+    for number, folder in enumerate(sorted(export.glob("CANARY */t1"))):
+        described(sorted(folder.iterdir()), SeriesDescription=f"t1 {'ab'[number % 2]}")
+        shutil.copytree(folder, other := folder.with_name("other"))
+        for path in other.iterdir():
+            series = f"{pydicom.dcmread(path).SeriesInstanceUID}.7"
+            name = f"t1 {'ba'[number % 2]}"
+            described([path], SeriesInstanceUID=series, SOPInstanceUID=generate_uid(), SeriesDescription=name)
+    guess, rows = ingested(export, tmp_path)
+    assert {rules.description for rules in guess.series.values()} == {("t1 a",), ("t1 b",)}
+    assert guess.n_labelled == 5 and [row["labelled"] for row in rows].count("yes") == 5
+
+
+def test_one_class_whose_label_is_spelt_differently_is_one(export: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted(export.rglob("seg.dcm"))):
+        dataset = pydicom.dcmread(path)
+        dataset.SegmentSequence[0].SegmentLabel = ("outer", "Outer ", "OUTER")[number % 3]
+        dataset.save_as(path)
+    guess, rows = ingested(export, tmp_path)
+    assert guess.classes == {0: "background", 1: "outer", 2: "inner"}
+    assert [row["labelled"] for row in rows].count("yes") == 5
+
+
+def test_of_several_readers_one_is_taken_by_the_description(export: Path, tmp_path: Path) -> None:
+    for path in sorted(export.rglob("seg.dcm")):
+        shutil.copy(path, second := path.with_name("second.dcm"))
+        described([path], SeriesDescription="reader A")
+        described([second], SeriesDescription="reader B", SOPInstanceUID=generate_uid())
+    guess, rows = ingested(export, tmp_path)
+    assert guess.label == "reader A" and "those called reader A are taken, beside reader B (5)" in str(guess)
+    assert [row["labelled"] for row in rows].count("yes") == 5
+
+
+def test_readers_that_nothing_tells_apart_give_a_skeleton(export: Path, tmp_path: Path) -> None:
+    for path in sorted(export.rglob("seg.dcm")):
+        shutil.copy(path, second := path.with_name("second.dcm"))
+        described([second], SOPInstanceUID=generate_uid())
+    guess = init.run(export, out := tmp_path / "mine.yaml", force=False, minutes=0.1)
+    assert guess.n_labelled == 0 and "# NOT COMPLETE" in out.read_text()
+    assert "choose one by data.label" in out.read_text()
+
+
+def test_patients_of_one_id_are_told(export: Path, tmp_path: Path) -> None:
+    described([path for path in export.glob("CANARY */**/*") if path.is_file()], PatientID="ANON")
+    guess = init.run(export, tmp_path / "mine.yaml", force=False, minutes=0.1)
+    assert guess.n_labelled == 5 and "have one PatientID" in " ".join(guess.remarks)

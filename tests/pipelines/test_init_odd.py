@@ -16,15 +16,17 @@ from medseg.errors import ExitCode
 from medseg.ingest.layouts import Guess
 from pipelines import run as pipeline
 from pipelines.commands import init
+from pipelines.commands.init_reading import Given
 from pipelines.run import Request
 from tests.helpers.everyday_folders import Folder, label, scan
 from tests.helpers.known_sets import KNOWN
 from tests.helpers.lone_folders import LONE
 from tests.helpers.odd_folders import MASKS, ODD, roles_by_number
 from tests.helpers.usual_troubles import TROUBLES
+from tests.helpers.varied_folders import VARIED, placed
 from tests.helpers.worldly_folders import WORLDLY
 
-ALL = ODD | LONE | KNOWN | TROUBLES | WORLDLY
+ALL = ODD | LONE | KNOWN | TROUBLES | WORLDLY | VARIED
 
 
 def made(root: Path, meant: Folder) -> tuple[Guess, Recipe, list[dict[str, str]]]:
@@ -115,12 +117,81 @@ def test_structures_that_all_share_voxels_give_a_skeleton_with_the_reason(tmp_pa
     assert "SEGMENTS_OVERLAP" in text and "data.overlap: later" in text
 
 
-def test_parts_of_a_segmentation_and_visits_as_channels_are_told(tmp_path: Path) -> None:
+def lesions(root: Path, *, are_apart: bool) -> None:
+    """Write three patients with a file for each of one to three lesions, or the same lesion several times."""
+    for place in range(3):
+        scan(root / f"P{place}/flair.nii.gz", place)
+        for number in range(1, 2 + place):
+            values = (0,) * number if are_apart else (0,)
+            label(root / f"P{place}/roi_{number}.nii.gz", *values, 1, place=place)
+
+
+def test_a_file_for_each_lesion_gives_a_skeleton_and_files_of_raters_do_not(tmp_path: Path) -> None:
+    lesions(tmp_path / "data", are_apart=True)
+    out = tmp_path / "made.yaml"
+    guess = init.run(tmp_path / "data", out, force=False, minutes=0.1)
+    said = " ".join(guess.remarks)
+    assert guess.n_labelled == 0 and "# NOT COMPLETE" in out.read_text()
+    assert "*/roi_1, */roi_2, */roi_* differ in a number alone and share no voxel" in said
+    assert "Merge those of a case into one file" in said
+    one = init.run(tmp_path / "data", out, force=True, given=Given({}, "*roi_1*"), minutes=0.1)
+    assert one.n_labelled == 3 and one.label == "{case}/roi_1.nii.gz"
+    lesions(tmp_path / "raters", are_apart=False)
+    guess = init.run(tmp_path / "raters", out, force=True, minutes=0.1)
+    assert guess.n_labelled == 3 and "there are also {case}/roi_2 (2 cases)" in " ".join(guess.remarks)
+
+
+def test_visits_as_channels_are_told(tmp_path: Path) -> None:
     for place in range(4):
         for visit in ("v1", "v2"):
             scan(tmp_path / f"data/P{place}/{visit}/t1.nii.gz", place)
-        for lesion in range(1 + place % 2):
-            label(tmp_path / f"data/P{place}/roi_{lesion + 1}.nii.gz", 1, place=place)
+        label(tmp_path / f"data/P{place}/roi.nii.gz", 1, place=place)
     said = " ".join(init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1).remarks)
     assert "t1_v1, t1_v2 seem to be one contrast at several visits" in said
-    assert "may be parts of one segmentation" in said
+
+
+def test_numbers_above_persons_may_be_sites_or_visits(tmp_path: Path) -> None:
+    names = [(str(number), f"P{person:02}") for number in (1, 2) for person in range(1, 4)]
+    placed(names, ("{0}/{1}/t1.nii.gz",), "{0}/{1}/seg.nii.gz")(tmp_path / "data")
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1)
+    assert "1, 2 are taken for sites, each with subjects P01, P02" in " ".join(guess.remarks)
+
+
+def test_label_maps_of_another_word_than_a_role_are_told(tmp_path: Path) -> None:
+    names = [("train", "1"), ("train", "2"), ("train", "3"), ("dev_in", "1"), ("eval_in", "1")]
+    write = placed(names, ("{0}/t1/{1}_T1.nii.gz", "{0}/t2/{1}_T2.nii.gz"), "{0}/gt/{1}_gt.nii.gz")
+    write(tmp_path / "data")
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1)
+    assert guess.n_labelled == 3
+    assert "2 more lie in folders of another depth, or with another word" in " ".join(guess.remarks)
+
+
+def test_label_maps_that_the_pattern_takes_are_not_called_further_ones(tmp_path: Path) -> None:
+    names = [(folder, str(number)) for folder in ("train", "dev_in") for number in (1, 2, 3)]
+    placed(names, ("{0}/t1/{1}_T1.nii.gz",), "{0}/gt/{1}_gt.nii.gz")(tmp_path / "data")
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1)
+    assert guess.n_labelled == 6 and "more lie" not in " ".join(guess.remarks)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"), [("{0}/a{0}.nii.gz", "{0}/b{1}.nii.gz"), ("{0}/{2}.nii.gz", "{0}/{1}.nii.gz")]
+)
+def test_names_that_no_pattern_tells_apart_give_a_skeleton_that_says_so(
+    tmp_path: Path, image: str, mask: str
+) -> None:
+    names = [(str(number), str(number + 7), str(number + 1)) for number in range(1, 6)]
+    placed(names, (image,), mask)(tmp_path / "data")
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1)
+    said = " ".join(guess.remarks)
+    assert "another reading" not in said
+    if image != "{0}/a{0}.nii.gz":
+        assert guess.n_labelled == 0 and "no word in their names tells images from label maps" in said
+
+
+def test_numbers_that_fit_two_images_pair_with_none(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        scan(tmp_path / f"data/images/{number}.nii.gz", number)
+        scan(tmp_path / f"data/images/{number:02}.nii.gz", number + 8)
+        label(tmp_path / f"data/labels/{number:03}.nii.gz", 1, place=number)
+    guess = init.run(tmp_path / "data", tmp_path / "made.yaml", force=False, minutes=0.1)
+    assert guess.n_labelled == 0 and "no label map is called as one image alone" in " ".join(guess.remarks)

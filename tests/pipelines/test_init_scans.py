@@ -122,7 +122,10 @@ def test_check_without_a_recipe_names_formats_that_are_not_read_and_no_recipe(
     stream = io.StringIO()
     assert check.run(tmp_path, None, Reporter(stream=stream)) == ExitCode.SOME_EXCLUDED
     said = stream.getvalue()
-    assert "excluded  b.img: FORMAT_NOT_READ" in said and "1 other file is no scan: notes.txt" in said
+    assert (
+        "excluded  FORMAT_NOT_READ: 2 files have formats that are not read (convert the" in said
+        and "1 other file is no scan: notes.txt" in said
+    )
     assert "3 files: 1 usable, 2 would be excluded" in said
     assert not any(word in line for line in said.splitlines()[1:] for word in ("recipe", "data."))
 

@@ -95,6 +95,28 @@ def test_files_that_are_left_out_are_counted_on_the_screen(
     assert "4 files left out (3 named like label maps: --include-labels takes them)" in stream.getvalue()
 
 
+def test_files_of_formats_that_are_not_read_are_named_by_format_and_remedy(
+    tmp_path: Path, brain: Any, make_model: MakeModel
+) -> None:
+    save(tmp_path / "in/a.nii.gz", brain)
+    for name in ("b.hdr", "b.img", "c.hdr", "c.img", "d.npy"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    stream, model = io.StringIO(), make_model()
+    segment.run([tmp_path / "in"], tmp_path / "out", Settings(model), Reporter(stream=stream))
+    said = stream.getvalue()
+    assert "5 files left out" in said
+    assert said.count("not read: ") == 2 and "not read: 2 .hdr, 2 .img (convert the .hdr/.img pair" in said
+    assert "not read: 1 .npy (save the array as NIfTI with its affine)" in said
+    (tmp_path / "in/a.nii.gz").unlink()
+    with pytest.raises(MedsegError) as caught:
+        segment.run([tmp_path / "in"], tmp_path / "none", Settings(model), Reporter(stream=stream))
+    assert caught.value.code == Code.NOTHING_USABLE
+    assert caught.value.finding.details == (
+        "no scan among the inputs that is read: 2 .hdr, 2 .img, 1 .npy only"
+    )
+    assert "fslchfiletype NIFTI_GZ b" in caught.value.finding.how_to_fix
+
+
 def test_files_that_vanish_between_inputs_and_outcomes_stop_the_command(
     tmp_path: Path, brain: Any, make_model: MakeModel, say: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

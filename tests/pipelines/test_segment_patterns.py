@@ -12,6 +12,7 @@ import pytest
 from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
+from medseg.ingest import layouts
 from medseg.ingest.patterns import CLASS
 from medseg.model import folder as model_folder
 from medseg.model.description import FilePatterns
@@ -25,6 +26,8 @@ from tests.helpers.model_folders import describe
 from tests.helpers.odd_folders import MASKS, ODD
 from tests.helpers.scan_files import save
 from tests.helpers.usual_troubles import TROUBLES
+from tests.helpers.varied_folders import VARIED
+from tests.helpers.worldly_folders import WORLDLY
 
 TWO = FilePatterns(
     channels={"t1": "{case}/anat/{case}_T1w.nii.gz", "flair": "{case}/anat/{case}_FLAIR.nii.gz"},
@@ -59,7 +62,16 @@ def test_the_folder_of_the_training_is_read_by_the_models_own_patterns(
     assert len(files.read_json(tmp_path / "out/run.json")["left_out"]) == 2  # the label maps
 
 
-EVERY = {**FOLDERS, **ODD, **{name: row[0] for name, row in MASKS.items()}, **LONE, **KNOWN, **TROUBLES}
+EVERY = {
+    **FOLDERS,
+    **ODD,
+    **{name: row[0] for name, row in MASKS.items()},
+    **LONE,
+    **KNOWN,
+    **TROUBLES,
+    **WORLDLY,
+    **VARIED,
+}
 
 
 def patterns_of_init(root: Path) -> FilePatterns:
@@ -80,11 +92,10 @@ def test_each_folder_that_init_understands_is_read_by_its_models_patterns(name: 
     meant = EVERY[name]
     (tmp_path / "in").mkdir()
     meant.build(tmp_path / "in")
-    root = init_reading.data_set_below(tmp_path / "in")
-    patterns = patterns_of_init(root)
+    patterns = patterns_of_init(layouts.data_set_below(tmp_path / "in"))
     unit = "px" if set(patterns.channels) == {"red", "green", "blue"} else "mm"
     about = describe(channels=tuple(patterns.channels), unit=unit, files=patterns)
-    found = segment_inputs.find_inputs([root], about, tmp_path / "out")
+    found = segment_inputs.find_inputs([tmp_path / "in"], about, tmp_path / "out")
     assert len(found.cases) == meant.cases and not any(case.reason for case in found.cases)
     assert f"{meant.cases} case" in found.words[0] and "the model's own patterns" in found.words[0]
     assert CLASS not in found.words[0]
