@@ -79,7 +79,8 @@ def segment(
     given. Only one command at a time may write to OUT. Exit code 3: some inputs were excluded (see
     `quarantine.csv`), or a DICOM SEG could not be written; the next run tries again.
     """
-    start_early("segment", workers if executor == "local" else 0)
+    if executor == "local" and max_memory is None:  # which counts every process
+        start_early("segment", workers)
     from medseg.console import Reporter
     from medseg.model import folder as model_folder
     from medseg.model import packaged
