@@ -144,8 +144,8 @@ def _by_words(labels: Sequence[str], images: Sequence[str], spelt: Callable[[str
     keys = {path: case_words.key_of(case_words.named(words[path], names), order) for path in images}
     of_images = {path: key for path, key in keys.items() if key is not None}
     return SortedFiles(
-        _templates(of_labels, order, words),
-        _templates(of_images, order, words, in_times),
+        _templates(of_labels, order, words, spelt),
+        _templates(of_images, order, words, spelt, in_times),
         order,
     )
 
@@ -193,10 +193,12 @@ def _templates(
     keys: Mapping[str, Key],
     order: Mapping[Key, tuple[str, ...]],
     words: Mapping[str, list[str]],
+    spelt: Callable[[str], str],
     times: Collection[str] = (),
 ) -> dict[str, Files]:
-    """Template → case → file. Names keep their own contrast where folders called as contrasts are ``times``.
+    """Template → case → file, for ``words`` as ``spelt``.
 
+    Names keep their own contrast where folders called as contrasts are ``times``.
     Words that no two cases share are ``*``. So are others that not all cases have, where they stand for one
     another, as the initials of raters do: never two in one case.
     """
@@ -208,8 +210,8 @@ def _templates(
     known = {word for word in cases_with if path_words.is_known(word)}
     in_all = known | {word for word, cases in cases_with.items() if len(cases) == n_cases}
     shared = known | {word for word, cases in cases_with.items() if len(cases) > 1 or n_cases == 1}
-    narrow = {path: _template(path, order[key], shared, times) for path, key in keys.items()}
-    wide = {path: _template(path, order[key], in_all, times) for path, key in keys.items()}
+    narrow = {path: _template(path, order[key], shared, spelt, times) for path, key in keys.items()}
+    wide = {path: _template(path, order[key], in_all, spelt, times) for path, key in keys.items()}
     merged: dict[str, set[str]] = defaultdict(set)
     sizes = Counter((wide[path], key) for path, key in keys.items())
     for path in keys:
@@ -222,7 +224,13 @@ def _templates(
     return dict(result)
 
 
-def _template(path: str, told_by: tuple[str, ...], literal: set[str], times: Collection[str]) -> str:
+def _template(
+    path: str,
+    told_by: tuple[str, ...],
+    literal: set[str],
+    spelt: Callable[[str], str],
+    times: Collection[str],
+) -> str:
     """The path without suffix: words of the case as placeholders, words that are not literal as ``*``."""
     stem = without_suffix(path)
     contrast = case_words.last_contrast(path)
@@ -232,11 +240,11 @@ def _template(path: str, told_by: tuple[str, ...], literal: set[str], times: Col
     for word in path_words.split(stem):
         parts.append(stem[end : word.start])
         end = word.end
-        text = word.text if word.text in told_by else without_zeros(word.text)
+        text = spelt(word.text)
         if text in told_by and word.start != own:
             parts.append("{role}" if text in ROLES else f"{{{told_by.index(text)}}}")
         else:
-            parts.append(word.text if word.text in literal else "*")
+            parts.append(word.text if text in literal else "*")
     return "".join(parts) + stem[end:]
 
 
