@@ -3,9 +3,9 @@
     python benchmarks/batch.py [--scans 200] [--size 64 64 24] [--dask]
 
 Scans and weights are random. Outside is all time from the start of the command's work to its end in which no
-step of any scan is going on: finding inputs, hand-over between steps, tables. Throughput is measured with one
-thread in each worker, and with as many processors as workers: a single one would otherwise read and write on
-a second processor while it computes.
+step of any scan is going on: finding inputs, hand-over between steps, tables. Throughput is that of whole
+commands, with one thread in each worker and as many processors as workers: a single one would otherwise read
+and write on a second processor while it computes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from pipelines.commands.segment import Settings
 from pipelines.execution.engines import Execution
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import ingest
 from tests.helpers.model_folders import describe
 
 
@@ -133,20 +135,17 @@ def processors(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def throughput(scans: Path, folder: Path, settings: Settings, pairs: int) -> None:
-    """Two workers against one, in turn; start-up of the workers is part of the time."""
-    ratios = []
-    for pair in range(pairs):
-        seconds = []
-        for n in (1, 2):
-            with processors(n):
-                out = folder / f"workers-{pair}-{n}"
-                seconds.append(run(scans, out, replace(settings, execution=Execution(n))))
-        ratios.append(seconds[0] / seconds[1])
-        print(
-            f"pair {pair + 1}: one worker {seconds[0]:.1f} s, two {seconds[1]:.1f} s, ratio {ratios[-1]:.2f}"
-        )
-    print(f"median ratio {statistics.median(ratios):.2f}")
+def throughput(scans: Path, folder: Path, model: Path, pairs: int) -> dict[int, list[float]]:
+    """Seconds of whole commands with one worker and with two, in turn, a thread for each worker."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    out = folder / "workers"
+    for _ in range(pairs):
+        for workers, times in seconds.items():
+            shutil.rmtree(out, ignore_errors=True)
+            command = ["segment", str(scans), str(out), "--model", str(model), "--device", "cpu"]
+            count = ["--workers", str(workers), "--threads", str(workers)]
+            times.append(ingest.seconds([*command, *count], workers))
+    return seconds
 
 
 def on_dask(scans: Path, folder: Path, settings: Settings) -> None:
@@ -190,7 +189,10 @@ def main() -> None:
         print(f"one process: {one.seconds:.1f} s, {one.share:.1%} of it outside steps; ", end="")
         print(f"model loaded {one.loads} time(s)")
         print(f"steps together: {one.together:.1f} s, overlapped into {one.overlapped:.1f} s")
-        throughput(scans, folder, settings, asked.pairs)
+        pairs = list(zip(*throughput(scans, folder, model, asked.pairs).values(), strict=True))
+        for alone, both in pairs:
+            print(f"one worker {alone:.1f} s, two {both:.1f} s, ratio {alone / both:.2f}")
+        print(f"median ratio {statistics.median(alone / both for alone, both in pairs):.2f}")
         if asked.dask:
             on_dask(scans, folder, settings)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
-from benchmarks import batch, ingest
+from benchmarks import batch
 from benchmarks.suite.options import Options
 from benchmarks.suite.results import Measured, Way
 from benchmarks.suite.timing import over
@@ -18,18 +17,11 @@ SIZE, WIDTH = (96, 96, 40), 24
 def run(options: Options) -> Measured:
     """Scans of noise; whole commands, a processor and a thread for each worker."""
     scans, pairs = options.pick(40, 2), options.pick(3, 1)
-    seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source, model = batch.make(folder, scans, SIZE, WIDTH)
         outside = batch.outside(source, folder, Settings(model, device="cpu"))
-        for _ in range(pairs):
-            for workers, times in seconds.items():
-                out = folder / "out"
-                shutil.rmtree(out, ignore_errors=True)
-                command = ["segment", str(source), str(out), "--model", str(model), "--device", "cpu"]
-                count = ["--workers", str(workers), "--threads", str(workers)]
-                times.append(ingest.seconds([*command, *count], workers))
+        seconds = batch.throughput(source, folder, model, pairs)
     ways = {f"{n} worker{'s' if n > 1 else ''}": Way(tuple(of)) for n, of in seconds.items()}
     return Measured(
         f"{scans} scans of {'×'.join(map(str, SIZE))} voxels, U-SegNet of width {WIDTH}",

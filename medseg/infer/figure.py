@@ -104,13 +104,11 @@ def _cuts(image: Volume, masks: Sequence[Array]) -> list[_Cut]:
         across, up = (a for a in range(3) if a != axis)
         counts = np.count_nonzero(labelled, axis=(across, up))
         index = int(counts.argmax()) if counts.any() else grey.shape[axis] // 2
-        window = (box[across], box[up])
+        window = (*box[:axis], index, *box[axis + 1 :])
 
-        def of(
-            array: Array, axis: int = axis, index: int = index, window: tuple[slice, ...] = window
-        ) -> Array:
+        def of(array: Array, window: tuple[slice | int, ...] = window) -> Array:
             """A slice upright: the higher of its two axes upwards, the lower of them to the right."""
-            upright: Array = np.take(array, index, axis=axis)[window][::-1, ::-1].T
+            upright: Array = array[window][::-1, ::-1].T
             return upright
 
         sides = (_letters(directions[across]), _letters(-directions[across]))

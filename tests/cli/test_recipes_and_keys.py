@@ -116,6 +116,16 @@ def test_a_misspelt_file_of_a_recipe_is_answered_with_the_one_beside_it(
     assert ended.text.rstrip().endswith("mine.yaml?")
 
 
+def test_a_work_folder_in_place_of_a_recipe_is_answered_with_the_recipe_inside(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: mine\n")
+    ended = run_command(["run", tmp_path], capfd, monkeypatch)
+    assert ended.code == ExitCode.USAGE
+    assert "a work folder and no recipe" in " ".join(ended.text.split())
+    assert f"recipe.yaml --work {tmp_path}" in "".join(ended.text.split("\n"))
+
+
 def test_a_folder_that_is_not_there_is_said_to_be_missing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

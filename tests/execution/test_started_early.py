@@ -6,10 +6,14 @@ import os
 import signal
 import time
 from functools import partial
+from multiprocessing import resource_tracker
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from medseg.cli import exits
+from medseg.cli import exits, segment
+from medseg.cli.app import app
 from medseg.cli.engine import start_early
 from pipelines.execution import processes, worker_process
 from pipelines.execution.limits import Limits
@@ -85,6 +89,25 @@ def test_a_worker_never_hears_ctrl_c_not_even_while_it_starts() -> None:
             time.sleep(0.02)
         assert processes_of(1, workers=1) == {early.process.pid}
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_where_signals_have_no_masks_a_worker_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    monkeypatch.delattr(resource_tracker, "ensure_running")  # which is for masks alone
+    with started_early(1, "json"):
+        (early,) = worker_process._EARLY
+        assert processes_of(1, workers=1) == {early.process.pid}
+
+
+@pytest.mark.parametrize(("limit", "early"), [([], ["segment"]), (["--max-memory", "4GB"], [])])
+def test_segment_starts_workers_early_unless_memory_is_bounded(
+    limit: list[str], early: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(segment, "start_early", lambda command, _workers: asked.append(command))
+    words = ["segment", str(tmp_path), str(tmp_path / "out"), "--workers", "2", *limit]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code != 0 and asked == early  # the folder holds no scan
 
 
 def test_a_command_ends_the_workers_that_it_started_early_and_has_not_used() -> None:
