@@ -2,7 +2,8 @@
 
     python benchmarks/fuzz.py --count 12000 --seed 1
 
-writes ``benchmarks/results/fuzz.json`` and the table of ``docs/hostile-input.md``. The same seed and the same
+writes ``benchmarks/results/fuzz.json`` and the table of ``docs/hostile-input.md``; a run of fewer than 10,000
+inputs prints its table and writes nothing. The same seed and the same
 seeds (files of ``MEDSEG_TEST_DATA`` are among them where it is set) give the same inputs. Ends with 1 if an
 input crashed a reader, took longer or more memory than its limit, or ended without a code.
 """
@@ -27,9 +28,12 @@ from tests.helpers.fuzz.worker import LIMIT_MB, LIMIT_S  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "fuzz.json"
 PAGE = ROOT / "docs" / "hostile-input.md"
 BEGIN, END = "<!-- fuzz table -->", "<!-- end of fuzz table -->"
+KEPT = 10_000
+"""Inputs from which on a run is kept."""
+
 SHARES = {
     "nifti": 4, "itk": 4, "image": 3, "dicom": 5, "compressed": 5, "archive": 3, "dicomdir": 1,
-    "segmentation": 2, "table": 1, "dataset_json": 1, "model": 2, "recipe": 1,
+    "segmentation": 2, "table": 1, "dataset_json": 1, "model": 2, "graph": 2, "recipe": 1,
 }  # fmt: skip
 """How the inputs are shared among the kinds: most for what parses binary files."""
 
@@ -47,7 +51,8 @@ def table(results: Sequence[driver.Result]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for result in results:
-        ends = ", ".join(f"{code} {number}" for code, number in result.codes.most_common(8))
+        ordered = sorted(result.codes.items(), key=lambda pair: (-pair[1], pair[0]))
+        ends = ", ".join(f"{code} {number}" for code, number in ordered[:8])
         rest = len(result.codes) - 8
         ends += f", and {rest} more" if rest > 0 else ""
         kind = result.target.replace("_", ".")
@@ -69,6 +74,7 @@ def main() -> int:
     for target, count in counts(given.count).items():
         results.append(driver.run(target, given.seed, count))
         print(f"{target}: {count} inputs, {len(results[-1].faults)} faults", flush=True)
+    code = 1 if any(result.faults for result in results) else 0
     tree = {
         "seed": given.seed,
         "inputs": sum(result.inputs for result in results),
@@ -87,13 +93,15 @@ def main() -> int:
             for result in results
         },
     }
-    RESULTS.parent.mkdir(exist_ok=True)
+    print(table(results))
+    if tree["inputs"] < KEPT:
+        print(f"nothing is written: fewer than {KEPT} inputs")
+        return code
     RESULTS.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     before, after = page.partition(BEGIN)[0], page.partition(END)[2]
     PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
-    print(table(results))
-    return 1 if any(result.faults for result in results) else 0
+    return code
 
 
 if __name__ == "__main__":

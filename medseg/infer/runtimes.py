@@ -26,11 +26,14 @@ _OPENVINO_TYPES: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": 
 """Type of what is not int8 in a graph; OpenVINO would take bf16 by itself where the processor has it."""
 
 
+_ERRORS: tuple[type[Exception], ...] = (RuntimeError, UnicodeDecodeError)
+"""What runtimes raise; the second where their message holds bytes of a damaged graph."""
+
+
 class GraphPredictor(ABC):
     """A graph as a predictor on the CPU: slabs (B, C·D, H, W) → logits (B, K, H', W'), float32."""
 
-    _errors: tuple[type[Exception], ...] = (RuntimeError,)
-    """What the runtime raises."""
+    _errors = _ERRORS
 
     def __init__(self, spec: Spec, sides: tuple[int, int] | None, where: Path) -> None:
         self.spec = spec
@@ -72,13 +75,15 @@ class OnnxPredictor(GraphPredictor):
         from onnxruntime.capi import onnxruntime_pybind11_state as native
 
         kinds = [kind for kind in vars(native).values() if isinstance(kind, type)]
-        self._errors = (RuntimeError, *(kind for kind in kinds if issubclass(kind, Exception)))
+        self._errors = (*_ERRORS, *(kind for kind in kinds if issubclass(kind, Exception)))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # what it finds is raised, too
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others work here, too
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )  # it would print what it falls back to
         except self._errors as error:
             raise _refused(where, error) from error
 
@@ -112,7 +117,7 @@ class OpenVinoPredictor(GraphPredictor):
             core = openvino.Core()
             with kept_signal_stack():
                 self._compiled = core.compile_model(core.read_model(data), "CPU", properties)
-        except RuntimeError as error:
+        except _ERRORS as error:
             raise _refused(where, error) from error
 
     def _run(self, slabs: Array) -> Array:

@@ -110,7 +110,7 @@ def _find_payload(path: Path) -> _Payload:
 
 def _meta_payload(path: Path, head: bytes) -> _Payload:
     # MetaIO takes blanks before a field and ":" for "="; the first field of this name ends its header.
-    data = re.search(rb"^[ \t]*ElementDataFile\s*[=:]\s*(.+?)\s*?\n", head, re.MULTILINE)
+    data = re.search(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*(.*?)[ \t\r]*\n", head, re.MULTILINE)
     if not data or b"DimSize" not in head:
         raise _not_an_image(path, f"begins with {head[:8]!r}, no MetaImage header")
     itk_headers.check_meta(head[: data.end()], path)
@@ -130,8 +130,8 @@ def _nrrd_payload(path: Path, head: bytes) -> _Payload:
     compressed = _nrrd_field(fields, b"encoding").lower().startswith("gz")
     space_units = _nrrd_field(fields, b"space ?units")
     units = tuple(re.findall(r'"([^"]*)"', space_units or _nrrd_field(fields, b"units")))
-    data = re.search(rb"^data ?file:\s*(.+?)\s*$", fields, re.MULTILINE | re.IGNORECASE)
-    is_list = data is not None and data[1].split()[0].upper() == b"LIST"
+    data = re.search(rb"^data ?file:[ \t]*(.*?)[ \t\r]*$", fields, re.MULTILINE | re.IGNORECASE)
+    is_list = data is not None and data[1].upper().split()[:1] == [b"LIST"]
     itk_headers.check_nrrd(fields[: data.end()] if data and is_list else fields, path)
     if data:
         beside = _detached(path, data[1].decode(errors="replace"), fields[data.end() :])

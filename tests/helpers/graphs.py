@@ -31,6 +31,32 @@ def conv_graph(channels: int = 3, bias: Sequence[float] = (0.0, 1.0, 0.5)) -> An
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
+def skip_graph(channels: int = 3, classes: int = 3) -> Any:
+    """Pooling and up-sampling beside a skip, as in a U-Net of one level; slabs (B, C, H, W) of even sides."""
+    rng = np.random.default_rng(0)
+    weights = {"down": (4, channels, 3, 3), "out": (classes, 8, 1, 1)}
+    tensors = [
+        numpy_helper.from_array(rng.normal(size=n).astype(np.float32), name) for name, n in weights.items()
+    ]
+    tensors.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"))
+    nodes = [
+        helper.make_node("Conv", [INPUT, "down"], ["features"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["features"], ["skip"]),
+        helper.make_node("MaxPool", ["skip"], ["pooled"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Resize", ["pooled", "", "scales"], ["up"], mode="nearest"),
+        helper.make_node("Concat", ["skip", "up"], ["joined"], axis=1),
+        helper.make_node("Conv", ["joined", "out"], [OUTPUT]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "skip",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["b", channels, "h", "w"])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["b", classes, "h", "w"])],
+        tensors,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
 def add_graph(
     folder: Path,
     model: Any,

@@ -102,14 +102,17 @@ def test_a_graph_of_fixed_sides_refuses_others(tmp_path: Path) -> None:
     assert error.value.code is Code.SIZE_IMPOSSIBLE
 
 
+@pytest.mark.parametrize("operator", [b"Cons", b"Co\xffv"])
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_what_a_runtime_refuses_is_one_line(tmp_path: Path, runtime: str) -> None:
-    folder, graph = make(tmp_path / "model"), conv_graph()
-    graph.graph.node[0].op_type = "NoSuchOperator"
-    add_graph(folder, graph, runtime)
+def test_what_a_runtime_refuses_is_one_line(
+    tmp_path: Path, runtime: str, operator: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, graph = make(tmp_path / "model"), conv_graph().SerializeToString()
+    add_graph(folder, graph.replace(b"Conv", operator), runtime)
     with pytest.raises(MedsegError) as error:
         loading.load(folder, numerics=Numerics(runtime))  # type: ignore[arg-type]
     assert error.value.code is Code.NOT_A_MODEL and "\n" not in str(error.value)
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

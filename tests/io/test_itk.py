@@ -214,6 +214,18 @@ def test_other_spellings_of_a_file_outside(tmp_path: Path, ramp: Array, line: st
     assert refused(path) is Code.DATA_FILE_OUTSIDE
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t ", "\r", "\x0b", " \x0c "])
+@pytest.mark.parametrize(("suffix", "key"), [(".mhd", "ElementDataFile ="), (".nhdr", "data file:")])
+def test_a_header_that_names_no_file_of_voxels(
+    tmp_path: Path, ramp: Array, suffix: str, key: str, blank: str
+) -> None:
+    path = in_subfolder(tmp_path, ramp, suffix, f"{key} a.raw", f"{key}{blank}")
+    (path.parent / "next").write_bytes(b"")
+    for following in ("", "\n", "\nnext\n"):  # the line after it is no value of its own
+        path.write_bytes(path.read_bytes().rstrip() + following.encode())
+        assert refused(path) is Code.NOT_AN_IMAGE
+
+
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
 def test_voxels_in_a_folder_below_the_header_are_read(tmp_path: Path, ramp: Array, suffix: str) -> None:
     path = written(tmp_path / f"a{suffix}", image_of(ramp))

@@ -13,9 +13,10 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import nibabel as nib
 import numpy as np
@@ -270,6 +271,25 @@ def _models() -> Iterator[Seed]:
     yield Seed("weights", "safetensors", files, ("fold0.safetensors",))
 
 
+def _graphs() -> Iterator[Seed]:
+    """Model folders with an exported graph: a convolution, and all that is in a U-Net once."""
+    from medseg.model import folder as model_folder
+    from medseg.model.graphs import GraphRuntime
+    from tests.helpers.graphs import add_graph, conv_graph, skip_graph
+    from tests.helpers.model_folders import describe
+
+    network = model_folder.build_network(describe())
+    with tempfile.TemporaryDirectory() as folder:
+        for make, runtime in product((conv_graph, skip_graph), get_args(GraphRuntime)):
+            name = f"{make.__name__}.{runtime}"
+            path = Path(folder, name)
+            model_folder.export(path, {"fold0": network.state_dict()}, describe())
+            hit = add_graph(path, make(network.in_channels), runtime).name
+            files = {part.name: part.read_bytes() for part in sorted(path.iterdir())}
+            yield Seed(name, "onnx", files, (hit,))
+            yield Seed(f"row of {name}", "json", files, ("model.json",))
+
+
 def _recipes() -> Iterator[Seed]:
     from medseg.config.load import packaged
 
@@ -302,6 +322,7 @@ _MAKERS = {
     "table": _tables,
     "dataset_json": _dataset_json,
     "model": _models,
+    "graph": _graphs,
     "recipe": _recipes,
 }
 

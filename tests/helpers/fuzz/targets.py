@@ -117,6 +117,21 @@ def _model(folder: Path, _: Path) -> Codes:
     return {READ}
 
 
+def _graph(folder: Path, _: Path) -> Codes:
+    import torch
+
+    from medseg.infer import loading
+    from medseg.model import folder as model_folder
+
+    rows = model_folder.read(folder).graphs
+    numerics = loading.Numerics(rows[0].runtime, rows[0].precision, threads=1) if rows else None
+    loaded = loading.load(folder, numerics=numerics)
+    height, width = loaded.description.window
+    channels = len(loaded.description.channels) * loaded.description.depth
+    loaded.predictor(torch.zeros(2, channels, height, width))
+    return {READ}
+
+
 def _recipe(_: Path, path: Path) -> Codes:
     from medseg.config import load
 
@@ -136,5 +151,6 @@ _READERS: dict[str, Callable[[Path, Path], Codes]] = {
     "table": _table,
     "dataset_json": _dataset_json,
     "model": _model,
+    "graph": _graph,
     "recipe": _recipe,
 }

@@ -44,9 +44,10 @@ def build(target: str, seed: int, index: int, folder: Path) -> tuple[str, str]:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(mutate(random, content, others, chosen.kind) if name == hit else content)
-    if hit.endswith(".safetensors") and random.random() < 0.8:  # the hash must not stop all of them
+    listed = {".safetensors": "members", ".onnx": "graphs"}.get(Path(hit).suffix)
+    if listed and random.random() < 0.8:  # the hash must not stop all of them
         model = json.loads((folder / "model.json").read_text())
-        model["members"][0]["sha256"] = hashlib.sha256((folder / hit).read_bytes()).hexdigest()
+        model[listed][0]["sha256"] = hashlib.sha256((folder / hit).read_bytes()).hexdigest()
         (folder / "model.json").write_text(json.dumps(model))
     return chosen.name, hit
 
