@@ -24,6 +24,9 @@ Message = list[memoryview]
 DIED = (EOFError, OSError, ValueError, pickle.UnpicklingError)
 """What is raised where a helper that has died is read from or written to."""
 
+IS_HELPER = False
+"""Whether this process is a helper, whose end costs the program one answer."""
+
 _PIPE_BYTES = 2**20
 _PROGRAM = "import sys; sys.path[:] = {!r}; from medseg.helper_process import serve; serve()"
 
@@ -116,6 +119,8 @@ def _exactly(pipe: BinaryIO, size: int) -> bytearray:
 
 def serve() -> None:
     """Answer requests from standard input until it ends: the main loop of a helper."""
+    global IS_HELPER
+    IS_HELPER = True
     requests, replies = os.fdopen(os.dup(0), "rb", 0), os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)  # what a codec prints is no answer
     while True:

@@ -96,7 +96,7 @@ USES = {
         "Apache-2.0 (GDCM itself: BSD-3-Clause)",
         "JPEG lossless, JPEG 2000 frames",
         ("io/dicom/test_jpeg.py", "io/dicom/test_series.py"),
-        "ends the process on damaged frames: [what remains](hostile-input.md#what-remains)",
+        "ends the process on damaged frames: a helper's, `tests/io/dicom/test_decoder_ends.py`",
     ),
     "pyjpegls": Use("MIT (CharLS itself: BSD-3-Clause)", "JPEG-LS frames", ("io/dicom/test_series.py",)),
     "pynetdicom": Use("MIT", "C-STORE of `medseg push`", ("pipelines/test_push.py",)),

@@ -18,6 +18,9 @@ JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 SYNTAXES = frozenset({JPEG_LS, RLE, JPEG_2000, *JPEG_LOSSLESS})
 """Transfer syntaxes that are decoded here, all without loss."""
 
+BY_GDCM = frozenset({JPEG_2000, *JPEG_LOSSLESS})
+"""Those whose codecs end the process on some damaged frames."""
+
 _SIZ = b"\xff\x4f\xff\x51"
 _DEPTH_AT = 42
 _RLE_HEADER = 64

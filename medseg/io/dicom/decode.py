@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -14,7 +15,7 @@ from medseg.io.affine_checks import MAX_VOXELS
 from medseg.io.dicom import mosaic
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.frames import FrameHeader
-from medseg.io.dicom.pixels import decoded_frames, stored_frames
+from medseg.io.dicom.pixels import CRASHED, decoded_frames, stored_frames
 from medseg.io.dicom.processes import alone, spread
 from medseg.io.dicom.series import SeriesVolume
 from medseg.volume import Volume
@@ -51,7 +52,7 @@ def _stacked(volume: SeriesVolume) -> Array:
         by_file[frame.file].append(place)
     requests = [(file, [volume.frames[n] for n in places]) for file, places in by_file.items()]
     array: Array | None = None
-    with closing(spread(decoded_frames, requests, _decoded_alone)) as decoded:
+    with closing(_decoded(requests)) as decoded:
         for file, places in by_file.items():
             for place, stored in zip(places, next(decoded), strict=True):
                 frame = volume.frames[place]
@@ -70,13 +71,18 @@ def _stacked(volume: SeriesVolume) -> Array:
     return array
 
 
+def _decoded(requests: Sequence[tuple[DicomFile, list[FrameHeader]]]) -> Generator[list[Array], None, None]:
+    """Frames of each file; those of the first before all others, as that may start the decoder's process."""
+    yield decoded_frames(requests[0])
+    yield from spread(decoded_frames, requests[1:], _decoded_alone)
+
+
 def _decoded_alone(request: tuple[DicomFile, list[FrameHeader]]) -> list[Array]:
     """Frames at which a helper died: tried once more, since it may have died of something else."""
     try:
         return alone(decoded_frames, request)
     except OSError:
-        details = "the decoder crashed on the pixels"
-        raise MedsegError(Code.DICOM_DAMAGED, request[0], details, "export it again") from None
+        raise MedsegError(Code.DICOM_DAMAGED, request[0], CRASHED, "export it again") from None
 
 
 def _kind(volume: SeriesVolume, stored: np.dtype[Any]) -> np.dtype[Any]:

@@ -13,10 +13,14 @@ import numpy as np
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
 from medseg.io.dicom import claims, plain_pixels
+from medseg.io.dicom.codecs import BY_GDCM, RLE
 from medseg.io.dicom.files import DicomFile
+from medseg.io.dicom.processes import apart
 
 if TYPE_CHECKING:
     from medseg.io.dicom.frames import FrameHeader
+
+CRASHED = "the decoder crashed on the pixels"
 
 _JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 
@@ -27,22 +31,56 @@ _TAGS = (
 )  # fmt: skip
 
 
+_SAFE = frozenset(("", RLE, *(f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.98", ".1.99", ".2"))))
+"""Transfer syntaxes whose pixels no library in C decodes: uncompressed, deflated, and RLE."""
+
+_Request = tuple[DicomFile, Sequence[int], bool]
+"""A file, the numbers of its frames, and whether this is where a decoder may end the process."""
+
+
 def decoded_frames(request: tuple[DicomFile, Sequence[FrameHeader]]) -> list[Array]:
     """Stored values (rows, columns) of frames of a file, as :func:`stored_frames` gives them, but faster."""
     file, frames = request
-    if len(frames) == 1 and frames[0].pixels is not None:
+    if len(frames) == 1 and (pixels := frames[0].pixels) is not None:
         with contextlib.suppress(OSError):
-            array = plain_pixels.read(file, frames[0].pixels)
+            is_gdcm = pixels.syntax in BY_GDCM
+            array = apart(_plain, (file, pixels)) if is_gdcm else _plain((file, pixels))
             if array is not None:
                 return [array]
     return stored_frames(file, [frame.index for frame in frames])
 
 
+def _plain(request: tuple[DicomFile, plain_pixels.StoredPixels]) -> Array | None:
+    return plain_pixels.read(*request)
+
+
 def stored_frames(file: DicomFile, indices: Sequence[int]) -> list[Array]:
     """Decode stored values (rows, columns) of frames of a file; MONOCHROME1 is inverted: bright is high.
 
-    Raises SYNTAX_UNSUPPORTED and DICOM_DAMAGED.
+    What a library in C decodes is decoded by a helper process, which it may end. Raises SYNTAX_UNSUPPORTED
+    and DICOM_DAMAGED.
     """
+    return _stored((file, indices, False))
+
+
+def raw_pixels(dataset: Any) -> Array:
+    """All stored values of a data set, one frame after the other; raises what the decoders do.
+
+    Raises ChildProcessError where a decoder ended its process.
+    """
+    is_safe = dataset.file_meta.TransferSyntaxUID in _SAFE
+    return _raw_pixels(dataset) if is_safe else apart(_raw_pixels, dataset)
+
+
+def _raw_pixels(dataset: Any) -> Array:
+    from pydicom.pixels.utils import pixel_array
+
+    array: Array = pixel_array(dataset, raw=True)
+    return array
+
+
+def _stored(request: _Request) -> list[Array]:
+    file, indices, may_end = request
     import pydicom
 
     try:
@@ -52,10 +90,14 @@ def stored_frames(file: DicomFile, indices: Sequence[int]) -> list[Array]:
             if not dataset.file_meta.get("TransferSyntaxUID"):
                 dataset.file_meta.TransferSyntaxUID = _syntax_without_meta(dataset)
             claims.check_pixel_data(dataset, indices, file)
+            if not may_end and dataset.file_meta.TransferSyntaxUID not in _SAFE:
+                return apart(_stored, (file, indices, True))
             inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
             frames = [_decoded(dataset, index) for index in indices]
     except NotImplementedError:
         raise _unsupported(file, dataset) from None
+    except ChildProcessError:
+        raise MedsegError(Code.DICOM_DAMAGED, file, CRASHED, "export it again") from None
     except (
         AttributeError,
         ValueError,

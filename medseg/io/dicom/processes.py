@@ -2,7 +2,8 @@
 
 pydicom's parser and the codecs hold Python's global lock, so threads gain nothing. Helpers
 (:mod:`medseg.helper_process`) start at the first job that is long enough, serve the jobs after it and end
-with this process. Where none can start, everything is done here.
+with this process. Where none can start, everything is done here. What may end a process (:func:`apart`) is
+done by a helper however short it is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
+from medseg import helper_process
 from medseg.helper_process import DIED, Answer, HelperProcess, answer, packed
 from medseg.process import most_threads
 
@@ -67,10 +69,7 @@ def alone(function: Callable[[Item], Result], item: Item) -> Result:
     """
     helper = HelperProcess()
     try:
-        helper.send(packed((function, item)))
-        is_good, value = helper.receive()
-    except DIED:
-        raise ChildProcessError("a helper process died") from None
+        is_good, value = _asked(helper, function, item, helper.end)
     finally:
         helper.end()
     if not is_good:
@@ -79,12 +78,83 @@ def alone(function: Callable[[Item], Result], item: Item) -> Result:
     return result
 
 
+def apart(function: Callable[[Item], Result], item: Item) -> Result:
+    """``function`` of an item, computed where the end of the process costs this item alone.
+
+    That is a helper that stays for the next item; a helper that calls this computes it itself, and so does
+    this process where none can start. Raises ChildProcessError if the helper died, and the function's
+    exceptions.
+    """
+    if helper_process.IS_HELPER:
+        return function(item)
+    with _POOL.lent_if_running() as pool:
+        answer = (pool or _SPARE).answer(function, item)
+    if not answer[0]:
+        raise answer[1]
+    result: Result = answer[1]
+    return result
+
+
+class _Spare:
+    """One helper for items that this process waits for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._helpers: list[HelperProcess] = []
+
+    def answer(self, function: Callable[[Any], Any], item: Any) -> Answer:
+        """Ask the helper; one that dies is ended, and the next item gets another."""
+        with self._lock:
+            if not self._helpers:
+                try:
+                    self._helpers.append(HelperProcess())
+                except OSError:  # no room for a process
+                    return answer(function, item)
+                atexit.register(self.end)
+            return _asked(self._helpers[0], function, item, self.end)
+
+    def end(self) -> None:
+        while self._helpers:
+            self._helpers.pop().end()
+        atexit.unregister(self.end)
+
+
+def _asked(
+    helper: HelperProcess, function: Callable[[Any], Any], item: Any, end: Callable[[], None]
+) -> Answer:
+    """A helper's answer; raises ChildProcessError after ``end`` if it died."""
+    try:
+        while helper.owed:
+            helper.receive()
+            helper.owed -= 1
+        helper.send(packed((function, item)))
+        return helper.receive()
+    except DIED:
+        end()
+        raise ChildProcessError("a helper process died") from None
+
+
 class _Pool:
     """The helpers of this process: started when first needed, lent to one job at a time."""
 
     def __init__(self) -> None:
         self._lent = threading.Lock()
         self._helpers: list[HelperProcess] = []
+
+    @contextlib.contextmanager
+    def lent_if_running(self) -> Iterator[_Pool | None]:
+        """Lend the helpers that run already; None where there are none or somebody has them."""
+        if not self._helpers or not self._lent.acquire(blocking=False):
+            yield None
+            return
+        try:
+            yield self if self._helpers else None
+        finally:
+            self._lent.release()
+
+    def answer(self, function: Callable[[Any], Any], item: Any) -> Answer:
+        """Ask the first helper, while the pool is lent."""
+        return _asked(self._helpers[0], function, item, self.end)
 
     @contextlib.contextmanager
     def helpers(self, seconds: float) -> Iterator[list[HelperProcess]]:
@@ -120,7 +190,7 @@ class _Pool:
         atexit.unregister(self.end)
 
 
-_POOL = _Pool()
+_POOL, _SPARE = _Pool(), _Spare()
 
 
 class _Job:

@@ -28,6 +28,7 @@ from medseg.io.dicom.objects import (
     set_dates,
     source_datasets,
 )
+from medseg.io.dicom.pixels import raw_pixels
 from medseg.io.dicom.placing import SAME_PLACE_MM, on_grid, placed
 from medseg.io.dicom.series import SeriesVolume
 from medseg.limits import MAX_MASK_VOXELS
@@ -206,14 +207,12 @@ def frames_on(
     A frame of a LABELMAP is yielded once for each segment. Frames that were left out, being empty, are not
     yielded. Raises as :func:`read` does, naming ``where``.
     """
-    from pydicom.pixels.utils import pixel_array
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = _opened(source)
             claims.check_pixel_data(dataset, [claims.frame_count(dataset, where) - 1], where)
-            frames = np.atleast_3d(pixel_array(dataset, raw=True))
+            frames = np.atleast_3d(raw_pixels(dataset))
             if int(dataset.NumberOfFrames) == 1:
                 frames = frames.reshape(1, int(dataset.Rows), int(dataset.Columns))
         numbers = tuple(int(item.SegmentNumber) for item in dataset.SegmentSequence)

@@ -35,7 +35,7 @@ def two_helpers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _where(item: int) -> tuple[int, int]:
-    time.sleep(0.002)
+    time.sleep(0.005)
     return item, os.getpid()
 
 
