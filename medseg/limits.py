@@ -58,6 +58,9 @@ MAX_YAML_BYTES = 2**21
 MAX_JSON_BYTES = 2**26
 """Bytes of a JSON file: `model.json`, `dataset.json` (the code of a file that cannot be read)."""
 
+MAX_COUNT = 2**16
+"""Adjacent slices, sides of a window (px) and slabs of a batch that a model folder may ask for."""
+
 MAX_GRAPH_BYTES = 2**30
 """Bytes of an exported graph of a model folder: 1 GiB, a network of 250 million parameters."""
 

@@ -165,8 +165,8 @@ def _graphs(
 def _of_graphs(
     folder: Path, model_file: ModelFile, rows: Sequence[graphs.Graph], numerics: Numerics
 ) -> list[_Make]:
-    with torch.device("meta"):
-        common = spec(model_file.description, model_folder.build_network(model_file.description))
+    description = model_file.description
+    common = spec(description, model_folder.build_without_weights(description, folder))
 
     def maker(graph: graphs.Graph) -> _Make:
         opened = open_graph(folder, graph, common, numerics.threads)

@@ -33,6 +33,7 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 # What decoders raise for damaged files; failures of the disk are told apart by their errno.
 _DAMAGE = (SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # ITU-R 601, in 65,536ths
+_BLOCK = 2**16
 _GREY_OR_RGB = "save it in grey or in red, green, blue"
 _MOST_SAMPLES = 4  # red, green, blue and how much shows through
 _WARNINGS = threading.Lock()
@@ -115,11 +116,20 @@ def _luma(pixels: Array, path: Path) -> Array:
     if pixels.shape[2] != 3:
         details = f"{pixels.shape[2]} values per pixel"
         raise MedsegError(Code.NOT_SCALAR, path, details, _GREY_OR_RGB)
-    if pixels.dtype.kind == "f":
-        return np.asarray(pixels @ (_LUMA / 65536).astype(pixels.dtype))
-    if pixels.dtype not in (np.uint8, np.uint16):  # the sum below would not fit 32 bits
-        return np.asarray(np.rint(pixels.astype(np.float64) @ (_LUMA / 65536)).astype(pixels.dtype))
-    return ((pixels.astype(np.uint32) @ _LUMA + 32768) >> 16).astype(pixels.dtype)
+    colours = pixels.reshape(-1, 3)
+    grey = np.empty(len(colours), pixels.dtype)
+    for start in range(0, len(grey), _BLOCK):  # of all pixels at once the sums would take many times theirs
+        grey[start : start + _BLOCK] = _weighted(colours[start : start + _BLOCK])
+    return grey.reshape(pixels.shape[:2])
+
+
+def _weighted(colours: Array) -> Array:
+    """The weighted sums of colours (N, 3), in the dtype that they are exact in."""
+    if colours.dtype.kind == "f":
+        return np.asarray(colours @ (_LUMA / 65536).astype(colours.dtype))
+    if colours.dtype not in (np.uint8, np.uint16):  # the sum below would not fit 32 bits
+        return np.asarray(np.rint(colours.astype(np.float64) @ (_LUMA / 65536)))
+    return np.asarray((colours.astype(np.uint32) @ _LUMA + 32768) >> 16)
 
 
 # Decoding

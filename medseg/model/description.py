@@ -10,6 +10,7 @@ from medseg import names
 from medseg.classes import ClassList
 from medseg.grid import Plane, planes_of
 from medseg.io.dicom.rules import SeriesRules
+from medseg.limits import MAX_COUNT
 from medseg.model.calibration import Calibration
 from medseg.model.domain import Domain
 from medseg.model.graphs import Graph
@@ -71,7 +72,7 @@ class InstanceSettings(BaseModel):
 THRESHOLD = 0.5
 """Of a mask for which none is given."""
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 
 
 class _ClassRow(BaseModel):

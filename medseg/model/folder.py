@@ -169,14 +169,23 @@ def load_member(folder: Path, member: Member, description: Description) -> Netwo
 
 def _check_parameters(path: Path, description: Description, values: int) -> None:
     """Refuse a network of more parameters than its file has ``values``, before memory is taken for it."""
-    try:
-        with torch.device("meta"):
-            count = sum(p.numel() for p in build_network(description).parameters())
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise _not_a_model(path.parent, f"its network cannot be built: {first_line(error)}") from None
+    network = build_without_weights(description, path.parent)
+    count = sum(p.numel() for p in network.parameters())
     if count > values:
         details = f"{values} values in the file for a network of {count} parameters"
         raise MedsegError(Code.WEIGHTS_DO_NOT_FIT, path, details, "export the model again")
+
+
+def build_without_weights(description: Description, where: Path) -> Network:
+    """Build the network that a model folder describes on the meta device, which takes no memory for it.
+
+    Raises NOT_A_MODEL, naming the folder ``where``, and what :func:`medseg.networks.build` raises.
+    """
+    try:
+        with torch.device("meta"):
+            return build_network(description)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise _not_a_model(where, f"its network cannot be built: {first_line(error)}") from None
 
 
 def build_network(description: Description) -> Network:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import medseg
-from medseg import extras
+from medseg import extras, files
 from medseg.errors import Code, MedsegError
 from medseg.infer import loading, runtimes, timing
 from medseg.infer.ensemble import MultiPlaneEnsemble
@@ -113,6 +113,17 @@ def test_what_a_runtime_refuses_is_one_line(
         loading.load(folder, numerics=Numerics(runtime))  # type: ignore[arg-type]
     assert error.value.code is Code.NOT_A_MODEL and "\n" not in str(error.value)
     assert capfd.readouterr().out == ""
+
+
+def test_a_network_that_cannot_be_built_is_refused_though_its_graph_could_be_run(tmp_path: Path) -> None:
+    folder = make(tmp_path / "model")
+    add_graph(folder, conv_graph())
+    tree = files.read_json(folder / "model.json")
+    tree["description"]["keywords"]["width"] = 10**30
+    files.write_json(folder / "model.json", tree)
+    with pytest.raises(MedsegError) as error:
+        loading.load(folder, numerics=Numerics("onnx"))
+    assert error.value.code is Code.NOT_A_MODEL
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

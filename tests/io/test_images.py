@@ -110,6 +110,17 @@ def test_the_luma_of_white_is_white_in_every_dtype(tmp_path: Path, dtype: type, 
     assert np.unique(images.read(tmp_path / "a.tif").array).tolist() == [top]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.float32])
+def test_the_luma_of_blocks_is_that_of_all_pixels_at_once(
+    dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (9, 7, 3)).astype(dtype)
+    whole = images._luma(pixels, Path("a.tif"))
+    monkeypatch.setattr(images, "_BLOCK", 10)
+    np.testing.assert_array_equal(images._luma(pixels, Path("a.tif")), whole)
+    assert whole.dtype == dtype and whole.shape == (9, 7)
+
+
 def test_complex_pixels_are_no_grey_values(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.ones((12, 16), np.complex64))
     assert code_of(tmp_path / "a.tif") is Code.NOT_SCALAR

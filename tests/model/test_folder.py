@@ -173,7 +173,13 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
     "changes",
     [
         *({"surprise": 1}, {"depth": "three"}, {"depth": 0}, {"plane": "diagonal"}, {"mode": None}),
-        *({"stride": [1]}, {"window": [0, 8]}, {"domain": {"spacing_min_mm": "fine"}}),
+        *(
+            {"stride": [1]},
+            {"window": [0, 8]},
+            {"window": [8, 2**17]},
+            {"batch": 10**30},
+            {"domain": {"spacing_min_mm": "fine"}},
+        ),
         *({"classes": [{"a": 1}]}, {"classes": [3, 4]}, {"classes": [CLASSES.to_json()[0]] * 2}),
     ],
 )
