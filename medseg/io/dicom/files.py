@@ -17,8 +17,9 @@ from pathlib import Path, PurePath
 from typing import IO, BinaryIO
 
 from medseg.errors import Code, Finding, MedsegError
+from medseg.files import open_regular
 from medseg.io.dicom import claims
-from medseg.limits import MAX_ARCHIVE_BYTES, MAX_DEPTH, MAX_ENTRIES
+from medseg.limits import MAX_ARCHIVE_BYTES, MAX_DEPTH, MAX_ENTRIES, MAX_PLAIN_BYTES
 
 _SNIFFED = 4096
 """Compressed bytes that hold the first of a data set."""
@@ -56,9 +57,12 @@ class DicomFile:
         for files that cannot be read.
         """
         if not self.entry:
-            file = self.path.open("rb")
+            file = open_regular(self.path)
             try:
                 if file.read(2) != _GZIP:
+                    if file.seek(0, os.SEEK_END) > MAX_PLAIN_BYTES:
+                        details = f"more than {MAX_PLAIN_BYTES // 2**30} GiB in one file"
+                        raise MedsegError(Code.TOO_LARGE, self, details, "export it in several files")
                     file.seek(0)
                     claims.check_deflated(file, self)
                     return file
@@ -210,7 +214,7 @@ def too_deep(folder: Path) -> Finding:
 
 def _begins_with(path: Path, magic: bytes) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(magic)) == magic
     except OSError:
         return False
@@ -232,7 +236,7 @@ def _head(file: DicomFile) -> bytes:
         with zipfile.ZipFile(file.path) as archive, archive.open(file.entry) as entry:
             head = entry.read(_SNIFFED)
     else:
-        with file.path.open("rb") as stream:
+        with open_regular(file.path) as stream:
             head = stream.read(_SNIFFED)
         if head.startswith(_ZIP):
             raise zipfile.BadZipFile
