@@ -97,6 +97,24 @@ def test_a_zip_bomb_and_a_zip_inside_a_zip(tmp_path: Path) -> None:
     assert len(read_export(tmp_path).others) == 1
 
 
+def test_archives_whose_entries_share_bytes_or_expand_too_far_together(tmp_path: Path) -> None:
+    """Each entry is within the limit of one; a few kilobytes would be hours of reading."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", file_bytes() + bytes(2**20))
+    content = packed.getvalue()
+    directory, end = content.rindex(b"PK\1\2"), content.rindex(b"PK\5\6")
+    rows = content[directory:end] * 4000
+    ending = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 4000, 4000, len(rows), directory, 0)
+    (tmp_path / "shared.zip").write_bytes(content[:directory] + rows + ending)
+    (finding,) = (finding for _, finding in read_export(tmp_path).findings)
+    assert (finding.code, "share" in finding.details) == (Code.TOO_LARGE, True)
+    with zipfile.ZipFile(tmp_path / "shared.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for n in range(10):
+            archive.writestr(str(n), file_bytes() + bytes(8 * 2**20))
+    assert codes(tmp_path) == {"TOO_LARGE"}
+
+
 def test_an_archive_of_too_many_or_too_large_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for n in range(4):

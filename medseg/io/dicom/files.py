@@ -19,7 +19,14 @@ from typing import IO, BinaryIO
 from medseg.errors import Code, Finding, MedsegError
 from medseg.files import open_regular
 from medseg.io.dicom import claims
-from medseg.limits import MAX_ARCHIVE_BYTES, MAX_DEPTH, MAX_ENTRIES, MAX_PLAIN_BYTES
+from medseg.limits import (
+    FREE_BYTES,
+    MAX_ARCHIVE_BYTES,
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    MAX_EXPANSION,
+    MAX_PLAIN_BYTES,
+)
 
 _SNIFFED = 4096
 """Compressed bytes that hold the first of a data set."""
@@ -197,6 +204,12 @@ def _names_in(path: Path) -> list[str]:
     except _DAMAGE as error:
         raise _damaged(DicomFile(path), error) from None
     total = sum(entry.file_size for entry in entries)  # zipfile gives no more of an entry than it states
+    size = path.stat().st_size
+    if sum(entry.compress_size for entry in entries) > size:
+        details = f"its entries have more compressed bytes than the archive, {size}: some share them"
+        raise MedsegError(Code.TOO_LARGE, path, details, "unpack it and name its folders")
+    if total > max(FREE_BYTES, MAX_EXPANSION * size):
+        raise claims.too_large(path, max(FREE_BYTES, MAX_EXPANSION * size))
     if len(entries) > MAX_ENTRIES or total > MAX_ARCHIVE_BYTES:
         details = (
             f"{len(entries)} entries of {total / 2**30:.0f} GiB in an archive, the limits are"
