@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -155,6 +157,31 @@ def hold_lock(
         lock.release()
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file of an input for reading its bytes; raise OSError also for a pipe, a socket or a device.
+
+    A pipe waits for a writer that may never come, and a device may have no end.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - Path.open takes no opener
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "a pipe, socket or device, not a file", str(path))
+    return file
+
+
+def read_text(path: Path, most: int, encoding: str = "utf-8") -> str:
+    """Read a text file of an input. Raises OSError for more than `most` bytes, UnicodeDecodeError."""
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
+    return content.decode(encoding)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def exists(path: Path) -> bool:
     """True if there is a file or folder; False also for a path that no file can have: too long, a NUL."""
     try:
@@ -182,7 +209,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises ValueError for one that is damaged, too large, or too deeply nested."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         content = file.read(MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
         raise ValueError(f"more than {MAX_JSON_BYTES // 2**20} MiB of JSON")
@@ -232,7 +259,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read a CSV file that :func:`write_csv` wrote; every cell is a string, empty where nothing stands."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         return [{_unescaped(key): _unescaped(cell) for key, cell in row.items()} for row in rows]
 
@@ -255,9 +282,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+def sha256(path: Path, most: int | None = None) -> str:
+    """The sha256 of a file's bytes, in hexadecimal; raises OSError for a file of more than `most` bytes."""
+    with open_regular(path) as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"more than {most} bytes", str(path))
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,6 +13,16 @@ MAX_VOXELS = 2**30
 MAX_PIXELS = 2**26
 """Pixels of an image, and of one frame of a DICOM file: 8192²."""
 
+MAX_SURPLUS_BYTES = 2**26
+"""Bytes of a scan's file before its voxels, or after them: 64 MiB."""
+
+MAX_STORED = 8
+"""How many times larger than its voxels a scan's file may be, beyond :data:`MAX_SURPLUS_BYTES`: as text they
+take most."""
+
+MAX_SCAN_BYTES = MAX_STORED * 8 * MAX_VOXELS
+"""Bytes of a file with a scan, 64 GiB, beyond which nothing of it is read but its header."""
+
 MAX_MASK_VOXELS = 2**34
 """Voxels of all masks of a DICOM SEG together."""
 
@@ -30,6 +40,12 @@ MAX_TILES = 65_535
 
 MAX_FILE_BYTES = 2 * 2**30
 """Bytes of one file of a DICOM export once it is decompressed."""
+
+MAX_PLAIN_BYTES = 2**33
+"""Bytes of a DICOM file that is not compressed: 8 GiB, twice what one element of pixels can state."""
+
+MAX_READS = 2**23
+"""Reads of the elements of a DICOM header, two or three for each: some 20 seconds."""
 
 MAX_EXPANSION = 200
 """How many times larger than its compressed form a file of an export may be, above :data:`FREE_BYTES`."""
@@ -65,7 +81,7 @@ MAX_GRAPH_BYTES = 2**30
 """Bytes of an exported graph of a model folder: 1 GiB, a network of 250 million parameters."""
 
 MAX_TABLE_BYTES = 2**26
-"""Bytes of a CSV file that names cases (FILE_UNREADABLE)."""
+"""Bytes of a CSV file that names cases; of a text file with a case a line (FILE_UNREADABLE)."""
 
 MAX_HEADER_BYTES = 2**16
 """Bytes of the text header of a MetaImage or NRRD file (NOT_AN_IMAGE)."""

@@ -70,7 +70,7 @@ def read(name: str) -> dict[str, Any]:
     """
     path = Path(name) if is_path(name) else packaged() / "classes" / f"{name}.yaml"
     try:
-        content = yaml_text.parse(path.read_text(encoding="utf-8"))
+        content = yaml_text.read(path)
     except OSError as error:
         how_to_fix = choice(name, packaged_names(), "give a YAML file or one of:")
         raise MedsegError(Code.PATH_MISSING, name, "no such class list", how_to_fix) from error

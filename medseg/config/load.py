@@ -144,7 +144,7 @@ def save(recipe: Recipe, path: Path) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml_text.parse(path.read_text(encoding="utf-8"))
+        tree = yaml_text.read(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise MedsegError(Code.RECIPE_INVALID, path, f"not YAML: {line}", "correct the file") from None

@@ -33,6 +33,7 @@ from medseg.io import affine_checks
 from medseg.io.dicom.seg import Kind
 from medseg.io.dicom.series import SeriesVolume
 from medseg.io.scans import Source
+from medseg.limits import MAX_SCAN_BYTES
 from medseg.model.description import Description
 from medseg.resources import coded_out_of_memory
 
@@ -288,7 +289,10 @@ def content_key(task: Task, description: Description, model_sha256: str, setting
     content = {}
     for name, path in task.channels.items():
         try:
-            content[name] = path.content_sha256() if isinstance(path, SeriesVolume) else files.sha256(path)
+            if isinstance(path, SeriesVolume):
+                content[name] = path.content_sha256()
+            else:
+                content[name] = files.sha256(path, MAX_SCAN_BYTES)
         except OSError as error:
             read_scan(task.channels, description)  # its reader knows best what is wrong
             raise affine_checks.refusal_to_open(task.file, error) from error

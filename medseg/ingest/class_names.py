@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg import files
 from medseg.classes import RESERVED_NAMES
 from medseg.ingest import dataset_json, freesurfer_names, path_words
 from medseg.ingest.label_names import LABEL_WORDS
@@ -246,7 +247,7 @@ def _bare(pattern: str) -> str:
 def small_text(path: Path) -> str:
     """The text of a small file; empty for one that is large, no text, or cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig") if path.stat().st_size <= _LARGEST_BYTES else ""
+        return files.read_text(path, _LARGEST_BYTES, "utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return ""
 

@@ -19,11 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.ingest.pattern_rules import ROLES
 from medseg.ingest.patterns import CaseFiles, FolderContents, Patterns, Stray, match
 from medseg.ingest.tree import files_under, natural_key, nfc, sorted_tree, without_suffix
 from medseg.io import scans
+from medseg.limits import MAX_TABLE_BYTES
 
 ImageSet = Literal["camvid", "voc", "voc_aug", "cityscapes", "ade20k", "masks"]
 
@@ -134,7 +136,7 @@ class _Line:
 def _names(path: Path) -> dict[str, int]:
     """The cases of a list: the file name, without suffix, of each line's first word; each with its line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = files.read_text(path, MAX_TABLE_BYTES).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MedsegError(Code.FILE_UNREADABLE, path, str(error), "copy the list again") from error
     names: dict[str, int] = {}

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from medseg import files
 from medseg.limits import MAX_HEADER_BYTES
 
 _FIELD = re.compile(rb"^Segment(\d+)_(Name|LabelValue):=(.*)$", re.MULTILINE)
@@ -22,7 +23,7 @@ def of_file(path: Path) -> dict[int, str]:
     if not path.name.lower().endswith(_SUFFIXES):
         return {}
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             head = file.read(MAX_HEADER_BYTES)
     except OSError:
         return {}

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg import files
-from medseg.errors import Code, MedsegError
+from medseg.errors import Code, Finding, MedsegError, refusal
 from medseg.io import scans
+from medseg.limits import MAX_DEPTH
 
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _READ = (*scans.SUFFIXES, *scans.SUFFIXES_OF["px"])
@@ -62,20 +63,30 @@ def without_suffix(path: str) -> str:
     return folder + slash + scans.stem(Path(name))
 
 
-def files_under(root: Path, without: Path | None = None) -> list[str]:
+def files_under(root: Path, without: Path | None = None, refused: list[Finding] | None = None) -> list[str]:
     """All files below ``root`` as relative paths with slashes in natural order; hidden folders left out.
 
     Broken links count as files, and so does a folder that is named like a scan and holds none: whoever reads
     them says what is wrong. Links to folders are followed, each folder once; the folder ``without``, where
-    results are written, is not entered. Raises PATH_MISSING, FILE_UNREADABLE.
+    results are written, is not entered. Raises PATH_MISSING. A folder that cannot be listed
+    (FILE_UNREADABLE), or lies too deep (TOO_LARGE), is raised, or added to ``refused`` and passed over.
     """
     if not root.is_dir():
         raise MedsegError(Code.PATH_MISSING, root, files.why_no_folder(root), "correct the path to the data")
     paths: list[Path] = []
     named_like_scans: list[Path] = []
     entered = set() if without is None else {os.path.realpath(without)}
-    for folder, inner, names in os.walk(root, followlinks=True, onerror=_unreadable):
+
+    def refuse(finding: Finding) -> None:
+        if refused is None:
+            raise refusal([finding])
+        refused.append(finding)
+
+    for folder, inner, names in os.walk(root, followlinks=True, onerror=lambda e: refuse(_unlisted(e))):
         inner[:] = sorted(name for name in inner if not name.startswith(".") and name != _OF_MACOS)
+        if inner and len(Path(folder).relative_to(root).parts) >= MAX_DEPTH:
+            refuse(_too_deep(folder))
+            inner.clear()
         if (real := os.path.realpath(folder)) in entered:
             inner.clear()
             continue
@@ -87,13 +98,18 @@ def files_under(root: Path, without: Path | None = None) -> list[str]:
     return sorted((path.relative_to(root).as_posix() for path in paths), key=natural_key)
 
 
-def tree_of(root: Path, without: Path | None = None, channels: Mapping[str, str] | None = None) -> Tree:
+def tree_of(
+    root: Path,
+    without: Path | None = None,
+    channels: Mapping[str, str] | None = None,
+    refused: list[Finding] | None = None,
+) -> Tree:
     """Sort the files below ``root``, except in ``without``, and tell a folder of scans from one of images.
 
     The suffixes of the channels' patterns decide; without any, a folder with a single scan is one of scans.
-    Raises PATH_MISSING, FILE_UNREADABLE, NOTHING_USABLE where there is neither.
+    Raises what :func:`files_under` raises, and NOTHING_USABLE where there is neither.
     """
-    everything = files_under(root, without)
+    everything = files_under(root, without, refused)
     units: tuple[scans.Unit, ...] = ("mm", "px")
     for texts in (list((channels or {}).values()), everything):
         for unit in units:
@@ -148,7 +164,11 @@ def _is_scan(path: Path) -> bool:
     return scans.detect_kind(path) == "mm"
 
 
-def _unreadable(error: OSError) -> None:
-    raise MedsegError(
-        Code.FILE_UNREADABLE, error.filename, error.strerror or "cannot be listed", "check its permissions"
-    )
+def _unlisted(error: OSError) -> Finding:
+    details = error.strerror or "cannot be listed"
+    return Finding(Code.FILE_UNREADABLE, str(error.filename), details, "check its permissions")
+
+
+def _too_deep(folder: str) -> Finding:
+    details = f"more than {MAX_DEPTH} folders inside one another; what is further below was not read"
+    return Finding(Code.TOO_LARGE, folder, details, "name a folder further below")

@@ -8,6 +8,7 @@ import numpy as np
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Array
+from medseg.limits import MAX_STORED, MAX_SURPLUS_BYTES
 from medseg.limits import MAX_VOXELS as MAX_VOXELS
 
 MAX_SHEAR_DEGREES = 1.0
@@ -30,6 +31,16 @@ def refusal_to_open(path: Path, error: OSError) -> MedsegError:
 def truncated(where: Path, details: str) -> MedsegError:
     """The refusal of a file that ends early or whose compression is damaged."""
     return MedsegError(Code.TRUNCATED, where, details, "copy or export the file again")
+
+
+def check_surplus(size: int, voxels: int, where: Path) -> None:
+    """Raise TOO_LARGE if a file of ``size`` bytes is far larger than its ``voxels`` (bytes) can be.
+
+    Reading such a file to its end would take hours: a sparse file of terabytes takes no room on a disk.
+    """
+    if size > MAX_STORED * voxels + MAX_SURPLUS_BYTES:
+        details = f"{size} bytes for voxels of {voxels} bytes"
+        raise MedsegError(Code.TOO_LARGE, where, details, "copy or export the file again")
 
 
 def spatial_shape(

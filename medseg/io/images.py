@@ -21,6 +21,7 @@ import numpy as np
 import tifffile
 from PIL import ExifTags, GifImagePlugin, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from medseg import files
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io import affine_checks
@@ -80,7 +81,7 @@ def read_palette(path: Path) -> list[tuple[int, int, int]] | None:
 
     Only the header is read. Raises what :func:`read` raises.
     """
-    with _coded(path, MAX_PIXELS), path.open("rb") as file:
+    with _coded(path, MAX_PIXELS), files.open_regular(path) as file:
         try:
             with _quiet():
                 image = Image.open(file, formats=_FORMATS)
@@ -140,7 +141,7 @@ def _decode(
 ) -> tuple[Array, tuple[Finding, ...]]:
     """Give pixels (H, W) or (H, W, C) in native byte order, bits as uint8, and notes."""
     limit = min(max_voxels, MAX_PIXELS)
-    with _coded(path, limit), path.open("rb") as file:
+    with _coded(path, limit), files.open_regular(path) as file:
         try:
             pixels, notes = _through_pillow(file, path, seen_as, limit)
         except UnidentifiedImageError:
@@ -173,7 +174,7 @@ def _coded(path: Path, limit: int) -> Iterator[None]:
 
 
 def _not_identified(path: Path) -> MedsegError:
-    with path.open("rb") as file:
+    with files.open_regular(path) as file:
         start = file.read(8)
     if not start:
         return affine_checks.truncated(path, "the file is empty")

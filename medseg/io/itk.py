@@ -16,10 +16,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from medseg import files
 from medseg.errors import Code, Finding, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io import affine_checks, itk_headers
-from medseg.limits import MAX_HEADER_BYTES
+from medseg.limits import MAX_HEADER_BYTES, MAX_SURPLUS_BYTES
 from medseg.volume import Volume
 
 SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
@@ -90,6 +91,12 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_ch
     return Volume(np.moveaxis(array, -1, 0), Grid(shape, affine), None, tuple(notes))
 
 
+def axes_of(path: Path) -> tuple[int, ...]:
+    """Read the lengths of the axes by the header alone. Raises what :func:`read` raises for a header."""
+    _find_payload(path)
+    return tuple(_open(path).GetSize())
+
+
 def _not_an_image(path: Path, details: str) -> MedsegError:
     return MedsegError(Code.NOT_AN_IMAGE, path, details, "export the scan as NIfTI")
 
@@ -97,7 +104,7 @@ def _not_an_image(path: Path, details: str) -> MedsegError:
 def _find_payload(path: Path) -> _Payload:
     """Find the voxels and the units of length by the text header. Raises the codes of :func:`read`."""
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             head = file.read(MAX_HEADER_BYTES)
     except OSError as error:
         raise affine_checks.refusal_to_open(path, error) from error
@@ -211,30 +218,43 @@ def _in_mm(affine: Array, payload: _Payload, path: Path) -> tuple[Array, list[Fi
 
 
 def _check_payload(payload: _Payload, needed: int, where: Path) -> None:
-    """Refuse voxels that end early, or whose compression or checksum is damaged; ``needed`` in bytes."""
+    """Refuse voxels that end early or expand too far, or whose compression or checksum is damaged.
+
+    ``needed`` is in bytes.
+    """
     needed_of_each = -(-needed // len(payload.paths))
     for path in payload.paths:
         try:
-            with path.open("rb") as file:
+            with files.open_regular(path) as file:
                 file.seek(payload.offset)
+                size = path.stat().st_size - payload.offset
+                affine_checks.check_surplus(size, needed_of_each, where)
                 if payload.compressed:
-                    size = _decompressed_size(file)
-                else:
-                    size = path.stat().st_size - payload.offset
+                    size = _decompressed_size(file, needed_of_each + MAX_SURPLUS_BYTES)
         except zlib.error as error:
             raise affine_checks.truncated(where, str(error)) from error
         except OSError as error:
             raise affine_checks.refusal_to_open(path, error) from error
+        if size > needed_of_each + MAX_SURPLUS_BYTES and payload.compressed:
+            details = f"more than {MAX_SURPLUS_BYTES // 2**20} MiB after the last voxel in {path.name}"
+            raise MedsegError(Code.TOO_LARGE, where, details, "copy or export the file again")
         if size < needed_of_each:
             raise affine_checks.truncated(where, f"{size} of {needed_of_each} bytes of voxels in {path.name}")
 
 
-def _decompressed_size(file: BinaryIO) -> int:
-    """Count the bytes of a compressed stream. Raises zlib.error where it does not reach its checksum."""
+def _decompressed_size(file: BinaryIO, most: int) -> int:
+    """Count the bytes of a compressed stream until there are more than ``most``.
+
+    Raises zlib.error where it does not reach its checksum.
+    """
     stream, size = zlib.decompressobj(_ANY_HEADER), 0
-    while block := file.read(_CHUNK):
-        size += len(stream.decompress(block))
-    if not stream.eof:
+    while size <= most and not stream.eof:
+        block = stream.unconsumed_tail or file.read(_CHUNK)
+        plain = stream.decompress(block, _CHUNK)
+        if not (block or plain):
+            break
+        size += len(plain)
+    if not stream.eof and size <= most:
         raise zlib.error("the compressed voxels end early")
     return size
 

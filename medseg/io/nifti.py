@@ -8,6 +8,7 @@ without a unit are taken as mm.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from isal import igzip, igzip_lib
 
+from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array, Grid
 from medseg.io import affine_checks, headers
@@ -25,15 +27,18 @@ from medseg.io.nifti_writer import stored_dtype as stored_dtype
 from medseg.io.nifti_writer import to_image as to_image
 from medseg.io.nifti_writer import write as write
 from medseg.io.nifti_writer import write_steps as write_steps
+from medseg.limits import MAX_SURPLUS_BYTES
 from medseg.volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii", ".mgh", ".mgz")
 
 _Stream = IO[bytes] | gzip.GzipFile
 
-_DAMAGE: tuple[Any, ...] = (EOFError, igzip_lib.IsalError, gzip.BadGzipFile)
+_GZIP = b"\x1f\x8b"
+_DAMAGE: tuple[Any, ...] = (EOFError, zlib.error, igzip_lib.IsalError, gzip.BadGzipFile)
 
 _CHUNK = 2**20  # voxels, or bytes
+_START = 2**16  # compressed bytes that hold the header
 _MAX_DEFLATE = 1040  # no deflate stream expands further than 1032:1
 
 
@@ -53,41 +58,76 @@ def read(path: Path, *, channels_last: bool = False, max_voxels: int = affine_ch
     Raises FILE_MISSING, FILE_UNREADABLE, NOT_AN_IMAGE, TRUNCATED, NOT_SCALAR, FOUR_D, TOO_SMALL, TOO_LARGE,
     SFORM_QFORM_DISAGREE, AFFINE_INVALID, SHEARED, VALUES_TOO_LARGE.
     """
-    with _opened(path) as (stream, most_bytes):
-        block = stream.read(headers.LONGEST)
-        layout = headers.describe(block, path, channels_last=channels_last, max_voxels=max_voxels)
+    with _opened(path) as (stream, size, expansion, head):
+        layout = headers.describe(head, path, channels_last=channels_last, max_voxels=max_voxels)
         needed = layout.offset + layout.voxels * layout.dtype.itemsize
-        if needed > most_bytes:  # before memory is taken for it
-            raise affine_checks.truncated(path, f"{needed} bytes announced, at most {most_bytes} there")
+        if needed > size * expansion:  # before memory is taken for it
+            raise affine_checks.truncated(path, f"{needed} bytes announced, at most {size * expansion} there")
+        if layout.offset > MAX_SURPLUS_BYTES:
+            raise _surplus(path, "before the first voxel")
+        affine_checks.check_surplus(size, needed, path)
         stream.seek(layout.offset)
         voxels = _read_voxels(stream, layout, path)
-        while stream.read(_CHUNK):  # gzip compares its checksum only at the end
-            pass
+        _read_to_end(stream, path)
     array = voxels.reshape((*layout.shape, layout.channels), order="F")
     return Volume(np.moveaxis(array, -1, 0), Grid(layout.shape, layout.affine), layout.source, layout.notes)
 
 
+def _read_to_end(stream: _Stream, path: Path) -> None:
+    """Read what follows the voxels: gzip compares its checksum only at the end."""
+    surplus = 0
+    while block := stream.read(_CHUNK):
+        surplus += len(block)
+        if surplus > MAX_SURPLUS_BYTES:
+            raise _surplus(path, "after the last voxel")
+
+
+def _surplus(path: Path, place: str) -> MedsegError:
+    details = f"more than {MAX_SURPLUS_BYTES // 2**20} MiB {place}"
+    return MedsegError(Code.TOO_LARGE, path, details, "copy or export the file again")
+
+
+def layout_of(path: Path) -> headers.VoxelLayout:
+    """Read the header alone, with a fourth axis as channels. Raises what :func:`read` raises for a header."""
+    with _opened(path) as (*_, head):
+        return headers.describe(head, path, channels_last=True, max_voxels=affine_checks.MAX_VOXELS)
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[_Stream, int]]:
-    """Give ``path`` as a stream of plain bytes, and the most bytes that it can hold.
+def _opened(path: Path) -> Iterator[tuple[_Stream, int, int, bytes]]:
+    """Give ``path`` as a stream of plain bytes, its size, how many times larger that can be, its first bytes.
 
     The first bytes, not the name, tell whether it is compressed. Raises FILE_MISSING, FILE_UNREADABLE or
     TRUNCATED, also for errors while reading.
     """
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             size = path.stat().st_size
-            compressed = file.read(2) == b"\x1f\x8b"
+            start = file.read(_START)
             file.seek(0)
-            if compressed:
+            if start.startswith(_GZIP):
+                head = _first_bytes(start)
                 with igzip.IGzipFile(fileobj=file) as stream:  # type: ignore[no-untyped-call]
-                    yield stream, size * _MAX_DEFLATE
+                    yield stream, size, _MAX_DEFLATE, head
             else:
-                yield file, size
+                yield file, size, 1, start[: headers.LONGEST]
     except _DAMAGE as error:
         raise affine_checks.truncated(path, str(error)) from error
     except OSError as error:
         raise affine_checks.refusal_to_open(path, error) from error
+
+
+def _first_bytes(start: bytes) -> bytes:
+    """Decompress a header from a file's first bytes: a stream looks for a next member, however far it may be.
+
+    Raises zlib.error.
+    """
+    head = b""
+    while start.startswith(_GZIP) and len(head) < headers.LONGEST:
+        member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        head += member.decompress(start, headers.LONGEST - len(head))
+        start = member.unused_data
+    return head
 
 
 def scale(raw: Array, scaling: tuple[float, float], out: Array, where: Path) -> None:

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
-from nibabel.filebasedimages import ImageFileError
 from PIL import Image, UnidentifiedImageError
 
-from medseg.io import images, itk
+from medseg import files
+from medseg.errors import MedsegError
+from medseg.io import images, itk, nifti
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,14 @@ def of_file(path: Path, channels: int = 1) -> ScanSize | None:
     """Read the size of a file's header; None where it does not tell. A case has so many ``channels``."""
     try:
         if images.can_read(path):
-            with Image.open(path) as image:
+            with files.open_regular(path) as file, Image.open(file) as image:
                 return ScanSize((image.width, image.height, 1), 4, max(channels, len(image.getbands())))
         if itk.can_read(path):
-            import SimpleITK  # here, as few scans need it
-
-            reader = SimpleITK.ImageFileReader()
-            reader.SetFileName(str(path))
-            reader.ReadImageInformation()
-            shape, itemsize = reader.GetSize(), 8
+            shape, itemsize = itk.axes_of(path), 8
         else:
-            header = nib.load(path).header
-            shape, itemsize = header.get_data_shape(), max(header.get_data_dtype().itemsize, 1)
-    except (OSError, ValueError, RuntimeError, ImageFileError, UnidentifiedImageError):
+            layout = nifti.layout_of(path)
+            shape, itemsize = layout.shape, layout.dtype.itemsize
+    except (OSError, ValueError, MedsegError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
     sides = [max(1, int(n)) for n in (*shape, 1, 1)[:3]]
     return ScanSize((sides[0], sides[1], sides[2]), itemsize, channels)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
+from medseg import files
 from medseg.errors import Code, MedsegError
 from medseg.io import affine_checks, images, itk, memory, nifti
 from medseg.io.dicom import decode, references
@@ -158,7 +159,7 @@ def stem(path: Path) -> str:
 
 def _has_dicom_magic(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             file.seek(_DICOM_MAGIC_AT)
             return file.read(4) == b"DICM"
     except OSError:

@@ -11,7 +11,6 @@ from medseg.config import load
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.ingest.hidden import hidden_inputs
-from medseg.ingest.tree import files_under
 from pipelines.commands import check_reading, check_table, dicom_inputs
 from pipelines.commands.check_results import Checked
 
@@ -31,7 +30,7 @@ def run(
     if recipe_name is None and dicom_inputs.any_export([folder]):
         folder = folder.absolute()
         with hidden_inputs([folder], None, say):
-            paths = [folder / name for name in files_under(folder)] if folder.is_dir() else [folder]
+            paths = dicom_inputs.files_of(folder)
             checked = check_reading.undescribed_export(paths, say, with_slices=page is not None)
             return _report(checked, folder, say, as_json=as_json, page=page)
     if recipe_name is None:

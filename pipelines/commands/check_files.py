@@ -17,7 +17,7 @@ from medseg.ingest.layouts import Guess
 from medseg.ingest.looks import Look, Looks
 from medseg.ingest.patterns import CLASS, CaseFiles, FolderContents, Patterns
 from medseg.ingest.survey import Entry, Survey, class_sizes
-from medseg.ingest.tree import Tree, files_under, nfc, sorted_tree, tree_of, without_suffix
+from medseg.ingest.tree import Tree, nfc, tree_of, without_suffix
 from medseg.io import scans
 from pipelines.commands import check_cases, init_reading
 from pipelines.commands.check_cases import LABEL
@@ -43,7 +43,8 @@ class _ByName:
 
 def undescribed(folder: Path, say: Reporter, *, with_slices: bool) -> Checked:
     """Read every file once; pair images and label maps by their names and by what was seen in them."""
-    tree = sorted_tree(folder, files_under(folder), tree_of(folder).unit)
+    refused: list[Finding] = []
+    tree = tree_of(folder, refused=refused)
     names = _by_name(folder, tree)
     seen = Recorder(with_slices)
     say.line("  files are read one by one, not as cases; `medseg init` writes a recipe, --recipe uses it")
@@ -56,6 +57,7 @@ def undescribed(folder: Path, say: Reporter, *, with_slices: bool) -> Checked:
             results[name] = replace(results[name], findings=findings, grid=seen.facts[folder / name][0].grid)
     rows = [result.said(say) for result in results.values()]
     rows += [_not_read(folder, name) for name in tree.unread]
+    rows += [Result(Path(f.where).relative_to(folder).as_posix(), [f]).said(say) for f in refused]
     for line in leftovers.unread_lines(tree.unread, folder):
         say.line(f"  excluded  {Code.FORMAT_NOT_READ}: {line}")
     classes = _classes(folder, guess, contents, names, seen, labels)

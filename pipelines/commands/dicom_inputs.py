@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.console import Reporter
-from medseg.errors import Finding, MedsegError
+from medseg.errors import Finding
 from medseg.ingest import privacy
 from medseg.ingest.privacy import Pseudonyms
 from medseg.ingest.tree import files_under
@@ -45,11 +44,18 @@ def any_export(paths: Sequence[Path], out: Path | None = None) -> bool:
 
 
 def _files(path: Path, out: Path | None) -> Iterator[Path]:
-    try:
-        yield from [path / name for name in files_under(path, out)] if path.is_dir() else [path]
-    except MedsegError:  # the reader says what cannot be listed; DICOM may be there
-        for folder, _, names in os.walk(path):
-            yield from (Path(folder, name) for name in names)
+    if not path.is_dir():
+        yield path
+        return
+    refused: list[Finding] = []  # the reader says what cannot be listed
+    yield from (path / name for name in files_under(path, out, refused))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a folder, or the file itself, and folders in it that cannot be listed."""
+    refused: list[Finding] = []
+    files = [path / name for name in files_under(path, None, refused)] if path.is_dir() else [path]
+    return [*files, *(Path(finding.where) for finding in refused)]
 
 
 def find_series(paths: Sequence[Path], out: Path, names: Pseudonyms, *, index: bool, say: Reporter) -> Series:

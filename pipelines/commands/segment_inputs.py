@@ -116,6 +116,7 @@ def find_inputs(
     sources: list[_Source] = []
     left_out: list[Path] = []
     matched: list[Matched] = []
+    refused: list[Finding] = []
     asked = segment_patterns.asked_for(description, patterns, recipe)
     for path in paths:
         if path.suffix.lower() == ".csv" and path.is_file():
@@ -125,7 +126,7 @@ def find_inputs(
         elif path.is_dir():
             if path.resolve() == out.resolve():
                 raise _among_scans(out, f"label maps would lie among the {noun}s of {path}")
-            for name in files_under(path, out):
+            for name in files_under(path, out, refused):
                 file = path / name
                 if not settled(file):
                     continue
@@ -146,11 +147,13 @@ def find_inputs(
     masks = description.class_list().masks
     cases = _by_case([*by_path.values()], description, out)
     cases += [case for match in matched for case in _of_matched(match, description, out)]
+    cases += [_of_folder(finding, out, unit) for finding in refused]
     if names is not None:
         cases = [_pseudonymous(case, names, out, unit) for case in cases]
     _check_overwriting(cases, out, noun, masks)
     left_out += [path for match in matched for path in match.left_out]
     used = dict.fromkeys(source.path for source in by_path.values())
+    used |= dict.fromkeys(Path(finding.where) for finding in refused)
     used |= dict.fromkeys(path for match in matched for path in match.files())
     words = tuple(match.words for match in matched)
     return Inputs(
@@ -166,6 +169,14 @@ def _of_matched(match: Matched, description: Description, out: Path) -> Iterator
     for stray in match.strays:
         channels = {str(number): path for number, path in enumerate(stray.files)}
         yield Input(Task(stray.case, channels, results.label_map(out, "unnamed", description.unit)), stray)
+
+
+def _of_folder(finding: Finding, out: Path, unit: scans.Unit) -> Input:
+    """A folder that cannot be listed, or lies too deep, as a case with the reason."""
+    folder = Path(finding.where)
+    return Input(
+        Task(ascii(folder.name)[1:-1], {"": folder}, results.label_map(out, "unnamed", unit)), finding
+    )
 
 
 def _pseudonymous(case: Input, names: Pseudonyms, out: Path, unit: scans.Unit) -> Input:
@@ -277,7 +288,7 @@ def _named(
             raise MedsegError(Code.NAME_INVALID, file, details, "give the folder nearer to it as IN")
     except MedsegError as error:
         nameless = out / f"unnamed{results.ENDINGS[unit]}"
-        return Input(Task(ascii(name)[1:61], channels, nameless), error.finding)
+        return Input(Task(ascii(name)[1:-1][:60], channels, nameless), error.finding)
     return Input(task)
 
 

@@ -97,6 +97,24 @@ def test_a_zip_bomb_and_a_zip_inside_a_zip(tmp_path: Path) -> None:
     assert len(read_export(tmp_path).others) == 1
 
 
+def test_archives_whose_entries_share_bytes_or_expand_too_far_together(tmp_path: Path) -> None:
+    """Each entry is within the limit of one; a few kilobytes would be hours of reading."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", file_bytes() + bytes(2**20))
+    content = packed.getvalue()
+    directory, end = content.rindex(b"PK\1\2"), content.rindex(b"PK\5\6")
+    rows = content[directory:end] * 4000
+    ending = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 4000, 4000, len(rows), directory, 0)
+    (tmp_path / "shared.zip").write_bytes(content[:directory] + rows + ending)
+    (finding,) = (finding for _, finding in read_export(tmp_path).findings)
+    assert (finding.code, "share" in finding.details) == (Code.TOO_LARGE, True)
+    with zipfile.ZipFile(tmp_path / "shared.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for n in range(10):
+            archive.writestr(str(n), file_bytes() + bytes(8 * 2**20))
+    assert codes(tmp_path) == {"TOO_LARGE"}
+
+
 def test_an_archive_of_too_many_or_too_large_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for n in range(4):
@@ -283,6 +301,14 @@ def test_itk_headers_that_crash_its_parsers(change: Callable[[str], str], tmp_pa
         assert refused.value.code in {Code.NOT_AN_IMAGE, Code.TOO_LARGE, Code.TRUNCATED}
 
 
+def test_nrrd_headers_that_name_no_file(tmp_path: Path) -> None:
+    for value in ("", " ", "\t", "LIST", "LIST 3"):
+        (tmp_path / "a.nhdr").write_text(NRRD.format(f"data file:{value}").rstrip("\n"))
+        with pytest.raises(MedsegError) as refused:
+            itk.read(tmp_path / "a.nhdr")
+        assert refused.value.code in {Code.NOT_AN_IMAGE, Code.FILE_MISSING}
+
+
 def test_json_and_yaml_too_deep_or_repeated_too_often(tmp_path: Path) -> None:
     for deep in ("[" * 100_000, "[" * 200 + "]" * 200, '{"a":' * 200 + "1" + "}" * 200):
         (tmp_path / "model.json").write_text(deep)
@@ -305,5 +331,16 @@ def test_json_and_yaml_too_deep_or_repeated_too_often(tmp_path: Path) -> None:
     ):
         with pytest.raises(yaml.YAMLError):
             yaml_text.parse(text)
+    merges = "a0: &a0 {x: 1}\n" + "".join(
+        f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 30)
+    )
+    for text, words in (
+        (merges, "<< merges"),
+        ("a: {b: 1, 'b': 2}", "twice"),
+        ("a: &a {<<: *a}", "impossible"),
+    ):
+        with pytest.raises(yaml.YAMLError, match=words):
+            yaml_text.parse(text)
+    assert yaml_text.parse("a: &a {x: 1, y: 1}\nb: {<<: *a, x: 2}")["b"] == {"x": 2, "y": 1}
     assert yaml_text.parse("a: &a [1, 2]\nb: *a") == {"a": [1, 2], "b": [1, 2]}
     assert json.dumps(yaml_text.parse("d: 2020-01-01"), default=str) == '{"d": "2020-01-01"}'

@@ -19,6 +19,7 @@ from medseg.limits import (
     MAX_FILE_BYTES,
     MAX_FRAMES,
     MAX_PIXELS,
+    MAX_READS,
 )
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -90,6 +91,25 @@ def check_pixel_data(dataset: Any, indices: Sequence[int], where: object) -> Non
 def limit_of(compressed: int) -> int:
     """Bytes to which a file of ``compressed`` bytes may expand."""
     return min(MAX_FILE_BYTES, max(FREE_BYTES, MAX_EXPANSION * compressed))
+
+
+class BoundedReads:
+    """A stream for a parser that reads element by element; raises TOO_LARGE after :data:`MAX_READS` of them.
+
+    A file of zeros is a data set of empty elements, millions in each ten megabytes.
+    """
+
+    def __init__(self, stream: BinaryIO, where: object) -> None:
+        self._stream, self._where, self._left = stream, where, MAX_READS
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as the stream does."""
+        self._left -= 1
+        if self._left < 0:
+            details = f"a header of more than {MAX_READS // 2} elements"
+            raise MedsegError(Code.TOO_LARGE, self._where, details, "export it again")
+        return self._stream.read(size)
 
 
 def check_deflated(stream: BinaryIO, where: object) -> None:

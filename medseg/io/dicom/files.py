@@ -17,8 +17,16 @@ from pathlib import Path, PurePath
 from typing import IO, BinaryIO
 
 from medseg.errors import Code, Finding, MedsegError
+from medseg.files import open_regular
 from medseg.io.dicom import claims
-from medseg.limits import MAX_ARCHIVE_BYTES, MAX_DEPTH, MAX_ENTRIES
+from medseg.limits import (
+    FREE_BYTES,
+    MAX_ARCHIVE_BYTES,
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    MAX_EXPANSION,
+    MAX_PLAIN_BYTES,
+)
 
 _SNIFFED = 4096
 """Compressed bytes that hold the first of a data set."""
@@ -56,9 +64,12 @@ class DicomFile:
         for files that cannot be read.
         """
         if not self.entry:
-            file = self.path.open("rb")
+            file = open_regular(self.path)
             try:
                 if file.read(2) != _GZIP:
+                    if file.seek(0, os.SEEK_END) > MAX_PLAIN_BYTES:
+                        details = f"more than {MAX_PLAIN_BYTES // 2**30} GiB in one file"
+                        raise MedsegError(Code.TOO_LARGE, self, details, "export it in several files")
                     file.seek(0)
                     claims.check_deflated(file, self)
                     return file
@@ -193,6 +204,12 @@ def _names_in(path: Path) -> list[str]:
     except _DAMAGE as error:
         raise _damaged(DicomFile(path), error) from None
     total = sum(entry.file_size for entry in entries)  # zipfile gives no more of an entry than it states
+    size = path.stat().st_size
+    if sum(entry.compress_size for entry in entries) > size:
+        details = f"its entries have more compressed bytes than the archive, {size}: some share them"
+        raise MedsegError(Code.TOO_LARGE, path, details, "unpack it and name its folders")
+    if total > max(FREE_BYTES, MAX_EXPANSION * size):
+        raise claims.too_large(path, max(FREE_BYTES, MAX_EXPANSION * size))
     if len(entries) > MAX_ENTRIES or total > MAX_ARCHIVE_BYTES:
         details = (
             f"{len(entries)} entries of {total / 2**30:.0f} GiB in an archive, the limits are"
@@ -210,7 +227,7 @@ def too_deep(folder: Path) -> Finding:
 
 def _begins_with(path: Path, magic: bytes) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(magic)) == magic
     except OSError:
         return False
@@ -232,7 +249,7 @@ def _head(file: DicomFile) -> bytes:
         with zipfile.ZipFile(file.path) as archive, archive.open(file.entry) as entry:
             head = entry.read(_SNIFFED)
     else:
-        with file.path.open("rb") as stream:
+        with open_regular(file.path) as stream:
             head = stream.read(_SNIFFED)
         if head.startswith(_ZIP):
             raise zipfile.BadZipFile

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.errors import Code, Finding, MedsegError
 from medseg.io.dicom import plain_pixels, terms
-from medseg.io.dicom.claims import frame_count
+from medseg.io.dicom.claims import BoundedReads, frame_count
 from medseg.io.dicom.elements import PlainDataset, read_plain
 from medseg.io.dicom.files import DicomFile, looks_like_dicom, misnamed, refused_container, too_deep
 from medseg.io.dicom.frame_groups import (
@@ -204,7 +204,7 @@ def read_header(file: DicomFile) -> FileHeader | Directory | Finding | None:
             if (plain := _read_plain(stream)) is not None:
                 return _header(file, plain)
             stream.seek(0)
-            dataset = _read(stream)
+            dataset = _read(BoundedReads(stream, file))
             if _is_directory(dataset):
                 return Directory(file, tuple(_named_files(dataset)))
             if not len(dataset):
