@@ -331,6 +331,12 @@ def test_json_and_yaml_too_deep_or_repeated_too_often(tmp_path: Path) -> None:
     ):
         with pytest.raises(yaml.YAMLError):
             yaml_text.parse(text)
+    assert yaml_text.parse("a: &a [1, 2]\nb: *a") == {"a": [1, 2], "b": [1, 2]}
+    assert json.dumps(yaml_text.parse("d: 2020-01-01"), default=str) == '{"d": "2020-01-01"}'
+
+
+def test_yaml_that_merges_too_much_or_repeats_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_text, "MAX_NODES", 2000)
     merges = "a0: &a0 {x: 1}\n" + "".join(
         f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 30)
     )
@@ -342,5 +348,3 @@ def test_json_and_yaml_too_deep_or_repeated_too_often(tmp_path: Path) -> None:
         with pytest.raises(yaml.YAMLError, match=words):
             yaml_text.parse(text)
     assert yaml_text.parse("a: &a {x: 1, y: 1}\nb: {<<: *a, x: 2}")["b"] == {"x": 2, "y": 1}
-    assert yaml_text.parse("a: &a [1, 2]\nb: *a") == {"a": [1, 2], "b": [1, 2]}
-    assert json.dumps(yaml_text.parse("d: 2020-01-01"), default=str) == '{"d": "2020-01-01"}'
