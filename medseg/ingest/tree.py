@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,24 +62,18 @@ def without_suffix(path: str) -> str:
     return folder + slash + scans.stem(Path(name))
 
 
-def files_under(root: Path, without: Path | None = None) -> list[str]:
+def files_under(root: Path, without: Path | Collection[Path] | None = None) -> list[str]:
     """All files below ``root`` as relative paths with slashes in natural order; hidden folders left out.
 
     Broken links count as files, and so does a folder that is named like a scan and holds none: whoever reads
-    them says what is wrong. Links to folders are followed, each folder once; the folder ``without``, where
-    results are written, is not entered. Raises PATH_MISSING, FILE_UNREADABLE.
+    them says what is wrong. Links to folders are followed, each folder once; the folders ``without``, such as
+    that where results are written, are not entered. Raises PATH_MISSING, FILE_UNREADABLE.
     """
     if not root.is_dir():
         raise MedsegError(Code.PATH_MISSING, root, files.why_no_folder(root), "correct the path to the data")
     paths: list[Path] = []
     named_like_scans: list[Path] = []
-    entered = set() if without is None else {os.path.realpath(without)}
-    for folder, inner, names in os.walk(root, followlinks=True, onerror=_unreadable):
-        inner[:] = sorted(name for name in inner if not name.startswith(".") and name != _OF_MACOS)
-        if (real := os.path.realpath(folder)) in entered:
-            inner.clear()
-            continue
-        entered.add(real)
+    for folder, inner, names in _walk(root, without, _unreadable):
         paths += [Path(folder, name) for name in names]
         named_like_scans += [path for name in inner if _is_scan(path := Path(folder, name))]
     with_scans = {parent for path in paths if _is_scan(path) for parent in path.parents}
@@ -87,7 +81,45 @@ def files_under(root: Path, without: Path | None = None) -> list[str]:
     return sorted((path.relative_to(root).as_posix() for path in paths), key=natural_key)
 
 
-def tree_of(root: Path, without: Path | None = None, channels: Mapping[str, str] | None = None) -> Tree:
+def unlisted_under(root: Path, without: Path | None = None) -> list[tuple[Path, str]]:
+    """The folders below ``root`` that :func:`files_under` could not list, each with what the system says."""
+    errors: list[OSError] = []
+    for _ in _walk(root, without, errors.append):
+        pass
+    unlisted = [(Path(error.filename), error.strerror or "cannot be listed") for error in errors]
+    return [(folder, words) for folder, words in unlisted if folder != root]
+
+
+def _walk(
+    root: Path, without: Path | Collection[Path] | None, unreadable: Callable[[OSError], None]
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each folder with the names of its folders and files, as :func:`files_under` goes through them.
+
+    A folder that has gone since its name was read is none.
+    """
+    closed = {
+        os.path.realpath(folder) for folder in ([without] if isinstance(without, Path) else without or ())
+    }
+    entered = set(closed)
+
+    def tell(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            unreadable(error)
+
+    for folder, inner, names in os.walk(root, followlinks=True, onerror=tell):
+        if (real := os.path.realpath(folder)) in entered:
+            inner.clear()
+            continue
+        entered.add(real)
+        shown = (name for name in inner if not name.startswith(".") and name != _OF_MACOS)
+        # A closed folder is not even opened: it may be one that cannot be.
+        inner[:] = sorted(name for name in shown if os.path.realpath(Path(folder, name)) not in closed)
+        yield folder, inner, names
+
+
+def tree_of(
+    root: Path, without: Path | Collection[Path] | None = None, channels: Mapping[str, str] | None = None
+) -> Tree:
     """Sort the files below ``root``, except in ``without``, and tell a folder of scans from one of images.
 
     The suffixes of the channels' patterns decide; without any, a folder with a single scan is one of scans.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import batch, loading
 from pipelines.commands import segment, segment_failures, segment_inputs, segment_locks, segment_watch
 from pipelines.commands.segment import Settings
+from pipelines.execution import cluster
 from pipelines.execution.engines import Execution, Shard
 from pipelines.execution.limits import Limits
 from tests.helpers.scan_files import save
@@ -146,6 +148,67 @@ def test_a_run_that_is_stopped_says_what_was_not_run(
     assert {row["status"] for row in rows(out).values()} == {"done", "skipped"}
 
 
+def test_a_result_whose_input_is_gone_is_kept_and_has_a_row(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter
+) -> None:
+    source, out, settings = scans_of("a", "b", "c", "gone"), tmp_path / "out", Settings(make_model())
+    segment.run([source], out, settings, say)
+    before = rows(out)["gone"]
+    (source / "gone.nii.gz").unlink()
+    (out / "alien.json").write_text('{"sizes": 1}')  # somebody else's
+    for shards in ([None], [Shard(1, 2), Shard(2, 2)]):
+        for shard in shards:
+            assert segment.run([source], out, replace(settings, shard=shard), say) == ExitCode.DONE
+        now = rows(out)
+        assert now.keys() == {"a", "b", "c", "gone"} and now["gone"]["status"] == "kept"
+        assert "its input is not among those of this one" in now["gone"]["note"]
+        same = now["gone"].keys() - {"status", "note"}
+        assert {key: now["gone"][key] for key in same} == {key: before[key] for key in same}
+        run = files.read_json(out / "run.json")
+        assert run["inputs"] == 3 and run["counts"] == {"kept": 1, "skipped": 3}
+    (out / "gone.nii.gz").write_bytes(b"cut off")  # no whole result
+    segment.run([source], out, settings, say)
+    assert rows(out).keys() == {"a", "b", "c"}
+
+
+def test_names_of_plain_results_are_not_told_in_a_private_run(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter
+) -> None:
+    source, out, settings = scans_of("a"), tmp_path / "out", Settings(make_model())
+    segment.run([scans_of("CANARY", folder="other")], out, settings, say)
+    segment.run([source], out, replace(settings, private=True), say)
+    assert len(rows(out)) == 1
+    assert "CANARY" not in (out / "summary.csv").read_text() + (out / "run.json").read_text()
+
+
+def test_run_json_tells_what_a_repetition_needs(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter
+) -> None:
+    source, out, settings = scans_of("a"), tmp_path / "out", Settings(make_model(), accept_domain=True)
+    segment.run([source], out, settings, say)
+    run = files.read_json(out / "run.json")
+    assert run["paths"] == [str(source)] and run["model"] == str(settings.model)
+    assert run["options"]["accept_domain"] and run["results_version"] == batch.VERSION
+    assert run["versions"].keys() >= {"python", "system", "torch", "numpy", "nibabel"}
+    segment.run([source], out, replace(settings, private=True), say)
+    assert "paths" not in files.read_json(out / "run.json")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_result_that_cannot_be_written_is_one_row_and_all_others_are_made(
+    workers: int, scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter
+) -> None:
+    source, out = scans_of("a", "b", "c"), tmp_path / "out"
+    settings = Settings(make_model(), execution=Execution(workers))
+    (out / "b.json").mkdir(parents=True)
+    assert segment.run([source], out, settings, say) == ExitCode.SOME_EXCLUDED
+    (row,) = files.read_csv(out / "quarantine.csv")
+    assert (row["case"], row["code"]) == ("b", Code.NOT_WRITTEN)
+    assert row["details"] == "b.json could not be written: Is a directory"
+    (out / "b.json").rmdir()
+    assert segment.run([source], out, settings, say) == ExitCode.DONE
+
+
 # Shards
 
 
@@ -222,6 +285,28 @@ def test_a_shard_that_is_no_part_is_refused(text: str) -> None:
     assert refused.value.code == Code.USAGE
 
 
+def test_a_scheduler_that_does_not_answer_is_told_before_tables_are_touched(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter, monkeypatch: Any
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "_CONNECT_S", 0.5)
+    source, out, settings = scans_of("a"), tmp_path / "out", Settings(make_model())
+    segment.run([source], out, settings, say)
+    before = (out / "summary.csv").read_bytes()
+    with pytest.raises(MedsegError) as refused:
+        on_cluster = replace(settings, execution=Execution(0, "dask", "tcp://127.0.0.1:9"))
+        segment.run([source], out, on_cluster, say)
+    assert refused.value.code == Code.CLUSTER_UNREACHABLE
+    assert (out / "summary.csv").read_bytes() == before
+
+
+def test_a_scheduler_and_its_executor_go_together() -> None:
+    for executor, scheduler in (("dask", None), ("local", "tcp://here:1")):
+        with pytest.raises(MedsegError) as refused:
+            Execution(0, executor, scheduler)  # type: ignore[arg-type]
+        assert refused.value.code == Code.USAGE
+
+
 # Watching
 
 
@@ -229,7 +314,7 @@ class StoppedError(Exception):
     """The end of a watch."""
 
 
-def test_a_file_is_taken_when_its_folder_has_stopped_changing(
+def test_a_file_is_taken_when_it_has_stopped_changing(
     scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter, loads: list[Path]
 ) -> None:
     source, out = scans_of("x/a"), tmp_path / "out"
@@ -242,7 +327,7 @@ def test_a_file_is_taken_when_its_folder_has_stopped_changing(
             case 2:
                 scans_of("y/b")  # seen for the first time at the third look
             case 3:
-                scans_of("y/c")  # the folder changes again
+                scans_of("y/c")  # the folder changes again, and y/b waits no longer
             case 6:
                 raise StoppedError
 
@@ -252,11 +337,78 @@ def test_a_file_is_taken_when_its_folder_has_stopped_changing(
         [],
         ["x_a"],
         ["x_a"],
-        ["x_a"],
+        ["x_a", "y_b"],
         ["x_a", "y_b", "y_c"],
         ["x_a", "y_b", "y_c"],
     ]
-    assert set(looks[-1].values()) == {"done"} and len(loads) == 2
+    assert set(looks[-1].values()) == {"done"} and len(loads) == 3
+
+
+def test_files_of_one_case_wait_for_their_folder() -> None:
+    a, b = (Path("in/p1", name) for name in ("t1.nii.gz", "flair.nii.gz"))
+    first, second = {a: ("a", 1, 1, True)}, {a: ("a", 1, 1, True), b: ("b", 1, 1, True)}
+    assert segment_watch._settled(first, second, alone=False) == {}
+    assert segment_watch._settled(first, second, alone=True) == first
+    assert segment_watch._settled(second, second, alone=False) == second
+    slices = {Path("in/p1", f"{number}.dcm"): ("s", 1, number, True) for number in range(2)}
+    assert segment_watch._settled(first, first | slices, alone=True) == first
+
+
+def test_a_watch_tries_again_what_was_mended_and_follows_links_and_is_idle_where_nothing_changes(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter, monkeypatch: Any
+) -> None:
+    source, closed = scans_of("a"), scans_of("closed")
+    scans_of("l", folder="elsewhere")
+    (source / "link").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    out, shut, looks = tmp_path / "in/out", [source / "closed.nii.gz"], []
+    sha256, segment_once, passes = files.sha256, segment.segment_once, []
+
+    def shut_or_sha256(path: Path) -> str:
+        if path.absolute() in shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return sha256(path)
+
+    def counted(*arguments: Any, **keywords: Any) -> Any:
+        passes.append(len(looks))
+        return segment_once(*arguments, **keywords)
+
+    def wait(_: float) -> None:
+        looks.append({c: r["status"] for c, r in rows(out).items()} if out.exists() and looks else {})
+        if len(looks) == 5:
+            shut.clear()
+        if len(looks) == 9:
+            raise StoppedError
+
+    monkeypatch.setattr(files, "sha256", shut_or_sha256)
+    monkeypatch.setattr(batch, "read_scan", lambda *_: None)  # which would open the file, as root may
+    monkeypatch.setattr("os.access", lambda path, _: Path(path).absolute() not in shut)
+    monkeypatch.setattr(segment, "segment_once", counted)
+    assert closed == source
+    with pytest.raises(StoppedError):  # `in` and OUT are spelled differently
+        segment_watch.run([Path("in")], out, Settings(make_model()), say, wait=wait)
+    assert looks[4] == {"a": "done", "closed": "excluded", "link_l": "done"}
+    assert set(looks[-1].values()) == {"done"} and len(passes) == 2
+
+
+def test_a_folder_that_cannot_be_listed_is_one_row_and_all_others_are_segmented(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter, monkeypatch: Any
+) -> None:
+    source, scandir = scans_of("a", "shut/b", "open/c"), os.scandir
+
+    def refusing(path: Any) -> Any:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    for out, private in ((tmp_path / "out", False), (tmp_path / "hidden", True)):
+        settings = Settings(make_model(), private=private)
+        assert segment.run([source], out, settings, say) == ExitCode.SOME_EXCLUDED
+        (row,) = files.read_csv(out / "quarantine.csv")
+        assert (row["code"], row["details"]) == (Code.FILE_UNREADABLE, "Permission denied")
+        assert ("shut" in "".join(row.values())) == (not private)
+        assert sorted(row["status"] for row in rows(out).values()) == ["done", "done", "excluded"]
 
 
 def test_a_watch_goes_on_where_nothing_is_usable_yet(tmp_path: Path, make_model: Any, say: Reporter) -> None:
