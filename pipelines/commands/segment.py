@@ -383,8 +383,8 @@ def _facts(settings: Settings, asked: Asked, description: Description, *, privat
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _DECIDING:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions

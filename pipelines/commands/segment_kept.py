@@ -28,15 +28,15 @@ def rows(
     With ``private`` those are left out whose cases are named after their files.
     """
     classes = description.class_list()
-    found = []
+    kept = []
     for path, case in results.metadata_files(out).items():
         if path.parent != out or case in cases or not holds(case):
             continue
-        label = out / f"{case}{results.ENDINGS[description.unit]}"
+        label = path.with_name(f"{case}{results.ENDINGS[description.unit]}")
         metadata = results.whole_metadata(label, masks=classes.masks)
         file = None if metadata is None else metadata.get("file")
         if metadata is None or not isinstance(file, str) or (private and file != case):
             continue
         row = results.table_row(case, Path(file), STATUS, metadata, None, classes)
-        found.append({**row, "note": "; ".join(filter(None, (_NOTE, row["note"])))})
-    return found
+        kept.append({**row, "note": "; ".join(filter(None, (_NOTE, row["note"])))})
+    return kept
