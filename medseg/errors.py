@@ -147,6 +147,7 @@ class Code(StrEnum):
     # The machine or medseg itself
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     DISK_FULL = "DISK_FULL"
+    NOT_WRITTEN = "NOT_WRITTEN"
     DOES_NOT_ADD_UP = "DOES_NOT_ADD_UP"
     LOSS_NOT_FINITE = "LOSS_NOT_FINITE"
 
@@ -264,6 +265,7 @@ MEANING: dict[Code, str] = {
     Code.NOTHING_USABLE: "no input could be used",
     Code.OUT_OF_MEMORY: "the machine or device ran out of memory",
     Code.DISK_FULL: "no space is left on the disk",
+    Code.NOT_WRITTEN: "a case's result could not be written (permissions, a folder in its place)",
     Code.DOES_NOT_ADD_UP: "inputs and results do not add up: a bug in medseg",
     Code.LOSS_NOT_FINITE: "the training loss became NaN or infinite",
 }
@@ -341,7 +343,7 @@ class WorkerFaultError(Exception):
     """A fault in a worker process: its type, its traceback, and the traceback without the error's words."""
 
     def __init__(self, kind: str, text: str, frames: str) -> None:
-        super().__init__(text)
+        super().__init__(f"{text.strip().splitlines()[-1]}\n{text}")
         self.kind, self.frames = kind, frames
 
 

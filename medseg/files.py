@@ -50,7 +50,7 @@ def written_aside(path: Path, mode: int = 0o666) -> Iterator[Path]:
     _remove_abandoned_once(path.parent)
     part = path.with_name(f"{_PART}{_host()}-{os.getpid()}-{next(_numbers)}-{path.name}")
     try:
-        with coded_disk_full(path):
+        with coded_disk_full(final(path)):
             part.touch(mode)
             given = part.stat().st_mode & 0o777
             yield part
@@ -92,6 +92,12 @@ def written_together(folder: Path, last: str, without: Iterable[Path] = ()) -> I
 def is_part(path: Path) -> bool:
     """True for the temporary name of a file or folder that is being written, or of one that a kill left."""
     return path.name.startswith(_PART)
+
+
+def final(path: Path) -> Path:
+    """The path where a file that is being written will have its place; any other path as it is."""
+    parts = [_PART_NAME.sub(r"\3", part) if part == path.name else part for part in path.parts]
+    return Path(*(part for part in parts if not part.startswith(_PART)))
 
 
 def _remove_abandoned_once(folder: Path) -> None:

@@ -73,7 +73,5 @@ def execution(
     if executor == "dask" and workers:
         how_to_fix = "leave --workers out; the cluster has workers of its own"
         raise MedsegError(Code.USAGE, "--workers", "it counts processes of this machine", how_to_fix)
-    if executor == "local" and scheduler is not None:
-        raise MedsegError(Code.USAGE, "--scheduler", "it is not used", "give --executor dask, too")
     memory = share_of_memory(workers) if workers else None
     return Execution(workers, executor, scheduler, Limits(seconds or None, memory))

@@ -19,6 +19,7 @@ import typer
 
 from medseg.errors import Code, ExitCode, Finding, HiddenError, MedsegError
 from medseg.extras import needs_extra as needs_extra
+from medseg.files import final
 from medseg.redaction import redact_text
 from medseg.resources import is_disk_full, is_out_of_memory
 
@@ -44,11 +45,11 @@ _until_end: list[ExitStack] = []
 """What the running command closes at its end (at most one entry)."""
 
 _terminated: list[int] = []
-"""The exit code once SIGTERM has arrived (at most one entry): whatever a library makes of it is no fault."""
+"""The exit code once SIGTERM or SIGHUP has arrived (at most one): what a library makes of it is no fault."""
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived."""
+    """SIGTERM arrived, or SIGHUP, as the terminal was closed."""
 
     exit_code = ExitCode.TERMINATED
 
@@ -71,6 +72,8 @@ def end_well(app: typer.Typer) -> int:
 
 def _ended(app: typer.Typer) -> int:
     signal.signal(signal.SIGTERM, _on_sigterm)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _on_sigterm)
     _terminated.clear()
     try:
         result = app(standalone_mode=False)
@@ -98,7 +101,7 @@ def _ended(app: typer.Typer) -> int:
 def _error(error: Exception) -> int:
     """End with what the system or a library raised: a limit of the machine, a wrong path, a fault of ours."""
     path = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    where = Path(os.fsdecode(path)) if isinstance(path, str | bytes) else None
+    where = final(Path(os.fsdecode(path))) if isinstance(path, str | bytes) else None
     if is_disk_full(error, where or (log_file[0] if log_file else Path.cwd() / "medseg")):
         place = where or (log_file[0].parent if log_file and not isinstance(error, HiddenError) else "disk")
         how_to_fix = "free some and run the same command again"
@@ -116,7 +119,7 @@ def _error(error: Exception) -> int:
     if callable(show):
         show()
         details = getattr(error, "format_message", error.__str__)()
-        _as_json(Code.USAGE, "medseg", details, "see the help page: -h")
+        _as_json(_problem(Code.USAGE, details, "see the help page: -h"))
         return ExitCode.USAGE
     return _fault(error)
 
@@ -155,31 +158,33 @@ def _fault(error: Exception) -> int:
     first = str(error).splitlines()[0] if str(error) else ""
     kind = "" if isinstance(error, HiddenError) else f"{type(error).__name__}: "
     _say(f"FAULT medseg: {kind}{first}; {place}; please report it")
-    _as_json("FAULT", "medseg", f"{kind}{first}; {place}", "please report it")
+    _as_json(_problem("FAULT", f"{kind}{first}; {place}", "please report it"))
     return ExitCode.FAULT
 
 
 def _refuse(findings: Sequence[Finding]) -> None:
-    """A line on stderr for each finding; with `--json` the same as JSON on stdout."""
+    """A line on stderr for each finding; with `--json` or `--json-lines` the same as JSON on stdout."""
     for finding in findings:
         _say(str(finding))
-    if findings and _wants_json():
-        _print({"problems": [{**asdict(f), "code": str(f.code)} for f in findings]})
+    _as_json(*({**asdict(f), "code": str(f.code)} for f in findings))
 
 
-def _as_json(code: str, where: str, details: str, how_to_fix: str) -> None:
-    """With `--json` an end that has no finding, as JSON on stdout, in a finding's form."""
-    if _wants_json():
-        problem = {"code": str(code), "where": where, "details": details, "how_to_fix": how_to_fix}
-        _print({"problems": [problem]})
+def _as_json(*problems: Mapping[str, object]) -> None:
+    """With `--json` the reasons of an end as JSON on stdout, with `--json-lines` as a line for each."""
+    if problems and "--json" in sys.argv[1:]:
+        _print(json.dumps({"problems": problems}, indent=2))
+    elif "--json-lines" in sys.argv[1:]:
+        for problem in problems:
+            _print(json.dumps({"event": "problem", **problem}))
 
 
-def _wants_json() -> bool:
-    return "--json" in sys.argv[1:]
+def _problem(code: str, details: str, how_to_fix: str) -> Mapping[str, object]:
+    """The reason of an end that has no finding, in a finding's form."""
+    return {"code": str(code), "where": "medseg", "details": details, "how_to_fix": how_to_fix}
 
 
-def _print(content: Mapping[str, object]) -> None:
-    sys.stdout.write(redact_text(json.dumps(content, indent=2)) + "\n")
+def _print(text: str) -> None:
+    sys.stdout.write(redact_text(text) + "\n")
 
 
 def _say(text: str) -> None:

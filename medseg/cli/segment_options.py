@@ -253,7 +253,7 @@ Watch = Annotated[
     typer.Option(
         "--watch",
         rich_help_panel=_RUNNING,
-        help="Go on: segment what comes into IN, as soon as its folder has stopped changing.",
+        help="Go on: segment what comes into IN, as soon as it has stopped growing.",
     ),
 ]
 Shard = Annotated[

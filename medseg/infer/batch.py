@@ -5,6 +5,7 @@ The command `medseg segment`, the predict stage and the MLflow model all go case
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -210,7 +211,10 @@ def compute(started: Started, model: Model, settings: Settings, progress: Progre
 
 
 def write(computed: Computed, description: Description, settings: Settings) -> Outcome:
-    """Bring a case's labels onto its own grid and write all its files; they take their places together."""
+    """Bring a case's labels onto its own grid and write all its files; they take their places together.
+
+    Raises DISK_FULL, NOT_WRITTEN, OUT_OF_MEMORY.
+    """
     started, classes = computed.started, description.class_list()
     task, target = started.task, started.target
     with coded_out_of_memory(task.file, settings.less_memory):
@@ -223,8 +227,19 @@ def write(computed: Computed, description: Description, settings: Settings) -> O
 
         wanted = beside if target or settings.figure else None
         content = {**task.case_info, "runtime": settings.runtime}
-        metadata = results.write(result, classes, task.label, started.key, content, wanted)
+        try:
+            metadata = results.write(result, classes, task.label, started.key, content, wanted)
+        except OSError as error:
+            raise _refusal_to_write(task, error) from error
     return Outcome(_status(result, metadata), metadata)
+
+
+def _refusal_to_write(task: Task, error: OSError) -> MedsegError:
+    path = error.filename2 or error.filename
+    name = files.final(Path(os.fsdecode(path))).name if isinstance(path, str | bytes) else task.label.name
+    how_to_fix = "look at what stands in its place and at the permissions, then run the same command again"
+    details = f"{name} could not be written: {error.strerror or error}"
+    return MedsegError(Code.NOT_WRITTEN, task.file, details, how_to_fix)
 
 
 def _status(result: Result, metadata: Mapping[str, Any]) -> Status:

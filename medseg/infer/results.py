@@ -318,7 +318,14 @@ def cached_metadata(
     file beside the label map is not as it was written. With `confidence`, the confidence
     map must be there too.
     """
-    if not is_there(label, masks) or (confidence and not confidence_path(label).is_file()):
+    if confidence and not confidence_path(label).is_file():
+        return None
+    return whole_metadata(label, key, masks)
+
+
+def whole_metadata(label: Path, key: str | None = None, masks: Sequence[str] = ()) -> dict[str, Any] | None:
+    """The JSON of a result that is there and whole, whatever it was made from, or made from `key`."""
+    if not is_there(label, masks):
         return None
     try:
         metadata = files.read_json(metadata_path(label))
@@ -327,10 +334,13 @@ def cached_metadata(
     if (
         not isinstance(metadata, dict)
         or not metadata.keys() >= _RESULT_KEYS
-        or metadata.get("made_from") != key
+        or (key is not None and metadata.get("made_from") != key)
     ):
         return None
-    is_same = metadata.get("sha256") == _sha256(label, masks) and are_whole(label, metadata)
+    try:
+        is_same = metadata.get("sha256") == _sha256(label, masks) and are_whole(label, metadata)
+    except OSError:
+        return None
     return metadata if is_same else None
 
 

@@ -14,7 +14,7 @@ lists its cases are those listed, and other images are ignored.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -51,7 +51,7 @@ def find(
     layout: str,
     channels: Mapping[str, str] | None = None,
     label: str | None = None,
-    without: Path | None = None,
+    without: Path | Collection[Path] | None = None,
 ) -> FolderContents:
     """Find the cases of an image set below ``root``; given patterns replace the set's own.
 

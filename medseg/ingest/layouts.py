@@ -12,7 +12,7 @@ dicom      series of an export, which :mod:`medseg.ingest.dicom_folder` finds
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -106,7 +106,7 @@ def find(
     layout: Layout = "auto",
     channels: Mapping[str, str] | None = None,
     label: str | None = None,
-    without: Path | None = None,
+    without: Path | Collection[Path] | None = None,
     table: str | None = None,
     masks: Mapping[str, str] | None = None,
     *,
@@ -173,7 +173,7 @@ def _find_by_patterns(
     layout: str,
     channels: Mapping[str, str] | None,
     label: str | None,
-    without: Path | None,
+    without: Path | Collection[Path] | None,
     masks: Mapping[str, str] | None,
 ) -> FolderContents:
     tree = tree_of(root, without, channels)
@@ -234,9 +234,9 @@ def guess_subject(contents: FolderContents) -> tuple[str | None, str]:
     return None, f"{what}, but no one rule reads the subjects from the names; {how_to_fix}"
 
 
-def data_set_below(data: Path) -> Path:
+def data_set_below(data: Path, without: Collection[Path] = ()) -> Path:
     """The folder below with a dataset.json, or one of BIDS, that holds all scans; else the folder itself."""
-    tree = tree_of(data)
+    tree = tree_of(data, without)
     folders = [path.rpartition("/")[0] for path in tree.others if path.rpartition("/")[2] in _DESCRIPTIONS]
     first = min(folders, key=len, default="")
     holds_all = all(path.startswith(f"{first}/") for path in (*tree.files, *folders) if path != first)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
@@ -37,7 +37,7 @@ def find(
     table: str,
     channels: Mapping[str, str] | None = None,
     label: str | None = None,
-    without: Path | None = None,
+    without: Path | Collection[Path] | None = None,
 ) -> FolderContents:
     """Find the cases of the CSV file ``table``; it and the paths in it are relative to ``root``.
 

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,34 +63,23 @@ def without_suffix(path: str) -> str:
     return folder + slash + scans.stem(Path(name))
 
 
-def files_under(root: Path, without: Path | None = None, refused: list[Finding] | None = None) -> list[str]:
+Without = Path | Collection[Path] | None
+"""Folders that are not entered, such as the one where results are written."""
+
+
+def files_under(root: Path, without: Without = None, refused: list[Finding] | None = None) -> list[str]:
     """All files below ``root`` as relative paths with slashes in natural order; hidden folders left out.
 
     Broken links count as files, and so does a folder that is named like a scan and holds none: whoever reads
-    them says what is wrong. Links to folders are followed, each folder once; the folder ``without``, where
-    results are written, is not entered. Raises PATH_MISSING. A folder that cannot be listed
-    (FILE_UNREADABLE), or lies too deep (TOO_LARGE), is raised, or added to ``refused`` and passed over.
+    them says what is wrong. Links to folders are followed, each folder once; those ``without`` are not
+    entered. Raises PATH_MISSING. A folder that cannot be listed (FILE_UNREADABLE), or lies too deep
+    (TOO_LARGE), is raised, or added to ``refused`` and passed over.
     """
     if not root.is_dir():
         raise MedsegError(Code.PATH_MISSING, root, files.why_no_folder(root), "correct the path to the data")
     paths: list[Path] = []
     named_like_scans: list[Path] = []
-    entered = set() if without is None else {os.path.realpath(without)}
-
-    def refuse(finding: Finding) -> None:
-        if refused is None:
-            raise refusal([finding])
-        refused.append(finding)
-
-    for folder, inner, names in os.walk(root, followlinks=True, onerror=lambda e: refuse(_unlisted(e))):
-        inner[:] = sorted(name for name in inner if not name.startswith(".") and name != _OF_MACOS)
-        if inner and len(Path(folder).relative_to(root).parts) >= MAX_DEPTH:
-            refuse(_too_deep(folder))
-            inner.clear()
-        if (real := os.path.realpath(folder)) in entered:
-            inner.clear()
-            continue
-        entered.add(real)
+    for folder, inner, names in _walk(root, without, _raise if refused is None else refused.append):
         paths += [Path(folder, name) for name in names]
         named_like_scans += [path for name in inner if _is_scan(path := Path(folder, name))]
     with_scans = {parent for path in paths if _is_scan(path) for parent in path.parents}
@@ -98,9 +87,51 @@ def files_under(root: Path, without: Path | None = None, refused: list[Finding] 
     return sorted((path.relative_to(root).as_posix() for path in paths), key=natural_key)
 
 
+def refused_under(root: Path, without: Without = None) -> list[Finding]:
+    """What :func:`files_under` would raise for folders below ``root``; ``where`` is the folder."""
+    refused: list[Finding] = []
+    for _ in _walk(root, without, refused.append):
+        pass
+    return [finding for finding in refused if Path(finding.where) != root]
+
+
+def _raise(finding: Finding) -> None:
+    raise refusal([finding])
+
+
+def _walk(
+    root: Path, without: Without, refuse: Callable[[Finding], None]
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each folder with the names of its folders and files, as :func:`files_under` goes through them.
+
+    A folder that has gone since its name was read is none.
+    """
+    closed = {
+        os.path.realpath(folder) for folder in ([without] if isinstance(without, Path) else without or ())
+    }
+    entered = set(closed)
+
+    def tell(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            refuse(_unlisted(error))
+
+    for folder, inner, names in os.walk(root, followlinks=True, onerror=tell):
+        if (real := os.path.realpath(folder)) in entered:
+            inner.clear()
+            continue
+        entered.add(real)
+        shown = (name for name in inner if not name.startswith(".") and name != _OF_MACOS)
+        # A closed folder is not even opened: it may be one that cannot be.
+        inner[:] = sorted(name for name in shown if os.path.realpath(Path(folder, name)) not in closed)
+        if inner and len(Path(folder).relative_to(root).parts) >= MAX_DEPTH:
+            refuse(_too_deep(folder))
+            inner.clear()
+        yield folder, inner, names
+
+
 def tree_of(
     root: Path,
-    without: Path | None = None,
+    without: Without = None,
     channels: Mapping[str, str] | None = None,
     refused: list[Finding] | None = None,
 ) -> Tree:

@@ -93,6 +93,7 @@ def checks(models: Sequence[Path], out: Path) -> Iterator[Check]:
     )
     yield _user()
     yield from _results(out)
+    yield _temporary()
     yield _memory()
     if machine.SHM.is_dir() and (shared := machine.free_gb(machine.SHM)) is not None:
         yield _shared_memory(shared)
@@ -135,6 +136,18 @@ def _results(out: Path) -> Iterator[Check]:
         yield Check("disk", level, f"{free:.1f} GB free, less than {LOW_DISK_GB:.0f} GB", how_to_fix)
     else:
         yield Check("disk", "ok", f"{free:.0f} GB free")
+
+
+def _temporary() -> Check:
+    """The folder of temporary files: class probabilities and several planes lie there while they are made."""
+    folder = machine.temporary_folder()
+    how_to_fix = "set TMPDIR to a folder that can be written; in a container mount one (--tmpfs /tmp)"
+    if folder is None:
+        return Check("temporary files", "note", "no folder for them can be written", how_to_fix)
+    free = machine.free_gb(folder)
+    if free is not None and free < LEAST_DISK_GB:
+        return Check("temporary files", "note", f"{free:.1f} GB free in {folder}", how_to_fix)
+    return Check("temporary files", "ok", str(folder))
 
 
 def _memory() -> Check:

@@ -54,9 +54,18 @@ def why_not_writable(folder: Path) -> str | None:
         return error.strerror or type(error).__name__
 
 
+def temporary_folder() -> Path | None:
+    """The folder for temporary files (TMPDIR, TEMP, else the system's); None where none can be written."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return None
+
+
 def free_memory_gb() -> float | None:
-    """Memory in GB that a process can still get, within this container's limit."""
-    values = [value for value in (_system_free_gb(), _cgroup_free_gb()) if value is not None]
+    """Memory in GB that a process can still get, within this container's limit and its own (ulimit)."""
+    known = (_system_free_gb(), _cgroup_free_gb(), _process_limit_gb())
+    values = [value for value in known if value is not None]
     return min(values, default=None)
 
 
@@ -78,6 +87,16 @@ def _system_free_gb() -> float | None:
         return int(kilobytes) * 1024 / 1e9
     except (OSError, StopIteration, ValueError, IndexError):
         return None
+
+
+def _process_limit_gb() -> float | None:
+    """The memory that this process may take (`ulimit -v`, `ulimit -d`); None without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return None
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    return min((limit / 1e9 for limit in limits if limit != resource.RLIM_INFINITY), default=None)
 
 
 def _cgroup_free_gb() -> float | None:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-import torch
 
 from medseg.console import Reporter
 from medseg.device import choose
@@ -38,6 +37,7 @@ from pipelines.commands import (
     segment_budget,
     segment_failures,
     segment_inputs,
+    segment_kept,
     segment_locks,
     segment_patterns,
     segment_runtime,
@@ -50,6 +50,9 @@ from pipelines.commands.segment_budget import Budget
 from pipelines.commands.segment_inputs import Input, Inputs
 from pipelines.commands.segment_steps import Asked
 from pipelines.execution.engines import Execution, Shard
+
+_DECIDING = ("torch", "numpy", "nibabel", "pydicom", "onnxruntime", "openvino")
+"""Packages whose versions may decide a result."""
 
 Settled = Callable[[Path], bool]
 """Tells of a file whether it may be read: one that is still being written may not."""
@@ -106,6 +109,7 @@ class Settings:
 def run(paths: Sequence[Path], out: Path, settings: Settings, say: Reporter) -> ExitCode:
     """Segment every scan among `paths` (files or folders) into `out`, one command at a time."""
     require_possible(settings)
+    settings.execution.check()
     return segment_once(paths, out, settings, say, hold=partial(segment_locks.hold, out, settings.shard))
 
 
@@ -127,7 +131,8 @@ def segment_once(
     with names_of(paths, out, settings, say) as (names, paths, out):
         inputs = find_cases(paths, out, settings, names, say, settled or (lambda _: True))
         with hold():
-            return _segment_all(inputs, out, settings, say, known, private=names is not None)
+            facts = {} if names is not None else {"paths": [str(path.absolute()) for path in paths]}
+            return _segment_all(inputs, out, settings, say, known, facts, private=names is not None)
 
 
 def require_possible(settings: Settings) -> None:
@@ -223,6 +228,7 @@ def _segment_all(
     settings: Settings,
     say: Reporter,
     known: dict[str, Outcome],
+    facts: Mapping[str, Any],
     *,
     private: bool,
 ) -> ExitCode:
@@ -235,10 +241,17 @@ def _segment_all(
     results.write_label_names(out, description.class_list())
     outcomes: list[Outcome | None] = [None] * len(inputs.cases)
 
-    facts = {"model_name": description.name, **_facts(settings, asked, description, private=private)}
+    facts = {
+        "model_name": description.name,
+        **facts,
+        **_facts(settings, asked, description, private=private),
+    }
+    holds = settings.shard.holds if settings.shard else lambda _: True
+    cases = {case.task.case for case in inputs.cases}
+    kept = segment_kept.rows(out, cases, description, holds, private=private)
 
     def write_tables() -> segment_tables.Tables:
-        run = segment_tables.Run(inputs, outcomes, description, facts, private)
+        run = segment_tables.Run(inputs, outcomes, description, facts, private, kept)
         tables = segment_tables.tables_of(run, out)
         with segment_locks.hold_tables(out):
             if settings.shard is None:
@@ -314,7 +327,8 @@ def _carry_out(
                 continue
             end(todo[place], outcome)
             grow()
-            known[tasks[place].fingerprint()] = outcome
+            if outcome.finding is None or outcome.finding.code not in segment_steps.TO_TRY_AGAIN:
+                known[tasks[place].fingerprint()] = outcome
         if not_run := sum(outcome is None for outcome in outcomes):
             say.line(f"  time is over: {not_run} of {len(cases)} not run; the same command goes on with them")
         for (code, details), count in alike.items():
@@ -346,20 +360,31 @@ def asked_of(settings: Settings, out: Path, say: Reporter) -> Asked:
 
 
 def _facts(settings: Settings, asked: Asked, description: Description, *, private: bool) -> dict[str, Any]:
-    """All that is needed to repeat the run, but for the inputs; without paths that may name a patient."""
+    """All that is needed to repeat the run, but for its inputs; without paths that may name a patient."""
     hidden = {"key_file", "mask", "patterns", "series"} if private else set()
     options = {k: v for k, v in asdict(settings).items() if k not in {"model", *hidden}}
     return {
-        "model": str(settings.model),
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": str(settings.model.absolute()),
         "model_sha256": asked.model_sha256,
+        "results_version": batch.version(description),
         "mode": settings.mode or description.mode,
         "device": asked.device,
+        "threads": asked.threads,
         "runtime": asked.settings.runtime,
         "margin": asked.settings.margin,
         "options": options,
         "versions": {
+            "system": platform.platform(),
             "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
+            **_versions(),
         },
     }
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _DECIDING:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

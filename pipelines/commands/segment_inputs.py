@@ -16,7 +16,7 @@ from medseg.infer.batch import Task
 from medseg.ingest import label_names, privacy
 from medseg.ingest.hidden import without_names
 from medseg.ingest.privacy import Pseudonyms
-from medseg.ingest.tree import files_under
+from medseg.ingest.tree import files_under, refused_under
 from medseg.io import scans
 from medseg.io.dicom.rules import SeriesRules
 from medseg.model.description import Description
@@ -110,23 +110,29 @@ def find_inputs(
     Folders that are organised like the one of the training are read by the model's patterns, all folders by
     `patterns` (`NAME=PATTERN`) or by `recipe` where there are any, and a table names its cases itself.
 
+    A folder that cannot be listed is a case that cannot be used: FILE_UNREADABLE.
+
     Raises PATH_MISSING, and USAGE where results would lie among the scans or replace other files.
     """
     unit, noun = description.unit, NOUNS[description.unit]
     sources: list[_Source] = []
     left_out: list[Path] = []
     matched: list[Matched] = []
-    refused: list[Finding] = []
+    refused: list[Input] = []
     asked = segment_patterns.asked_for(description, patterns, recipe)
     for path in paths:
         if path.suffix.lower() == ".csv" and path.is_file():
             matched.append(segment_patterns.in_table(path, description))
-        elif path.is_dir() and (match := segment_patterns.in_folder(path, asked, description, out)):
-            matched.append(match.without(settled))
         elif path.is_dir():
+            closed = refused_under(path, out)
+            refused += [_of_folder(path, finding, out, unit) for finding in closed]
+            without = (out, *(Path(finding.where) for finding in closed))
+            if match := segment_patterns.in_folder(path, asked, description, without):
+                matched.append(match.without(settled))
+                continue
             if path.resolve() == out.resolve():
                 raise _among_scans(out, f"label maps would lie among the {noun}s of {path}")
-            for name in files_under(path, out, refused):
+            for name in files_under(path, without):
                 file = path / name
                 if not settled(file):
                     continue
@@ -147,14 +153,14 @@ def find_inputs(
     masks = description.class_list().masks
     cases = _by_case([*by_path.values()], description, out)
     cases += [case for match in matched for case in _of_matched(match, description, out)]
-    cases += [_of_folder(finding, out, unit) for finding in refused]
+    cases += refused
     if names is not None:
         cases = [_pseudonymous(case, names, out, unit) for case in cases]
     _check_overwriting(cases, out, noun, masks)
     left_out += [path for match in matched for path in match.left_out]
     used = dict.fromkeys(source.path for source in by_path.values())
-    used |= dict.fromkeys(Path(finding.where) for finding in refused)
     used |= dict.fromkeys(path for match in matched for path in match.files())
+    used |= dict.fromkeys(case.task.file for case in refused)
     words = tuple(match.words for match in matched)
     return Inputs(
         _without_equal_names(cases, masks), tuple(used), tuple(dict.fromkeys(left_out)), unit, words
@@ -171,12 +177,11 @@ def _of_matched(match: Matched, description: Description, out: Path) -> Iterator
         yield Input(Task(stray.case, channels, results.label_map(out, "unnamed", description.unit)), stray)
 
 
-def _of_folder(finding: Finding, out: Path, unit: scans.Unit) -> Input:
-    """A folder that cannot be listed, or lies too deep, as a case with the reason."""
+def _of_folder(root: Path, finding: Finding, out: Path, unit: scans.Unit) -> Input:
+    """A folder below ``root`` that cannot be listed, or lies too deep, as a case with the reason."""
     folder = Path(finding.where)
-    return Input(
-        Task(ascii(folder.name)[1:-1], {"": folder}, results.label_map(out, "unnamed", unit)), finding
-    )
+    name = ascii(joined(folder.relative_to(root).parts))[1:-1]
+    return Input(Task(name, {"": folder}, results.label_map(out, "unnamed", unit)), finding)
 
 
 def _pseudonymous(case: Input, names: Pseudonyms, out: Path, unit: scans.Unit) -> Input:

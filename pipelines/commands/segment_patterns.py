@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,39 +115,44 @@ def _of_recipe(description: Description, data: Data) -> Asked:
     )
 
 
-def in_folder(root: Path, asked: Asked, description: Description, out: Path) -> Matched | None:
+def in_folder(
+    root: Path, asked: Asked, description: Description, without: Collection[Path]
+) -> Matched | None:
     """The cases that patterns find in a folder; None where the model's own do not fit it.
 
     The model's patterns fit if they make a case, and, for a single channel, if each scan that is left is
     named like a label map, or lies beside a case that has its name: any other scan says that the folder is
     not organised as the one of the training was. Where they do not, they are tried in the folder below that
-    holds the data set, as `medseg init` does. Raises USAGE where patterns of the user find nothing.
+    holds the data set, as `medseg init` does. The folders `without` are not entered. Raises USAGE where
+    patterns of the user find nothing.
     """
     if asked.layout == "dicom" or not (asked.channels or asked.required):
         return None
     if asked.required:
-        return _by_patterns(root, asked, description, out)
+        return _by_patterns(root, asked, description, without)
     try:
-        below = layouts.data_set_below(root)
+        below = layouts.data_set_below(root, without)
         folders = dict.fromkeys((root, below))
     except MedsegError:
         return None
-    return next(filter(None, (_if_fitting(folder, asked, description, out) for folder in folders)), None)
+    return next(filter(None, (_if_fitting(folder, asked, description, without) for folder in folders)), None)
 
 
-def _by_patterns(root: Path, asked: Asked, description: Description, out: Path) -> Matched:
+def _by_patterns(root: Path, asked: Asked, description: Description, without: Collection[Path]) -> Matched:
     """The cases by the user's patterns; raises USAGE without any, and what :func:`layouts.find` raises."""
-    contents = ignored.without(_found(root, asked, out), root, asked.ignore)
+    contents = ignored.without(_found(root, asked, without), root, asked.ignore)
     if not contents.cases and not contents.strays:
         details = f"no file of {root} matches {', '.join(asked.channels.values()) or asked.layout}"
         raise MedsegError(Code.USAGE, asked.option, details, "correct the pattern; paths are relative to IN")
     return _with_words(contents, asked, description)
 
 
-def _if_fitting(root: Path, asked: Asked, description: Description, out: Path) -> Matched | None:
+def _if_fitting(
+    root: Path, asked: Asked, description: Description, without: Collection[Path]
+) -> Matched | None:
     """The cases by the model's own patterns; None where they do not fit. What they ignore by name fits."""
     try:
-        everything = _found(root, asked, out)
+        everything = _found(root, asked, without)
     except MedsegError:
         return None
     contents = ignored.without(everything, root, asked.ignore)
@@ -157,9 +162,9 @@ def _if_fitting(root: Path, asked: Asked, description: Description, out: Path) -
     return None
 
 
-def _found(root: Path, asked: Asked, out: Path) -> FolderContents:
+def _found(root: Path, asked: Asked, without: Collection[Path]) -> FolderContents:
     channels = asked.channels or None
-    return layouts.find(root, asked.layout, channels, asked.label, out, asked.table, asked.masks)
+    return layouts.find(root, asked.layout, channels, asked.label, without, asked.table, asked.masks)
 
 
 def _with_words(contents: FolderContents, asked: Asked, description: Description) -> Matched:

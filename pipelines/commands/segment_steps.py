@@ -21,7 +21,10 @@ from medseg.model.description import Description
 from pipelines.execution.steps import Ended, Steps, Work
 
 TO_TRY_AGAIN = frozenset(
-    {Code.FILE_UNREADABLE, Code.FILE_MISSING, Code.PATH_MISSING, Code.DISK_FULL, Code.OUT_OF_MEMORY}
+    {
+        *(Code.FILE_UNREADABLE, Code.FILE_MISSING, Code.PATH_MISSING),
+        *(Code.DISK_FULL, Code.NOT_WRITTEN, Code.OUT_OF_MEMORY),
+    }
 )
 """Codes of what may be mended outside of the scan: such cases are tried again at every run."""
 

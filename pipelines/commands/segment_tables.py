@@ -17,7 +17,7 @@ from medseg.infer.batch import Outcome, Task
 from medseg.ingest import quarantine
 from medseg.ingest.label_templates import counted_as
 from medseg.model.description import Description
-from pipelines.commands import segment_page
+from pipelines.commands import segment_kept, segment_page
 from pipelines.commands.segment_inputs import Inputs
 from pipelines.execution.engines import Shard
 
@@ -38,13 +38,17 @@ _OF_SERIES = ("seg", "series")
 
 @dataclass(frozen=True)
 class Run:
-    """A run's inputs, what became of them (None: not run), and what else `run.json` says of it."""
+    """A run's inputs, what became of them (None: not run), and what else `run.json` says of it.
+
+    `kept` are rows of earlier results whose inputs are not among these.
+    """
 
     inputs: Inputs
     outcomes: Sequence[Outcome | None]
     description: Description
     facts: Mapping[str, Any]
     private: bool
+    kept: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,18 @@ class Tables:
     def exit_code(self) -> ExitCode:
         """The exit code that these rows mean."""
         status = Counter(row["status"] for row in self.rows)
-        if self.rows and status["excluded"] == len(self.rows):
+        if self.run["inputs"] and status["excluded"] == self.run["inputs"]:
             return ExitCode.NOTHING_USABLE
         lacking = status["excluded"] or status["SEG failed"] or status[NOT_RUN]
         return ExitCode.SOME_EXCLUDED if lacking else ExitCode.DONE
 
     def words(self) -> str:
         """The number of inputs by outcome."""
-        counts = ", ".join(f"{n} {status}" for status, n in self.run["counts"].items())
-        return f"{counted_as(len(self.rows), 'input')}: {counts}."
+        counts = {status: n for status, n in self.run["counts"].items() if status != segment_kept.STATUS}
+        words = ", ".join(f"{n} {status}" for status, n in counts.items())
+        kept = self.run["counts"].get(segment_kept.STATUS)
+        of_others = f" {counted_as(kept, 'result')} of other inputs kept." if kept else ""
+        return f"{counted_as(self.run['inputs'], 'input')}: {words}.{of_others}"
 
 
 class Growing:
@@ -100,12 +107,13 @@ def tables_of(run: Run, out: Path) -> Tables:
         rows.append(_row(case.task, outcome, run, of_series=of_series))
         if outcome is not None and outcome.finding is not None:
             excluded.append(quarantine.row(case.task.case, outcome.finding, case.task.file))
+    rows += [{**row, "seg": "", "series": ""} if of_series else dict(row) for row in run.kept]
     counts = Counter(str(row["status"]) for row in rows)
     left_out = run.inputs.left_out
     facts = {
         "medseg": medseg.__version__,
         **run.facts,
-        "inputs": len(rows),
+        "inputs": len(run.outcomes),
         "counts": dict(sorted(counts.items())),
         "left_out": len(left_out) if run.private else [str(path) for path in left_out],
     }
@@ -182,7 +190,7 @@ def _joined(parts: Sequence[Tables], shard: Shard) -> Tables:
     counts = Counter(str(row["status"]) for row in rows)
     run = {
         **parts[0].run,
-        "inputs": len(rows),
+        "inputs": sum(part.run["inputs"] for part in parts),
         "counts": dict(sorted(counts.items())),
         "shards": f"{len(parts)} of {shard.count} have ended",
     }

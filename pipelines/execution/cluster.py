@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import pickle
 import threading
@@ -38,7 +39,9 @@ def run(
     """
     try:
         yield from _outcomes(tasks, work, scheduler, limits)
-    except CancelledError:
+    except (CancelledError, OSError) as error:
+        if not _is_lost_connection(error):
+            raise
         details = "the connection was lost; what is done is kept"
         how_to_fix = "start the scheduler again, then run the same command again"
         raise MedsegError(Code.CLUSTER_UNREACHABLE, scheduler, details, how_to_fix) from None
@@ -137,12 +140,20 @@ def _connected(scheduler: str) -> Any:
     except ImportError:
         how_to_fix = "pip install 'medseg[cluster]'"
         raise MedsegError(Code.EXTRA_MISSING, "--executor dask", "needs distributed", how_to_fix) from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # one line tells of a lost scheduler
     try:
         return Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError) as error:  # a TypeError: no certificate for tls://
         details = f"no scheduler answers ({type(error).__name__})"
         how_to_fix = "start one with `dask scheduler`, give it as tcp://HOST:PORT; tls:// needs certificates"
         raise MedsegError(Code.CLUSTER_UNREACHABLE, scheduler, details, how_to_fix) from None
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    """True for what distributed raises once the scheduler is gone; a task may raise other OSErrors."""
+    from distributed.comm import CommClosedError
+
+    return isinstance(error, CancelledError | CommClosedError)
 
 
 def _room(client: Any) -> int:

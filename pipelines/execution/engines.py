@@ -45,30 +45,33 @@ class Execution:
     scheduler: str | None = None
     limits: Limits = field(default_factory=Limits)
 
+    def __post_init__(self) -> None:
+        """Refuse an executor without its scheduler, and the reverse: USAGE."""
+        if self.executor == "dask" and self.scheduler is None:
+            how_to_fix = "give --scheduler tcp://HOST:PORT"
+            raise MedsegError(Code.USAGE, "--executor dask", "no scheduler", how_to_fix)
+        if self.executor == "local" and self.scheduler is not None:
+            details = "the local executor has no scheduler"
+            raise MedsegError(Code.USAGE, "--scheduler", details, "give --executor dask, too")
+
     def check(self) -> None:
-        """Refuse a Dask scheduler that is not there: USAGE, EXTRA_MISSING, CLUSTER_UNREACHABLE."""
+        """Refuse a Dask scheduler that is not there: EXTRA_MISSING, CLUSTER_UNREACHABLE."""
         if self.executor == "dask":
             from pipelines.execution import cluster
 
-            cluster.check(self._address())
+            cluster.check(str(self.scheduler))
 
     def threads(self, here: int) -> int | None:
         """Threads for each worker of this machine, of so many that this process has; None for all it has."""
         return max(1, here // self.workers) if self.workers else None
 
     def carry_out(self, tasks: Sequence[Task], work: Work[Task, Outcome]) -> Iterator[tuple[int, Outcome]]:
-        """Yield (number, outcome) of every task as it ends. Raises as the engines do, USAGE."""
+        """Yield (number, outcome) of every task as it ends. Raises as the engines do."""
         if self.executor == "dask":
             from pipelines.execution import cluster
 
-            return cluster.run(tasks, work, scheduler=self._address(), limits=self.limits)
+            return cluster.run(tasks, work, scheduler=str(self.scheduler), limits=self.limits)
         if self.workers:
             return processes.run(tasks, work, workers=self.workers, limits=self.limits)
         engine = one_by_one if self.limits.one_at_a_time else overlapped
         return engine(enumerate(tasks), work.make())
-
-    def _address(self) -> str:
-        if self.scheduler is None:
-            how_to_fix = "give --scheduler tcp://HOST:PORT"
-            raise MedsegError(Code.USAGE, "--executor dask", "no scheduler", how_to_fix)
-        return self.scheduler

@@ -13,8 +13,9 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
-from medseg.errors import Finding, MedsegError
+from medseg.errors import Code, Finding, MedsegError, first_line
 from medseg.process import keep_freed_memory
+from medseg.resources import is_out_of_memory
 from pipelines.execution.limits import Limits, limit_memory
 from pipelines.execution.overlap import one_by_one, overlapped
 from pipelines.execution.steps import Step, Steps
@@ -69,12 +70,14 @@ def serve(connection: Connection, alive: Connection, module: str | None = None) 
     """Answer the parent until it sends no more tasks. A closed ``alive`` means that the parent is gone.
 
     First comes, from the parent, what makes the steps, and the limits; until then ``module`` is imported.
-    Ctrl-C is the parent's affair, whose end closes ``alive``. What libraries print is lost, as it might
-    name an input.
+    Ctrl-C and the end of a terminal are the parent's affair, whose end closes ``alive``. What libraries print
+    is lost, as it might name an input.
     """
     _print_nothing()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
     sending = threading.Lock()
 
@@ -97,6 +100,10 @@ def serve(connection: Connection, alive: Connection, module: str | None = None) 
     except MedsegError as error:
         send(Refused(error.finding))
     except Exception as error:
+        if is_out_of_memory(error):
+            how_to_fix = "lower --workers, or raise --memory-limit"
+            send(Refused(Finding(Code.OUT_OF_MEMORY, "a worker process", first_line(error), how_to_fix)))
+            return
         frames = "".join(traceback.format_tb(error.__traceback__))
         send(Faulty(type(error).__name__, traceback.format_exc(), frames))
 

@@ -127,6 +127,51 @@ def test_with_json_every_refusal_is_json_on_stdout_and_a_line_on_stderr(
     assert all(problem.keys() == {"code", "where", "details", "how_to_fix"} for problem in problems)
 
 
+def test_with_json_lines_a_refusal_is_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["medseg", "segment", "x", "--json-lines"])
+    for error in (MedsegError(Code.USAGE, "x", "wrong", "mend it"), typer.BadParameter("no such option")):
+
+        def app(*, standalone_mode: bool, error: Exception = error) -> None:
+            raise error
+
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            exits.end_well(app)  # type: ignore[arg-type]
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        (line,) = capsys.readouterr().out.splitlines()
+        assert json.loads(line).items() >= {"event": "problem", "code": "USAGE"}.items()
+
+
+def test_a_path_of_an_unfinished_file_is_that_of_its_place(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = PermissionError(13, "Permission denied", "out/.part-5bce98-31370-0-labels.json")
+    ended, said = ends(raiser(error), capsys, monkeypatch)
+    assert ended == ExitCode.USAGE and said.startswith("USAGE out/labels.json: Permission denied")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_closed_terminal_ends_a_command_unless_nohup_started_it(
+    ignored: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+
+    def closed() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.2)
+
+    try:
+        ended, said = ends(closed, capsys, monkeypatch)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert ended == (ExitCode.DONE if ignored else ExitCode.TERMINATED)
+    assert said.startswith("stopped; what is done is kept") != ignored
+
+
 def test_what_a_library_makes_of_sigterm_is_no_fault(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

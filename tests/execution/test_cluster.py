@@ -75,6 +75,20 @@ def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch: pytest.Monkey
     assert refused.value.code == Code.CLUSTER_UNREACHABLE
 
 
+def test_a_connection_that_closes_while_a_result_is_fetched_is_one_line(monkeypatch: Any) -> None:
+    errors: list[Exception] = [distributed.comm.CommClosedError("Stream is closed"), OSError(5, "of a task")]
+    expected = ["CLUSTER_UNREACHABLE tcp://h:1: the connection was lost", "of a task"]
+
+    def closing(*_: Any) -> Any:
+        raise errors.pop(0)
+        yield
+
+    monkeypatch.setattr(cluster, "_outcomes", closing)
+    for words in expected:
+        with pytest.raises((MedsegError, OSError), match=words):
+            on("tcp://h:1", [Toy(1)])
+
+
 def test_a_scheduler_that_is_lost_meanwhile_is_one_line(tmp_path: Path) -> None:
     options = ["--no-dashboard", "--scheduler-file", str(tmp_path / "scheduler.json")]
     programs = (["scheduler", "--host", "127.0.0.1", "--port", "0"], ["worker", "--nthreads", "1"])

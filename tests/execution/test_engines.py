@@ -113,7 +113,7 @@ def test_a_step_that_takes_too_long_is_ended_and_no_other_is_lost() -> None:
 def test_memory_above_the_limit_cannot_be_had() -> None:
     tasks = [Toy(1, "compute fills memory")]
     assert in_processes(tasks, workers=1) == {0: "1"}  # untouched memory costs nothing
-    with pytest.raises(WorkerFaultError, match="MemoryError"):
+    with pytest.raises(MedsegError, match="OUT_OF_MEMORY a worker process: MemoryError; lower --workers"):
         dict(processes.run(tasks, work(), workers=1, limits=Limits(memory=2**31)))
 
 

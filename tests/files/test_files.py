@@ -127,3 +127,17 @@ def test_a_content_is_read_only_where_its_time_changed(
     known = files.fingerprint(path, "0" * 64)
     monkeypatch.setattr(files, "sha256", lambda _: pytest.fail("it was read"))
     assert files.is_unchanged(path, known)
+
+
+def test_the_place_of_a_file_that_is_being_written(tmp_path: Path) -> None:
+    seen = []
+    with files.written_aside(tmp_path / "a.json") as part:
+        seen.append(files.final(part))
+    with files.written_together(tmp_path, "b.json") as folder:
+        seen += [files.final(folder / "b.nii.gz"), files.final(folder)]
+        with files.written_aside(folder / "b.png") as part:
+            seen.append(files.final(part))
+        (folder / "b.json").touch()
+    names = ["a.json", "b.nii.gz", "b.json", "b.png"]
+    assert seen == [tmp_path / name for name in names]
+    assert files.final(Path("x/y.z")) == Path("x/y.z")

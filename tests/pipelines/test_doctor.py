@@ -43,8 +43,17 @@ def test_a_machine_that_is_fit_ends_well(fit: Any, capsys: pytest.CaptureFixture
     assert lines[-2:] == ["", "medseg can run here."]
     assert [line[:2] for line in lines[:-2]] == ["ok"] * (len(lines) - 2)
     assert list(checked()) == [
-        *("system", "user", "results", "disk", "memory", "shared memory", "device", "precision", "processor"),
-        *("process", "clock", "extra [train]", "extra [dicom]", "extra [export]", "extra [openvino]"),
+        *("system", "user", "results", "disk", "temporary files", "memory", "shared memory", "device"),
+        *(
+            "precision",
+            "processor",
+            "process",
+            "clock",
+            "extra [train]",
+            "extra [dicom]",
+            "extra [export]",
+            "extra [openvino]",
+        ),
         *("extra [strip]", "extra [cluster]", "MLflow"),
     ]
 
@@ -66,8 +75,26 @@ def test_each_thing_that_will_fail_is_said_with_what_to_do(
     assert failed == ["results", "disk", "memory", "clock", "MLflow", f"model {tmp_path.name}"]
     for words in ("Read-only file system", "--memory", "1970-01-01", "limit of 2.0 GB", "NOT_A_MODEL"):
         assert words in text
-    assert text.count("-> ") == 6
-    assert "6 of 19 checks failed" in text
+    assert text.count("-> ") == 7  # one for temporary files, without which most runs go on
+    assert "6 of 20 checks failed" in text
+
+
+def test_a_temporary_folder_that_is_full_or_not_there_is_a_note(fit: Any, tmp_path: Path) -> None:
+    fit.setattr(machine, "temporary_folder", lambda: None)
+    assert checked()["temporary files"].level == "note"
+    fit.setattr(machine, "temporary_folder", lambda: tmp_path)
+    assert checked()["temporary files"].level == "ok"
+    fit.setattr(machine, "free_gb", lambda path: 0.1 if path == tmp_path else 100.0)
+    assert "TMPDIR" in checked()["temporary files"].how_to_fix
+
+
+def test_a_limit_of_the_process_is_no_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    limits = {resource.RLIMIT_AS: 2 * 10**9, resource.RLIMIT_DATA: resource.RLIM_INFINITY}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limits[kind], resource.RLIM_INFINITY))
+    assert machine._process_limit_gb() == 2.0
+    limits[resource.RLIMIT_AS] = resource.RLIM_INFINITY
+    assert machine._process_limit_gb() is None
 
 
 def test_what_is_missing_or_slower_is_a_note(fit: Any, capsys: pytest.CaptureFixture[str]) -> None:

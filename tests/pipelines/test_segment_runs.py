@@ -17,8 +17,9 @@ from medseg import files
 from medseg.console import Reporter
 from medseg.errors import Code, ExitCode, MedsegError
 from medseg.infer import batch, loading
-from pipelines.commands import segment, segment_failures, segment_inputs, segment_locks, segment_watch
+from pipelines.commands import segment, segment_failures, segment_inputs, segment_locks
 from pipelines.commands.segment import Settings
+from pipelines.execution import cluster
 from pipelines.execution.engines import Execution, Shard
 from pipelines.execution.limits import Limits
 from tests.helpers.scan_files import save
@@ -146,6 +147,67 @@ def test_a_run_that_is_stopped_says_what_was_not_run(
     assert {row["status"] for row in rows(out).values()} == {"done", "skipped"}
 
 
+def test_a_result_whose_input_is_gone_is_kept_and_has_a_row(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter
+) -> None:
+    source, out, settings = scans_of("a", "b", "c", "gone"), tmp_path / "out", Settings(make_model())
+    segment.run([source], out, settings, say)
+    before = rows(out)["gone"]
+    (source / "gone.nii.gz").unlink()
+    (out / "alien.json").write_text('{"sizes": 1}')  # somebody else's
+    for shards in ([None], [Shard(1, 2), Shard(2, 2)]):
+        for shard in shards:
+            assert segment.run([source], out, replace(settings, shard=shard), say) == ExitCode.DONE
+        now = rows(out)
+        assert now.keys() == {"a", "b", "c", "gone"} and now["gone"]["status"] == "kept"
+        assert "its input is not among those of this one" in now["gone"]["note"]
+        same = now["gone"].keys() - {"status", "note"}
+        assert {key: now["gone"][key] for key in same} == {key: before[key] for key in same}
+        run = files.read_json(out / "run.json")
+        assert run["inputs"] == 3 and run["counts"] == {"kept": 1, "skipped": 3}
+    (out / "gone.nii.gz").write_bytes(b"cut off")  # no whole result
+    segment.run([source], out, settings, say)
+    assert rows(out).keys() == {"a", "b", "c"}
+
+
+def test_names_of_plain_results_are_not_told_in_a_private_run(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter
+) -> None:
+    source, out, settings = scans_of("a"), tmp_path / "out", Settings(make_model())
+    segment.run([scans_of("CANARY", folder="other")], out, settings, say)
+    segment.run([source], out, replace(settings, private=True), say)
+    assert len(rows(out)) == 1
+    assert "CANARY" not in (out / "summary.csv").read_text() + (out / "run.json").read_text()
+
+
+def test_run_json_tells_what_a_repetition_needs(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter
+) -> None:
+    source, out, settings = scans_of("a"), tmp_path / "out", Settings(make_model(), accept_domain=True)
+    segment.run([source], out, settings, say)
+    run = files.read_json(out / "run.json")
+    assert run["paths"] == [str(source)] and run["model"] == str(settings.model)
+    assert run["options"]["accept_domain"] and run["results_version"] == batch.VERSION
+    assert run["versions"].keys() >= {"python", "system", "torch", "numpy", "nibabel"}
+    segment.run([source], out, replace(settings, private=True), say)
+    assert "paths" not in files.read_json(out / "run.json")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_result_that_cannot_be_written_is_one_row_and_all_others_are_made(
+    workers: int, scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter
+) -> None:
+    source, out = scans_of("a", "b", "c"), tmp_path / "out"
+    settings = Settings(make_model(), execution=Execution(workers))
+    (out / "b.json").mkdir(parents=True)
+    assert segment.run([source], out, settings, say) == ExitCode.SOME_EXCLUDED
+    (row,) = files.read_csv(out / "quarantine.csv")
+    assert (row["case"], row["code"]) == ("b", Code.NOT_WRITTEN)
+    assert row["details"] == "b.json could not be written: Is a directory"
+    (out / "b.json").rmdir()
+    assert segment.run([source], out, settings, say) == ExitCode.DONE
+
+
 # Shards
 
 
@@ -222,61 +284,26 @@ def test_a_shard_that_is_no_part_is_refused(text: str) -> None:
     assert refused.value.code == Code.USAGE
 
 
-# Watching
-
-
-class StoppedError(Exception):
-    """The end of a watch."""
-
-
-def test_a_file_is_taken_when_its_folder_has_stopped_changing(
-    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter, loads: list[Path]
+def test_a_scheduler_that_does_not_answer_is_told_before_tables_are_touched(
+    scans_of: Any, tmp_path: Path, make_model: Any, say: Reporter, monkeypatch: Any
 ) -> None:
-    source, out = scans_of("x/a"), tmp_path / "out"
-    looks: list[dict[str, str]] = []
-
-    def wait(_: float) -> None:
-        table = out / "summary.csv"
-        looks.append({case: row["status"] for case, row in rows(out).items()} if table.exists() else {})
-        match len(looks):
-            case 2:
-                scans_of("y/b")  # seen for the first time at the third look
-            case 3:
-                scans_of("y/c")  # the folder changes again
-            case 6:
-                raise StoppedError
-
-    with pytest.raises(StoppedError):
-        segment_watch.run([source], out, Settings(make_model()), say, wait=wait)
-    assert [sorted(look) for look in looks] == [
-        [],
-        ["x_a"],
-        ["x_a"],
-        ["x_a"],
-        ["x_a", "y_b", "y_c"],
-        ["x_a", "y_b", "y_c"],
-    ]
-    assert set(looks[-1].values()) == {"done"} and len(loads) == 2
-
-
-def test_a_watch_goes_on_where_nothing_is_usable_yet(tmp_path: Path, make_model: Any, say: Reporter) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/readme.txt").write_text("soon")
-    count = [0]
-
-    def wait(_: float) -> None:
-        count[0] += 1
-        if count[0] == 3:
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        segment_watch.run([tmp_path / "in"], tmp_path / "out", Settings(make_model()), say, wait=wait)
-
-
-def test_a_folder_that_is_not_there_is_not_watched(tmp_path: Path, make_model: Any, say: Reporter) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "_CONNECT_S", 0.5)
+    source, out, settings = scans_of("a"), tmp_path / "out", Settings(make_model())
+    segment.run([source], out, settings, say)
+    before = (out / "summary.csv").read_bytes()
     with pytest.raises(MedsegError) as refused:
-        segment_watch.run([tmp_path / "in"], tmp_path / "out", Settings(make_model()), say)
-    assert refused.value.code == Code.PATH_MISSING
+        on_cluster = replace(settings, execution=Execution(0, "dask", "tcp://127.0.0.1:9"))
+        segment.run([source], out, on_cluster, say)
+    assert refused.value.code == Code.CLUSTER_UNREACHABLE
+    assert (out / "summary.csv").read_bytes() == before
+
+
+def test_a_scheduler_and_its_executor_go_together() -> None:
+    for executor, scheduler in (("dask", None), ("local", "tcp://here:1")):
+        with pytest.raises(MedsegError) as refused:
+            Execution(0, executor, scheduler)  # type: ignore[arg-type]
+        assert refused.value.code == Code.USAGE
 
 
 def test_events_are_lines_of_json(scans_of: Any, tmp_path: Path, make_model: Any) -> None:
