@@ -100,10 +100,10 @@ def test_a_watch_tries_again_what_was_mended_and_follows_links_and_is_idle_where
     out, shut, looks = tmp_path / "in/out", [source / "closed.nii.gz"], []
     sha256, segment_once, passes = files.sha256, segment.segment_once, []
 
-    def shut_or_sha256(path: Path) -> str:
+    def shut_or_sha256(path: Path, most: int | None = None) -> str:
         if path.absolute() in shut:
             raise PermissionError(13, "Permission denied", str(path))
-        return sha256(path)
+        return sha256(path, most)
 
     def counted(*arguments: Any, **keywords: Any) -> Any:
         passes.append(len(looks))
