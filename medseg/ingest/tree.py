@@ -88,7 +88,7 @@ def files_under(root: Path, without: Without = None, refused: list[Finding] | No
 
 
 def refused_under(root: Path, without: Without = None) -> list[Finding]:
-    """What :func:`files_under` would raise for folders below ``root``; ``where`` is the folder."""
+    """Give what :func:`files_under` would raise for folders below ``root``; ``where`` is the folder."""
     refused: list[Finding] = []
     for _ in _walk(root, without, refused.append):
         pass

@@ -194,7 +194,8 @@ def test_check_and_segment_name_what_cannot_be_entered_and_do_the_rest(
     assert segment.run([endless], out, segment.Settings(model), quiet()) == ExitCode.SOME_EXCLUDED
     rows = {row["case"]: row for row in files.read_csv(out / "summary.csv")}
     assert {case: row["code"] for case, row in rows.items() if row["status"] == "excluded"} == {
-        "pipe": "FILE_UNREADABLE", "sparse": "TOO_LARGE", "_".join("d" * 64): "TOO_LARGE", "locked": "FILE_UNREADABLE",
+        "pipe": "FILE_UNREADABLE", "sparse": "TOO_LARGE", "_".join("d" * 64): "TOO_LARGE",
+        "locked": "FILE_UNREADABLE",
     }  # fmt: skip
     assert rows["good"]["status"].startswith("done")
     assert rows["locked"]["note"] == "Permission denied"
