@@ -43,10 +43,13 @@ class Server:
 
     def stop(self) -> None:
         """End the server and the workers it started."""
-        for sign in (signal.SIGTERM, signal.SIGKILL):
+        for sign in ("SIGTERM", "SIGKILL"):
             if self.process.poll() is not None:
                 return
-            os.killpg(self.process.pid, sign)
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, getattr(signal, sign))
+            else:  # Windows has neither groups of processes nor SIGKILL
+                self.process.kill()
             try:
                 self.process.wait(timeout=10)
             except subprocess.TimeoutExpired:

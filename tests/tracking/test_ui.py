@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -164,3 +165,10 @@ def test_a_browser_opens_on_a_desktop_alone(
     monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)) or True)
     assert ui.open_browser("http://127.0.0.1:5000/", environment, system) is opens
     assert bool(opened) is opens
+
+
+def test_a_server_ends_where_there_are_no_groups_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "killpg")
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    ui.Server("http://127.0.0.1", process).stop()
+    assert process.poll() is not None
