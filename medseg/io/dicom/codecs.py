@@ -83,6 +83,11 @@ def _depth(codestream: bytes, stored: Stored) -> int:
     return bits
 
 
+def load(syntax: str) -> None:
+    """Import what decodes a syntax of GDCM's."""
+    _codec(syntax)
+
+
 @cache
 def _grey() -> Any:
     import gdcm

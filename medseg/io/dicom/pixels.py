@@ -43,11 +43,16 @@ def decoded_frames(request: tuple[DicomFile, Sequence[FrameHeader]]) -> list[Arr
     file, frames = request
     if len(frames) == 1 and (pixels := frames[0].pixels) is not None:
         with contextlib.suppress(OSError):
-            is_gdcm = pixels.syntax in BY_GDCM
-            array = apart(_plain, (file, pixels)) if is_gdcm else _plain((file, pixels))
+            array = apart(_plain, (file, pixels)) if is_apart(request) else _plain((file, pixels))
             if array is not None:
                 return [array]
     return stored_frames(file, [frame.index for frame in frames])
+
+
+def is_apart(request: tuple[DicomFile, Sequence[FrameHeader]]) -> bool:
+    """Whether :func:`decoded_frames` asks a helper process for the frame of a plain file."""
+    pixels = request[1][0].pixels
+    return pixels is not None and pixels.syntax in BY_GDCM
 
 
 def _plain(request: tuple[DicomFile, plain_pixels.StoredPixels]) -> Array | None:

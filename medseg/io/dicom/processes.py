@@ -19,7 +19,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from medseg import helper_process
-from medseg.helper_process import DIED, Answer, HelperProcess, answer, packed
+from medseg.helper_process import DIED, Answer, HelperProcess, Message, answer, packed
 from medseg.process import most_threads
 
 Item = TypeVar("Item")
@@ -39,12 +39,17 @@ _WINDOW = 16
 
 
 def spread(
-    function: Callable[[Item], Result], items: Sequence[Item], if_died: Callable[[Item], Result]
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    if_died: Callable[[Item], Result],
+    *,
+    here: bool = True,
 ) -> Generator[Result, None, None]:
     """Yield ``function`` of each item, in order, computed by several processes where that is faster.
 
     ``if_died`` gives the result of an item at which a helper died. The function can be imported by its name;
-    items, results and exceptions can be pickled. Raises the exceptions of both functions.
+    items, results and exceptions can be pickled. Raises the exceptions of both functions. Where a helper
+    would be asked anyhow (:func:`apart`), ``here`` is False: while there are helpers, they do it all.
     """
     started = time.monotonic()
     trial: list[Result] = []
@@ -57,7 +62,7 @@ def spread(
         return
     with _POOL.helpers(each * len(rest)) as helpers:
         if helpers:
-            yield from _Job(function, items[0], rest, helpers).results(if_died)
+            yield from _Job(function, items[0], rest, helpers, here=here).results(if_died)
         else:
             yield from map(function, rest)
 
@@ -87,36 +92,23 @@ def apart(function: Callable[[Item], Result], item: Item) -> Result:
     """
     if helper_process.IS_HELPER:
         return function(item)
-    with _POOL.lent_if_running() as pool:
-        answer = (pool or _SPARE).answer(function, item)
+    pool = _POOL if _POOL.lent.acquire(blocking=False) else _SPARE
+    if pool is _SPARE:
+        _SPARE.lent.acquire()
+    try:
+        answer = pool.answer(function, item)
+    finally:
+        pool.lent.release()
     if not answer[0]:
         raise answer[1]
     result: Result = answer[1]
     return result
 
 
-class _Spare:
-    """One helper for items that this process waits for."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._helpers: list[HelperProcess] = []
-
-    def answer(self, function: Callable[[Any], Any], item: Any) -> Answer:
-        """Ask the helper; one that dies is ended, and the next item gets another."""
-        with self._lock:
-            if not self._helpers:
-                try:
-                    self._helpers.append(HelperProcess())
-                except OSError:  # no room for a process
-                    return answer(function, item)
-                atexit.register(self.end)
-            return _asked(self._helpers[0], function, item, self.end)
-
-    def end(self) -> None:
-        while self._helpers:
-            self._helpers.pop().end()
-        atexit.unregister(self.end)
+def make_ready(example: Callable[[Item], object], item: Item) -> None:
+    """Start the helper of :func:`apart` without waiting for it, and let it do an example of its work."""
+    if not helper_process.IS_HELPER:
+        _POOL.make_ready(packed((example, item)))
 
 
 def _asked(
@@ -138,23 +130,24 @@ class _Pool:
     """The helpers of this process: started when first needed, lent to one job at a time."""
 
     def __init__(self) -> None:
-        self._lent = threading.Lock()
+        self.lent = threading.Lock()
         self._helpers: list[HelperProcess] = []
 
-    @contextlib.contextmanager
-    def lent_if_running(self) -> Iterator[_Pool | None]:
-        """Lend the helpers that run already; None where there are none or somebody has them."""
-        if not self._helpers or not self._lent.acquire(blocking=False):
-            yield None
-            return
-        try:
-            yield self if self._helpers else None
-        finally:
-            self._lent.release()
-
     def answer(self, function: Callable[[Any], Any], item: Any) -> Answer:
-        """Ask the first helper, while the pool is lent."""
-        return _asked(self._helpers[0], function, item, self.end)
+        """Ask the first helper, while this is lent; where none can start it is done here."""
+        self._start(1)
+        return _asked(self._helpers[0], function, item, self.end) if self._helpers else answer(function, item)
+
+    def make_ready(self, example: Message) -> None:
+        """Start the first helper, unless there is one already or somebody has this."""
+        if not self._helpers and self.lent.acquire(blocking=False):
+            try:
+                self._start(1)
+                with contextlib.suppress(*DIED):
+                    for helper in self._helpers:
+                        helper.begin(example)
+            finally:
+                self.lent.release()
 
     @contextlib.contextmanager
     def helpers(self, seconds: float) -> Iterator[list[HelperProcess]]:
@@ -162,11 +155,14 @@ class _Pool:
 
         A job that is left with answers outstanding, or in which a helper died, ends them all.
         """
-        if seconds < _WORTH_S or not self._lent.acquire(blocking=False):
+        count = min(most_threads(), _MOST)
+        if os.name == "nt" or count < 2:  # whose pipes cannot be waited for together
+            seconds = 0.0
+        if seconds < _WORTH_S or not self.lent.acquire(blocking=False):
             yield []
             return
         try:
-            self._start()
+            self._start(count)
             yield self._helpers
             if any(helper.process.poll() is not None for helper in self._helpers):
                 self.end()
@@ -174,15 +170,15 @@ class _Pool:
             self.end()
             raise
         finally:
-            self._lent.release()
+            self.lent.release()
 
-    def _start(self) -> None:
-        count = min(most_threads(), _MOST)
-        if self._helpers or count < 2 or os.name == "nt":  # whose pipes cannot be waited for together
-            return
-        atexit.register(self.end)
-        with contextlib.suppress(OSError):  # no room for processes: those that did start serve
-            self._helpers.extend(HelperProcess() for _ in range(count))
+    def _start(self, count: int) -> None:
+        """Start helpers until there are so many, or no room for more processes."""
+        if not self._helpers:
+            atexit.register(self.end)
+        with contextlib.suppress(OSError):
+            while len(self._helpers) < count:
+                self._helpers.append(HelperProcess())
 
     def end(self) -> None:
         while self._helpers:
@@ -190,14 +186,16 @@ class _Pool:
         atexit.unregister(self.end)
 
 
-_POOL, _SPARE = _Pool(), _Spare()
+_POOL, _SPARE = _Pool(), _Pool()
+"""The second has a helper for what cannot wait until the first is given back."""
 
 
 class _Job:
     """One function's items, handed to helpers; answers wait here for their turn.
 
     A helper's first request is ``example``, an item that was done already: until it has started and imported
-    what the function needs, nobody waits for it.
+    what the function needs, nobody waits for it. Unless items may be done ``here``, there is nothing else to
+    do, and it begins with an item of its own.
     """
 
     def __init__(
@@ -206,8 +204,10 @@ class _Job:
         example: Any,
         items: Sequence[Any],
         helpers: Sequence[HelperProcess],
+        *,
+        here: bool,
     ) -> None:
-        self._function, self._items = function, items
+        self._function, self._items, self._here = function, items, here
         self._example = packed((function, example))
         self._todo = deque(range(len(items)))
         self._answers: dict[int, Answer | None] = {}
@@ -220,7 +220,7 @@ class _Job:
     def results(self, if_died: Callable[[Any], Any]) -> Iterator[Any]:
         """Yield all results in order; items are done here until the first helper is there, or if all died."""
         for helper in list(self._sent):
-            self._attempt(helper, self._begin)
+            self._attempt(helper, self._begin if self._here else self._fill)
         for index, item in enumerate(self._items):
             self._next = index
             answer = self._answer(index)
@@ -233,7 +233,9 @@ class _Job:
 
     def _answer(self, index: int) -> Answer | None:
         while index not in self._answers:
-            alone = all(helper.owed for helper in self._sent)
+            if not self._here and not self._sent:  # all helpers have died
+                return None
+            alone = self._here and all(helper.owed for helper in self._sent)
             if alone and (own := self._take()) is not None:
                 self._answers[own] = answer(self._function, self._items[own])
             self._exchange(wait=not alone)

@@ -97,6 +97,25 @@ def test_an_item_that_kills_its_helper_is_named_and_the_others_are_done() -> Non
     assert results == [1000 + item if item in (99, 199) else item for item in items]
 
 
+def test_helpers_do_all_that_is_not_to_be_done_here() -> None:
+    results = list(spread(_where, range(300), _lost, here=False))
+    assert [item for item, _ in results] == list(range(300))
+    by = {process for _, process in results[processes._TRIAL :]}
+    assert os.getpid() not in by and len(by) == 2
+
+
+def _ending_helpers(item: int) -> int:
+    time.sleep(0.01)
+    if helper_process.IS_HELPER:
+        os._exit(1)
+    return item
+
+
+def test_where_every_helper_dies_the_rest_is_lost_one_by_one() -> None:
+    results = list(spread(_ending_helpers, range(40), lambda item: -item, here=False))
+    assert [abs(item) for item in results] == list(range(40)) and results[-1] == -39
+
+
 def test_one_item_alone() -> None:
     assert alone(_failing, 1) == 1
     with pytest.raises(MedsegError):
