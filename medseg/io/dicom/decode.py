@@ -15,7 +15,7 @@ from medseg.io.affine_checks import MAX_VOXELS
 from medseg.io.dicom import mosaic
 from medseg.io.dicom.files import DicomFile
 from medseg.io.dicom.frames import FrameHeader
-from medseg.io.dicom.pixels import CRASHED, decoded_frames, is_apart, stored_frames
+from medseg.io.dicom.pixels import CRASHED, are_apart, decoded_frames, stored_frames
 from medseg.io.dicom.processes import alone, spread
 from medseg.io.dicom.series import SeriesVolume
 from medseg.volume import Volume
@@ -74,7 +74,7 @@ def _stacked(volume: SeriesVolume) -> Array:
 def _decoded(requests: Sequence[tuple[DicomFile, list[FrameHeader]]]) -> Generator[list[Array], None, None]:
     """Frames of each file; those of the first before all others, as that may start the decoder's process."""
     yield decoded_frames(requests[0])
-    here = not is_apart(requests[0])
+    here = not are_apart(requests[0][1])
     yield from spread(decoded_frames, requests[1:], _decoded_alone, here=here)
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from medseg.errors import Code, Finding, MedsegError
-from medseg.io.dicom import codecs, plain_pixels, terms
+from medseg.io.dicom import plain_pixels, terms
 from medseg.io.dicom.claims import BoundedReads, frame_count
 from medseg.io.dicom.elements import PlainDataset, read_plain
 from medseg.io.dicom.files import DicomFile, looks_like_dicom, misnamed, refused_container, too_deep
@@ -24,7 +24,7 @@ from medseg.io.dicom.frame_groups import (
     siemens_b_value,
 )
 from medseg.io.dicom.plain_pixels import StoredPixels
-from medseg.io.dicom.processes import alone, make_ready, spread
+from medseg.io.dicom.processes import alone, spread
 from medseg.io.dicom.values import (
     as_floats,
     as_integer,
@@ -169,17 +169,9 @@ def read_headers(
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     for number, headers in enumerate(spread(_read_chunk, chunks, _read_alone)):
         for done, header in enumerate(headers, number * _CHUNK + 1):
-            if isinstance(header, FileHeader) and (syntax := _codec_apart(header)):
-                make_ready(codecs.load, syntax)  # while headers are read
             yield header
             if progress is not None:
                 progress(done, "")
-
-
-def _codec_apart(header: FileHeader) -> str | None:
-    """The syntax of plain pixels that a helper is going to decode."""
-    pixels = header.frames[0].pixels if header.frames else None
-    return pixels.syntax if pixels is not None and pixels.syntax in codecs.BY_GDCM else None
 
 
 def _read_chunk(files: Sequence[DicomFile]) -> list[FileHeader | Directory | Finding | None]:

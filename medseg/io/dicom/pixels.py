@@ -12,10 +12,9 @@ import numpy as np
 
 from medseg.errors import Code, MedsegError
 from medseg.grid import Array
-from medseg.io.dicom import claims, plain_pixels
-from medseg.io.dicom.codecs import BY_GDCM, RLE
+from medseg.io.dicom import claims, codecs, plain_pixels
 from medseg.io.dicom.files import DicomFile
-from medseg.io.dicom.processes import apart
+from medseg.io.dicom.processes import apart, make_ready
 
 if TYPE_CHECKING:
     from medseg.io.dicom.frames import FrameHeader
@@ -31,7 +30,9 @@ _TAGS = (
 )  # fmt: skip
 
 
-_SAFE = frozenset(("", RLE, *(f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.98", ".1.99", ".2"))))
+_SAFE = frozenset(
+    ("", codecs.RLE, *(f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.98", ".1.99", ".2")))
+)
 """Transfer syntaxes whose pixels no library in C decodes: uncompressed, deflated, and RLE."""
 
 _Request = tuple[DicomFile, Sequence[int], bool]
@@ -43,16 +44,21 @@ def decoded_frames(request: tuple[DicomFile, Sequence[FrameHeader]]) -> list[Arr
     file, frames = request
     if len(frames) == 1 and (pixels := frames[0].pixels) is not None:
         with contextlib.suppress(OSError):
-            array = apart(_plain, (file, pixels)) if is_apart(request) else _plain((file, pixels))
+            array = apart(_plain, (file, pixels)) if are_apart(frames) else _plain((file, pixels))
             if array is not None:
                 return [array]
     return stored_frames(file, [frame.index for frame in frames])
 
 
-def is_apart(request: tuple[DicomFile, Sequence[FrameHeader]]) -> bool:
-    """Whether :func:`decoded_frames` asks a helper process for the frame of a plain file."""
-    pixels = request[1][0].pixels
-    return pixels is not None and pixels.syntax in BY_GDCM
+def expect(frames: Sequence[FrameHeader]) -> None:
+    """Start the helper process that will decode frames of a file, if one will, without waiting for it."""
+    if are_apart(frames) and (plain := frames[0].pixels):
+        make_ready(codecs.load, plain.syntax)
+
+
+def are_apart(frames: Sequence[FrameHeader]) -> bool:
+    """Tell whether :func:`decoded_frames` asks a helper process for plain frames of a file."""
+    return len(frames) == 1 and (plain := frames[0].pixels) is not None and plain.syntax in codecs.BY_GDCM
 
 
 def _plain(request: tuple[DicomFile, plain_pixels.StoredPixels]) -> Array | None:

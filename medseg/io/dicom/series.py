@@ -21,6 +21,7 @@ from medseg.io.dicom.geometry import SAME_POSITION_MM, Refusal, heights, is_squa
 from medseg.io.dicom.groups import contrasts, differing, partition
 from medseg.io.dicom.origins import by_origin
 from medseg.io.dicom.parts import SAME_COSINE, SAME_MM, Part, join_changed, with_incomplete_refused
+from medseg.io.dicom.pixels import expect
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
@@ -108,6 +109,7 @@ def volumes_of(files: Sequence[DicomFile], progress: Any = None) -> Export:
             finding = Finding(Code.NOT_A_SCAN, str(file), details, "none is needed: it is no scan")
             findings.append((file, finding))
         else:
+            expect(header.frames)
             headers.append(header)
     volumes: list[SeriesVolume] = []
     for origin, series in by_origin(headers):

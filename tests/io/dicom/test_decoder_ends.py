@@ -16,8 +16,8 @@ from medseg import helper_process
 from medseg.errors import Code, MedsegError
 from medseg.io.dicom import pixels, processes
 from medseg.io.dicom.files import DicomFile
-from medseg.io.dicom.frames import read_headers
 from medseg.io.dicom.processes import apart
+from medseg.io.dicom.series import read_export
 from tests.helpers.dicom_files import write_series
 from tests.helpers.fuzz import seeds
 
@@ -112,7 +112,7 @@ def test_helpers_that_run_already_are_used_and_where_none_can_start_it_is_done_h
 
 def test_the_decoders_process_starts_while_headers_are_read(series: Path) -> None:
     processes._POOL.end()
-    assert len(list(read_headers([DicomFile(path) for path in sorted(series.iterdir())]))) == 3
+    read_export(series)
     (started,) = processes._POOL._helpers
     (frame,) = pixels.stored_frames(DicomFile(series / "1.dcm"), [0])
     assert frame.shape == (12, 16) and processes._POOL._helpers == [started]
@@ -121,5 +121,5 @@ def test_the_decoders_process_starts_while_headers_are_read(series: Path) -> Non
 def test_no_process_is_made_ready_for_pixels_that_are_decoded_here(tmp_path: Path) -> None:
     processes._POOL.end()
     write_series(tmp_path, np.ones((4, 4, 2), np.uint16), np.eye(4))
-    assert len(list(read_headers([DicomFile(path) for path in sorted(tmp_path.iterdir())]))) == 2
+    assert len(read_export(tmp_path).volumes) == 1
     assert not processes._POOL._helpers
