@@ -77,6 +77,12 @@ MAX_JSON_BYTES = 2**26
 MAX_COUNT = 2**16
 """Adjacent slices, sides of a window (px) and slabs of a batch that a model folder may ask for."""
 
+MAX_MEMBERS = 1000
+"""Members, or exported graphs, of a model folder."""
+
+MAX_WEIGHTS_BYTES = 2**33
+"""Bytes of a member's weights: 8 GiB, a network of two billion parameters."""
+
 MAX_GRAPH_BYTES = 2**30
 """Bytes of an exported graph of a model folder: 1 GiB, a network of 250 million parameters."""
 

@@ -10,7 +10,7 @@ from medseg import names
 from medseg.classes import ClassList
 from medseg.grid import Plane, planes_of
 from medseg.io.dicom.rules import SeriesRules
-from medseg.limits import MAX_COUNT
+from medseg.limits import MAX_COUNT, MAX_MEMBERS
 from medseg.model.calibration import Calibration
 from medseg.model.domain import Domain
 from medseg.model.graphs import Graph
@@ -255,6 +255,6 @@ class ModelFile(BaseModel):
     """The part of `model.json` that is used; what wrote it is left out."""
 
     parameters: int
-    members: Annotated[tuple[Member, ...], Field(min_length=1)]
-    graphs: tuple[Graph, ...] = ()
+    members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
+    graphs: Annotated[tuple[Graph, ...], Field(max_length=MAX_MEMBERS)] = ()
     description: Description

@@ -16,6 +16,7 @@ import medseg
 from medseg import files, names, networks
 from medseg.errors import Code, MedsegError, first_line
 from medseg.grid import Plane
+from medseg.limits import MAX_WEIGHTS_BYTES
 from medseg.model import packaged
 from medseg.model.card import card
 from medseg.model.description import Description, Member, ModelFile
@@ -95,7 +96,7 @@ def read_any(folder: Path) -> ModelFile:
         model = ModelFile.model_validate(read_json(folder))
     except ValidationError as error:
         wrong = {".".join(map(str, e["loc"])) for e in error.errors()}
-        details = f"keys missing, unknown or of a wrong type: {', '.join(sorted(wrong))}"
+        details = f"keys missing, unknown, or of a wrong type or number: {', '.join(sorted(wrong))}"
         raise _not_a_model(path, details) from None
     planes = model.description.planes
     if stray := [m for m in model.members if m.plane not in (None, *planes)]:
@@ -147,10 +148,13 @@ def choose_members(model: ModelFile, folder: Path, names: Sequence[str] | None) 
 def load_member(folder: Path, member: Member, description: Description) -> Network:
     """Load one member's network with its weights, on the CPU.
 
-    Raises MODEL_TAMPERED for a file that is missing, damaged or another than the one of `model.json`, and
-    WEIGHTS_DO_NOT_FIT.
+    Raises TOO_LARGE, MODEL_TAMPERED for a file that is missing, damaged or another than the one of
+    `model.json`, and WEIGHTS_DO_NOT_FIT.
     """
     path = (folder.parent if member.shared else folder) / member.file
+    if path.is_file() and path.stat().st_size > MAX_WEIGHTS_BYTES:
+        details = f"{path.stat().st_size} bytes, more than {MAX_WEIGHTS_BYTES}"
+        raise MedsegError(Code.TOO_LARGE, path, details, "export a smaller network")
     if not path.is_file() or files.sha256(path) != member.sha256:
         raise _tampered(path, "missing, or its sha256 differs from model.json")
     try:

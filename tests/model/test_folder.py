@@ -15,9 +15,11 @@ from medseg import files, networks
 from medseg.classes import ClassList
 from medseg.errors import Code, MedsegError
 from medseg.infer import loading
+from medseg.limits import MAX_MEMBERS, MAX_WEIGHTS_BYTES
 from medseg.model import domain
 from medseg.model import folder as model_folder
 from medseg.model.card import card
+from tests.helpers.graphs import ACCEPTED
 from tests.helpers.model_folders import describe
 
 CLASSES = ClassList.from_names({0: "background", 2: "lesion"})
@@ -271,6 +273,25 @@ def test_a_folder_without_model_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MedsegError) as caught:
         loading.load(tmp_path)
     assert caught.value.code == Code.NOT_A_MODEL
+
+
+def test_weights_beyond_all_bounds_are_refused_before_they_are_hashed(folder: Path) -> None:
+    with (folder / "fold0.safetensors").open("r+b") as file:
+        file.truncate(MAX_WEIGHTS_BYTES + 1)  # sparse: it takes no space
+    with pytest.raises(MedsegError) as caught:
+        loading.load(folder)
+    assert caught.value.code == Code.TOO_LARGE
+
+
+@pytest.mark.parametrize("key", ["members", "graphs"])
+def test_more_members_or_graphs_than_a_model_may_have_are_refused(folder: Path, key: str) -> None:
+    tree = files.read_json(folder / "model.json")
+    row = {"member": "fold0", "runtime": "onnx", "precision": "fp32", "file": "a.onnx", "sha256": "0"}
+    rows = tree["members"] if key == "members" else [{**row, "accepted": ACCEPTED}]
+    files.write_json(folder / "model.json", {**tree, key: rows * (MAX_MEMBERS + 1)})
+    with pytest.raises(MedsegError) as caught:
+        loading.load(folder)
+    assert caught.value.code == Code.NOT_A_MODEL and key in caught.value.finding.details
 
 
 @pytest.mark.parametrize(
