@@ -248,10 +248,18 @@ class _Job:
         return None
 
     def _exchange(self, *, wait: bool) -> None:
-        """Take the answers that are there, after one has come if ``wait``, and keep the helpers in work."""
+        """Keep the helpers in work, and take the answers that are there, after one has come if ``wait``.
+
+        They get requests before anything is waited for: all may be done that could be sent so far, while the
+        answers that were there meanwhile made room for more.
+        """
+        self._fill_all()
         by_pipe = {helper.replies: helper for helper in self._sent}
         for pipe in select.select(list(by_pipe), [], [], None if wait else 0)[0]:
             self._attempt(by_pipe[pipe], self._receive)
+        self._fill_all()
+
+    def _fill_all(self) -> None:
         for helper in list(self._sent):
             if not helper.owed:
                 self._attempt(helper, self._fill)

@@ -104,6 +104,19 @@ def test_helpers_do_all_that_is_not_to_be_done_here() -> None:
     assert os.getpid() not in by and len(by) == 2
 
 
+def _slow_once(item: tuple[int, bytes]) -> int:
+    time.sleep(2.0 if item[0] == 60 else 0.002)
+    return item[0]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("here", [False, True])
+def test_an_item_that_takes_longer_than_all_that_may_wait_holds_nothing_up(here: bool) -> None:
+    # Requests so long that a helper has one at once: nothing is under way when the slow one is answered.
+    items = [(number, bytes(processes._AHEAD_BYTES)) for number in range(200)]
+    assert list(spread(_slow_once, items, _lost, here=here)) == list(range(200))
+
+
 def _ending_helpers(item: int) -> int:
     time.sleep(0.01)
     if helper_process.IS_HELPER:
