@@ -66,7 +66,9 @@ def test_the_header_is_that_of_nibabel(
     expected.set_sform(affine, code=1)
     expected.set_qform(affine, code=1)
     header = nib.Nifti1Header(block[:348])
-    assert corner_distance(grid, Grid(shape, header.get_qform())) <= SAME_GRID_MM
+    # Near half a turn a quaternion in single precision leaves so much of large voxels, nibabel's too.
+    theirs = corner_distance(grid, Grid(shape, expected.get_qform()))
+    assert corner_distance(grid, Grid(shape, header.get_qform())) <= max(SAME_GRID_MM, 1.01 * theirs)
     np.testing.assert_array_equal(header.get_sform(), affine.astype(np.float32))
     for name in set(expected.keys()) - set(_QUATERNION):
         np.testing.assert_array_equal(header[name], expected[name], err_msg=name)
